@@ -1,0 +1,34 @@
+# make install | demo | test | lint. Nothing has to be done before any of them.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := demo
+
+.PHONY: install demo test lint smoke clean
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	rm -rf $(DEMO)
+	$(BIN)/warmcast forecast --initial-state sample --members 16 --lead-time 240h --seed 1 --output $(DEMO)
+	$(BIN)/warmcast plot $(DEMO) --latitude 34 --longitude -78
+
+test: install
+	$(BIN)/python -m pytest
+	$(MAKE) smoke
+
+smoke: install
+	PYTHON=$(BIN)/python sh tests/smoke.sh
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv $(DEMO) dist
