@@ -1,0 +1,86 @@
+"""Files and stores of weather: what kind each is, and its fields in canonical form."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import cfgrib
+import eccodes
+import xarray as xr
+import zarr
+
+from weather.canonical import Problems, canonical
+from weather.grib import read_grib
+
+Kind = Literal["GRIB", "NetCDF", "Zarr", "zipped Zarr"]
+
+_MAGIC: tuple[tuple[bytes, Kind], ...] = (
+    (b"GRIB", "GRIB"),
+    (b"CDF\x01", "NetCDF"),
+    (b"CDF\x02", "NetCDF"),
+    (b"CDF\x05", "NetCDF"),
+    (b"\x89HDF\r\n\x1a\n", "NetCDF"),
+    (b"PK\x03\x04", "zipped Zarr"),
+)
+
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    cfgrib.DatasetBuildError,
+    eccodes.CodesInternalError,
+)
+
+
+def read_fields(source: str, variables: Sequence[str], problems: Problems) -> xr.Dataset | None:
+    """Return the canonical fields of a GRIB, NetCDF or Zarr path, or of a Zarr's fsspec URL; None where it cannot be.
+
+    Values are loaded lazily where the format allows it. Whatever is wrong is added to `problems`.
+    """
+    kind = detect_kind(source, problems)
+    if kind is None:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a stranger's file warns of, users cannot change
+            if kind == "GRIB":
+                return read_grib(source, variables, problems)
+            return canonical(_open(source, kind), variables, problems)
+    except _UNREADABLE as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        problems.append(f"`{source}` cannot be read as {kind}: {text}. The file may be damaged or cut short.")
+        return None
+
+
+def detect_kind(source: str, problems: Problems) -> Kind | None:
+    """Return what `source` is, by its first bytes; a URL is taken for a Zarr store."""
+    if "://" in source:
+        return "Zarr"
+    path = Path(source)
+    if path.is_dir():
+        if any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata")):
+            return "Zarr"
+        problems.append(f"`{source}` is a folder but no Zarr store: it has neither zarr.json nor .zgroup.")
+        return None
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        problems.append(f"`{source}` cannot be opened: {error.strerror}.")
+        return None
+    for magic, kind in _MAGIC:
+        if start.startswith(magic):
+            return kind
+    problems.append(f"`{source}` must be GRIB, NetCDF or Zarr. Got: a file of {path.stat().st_size} bytes of neither.")
+    return None
+
+
+def _open(source: str, kind: Kind) -> xr.Dataset:
+    if kind == "NetCDF":
+        return xr.open_dataset(source, engine="netcdf4", decode_timedelta=False)
+    store = zarr.storage.ZipStore(source, mode="r") if kind == "zipped Zarr" else source
+    dataset: xr.Dataset = xr.open_zarr(store, chunks=None, decode_timedelta=False)
+    return dataset

@@ -1,0 +1,98 @@
+"""Latitude–longitude grids: their one canonical form, cell edges and area weights."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_DEGREES_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A global grid in canonical form: latitudes from north to south, longitudes east from [0, 360).
+
+    Latitudes may be regular or Gaussian, with or without the poles; longitudes are evenly spaced and close the
+    circle. Both are float64 degrees. Raises `ValueError` for anything else.
+    """
+
+    latitude: tuple[float, ...]
+    longitude: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        problems = grid_problems(self.latitude, self.longitude)
+        if not problems and (np.any(np.diff(self.latitude) >= 0) or not _is_canonical_longitude(self.longitude)):
+            problems = ["Latitudes must fall from north to south and longitudes rise from within [0, 360)."]
+        if problems:
+            raise ValueError(" ".join(problems))
+
+    @classmethod
+    def from_coordinates(cls, latitude: ArrayLike, longitude: ArrayLike) -> Self:
+        """Return the canonical grid of coordinates in any order and of any longitude origin (degrees)."""
+        lat = np.sort(np.asarray(latitude, dtype=np.float64))[::-1]
+        lon = np.sort(np.mod(np.asarray(longitude, dtype=np.float64), 360.0))
+        return cls(tuple(lat.tolist()), tuple(lon.tolist()))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of latitudes and of longitudes."""
+        return len(self.latitude), len(self.longitude)
+
+    @property
+    def has_poles(self) -> bool:
+        """Whether the first and last latitudes are the poles themselves."""
+        return abs(abs(self.latitude[0]) - 90.0) < _DEGREES_TOLERANCE
+
+    @cached_property
+    def area_weights(self) -> NDArray[np.float64]:
+        """Weight of each latitude, mean 1: sin of the upper minus sin of the lower cell edge.
+
+        Edges lie midway between latitudes and at the poles (WeatherBench 2's rule).
+        """
+        lat = np.asarray(self.latitude)
+        edges = np.concatenate([[90.0], (lat[:-1] + lat[1:]) / 2, [-90.0]])
+        weights = -np.diff(np.sin(np.radians(edges)))
+        return np.asarray(weights / weights.mean())
+
+    def matches(self, other: "Grid") -> bool:
+        """Return whether both grids have the same points, to a thousandth of a degree."""
+        return self.shape == other.shape and bool(
+            np.allclose(self.latitude, other.latitude, rtol=0, atol=_DEGREES_TOLERANCE)
+            and np.allclose(self.longitude, other.longitude, rtol=0, atol=_DEGREES_TOLERANCE)
+        )
+
+    def __str__(self) -> str:
+        kind = "with poles" if self.has_poles else "without poles"
+        return f"{self.shape[0]} × {self.shape[1]} ({kind})"
+
+
+def grid_problems(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
+    """Return a sentence for each reason why the coordinates are no global latitude–longitude grid."""
+    lat = np.sort(np.asarray(latitude, dtype=np.float64))
+    lon = np.asarray(longitude, dtype=np.float64)
+    problems = []
+    if lat.ndim != 1 or lat.size < 4 or not np.all(np.isfinite(lat)) or np.any(np.diff(lat) <= 0):
+        return ["Latitudes must be at least 4 different finite numbers in one dimension."]
+    if lon.ndim != 1 or lon.size < 4 or not np.all(np.isfinite(lon)):
+        return ["Longitudes must be at least 4 finite numbers in one dimension."]
+    spacing = float(np.max(np.diff(lat)))
+    if lat[0] < -90 - _DEGREES_TOLERANCE or lat[-1] > 90 + _DEGREES_TOLERANCE:
+        problems.append(f"Latitudes must lie within [-90, 90]. Got: {lat[0]:g} to {lat[-1]:g}.")
+    elif lat[0] > -90 + 1.01 * spacing or lat[-1] < 90 - 1.01 * spacing:
+        problems.append(
+            f"The grid must be global. Got: latitudes {lat[0]:g} to {lat[-1]:g} and longitudes "
+            f"{lon.min():g} to {lon.max():g}, a region."
+        )
+    ring = np.sort(np.mod(lon, 360.0))
+    gaps = np.diff(np.concatenate([ring, ring[:1] + 360.0]))
+    if not problems and not np.allclose(gaps, 360.0 / lon.size, rtol=0, atol=10 * _DEGREES_TOLERANCE):
+        problems.append(
+            f"Longitudes must be evenly spaced around the globe. Got: {lon.size} from {lon.min():g} to {lon.max():g}."
+        )
+    return problems
+
+
+def _is_canonical_longitude(longitude: tuple[float, ...]) -> bool:
+    return bool(longitude[0] >= 0 and longitude[-1] < 360 and np.all(np.diff(longitude) > 0))

@@ -1,0 +1,148 @@
+"""The initial state: two frames of the weather, one time step apart, on a checkpoint's grid."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from weather.canonical import Problems
+from weather.errors import ConfigurationError, InitialStateError
+from weather.files import read_fields
+from weather.grids import Grid
+from weather.manifest import ModelSpec
+from weather.regrid import regrid
+from weather.variables import KNOWN
+
+
+@dataclass(frozen=True)
+class InitialState:
+    """Two frames in physical units, at `init_time` and one time step before.
+
+    Both are float32 (analysis, variable, latitude, longitude); `analysis` counts the members of an ensemble of
+    analyses, and a single analysis has one.
+    """
+
+    init_time: np.datetime64
+    previous: NDArray[np.float32]
+    newest: NDArray[np.float32]
+    sources: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        assert self.previous.shape == self.newest.shape
+        assert self.newest.ndim == 4
+        assert self.newest.dtype == self.previous.dtype == np.float32
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the frames and their time."""
+        content = hashlib.sha256(np.datetime_as_string(self.init_time, "s").encode())
+        for frames in (self.previous, self.newest):
+            content.update(np.ascontiguousarray(frames).tobytes())
+        return content.hexdigest()
+
+
+def parse_time(text: str) -> np.datetime64:
+    """Return an ISO 8601 time as UTC; a time with a zone is converted, one without is taken as UTC.
+
+    Raises `ConfigurationError` for anything else.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(f"`init_time` must be a time such as 2018-09-15T00. Got: {text!r}.") from error
+    return np.datetime64(time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time, "s")
+
+
+def read_initial_state(sources: Sequence[str], spec: ModelSpec, init_time: np.datetime64 | None = None) -> InitialState:
+    """Read the frames at `init_time` (the newest time where None) and one time step before, and regrid them.
+
+    Raises `InitialStateError` that lists everything missing or wrong: variables, units, grid, times, values.
+    """
+    label = " and ".join(f"`{source}`" for source in sources)
+    problems = Problems()
+    parts = [read_fields(source, spec.variable_names, problems) for source in sources]
+    fields = _joined([part for part in parts if part is not None], problems)
+    if problems or fields is None:
+        raise InitialStateError(label, list(dict.fromkeys(problems)))
+    chosen = init_time if init_time is not None else fields.time.values.max().astype("datetime64[s]")
+    frames = _frames(fields, chosen, spec.time_step, problems)
+    if frames is None:
+        raise InitialStateError(label, problems)
+    _check_values(frames, problems)
+    if problems:
+        raise InitialStateError(label, problems)
+    previous, newest = _stacked(regrid(frames, spec.grid.grid), spec.variable_names)
+    return InitialState(chosen, previous, newest, tuple(sources))
+
+
+def _joined(parts: Sequence[xr.Dataset], problems: Problems) -> xr.Dataset | None:
+    """Return all frames of all sources in order of time, each time once."""
+    if not parts:
+        return None
+    grids = [Grid.from_coordinates(part.latitude.values, part.longitude.values) for part in parts]
+    if not all(grid.matches(grids[0]) for grid in grids):
+        problems.append(f"All frames must be on one grid. Got: {' and '.join(map(str, grids))}.")
+        return None
+    members = {part.sizes.get("member", 0) for part in parts}
+    if len(members) > 1:
+        problems.append(f"All frames must have the same members. Got: {sorted(members)} members.")
+        return None
+    aligned = [part.assign_coords(latitude=parts[0].latitude, longitude=parts[0].longitude) for part in parts]
+    return (
+        xr.concat(aligned, "time", join="override", coords="minimal", compat="override", data_vars="all")
+        .sortby("time")
+        .drop_duplicates("time")
+    )
+
+
+def _frames(
+    fields: xr.Dataset, init_time: np.datetime64, time_step: np.timedelta64, problems: Problems
+) -> xr.Dataset | None:
+    """Return the two frames, in order of time."""
+    times = fields.time.values.astype("datetime64[s]")
+    wanted = [init_time - time_step, init_time]
+    absent = [time for time in wanted if time not in times]
+    if absent:
+        has = ", ".join(_short(time) for time in times[:3]) + (f" … {_short(times[-1])}" if len(times) > 3 else "")
+        problems.append(
+            f"A forecast from {_short(init_time)} needs two frames {_hours(time_step)} apart, {_short(wanted[0])} and "
+            f"{_short(wanted[1])} (UTC). Missing: {', '.join(_short(time) for time in absent)}. The data has "
+            f"{len(times)} {'time' if len(times) == 1 else 'times'}: {has}."
+        )
+        return None
+    return fields.isel(time=[int(np.nonzero(times == time)[0][0]) for time in wanted]).load()
+
+
+def _check_values(frames: xr.Dataset, problems: Problems) -> None:
+    for name, array in frames.data_vars.items():
+        values, variable = array.values, KNOWN[str(name)]
+        low, high = variable.valid_range
+        for index, time in enumerate(frames.time.values):
+            bad = int((~np.isfinite(values[index])).sum())
+            if bad:
+                problems.append(f"`{name}` has {bad} missing or infinite values at {_short(time)}; all must be finite.")
+            elif values[index].min() < low or values[index].max() > high:
+                problems.append(
+                    f"`{name}` must lie within {low:g} and {high:g} {variable.units} at {_short(time)}. "
+                    f"Got: {values[index].min():g} to {values[index].max():g}."
+                )
+
+
+def _stacked(frames: xr.Dataset, variables: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if "member" not in frames.dims:
+        frames = frames.expand_dims("member", axis=1)
+    arrays = [frames[name].transpose("time", "member", "latitude", "longitude").values for name in variables]
+    stacked = np.stack(arrays, axis=2).astype(np.float32)
+    return stacked[0], stacked[1]
+
+
+def _short(time: np.datetime64) -> str:
+    return str(np.datetime_as_string(time, unit="m"))
+
+
+def _hours(step: np.timedelta64) -> str:
+    return f"{step / np.timedelta64(1, 'h'):g} h"

@@ -1,0 +1,22 @@
+"""Lead times as people write them: `120h`, `5d`, or a bare number of hours."""
+
+import re
+
+import numpy as np
+
+from weather.errors import ConfigurationError
+
+_HOURS = {"h": 1, "d": 24, "": 1}
+
+
+def parse_lead_time(text: str) -> np.timedelta64:
+    """Return a lead time; raises `ConfigurationError` for anything but a whole number of hours or days."""
+    match = re.fullmatch(r"(\d{1,5})([hd]?)", text.strip())
+    if match is None:
+        raise ConfigurationError(f"`lead_time` must be hours or days, such as 120h or 5d. Got: {text!r}.")
+    return np.timedelta64(int(match[1]) * _HOURS[match[2]], "h")
+
+
+def short_lead_time(lead_time: np.timedelta64) -> str:
+    """Return a lead time in hours, such as `120h`."""
+    return f"{lead_time / np.timedelta64(1, 'h'):g}h"

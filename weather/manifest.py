@@ -1,0 +1,187 @@
+"""A checkpoint's manifest: what the networks are, what they expect, where they come from.
+
+Readable without torch; `models.checkpoint` reads the weights that it vouches for.
+"""
+
+import hashlib
+import json
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from weather.errors import CheckpointError
+from weather.features import FEATURES
+from weather.grids import Grid
+from weather.variables import KNOWN, Variable
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+WARM_START_FILE = "warm_start.safetensors"
+FLOW_FILE = "flow.safetensors"
+STATIC_FILE = WARM_START_FILE
+"""The static fields are tensors `static.NAME` in the warm start's file."""
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class NetworkSpec(_Part):
+    """Shape of a U-Net: channels a level (multiples of 8), residual blocks a level, unshuffle factor of the stem."""
+
+    widths: tuple[Annotated[int, Field(ge=8, multiple_of=8)], ...] = Field(min_length=1)
+    blocks: int = Field(default=2, ge=1)
+    stem: int = Field(default=2, ge=1)
+    embedding_width: int = Field(default=0, ge=0)
+    head_channels: int = Field(default=16, ge=1)
+    polar_margin: int = Field(default=3, ge=0)
+
+    @property
+    def stride(self) -> int:
+        """Total stride: the shift in longitude columns that the network commutes with."""
+        return int(self.stem * 2 ** (len(self.widths) - 1))
+
+
+class GridSpec(_Part):
+    """Canonical latitudes (north to south) and longitudes (from [0, 360)), degrees."""
+
+    latitude: tuple[float, ...]
+    longitude: tuple[float, ...]
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The grid itself."""
+        return Grid(self.latitude, self.longitude)
+
+
+class Normalisation(_Part):
+    """One variable's mean and standard deviation over the training years; a vector component's mean is 0."""
+
+    name: str
+    mean: float
+    std: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.name not in KNOWN:
+            raise ValueError(f"variable `{self.name}` is not one of {', '.join(KNOWN)}")
+        if KNOWN[self.name].is_vector and self.mean != 0:
+            raise ValueError(f"variable `{self.name}` is a vector component, so its mean must be 0")
+        return self
+
+
+class ModelSpec(_Part):
+    """All that fixes the two networks' shape and the meaning of their inputs and outputs."""
+
+    grid: GridSpec
+    variables: tuple[Normalisation, ...] = Field(min_length=1)
+    static_fields: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    time_step_hours: int = Field(default=6, ge=1)
+    std_floor: float = Field(default=0.01, gt=0)
+    warm_start: NetworkSpec
+    flow: NetworkSpec
+    preconditioning: Literal["gaussian", "none"] = "gaussian"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        unknown = [name for name in self.features if name not in FEATURES]
+        if unknown:
+            raise ValueError(f"features {unknown} are not among {', '.join(FEATURES)}")
+        if self.flow.embedding_width == 0 or self.warm_start.embedding_width != 0:
+            raise ValueError("the flow network needs an `embedding_width`, the warm start none")
+        return self
+
+    @property
+    def variable_names(self) -> tuple[str, ...]:
+        """Names of the variables, in channel order."""
+        return tuple(variable.name for variable in self.variables)
+
+    @property
+    def known_variables(self) -> tuple[Variable, ...]:
+        """The variables themselves, in channel order."""
+        return tuple(KNOWN[name] for name in self.variable_names)
+
+    @property
+    def time_step(self) -> np.timedelta64:
+        """Time between two frames, and of one step of the rollout."""
+        return np.timedelta64(timedelta(hours=self.time_step_hours))
+
+
+class Sampling(_Part):
+    """How a checkpoint wants to be sampled where the caller does not say."""
+
+    solver: Literal["euler", "midpoint"] = "midpoint"
+    nfe: int = Field(default=6, ge=1)
+    power: float = Field(default=1.0, gt=0)
+    warmth: float = Field(default=1.0, ge=0, le=1)
+
+
+class Provenance(_Part):
+    """Where the weights come from."""
+
+    data: str
+    attribution: str
+    train_years: tuple[int, ...]
+    validation_years: tuple[int, ...]
+    code_version: str
+    warm_start_steps: int = Field(ge=0)
+    flow_steps: int = Field(ge=0)
+    training_hours: float = Field(ge=0)
+
+
+class Manifest(_Part):
+    """The whole manifest; `files` maps each weight file to its SHA-256."""
+
+    format_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    model: ModelSpec
+    sampling: Sampling
+    provenance: Provenance
+    files: dict[str, Digest]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 that identifies the checkpoint: of the manifest, which holds those of the weights."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Return the text of the manifest's file."""
+        return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of the checkpoint in `folder`.
+
+    Raises `CheckpointError` where there is none, it is of another format version, or a field is wrong.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        raw = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"`{folder}` is no checkpoint: it has no {MANIFEST_NAME}.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"`{path}` cannot be read as JSON: {error}.") from error
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"`{path}` must have `format_version` {FORMAT_VERSION}. Got: {version!r}. Use the Warmcast that wrote it."
+        )
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise CheckpointError(f"`{path}` is wrong at `{place}`: {first['msg']}.") from error
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

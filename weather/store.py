@@ -1,0 +1,135 @@
+"""The ensemble store: a preallocated Zarr v3 that grows by whole lead times of whole member groups.
+
+Readers may open it from the moment it exists. A lead time of a group counts once `complete` says so; before that,
+or where a member has failed, values are NaN. Metadata is consolidated at creation and never changes.
+"""
+
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from weather.errors import StoreError
+from weather.grids import Grid
+from weather.store_template import Layout, create_arrays
+
+
+class EnsembleStore:
+    """An ensemble on disk. Several processes may write it, as long as no two write the same group."""
+
+    def __init__(self, path: Path, root: zarr.Group, layout: Layout) -> None:
+        self.path = path
+        self.layout = layout
+        self.attributes: Mapping[str, Any] = dict(root.attrs)
+        self._arrays = {name: _array(root, name) for name in (*layout.variables, "complete")}
+
+    @classmethod
+    def create(cls, path: Path, layout: Layout, attributes: Mapping[str, Any]) -> Self:
+        """Create the whole store, filled with NaN, and open it; it appears at `path` at once or not at all.
+
+        Raises `StoreError` where something is there already.
+        """
+        if path.exists():
+            raise StoreError(f"`{path}` already exists. Choose another folder, or pass --resume to go on with it.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        building = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                root = zarr.create_group(
+                    building, zarr_format=3, attributes={**attributes, "variables": list(layout.variables)}
+                )
+                create_arrays(root, layout)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Consolidated metadata")
+                zarr.consolidate_metadata(building, zarr_format=3)
+            _sync(*building.rglob("*"), building)
+            os.replace(building, path)
+            _sync(path.parent)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open an existing store for writing; raises `StoreError` where `path` holds none of ours."""
+        try:
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                root = zarr.open_group(path, mode="r+", zarr_format=3)
+                return cls(path, root, _read_layout(root))
+        except (FileNotFoundError, KeyError, ValueError, TypeError) as error:
+            raise StoreError(f"`{path}` is no ensemble store of Warmcast: {error}.") from error
+
+    def committed(self, group: int) -> int:
+        """Return how many lead times of a group are complete, counted from the first without a gap."""
+        columns = self._columns(group)
+        complete = np.asarray(self._arrays["complete"][:, columns]).all(axis=1)
+        return int(np.argmin(complete)) if not complete.all() else self.layout.num_lead_times
+
+    def commit(self, group: int, lead_index: int, fields: NDArray[np.float32]) -> None:
+        """Write one lead time of a group, float32 (member, variable, latitude, longitude), then mark it complete.
+
+        The mark reaches the disk after the fields do. A lead time that is complete must not be committed again.
+        """
+        columns = self._columns(group)
+        for channel, name in enumerate(self.layout.variables):
+            self._arrays[name][0, lead_index, columns] = fields[:, channel]
+        _sync(*(self.path / f"{name}/c/0/{lead_index}/{group}/0/0" for name in self.layout.variables))
+        self._arrays["complete"][lead_index, columns] = 1
+        _sync(self.path / f"complete/c/{lead_index}/{group}")
+
+    def fields(self, group: int, lead_index: int) -> NDArray[np.float32]:
+        """Return a committed lead time of a group, float32 (member, variable, latitude, longitude)."""
+        columns = self._columns(group)
+        parts = [np.asarray(self._arrays[name][0, lead_index, columns]) for name in self.layout.variables]
+        return np.stack(parts, axis=1)
+
+    def sweep(self) -> None:
+        """Remove what an interrupted write left behind. Only for the store's one writer."""
+        for leftover in self.path.rglob("*.partial"):
+            leftover.unlink(missing_ok=True)
+
+    def _columns(self, group: int) -> slice:
+        first = group * self.layout.group_size
+        return slice(first, min(first + self.layout.group_size, len(self.layout.members)))
+
+
+def _read_layout(root: zarr.Group) -> Layout:
+    names = root.attrs["variables"]
+    assert isinstance(names, list)
+    hours = _values(root, "lead_time")
+    return Layout(
+        init_time=_values(root, "init_time").astype("datetime64[s]")[0],
+        num_lead_times=len(hours),
+        time_step=hours.astype("timedelta64[h]")[0],
+        members=tuple(_values(root, "number").tolist()),
+        group_size=_array(root, "complete").chunks[1],
+        variables=tuple(str(name) for name in names),
+        grid=Grid(tuple(_values(root, "latitude").tolist()), tuple(_values(root, "longitude").tolist())),
+    )
+
+
+def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = root[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def _values(root: zarr.Group, name: str) -> NDArray[Any]:
+    return np.asarray(_array(root, name)[:])
+
+
+def _sync(*paths: Path) -> None:
+    """Bring files and folders to the disk itself, so that what is written later never outlives them."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

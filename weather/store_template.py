@@ -1,0 +1,137 @@
+"""The shape of an ensemble store and its empty arrays: fields, coordinates, completeness, CF attributes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from weather.grids import Grid
+from weather.variables import KNOWN
+
+FIELD_DIMENSIONS = ("init_time", "lead_time", "number", "latitude", "longitude")
+_EPOCH = "seconds since 1970-01-01 00:00:00"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shape and coordinates of an ensemble: members in groups of `group_size`, lead times of `time_step`."""
+
+    init_time: np.datetime64
+    num_lead_times: int
+    time_step: np.timedelta64
+    members: tuple[int, ...]
+    group_size: int
+    variables: tuple[str, ...]
+    grid: Grid
+
+    @property
+    def num_groups(self) -> int:
+        """Number of member groups; the last one may be short."""
+        return -(-len(self.members) // self.group_size)
+
+    def group_members(self, group: int) -> tuple[int, ...]:
+        """Return the members of a group."""
+        return self.members[group * self.group_size : (group + 1) * self.group_size]
+
+    def lead_time(self, index: int) -> np.timedelta64:
+        """Return the lead time of an index; index 0 is one time step ahead."""
+        return (index + 1) * self.time_step
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all fields before compression."""
+        points = self.grid.shape[0] * self.grid.shape[1]
+        return 4 * self.num_lead_times * len(self.members) * len(self.variables) * points
+
+
+def create_arrays(root: zarr.Group, layout: Layout) -> None:
+    """Create every array of a store in an empty group; fields are NaN, coordinates are written."""
+    shape = (1, layout.num_lead_times, len(layout.members), *layout.grid.shape)
+    for name in layout.variables:
+        variable = KNOWN[name]
+        root.create_array(
+            name,
+            shape=shape,
+            chunks=(1, 1, layout.group_size, *layout.grid.shape),
+            dtype="float32",
+            fill_value=np.nan,
+            compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"), Crc32cCodec()],
+            dimension_names=FIELD_DIMENSIONS,
+            attributes={
+                "standard_name": variable.standard_name,
+                "long_name": variable.long_name,
+                "units": variable.units,
+                "coordinates": "valid_time",
+            },
+        )
+    root.create_array(
+        "complete",
+        shape=(layout.num_lead_times, len(layout.members)),
+        chunks=(1, layout.group_size),
+        dtype="uint8",
+        fill_value=0,
+        compressors=[Crc32cCodec()],
+        dimension_names=("lead_time", "number"),
+        attributes={
+            "long_name": "whether all fields of this lead time and member are written",
+            "units": "1",
+            "flag_values": [0, 1],
+            "flag_meanings": "missing complete",
+        },
+    )
+    for name, (dims, values, attributes) in _coordinates(layout).items():
+        array = root.create_array(
+            name,
+            shape=values.shape,
+            chunks=values.shape,
+            dtype=values.dtype,
+            compressors=[Crc32cCodec()],
+            dimension_names=dims,
+            attributes=attributes,
+        )
+        array[...] = values
+
+
+def _coordinates(layout: Layout) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
+    time = {"units": _EPOCH, "calendar": "proleptic_gregorian"}
+    init_seconds = layout.init_time.astype("datetime64[s]").astype(np.int64)
+    step_seconds = layout.time_step.astype("timedelta64[s]").astype(np.int64)
+    leads = np.arange(1, layout.num_lead_times + 1, dtype=np.int64) * step_seconds
+    return {
+        "init_time": (
+            ("init_time",),
+            np.array([init_seconds]),
+            {"standard_name": "forecast_reference_time", "long_name": "initial time", **time},
+        ),
+        "lead_time": (
+            ("lead_time",),
+            leads // 3600,
+            {
+                "standard_name": "forecast_period", "long_name": "lead time", "units": "hours",
+                "dtype": "timedelta64[ns]",
+            },
+        ),
+        "valid_time": (
+            ("init_time", "lead_time"),
+            (init_seconds + leads)[None],
+            {"standard_name": "time", "long_name": "valid time", **time},
+        ),
+        "number": (
+            ("number",),
+            np.array(layout.members, dtype=np.int32),
+            {"standard_name": "realization", "long_name": "ensemble member", "units": "1"},
+        ),
+        "latitude": (
+            ("latitude",),
+            np.array(layout.grid.latitude),
+            {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"},
+        ),
+        "longitude": (
+            ("longitude",),
+            np.array(layout.grid.longitude),
+            {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"},
+        ),
+    }  # fmt: skip

@@ -1,0 +1,78 @@
+"""The variables that Warmcast knows: their names elsewhere, their units and their CF attributes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One field of the weather.
+
+    `aliases` are its names in files of GFS, ERA5/CDS, IFS and WeatherBench 2; `param_id` is its GRIB number
+    (ECMWF's). `valid_range` bounds physical values, in `units`. `is_vector` marks a wind component: it changes
+    sign across a pole and is scaled, never shifted, by normalisation.
+    """
+
+    name: str
+    units: str
+    standard_name: str
+    long_name: str
+    param_id: int
+    aliases: tuple[str, ...]
+    valid_range: tuple[float, float]
+    is_vector: bool = False
+    height_m: float | None = None
+
+
+_WIND_10M = (-150.0, 150.0)
+
+KNOWN: Mapping[str, Variable] = MappingProxyType(
+    {
+        "u10": Variable(
+            "u10", "m s-1", "eastward_wind", "10 metre u wind component", 165,
+            ("u10", "10u", "u10m", "10m_u_component_of_wind", "ugrd10m", "ugrd_10maboveground", "u_10m"),
+            _WIND_10M, is_vector=True, height_m=10.0,
+        ),
+        "v10": Variable(
+            "v10", "m s-1", "northward_wind", "10 metre v wind component", 166,
+            ("v10", "10v", "v10m", "10m_v_component_of_wind", "vgrd10m", "vgrd_10maboveground", "v_10m"),
+            _WIND_10M, is_vector=True, height_m=10.0,
+        ),
+        "t2m": Variable(
+            "t2m", "K", "air_temperature", "2 metre temperature", 167,
+            ("t2m", "2t", "2m_temperature", "tmp2m", "tmp_2maboveground", "t_2m"), (150.0, 350.0), height_m=2.0,
+        ),
+        "msl": Variable(
+            "msl", "Pa", "air_pressure_at_mean_sea_level", "Mean sea level pressure", 151,
+            ("msl", "prmsl", "mean_sea_level_pressure", "prmslmsl", "mslma"), (80_000.0, 115_000.0),
+        ),
+    }
+)  # fmt: skip
+
+DEFAULT_VARIABLES = ("u10", "v10")
+
+# Factor and offset that turn a spelling of a unit into the canonical one.
+_CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType(
+    {
+        "m s-1": {
+            "m s-1": (1.0, 0.0), "m s**-1": (1.0, 0.0), "m/s": (1.0, 0.0), "m s^-1": (1.0, 0.0),
+            "m.s-1": (1.0, 0.0), "meters per second": (1.0, 0.0), "metres per second": (1.0, 0.0),
+            "knots": (1852 / 3600, 0.0), "knot": (1852 / 3600, 0.0), "kt": (1852 / 3600, 0.0),
+            "km h-1": (1 / 3.6, 0.0), "km/h": (1 / 3.6, 0.0),
+        },
+        "K": {"K": (1.0, 0.0), "kelvin": (1.0, 0.0), "degC": (1.0, 273.15), "celsius": (1.0, 273.15)},
+        "Pa": {"Pa": (1.0, 0.0), "pascal": (1.0, 0.0), "hPa": (100.0, 0.0), "mbar": (100.0, 0.0)},
+    }
+)  # fmt: skip
+
+
+def conversion(units: str, canonical: str) -> tuple[float, float] | None:
+    """Return the factor and offset from `units` to the canonical unit, or None where they are unknown."""
+    table = {spelling.casefold(): value for spelling, value in _CONVERSIONS[canonical].items()}
+    return table.get(units.strip().casefold())
+
+
+def accepted_units(canonical: str) -> tuple[str, ...]:
+    """Return every spelling that `conversion` knows for a canonical unit."""
+    return tuple(_CONVERSIONS[canonical])
