@@ -1,0 +1,51 @@
+"""Padding on the globe: periodic in longitude, across the poles in latitude."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def pad_longitude(x: Float[Tensor, "member channel lat lon"], width: int) -> Tensor:
+    """Extend both ends of the longitude axis by `width` columns from the other end."""
+    return torch.cat([x[..., -width:], x, x[..., :width]], dim=-1)
+
+
+class GlobePadding(nn.Module):
+    """Rows added beyond both poles so that a strided network fits the grid; `crop` removes them.
+
+    A row beyond the pole is the mirrored row on the other side of the globe: rolled by 180° of longitude,
+    with the sign of vector components changed, because east and north both reverse there. At least
+    `margin` rows are added at each pole, and as many as make the number of rows a multiple of `stride`.
+    """
+
+    def __init__(self, num_lat: int, num_lon: int, stride: int, margin: int, has_poles: bool) -> None:
+        super().__init__()
+        if num_lon % stride or num_lon % 2:
+            raise ValueError(
+                f"The number of longitudes must be even and a multiple of the total stride {stride}. Got: {num_lon}."
+            )
+        extra = 2 * margin + (-(num_lat + 2 * margin)) % stride
+        self.north = extra // 2
+        self.south = extra - self.north
+        self.num_lat = num_lat
+        self.skip = 1 if has_poles else 0
+        if self.south + self.skip > num_lat:
+            raise ValueError(
+                f"A grid of {num_lat} latitudes is too small for {self.south} rows of padding; lower the stride."
+            )
+
+    def forward(
+        self, x: Float[Tensor, "member channel lat lon"], sign: Float[Tensor, "channel 1 1"]
+    ) -> Float[Tensor, "member channel padded_lat lon"]:
+        """Return `x` with rows added; `sign` is −1 for the channels that reverse across a pole, else 1."""
+        north = x[:, :, self.skip : self.skip + self.north]
+        south = x[:, :, x.shape[2] - self.skip - self.south : x.shape[2] - self.skip]
+        return torch.cat([self._beyond(north, sign), x, self._beyond(south, sign)], dim=2)
+
+    def crop(self, x: Float[Tensor, "member channel padded_lat lon"]) -> Float[Tensor, "member channel lat lon"]:
+        """Return `x` without the rows that `forward` added."""
+        return x[:, :, self.north : self.north + self.num_lat]
+
+    @staticmethod
+    def _beyond(rows: Tensor, sign: Tensor) -> Tensor:
+        return torch.roll(rows.flip(2), rows.shape[-1] // 2, dims=-1) * sign

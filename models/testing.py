@@ -1,0 +1,74 @@
+"""Small stand-ins that satisfy the same contracts as the real things: for tests of this project and of others."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models.build import Networks, build_networks
+from models.checkpoint import save_checkpoint
+from models.solvers import Fields
+from weather.manifest import GridSpec, Manifest, ModelSpec, NetworkSpec, Normalisation, Provenance, Sampling
+
+
+class GaussianField:
+    """The exact vector field of a target N(0, std²) of independent elements; counts evaluations in `nfe`.
+
+    v = x·(t·std² − (1−t)) / (t²·std² + (1−t)²). Source: method.md §3.1.
+    """
+
+    def __init__(self, std: float) -> None:
+        self._variance = std**2
+        self.nfe = 0
+
+    def __call__(self, x_t: Fields, t: float) -> Fields:
+        """Return the velocity at `x_t` and flow time `t`."""
+        self.nfe += 1
+        return x_t * (t * self._variance - (1 - t)) / (t**2 * self._variance + (1 - t) ** 2)
+
+    def exact(self, x_0: Fields) -> Fields:
+        """Return where the exact flow carries `x_0`."""
+        return x_0 * float(np.sqrt(self._variance))
+
+
+def tiny_spec(num_lat: int = 16, num_lon: int = 32, *, has_poles: bool = False) -> ModelSpec:
+    """Return a specification of wind on a coarse grid, with one static field and small networks of stride 4."""
+    edge = 90.0 if has_poles else 90.0 - 90.0 / num_lat
+    return ModelSpec(
+        grid=GridSpec(
+            latitude=tuple(np.linspace(edge, -edge, num_lat).tolist()),
+            longitude=tuple((np.arange(num_lon) * 360.0 / num_lon).tolist()),
+        ),
+        variables=(Normalisation(name="u10", mean=0.0, std=6.0), Normalisation(name="v10", mean=0.0, std=5.0)),
+        static_fields=("orography",),
+        features=("sin_latitude", "season_sin", "season_cos"),
+        warm_start=NetworkSpec(widths=(8, 16), blocks=1, head_channels=4),
+        flow=NetworkSpec(widths=(8, 16), blocks=1, head_channels=4, embedding_width=16),
+    )
+
+
+def tiny_networks(spec: ModelSpec, *, trained: bool = True, seed: int = 0) -> Networks:
+    """Return small networks on the CPU; `trained` ones have no layer left at zero, so that all of them matter."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        networks = build_networks(spec, torch.randn(len(spec.static_fields), *spec.grid.grid.shape))
+        for net in (networks.warm_start, networks.flow) if trained else ():
+            for weight in net.parameters():
+                weight.add_(0.02 * torch.randn(weight.shape))
+    return networks.eval()
+
+
+def write_tiny_checkpoint(folder: Path, *, name: str = "tiny", trained: bool = True) -> Manifest:
+    """Write a checkpoint of small networks into `folder` and return its manifest."""
+    provenance = Provenance(
+        data="random numbers",
+        attribution="Nothing was learnt.",
+        train_years=(2000,),
+        validation_years=(2001,),
+        code_version="0",
+        warm_start_steps=0,
+        flow_steps=0,
+        training_hours=0.0,
+    )
+    networks = tiny_networks(tiny_spec(), trained=trained)
+    return save_checkpoint(folder, name, networks, Sampling(solver="midpoint", nfe=4), provenance)

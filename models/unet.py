@@ -1,0 +1,79 @@
+"""The U-Net that both networks are made of: unshuffle stem, residual levels, full-resolution head."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.layers import PeriodicConv, ResidualBlock
+from models.padding import GlobePadding
+from weather.manifest import NetworkSpec
+
+
+class UNet(nn.Module):
+    """Map fields to fields on one latitude–longitude grid, of any number of members.
+
+    `in_signs` holds −1 for each input channel that is a vector component (it reverses across a pole), else 1.
+    The output layer starts at zero. Rolling all inputs by `config.stride` columns rolls the output.
+    """
+
+    signs: Tensor
+
+    def __init__(
+        self,
+        config: NetworkSpec,
+        in_signs: tuple[int, ...],
+        out_channels: int,
+        num_lat: int,
+        num_lon: int,
+        has_poles: bool,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.padding = GlobePadding(num_lat, num_lon, config.stride, config.polar_margin, has_poles)
+        signs = torch.tensor(in_signs, dtype=torch.float32)[:, None, None]
+        self.register_buffer("signs", signs, persistent=False)
+
+        widths, width = config.widths, config.embedding_width
+        self.stem = PeriodicConv(len(in_signs) * config.stem**2, widths[0])
+        self.down = nn.ModuleList()
+        self.shrink = nn.ModuleList()
+        for level, channels in enumerate(widths):
+            self.down.append(nn.ModuleList(ResidualBlock(channels, channels, width) for _ in range(config.blocks)))
+            if level + 1 < len(widths):
+                self.shrink.append(PeriodicConv(channels, widths[level + 1], stride=2))
+        self.up = nn.ModuleList()
+        self.grow = nn.ModuleList()
+        for level in reversed(range(len(widths) - 1)):
+            channels = widths[level]
+            self.grow.append(nn.Conv2d(widths[level + 1], channels, 1))
+            blocks = [ResidualBlock(2 * channels, channels, width)]
+            blocks += [ResidualBlock(channels, channels, width) for _ in range(config.blocks - 1)]
+            self.up.append(nn.ModuleList(blocks))
+        self.unstem = nn.Conv2d(widths[0], config.head_channels * config.stem**2, 1)
+        self.head = PeriodicConv(config.head_channels + len(in_signs), out_channels)
+        nn.init.zeros_(self.head.conv.weight)
+        nn.init.zeros_(self.head.conv.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "member in_channel lat lon"],
+        embedding: Float[Tensor, "member width"] | None = None,
+    ) -> Float[Tensor, "member out_channel lat lon"]:
+        """Return the network's output; `embedding` only where the configuration has an `embedding_width`."""
+        padded = self.padding(inputs, self.signs).contiguous(memory_format=torch.channels_last)
+        h = self.stem(F.pixel_unshuffle(padded, self.config.stem))
+        skips: list[Tensor] = []
+        for level, blocks in enumerate(self.down):
+            for block in blocks:  # type: ignore[attr-defined]
+                h = block(h, embedding)
+            if level < len(self.shrink):
+                skips.append(h)
+                h = self.shrink[level](h)
+        for grow, blocks in zip(self.grow, self.up, strict=True):
+            h = F.interpolate(grow(h), scale_factor=2.0, mode="nearest")
+            h = torch.cat([h, skips.pop()], dim=1)
+            for block in blocks:  # type: ignore[attr-defined]
+                h = block(h, embedding)
+        h = F.pixel_shuffle(self.unstem(F.silu(h)), self.config.stem)
+        return self.padding.crop(self.head(torch.cat([h, padded], dim=1))).contiguous()
