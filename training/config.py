@@ -1,0 +1,107 @@
+"""The configuration of a training: one YAML file, checked before anything is read or written."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from weather.errors import ConfigurationError
+from weather.features import FEATURES
+from weather.manifest import NetworkSpec, Sampling
+from weather.variables import DEFAULT_VARIABLES, KNOWN
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(_Part):
+    """Which years train and which validate, and what the data is called where it is credited."""
+
+    description: str
+    attribution: str
+    train_years: tuple[int, ...] = Field(min_length=1)
+    validation_years: tuple[int, ...] = Field(min_length=1)
+    validation_samples: int = Field(default=64, ge=1)
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        shared = sorted(set(self.train_years) & set(self.validation_years))
+        if shared:
+            raise ValueError(f"a year may not both train and validate: {shared}")
+        return self
+
+
+class OptimiserConfig(_Part):
+    """AdamW with a linear warm-up and a cosine decay to `final_learning_rate`; EMA per optimiser step."""
+
+    steps: int = Field(ge=0)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    final_learning_rate: float = Field(default=1e-5, ge=0)
+    warmup_steps: int = Field(default=200, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+
+
+class WarmStartConfig(_Part):
+    """The warm-start network h and its optimisation."""
+
+    network: NetworkSpec
+    optimiser: OptimiserConfig
+
+
+class FlowConfig(_Part):
+    """The flow network p' and its optimisation.
+
+    Warmth is drawn from U[0, 1], as in the paper; `full_warmth_fraction` of the samples get w = 1 instead, the one
+    value that forecasts are sampled with (method.md, table 5, row 7).
+    """
+
+    network: NetworkSpec
+    optimiser: OptimiserConfig
+    preconditioning: Literal["gaussian", "none"] = "gaussian"
+    full_warmth_fraction: float = Field(default=0.0, ge=0, le=1)
+
+
+class TrainingConfig(_Part):
+    """A whole training: data, the two networks, and how often to save and report."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    seed: int = Field(default=0, ge=0)
+    variables: tuple[str, ...] = DEFAULT_VARIABLES
+    static_fields: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    time_step_hours: int = Field(default=6, ge=1)
+    std_floor: float = Field(default=0.01, gt=0)
+    data: DataConfig
+    warm_start: WarmStartConfig
+    flow: FlowConfig
+    sampling: Sampling = Sampling()
+    save_every: int = Field(default=200, ge=1)
+    report_every: int = Field(default=20, ge=1)
+
+    @model_validator(mode="after")
+    def _known_names(self) -> Self:
+        for field, names, known in (("variables", self.variables, KNOWN), ("features", self.features, FEATURES)):
+            unknown = [name for name in names if name not in known]
+            if unknown:
+                raise ValueError(f"`{field}` {unknown} are not among {', '.join(known)}")
+        return self
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Return the configuration in `path`; raises `ConfigurationError` that names the first wrong field."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"`{path}` cannot be read as YAML: {error}.") from error
+    try:
+        return TrainingConfig.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigurationError(f"`{path}`: `{place}` is wrong: {first['msg']}. Got: {first['input']!r}.") from error

@@ -1,0 +1,126 @@
+"""A whole training: data, h, then p' on its residuals, and the checkpoint at the end."""
+
+import importlib.metadata
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from models.build import Networks, build_networks
+from models.checkpoint import load_checkpoint, save_checkpoint
+from training.config import TrainingConfig
+from training.dataset import WeatherSeries, grid_spec, load_series
+from training.loop import Progress, Stage, run_stage
+from training.stages import FlowStage, WarmStartStage
+from weather.errors import ConfigurationError, TrainingDataError
+from weather.manifest import Manifest, ModelSpec, Provenance
+
+_CONFIG_COPY = "config.json"
+
+
+def train(
+    config: TrainingConfig,
+    files: Sequence[Path],
+    output: Path,
+    start: Path | None,
+    *,
+    resume: bool,
+    report: Callable[[Progress], None],
+) -> Manifest:
+    """Train both networks and write `output/checkpoint`; `start` is a checkpoint whose weights are trained on.
+
+    `output` also holds the state of an interrupted run, which `resume` goes on from, and `progress.jsonl`.
+    Raises `ConfigurationError` or `TrainingDataError` before anything is computed.
+    """
+    _prepare(output, config, resume=resume)
+    series = load_series(files, config)
+    for field in ("train_years", "validation_years"):
+        if not len(series.triples(getattr(config.data, field))):
+            raise TrainingDataError(
+                f"`data.{field}` {getattr(config.data, field)} have no three consecutive frames in the data, which "
+                f"covers {series.valid_times[0]} to {series.valid_times[-1]}."
+            )
+    networks, before = _initial_networks(config, series, start)
+    log = output / "progress.jsonl"
+
+    def tell(progress: Progress) -> None:
+        with log.open("a") as lines:
+            lines.write(json.dumps(asdict(progress)) + "\n")
+        report(progress)
+
+    h = WarmStartStage(config, series, networks)
+    h_net, h_seconds = run_stage(_stage("warm_start", config, networks, h, output), tell)
+    networks.warm_start.load_state_dict(h_net.state_dict())
+    networks.warm_start.eval()
+    p = FlowStage(config, series, networks)
+    p_net, p_seconds = run_stage(_stage("flow", config, networks, p, output), tell)
+    networks.flow.load_state_dict(p_net.state_dict())
+    provenance = Provenance(
+        data=config.data.description,
+        attribution=config.data.attribution,
+        train_years=config.data.train_years,
+        validation_years=config.data.validation_years,
+        code_version=importlib.metadata.version("warmcast"),
+        warm_start_steps=config.warm_start.optimiser.steps + (before.warm_start_steps if before else 0),
+        flow_steps=config.flow.optimiser.steps + (before.flow_steps if before else 0),
+        training_hours=round((h_seconds + p_seconds) / 3600 + (before.training_hours if before else 0.0), 3),
+    )
+    return save_checkpoint(output / "checkpoint", config.name, networks, config.sampling, provenance)
+
+
+def _prepare(output: Path, config: TrainingConfig, *, resume: bool) -> None:
+    """Make the output folder, or check that the run in it is this one."""
+    copy = output / _CONFIG_COPY
+    if copy.exists() and not resume:
+        raise ConfigurationError(
+            f"`{output}` already holds a training. Pass --resume to go on with it, or another folder."
+        )
+    if copy.exists() and copy.read_text() != config.model_dump_json():
+        raise ConfigurationError(f"`{output}` holds a training of another configuration; choose another folder.")
+    output.mkdir(parents=True, exist_ok=True)
+    copy.write_text(config.model_dump_json())
+
+
+def _stage(
+    name: str, config: TrainingConfig, networks: Networks, task: WarmStartStage | FlowStage, output: Path
+) -> Stage:
+    net = networks.warm_start if name == "warm_start" else networks.flow
+    part = config.warm_start if name == "warm_start" else config.flow
+    state = output / f"{name}.state.safetensors"
+    return Stage(name, net, part.optimiser, task.loss, task.validate, state, config.save_every, config.report_every)
+
+
+def _initial_networks(
+    config: TrainingConfig, series: WeatherSeries, start: Path | None
+) -> tuple[Networks, Provenance | None]:
+    spec = ModelSpec(
+        grid=grid_spec(series.grid),
+        variables=series.normalisation(config.variables, config.data.train_years),
+        static_fields=config.static_fields,
+        features=config.features,
+        time_step_hours=config.time_step_hours,
+        std_floor=config.std_floor,
+        warm_start=config.warm_start.network,
+        flow=config.flow.network,
+        preconditioning=config.flow.preconditioning,
+    )
+    if start is None:
+        torch.manual_seed(config.seed)
+        return build_networks(spec, torch.from_numpy(series.static)), None
+    networks, manifest = load_checkpoint(start, torch.device("cpu"))
+    different = [field for field in type(spec).model_fields if not _alike(spec, manifest.model, field)]
+    if different:
+        raise ConfigurationError(
+            f"`{start}` cannot be trained on with this configuration and data: they differ in {', '.join(different)}."
+        )
+    return networks, manifest.provenance
+
+
+def _alike(spec: ModelSpec, other: ModelSpec, field: str) -> bool:
+    if field == "grid":
+        return spec.grid.grid.matches(other.grid.grid)
+    if field == "variables":
+        return spec.variable_names == other.variable_names
+    return bool(getattr(spec, field) == getattr(other, field))
