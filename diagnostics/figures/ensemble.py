@@ -1,0 +1,101 @@
+"""Pictures of an ensemble: maps of a member, the mean and the spread, and the plume at a point."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from diagnostics.figures.globe import draw_globe
+from diagnostics.moments import ensemble_mean, ensemble_std
+from weather.grids import Grid
+from weather.lead_times import short_lead_time
+
+_STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What is drawn: its name with unit, and how it follows from the members' fields."""
+
+    label: str
+    units: str
+
+
+def maps(
+    path: Path,
+    quantity: Quantity,
+    grid: Grid,
+    init_time: np.datetime64,
+    fields: Sequence[tuple[np.timedelta64, NDArray[np.float32]]],
+) -> None:
+    """Draw a member, the ensemble mean and the spread as rows, lead times as columns, into a PNG at `path`.
+
+    Each of `fields` is (member, latitude, longitude) at a lead time; a single member is drawn alone.
+    """
+    rows = ["member", "ensemble mean", "spread"] if fields[0][1].shape[0] > 1 else ["member"]
+    top = float(np.nanpercentile(np.concatenate([field[:1] for _, field in fields]), 99.5))
+    spread_top = float(np.nanpercentile(ensemble_std(fields[-1][1]), 99.5)) if len(rows) > 1 else 1.0
+    with matplotlib.style.context(_STYLE):
+        figure = Figure(figsize=(4.1 * len(fields), 2.0 * len(rows) + 0.4), layout="constrained", dpi=130)
+        axes = figure.subplots(len(rows), len(fields), subplot_kw={"projection": "mollweide"}, squeeze=False)
+        for column, (lead_time, field) in enumerate(fields):
+            drawn = [field[0].astype(np.float64)]
+            drawn += [ensemble_mean(field), ensemble_std(field)] if len(rows) > 1 else []
+            for row, values in enumerate(drawn):
+                is_spread = rows[row] == "spread"
+                limits = (0.0, spread_top) if is_spread else (0.0, top)
+                mesh = draw_globe(axes[row, column], grid, values, "magma" if is_spread else "viridis", limits)
+                if column == len(fields) - 1:
+                    bar = figure.colorbar(mesh, ax=axes[row, :], shrink=0.8, aspect=18, pad=0.01)
+                    bar.set_label(f"{rows[row]} ({quantity.units})")
+                    bar.outline.set_visible(False)
+            axes[0, column].set_title(f"+{short_lead_time(lead_time)}   {_when(init_time + lead_time)}")
+        figure.suptitle(f"{quantity.label}, {fields[0][1].shape[0]} members from {_when(init_time)}", fontsize=11)
+        figure.savefig(path)
+
+
+def plume(
+    path: Path,
+    quantity: Quantity,
+    init_time: np.datetime64,
+    lead_times: Sequence[np.timedelta64],
+    series: NDArray[np.float32],
+    place: tuple[float, float],
+) -> None:
+    """Draw every member's `series` (lead time, member) at `place` (latitude, longitude), with median and quantiles."""
+    days = np.array([lead_time / np.timedelta64(1, "D") for lead_time in lead_times])
+    with matplotlib.style.context(_STYLE):
+        figure = Figure(figsize=(8.2, 3.4), layout="constrained", dpi=130)
+        axes = figure.subplots()
+        for low, high, shade, label in ((10, 90, 0.18, "10-90 %"), (25, 75, 0.32, "25-75 %")):
+            quantiles = np.nanpercentile(series, [low, high], axis=1)
+            axes.fill_between(days, quantiles[0], quantiles[1], color="#31688e", alpha=shade, linewidth=0, label=label)
+        axes.plot(days, series, color="#31688e", linewidth=0.5, alpha=0.6)
+        axes.plot(days, np.nanmedian(series, axis=1), color="#440154", linewidth=1.8, label="median")
+        axes.set_xlim(0, days[-1])
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(f"days after {_when(init_time)}")
+        axes.set_ylabel(f"{quantity.label} ({quantity.units})")
+        axes.set_title(f"{_place(place)}, {series.shape[1]} members", loc="left")
+        axes.legend(frameon=False, ncols=3, loc="upper right")
+        figure.savefig(path)
+
+
+def _when(time: np.datetime64) -> str:
+    return f"{np.datetime_as_string(time, unit='h').replace('T', ' ')} UTC"
+
+
+def _place(place: tuple[float, float]) -> str:
+    latitude, longitude = place
+    return f"{abs(latitude):g}°{'N' if latitude >= 0 else 'S'}, {abs(longitude):g}°{'E' if longitude >= 0 else 'W'}"

@@ -1,0 +1,51 @@
+"""A world map: fields of a latitude–longitude grid in equal-area projection, with coastlines."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from numpy.typing import NDArray
+
+from weather.grids import Grid
+
+
+@cache
+def coastlines() -> NDArray[np.float64]:
+    """Return coastlines as radians, (point, [longitude, latitude]), lines parted by NaN.
+
+    Natural Earth 1:110m land (public domain), as packed by world-atlas 2.0.2, in hundredths of a degree.
+    """
+    hundredths = np.load(Path(__file__).parent / "coastlines.npy").astype(np.float64)
+    return np.radians(np.where(hundredths == np.iinfo(np.int16).min, np.nan, hundredths / 100))
+
+
+def draw_globe(
+    axes: Axes, grid: Grid, field: NDArray[np.float64], colours: str, limits: tuple[float, float]
+) -> QuadMesh:
+    """Draw `field` (latitude, longitude) on Mollweide `axes`, 0° in the middle; returns what a colour bar needs."""
+    longitude = np.asarray(grid.longitude)
+    shift = int(np.searchsorted(longitude, 180.0))
+    east = np.concatenate([longitude[shift:] - 360, longitude[:shift]])
+    west_edge, east_edge = -180.0, 180.0
+    values = np.concatenate([field[:, shift:], field[:, :shift]], axis=1)
+    seam = (values[:, :1] + values[:, -1:]) / 2
+    values = np.concatenate([seam, values, seam], axis=1)
+    values = np.concatenate([_pole(values[:1]), values, _pole(values[-1:])])
+    lon = np.concatenate([[west_edge], east, [east_edge]])
+    lat = np.concatenate([[90.0], grid.latitude, [-90.0]])
+    mesh = axes.pcolormesh(
+        np.radians(lon), np.radians(lat), values, shading="gouraud", cmap=colours, vmin=limits[0], vmax=limits[1],
+        rasterized=True,
+    )  # fmt: skip
+    coast = coastlines()
+    axes.plot(coast[:, 0], coast[:, 1], color="white", linewidth=0.4, alpha=0.75)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines["geo"].set_linewidth(0.3)
+    return mesh
+
+
+def _pole(row: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.full_like(row, row.mean())

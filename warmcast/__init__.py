@@ -1,0 +1,1 @@
+"""Warmcast: ensemble weather forecasts by warm-start flow matching."""

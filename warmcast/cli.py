@@ -1,0 +1,126 @@
+"""The command line: `warmcast forecast`, `warmcast plot`, `warmcast train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from warmcast.commands import run
+from warmcast.console import exit_codes, line, print_json, progress_bar
+
+app = typer.Typer(
+    help="Ensemble weather forecasts by warm-start flow matching.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the receipt as JSON on standard output.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")]
+
+
+@app.command(context_settings={"allow_extra_args": True})
+def forecast(
+    context: typer.Context,
+    initial_state: Annotated[
+        list[str],
+        typer.Option(help="GRIB, NetCDF or Zarr with the two frames; several files after one another. Or `sample`."),
+    ],
+    output: Output,
+    init_time: Annotated[str | None, typer.Option(help="Time to start from, UTC; the newest by default.")] = None,
+    members: Annotated[int, typer.Option(min=1, max=1000, help="Number of members.")] = 8,
+    lead_time: Annotated[str, typer.Option(help="How far ahead, such as 120h or 5d.")] = "120h",
+    nfe: Annotated[
+        int | None, typer.Option(min=1, help="Network evaluations a step; the checkpoint's by default.")
+    ] = None,
+    solver: Annotated[str | None, typer.Option(help="euler or midpoint; the checkpoint's by default.")] = None,
+    warmth: Annotated[float | None, typer.Option(min=0, max=1, help="1 (default): fully warm.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the members' noise.")] = 0,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Members computed together; at most 8 by default.")
+    ] = None,
+    member: Annotated[list[int] | None, typer.Option(min=0, help="Only this member; may be repeated.")] = None,
+    checkpoint: Annotated[str, typer.Option(help="Name or folder of a checkpoint.")] = "demo",
+    checkpoints: Annotated[
+        str, typer.Option(envvar="WARMCAST_CHECKPOINTS", help="Folders of more checkpoints, separated by colons.")
+    ] = "",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted forecast.")] = False,
+    json: Json = False,
+) -> None:
+    """Turn an initial state into an ensemble: OUTPUT/ensemble.zarr, readable while it grows."""
+    with exit_codes(), progress_bar("Lead times") as tell:
+        receipt = run(
+            "forecast",
+            initial_state=[*initial_state, *context.args],
+            output=output,
+            init_time=init_time,
+            num_members=members,
+            lead_time=lead_time,
+            nfe=nfe,
+            solver=solver,
+            warmth=warmth,
+            seed=seed,
+            batch_size=batch_size,
+            only_members=tuple(member or ()),
+            checkpoint=checkpoint,
+            checkpoint_folders=[Path(folder) for folder in checkpoints.split(":") if folder],
+            device=device,
+            resume=resume,
+            tell=tell,
+        )
+    if json:
+        print_json(receipt)
+        return
+    typer.echo(
+        f"Forecast from {receipt['init_time']} UTC, {receipt['members']} members, {receipt['wall_seconds']:.0f} s."
+    )
+    for name, spreads in receipt["spread"].items():
+        told = ", ".join(f"{value:.2f} at {lead}" for lead, value in spreads.items())
+        typer.echo(f"Spread of {name} (m s-1, area mean): {told}")
+    if receipt["nonfinite_members"]:
+        typer.echo(f"Not finite: members {receipt['nonfinite_members']}.", err=True)
+    typer.echo(f'Open it:  xarray.open_zarr("{receipt["store"]}")')
+
+
+@app.command()
+def plot(
+    folder: Annotated[Path, typer.Argument(help="Folder of a forecast, with its ensemble.zarr.")],
+    lead_time: Annotated[list[str] | None, typer.Option(help="Lead time of a map; may be repeated.")] = None,
+    latitude: Annotated[float, typer.Option(min=-90, max=90, help="Latitude of the plume.")] = 51.5,
+    longitude: Annotated[float, typer.Option(min=-180, max=360, help="Longitude of the plume.")] = 0.0,
+    json: Json = False,
+) -> None:
+    """Draw maps of the ensemble's mean and spread and the plume at a point, as PNG files beside the store."""
+    with exit_codes():
+        receipt = run("plot", folder=folder, lead_times=tuple(lead_time or ()), latitude=latitude, longitude=longitude)
+    if json:
+        print_json(receipt)
+        return
+    for picture in receipt["pictures"]:
+        typer.echo(picture)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML configuration.")],
+    data: Annotated[list[Path], typer.Option(help="NetCDF file, Zarr store or folder of them; may be repeated.")],
+    output: Output,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Checkpoint whose weights are trained on; name or folder.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")] = None,
+    json: Json = False,
+) -> None:
+    """Train both networks and write OUTPUT/checkpoint."""
+    with exit_codes():
+        receipt = run(
+            "train", config=config, data=data, output=output, start=start, resume=resume, threads=threads, tell=line
+        )
+    if json:
+        print_json(receipt)
+        return
+    typer.echo(f"Checkpoint: {receipt['checkpoint']}")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,21 @@
+"""The one table from a command to the function that carries it out, imported when the command runs."""
+
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "forecast": "workers.commands:forecast",
+        "plot": "diagnostics.commands:plot",
+        "train": "training.commands:train_from_files",
+    }
+)
+
+
+def run(command: str, **options: Any) -> dict[str, Any]:
+    """Carry out a command and return its receipt, ready for JSON."""
+    module, function = COMMANDS[command].split(":")
+    receipt: dict[str, Any] = getattr(importlib.import_module(module), function)(**options)
+    return receipt

@@ -1,0 +1,128 @@
+"""`warmcast forecast`: from options to a forecast, and to the receipt."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from diagnostics.moments import spread
+from weather.bundled import bundled, find_checkpoint
+from weather.errors import ConfigurationError
+from weather.initial_state import parse_time, read_initial_state
+from weather.lead_times import parse_lead_time, short_lead_time
+from weather.manifest import Sampling, read_manifest
+from weather.store import EnsembleStore
+from workers.forecast import Forecast, run_forecast
+
+DEFAULT_GROUP_SIZE = 8
+SAMPLE = "sample"
+_TOLD_HOURS = (24, 120, 240)
+
+
+def forecast(
+    *,
+    initial_state: Sequence[str],
+    output: Path,
+    init_time: str | None,
+    num_members: int,
+    lead_time: str,
+    nfe: int | None,
+    solver: str | None,
+    warmth: float | None,
+    seed: int,
+    batch_size: int | None,
+    only_members: tuple[int, ...],
+    checkpoint: str,
+    checkpoint_folders: Sequence[Path],
+    device: str,
+    resume: bool,
+    tell: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Run a forecast and return its receipt; `tell` hears how many lead times of how many are complete."""
+    folder = find_checkpoint(checkpoint, checkpoint_folders)
+    manifest = read_manifest(folder)
+    num_lead_times = _num_lead_times(lead_time, manifest.model.time_step)
+    members = _members(num_members, only_members)
+    given = {"nfe": nfe, "solver": solver, "warmth": warmth}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if changes.get("solver", "euler") not in ("euler", "midpoint"):
+        raise ConfigurationError(f"`solver` must be euler or midpoint. Got: {solver!r}.")
+    sampling = Sampling.model_validate(manifest.sampling.model_dump() | changes)
+    sources = sample_files() if list(initial_state) == [SAMPLE] else list(initial_state)
+    state = read_initial_state(sources, manifest.model, parse_time(init_time) if init_time else None)
+    receipt = run_forecast(
+        Forecast(
+            state=state,
+            checkpoint=folder,
+            members=members,
+            num_lead_times=num_lead_times,
+            group_size=batch_size or min(DEFAULT_GROUP_SIZE, num_members),
+            seed=seed,
+            sampling=sampling,
+            device=_device(device),
+        ),
+        output,
+        resume=resume,
+        report=lambda lead_index: tell(lead_index + 1, num_lead_times),
+    )
+    return asdict(receipt) | {
+        "store": str(receipt.store),
+        "init_time": np.datetime_as_string(state.init_time, "m"),
+        "members": len(members),
+        "lead_times": num_lead_times,
+        "checkpoint": manifest.name,
+        "spread": _spreads(receipt.store),
+    }
+
+
+def sample_files() -> list[str]:
+    """Return the bundled initial state: two GFS analyses of September 2018."""
+    return sorted(str(path) for path in bundled("samples").glob("gfs_2018-09-15T00/*.grib2"))
+
+
+def _num_lead_times(text: str, time_step: np.timedelta64) -> int:
+    lead_time = parse_lead_time(text)
+    number, rest = divmod(lead_time, time_step)
+    if rest or number < 1:
+        raise ConfigurationError(
+            f"`lead_time` must be a positive multiple of {short_lead_time(time_step)}. Got: {text!r}."
+        )
+    return int(number)
+
+
+def _members(num_members: int, only: tuple[int, ...]) -> tuple[int, ...]:
+    wrong = [member for member in only if member >= num_members]
+    if wrong:
+        raise ConfigurationError(f"`member` must be less than the number of members, {num_members}. Got: {wrong[0]}.")
+    return tuple(sorted(set(only))) or tuple(range(num_members))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigurationError(f"`device` must be auto, cpu, cuda or cuda:N. Got: {name!r}.")
+    if name != "cpu" and not torch.cuda.is_available():
+        raise ConfigurationError(f"`device` {name!r} is not there: this PyTorch finds no CUDA device. Use cpu or auto.")
+    return torch.device(name)
+
+
+def _spreads(path: Path) -> dict[str, dict[str, float]]:
+    """Return each variable's area-mean spread at the lead times that are told, where two members or more are there."""
+    store = EnsembleStore.open(path)
+    layout = store.layout
+    if len(layout.members) < 2:
+        return {}
+    result: dict[str, dict[str, float]] = {name: {} for name in layout.variables}
+    for lead_index in range(layout.num_lead_times):
+        hours = int(layout.lead_time(lead_index) / np.timedelta64(1, "h"))
+        if hours in _TOLD_HOURS:
+            fields = np.concatenate([store.fields(group, lead_index) for group in range(layout.num_groups)])
+            for channel, name in enumerate(layout.variables):
+                value = spread(fields[:, channel], layout.grid.area_weights)
+                result[name][f"{hours}h"] = round(float(value), 4)
+    return result
