@@ -6,7 +6,7 @@ A solver sees a vector field and a grid of times, and knows neither network nor 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from weather.errors import ConfigurationError
 Fields = Float[Tensor, "member channel lat lon"]
 
 
+@runtime_checkable
 class VectorField(Protocol):
     """A velocity for each state and flow time."""
 

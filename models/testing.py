@@ -26,11 +26,6 @@ class GaussianField:
         self.nfe += 1
         return x_t * (t * self._variance - (1 - t)) / (t**2 * self._variance + (1 - t) ** 2)
 
-    def exact(self, x_0: Fields) -> Fields:
-        """Return where the exact flow carries `x_0`."""
-        return x_0 * float(np.sqrt(self._variance))
-
-
 def tiny_spec(num_lat: int = 16, num_lon: int = 32, *, has_poles: bool = False) -> ModelSpec:
     """Return a specification of wind on a coarse grid, with one static field and small networks of stride 4."""
     edge = 90.0 if has_poles else 90.0 - 90.0 / num_lat

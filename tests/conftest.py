@@ -57,3 +57,7 @@ def winds(spec: ModelSpec) -> xr.Dataset:
     """Four frames from 2018-09-14 12 UTC, 6 h apart, on the tiny checkpoint's own grid."""
     times = [np.datetime64("2018-09-14T12", "s") + np.timedelta64(6 * i, "h") for i in range(4)]
     return smooth_winds(spec.grid.grid, times)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=3, help="how often the kill campaign kills")

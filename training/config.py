@@ -1,7 +1,7 @@
 """The configuration of a training: one YAML file, checked before anything is read or written."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -26,7 +26,7 @@ class DataConfig(_Part):
     validation_samples: int = Field(default=64, ge=1)
 
     @model_validator(mode="after")
-    def _disjoint(self) -> Self:
+    def _disjoint(self) -> "DataConfig":
         shared = sorted(set(self.train_years) & set(self.validation_years))
         if shared:
             raise ValueError(f"a year may not both train and validate: {shared}")
@@ -85,7 +85,7 @@ class TrainingConfig(_Part):
     report_every: int = Field(default=20, ge=1)
 
     @model_validator(mode="after")
-    def _known_names(self) -> Self:
+    def _known_names(self) -> "TrainingConfig":
         for field, names, known in (("variables", self.variables, KNOWN), ("features", self.features, FEATURES)):
             unknown = [name for name in names if name not in known]
             if unknown:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class WeatherSeries:
         self,
         grid: Grid,
         frames: NDArray[np.float32],
-        valid_times: NDArray[np.datetime64],
+        valid_times: NDArray[Any],
         static: NDArray[np.float32],
         features: tuple[str, ...],
         time_step: np.timedelta64,

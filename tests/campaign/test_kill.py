@@ -1,0 +1,95 @@
+"""SIGKILL at random moments: the store always opens, nothing is torn, nothing committed is computed again.
+
+A few kills in an ordinary run; `make campaign` asks for many.
+"""
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from models.testing import write_tiny_checkpoint
+
+NUM_LEAD_TIMES = 160
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--kills"))
+
+
+def _command(checkpoint: Path, states: list[Path], output: Path, *, resume: bool) -> list[str]:
+    options = ["--members", "6", "--batch-size", "4", "--lead-time", f"{6 * NUM_LEAD_TIMES}h", "--seed", "3"]
+    where = ["--checkpoint", str(checkpoint), "--output", str(output), *(["--resume"] if resume else [])]
+    run = [sys.executable, "-c", "from warmcast.cli import main; main()", "forecast"]
+    return [*run, "--initial-state", *map(str, states), *options, *where]
+
+
+def _chunks(store: Path) -> dict[str, tuple[int, int]]:
+    """Inode and modification time of every chunk file, by its place in the store."""
+    files = [path for path in store.rglob("*") if path.is_file() and not path.name.endswith(".partial")]
+    return {str(path.relative_to(store)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
+def _committed_chunks(store: Path) -> dict[str, tuple[int, int]]:
+    """The field chunks that `complete` vouches for; each is read, so that its checksum is verified."""
+    root = zarr.open_group(store, mode="r")
+    complete = np.asarray(root["complete"][:])  # type: ignore[index]
+    chunks, places = _chunks(store), {}
+    for lead_index, columns in enumerate(complete):
+        for group in range(2):
+            if columns[4 * group]:
+                for name in ("u10", "v10"):
+                    values = np.asarray(root[name][0, lead_index, 4 * group : 4 * group + 4])  # type: ignore[index]
+                    assert np.isfinite(values).all(), (name, lead_index, group)
+                    place = f"{name}/c/0/{lead_index}/{group}/0/0"
+                    places[place] = chunks[place]
+    return places
+
+
+def test_killed_forecasts_resume_to_the_undisturbed_one(kills: int, gfs_files: list[Path], tmp_path: Path) -> None:
+    checkpoint = tmp_path / "untrained"
+    write_tiny_checkpoint(checkpoint, trained=False)
+    started = time.monotonic()
+    subprocess.run(
+        _command(checkpoint, gfs_files, tmp_path / "whole", resume=False), check=True, capture_output=True
+    )  # fmt: skip
+    duration = time.monotonic() - started
+    draw = random.Random(20180915)
+    killed, round_number, store = 0, 0, tmp_path / "cut/ensemble.zarr"
+    while True:
+        before = _committed_chunks(store) if store.exists() else {}
+        command = _command(checkpoint, gfs_files, tmp_path / "cut", resume=round_number > 0)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        round_number += 1
+        try:
+            _, errors = process.communicate(timeout=draw.uniform(0.3, 1.0) * duration if killed < kills else None)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            killed += 1
+        else:
+            assert process.returncode == 0, errors
+        if store.exists():
+            after = _committed_chunks(store)
+            assert {place: after.get(place) for place in before} == before
+        if process.returncode == 0:
+            if killed >= kills:
+                break
+            shutil.rmtree(tmp_path / "cut")
+            round_number = 0
+    whole = tmp_path / "whole/ensemble.zarr"
+    assert set(_chunks(store)) == set(_chunks(whole))
+    assert not list(store.rglob("*.partial"))
+    for place in _chunks(whole):
+        if "/c/" in place:
+            assert (store / place).read_bytes() == (whole / place).read_bytes(), place
+    xr.testing.assert_equal(xr.open_zarr(store).load(), xr.open_zarr(whole).load())

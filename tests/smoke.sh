@@ -1,0 +1,26 @@
+#!/bin/sh
+# The smoke selection against the built wheel: own environment, another directory, nothing of the checkout on the path.
+set -eu
+root=$(pwd)
+python=$root/$PYTHON
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+$python -m build --wheel --no-isolation --outdir "$folder" "$root" >"$folder/build.log" 2>&1 || { cat "$folder/build.log"; exit 1; }
+$python -m venv --system-site-packages "$folder/env"
+site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+"$folder/env/bin/python" -c "import sysconfig; print(sysconfig.get_path('purelib'))" >"$folder/purelib"
+# the packages that we depend on come from the development environment, Warmcast itself from the wheel
+echo "import site; site.addsitedir('$site')" >"$(cat "$folder/purelib")/dependencies.pth"
+"$folder/env/bin/python" -m pip install --quiet --no-deps --ignore-installed "$folder"/warmcast-*.whl
+mkdir "$folder/elsewhere"
+cp -r "$root/tests" "$folder/elsewhere/tests"
+cp "$root/pyproject.toml" "$folder/elsewhere/"
+cd "$folder/elsewhere"
+"$folder/env/bin/python" -P -c "
+import pathlib, models, weather.bundled
+home = pathlib.Path('$folder').resolve()
+assert home in pathlib.Path(models.__file__).resolve().parents, models.__file__
+for kind in ('checkpoints', 'samples'):
+    assert home in weather.bundled.bundled(kind).resolve().parents, weather.bundled.bundled(kind)
+"
+"$folder/env/bin/python" -P -m pytest -m smoke -p no:cacheprovider

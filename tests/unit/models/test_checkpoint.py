@@ -1,0 +1,97 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.checkpoint import load_checkpoint, save_checkpoint
+from models.testing import tiny_networks, tiny_spec, write_tiny_checkpoint
+from weather.errors import CheckpointError
+from weather.manifest import FLOW_FILE, MANIFEST_NAME, WARM_START_FILE, file_digest
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_tiny_checkpoint(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def test_a_checkpoint_comes_back_as_it_was(folder: Path) -> None:
+    written = tiny_networks(tiny_spec())
+    networks, manifest = load_checkpoint(folder, CPU)
+    assert networks.spec == manifest.model == written.spec
+    assert torch.equal(networks.context.static, written.context.static)
+    for net, other in ((networks.warm_start, written.warm_start), (networks.flow, written.flow)):
+        assert not net.training
+        for name, weight in net.state_dict().items():
+            assert torch.equal(weight, other.state_dict()[name])
+
+
+def test_a_checkpoint_is_two_weight_files_and_a_manifest(folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == {WARM_START_FILE, FLOW_FILE, MANIFEST_NAME}
+
+
+@pytest.mark.parametrize("file", [WARM_START_FILE, FLOW_FILE])
+@pytest.mark.parametrize("position", [20, -1])
+def test_a_changed_byte_is_found(folder: Path, file: str, position: int) -> None:
+    content = bytearray((folder / file).read_bytes())
+    content[position] ^= 1
+    (folder / file).write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{file}` is damaged: expected SHA-256 \w{{64}}\. Got: \w{{64}}"):
+        load_checkpoint(folder, CPU)
+
+
+@pytest.mark.parametrize("file", [WARM_START_FILE, FLOW_FILE])
+def test_a_missing_weight_file_is_named(folder: Path, file: str) -> None:
+    (folder / file).unlink()
+    with pytest.raises(CheckpointError, match=f"lacks `{file}`"):
+        load_checkpoint(folder, CPU)
+
+
+def test_weights_of_another_architecture_are_refused_with_the_first_tensor(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST_NAME).read_text())
+    manifest["model"]["flow"]["widths"] = [8, 24]
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=r"does not fit .* The first is `net\..*`: expected \(.*\)\. Got: \("):
+        load_checkpoint(folder, CPU)
+
+
+def test_a_grid_that_the_networks_cannot_have_is_refused(folder: Path, tmp_path: Path) -> None:
+    spec = tiny_spec().model_dump()
+    spec["flow"]["widths"] = [8, 16, 16, 16, 16, 16, 16]
+    manifest = json.loads((folder / MANIFEST_NAME).read_text())
+    manifest["model"]["flow"] = spec["flow"] | {"widths": list(spec["flow"]["widths"])}
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="describes no possible network: The number of longitudes"):
+        load_checkpoint(folder, CPU)
+
+
+def test_a_swapped_pair_of_weight_files_is_found(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST_NAME).read_text())
+    content = (folder / WARM_START_FILE).read_bytes()
+    (folder / FLOW_FILE).write_bytes(content)
+    manifest["files"][FLOW_FILE] = file_digest(folder / FLOW_FILE)
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=r"flow\.safetensors` does not fit"):
+        load_checkpoint(folder, CPU)
+
+
+def test_pickled_weights_are_refused_unread(folder: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, folder / FLOW_FILE)
+    manifest = json.loads((folder / MANIFEST_NAME).read_text())
+    manifest["files"][FLOW_FILE] = file_digest(folder / FLOW_FILE)
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="is no safetensors file"):
+        load_checkpoint(folder, CPU)
+
+
+def test_saving_again_replaces_the_checkpoint(folder: Path) -> None:
+    _, before = load_checkpoint(folder, CPU)
+    networks = tiny_networks(tiny_spec(), seed=1)
+    save_checkpoint(folder, "other", networks, before.sampling, before.provenance)
+    loaded, after = load_checkpoint(folder, CPU)
+    assert after.name == "other"
+    assert after.digest != before.digest
+    assert torch.equal(loaded.context.static, networks.context.static)

@@ -1,0 +1,99 @@
+import pytest
+import torch
+
+from models.build import Networks
+from models.paths import gaussian_velocity
+from models.testing import tiny_networks, tiny_spec
+
+
+def _inputs(networks: Networks, members: int = 2) -> tuple[torch.Tensor, ...]:
+    draw = torch.Generator().manual_seed(3)
+    grid = networks.spec.grid.grid.shape
+    newest, previous = (5 * torch.randn(members, 2, *grid, generator=draw) for _ in range(2))
+    features = torch.randn(1, 3, *grid, generator=draw)
+    return newest, previous, features
+
+
+def _flow_inputs(networks: Networks, members: int = 2) -> list[torch.Tensor]:
+    context = networks.context(*_inputs(networks, members))
+    draw = torch.Generator().manual_seed(4)
+    x_t, mean = (torch.randn(members, 2, *context.shape[2:], generator=draw) for _ in range(2))
+    scale = torch.rand(members, 2, *context.shape[2:], generator=draw) + 0.1
+    return [x_t, torch.rand(members, generator=draw), torch.rand(members, generator=draw), context, mean, scale]
+
+
+@pytest.mark.parametrize("has_poles", [False, True])
+@torch.inference_mode()
+def test_rolling_longitude_by_the_stride_commutes_with_both_networks(has_poles: bool) -> None:
+    networks = tiny_networks(tiny_spec(17 if has_poles else 16, has_poles=has_poles))
+    context = networks.context(*_inputs(networks))
+    stride = networks.spec.warm_start.stride
+    rolled = [field.roll(stride, -1) for field in networks.warm_start(context)]
+    for expected, got in zip(rolled, networks.warm_start(context.roll(stride, -1)), strict=True):
+        torch.testing.assert_close(got, expected, rtol=0, atol=2e-5)
+    x_t, t, w, _, mean, scale = _flow_inputs(networks)
+    velocity = networks.flow(x_t, t, w, context, mean, scale)
+    moved = [field.roll(stride, -1) for field in (context, mean, scale)]
+    torch.testing.assert_close(
+        networks.flow(x_t.roll(stride, -1), t, w, *moved), velocity.roll(stride, -1), rtol=0, atol=2e-5
+    )
+    assert not torch.allclose(velocity, velocity.roll(stride, -1), atol=1e-2)
+
+
+@torch.inference_mode()
+def test_an_untrained_warm_start_is_persistence() -> None:
+    networks = tiny_networks(tiny_spec(), trained=False)
+    newest, previous, features = _inputs(networks)
+    mean, std = networks.warm_start(networks.context(newest, previous, features))
+    torch.testing.assert_close(networks.context.denormalise(mean), newest)
+    torch.testing.assert_close(std, torch.full_like(std, float(torch.log(torch.tensor(2.0)))))
+
+
+@torch.inference_mode()
+def test_an_untrained_flow_is_the_exact_velocity_of_white_noise() -> None:
+    networks = tiny_networks(tiny_spec(), trained=False)
+    x_t, t, *rest = _flow_inputs(networks)
+    torch.testing.assert_close(networks.flow(x_t, t, *rest), gaussian_velocity(x_t, t))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("position", range(6))
+def test_every_input_of_the_flow_matters(position: int) -> None:
+    networks = tiny_networks(tiny_spec())
+    inputs = _flow_inputs(networks)
+    before = networks.flow(*inputs)
+    inputs[position] = inputs[position] + 0.3
+    assert (networks.flow(*inputs) - before).abs().max() > 1e-4
+
+
+def test_the_floor_of_the_standard_deviation_stops_the_gradient() -> None:
+    networks = tiny_networks(tiny_spec(), trained=False)
+    bias = networks.warm_start.net.head.conv.bias
+    assert bias is not None
+    with torch.no_grad():
+        bias[2:] = -20.0
+    _, std = networks.warm_start(networks.context(*_inputs(networks)))
+    assert torch.all(std == networks.spec.std_floor)
+    std.sum().backward()
+    assert bias.grad is not None
+    assert torch.all(bias.grad[2:] == 0)
+
+
+@torch.inference_mode()
+def test_members_do_not_see_each_other() -> None:
+    networks = tiny_networks(tiny_spec())
+    inputs = _flow_inputs(networks, members=3)
+    together = networks.flow(*inputs)
+    alone = networks.flow(*(value[1:2] for value in inputs))
+    torch.testing.assert_close(alone, together[1:2], rtol=0, atol=1e-5)
+
+
+def test_the_context_is_newest_previous_static_features() -> None:
+    networks = tiny_networks(tiny_spec())
+    newest, previous, features = _inputs(networks)
+    context = networks.context(newest, previous, features)
+    std = torch.tensor([6.0, 5.0])[:, None, None]
+    torch.testing.assert_close(context[:, :2], newest / std)
+    torch.testing.assert_close(context[:, 2:4], previous / std)
+    assert torch.equal(context[1, 4:5], networks.context.static)
+    assert torch.equal(context[1, 5:], features[0])

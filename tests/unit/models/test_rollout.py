@@ -1,0 +1,116 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from models.forecaster import Forecaster
+from models.noise import member_noise
+from models.rollout import rollout
+from models.testing import tiny_networks, tiny_spec
+from weather.errors import ConfigurationError
+from weather.manifest import Sampling
+
+CPU = torch.device("cpu")
+INIT_TIME = np.datetime64("2018-09-15T00", "s")
+SAMPLING = Sampling(solver="midpoint", nfe=4)
+
+
+def _forecaster(*, trained: bool = True, sampling: Sampling = SAMPLING) -> Forecaster:
+    return Forecaster(tiny_networks(tiny_spec(), trained=trained), sampling, CPU)
+
+
+def _frames(members: int) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    previous, newest = (6 * torch.randn(1, 2, 16, 32, generator=draw) for _ in range(2))
+    return previous.expand(members, -1, -1, -1), newest.expand(members, -1, -1, -1)
+
+
+def _run(members: list[int], num_steps: int = 4, *, seed: int = 1) -> torch.Tensor:
+    previous, newest = _frames(len(members))
+    states = rollout(_forecaster(), previous, newest, members=members, seed=seed, init_time=INIT_TIME)
+    return torch.stack(list(itertools.islice(states, num_steps)))
+
+
+def test_a_constant_atmosphere_stays_with_an_untrained_warm_start() -> None:
+    """x(t+6h) = x(t) and a zero-initialised h: the mean is exact, and all that is added is h's spread times noise."""
+    forecaster = _forecaster(trained=False)
+    _, newest = _frames(3)
+    noise = torch.zeros_like(newest)
+    state = newest
+    for step in range(4):
+        state = forecaster.step(state, state, INIT_TIME + step * forecaster.spec.time_step, noise)
+        torch.testing.assert_close(state, newest, rtol=1e-6, atol=1e-6)
+
+
+def test_an_untrained_model_samples_the_warm_start_itself() -> None:
+    forecaster = _forecaster(trained=False, sampling=Sampling(solver="midpoint", nfe=2))
+    previous, newest = _frames(2)
+    noise = member_noise(3, [0, 1], 0, (2, 16, 32))
+    got = forecaster.step(previous, newest, INIT_TIME, noise)
+    std = np.log(2) * torch.tensor([6.0, 5.0])[:, None, None]
+    torch.testing.assert_close(got, newest + std * noise, rtol=1e-5, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_forecast_bit_for_bit() -> None:
+    assert torch.equal(_run([0, 1, 2, 3]), _run([0, 1, 2, 3]))
+    assert not torch.allclose(_run([0, 1, 2, 3], seed=2), _run([0, 1, 2, 3]), atol=1e-3)
+
+
+def test_a_member_does_not_depend_on_its_company_in_a_batch_of_one_size() -> None:
+    together = _run([0, 1, 2, 3])
+    assert torch.equal(_run([3, 3, 3, 3])[:, 0], together[:, 3])
+    assert torch.equal(_run([2, 7, 8, 9])[:, 0], together[:, 2])
+
+
+def test_batch_sizes_agree_closely() -> None:
+    together = _run([0, 1, 2, 3])
+    for member in range(4):
+        torch.testing.assert_close(_run([member])[:, 0], together[:, member], rtol=0, atol=1e-4)
+
+
+def test_going_on_from_the_two_last_states_is_the_undisturbed_forecast() -> None:
+    whole = _run([0, 1, 2, 3], 5)
+    rest = rollout(
+        _forecaster(), whole[1], whole[2], members=[0, 1, 2, 3], seed=1, init_time=INIT_TIME, first_step=3
+    )  # fmt: skip
+    for expected, got in zip(whole[3:], rest, strict=False):
+        assert torch.equal(got, expected)
+
+
+def test_frames_are_shifted_from_newest_to_previous() -> None:
+    """The second step sees the first state as newest and the initial newest as previous."""
+    forecaster = _forecaster()
+    previous, newest = _frames(1)
+    states = rollout(forecaster, previous, newest, members=[5], seed=9, init_time=INIT_TIME)
+    first, second = next(states), next(states)
+    noise = [member_noise(9, [5], step, (2, 16, 32)) for step in range(2)]
+    assert torch.equal(first, forecaster.step(previous, newest, INIT_TIME, noise[0]))
+    assert torch.equal(second, forecaster.step(newest, first, INIT_TIME + np.timedelta64(6, "h"), noise[1]))
+
+
+def test_the_date_reaches_the_networks() -> None:
+    forecaster = _forecaster()
+    previous, newest = _frames(1)
+    noise = torch.zeros_like(newest)
+    summer, winter = (
+        forecaster.step(previous, newest, np.datetime64(time, "s"), noise)
+        for time in ("2018-07-01T00", "2018-01-01T00")
+    )
+    assert not torch.equal(summer, winter)
+
+
+def test_an_odd_number_of_evaluations_is_refused_for_midpoint() -> None:
+    with pytest.raises(ConfigurationError, match=r"`nfe` must be a positive multiple of 2 .* Got: 5"):
+        _forecaster(sampling=Sampling(solver="midpoint", nfe=5))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_forecast_on_cuda_equals_the_one_on_the_cpu_closely() -> None:
+    device = torch.device("cuda")
+    previous, newest = _frames(2)
+    noise = member_noise(0, [0, 1], 0, (2, 16, 32))
+    on_cpu = _forecaster().step(previous, newest, INIT_TIME, noise)
+    moved = Forecaster(tiny_networks(tiny_spec()).to(device), SAMPLING, device)
+    on_cuda = moved.step(previous.to(device), newest.to(device), INIT_TIME, noise.to(device))
+    torch.testing.assert_close(on_cuda.cpu(), on_cpu, rtol=0, atol=1e-2)

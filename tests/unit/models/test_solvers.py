@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+
+from models.solvers import SOLVERS, solve, steps_for
+from models.testing import GaussianField
+from models.time_grids import power_grid
+from weather.errors import ConfigurationError
+
+
+def _x_0() -> torch.Tensor:
+    return torch.randn(2, 1, 4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("midpoint", 2)])
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_the_error_falls_with_the_order_of_the_solver(solver: str, order: int, power: float) -> None:
+    """dx/dt = −(1+t)·x² has the solution 1/(1/x₀ + t + t²/2)."""
+    x_0 = 1 + _x_0().abs()
+    exact = 1 / (1 / x_0 + 1.5)
+    errors = []
+    for num_steps in (64, 128, 256):
+        got = solve(solver, lambda x_t, t: -(1 + t) * x_t**2, x_0, power_grid(num_steps, power))
+        errors.append(float((got - exact).abs().max()))
+    orders = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
+    assert np.all(np.abs(orders - order) < 0.15)
+
+
+def test_one_midpoint_step_is_exact_for_a_perfect_warm_start() -> None:
+    x_1 = solve("midpoint", GaussianField(1.0), _x_0(), power_grid(1))
+    torch.testing.assert_close(x_1, _x_0(), rtol=0, atol=1e-12)
+
+
+def test_one_euler_step_returns_the_mean() -> None:
+    assert torch.all(solve("euler", GaussianField(1.0), _x_0(), power_grid(1)) == 0)
+
+
+@pytest.mark.parametrize(
+    ("std", "power", "nfe", "amplitude"),
+    [(0.1, 1.0, 6, 0.44), (0.3, 1.0, 6, 0.97), (0.1, 2.0, 6, 0.89), (1.0, 1.0, 4, 0.96), (0.03, 2.0, 10, 0.88)],
+)
+def test_variance_ratios_equal_linear_theory(std: float, power: float, nfe: int, amplitude: float) -> None:
+    """Generated over true variance of a mode, from the table of method.md §3.8."""
+    x_1 = solve("midpoint", GaussianField(std), _x_0(), power_grid(steps_for("midpoint", nfe), power))
+    ratio = float(((x_1 / (std * _x_0())) ** 2).mean())
+    assert ratio == pytest.approx(amplitude, abs=0.006)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_evaluations_are_as_many_as_stated(solver: str, num_steps: int) -> None:
+    field = GaussianField(0.5)
+    solve(solver, field, _x_0(), power_grid(num_steps))
+    assert field.nfe == num_steps * SOLVERS[solver].nfe_per_step
+    assert steps_for(solver, field.nfe) == num_steps
+
+
+@pytest.mark.parametrize(("solver", "nfe"), [("midpoint", 5), ("midpoint", 1), ("euler", 0), ("rk4", 4)])
+def test_an_impossible_number_of_evaluations_is_refused(solver: str, nfe: int) -> None:
+    with pytest.raises(ConfigurationError, match=r"`(nfe|solver)` must be .* Got: "):
+        steps_for(solver, nfe)
+
+
+def test_power_grids_are_those_of_the_table() -> None:
+    np.testing.assert_allclose(power_grid(5), [0, 0.2, 0.4, 0.6, 0.8, 1], atol=1e-15)
+    np.testing.assert_allclose(power_grid(5, 2.0), [0, 0.36, 0.64, 0.84, 0.96, 1], atol=1e-15)
+
+
+@pytest.mark.parametrize(("num_steps", "power"), [(0, 1.0), (3, 0.0), (3, -1.0), (3, float("nan"))])
+def test_an_impossible_grid_is_refused(num_steps: int, power: float) -> None:
+    with pytest.raises(ConfigurationError, match="Got: "):
+        power_grid(num_steps, power)

@@ -1,0 +1,69 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+
+from tests.conftest import smooth_winds
+from training.config import TrainingConfig
+from weather.grids import Grid
+
+
+@pytest.fixture(scope="session")
+def two_years(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The turn of the year 2000/2001, 40 frames on each side, one file a year, latitudes south to north."""
+    folder = tmp_path_factory.mktemp("years")
+    grid = Grid.from_coordinates(np.linspace(-84.375, 84.375, 16), np.arange(32) * 11.25)
+    turn = np.datetime64("2001-01-01T00", "s")
+    fields = smooth_winds(grid, [turn + np.timedelta64(6 * step, "h") for step in range(-40, 40)])
+    draw = np.random.default_rng(0)
+    fields["orography"] = (("latitude", "longitude"), draw.standard_normal((16, 32)).astype(np.float32))
+    files = []
+    for year in (2000, 2001):
+        part: xr.Dataset = fields.sel(time=fields.time.dt.year == year).sortby("latitude")
+        part.to_netcdf(folder / f"{year}.nc")
+        files.append(folder / f"{year}.nc")
+    return files
+
+
+def tiny_config(**changes: Any) -> dict[str, Any]:
+    optimiser = {"steps": 12, "batch_size": 4, "warmup_steps": 2}
+    config: dict[str, Any] = {
+        "name": "tiny",
+        "static_fields": ["orography"],
+        "features": ["sin_latitude"],
+        "data": {
+            "description": "travelling waves",
+            "attribution": "invented",
+            "train_years": [2000],
+            "validation_years": [2001],
+            "validation_samples": 8,
+        },
+        "warm_start": {"network": {"widths": [8, 16], "blocks": 1, "head_channels": 4}, "optimiser": optimiser},
+        "flow": {
+            "network": {"widths": [8, 16], "blocks": 1, "head_channels": 4, "embedding_width": 16},
+            "optimiser": optimiser,
+        },
+        "sampling": {"solver": "midpoint", "nfe": 2},
+        "save_every": 5,
+        "report_every": 3,
+    }
+    return config | changes
+
+
+@pytest.fixture
+def config() -> TrainingConfig:
+    return TrainingConfig.model_validate(tiny_config())
+
+
+@pytest.fixture
+def write_config(tmp_path: Path) -> Callable[..., Path]:
+    def write(**changes: Any) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(tiny_config(**changes)))
+        return path
+
+    return write

@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from training.config import OptimiserConfig
+from training.ema import Ema
+from training.loop import Progress, Stage, learning_rate, run_stage
+from training.streams import Purpose, batch_indices, generator
+
+OPTIMISER = OptimiserConfig(steps=20, batch_size=4, learning_rate=0.05, warmup_steps=4, ema_decay=0.9)
+
+
+def _net() -> nn.Linear:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Linear(3, 1)
+
+
+def _loss(net: nn.Module, step: int) -> torch.Tensor:
+    x = torch.randn(4, 3, generator=generator(7, Purpose.FLOW, step))
+    loss: torch.Tensor = ((net(x) - x.sum(1, keepdim=True)) ** 2).mean()
+    return loss
+
+
+def _stage(folder: Path, loss: object = _loss) -> Stage:
+    state = folder / "net.state.safetensors"
+    return Stage("net", _net(), OPTIMISER, loss, lambda _: {"held_out": 1.0}, state, 5, 2)  # type: ignore[arg-type]
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    reports: list[Progress] = []
+    run_stage(_stage(tmp_path), reports.append)
+    assert reports[-1].loss < 0.5 * reports[0].loss
+    assert reports[-1].step == 20
+    assert reports[-1].seconds_left == 0
+    assert reports[-1].validation == {"held_out": 1.0}
+
+
+@pytest.mark.parametrize("cut_at", [5, 7, 12])
+def test_an_interrupted_stage_goes_on_to_the_same_weights(cut_at: int, tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    whole, _ = run_stage(_stage(tmp_path / "whole"), lambda _: None)
+
+    def cut(net: nn.Module, step: int) -> torch.Tensor:
+        if step == cut_at:
+            raise KeyboardInterrupt
+        return _loss(net, step)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(_stage(tmp_path, cut), lambda _: None)
+    resumed, _ = run_stage(_stage(tmp_path), lambda _: None)
+    for expected, got in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(expected, got)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
+    stage = _stage(tmp_path, lambda net, step: _loss(net, step) * float("nan"))
+    with pytest.raises(RuntimeError, match="non-finite"):
+        run_stage(stage, lambda _: None)
+
+
+def test_the_learning_rate_rises_then_falls_to_its_end() -> None:
+    config = OptimiserConfig(steps=100, learning_rate=1.0, final_learning_rate=0.1, warmup_steps=10)
+    rates = [learning_rate(config, step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == pytest.approx(1.0)
+    assert rates[55] == pytest.approx(0.55)
+    assert rates[100] == pytest.approx(0.1)
+
+
+def test_the_average_follows_the_weights_by_its_formula() -> None:
+    net = _net()
+    ema = Ema(net, 0.95)
+    expected = net.weight.detach().clone()
+    for step in range(300):
+        with torch.no_grad():
+            net.weight.copy_(torch.full_like(net.weight, float(step)))
+        ema.update(net, step)
+        decay = min(0.95, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    torch.testing.assert_close(ema.net.get_parameter("weight"), expected)
+
+
+def test_each_epoch_uses_every_sample_once_in_a_new_order() -> None:
+    samples = torch.arange(100, 112).numpy()
+    epochs = [[batch_indices(samples, 4, 0, 3 * epoch + step) for step in range(3)] for epoch in range(2)]
+    for epoch in epochs:
+        assert sorted(int(index) for batch in epoch for index in batch) == samples.tolist()
+    assert any((first != second).any() for first, second in zip(*epochs, strict=True))
+
+
+def test_streams_of_different_purpose_or_step_differ() -> None:
+    draws = {
+        tuple(torch.rand(2, generator=generator(seed, purpose, step)).tolist())
+        for seed in (0, 1)
+        for purpose in Purpose
+        for step in (0, 1)
+    }
+    assert len(draws) == 16

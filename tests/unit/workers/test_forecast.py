@@ -1,0 +1,159 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from weather.errors import StoreError
+from weather.initial_state import InitialState
+from weather.manifest import Sampling
+from weather.store import EnsembleStore
+from workers.forecast import Forecast, run_forecast
+
+INIT_TIME = np.datetime64("2018-09-15T00", "s")
+
+
+def _state(analyses: int = 1) -> InitialState:
+    draw = np.random.default_rng(0)
+    previous, newest = (6 * draw.standard_normal((analyses, 2, 16, 32), np.float32) for _ in range(2))
+    return InitialState(INIT_TIME, previous, newest, ("numbers.nc",))
+
+
+@pytest.fixture
+def forecast(tiny_checkpoint: Path) -> Forecast:
+    return Forecast(
+        state=_state(),
+        checkpoint=tiny_checkpoint,
+        members=tuple(range(6)),
+        num_lead_times=4,
+        group_size=4,
+        seed=1,
+        sampling=Sampling(solver="midpoint", nfe=2),
+        device=torch.device("cpu"),
+    )
+
+
+def _run(forecast: Forecast, output: Path, *, resume: bool = False) -> xr.Dataset:
+    run_forecast(forecast, output, resume=resume, report=lambda _: None)
+    return xr.open_zarr(output / "ensemble.zarr").load()
+
+
+def test_a_forecast_fills_the_store(forecast: Forecast, tmp_path: Path) -> None:
+    told: list[int] = []
+    receipt = run_forecast(forecast, tmp_path, resume=False, report=told.append)
+    dataset = xr.open_zarr(tmp_path / "ensemble.zarr")
+    assert bool(np.isfinite(dataset.u10).all())
+    assert bool((dataset.complete == 1).all())
+    assert told == [0, 1, 2, 3]
+    assert (receipt.lead_times_computed, receipt.lead_times_resumed) == (8, 0)
+    assert (receipt.flow_evaluations, receipt.warm_start_evaluations) == (16, 8)
+    assert receipt.nonfinite_members == ()
+
+
+def test_spread_grows_from_one_analysis(forecast: Forecast, tmp_path: Path) -> None:
+    spread = _run(forecast, tmp_path).u10.std("number").mean(("latitude", "longitude")).values[0]
+    assert 0 < spread[0] < spread[-1]
+
+
+def test_the_store_says_what_it_follows_from(forecast: Forecast, tmp_path: Path) -> None:
+    attributes = _run(forecast, tmp_path).attrs
+    assert attributes["Conventions"] == "CF-1.11"
+    assert attributes["initial_state"] == ["numbers.nc"]
+    recorded = attributes["warmcast"]
+    assert (recorded["seed"], recorded["nfe"], recorded["solver"], recorded["warmth"]) == (1, 2, "midpoint", 1.0)
+    assert recorded["checkpoint"] == "tiny"
+    assert recorded["initial_state_digest"] == forecast.state.digest
+    assert "Philox" in recorded["rng"]
+
+
+def test_one_member_alone_equals_itself_among_all_bit_for_bit(forecast: Forecast, tmp_path: Path) -> None:
+    together = _run(forecast, tmp_path / "all")
+    alone = _run(replace(forecast, members=(5,)), tmp_path / "one")
+    assert alone.number.values.tolist() == [5]
+    for name in ("u10", "v10"):
+        np.testing.assert_array_equal(alone[name].sel(number=5), together[name].sel(number=5))
+
+
+def test_batch_sizes_agree_over_the_first_day(forecast: Forecast, tmp_path: Path) -> None:
+    eight = _run(replace(forecast, group_size=8), tmp_path / "8")
+    one = _run(replace(forecast, group_size=1), tmp_path / "1")
+    for name in ("u10", "v10"):
+        np.testing.assert_allclose(one[name], eight[name], rtol=0, atol=1e-4)
+
+
+def test_members_take_an_ensemble_of_analyses_in_turn(forecast: Forecast, tmp_path: Path) -> None:
+    state = _state(analyses=2)
+    dataset = _run(replace(forecast, state=state, num_lead_times=1), tmp_path / "pair")
+    for analysis in range(2):
+        single = replace(state, previous=state.previous[[analysis]], newest=state.newest[[analysis]])
+        expected = _run(replace(forecast, state=single, num_lead_times=1), tmp_path / str(analysis))
+        for member in range(analysis, 6, 2):
+            np.testing.assert_array_equal(dataset.u10.sel(number=member), expected.u10.sel(number=member))
+
+
+def test_an_interrupted_forecast_goes_on_to_the_same_end(forecast: Forecast, tmp_path: Path) -> None:
+    whole = _run(forecast, tmp_path / "whole")
+
+    class Interrupt(Exception):
+        pass
+
+    def stop(lead_index: int) -> None:
+        if lead_index == 1:
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        run_forecast(forecast, tmp_path / "cut", resume=False, report=stop)
+    receipt = run_forecast(forecast, tmp_path / "cut", resume=True, report=lambda _: None)
+    assert (receipt.lead_times_resumed, receipt.lead_times_computed) == (4, 4)
+    xr.testing.assert_identical(
+        xr.open_zarr(tmp_path / "cut/ensemble.zarr").load().drop_attrs(), whole.drop_attrs()
+    )  # fmt: skip
+
+
+def test_resuming_a_finished_forecast_computes_nothing(forecast: Forecast, tmp_path: Path) -> None:
+    run_forecast(forecast, tmp_path, resume=False, report=lambda _: None)
+    receipt = run_forecast(forecast, tmp_path, resume=True, report=lambda _: None)
+    assert (receipt.lead_times_computed, receipt.lead_times_resumed) == (0, 8)
+
+
+def test_resuming_where_nothing_is_starts_afresh(forecast: Forecast, tmp_path: Path) -> None:
+    assert bool(np.isfinite(_run(forecast, tmp_path, resume=True).u10).all())
+
+
+def test_an_existing_store_is_not_touched_without_resume(forecast: Forecast, tmp_path: Path) -> None:
+    before = _run(forecast, tmp_path)
+    with pytest.raises(StoreError, match="already exists"):
+        _run(replace(forecast, seed=2), tmp_path)
+    xr.testing.assert_identical(xr.open_zarr(tmp_path / "ensemble.zarr").load(), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 2}, "seed"),
+        ({"sampling": Sampling(solver="midpoint", nfe=4)}, "nfe"),
+        ({"members": (0, 1)}, "members"),
+        ({"num_lead_times": 5}, "num_lead_times"),
+        ({"group_size": 2}, "group_size"),
+        ({"state": _state(2)}, "initial_state_digest"),
+    ],
+)
+def test_another_forecast_is_not_resumed(
+    forecast: Forecast, tmp_path: Path, change: dict[str, object], named: str
+) -> None:
+    run_forecast(forecast, tmp_path, resume=False, report=lambda _: None)
+    with pytest.raises(StoreError, match=f"holds another forecast: it differs in {named}"):
+        run_forecast(replace(forecast, **change), tmp_path, resume=True, report=lambda _: None)  # type: ignore[arg-type]
+
+
+def test_a_member_that_is_not_finite_is_kept_as_nan_and_told(forecast: Forecast, tmp_path: Path) -> None:
+    state = _state(analyses=6)
+    state.newest[3] = np.inf
+    receipt = run_forecast(replace(forecast, state=state), tmp_path, resume=False, report=lambda _: None)
+    assert receipt.nonfinite_members == (3,)
+    store = EnsembleStore.open(tmp_path / "ensemble.zarr")
+    fields = np.concatenate([store.fields(group, 0) for group in range(2)])
+    assert not np.isfinite(fields[3]).any()
+    assert np.isfinite(np.delete(fields, 3, axis=0)).all()
