@@ -29,6 +29,9 @@ def plot(*, folder: Path, lead_times: tuple[str, ...], latitude: float, longitud
     if not {"u10", "v10"} <= set(layout.variables):
         variable = KNOWN[layout.variables[0]]
         quantity = Quantity(variable.long_name, variable.units)
+    for index in indices:
+        if not np.isfinite(fields[index]).all(axis=(1, 2)).any():
+            raise StoreError(f"`{path}` has no finite member at {short_lead_time(layout.lead_time(index))}.")
     target = folder if path != folder else folder.parent
     pictures = [target / "maps.png", target / "plume.png"]
     maps(pictures[0], quantity, layout.grid, layout.init_time, [(layout.lead_time(i), fields[i]) for i in indices])

@@ -1,5 +1,6 @@
 """The command line: `warmcast forecast`, `warmcast plot`, `warmcast train`."""
 
+import importlib.metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,9 @@ from warmcast.console import exit_codes, line, print_json, progress_bar
 app = typer.Typer(
     help="Ensemble weather forecasts by warm-start flow matching.", no_args_is_help=True, pretty_exceptions_enable=False
 )
+
+bench = typer.Typer(help="Benchmarks: ratios against peers and limits, measured in one run.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the receipt as JSON on standard output.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")]
@@ -119,6 +123,26 @@ def train(
         print_json(receipt)
         return
     typer.echo(f"Checkpoint: {receipt['checkpoint']}")
+
+
+@bench.command()
+def networks(
+    json: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="Shrink everything; the figures mean nothing.")] = False,
+) -> None:
+    """Compare the networks' stem and memory format with the design without them."""
+    with exit_codes():
+        run("bench networks", json=json, tiny=tiny)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    """Ensemble weather forecasts by warm-start flow matching."""
+    if show:
+        typer.echo(f"warmcast {importlib.metadata.version('warmcast')}")
+        raise typer.Exit
 
 
 def main() -> None:

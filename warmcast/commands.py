@@ -7,6 +7,7 @@ from typing import Any
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
+        "bench networks": "benchmarks.networks:networks",
         "forecast": "workers.commands:forecast",
         "plot": "diagnostics.commands:plot",
         "train": "training.commands:train_from_files",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from weather.grids import Grid, grid_problems
+from weather.grids import Grid, eastward, grid_problems
 from weather.variables import KNOWN, Variable, accepted_units, conversion
 
 _DIMENSION_NAMES = {
@@ -61,7 +61,7 @@ def find_variable(dataset: xr.Dataset, variable: Variable) -> xr.DataArray | Non
             return array
     for array in dataset.data_vars.values():
         height = array.coords.get("height", array.coords.get("heightAboveGround"))
-        at_height = height is not None and height.size == 1 and float(height) == variable.height_m
+        at_height = height is not None and height.size == 1 and float(height.item()) == variable.height_m
         if at_height and array.attrs.get("standard_name") == variable.standard_name:
             return array
     return None
@@ -129,6 +129,8 @@ def _standard_dimensions(array: xr.DataArray) -> xr.DataArray:
 
 def _valid_time(array: xr.DataArray) -> xr.DataArray:
     """Return `array` indexed by its valid time, where it has one beside a reference time and a forecast step."""
+    if "valid_time" in array.coords and array.valid_time.ndim > 1:
+        array = array.squeeze([dim for dim in array.valid_time.dims if array.sizes[dim] == 1])
     valid = array.coords.get("valid_time")
     if valid is None or valid.ndim > 1 or "valid_time" in array.dims:
         return array
@@ -155,6 +157,6 @@ def _ordered(array: xr.DataArray) -> xr.DataArray:
     array = array.transpose(*order)
     array = array.isel(
         latitude=np.argsort(array.latitude.values)[::-1],
-        longitude=np.argsort(np.mod(array.longitude.values.astype(np.float64), 360.0)),
+        longitude=np.argsort(eastward(array.longitude.values)),
     )
     return array.assign_coords(latitude=list(grid.latitude), longitude=list(grid.longitude))

@@ -1,6 +1,7 @@
 """Files and stores of weather: what kind each is, and its fields in canonical form."""
 
 import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -24,12 +25,13 @@ _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"PK\x03\x04", "zipped Zarr"),
 )
 
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     EOFError,
     ValueError,
     KeyError,
     RuntimeError,
+    zipfile.BadZipFile,
     cfgrib.DatasetBuildError,
     eccodes.CodesInternalError,
 )
@@ -49,7 +51,7 @@ def read_fields(source: str, variables: Sequence[str], problems: Problems) -> xr
             if kind == "GRIB":
                 return read_grib(source, variables, problems)
             return canonical(_open(source, kind), variables, problems)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         text = " ".join(str(error).split()) or type(error).__name__
         problems.append(f"`{source}` cannot be read as {kind}: {text}. The file may be damaged or cut short.")
         return None

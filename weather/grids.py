@@ -32,7 +32,7 @@ class Grid:
     def from_coordinates(cls, latitude: ArrayLike, longitude: ArrayLike) -> Self:
         """Return the canonical grid of coordinates in any order and of any longitude origin (degrees)."""
         lat = np.sort(np.asarray(latitude, dtype=np.float64))[::-1]
-        lon = np.sort(np.mod(np.asarray(longitude, dtype=np.float64), 360.0))
+        lon = np.sort(eastward(longitude))
         return cls(tuple(lat.tolist()), tuple(lon.tolist()))
 
     @property
@@ -43,7 +43,7 @@ class Grid:
     @property
     def has_poles(self) -> bool:
         """Whether the first and last latitudes are the poles themselves."""
-        return abs(abs(self.latitude[0]) - 90.0) < _DEGREES_TOLERANCE
+        return all(abs(abs(latitude) - 90.0) < _DEGREES_TOLERANCE for latitude in (self.latitude[0], self.latitude[-1]))
 
     @cached_property
     def area_weights(self) -> NDArray[np.float64]:
@@ -68,15 +68,21 @@ class Grid:
         return f"{self.shape[0]} × {self.shape[1]} ({kind})"
 
 
+def eastward(longitude: ArrayLike) -> NDArray[np.float64]:
+    """Return longitudes in [0, 360), degrees; what rounding has left just below 360 is 0."""
+    east = np.mod(np.asarray(longitude, dtype=np.float64), 360.0)
+    return np.where(east > 360.0 - _DEGREES_TOLERANCE, 0.0, east)
+
+
 def grid_problems(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
     """Return a sentence for each reason why the coordinates are no global latitude–longitude grid."""
-    lat = np.sort(np.asarray(latitude, dtype=np.float64))
+    lat = np.sort(np.asarray(latitude, dtype=np.float64), axis=None)
     lon = np.asarray(longitude, dtype=np.float64)
     problems = []
-    if lat.ndim != 1 or lat.size < 4 or not np.all(np.isfinite(lat)) or np.any(np.diff(lat) <= 0):
-        return ["Latitudes must be at least 4 different finite numbers in one dimension."]
+    if np.ndim(latitude) != 1 or lat.size < 4 or not np.all(np.isfinite(lat)) or np.any(np.diff(lat) <= 0):
+        return [f"Latitudes must be at least 4 different finite numbers in one dimension. Got: {_brief(latitude)}."]
     if lon.ndim != 1 or lon.size < 4 or not np.all(np.isfinite(lon)):
-        return ["Longitudes must be at least 4 finite numbers in one dimension."]
+        return [f"Longitudes must be at least 4 finite numbers in one dimension. Got: {_brief(longitude)}."]
     spacing = float(np.max(np.diff(lat)))
     if lat[0] < -90 - _DEGREES_TOLERANCE or lat[-1] > 90 + _DEGREES_TOLERANCE:
         problems.append(f"Latitudes must lie within [-90, 90]. Got: {lat[0]:g} to {lat[-1]:g}.")
@@ -92,6 +98,12 @@ def grid_problems(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
             f"Longitudes must be evenly spaced around the globe. Got: {lon.size} from {lon.min():g} to {lon.max():g}."
         )
     return problems
+
+
+def _brief(values: ArrayLike) -> str:
+    array = np.asarray(values, dtype=np.float64)
+    finite = array[np.isfinite(array)]
+    return f"shape {array.shape}, {finite.size} finite values, {np.unique(finite).size} of them different"
 
 
 def _is_canonical_longitude(longitude: tuple[float, ...]) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from weather.canonical import Problems
 from weather.errors import ConfigurationError, InitialStateError
-from weather.files import read_fields
+from weather.files import UNREADABLE, read_fields
 from weather.grids import Grid
 from weather.manifest import ModelSpec
 from weather.regrid import regrid
@@ -114,7 +114,11 @@ def _frames(
             f"{len(times)} {'time' if len(times) == 1 else 'times'}: {has}."
         )
         return None
-    return fields.isel(time=[int(np.nonzero(times == time)[0][0]) for time in wanted]).load()
+    try:
+        return fields.isel(time=[int(np.nonzero(times == time)[0][0]) for time in wanted]).load()
+    except UNREADABLE as error:
+        problems.append(f"The values cannot be read: {error}. The file may be damaged or cut short.")
+        return None
 
 
 def _check_values(frames: xr.Dataset, problems: Problems) -> None:

@@ -54,6 +54,11 @@ class GridSpec(_Part):
     latitude: tuple[float, ...]
     longitude: tuple[float, ...]
 
+    @model_validator(mode="after")
+    def _global(self) -> Self:
+        Grid(self.latitude, self.longitude)
+        return self
+
     @cached_property
     def grid(self) -> Grid:
         """The grid itself."""

@@ -63,7 +63,7 @@ class EnsembleStore:
             with zarr.config.set({"array.write_empty_chunks": True}):
                 root = zarr.open_group(path, mode="r+", zarr_format=3)
                 return cls(path, root, _read_layout(root))
-        except (FileNotFoundError, KeyError, ValueError, TypeError) as error:
+        except (OSError, KeyError, ValueError, TypeError) as error:
             raise StoreError(f"`{path}` is no ensemble store of Warmcast: {error}.") from error
 
     def committed(self, group: int) -> int:
@@ -102,7 +102,8 @@ class EnsembleStore:
 
 def _read_layout(root: zarr.Group) -> Layout:
     names = root.attrs["variables"]
-    assert isinstance(names, list)
+    if not isinstance(names, list):
+        raise TypeError("its attribute `variables` is no list")
     hours = _values(root, "lead_time")
     return Layout(
         init_time=_values(root, "init_time").astype("datetime64[s]")[0],
@@ -117,7 +118,8 @@ def _read_layout(root: zarr.Group) -> Layout:
 
 def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
     array = root[name]
-    assert isinstance(array, zarr.Array)
+    if not isinstance(array, zarr.Array):
+        raise TypeError(f"its `{name}` is no array")
     return array
 
 

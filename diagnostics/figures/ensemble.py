@@ -41,11 +41,18 @@ def maps(
 ) -> None:
     """Draw a member, the ensemble mean and the spread as rows, lead times as columns, into a PNG at `path`.
 
-    Each of `fields` is (member, latitude, longitude) at a lead time; a single member is drawn alone.
+    Each of `fields` is (member, latitude, longitude) at a lead time; a single member is drawn alone. Members that are
+    not finite are left out, and the title says how many are drawn. Raises `ValueError` where none is finite.
     """
-    rows = ["member", "ensemble mean", "spread"] if fields[0][1].shape[0] > 1 else ["member"]
-    top = float(np.nanpercentile(np.concatenate([field[:1] for _, field in fields]), 99.5))
-    spread_top = float(np.nanpercentile(ensemble_std(fields[-1][1]), 99.5)) if len(rows) > 1 else 1.0
+    total = fields[0][1].shape[0]
+    fields = [(lead_time, field[np.isfinite(field).all(axis=(1, 2))]) for lead_time, field in fields]
+    drawn_members = min(field.shape[0] for _, field in fields)
+    if not drawn_members:
+        raise ValueError("No member is finite.")
+    rows = ["member", "ensemble mean", "spread"] if drawn_members > 1 else ["member"]
+    count = f"{drawn_members} of {total}" if drawn_members < total else f"{total}"
+    top = float(np.percentile(np.concatenate([field[:1] for _, field in fields]), 99.5))
+    spread_top = float(np.percentile(ensemble_std(fields[-1][1]), 99.5)) if len(rows) > 1 else 1.0
     with matplotlib.style.context(_STYLE):
         figure = Figure(figsize=(4.1 * len(fields), 2.0 * len(rows) + 0.4), layout="constrained", dpi=130)
         axes = figure.subplots(len(rows), len(fields), subplot_kw={"projection": "mollweide"}, squeeze=False)
@@ -61,7 +68,7 @@ def maps(
                     bar.set_label(f"{rows[row]} ({quantity.units})")
                     bar.outline.set_visible(False)
             axes[0, column].set_title(f"+{short_lead_time(lead_time)}   {_when(init_time + lead_time)}")
-        figure.suptitle(f"{quantity.label}, {fields[0][1].shape[0]} members from {_when(init_time)}", fontsize=11)
+        figure.suptitle(f"{quantity.label}, {count} members from {_when(init_time)}", fontsize=11)
         figure.savefig(path)
 
 

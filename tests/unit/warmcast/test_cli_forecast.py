@@ -66,7 +66,7 @@ def test_grib_netcdf_and_zarr_of_one_state_give_one_forecast(
     for name in ("u10", "v10"):
         both[name].attrs = {"units": "m s-1"}
     packed = {"dtype": "i2", "scale_factor": 0.01, "_FillValue": -32768}
-    both.to_netcdf(tmp_path / "state.nc", encoding={name: packed for name in ("u10", "v10")})
+    both.to_netcdf(tmp_path / "state.nc", encoding=dict.fromkeys(("u10", "v10"), packed))
     both.to_zarr(tmp_path / "state.zarr")
     results = {}
     for kind, states in {"grib": gfs_files, "nc": [tmp_path / "state.nc"], "zarr": [tmp_path / "state.zarr"]}.items():

@@ -96,14 +96,11 @@ def test_members_take_an_ensemble_of_analyses_in_turn(forecast: Forecast, tmp_pa
 def test_an_interrupted_forecast_goes_on_to_the_same_end(forecast: Forecast, tmp_path: Path) -> None:
     whole = _run(forecast, tmp_path / "whole")
 
-    class Interrupt(Exception):
-        pass
-
     def stop(lead_index: int) -> None:
         if lead_index == 1:
-            raise Interrupt
+            raise KeyboardInterrupt
 
-    with pytest.raises(Interrupt):
+    with pytest.raises(KeyboardInterrupt):
         run_forecast(forecast, tmp_path / "cut", resume=False, report=stop)
     receipt = run_forecast(forecast, tmp_path / "cut", resume=True, report=lambda _: None)
     assert (receipt.lead_times_resumed, receipt.lead_times_computed) == (4, 4)

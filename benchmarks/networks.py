@@ -1,0 +1,66 @@
+"""`warmcast bench networks`: what the stem and the memory format do to a U-Net's speed, as ratios in one run."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.report import publish
+from models.unet import UNet
+from weather.manifest import NetworkSpec
+
+_CHANNELS = 12
+
+
+def networks(*, json: Path | None, tiny: bool) -> dict[str, Any]:
+    """Time training steps and evaluations on the T31 grid, and publish them beside the design without the choice.
+
+    `tiny` shrinks everything, so that tests can run it; its figures mean nothing.
+    """
+    grid, widths, batch = ((16, 32), (8, 16), 2) if tiny else ((48, 96), (48, 96, 160), 8)
+    designs = {
+        "unshuffle stem, channels-last": (2, torch.channels_last),
+        "unshuffle stem, contiguous": (2, torch.contiguous_format),
+        "no stem, channels-last": (1, torch.channels_last),
+    }
+    rows = []
+    for name, (stem, memory_format) in designs.items():
+        net = UNet(NetworkSpec(widths=widths, stem=stem), (1,) * _CHANNELS, 2, *grid, has_poles=False)
+        net.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's stub lacks it
+        inputs = torch.randn(batch, _CHANNELS, *grid)
+        rows.append(
+            {
+                "design": name,
+                "parameters (M)": sum(weight.numel() for weight in net.parameters()) / 1e6,
+                "training samples/s": batch / _seconds(partial(_training_step, net, inputs)),
+                "evaluations/s": batch / _seconds(partial(_evaluation, net, inputs)),
+            }
+        )
+    chosen, contiguous, bare = (float(row["training samples/s"]) for row in rows)  # type: ignore[arg-type]
+    ratios = {"stem_ratio": chosen / bare, "channels_last_ratio": chosen / contiguous}
+    return publish(f"U-Net on {grid[0]} × {grid[1]}, {torch.get_num_threads()} threads", rows, ratios, json)
+
+
+def _seconds(work: Callable[[], object], repeats: int = 5) -> float:
+    """Return the shortest time of `work`, after one run that is not timed."""
+    work()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def _training_step(net: UNet, inputs: Tensor) -> None:
+    loss = (net(inputs) - inputs[:, :2]).square().mean()
+    torch.autograd.backward(loss)
+
+
+@torch.inference_mode()
+def _evaluation(net: UNet, inputs: Tensor) -> None:
+    net(inputs)
