@@ -1,9 +1,9 @@
-# make install | demo | test | lint. Nothing has to be done before any of them.
+# make install | demo | test | lint | campaign. Nothing has to be done before any of them.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: install demo test lint smoke clean
+.PHONY: install demo test lint smoke campaign lock clean
 
 install: .venv/.installed
 
@@ -24,11 +24,19 @@ test: install
 smoke: install
 	PYTHON=$(BIN)/python sh tests/smoke.sh
 
+campaign: install
+	$(BIN)/python -m pytest tests/campaign --kills 20 -v
+
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lock: install
+	printf 'torch==%s\n' "$$($(BIN)/python -c 'import torch; print(torch.__version__.split("+")[0])')" >constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | grep -vE '^(torch|warmcast|triton|nvidia-.*)==' \
+		| sed "s/$$/ ; python_version == '3.11'/" >>constraints.txt
 
 clean:
 	rm -rf .venv $(DEMO) dist

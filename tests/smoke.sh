@@ -10,7 +10,7 @@ $python -m venv --system-site-packages "$folder/env"
 site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 "$folder/env/bin/python" -c "import sysconfig; print(sysconfig.get_path('purelib'))" >"$folder/purelib"
 # the packages that we depend on come from the development environment, Warmcast itself from the wheel
-echo "import site; site.addsitedir('$site')" >"$(cat "$folder/purelib")/dependencies.pth"
+echo "$site" >"$(cat "$folder/purelib")/dependencies.pth"
 "$folder/env/bin/python" -m pip install --quiet --no-deps --ignore-installed "$folder"/warmcast-*.whl
 mkdir "$folder/elsewhere"
 cp -r "$root/tests" "$folder/elsewhere/tests"
