@@ -43,7 +43,7 @@ class EnsembleStore:
         try:
             with zarr.config.set({"array.write_empty_chunks": True}):
                 root = zarr.create_group(
-                    building, zarr_format=3, attributes={**attributes, "variables": list(layout.variables)}
+                    building, zarr_format=3, attributes={**attributes, "variables": " ".join(layout.variables)}
                 )
                 create_arrays(root, layout)
             with warnings.catch_warnings():
@@ -102,8 +102,8 @@ class EnsembleStore:
 
 def _read_layout(root: zarr.Group) -> Layout:
     names = root.attrs["variables"]
-    if not isinstance(names, list):
-        raise TypeError("its attribute `variables` is no list")
+    if not isinstance(names, str):
+        raise TypeError("its attribute `variables` is no text")
     hours = _values(root, "lead_time")
     return Layout(
         init_time=_values(root, "init_time").astype("datetime64[s]")[0],
@@ -111,7 +111,7 @@ def _read_layout(root: zarr.Group) -> Layout:
         time_step=hours.astype("timedelta64[h]")[0],
         members=tuple(_values(root, "number").tolist()),
         group_size=_array(root, "complete").chunks[1],
-        variables=tuple(str(name) for name in names),
+        variables=tuple(names.split()),
         grid=Grid(tuple(_values(root, "latitude").tolist()), tuple(_values(root, "longitude").tolist())),
     )
 

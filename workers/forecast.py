@@ -131,12 +131,12 @@ def _open_store(path: Path, forecast: Forecast, manifest: Manifest, *, resume: b
         variables=manifest.model.variable_names,
         grid=manifest.model.grid.grid,
     )
-    attributes = _attributes(forecast, manifest)
+    identity = _identity(forecast, manifest)
+    attributes = _description(forecast, manifest) | identity
     if not resume or not path.exists():
         return EnsembleStore.create(path, layout, attributes)
     store = EnsembleStore.open(path)
-    identity = attributes["warmcast"]
-    different = [field for field in identity if store.attributes.get("warmcast", {}).get(field) != identity[field]]
+    different = [field for field, value in identity.items() if store.attributes.get(field) != value]
     different += [
         field
         for field in ("members", "num_lead_times", "group_size")
@@ -151,8 +151,21 @@ def _open_store(path: Path, forecast: Forecast, manifest: Manifest, *, resume: b
     return store
 
 
-def _attributes(forecast: Forecast, manifest: Manifest) -> dict[str, Any]:
-    """Return the store's attributes: what CF and readers expect, and under `warmcast` what the values follow from."""
+def _identity(forecast: Forecast, manifest: Manifest) -> dict[str, Any]:
+    """Return what a forecast's values follow from, beside its layout: flat, as NetCDF can hold it."""
+    recorded = {
+        "checkpoint": manifest.name,
+        "checkpoint_digest": manifest.digest,
+        "initial_state_digest": forecast.state.digest,
+        "seed": forecast.seed,
+        "rng": RNG_NAME,
+        **forecast.sampling.model_dump(mode="json"),
+    }
+    return {f"warmcast_{field}": value for field, value in recorded.items()}
+
+
+def _description(forecast: Forecast, manifest: Manifest) -> dict[str, Any]:
+    """Return what CF and people expect of a store's attributes."""
     version = importlib.metadata.version("warmcast")
     init_time = np.datetime_as_string(forecast.state.init_time, "s")
     return {
@@ -163,14 +176,6 @@ def _attributes(forecast: Forecast, manifest: Manifest) -> dict[str, Any]:
         "history": f"{np.datetime_as_string(np.datetime64('now'), 's')}Z created by warmcast forecast",
         "references": "Scholz & Turner, Warm Starts Accelerate Conditional Diffusion, arXiv:2507.09212",
         "comment": manifest.provenance.attribution,
-        "warmcast": {
-            "checkpoint": manifest.name,
-            "checkpoint_digest": manifest.digest,
-            "initial_state_digest": forecast.state.digest,
-            "seed": forecast.seed,
-            "rng": RNG_NAME,
-            **forecast.sampling.model_dump(mode="json"),
-        },
-        "initial_state": [Path(source).name for source in forecast.state.sources],
-        "build": {"warmcast": version, "torch": torch.__version__, "device": forecast.device.type},
+        "initial_state": " ".join(Path(source).name for source in forecast.state.sources),
+        "warmcast_build": f"warmcast {version}, torch {torch.__version__}, {forecast.device.type}",
     }
