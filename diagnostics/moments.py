@@ -1,28 +1,48 @@
-"""Moments of an ensemble over its members, and their area means."""
+"""Moments of an ensemble over its members, and how its spread compares with its error."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+
+from diagnostics.arrays import Array, area_mean, namespace
 
 
-def ensemble_mean(ensemble: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the mean over members, the first axis, in float64."""
-    return np.asarray(ensemble.mean(axis=0, dtype=np.float64))
+def ensemble_mean(ensemble: Array) -> Array:
+    """Return the mean over members, the first axis. NaN propagates."""
+    return namespace(ensemble).mean(ensemble, axis=0)
 
 
-def ensemble_std(ensemble: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the standard deviation over members, the first axis, of unbiased variance, in float64.
-
-    Raises `ValueError` for fewer than two members.
-    """
+def ensemble_variance(ensemble: Array) -> Array:
+    """Return the unbiased variance over members, the first axis; raises `ValueError` for fewer than two."""
     if ensemble.shape[0] < 2:
         raise ValueError(f"The spread needs at least 2 members. Got: {ensemble.shape[0]}.")
-    return np.asarray(ensemble.std(axis=0, ddof=1, dtype=np.float64))
+    return namespace(ensemble).var(ensemble, axis=0, correction=1)
 
 
-def spread(ensemble: NDArray[np.float32], area_weights: ArrayLike) -> float:
-    """Return √(area mean of the unbiased ensemble variance), the spread that compares with an RMSE.
+def ensemble_std(ensemble: Array) -> Array:
+    """Return the square root of the unbiased variance over members; raises `ValueError` for fewer than two."""
+    return namespace(ensemble).sqrt(ensemble_variance(ensemble))
 
-    `ensemble` is (member, latitude, longitude), `area_weights` (latitude) with mean 1. NaN propagates.
+
+def spread(ensemble: Array, area_weights: NDArray[np.float64]) -> float:
+    """Return √(area mean of the unbiased variance), the spread that compares with an RMSE.
+
+    `ensemble` is (member, latitude, longitude), `area_weights` (latitude). NaN propagates.
     """
-    weights = np.asarray(area_weights)[:, None]
-    return float(np.sqrt((ensemble_std(ensemble) ** 2 * weights).mean()))
+    return float(np.sqrt(float(area_mean(ensemble_variance(ensemble), area_weights))))
+
+
+def ensemble_mean_squared_error(ensemble: Array, truth: Array) -> Array:
+    """Return the squared error of the ensemble mean; its area mean's root is the ensemble-mean RMSE.
+
+    `ensemble` is (member, *shape of truth). NaN propagates.
+    """
+    return (ensemble_mean(ensemble) - truth) ** 2
+
+
+def spread_skill_ratio(variance: float, squared_error: float, members: int) -> float:
+    """Return √((1 + 1/M)·variance / squared error), 1 for a reliable ensemble of any size.
+
+    `variance` is the mean unbiased variance and `squared_error` the mean squared error of the mean of M members, over
+    the same points and starts: for a reliable ensemble E(x̄ − y)² = (1 + 1/M)·variance. Source: Fortin et al. (2014).
+    """
+    return float(np.sqrt((1 + 1 / members) * variance / squared_error))

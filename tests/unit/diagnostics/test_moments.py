@@ -1,18 +1,35 @@
 import numpy as np
 import pytest
+import torch
 
-from diagnostics.moments import ensemble_mean, ensemble_std, spread
+from diagnostics.arrays import area_mean
+from diagnostics.moments import (
+    ensemble_mean,
+    ensemble_mean_squared_error,
+    ensemble_std,
+    ensemble_variance,
+    spread,
+    spread_skill_ratio,
+)
 from weather.grids import Grid
 
 GRID = Grid.from_coordinates(np.linspace(-90, 90, 121), np.arange(240) * 1.5)
 
 
 def test_moments_equal_their_definitions() -> None:
-    ensemble = np.random.default_rng(0).normal(3, 2, (7, 5, 6)).astype(np.float32)
-    mean = sum(ensemble.astype(np.float64)) / 7
-    np.testing.assert_allclose(ensemble_mean(ensemble), mean, rtol=1e-12)
-    variance = sum((member.astype(np.float64) - mean) ** 2 for member in ensemble) / 6
-    np.testing.assert_allclose(ensemble_std(ensemble), np.sqrt(variance), rtol=1e-6)
+    ensemble = np.random.default_rng(0).normal(3, 2, (7, 5, 6))
+    mean = sum(ensemble) / 7
+    np.testing.assert_allclose(ensemble_mean(ensemble), mean)
+    variance = sum((member - mean) ** 2 for member in ensemble) / 6
+    np.testing.assert_allclose(ensemble_variance(ensemble), variance)
+    np.testing.assert_allclose(ensemble_std(torch.from_numpy(ensemble)).numpy(), np.sqrt(variance))
+
+
+def test_area_means_weigh_by_area() -> None:
+    rows = np.sin(np.radians(GRID.latitude))[:, None].repeat(240, axis=1)
+    assert area_mean(np.ones_like(rows), GRID.area_weights) == pytest.approx(1)
+    assert area_mean(rows**2, GRID.area_weights) == pytest.approx(1 / 3, rel=1e-3)
+    assert float(area_mean(torch.from_numpy(rows**2), GRID.area_weights)) == pytest.approx(1 / 3, rel=1e-3)
 
 
 def test_spread_is_weighted_by_area() -> None:
@@ -21,12 +38,21 @@ def test_spread_is_weighted_by_area() -> None:
     assert spread(np.stack([rows, -rows]), GRID.area_weights) == pytest.approx(np.sqrt(2 / 3), rel=1e-3)
 
 
-def test_spread_is_unbiased() -> None:
-    draw = np.random.default_rng(1)
-    variances = [
-        spread(draw.normal(0, 1.5, (3, 121, 240)).astype(np.float32), GRID.area_weights) ** 2 for _ in range(5)
-    ]
-    assert np.mean(variances) == pytest.approx(1.5**2, rel=0.01)
+@pytest.mark.parametrize("members", [2, 5, 50])
+def test_a_reliable_ensemble_of_any_size_has_a_ratio_of_one(members: int) -> None:
+    draw = np.random.default_rng(members)
+    ensemble, truth = draw.normal(0, 1.5, (members, 100_000)), draw.normal(0, 1.5, 100_000)
+    variance = float(ensemble_variance(ensemble).mean())
+    error = float(ensemble_mean_squared_error(ensemble, truth).mean())
+    assert variance == pytest.approx(1.5**2, rel=0.02)
+    assert spread_skill_ratio(variance, error, members) == pytest.approx(1, abs=0.01)
+
+
+def test_too_little_spread_has_a_ratio_below_one() -> None:
+    draw = np.random.default_rng(0)
+    ensemble, truth = 0.5 * draw.normal(size=(20, 50_000)), draw.normal(size=50_000)
+    error = float(ensemble_mean_squared_error(ensemble, truth).mean())
+    assert spread_skill_ratio(float(ensemble_variance(ensemble).mean()), error, 20) == pytest.approx(0.5, abs=0.02)
 
 
 def test_a_missing_value_is_not_skipped() -> None:

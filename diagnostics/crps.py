@@ -1,0 +1,56 @@
+"""The continuous ranked probability score of an ensemble, exact and in O(M log M).
+
+CRPS = mean_i |x_i − y| − Σ_{i<j} |x_i − x_j| / D, with D = M(M−1) for the fair estimator (what an ensemble without end
+would score, in expectation) and D = M² for the biased one (the ensemble as it is, taken for the distribution).
+The double sum is Σ_i (2i − M − 1) x_(i) over the sorted members. Source: Ferro (2014).
+"""
+
+import numpy as np
+
+from diagnostics.arrays import Array, like, namespace
+
+_BLOCK_ELEMENTS = 2**18
+
+
+def crps_fair(ensemble: Array, truth: Array) -> Array:
+    """Return the fair CRPS, in the unit of `truth` and of its shape.
+
+    `ensemble` is (member, *shape of truth). NaN in any member or in the truth gives NaN there. Raises `ValueError` for
+    fewer than two members, where it is undefined, and for shapes that differ.
+    """
+    members = _checked(ensemble, truth)
+    if members < 2:
+        raise ValueError(f"The fair CRPS needs at least 2 members. Got: {members}.")
+    return _crps(ensemble, truth, members * (members - 1))
+
+
+def crps_biased(ensemble: Array, truth: Array) -> Array:
+    """Return the biased CRPS (scoringrules' `qd`, xskillscore's), in the unit of `truth` and of its shape.
+
+    `ensemble` is (member, *shape of truth). NaN propagates. For one member it is the absolute error.
+    """
+    members = _checked(ensemble, truth)
+    return _crps(ensemble, truth, members**2)
+
+
+def _checked(ensemble: Array, truth: Array) -> int:
+    if tuple(ensemble.shape[1:]) != tuple(truth.shape) or not ensemble.shape[0]:
+        raise ValueError(
+            f"`ensemble` must be (member, *shape of `truth`). Got: {tuple(ensemble.shape)} and {tuple(truth.shape)}."
+        )
+    return int(ensemble.shape[0])
+
+
+def _crps(ensemble: Array, truth: Array, pairs: int) -> Array:
+    """Work through blocks of points, members last, so that sorting stays in cache and memory small."""
+    xp = namespace(ensemble, truth)
+    members, points = ensemble.shape[0], int(np.prod(truth.shape))
+    flat, flat_truth = xp.reshape(ensemble, (members, points)), xp.reshape(truth, (points,))
+    error_weights = 1 / members
+    pair_weights = like((2 * np.arange(1, members + 1) - members - 1) / pairs, ensemble)
+    block = max(_BLOCK_ELEMENTS // members, 1)
+    parts = []
+    for start in range(0, points, block):
+        differences = xp.sort((flat[:, start : start + block] - flat_truth[start : start + block]).T, axis=-1)
+        parts.append(error_weights * xp.sum(xp.abs(differences), axis=-1) - differences @ pair_weights)
+    return xp.reshape(xp.concat(parts) if parts else flat_truth, tuple(truth.shape))

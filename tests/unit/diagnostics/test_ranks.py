@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from diagnostics.ranks import coverage, pit_gaussian, rank_histogram, ranks
+
+
+def _draw() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_the_rank_counts_the_members_below() -> None:
+    ensemble = np.array([[3.0], [1.0], [2.0]])
+    for truth, expected in ((0.5, 0), (1.5, 1), (2.5, 2), (3.5, 3)):
+        assert ranks(ensemble, np.array([truth]), _draw()).tolist() == [expected]
+
+
+def test_a_reliable_ensemble_has_a_flat_histogram() -> None:
+    draw = _draw()
+    counts = rank_histogram(draw.normal(size=(9, 200_000)), draw.normal(size=200_000), draw)
+    assert counts.sum() == 200_000
+    assert np.abs(counts / 20_000 - 1).max() < 0.03
+
+
+def test_ties_are_broken_evenly() -> None:
+    counts = rank_histogram(np.zeros((4, 100_000)), np.zeros(100_000), _draw())
+    assert np.abs(counts / 20_000 - 1).max() < 0.03
+
+
+def test_too_little_spread_fills_the_outer_ranks() -> None:
+    draw = _draw()
+    counts = rank_histogram(0.3 * draw.normal(size=(9, 20_000)), draw.normal(size=20_000), draw)
+    assert min(counts[0], counts[-1]) > 3 * counts[1:-1].max()
+
+
+def test_weights_count_points() -> None:
+    counts = rank_histogram(np.array([[1.0, 1.0]]), np.array([0.0, 2.0]), _draw(), weights=np.array([0.25, 3.0]))
+    assert counts.tolist() == [0.25, 3.0]
+
+
+def test_nan_has_no_rank() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        ranks(np.array([[np.nan], [1.0]]), np.array([0.0]), _draw())
+
+
+def test_the_pit_of_a_reliable_gaussian_is_uniform() -> None:
+    draw = _draw()
+    mean, std = draw.normal(size=100_000), draw.uniform(0.5, 2, 100_000)
+    pit = pit_gaussian(mean, std, mean + std * draw.normal(size=100_000))
+    assert np.abs(np.histogram(pit, 10, (0, 1))[0] / 10_000 - 1).max() < 0.04
+    assert pit_gaussian(np.array([0.0]), np.array([1.0]), np.array([1.6448536]))[0] == pytest.approx(0.95)
+    for level in (0.5, 0.9):
+        assert coverage(pit, level).mean() == pytest.approx(level, abs=0.005)

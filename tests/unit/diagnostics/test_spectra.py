@@ -1,0 +1,123 @@
+import math
+
+import numpy as np
+import pyshtools
+import pytest
+import torch
+
+from diagnostics.spectra import (
+    latitude_quadrature,
+    power_ratio,
+    spherical_spectrum,
+    total_deviation,
+    zonal_mean_spectrum,
+    zonal_spectrum,
+)
+from weather.grids import Grid
+
+REGULAR = Grid.from_coordinates(np.linspace(-90, 90, 121), np.arange(240) * 1.5)
+GAUSSIAN = Grid.from_coordinates(np.degrees(np.arcsin(np.polynomial.legendre.leggauss(48)[0])), np.arange(96) * 3.75)
+
+
+def _lat_lon(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    return np.radians(grid.latitude)[:, None], np.radians(grid.longitude)[None]
+
+
+def test_waves_have_half_their_squared_amplitude() -> None:
+    longitude = np.radians(REGULAR.longitude)
+    power = zonal_spectrum((2 + 3 * np.cos(5 * longitude) + 0.5 * np.sin(31 * longitude))[None])[0]
+    expected = np.zeros(121)
+    expected[[0, 5, 31]] = 4, 4.5, 0.125
+    np.testing.assert_allclose(power, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("num_lon", [32, 33])
+def test_zonal_power_sums_to_the_mean_square(num_lon: int) -> None:
+    field = np.random.default_rng(0).normal(size=(3, 5, num_lon))
+    np.testing.assert_allclose(zonal_spectrum(field).sum(-1), (field**2).mean(-1))
+
+
+def test_zonal_power_is_that_of_weatherbench_but_for_the_highest_wavenumber() -> None:
+    field = np.random.default_rng(0).normal(size=(7, 24))
+    theirs = np.abs(np.fft.fft(field) / 24) ** 2
+    theirs = np.concatenate([theirs[:, :1], 2 * theirs[:, 1:13]], axis=1)
+    ours = zonal_spectrum(field)
+    np.testing.assert_allclose(ours[:, :-1], theirs[:, :-1])
+    np.testing.assert_allclose(2 * ours[:, -1], theirs[:, -1])
+
+
+def test_the_zonal_mean_weighs_by_area() -> None:
+    latitude, longitude = _lat_lon(REGULAR)
+    power = zonal_mean_spectrum(np.sin(latitude) * np.cos(4 * longitude), REGULAR.area_weights)
+    assert power[4] == pytest.approx(1 / 6, rel=1e-3)
+
+
+@pytest.mark.parametrize(("grid", "exact"), [(REGULAR, 121), (GAUSSIAN, 95)])
+def test_latitudes_integrate_polynomials_as_far_as_stated(grid: Grid, exact: int) -> None:
+    weights, degree = latitude_quadrature(grid)
+    assert degree == exact
+    nodes = np.sin(np.radians(grid.latitude))
+    for power in range(0, degree + 1, 2):
+        assert weights @ nodes**power == pytest.approx(2 / (power + 1), rel=1e-9)
+
+
+def test_gaussian_latitudes_get_gaussian_weights() -> None:
+    weights, _ = latitude_quadrature(GAUSSIAN)
+    np.testing.assert_allclose(weights, np.polynomial.legendre.leggauss(48)[1][::-1], atol=1e-12)
+
+
+@pytest.mark.parametrize("grid", [REGULAR, GAUSSIAN])
+@pytest.mark.parametrize("wavenumber", [0, 1, 7, 40])
+def test_a_sectoral_wave_has_all_its_power_at_its_wavenumber(grid: Grid, wavenumber: int) -> None:
+    """cos^m φ cos mλ has area-mean square ½ (2m)!!/(2m+1)!! at ℓ = m."""
+    latitude, longitude = _lat_lon(grid)
+    power = spherical_spectrum(np.cos(latitude) ** wavenumber * np.cos(wavenumber * longitude), grid)
+    ratio = math.prod(2 * k / (2 * k + 1) for k in range(1, wavenumber + 1))
+    assert power[wavenumber] == pytest.approx(ratio if wavenumber == 0 else ratio / 2, rel=1e-9)
+    assert power.sum() == pytest.approx(power[wavenumber], rel=1e-9)
+
+
+def test_spectra_equal_those_of_pyshtools() -> None:
+    coefficients = pyshtools.SHCoeffs.from_random(1 / np.arange(1, 42) ** 2.0, seed=3)
+    shtools = coefficients.expand(grid="DH2", lmax=60, extend=True)
+    grid = Grid.from_coordinates(shtools.lats(), shtools.lons()[:-1])
+    field = shtools.data[:, :-1]
+    power = spherical_spectrum(field, grid)
+    np.testing.assert_allclose(power[:41], coefficients.spectrum(), rtol=1e-6)
+    assert power[41:].max() < 1e-12
+
+
+def test_parseval_holds_for_a_field_that_the_grid_resolves() -> None:
+    draw = np.random.default_rng(1)
+    latitude, longitude = _lat_lon(GAUSSIAN)
+    field = sum(
+        draw.normal() * np.sin(latitude) ** k * np.cos(latitude) ** m * np.cos(m * longitude + draw.uniform(0, 6))
+        for k in range(4)
+        for m in range(20)
+    )
+    weights, _ = latitude_quadrature(GAUSSIAN)
+    assert spherical_spectrum(field, GAUSSIAN).sum() == pytest.approx(weights @ (field**2).mean(-1) / 2, rel=1e-9)
+
+
+def test_leading_axes_and_torch_are_kept() -> None:
+    fields = np.random.default_rng(2).normal(size=(2, 3, *GAUSSIAN.shape))
+    together = spherical_spectrum(fields, GAUSSIAN)
+    assert together.shape == (2, 3, 48)
+    np.testing.assert_allclose(together[1, 2], spherical_spectrum(fields[1, 2], GAUSSIAN), atol=1e-14)
+    np.testing.assert_allclose(spherical_spectrum(torch.from_numpy(fields), GAUSSIAN).numpy(), together, atol=1e-12)
+    np.testing.assert_allclose(zonal_mean_spectrum(torch.from_numpy(fields), GAUSSIAN.area_weights).numpy(),
+                               zonal_mean_spectrum(fields, GAUSSIAN.area_weights), atol=1e-12)  # fmt: skip
+
+
+def test_a_rotation_about_the_axis_changes_nothing() -> None:
+    field = np.random.default_rng(3).normal(size=GAUSSIAN.shape)
+    np.testing.assert_allclose(
+        spherical_spectrum(np.roll(field, 17, axis=1), GAUSSIAN), spherical_spectrum(field, GAUSSIAN), rtol=1e-10
+    )
+
+
+def test_the_ratio_is_of_means_and_the_deviation_its_distance_from_one() -> None:
+    truth = np.array([[1.0, 2.0], [3.0, 2.0]])
+    assert power_ratio(0.25 * truth, truth).tolist() == [0.25, 0.25]
+    assert power_ratio(np.array([[3.0, 2.0], [1.0, 2.0]]), truth).tolist() == [1.0, 1.0]
+    assert total_deviation(np.array([0.25, 1.5])) == pytest.approx(1.25)
