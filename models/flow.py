@@ -22,7 +22,7 @@ class FlowNet(nn.Module):
     The input is [x_t, C, μ, scale] with Eq. 4's blended scale; embeddings of flow time and warmth are summed.
     With `gaussian` preconditioning the network adds to the exact velocity of white Gaussian noise and sees
     unit-variance input, so that an untrained network samples N(μ, scale²): a departure from the paper
-    (its code has `none`), after method.md §6.2.
+    (its code has `none`), docs/method.md §4.
     """
 
     def __init__(self, net: UNet, preconditioning: Preconditioning) -> None:
@@ -50,7 +50,7 @@ def flow_matching_loss(
 ) -> Float[Tensor, ""]:
     """Return the mean squared error of the velocity at x_t against x_1 − x_0.
 
-    Its floor for white N(0, 1) residuals at skewed times is 1.539 (method.md §4.1). Source: Scholz & Turner, Alg. 1.
+    Its floor for white N(0, 1) residuals at skewed times is 1.539 (docs/method.md §4). Source: Scholz & Turner, Alg. 1.
     """
     velocity: Tensor = net(interpolate(x_0, x_1, t), t, warmth, context, mean, scale)
     return ((velocity - (x_1 - x_0)) ** 2).mean()

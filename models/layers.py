@@ -23,7 +23,7 @@ class PeriodicConv(nn.Module):
 
 
 class ScalarEmbedding(nn.Module):
-    """Sinusoids of a scalar in [0, 1], unscaled, through a two-layer MLP (method.md §1.3).
+    """Sinusoids of a scalar in [0, 1], unscaled, through a two-layer MLP (the authors' embedding).
 
     Shapes: (member,) → (member, `width`). Frequencies fall from 1 to 1e-4 rad as in Vaswani et al. (2017).
     """

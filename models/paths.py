@@ -1,6 +1,6 @@
 """The straight (conditional optimal transport) path, and what is what along it.
 
-Flow time `t` runs from 0 (the source, noise) to 1 (the target, data); the paper's appendix and method.md call it s.
+Flow time `t` runs from 0 (the source, noise) to 1 (the target, data); 1 − t is the noise time of diffusion models.
 `x_0` is the source, `x_1` the target, x_t = t·x_1 + (1−t)·x_0, so α_t = t and σ_t = 1−t. The velocity is x_1 − x_0.
 """
 
@@ -35,7 +35,7 @@ def noise_from_velocity(velocity: Fields, x_t: Fields, t: FlowTime) -> Fields:
 def gaussian_velocity(x_t: Fields, t: FlowTime) -> Fields:
     """Return the exact velocity where the target is white and N(0, 1): (2t−1)·x_t / (t² + (1−t)²).
 
-    It is what a perfect warm start leaves to do; with it one midpoint step is the identity (method.md §0, item 4).
+    It is what a perfect warm start leaves to do; with it one midpoint step is the identity (docs/method.md §3).
     """
     s = expand(t)
     return (2 * s - 1) / (s**2 + (1 - s) ** 2) * x_t
@@ -44,6 +44,6 @@ def gaussian_velocity(x_t: Fields, t: FlowTime) -> Fields:
 def skewed_times(normal: Float[Tensor, " member"]) -> FlowTime:
     """Return training flow times from standard normal draws: t = 1/(1+exp(1.2·z − 1.2)), clipped to [1e-4, 1].
 
-    Source: EDM's noise law on the straight path, as the paper's code samples it (method.md §1.4).
+    Source: EDM's noise law on the straight path, as the paper's code samples it (docs/method.md §4).
     """
     return torch.clamp(1 / (1 + torch.exp(1.2 * normal - 1.2)), 1e-4, 1.0)

@@ -14,7 +14,7 @@ from weather.manifest import GridSpec, Manifest, ModelSpec, NetworkSpec, Normali
 class GaussianField:
     """The exact vector field of a target N(0, std²) of independent elements; counts evaluations in `nfe`.
 
-    v = x·(t·std² − (1−t)) / (t²·std² + (1−t)²). Source: method.md §3.1.
+    v = x·(t·std² − (1−t)) / (t²·std² + (1−t)²). Source: docs/method.md §3.
     """
 
     def __init__(self, std: float) -> None:
@@ -25,6 +25,7 @@ class GaussianField:
         """Return the velocity at `x_t` and flow time `t`."""
         self.nfe += 1
         return x_t * (t * self._variance - (1 - t)) / (t**2 * self._variance + (1 - t) ** 2)
+
 
 def tiny_spec(num_lat: int = 16, num_lon: int = 32, *, has_poles: bool = False) -> ModelSpec:
     """Return a specification of wind on a coarse grid, with one static field and small networks of stride 4."""

@@ -9,7 +9,7 @@ from weather.errors import ConfigurationError
 def power_grid(num_steps: int, power: float = 1.0) -> NDArray[np.float64]:
     """Return `num_steps` + 1 flow times 1 − (1 − i/N)^p, finer towards the data for p > 1; p = 1 is uniform.
 
-    Raises `ConfigurationError` for fewer than one step or a power that is not positive. Source: method.md §3.4.
+    Raises `ConfigurationError` for fewer than one step or a power that is not positive. Source: docs/method.md §5.
     """
     if num_steps < 1:
         raise ConfigurationError(f"`num_steps` must be at least 1. Got: {num_steps}.")

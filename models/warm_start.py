@@ -17,7 +17,7 @@ class WarmStart(nn.Module):
 
     The mean is the newest frame (the first channels of the context) plus what the network adds; the standard
     deviation is softplus, never below `std_floor`. At initialisation the mean is the newest frame exactly.
-    Source: Scholz & Turner, §3; method.md §1.2 (residual on the newest frame, not the older one, table 5 row 19).
+    Source: Scholz & Turner, §3; docs/method.md §1.
     """
 
     def __init__(self, net: UNet, num_variables: int, std_floor: float) -> None:

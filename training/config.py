@@ -58,7 +58,7 @@ class FlowConfig(_Part):
     """The flow network p' and its optimisation.
 
     Warmth is drawn from U[0, 1], as in the paper; `full_warmth_fraction` of the samples get w = 1 instead, the one
-    value that forecasts are sampled with (method.md, table 5, row 7).
+    value that forecasts are sampled with (docs/method.md §2).
     """
 
     network: NetworkSpec

@@ -69,7 +69,7 @@ def test_training_times_follow_the_skewed_law() -> None:
 
 
 def test_the_loss_of_the_exact_velocity_is_its_known_floor() -> None:
-    """1.5391 for white residuals of unit variance at skewed times, π/2 at uniform ones (method.md §4.1)."""
+    """1.5391 for white residuals of unit variance at skewed times, π/2 at uniform ones (docs/method.md §4)."""
     size = 200_000
     x_0, x_1 = (torch.randn(size, 1, 1, 1, dtype=torch.float64, generator=DRAW) for _ in range(2))
     for times, floor in (
