@@ -5,16 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from weather.dimensions import DIMENSION_NAMES, forecast_step, standard_dimensions
 from weather.grids import Grid, eastward, grid_problems
 from weather.variables import KNOWN, Variable, accepted_units, conversion
-
-_DIMENSION_NAMES = {
-    "latitude": ("latitude", "lat", "y", "g0_lat_0", "lat_0"),
-    "longitude": ("longitude", "lon", "long", "x", "lon_0"),
-    "time": ("time", "valid_time", "time1", "initial_time0_hours"),
-    "member": ("number", "member", "realization", "ensemble", "ensemble_member", "sample"),
-}
-_STANDARD_NAMES = {"latitude": "latitude", "longitude": "longitude", "time": "time", "member": "realization"}
 
 
 class Problems(list[str]):
@@ -70,7 +63,7 @@ def find_variable(dataset: xr.Dataset, variable: Variable) -> xr.DataArray | Non
 def _grid_of(dataset: xr.Dataset) -> list[str]:
     """Return what is wrong with the dataset's own latitudes and longitudes, where it has them."""
     axes = [
-        next((array for name, array in dataset.coords.items() if str(name).casefold() in _DIMENSION_NAMES[axis]), None)
+        next((array for name, array in dataset.coords.items() if str(name).casefold() in DIMENSION_NAMES[axis]), None)
         for axis in ("latitude", "longitude")
     ]
     return [] if axes[0] is None or axes[1] is None else grid_problems(axes[0].values, axes[1].values)
@@ -78,15 +71,18 @@ def _grid_of(dataset: xr.Dataset) -> list[str]:
 
 def _canonical_array(source: xr.DataArray, variable: Variable, problems: Problems) -> xr.DataArray | None:
     name = variable.name
-    array = _standard_dimensions(source)
-    extra = [str(dim) for dim in array.dims if dim not in _DIMENSION_NAMES]
+    array = standard_dimensions(source)
+    extra = [str(dim) for dim in array.dims if dim not in DIMENSION_NAMES]
     if extra:
         problems.append(f"`{name}` must have dimensions time, latitude, longitude. Got also: {', '.join(extra)}.")
     for dim in ("latitude", "longitude"):
         if dim not in array.dims or dim not in array.coords:
             problems.append(f"`{name}` must have a one-dimensional `{dim}` coordinate. Got: {tuple(source.dims)}.")
             return None
-    if extra:
+    step = forecast_step(array)
+    if step:
+        problems.append(f"`{name}` is a forecast with `{step}` and no `valid_time`; give it one, or use an analysis.")
+    if extra or step:
         return None
     wrong_grid = grid_problems(array.latitude.values, array.longitude.values)
     problems.extend(sentence for sentence in wrong_grid if sentence not in problems)
@@ -105,39 +101,6 @@ def _canonical_array(source: xr.DataArray, variable: Variable, problems: Problem
     kept = {dim: array.coords[dim] for dim in array.dims if dim in array.coords}
     result = xr.DataArray(values.data, dims=array.dims, coords=kept, name=name)
     return result.astype(np.float32)
-
-
-def _standard_dimensions(array: xr.DataArray) -> xr.DataArray:
-    """Rename dimensions by CF attributes or usual names, and make one valid-time dimension."""
-    array = _valid_time(array)
-    renames = {}
-    for ours, names in _DIMENSION_NAMES.items():
-        for dim in array.dims:
-            attrs = array[dim].attrs if dim in array.coords else {}
-            units = str(attrs.get("units", ""))
-            by_units = {"latitude": "degrees_north", "longitude": "degrees_east"}.get(ours) == units
-            if str(dim).casefold() in names or attrs.get("standard_name") == _STANDARD_NAMES[ours] or by_units:
-                renames[dim] = ours
-                break
-    clashes = [ours for dim, ours in renames.items() if dim != ours and ours in array.coords]
-    array = array.drop_vars(clashes).rename({dim: ours for dim, ours in renames.items() if dim != ours})
-    if "time" not in array.dims and "time" in array.coords:
-        array = array.expand_dims("time")
-    thin = [dim for dim in array.dims if dim not in _DIMENSION_NAMES and array.sizes[dim] == 1]
-    return array.squeeze(thin, drop=True)
-
-
-def _valid_time(array: xr.DataArray) -> xr.DataArray:
-    """Return `array` indexed by its valid time, where it has one beside a reference time and a forecast step."""
-    if "valid_time" in array.coords and array.valid_time.ndim > 1:
-        array = array.squeeze([dim for dim in array.valid_time.dims if array.sizes[dim] == 1])
-    valid = array.coords.get("valid_time")
-    if valid is None or valid.ndim > 1 or "valid_time" in array.dims:
-        return array
-    if valid.ndim == 1:
-        array = array.swap_dims({valid.dims[0]: "valid_time"})
-    dropped = [name for name in ("time", "step") if name in array.coords and name not in array.dims]
-    return array.drop_vars(dropped).rename(valid_time="time") if valid.ndim == 0 else array.drop_vars(dropped)
 
 
 def _check_time(array: xr.DataArray, name: str, problems: Problems) -> None:

@@ -29,7 +29,7 @@ def _sin_latitude(grid: Grid) -> NDArray[np.float64]:
 
 
 def _insolation(grid: Grid, valid_time: np.datetime64) -> NDArray[np.float64]:
-    """Cosine of the solar zenith angle, 0 at night; declination to 0.5°, equation of time left out."""
+    """Cosine of the solar zenith angle, 0 at night; declination to 0.9°, equation of time left out."""
     declination = -_AXIAL_TILT * np.cos(year_angle(valid_time) + 2 * np.pi * 10 / _TROPICAL_YEAR_DAYS)
     day_fraction = (valid_time - valid_time.astype("datetime64[D]")) / np.timedelta64(1, "D")
     hour_angle = 2 * np.pi * (day_fraction - 0.5) + np.radians(grid.longitude)

@@ -1,7 +1,8 @@
 """From one latitude–longitude grid to another, conserving area means."""
 
+import numpy as np
 import xarray as xr
-import xarray_regrid  # noqa: F401 - registers `Dataset.regrid`
+from numpy.typing import NDArray
 
 from weather.grids import Grid
 
@@ -9,15 +10,42 @@ from weather.grids import Grid
 def regrid(fields: xr.Dataset, target: Grid) -> xr.Dataset:
     """Return canonical `fields` on `target`: each value is the area-weighted mean of what its cell covers.
 
-    Fields that are on `target` already are returned as they are, but for its exact coordinates.
+    Rows and columns are separate: area is sin(latitude) × longitude. A pole's row is a cap that ends midway to the
+    next row, as in `Grid.area_weights`. Fields that are on `target` already are returned as they are, but for its
+    exact coordinates.
     """
     source = Grid.from_coordinates(fields.latitude.values, fields.longitude.values)
     coordinates = {"latitude": list(target.latitude), "longitude": list(target.longitude)}
     if source.matches(target):
         return fields.assign_coords(coordinates)
-    regridded = fields.regrid.conservative(
-        xr.Dataset(coords=coordinates), latitude_coord="latitude", time_dim=None, skipna=False
+    rows = _shares(_rows(target), _rows(source))
+    columns = np.sum([_shares(_columns(target), _columns(source) + turn) for turn in (-360, 0, 360)], axis=0)
+
+    def means(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(rows @ values @ columns.T, dtype=np.float32)
+
+    dims = ["latitude", "longitude"]
+    regridded: xr.Dataset = xr.apply_ufunc(
+        means, fields, input_core_dims=[dims], output_core_dims=[dims], exclude_dims=set(dims)
     )
-    dims = [dim for dim in ("time", "member", "latitude", "longitude") if dim in fields.dims]
-    result: xr.Dataset = regridded.transpose(*dims).sel(coordinates).astype("float32")
-    return result
+    return regridded.assign_coords(coordinates)
+
+
+def _rows(grid: Grid) -> NDArray[np.float64]:
+    latitudes: NDArray[np.float64] = np.array(grid.latitude)
+    edges = np.sin(np.radians([90.0, *(latitudes[:-1] + latitudes[1:]) / 2, -90.0]))
+    return np.stack([edges[1:], edges[:-1]], axis=1)
+
+
+def _columns(grid: Grid) -> NDArray[np.float64]:
+    longitudes: NDArray[np.float64] = np.array(grid.longitude)
+    half = 180.0 / grid.shape[1]
+    return np.stack([longitudes - half, longitudes + half], axis=1)
+
+
+def _shares(targets: NDArray[np.float64], sources: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how much of each target interval lies in each source interval; intervals are (lower, upper)."""
+    lower = np.maximum(targets[:, None, 0], sources[:, 0])
+    upper = np.minimum(targets[:, None, 1], sources[:, 1])
+    shares: NDArray[np.float64] = np.maximum(upper - lower, 0.0) / np.diff(targets)
+    return shares

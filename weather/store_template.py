@@ -76,10 +76,8 @@ def create_arrays(root: zarr.Group, layout: Layout) -> None:
         compressors=[Crc32cCodec()],
         dimension_names=("lead_time", "number"),
         attributes={
-            "long_name": "whether all fields of this lead time and member are written",
+            "long_name": "1 where all fields of this lead time and member are written, else 0",
             "units": "1",
-            "flag_values": [0, 1],
-            "flag_meanings": "missing complete",
         },
     )
     for name, (dims, values, attributes) in _coordinates(layout).items():
