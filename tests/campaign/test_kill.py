@@ -16,8 +16,6 @@ import pytest
 import xarray as xr
 import zarr
 
-from models.testing import write_tiny_checkpoint
-
 NUM_LEAD_TIMES = 160
 
 
@@ -60,14 +58,14 @@ def test_killed_forecasts_resume_to_the_undisturbed_one(kills: int, gfs_files: l
     write_tiny_checkpoint(checkpoint, trained=False)
     started = time.monotonic()
     subprocess.run(
-        _command(checkpoint, gfs_files, tmp_path / "whole", resume=False), check=True, capture_output=True
+        _command(untrained_checkpoint, gfs_files, tmp_path / "whole", resume=False), check=True, capture_output=True
     )  # fmt: skip
     duration = time.monotonic() - started
     draw = random.Random(20180915)
     killed, round_number, store = 0, 0, tmp_path / "cut/ensemble.zarr"
     while True:
         before = _committed_chunks(store) if store.exists() else {}
-        command = _command(checkpoint, gfs_files, tmp_path / "cut", resume=round_number > 0)
+        command = _command(untrained_checkpoint, gfs_files, tmp_path / "cut", resume=round_number > 0)
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         round_number += 1
         try:

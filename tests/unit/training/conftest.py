@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 import yaml
 
-from tests.conftest import smooth_winds
 from training.config import TrainingConfig
 from weather.grids import Grid
+from weather.testing import travelling_waves
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def two_years(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("years")
     grid = Grid.from_coordinates(np.linspace(-84.375, 84.375, 16), np.arange(32) * 11.25)
     turn = np.datetime64("2001-01-01T00", "s")
-    fields = smooth_winds(grid, [turn + np.timedelta64(6 * step, "h") for step in range(-40, 40)])
+    fields = travelling_waves(grid, [turn + np.timedelta64(6 * step, "h") for step in range(-40, 40)])
     draw = np.random.default_rng(0)
     fields["orography"] = (("latitude", "longitude"), draw.standard_normal((16, 32)).astype(np.float32))
     files = []

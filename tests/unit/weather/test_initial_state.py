@@ -1,4 +1,7 @@
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import eccodes
@@ -329,3 +332,27 @@ def test_a_state_is_regridded_to_the_checkpoints_grid(
         ]
         np.testing.assert_allclose(means[0], means[1], rtol=0, atol=1e-5)
         assert ours.std() < theirs.std()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and the URL under which a web server on this machine shows it."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield tmp_path, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_zarr_is_read_from_a_url(served: tuple[Path, str], winds: xr.Dataset, spec: ModelSpec) -> None:
+    folder, url = served
+    winds.to_zarr(folder / "state.zarr", zarr_format=2)
+    local = read_initial_state([str(folder / "state.zarr")], spec)
+    assert read_initial_state([f"{url}/state.zarr"], spec).digest == local.digest
+
+
+def test_a_url_without_a_store_is_one_error(served: tuple[Path, str], spec: ModelSpec) -> None:
+    with pytest.raises(InitialStateError, match=r"nothing\.zarr` cannot be read as Zarr"):
+        read_initial_state([f"{served[1]}/nothing.zarr"], spec)
