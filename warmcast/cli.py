@@ -17,6 +17,7 @@ bench = typer.Typer(help="Benchmarks: ratios against peers and limits, measured 
 app.add_typer(bench, name="bench")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the receipt as JSON on standard output.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; one a core by default.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")]
 
 
@@ -46,6 +47,7 @@ def forecast(
         str, typer.Option(envvar="WARMCAST_CHECKPOINTS", help="Folders of more checkpoints, separated by colons.")
     ] = "",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
+    threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted forecast.")] = False,
     json: Json = False,
 ) -> None:
@@ -67,6 +69,7 @@ def forecast(
             checkpoint=checkpoint,
             checkpoint_folders=[Path(folder) for folder in checkpoints.split(":") if folder],
             device=device,
+            threads=threads,
             resume=resume,
             tell=tell,
         )
@@ -111,7 +114,7 @@ def train(
         str | None, typer.Option("--from", help="Checkpoint whose weights are trained on; name or folder.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")] = None,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Train both networks and write OUTPUT/checkpoint."""

@@ -39,10 +39,13 @@ def forecast(
     checkpoint: str,
     checkpoint_folders: Sequence[Path],
     device: str,
+    threads: int | None,
     resume: bool,
     tell: Callable[[int, int], None],
 ) -> dict[str, Any]:
     """Run a forecast and return its receipt; `tell` hears how many lead times of how many are complete."""
+    if threads:
+        torch.set_num_threads(threads)
     folder = find_checkpoint(checkpoint, checkpoint_folders)
     manifest = read_manifest(folder)
     num_lead_times = _num_lead_times(lead_time, manifest.model.time_step)

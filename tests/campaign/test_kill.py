@@ -27,6 +27,7 @@ def kills(request: pytest.FixtureRequest) -> int:
 def _command(checkpoint: Path, states: list[Path], output: Path, *, resume: bool) -> list[str]:
     options = ["--members", "6", "--batch-size", "4", "--lead-time", f"{6 * NUM_LEAD_TIMES}h", "--seed", "3"]
     where = ["--checkpoint", str(checkpoint), "--output", str(output), *(["--resume"] if resume else [])]
+    where += ["--threads", "1"]
     run = [sys.executable, "-c", "from warmcast.cli import main; main()", "forecast"]
     return [*run, "--initial-state", *map(str, states), *options, *where]
 
@@ -53,9 +54,9 @@ def _committed_chunks(store: Path) -> dict[str, tuple[int, int]]:
     return places
 
 
-def test_killed_forecasts_resume_to_the_undisturbed_one(kills: int, gfs_files: list[Path], tmp_path: Path) -> None:
-    checkpoint = tmp_path / "untrained"
-    write_tiny_checkpoint(checkpoint, trained=False)
+def test_killed_forecasts_resume_to_the_undisturbed_one(
+    kills: int, untrained_checkpoint: Path, gfs_files: list[Path], tmp_path: Path
+) -> None:
     started = time.monotonic()
     subprocess.run(
         _command(untrained_checkpoint, gfs_files, tmp_path / "whole", resume=False), check=True, capture_output=True
