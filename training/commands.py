@@ -1,5 +1,6 @@
-"""`warmcast train`: from files and options to a training, and to the receipt."""
+"""`warmcast train` and `warmcast evaluate`: from files and options to what they end in."""
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,11 +8,16 @@ from typing import Any
 
 import torch
 
+from models.checkpoint import load_checkpoint
+from models.forecaster import Forecaster
 from training.config import read_config
+from training.dataset import load_series
+from training.evaluation import Evaluation, evaluate
 from training.loop import Progress
 from training.train import train
 from weather.bundled import find_checkpoint
 from weather.errors import TrainingDataError
+from weather.lead_times import count_lead_times
 
 
 def train_from_files(
@@ -36,6 +42,48 @@ def train_from_files(
         report=lambda progress: tell(progress_line(progress)),
     )
     return {"checkpoint": str(output / "checkpoint"), "manifest": manifest.model_dump(mode="json")}
+
+
+def evaluate_checkpoint(
+    *,
+    checkpoint: str,
+    checkpoint_folders: Sequence[Path],
+    data: Sequence[Path],
+    years: tuple[int, ...],
+    starts: int,
+    members: int,
+    lead_time: str,
+    nfe: int | None,
+    solver: str | None,
+    warmth: float | None,
+    batch_size: int | None,
+    seed: int,
+    threads: int | None,
+    output: Path,
+    tell: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Evaluate a checkpoint, write `output` (JSON) and return what it holds."""
+    if threads:
+        torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    networks, manifest = load_checkpoint(find_checkpoint(checkpoint, checkpoint_folders), device)
+    spec = manifest.model
+    series = load_series(data_files(data), spec.variable_names, spec.time_step_hours)
+    if not series.grid.matches(spec.grid.grid):
+        raise TrainingDataError(f"`data` is on the grid {series.grid}, but the checkpoint's is {spec.grid.grid}.")
+    evaluation = Evaluation(
+        years=years or manifest.provenance.validation_years,
+        num_starts=starts,
+        num_members=members,
+        num_lead_times=count_lead_times(lead_time, spec.time_step),
+        group_size=batch_size or min(members, 10),
+        seed=seed,
+    )
+    forecaster = Forecaster(networks, manifest.sampling.changed(solver=solver, nfe=nfe, warmth=warmth), device)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    result = evaluate(forecaster, manifest, series, evaluation, output.with_suffix(".records.jsonl"), tell)
+    output.write_text(json.dumps(result, indent=1) + "\n")
+    return result
 
 
 def data_files(places: Sequence[Path]) -> list[Path]:

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.config import TrainingConfig
 from weather.canonical import Problems, canonical
 from weather.errors import TrainingDataError
 from weather.features import feature_fields
@@ -48,14 +47,14 @@ class WeatherSeries:
         self.valid_times = valid_times
         self.static = static
         self._features = features
-        self._time_step = time_step
+        self.time_step = time_step
 
     def triples(self, years: Sequence[int]) -> NDArray[np.int64]:
         """Return the index of each middle frame whose neighbours are one time step away.
 
         All three frames lie within `years`, which keeps training and validation years apart.
         """
-        gaps = np.diff(self.valid_times) == self._time_step
+        gaps = np.diff(self.valid_times) == self.time_step
         in_years = np.isin(self.valid_times.astype("datetime64[Y]").astype(int) + 1970, years)
         middle = gaps[:-1] & gaps[1:] & in_years[:-2] & in_years[1:-1] & in_years[2:]
         return np.nonzero(middle)[0] + 1
@@ -79,8 +78,14 @@ class WeatherSeries:
         return tuple(result)
 
 
-def load_series(files: Sequence[Path], config: TrainingConfig) -> WeatherSeries:
-    """Read every file into memory, in order of time.
+def load_series(
+    files: Sequence[Path],
+    variables: Sequence[str],
+    time_step_hours: int,
+    static_fields: Sequence[str] = (),
+    features: tuple[str, ...] = (),
+) -> WeatherSeries:
+    """Read every file into memory, in order of time; static fields are those of the first file.
 
     Raises `TrainingDataError` naming the file and what is missing, wrong, on another grid or not finite.
     """
@@ -91,24 +96,24 @@ def load_series(files: Sequence[Path], config: TrainingConfig) -> WeatherSeries:
     for path in files:
         with xr.open_dataset(path, engine="zarr" if path.is_dir() else "netcdf4") as dataset:
             problems = Problems()
-            part = canonical(dataset, config.variables, problems)
+            part = canonical(dataset, variables, problems)
             if part is None:
                 raise TrainingDataError(f"`{path}` cannot train: " + " ".join(problems))
             parts.append(part.load())
             if static is None:
-                static = _static(dataset, config.static_fields, path)
+                static = _static(dataset, static_fields, path)
     grids = [Grid.from_coordinates(part.latitude.values, part.longitude.values) for part in parts]
     for path, grid in zip(files, grids, strict=True):
         if not grid.matches(grids[0]):
             raise TrainingDataError(f"`{path}` is on the grid {grid}, but expected that of `{files[0]}`: {grids[0]}.")
     series = xr.concat(parts, "time").sortby("time").drop_duplicates("time")
-    frames = np.stack([series[name].values for name in config.variables], axis=1)
+    frames = np.stack([series[name].values for name in variables], axis=1)
     if not np.isfinite(frames).all():
         time, channel = (int(axis[0]) for axis in np.nonzero(~np.isfinite(frames))[:2])
-        raise TrainingDataError(f"`{config.variables[channel]}` is not finite at {series.time.values[time]}.")
+        raise TrainingDataError(f"`{variables[channel]}` is not finite at {series.time.values[time]}.")
     assert static is not None
-    step = np.timedelta64(config.time_step_hours, "h")
-    return WeatherSeries(grids[0], frames, series.time.values.astype("datetime64[s]"), static, config.features, step)
+    step = np.timedelta64(time_step_hours, "h")
+    return WeatherSeries(grids[0], frames, series.time.values.astype("datetime64[s]"), static, features, step)
 
 
 def grid_spec(grid: Grid) -> GridSpec:

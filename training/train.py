@@ -35,7 +35,7 @@ def train(
     Raises `ConfigurationError` or `TrainingDataError` before anything is computed.
     """
     _prepare(output, config, resume=resume)
-    series = load_series(files, config)
+    series = load_series(files, config.variables, config.time_step_hours, config.static_fields, config.features)
     for field in ("train_years", "validation_years"):
         if not len(series.triples(getattr(config.data, field))):
             raise TrainingDataError(

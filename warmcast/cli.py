@@ -1,4 +1,4 @@
-"""The command line: `warmcast forecast`, `warmcast plot`, `warmcast train`."""
+"""The command line: `warmcast forecast`, `plot`, `train`, `evaluate`, `bench`."""
 
 import importlib.metadata
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from warmcast.commands import run
-from warmcast.console import exit_codes, line, print_json, progress_bar
+from warmcast.console import exit_codes, folders, line, print_json, progress_bar, score_tables
 
 app = typer.Typer(
     help="Ensemble weather forecasts by warm-start flow matching.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -18,6 +18,14 @@ app.add_typer(bench, name="bench")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the receipt as JSON on standard output.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; one a core by default.")]
+Nfe = Annotated[int | None, typer.Option(min=1, help="Network evaluations a step; the checkpoint's by default.")]
+Solver = Annotated[str | None, typer.Option(help="euler or midpoint; the checkpoint's by default.")]
+Warmth = Annotated[float | None, typer.Option(min=0, max=1, help="1 is fully warm; the checkpoint's by default.")]
+Checkpoint = Annotated[str, typer.Option(help="Name or folder of a checkpoint.")]
+Checkpoints = Annotated[
+    str, typer.Option(envvar="WARMCAST_CHECKPOINTS", help="Folders of more checkpoints, separated by colons.")
+]
+Data = Annotated[list[Path], typer.Option(help="NetCDF file, Zarr store or folder of them; may be repeated.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")]
 
 
@@ -35,17 +43,15 @@ def forecast(
     nfe: Annotated[
         int | None, typer.Option(min=1, help="Network evaluations a step; the checkpoint's by default.")
     ] = None,
-    solver: Annotated[str | None, typer.Option(help="euler or midpoint; the checkpoint's by default.")] = None,
-    warmth: Annotated[float | None, typer.Option(min=0, max=1, help="1 (default): fully warm.")] = None,
+    solver: Solver = None,
+    warmth: Warmth = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the members' noise.")] = 0,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Members computed together; at most 8 by default.")
     ] = None,
     member: Annotated[list[int] | None, typer.Option(min=0, help="Only this member; may be repeated.")] = None,
-    checkpoint: Annotated[str, typer.Option(help="Name or folder of a checkpoint.")] = "demo",
-    checkpoints: Annotated[
-        str, typer.Option(envvar="WARMCAST_CHECKPOINTS", help="Folders of more checkpoints, separated by colons.")
-    ] = "",
+    checkpoint: Checkpoint = "demo",
+    checkpoints: Checkpoints = "",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
     threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted forecast.")] = False,
@@ -67,7 +73,7 @@ def forecast(
             batch_size=batch_size,
             only_members=tuple(member or ()),
             checkpoint=checkpoint,
-            checkpoint_folders=[Path(folder) for folder in checkpoints.split(":") if folder],
+            checkpoint_folders=folders(checkpoints),
             device=device,
             threads=threads,
             resume=resume,
@@ -108,7 +114,7 @@ def plot(
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="YAML configuration.")],
-    data: Annotated[list[Path], typer.Option(help="NetCDF file, Zarr store or folder of them; may be repeated.")],
+    data: Data,
     output: Output,
     start: Annotated[
         str | None, typer.Option("--from", help="Checkpoint whose weights are trained on; name or folder.")
@@ -126,6 +132,48 @@ def train(
         print_json(receipt)
         return
     typer.echo(f"Checkpoint: {receipt['checkpoint']}")
+
+
+@app.command()
+def evaluate(
+    data: Data,
+    output: Annotated[Path, typer.Option("--json", help="File to write the scores to.")],
+    checkpoint: Checkpoint = "demo",
+    checkpoints: Checkpoints = "",
+    years: Annotated[
+        list[int] | None, typer.Option(help="Year to start forecasts in, may be repeated; the checkpoint's by default.")
+    ] = None,
+    starts: Annotated[int, typer.Option(min=1, help="Number of starts, evenly spread over the years.")] = 32,
+    members: Annotated[int, typer.Option(min=2, max=1000, help="Number of members.")] = 50,
+    lead_time: Annotated[str, typer.Option(help="How far ahead, such as 240h or 10d.")] = "240h",
+    nfe: Nfe = None,
+    solver: Solver = None,
+    warmth: Warmth = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Members computed together; at most 10.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the members' noise.")] = 0,
+    threads: Threads = None,
+) -> None:
+    """Score forecasts against held-out weather, beside persistence and climatology; goes on where it was cut off."""
+    with exit_codes(), progress_bar("Starts") as tell:
+        result = run(
+            "evaluate",
+            checkpoint=checkpoint,
+            checkpoint_folders=folders(checkpoints),
+            data=data,
+            years=tuple(years or ()),
+            starts=starts,
+            members=members,
+            lead_time=lead_time,
+            nfe=nfe,
+            solver=solver,
+            warmth=warmth,
+            batch_size=batch_size,
+            seed=seed,
+            threads=threads,
+            output=output,
+            tell=tell,
+        )
+    score_tables(result["scores"])
 
 
 @bench.command()

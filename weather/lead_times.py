@@ -20,3 +20,13 @@ def parse_lead_time(text: str) -> np.timedelta64:
 def short_lead_time(lead_time: np.timedelta64) -> str:
     """Return a lead time in hours, such as `120h`."""
     return f"{lead_time / np.timedelta64(1, 'h'):g}h"
+
+
+def count_lead_times(text: str, time_step: np.timedelta64) -> int:
+    """Return how many time steps a lead time is; raises `ConfigurationError` where that is no positive whole number."""
+    number, rest = divmod(parse_lead_time(text), time_step)
+    if rest or number < 1:
+        raise ConfigurationError(
+            f"`lead_time` must be a positive multiple of {short_lead_time(time_step)}. Got: {text!r}."
+        )
+    return int(number)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from weather.errors import CheckpointError
+from weather.errors import CheckpointError, ConfigurationError
 from weather.features import FEATURES
 from weather.grids import Grid
 from weather.variables import KNOWN, Variable
@@ -126,6 +126,17 @@ class Sampling(_Part):
     nfe: int = Field(default=6, ge=1)
     power: float = Field(default=1.0, gt=0)
     warmth: float = Field(default=1.0, ge=0, le=1)
+
+    def changed(self, **given: str | float | None) -> "Sampling":
+        """Return this with what is given, and not None, in its place; raises `ConfigurationError` for what is wrong."""
+        changes = {name: value for name, value in given.items() if value is not None}
+        try:
+            return Sampling.model_validate(self.model_dump() | changes)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ConfigurationError(
+                f"`{first['loc'][0]}` is wrong: {first['msg']}. Got: {first['input']!r}."
+            ) from error
 
 
 class Provenance(_Part):

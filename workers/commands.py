@@ -13,8 +13,8 @@ from diagnostics.moments import spread
 from weather.bundled import bundled, find_checkpoint
 from weather.errors import ConfigurationError
 from weather.initial_state import parse_time, read_initial_state
-from weather.lead_times import parse_lead_time, short_lead_time
-from weather.manifest import Sampling, read_manifest
+from weather.lead_times import count_lead_times
+from weather.manifest import read_manifest
 from weather.store import EnsembleStore
 from workers.forecast import Forecast, run_forecast
 
@@ -48,13 +48,9 @@ def forecast(
         torch.set_num_threads(threads)
     folder = find_checkpoint(checkpoint, checkpoint_folders)
     manifest = read_manifest(folder)
-    num_lead_times = _num_lead_times(lead_time, manifest.model.time_step)
+    num_lead_times = count_lead_times(lead_time, manifest.model.time_step)
     members = _members(num_members, only_members)
-    given = {"nfe": nfe, "solver": solver, "warmth": warmth}
-    changes = {name: value for name, value in given.items() if value is not None}
-    if changes.get("solver", "euler") not in ("euler", "midpoint"):
-        raise ConfigurationError(f"`solver` must be euler or midpoint. Got: {solver!r}.")
-    sampling = Sampling.model_validate(manifest.sampling.model_dump() | changes)
+    sampling = manifest.sampling.changed(solver=solver, nfe=nfe, warmth=warmth)
     sources = sample_files() if list(initial_state) == [SAMPLE] else list(initial_state)
     state = read_initial_state(sources, manifest.model, parse_time(init_time) if init_time else None)
     receipt = run_forecast(
@@ -85,16 +81,6 @@ def forecast(
 def sample_files() -> list[str]:
     """Return the bundled initial state: two GFS analyses of September 2018."""
     return sorted(str(path) for path in bundled("samples").glob("gfs_2018-09-15T00/*.grib2"))
-
-
-def _num_lead_times(text: str, time_step: np.timedelta64) -> int:
-    lead_time = parse_lead_time(text)
-    number, rest = divmod(lead_time, time_step)
-    if rest or number < 1:
-        raise ConfigurationError(
-            f"`lead_time` must be a positive multiple of {short_lead_time(time_step)}. Got: {text!r}."
-        )
-    return int(number)
 
 
 def _members(num_members: int, only: tuple[int, ...]) -> tuple[int, ...]:

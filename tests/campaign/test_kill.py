@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 import zarr
 
-NUM_LEAD_TIMES = 160
+NUM_LEAD_TIMES = 80
 
 
 @pytest.fixture

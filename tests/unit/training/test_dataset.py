@@ -5,12 +5,16 @@ import pytest
 import xarray as xr
 
 from training.config import TrainingConfig
-from training.dataset import load_series
+from training.dataset import WeatherSeries, load_series
 from weather.errors import TrainingDataError
 
 
+def _load(files: list[Path], config: TrainingConfig) -> WeatherSeries:
+    return load_series(files, config.variables, config.time_step_hours, config.static_fields, config.features)
+
+
 def test_frames_are_canonical_and_in_order_of_time(two_years: list[Path], config: TrainingConfig) -> None:
-    series = load_series(two_years[::-1], config)
+    series = _load(two_years[::-1], config)
     assert series.frames.shape == (80, 2, 16, 32)
     assert np.all(np.diff(series.valid_times) == np.timedelta64(6, "h"))
     assert series.grid.latitude[0] > series.grid.latitude[-1]
@@ -21,7 +25,7 @@ def test_frames_are_canonical_and_in_order_of_time(two_years: list[Path], config
 
 
 def test_no_frame_is_in_both_training_and_validation(two_years: list[Path], config: TrainingConfig) -> None:
-    series = load_series(two_years, config)
+    series = _load(two_years, config)
     train, validation = (series.triples(years) for years in ((2000,), (2001,)))
     used = [{int(i) + shift for i in part for shift in (-1, 0, 1)} for part in (train, validation)]
     assert used[0].isdisjoint(used[1])
@@ -31,11 +35,11 @@ def test_no_frame_is_in_both_training_and_validation(two_years: list[Path], conf
 def test_a_gap_in_time_is_no_triple(two_years: list[Path], config: TrainingConfig, tmp_path: Path) -> None:
     with xr.open_dataset(two_years[0]) as year:
         year.drop_isel(time=[10]).to_netcdf(tmp_path / "gap.nc")
-    assert len(load_series([tmp_path / "gap.nc"], config).triples((2000,))) == 38 - 3
+    assert len(_load([tmp_path / "gap.nc"], config).triples((2000,))) == 38 - 3
 
 
 def test_a_batch_is_three_neighbouring_frames(two_years: list[Path], config: TrainingConfig) -> None:
-    series = load_series(two_years, config)
+    series = _load(two_years, config)
     batch = series.batch(np.array([5, 9]))
     for tensor, shift in ((batch.previous, -1), (batch.newest, 0), (batch.target, 1)):
         np.testing.assert_array_equal(tensor.numpy(), series.frames[[5 + shift, 9 + shift]])
@@ -44,7 +48,7 @@ def test_a_batch_is_three_neighbouring_frames(two_years: list[Path], config: Tra
 def test_vector_components_are_scaled_about_zero_by_training_years_only(
     two_years: list[Path], config: TrainingConfig
 ) -> None:
-    series = load_series(two_years, config)
+    series = _load(two_years, config)
     statistics = series.normalisation(("u10", "v10"), (2000,))
     rows = np.asarray(series.grid.area_weights)[:, None]
     expected = np.sqrt((series.frames[:40, 0].astype(np.float64) ** 2 * rows).mean())
@@ -53,7 +57,7 @@ def test_vector_components_are_scaled_about_zero_by_training_years_only(
 
 
 def test_static_fields_are_standardised_in_canonical_order(two_years: list[Path], config: TrainingConfig) -> None:
-    static = load_series(two_years, config).static
+    static = _load(two_years, config).static
     with xr.open_dataset(two_years[0]) as year:
         north_first = year.orography.values[::-1]
     np.testing.assert_allclose(static[0], (north_first - north_first.mean()) / north_first.std(), atol=1e-5)
@@ -79,11 +83,11 @@ def test_data_that_cannot_train_is_named(
         spoiled[name].attrs = {"units": "m s-1"}
     spoiled.to_netcdf(tmp_path / "bad.nc")
     with pytest.raises(TrainingDataError, match=named):
-        load_series([tmp_path / "bad.nc"], config)
+        _load([tmp_path / "bad.nc"], config)
 
 
 def test_files_on_different_grids_are_refused(two_years: list[Path], config: TrainingConfig, tmp_path: Path) -> None:
     with xr.open_dataset(two_years[1]) as year:
         year.isel(longitude=slice(0, 32, 2)).to_netcdf(tmp_path / "coarse.nc")
     with pytest.raises(TrainingDataError, match=r"coarse\.nc` is on the grid 16 × 16 .* expected"):
-        load_series([two_years[0], tmp_path / "coarse.nc"], config)
+        _load([two_years[0], tmp_path / "coarse.nc"], config)

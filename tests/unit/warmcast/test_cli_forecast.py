@@ -150,7 +150,7 @@ def test_a_changed_byte_in_a_checkpoint_stops_before_anything_is_written(
         (("--lead-time", "7h"), "`lead_time` must be a positive multiple of 6h. Got: '7h'."),
         (("--lead-time", "soon"), "`lead_time` must be hours or days"),
         (("--nfe", "5"), "`nfe` must be a positive multiple of 2"),
-        (("--solver", "rk4"), "`solver` must be euler or midpoint. Got: 'rk4'."),
+        (("--solver", "rk4"), "`solver` is wrong: Input should be 'euler' or 'midpoint'. Got: 'rk4'."),
         (("--member", "2"), "`member` must be less than the number of members, 2. Got: 2."),
         (("--device", "gpu"), "`device` must be auto, cpu, cuda or cuda:N. Got: 'gpu'."),
         (("--init-time", "yesterday"), "`init_time` must be a time such as 2018-09-15T00. Got: 'yesterday'."),

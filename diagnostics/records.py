@@ -1,0 +1,66 @@
+"""Scores of one forecast at one lead time as plain numbers, and what many of them say together.
+
+A record is kept a start, so that records can be written, read, joined and resampled in any order.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diagnostics.arrays import Array, area_mean, to_numpy
+from diagnostics.crps import crps_biased, crps_fair
+from diagnostics.moments import ensemble_mean_squared_error, ensemble_variance, spread_skill_ratio
+from diagnostics.ranks import rank_histogram
+from diagnostics.spectra import spherical_spectrum
+from weather.grids import Grid
+
+Record = Mapping[str, float | list[float]]
+
+
+def score_field(ensemble: Array, truth: Array, grid: Grid, draw: np.random.Generator) -> dict[str, float | list[float]]:
+    """Return the scores of `ensemble` (member, latitude, longitude) for `truth` (latitude, longitude).
+
+    `crps_fair`, `crps_biased`, `squared_error` (of the mean) and `variance` (unbiased) are area means in units of the
+    field or its square; `ranks` are M + 1 shares of area; `spectrum` (mean over members) and `spectrum_truth` are
+    powers by total wavenumber.
+    """
+    weights = grid.area_weights
+    counts = rank_histogram(ensemble, truth, draw, weights[:, None])
+    return {
+        "crps_fair": float(area_mean(crps_fair(ensemble, truth), weights)),
+        "crps_biased": float(area_mean(crps_biased(ensemble, truth), weights)),
+        "squared_error": float(area_mean(ensemble_mean_squared_error(ensemble, truth), weights)),
+        "variance": float(area_mean(ensemble_variance(ensemble), weights)),
+        "ranks": (counts / counts.sum()).tolist(),
+        "spectrum": to_numpy(spherical_spectrum(ensemble, grid)).mean(axis=0).tolist(),
+        "spectrum_truth": to_numpy(spherical_spectrum(truth, grid)).tolist(),
+    }
+
+
+def summarise(records: Sequence[Record], members: int) -> dict[str, float | list[float]]:
+    """Return what `records` of one variable and lead time, one a start, say together.
+
+    `crps_fair` and `crps_biased` are means, `rmse` and `spread` roots of means, `spread_skill` their ratio for M
+    members, `ranks` the mean histogram, `eta` the ratio of mean spectra and `spectrum_deviation` Σ|1−η|.
+    """
+    means = {name: np.mean([record[name] for record in records], axis=0) for name in records[0]}
+    eta = means["spectrum"] / means["spectrum_truth"]
+    return {
+        "crps_fair": float(means["crps_fair"]),
+        "crps_biased": float(means["crps_biased"]),
+        "rmse": float(np.sqrt(means["squared_error"])),
+        "spread": float(np.sqrt(means["variance"])),
+        "spread_skill": spread_skill_ratio(float(means["variance"]), float(means["squared_error"]), members),
+        "ranks": means["ranks"].tolist(),
+        "eta": eta.tolist(),
+        "spectrum_deviation": float(np.abs(1 - eta).sum()),
+    }
+
+
+def bootstrap_interval(values: Sequence[float], draw: np.random.Generator, level: float = 0.95) -> tuple[float, float]:
+    """Return the central interval of the mean of `values` under resampling, at probability `level`."""
+    array: NDArray[np.float64] = np.asarray(values, np.float64)
+    means = array[draw.integers(0, len(array), (2000, len(array)))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from diagnostics.crps import crps_fair
+from diagnostics.records import bootstrap_interval, score_field, summarise
+from weather.grids import Grid
+
+GRID = Grid.from_coordinates(np.degrees(np.arcsin(np.polynomial.legendre.leggauss(24)[0])), np.arange(48) * 7.5)
+MEMBERS = 12
+
+
+def _records(count: int, *, factor: float = 1.0) -> list[dict[str, float | list[float]]]:
+    draw = np.random.default_rng(0)
+    return [
+        score_field(factor * draw.normal(size=(MEMBERS, *GRID.shape)), draw.normal(size=GRID.shape), GRID, draw)
+        for _ in range(count)
+    ]
+
+
+def test_a_reliable_ensemble_is_told_as_such() -> None:
+    summary = summarise(_records(30), MEMBERS)
+    assert summary["crps_fair"] == pytest.approx(1 / np.sqrt(np.pi), rel=0.02)
+    assert summary["spread_skill"] == pytest.approx(1, abs=0.02)
+    assert summary["spread"] == pytest.approx(1, abs=0.01)
+    assert np.asarray(summary["ranks"]) == pytest.approx(np.full(MEMBERS + 1, 1 / (MEMBERS + 1)), rel=0.15)
+    assert np.asarray(summary["eta"])[4:] == pytest.approx(1, rel=0.2)
+
+
+def test_too_weak_an_ensemble_shows_in_spread_and_spectrum() -> None:
+    summary = summarise(_records(10, factor=0.5), MEMBERS)
+    assert summary["spread_skill"] < 0.6
+    assert np.mean(np.asarray(summary["eta"])[4:]) == pytest.approx(0.25, rel=0.1)
+    assert summary["spectrum_deviation"] == pytest.approx(float(np.abs(1 - np.asarray(summary["eta"])).sum()))
+
+
+def test_scores_are_area_means() -> None:
+    draw = np.random.default_rng(1)
+    ensemble, truth = draw.normal(size=(MEMBERS, *GRID.shape)), draw.normal(size=GRID.shape)
+    rows = np.asarray(GRID.area_weights)
+    expected = (crps_fair(ensemble, truth).mean(axis=1) * rows).sum() / rows.sum()
+    assert score_field(ensemble, truth, GRID, draw)["crps_fair"] == pytest.approx(expected)
+
+
+def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
+    draw = np.random.default_rng(2)
+    hits = 0
+    for _ in range(200):
+        low, high = bootstrap_interval(draw.normal(3, 1, 40).tolist(), draw)
+        hits += low <= 3 <= high
+    assert hits / 200 == pytest.approx(0.95, abs=0.05)

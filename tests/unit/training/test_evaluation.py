@@ -1,0 +1,97 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner, Result
+
+from models.testing import tiny_spec
+from warmcast.cli import app
+from weather.testing import travelling_waves
+
+STARTS, MEMBERS = 3, 4
+
+
+@pytest.fixture(scope="module")
+def years(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six weeks around New Year of 2000 and of 2001: the tiny checkpoint says that it was trained on 2000."""
+    folder = tmp_path_factory.mktemp("data")
+    times = [np.datetime64("2000-12-10T00", "s") + np.timedelta64(6 * step, "h") for step in range(170)]
+    travelling_waves(tiny_spec().grid.grid, times).to_netcdf(folder / "waves.nc")
+    return folder
+
+
+def _evaluate(checkpoint: Path, data: Path, output: Path, *more: object) -> Result:
+    options = ["--starts", STARTS, "--members", MEMBERS, "--lead-time", "12h", "--nfe", 2, "--batch-size", 2]
+    arguments = ["evaluate", "--checkpoint", checkpoint, "--data", data, "--json", output, *options, *more]
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_scores_are_written_with_references_and_starts(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "out.json").read_text())
+    settings = written["settings"]
+    assert len(settings["starts"]) == STARTS
+    assert all(start.startswith("2001") for start in settings["starts"])
+    assert (settings["members"], settings["nfe"], settings["solver"]) == (MEMBERS, 2, "midpoint")
+    first, second = written["scores"]["u10"]
+    assert (first["lead_hours"], second["lead_hours"]) == (6, 12)
+    low, high = first["crps_fair_interval"]
+    assert low <= first["crps_fair"] <= high
+    assert len(first["ranks"]) == MEMBERS + 1
+    assert "u10" in result.output
+
+
+def test_persistence_is_the_error_of_the_start_itself(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+    _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
+    written = json.loads((tmp_path / "out.json").read_text())
+    with xr.open_dataset(years / "waves.nc") as waves:
+        grid = tiny_spec().grid.grid
+        starts = [np.datetime64(start) for start in written["settings"]["starts"]]
+        errors = [
+            abs(waves.v10.sel(time=start + np.timedelta64(12, "h")) - waves.v10.sel(time=start)).mean("longitude")
+            for start in starts
+        ]
+        expected = np.mean([(error.values * grid.area_weights).mean() for error in errors])
+    assert written["scores"]["v10"][1]["persistence_mae"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_an_interrupted_evaluation_goes_on_to_the_same_end(
+    untrained_checkpoint: Path, years: Path, tmp_path: Path
+) -> None:
+    _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
+    whole = (tmp_path / "out.json").read_text()
+    records = tmp_path / "out.records.jsonl"
+    lines = records.read_text().splitlines(keepends=True)
+    assert len(lines) == 1 + STARTS
+    records.write_text("".join(lines[:2]) + lines[2][: len(lines[2]) // 2])
+    (tmp_path / "out.json").unlink()
+    assert _evaluate(untrained_checkpoint, years, tmp_path / "out.json").exit_code == 0
+    assert (tmp_path / "out.json").read_text() == whole
+    assert records.read_text() == "".join(lines)
+
+
+def test_other_settings_are_not_mixed_in(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+    _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
+    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", "--seed", 5)
+    assert result.exit_code == 2
+    assert "evaluation of other settings" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--starts", 500), "`starts` must be at most"),
+        (("--years", 1999), "`starts` must be at most 0"),
+        (("--lead-time", "7h"), "`lead_time` must be a positive multiple of 6h"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_named(
+    options: tuple[str, object], named: str, untrained_checkpoint: Path, years: Path, tmp_path: Path
+) -> None:
+    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", *options)
+    assert result.exit_code == 2
+    assert named in result.stderr
+    assert not (tmp_path / "out.json").exists()

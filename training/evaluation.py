@@ -1,0 +1,162 @@
+"""A checkpoint against held-out weather: forecasts from many starts, scored beside persistence and climatology."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diagnostics.arrays import area_mean
+from diagnostics.crps import crps_fair
+from diagnostics.records import bootstrap_interval, score_field, summarise
+from models.forecaster import Forecaster
+from models.rollout import rollout
+from training.dataset import WeatherSeries
+from weather.climatology import climatology_indices
+from weather.errors import ConfigurationError, TrainingDataError
+from weather.manifest import Manifest
+
+CLIMATOLOGY_MEMBERS = 50
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is evaluated: starts evenly spread over `years`, members in groups, lead times of one time step."""
+
+    years: tuple[int, ...]
+    num_starts: int
+    num_members: int
+    num_lead_times: int
+    group_size: int
+    seed: int
+
+
+def start_indices(series: WeatherSeries, evaluation: Evaluation) -> NDArray[np.int64]:
+    """Return the frames that forecasts start from; raises `TrainingDataError` where fewer have all their truth."""
+    within = series.triples(evaluation.years)
+    last = evaluation.num_lead_times
+    step = series.time_step
+    usable = [
+        index
+        for index in within
+        if index + last < len(series.valid_times)
+        and series.valid_times[index + last] - series.valid_times[index] == last * step
+    ]
+    if len(usable) < evaluation.num_starts:
+        raise TrainingDataError(
+            f"`starts` must be at most {len(usable)}, the frames of {list(evaluation.years)} with {last} frames of "
+            f"truth after them. Got: {evaluation.num_starts}."
+        )
+    places = np.linspace(0, len(usable) - 1, evaluation.num_starts).round().astype(np.int64)
+    return np.asarray(usable, np.int64)[places]
+
+
+def evaluate(
+    forecaster: Forecaster,
+    manifest: Manifest,
+    series: WeatherSeries,
+    evaluation: Evaluation,
+    records_path: Path,
+    tell: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Score every start, keep its record in `records_path` (a line each) as soon as it is done, and summarise them.
+
+    Goes on where an interrupted evaluation of the same settings stopped. `tell` hears starts done and in all.
+    """
+    starts = start_indices(series, evaluation)
+    settings = {
+        "checkpoint": manifest.digest,
+        "years": list(evaluation.years),
+        "members": evaluation.num_members,
+        "lead_times": evaluation.num_lead_times,
+        "group_size": evaluation.group_size,
+        "seed": evaluation.seed,
+        "starts": [str(series.valid_times[index]) for index in starts],
+        **forecaster.sampling.model_dump(mode="json"),
+    }
+    records = _resumed(records_path, settings)
+    with records_path.open("a") as lines:
+        if not records:
+            lines.write(json.dumps(settings) + "\n")
+        for index in starts[len(records) :]:
+            records.append(_record(forecaster, manifest, series, evaluation, int(index)))
+            lines.write(json.dumps(records[-1]) + "\n")
+            lines.flush()
+            tell(len(records), len(starts))
+    return {"settings": settings, "checkpoint": manifest.name} | _summary(records, manifest, evaluation)
+
+
+def _resumed(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the records of an interrupted evaluation; a line that was cut off is dropped from the file."""
+    if not path.exists():
+        return []
+    complete = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    path.write_text("".join(complete))
+    if not complete:
+        return []
+    if json.loads(complete[0]) != settings:
+        raise ConfigurationError(f"`{path}` holds an evaluation of other settings; choose another output.")
+    return [json.loads(line) for line in complete[1:]]
+
+
+def _record(
+    forecaster: Forecaster, manifest: Manifest, series: WeatherSeries, evaluation: Evaluation, start: int
+) -> dict[str, Any]:
+    """Return the scores of the forecast from one start: by variable, by lead time, with those of the references."""
+    grid, years = series.grid, manifest.provenance.train_years
+    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in manifest.model.variable_names}
+    groups = [
+        _states(forecaster, series, evaluation, start, first)
+        for first in range(0, evaluation.num_members, evaluation.group_size)
+    ]
+    for lead, parts in enumerate(zip(*groups, strict=True), start=1):
+        ensemble, truth = np.concatenate(parts)[: evaluation.num_members], series.frames[start + lead]
+        past = climatology_indices(series.valid_times, series.valid_times[start + lead], years, CLIMATOLOGY_MEMBERS)
+        for channel, name in enumerate(scores):
+            draw = np.random.default_rng([evaluation.seed, start, lead, channel])
+            entry = score_field(ensemble[:, channel], truth[channel], grid, draw)
+            persistence = np.abs(series.frames[start, channel] - truth[channel])
+            entry["persistence_mae"] = float(area_mean(persistence, grid.area_weights))
+            climatology = crps_fair(series.frames[past, channel], truth[channel])
+            entry["climatology_crps"] = float(area_mean(climatology, grid.area_weights))
+            scores[name].append(entry)
+    return {"start": str(series.valid_times[start]), "scores": scores}
+
+
+def _states(
+    forecaster: Forecaster, series: WeatherSeries, evaluation: Evaluation, start: int, first: int
+) -> list[NDArray[np.float32]]:
+    """Return all lead times of the group of members that begins with `first`."""
+    members = list(range(first, first + evaluation.group_size))
+    previous, newest = (
+        torch.from_numpy(series.frames[start + shift]).to(forecaster.device).repeat(len(members), 1, 1, 1)
+        for shift in (-1, 0)
+    )
+    states = rollout(
+        forecaster, previous, newest,
+        members=members, seed=evaluation.seed, init_time=series.valid_times[start],
+    )  # fmt: skip
+    return [state.cpu().numpy() for state in islice(states, evaluation.num_lead_times)]
+
+
+def _summary(records: Sequence[dict[str, Any]], manifest: Manifest, evaluation: Evaluation) -> dict[str, Any]:
+    """Return scores by variable and lead time over all starts, with references and intervals of the CRPS."""
+    draw = np.random.default_rng(evaluation.seed)
+    result: dict[str, Any] = {}
+    for name in manifest.model.variable_names:
+        rows = []
+        for lead in range(evaluation.num_lead_times):
+            entries = [record["scores"][name][lead] for record in records]
+            references = {key: [entry.pop(key) for entry in entries] for key in ("persistence_mae", "climatology_crps")}
+            row: dict[str, Any] = {"lead_hours": (lead + 1) * manifest.model.time_step_hours}
+            row |= summarise(entries, evaluation.num_members)
+            row["crps_fair_interval"] = bootstrap_interval([entry["crps_fair"] for entry in entries], draw)
+            row |= {key: float(np.mean(values)) for key, values in references.items()}
+            rows.append(row)
+        result[name] = rows
+    return {"scores": result}
