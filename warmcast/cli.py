@@ -176,6 +176,23 @@ def evaluate(
     score_tables(result["scores"])
 
 
+@app.command(context_settings={"allow_extra_args": True})
+def verify(
+    context: typer.Context,
+    store: Annotated[Path, typer.Argument(help="Folder of a forecast, or its ensemble.zarr.")],
+    truth: Annotated[list[str], typer.Option(help="GRIB, NetCDF or Zarr with what came; several after one another.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed that breaks ties of ranks.")] = 0,
+    json: Json = False,
+) -> None:
+    """Score a forecast against what came, at every complete lead time that the truth has."""
+    with exit_codes():
+        result = run("verify", store=store, truth=[*truth, *context.args], seed=seed)
+    if json:
+        print_json(result)
+        return
+    score_tables(result["scores"])
+
+
 @bench.command()
 def networks(
     json: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,

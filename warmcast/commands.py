@@ -11,6 +11,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "evaluate": "training.commands:evaluate_checkpoint",
         "forecast": "workers.commands:forecast",
         "plot": "diagnostics.commands:plot",
+        "verify": "diagnostics.commands:verify",
         "train": "training.commands:train_from_files",
     }
 )

@@ -19,6 +19,17 @@ Tell = Callable[[int, int], None]
 
 _console = Console(stderr=True)
 
+_SCORES = {
+    "CRPS": "crps_fair",
+    "95 %": "crps_fair_interval",
+    "persistence": "persistence_mae",
+    "climatology": "climatology_crps",
+    "RMSE": "rmse",
+    "spread": "spread",
+    "ratio": "spread_skill",
+    "Σ|1−η|": "spectrum_deviation",
+}
+
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
@@ -65,21 +76,15 @@ def score_tables(scores: dict[str, Any]) -> None:
     """Print a table of scores by lead time for each variable, whole days and the first step only."""
     for name, rows in scores.items():
         table = Table(title=name)
-        for column in ("lead", "CRPS", "95 %", "persistence", "climatology", "RMSE", "spread", "ratio", "Σ|1−η|"):
-            table.add_column(column, justify="right")
+        columns = {title: key for title, key in _SCORES.items() if key in rows[0]}
+        for title in ("lead", *columns):
+            table.add_column(title, justify="right")
         for index, row in enumerate(rows):
             if index == 0 or row["lead_hours"] % 24 == 0:
-                low, high = row["crps_fair_interval"]
-                numbers = (
-                    "persistence_mae",
-                    "climatology_crps",
-                    "rmse",
-                    "spread",
-                    "spread_skill",
-                    "spectrum_deviation",
-                )
-                table.add_row(
-                    f"{row['lead_hours']} h", f"{row['crps_fair']:.3f}", f"{low:.3f}-{high:.3f}",
-                    *(f"{row[number]:.3f}" for number in numbers),
-                )  # fmt: skip
+                table.add_row(f"{row['lead_hours']} h", *(_shown(row[key]) for key in columns.values()))
         Console().print(table)
+
+
+def _shown(value: float | list[float]) -> str:
+    """Return a score, or an interval of one, to three places."""
+    return "-".join(f"{part:.3f}" for part in value) if isinstance(value, (list, tuple)) else f"{value:.3f}"

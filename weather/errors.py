@@ -5,7 +5,8 @@ WarmcastError
 ├── CheckpointError      a checkpoint is damaged, incomplete or of another format
 ├── ConfigurationError   an option or a configuration value is not possible
 ├── StoreError           an ensemble store cannot be created, read or resumed
-└── TrainingDataError    the data set cannot train or validate a network
+├── TrainingDataError    the data set cannot train, validate or evaluate a network
+└── VerificationError    the truth does not fit the forecast
 """
 
 from collections.abc import Sequence
@@ -41,3 +42,7 @@ class StoreError(WarmcastError):
 
 class TrainingDataError(WarmcastError):
     """The data cannot train a network."""
+
+
+class VerificationError(WarmcastError):
+    """The truth does not fit the forecast."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from weather.canonical import Problems
 from weather.errors import ConfigurationError, InitialStateError
-from weather.files import UNREADABLE, read_fields
-from weather.grids import Grid
+from weather.files import UNREADABLE
+from weather.frames import read_frames
 from weather.manifest import ModelSpec
 from weather.regrid import regrid
 from weather.variables import KNOWN
@@ -64,8 +64,7 @@ def read_initial_state(sources: Sequence[str], spec: ModelSpec, init_time: np.da
     """
     label = " and ".join(f"`{source}`" for source in sources)
     problems = Problems()
-    parts = [read_fields(source, spec.variable_names, problems) for source in sources]
-    fields = _joined([part for part in parts if part is not None], problems)
+    fields = read_frames(sources, spec.variable_names, problems)
     if problems or fields is None:
         raise InitialStateError(label, list(dict.fromkeys(problems)))
     chosen = init_time if init_time is not None else fields.time.values.max().astype("datetime64[s]")
@@ -77,26 +76,6 @@ def read_initial_state(sources: Sequence[str], spec: ModelSpec, init_time: np.da
         raise InitialStateError(label, problems)
     previous, newest = _stacked(regrid(frames, spec.grid.grid), spec.variable_names)
     return InitialState(chosen, previous, newest, tuple(sources))
-
-
-def _joined(parts: Sequence[xr.Dataset], problems: Problems) -> xr.Dataset | None:
-    """Return all frames of all sources in order of time, each time once."""
-    if not parts:
-        return None
-    grids = [Grid.from_coordinates(part.latitude.values, part.longitude.values) for part in parts]
-    if not all(grid.matches(grids[0]) for grid in grids):
-        problems.append(f"All frames must be on one grid. Got: {' and '.join(map(str, grids))}.")
-        return None
-    members = {part.sizes.get("member", 0) for part in parts}
-    if len(members) > 1:
-        problems.append(f"All frames must have the same members. Got: {sorted(members)} members.")
-        return None
-    aligned = [part.assign_coords(latitude=parts[0].latitude, longitude=parts[0].longitude) for part in parts]
-    return (
-        xr.concat(aligned, "time", join="override", coords="minimal", compat="override", data_vars="all")
-        .sortby("time")
-        .drop_duplicates("time")
-    )
 
 
 def _frames(
