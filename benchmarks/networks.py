@@ -1,7 +1,5 @@
 """`warmcast bench networks`: what the stem and the memory format do to a U-Net's speed, as ratios in one run."""
 
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.report import publish
+from benchmarks.timing import shortest_seconds
 from models.unet import UNet
 from weather.manifest import NetworkSpec
 
@@ -36,24 +35,13 @@ def networks(*, json: Path | None, tiny: bool) -> dict[str, Any]:
             {
                 "design": name,
                 "parameters (M)": sum(weight.numel() for weight in net.parameters()) / 1e6,
-                "training samples/s": batch / _seconds(partial(_training_step, net, inputs)),
-                "evaluations/s": batch / _seconds(partial(_evaluation, net, inputs)),
+                "training samples/s": batch / shortest_seconds(partial(_training_step, net, inputs)),
+                "evaluations/s": batch / shortest_seconds(partial(_evaluation, net, inputs)),
             }
         )
     chosen, contiguous, bare = (float(row["training samples/s"]) for row in rows)  # type: ignore[arg-type]
     ratios = {"stem_ratio": chosen / bare, "channels_last_ratio": chosen / contiguous}
     return publish(f"U-Net on {grid[0]} × {grid[1]}, {torch.get_num_threads()} threads", rows, ratios, json)
-
-
-def _seconds(work: Callable[[], object], repeats: int = 5) -> float:
-    """Return the shortest time of `work`, after one run that is not timed."""
-    work()
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 def _training_step(net: UNet, inputs: Tensor) -> None:

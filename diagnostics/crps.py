@@ -9,7 +9,7 @@ import numpy as np
 
 from diagnostics.arrays import Array, like, namespace
 
-_BLOCK_ELEMENTS = 2**18
+_BLOCK_ELEMENTS = 250_000
 
 
 def crps_fair(ensemble: Array, truth: Array) -> Array:
@@ -46,11 +46,12 @@ def _crps(ensemble: Array, truth: Array, pairs: int) -> Array:
     xp = namespace(ensemble, truth)
     members, points = ensemble.shape[0], int(np.prod(truth.shape))
     flat, flat_truth = xp.reshape(ensemble, (members, points)), xp.reshape(truth, (points,))
-    error_weights = 1 / members
     pair_weights = like((2 * np.arange(1, members + 1) - members - 1) / pairs, ensemble)
     block = max(_BLOCK_ELEMENTS // members, 1)
     parts = []
     for start in range(0, points, block):
-        differences = xp.sort((flat[:, start : start + block] - flat_truth[start : start + block]).T, axis=-1)
-        parts.append(error_weights * xp.sum(xp.abs(differences), axis=-1) - differences @ pair_weights)
+        differences = flat[:, start : start + block] - flat_truth[start : start + block]
+        by_point = xp.reshape(xp.reshape(differences.T, (-1,)), (-1, members))
+        by_rank = xp.sort(by_point, axis=-1, stable=False)
+        parts.append(xp.mean(xp.abs(differences), axis=0) - by_rank @ pair_weights)
     return xp.reshape(xp.concat(parts) if parts else flat_truth, tuple(truth.shape))

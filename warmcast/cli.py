@@ -17,6 +17,8 @@ bench = typer.Typer(help="Benchmarks: ratios against peers and limits, measured 
 app.add_typer(bench, name="bench")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the receipt as JSON on standard output.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")]
+Tiny = Annotated[bool, typer.Option("--tiny", help="Shrink everything; the figures mean nothing.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; one a core by default.")]
 Nfe = Annotated[int | None, typer.Option(min=1, help="Network evaluations a step; the checkpoint's by default.")]
 Solver = Annotated[str | None, typer.Option(help="euler or midpoint; the checkpoint's by default.")]
@@ -194,13 +196,17 @@ def verify(
 
 
 @bench.command()
-def networks(
-    json: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
-    tiny: Annotated[bool, typer.Option("--tiny", help="Shrink everything; the figures mean nothing.")] = False,
-) -> None:
+def networks(json: JsonFile = None, tiny: Tiny = False) -> None:
     """Compare the networks' stem and memory format with the design without them."""
     with exit_codes():
         run("bench networks", json=json, tiny=tiny)
+
+
+@bench.command()
+def scores(json: JsonFile = None, tiny: Tiny = False) -> None:
+    """Compare the CRPS with those of other libraries."""
+    with exit_codes():
+        run("bench scores", json=json, tiny=tiny)
 
 
 @app.callback(invoke_without_command=True)

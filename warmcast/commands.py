@@ -8,6 +8,7 @@ from typing import Any
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "bench networks": "benchmarks.networks:networks",
+        "bench scores": "benchmarks.scores:scores",
         "evaluate": "training.commands:evaluate_checkpoint",
         "forecast": "workers.commands:forecast",
         "plot": "diagnostics.commands:plot",

@@ -1,0 +1,58 @@
+"""`warmcast bench scores`: the CRPS of an ensemble against other libraries' and the memory that it takes."""
+
+import tracemalloc
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scoringrules
+import xarray as xr
+import xskillscore
+
+from benchmarks.report import publish
+from benchmarks.timing import shortest_seconds
+from diagnostics.crps import crps_biased, crps_fair
+
+_EXACT = (("pwm", "numpy"), ("pwm", "numba"), ("qd", "numba"), ("fair", "numba"))
+_DIMENSIONS = ("lead_time", "latitude", "longitude")
+
+
+def scores(*, json: Path | None, tiny: bool) -> dict[str, Any]:
+    """Time the CRPS of 50 members × 20 lead times × 121 × 240, and publish it beside peers in the same run.
+
+    Ratios: how many times as long xskillscore and the fastest exact estimator of scoringrules take, and the extra
+    memory as a part of the input. `tiny` shrinks everything, so that tests can run it; its figures mean nothing.
+    """
+    shape = (5, 2, 12, 24) if tiny else (50, 20, 121, 240)
+    draw = np.random.default_rng(0)
+    ensemble, truth = draw.normal(size=shape).astype(np.float32), draw.normal(size=shape[1:]).astype(np.float32)
+    labelled = xr.DataArray(truth, dims=_DIMENSIONS), xr.DataArray(ensemble, dims=("member", *_DIMENSIONS))
+    works = {
+        "warmcast fair": partial(crps_fair, ensemble, truth),
+        "warmcast biased": partial(crps_biased, ensemble, truth),
+        "xskillscore": partial(xskillscore.crps_ensemble, *labelled, dim=[]),
+    }
+    for estimator, backend in _EXACT:
+        works[f"scoringrules {estimator} ({backend})"] = partial(
+            scoringrules.crps_ensemble, truth, ensemble, m_axis=0, estimator=estimator, backend=backend
+        )
+    seconds = {name: shortest_seconds(work, repeats=3) for name, work in works.items()}
+    ours = max(seconds["warmcast fair"], seconds["warmcast biased"])
+    theirs = min(value for name, value in seconds.items() if name.startswith("scoringrules"))
+    ratios = {
+        "xskillscore_ratio": seconds["xskillscore"] / ours,
+        "scoringrules_ratio": theirs / ours,
+        "extra_memory_ratio": _extra_bytes(ensemble, truth) / (ensemble.nbytes + truth.nbytes),
+    }
+    rows = [{"CRPS by": name, "seconds": value} for name, value in seconds.items()]
+    return publish(f"CRPS of {' × '.join(map(str, shape))} values", rows, ratios, json)
+
+
+def _extra_bytes(ensemble: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> int:
+    """Return the most memory that our CRPS holds at once beside its input."""
+    tracemalloc.start()
+    crps_fair(ensemble, truth)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
