@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from diagnostics.report import evaluation_page
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
 from training.config import read_config
@@ -60,9 +61,10 @@ def evaluate_checkpoint(
     seed: int,
     threads: int | None,
     output: Path,
+    page: Path | None,
     tell: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint, write `output` (JSON) and return what it holds."""
+    """Evaluate a checkpoint, write `output` (JSON) and `page` (HTML), and return what they hold."""
     if threads:
         torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -83,6 +85,8 @@ def evaluate_checkpoint(
     output.parent.mkdir(parents=True, exist_ok=True)
     result = evaluate(forecaster, manifest, series, evaluation, output.with_suffix(".records.jsonl"), tell)
     output.write_text(json.dumps(result, indent=1) + "\n")
+    if page is not None:
+        page.write_text(evaluation_page(result))
     return result
 
 

@@ -140,6 +140,7 @@ def train(
 def evaluate(
     data: Data,
     output: Annotated[Path, typer.Option("--json", help="File to write the scores to.")],
+    page: Annotated[Path | None, typer.Option("--html", help="File to write a report to.")] = None,
     checkpoint: Checkpoint = "demo",
     checkpoints: Checkpoints = "",
     years: Annotated[
@@ -173,6 +174,7 @@ def evaluate(
             seed=seed,
             threads=threads,
             output=output,
+            page=page,
             tell=tell,
         )
     score_tables(result["scores"])

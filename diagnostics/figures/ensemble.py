@@ -15,7 +15,7 @@ from diagnostics.moments import ensemble_mean, ensemble_std
 from weather.grids import Grid
 from weather.lead_times import short_lead_time
 
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "font.family": "DejaVu Sans",
@@ -53,7 +53,7 @@ def maps(
     count = f"{drawn_members} of {total}" if drawn_members < total else f"{total}"
     top = float(np.percentile(np.concatenate([field[:1] for _, field in fields]), 99.5))
     spread_top = float(np.percentile(ensemble_std(fields[-1][1]), 99.5)) if len(rows) > 1 else 1.0
-    with matplotlib.style.context(_STYLE):
+    with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(4.1 * len(fields), 2.0 * len(rows) + 0.4), layout="constrained", dpi=130)
         axes = figure.subplots(len(rows), len(fields), subplot_kw={"projection": "mollweide"}, squeeze=False)
         for column, (lead_time, field) in enumerate(fields):
@@ -82,7 +82,7 @@ def plume(
 ) -> None:
     """Draw every member's `series` (lead time, member) at `place` (latitude, longitude), with median and quantiles."""
     days = np.array([lead_time / np.timedelta64(1, "D") for lead_time in lead_times])
-    with matplotlib.style.context(_STYLE):
+    with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(8.2, 3.4), layout="constrained", dpi=130)
         axes = figure.subplots()
         for low, high, shade, label in ((10, 90, 0.18, "10-90 %"), (25, 75, 0.32, "25-75 %")):

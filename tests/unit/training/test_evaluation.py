@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,14 @@ def test_what_cannot_be_evaluated_is_named(
     assert result.exit_code == 2
     assert named in result.stderr
     assert not (tmp_path / "out.json").exists()
+
+
+def test_the_report_is_one_page_with_its_pictures(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", "--html", tmp_path / "out.html")
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "out.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "10 metre u wind component" in page
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
+    first = json.loads((tmp_path / "out.json").read_text())["scores"]["u10"][0]
+    assert f"<td>{first['crps_fair']:.3f}</td>" in page
