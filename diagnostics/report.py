@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diagnostics.figures.scores import score_panels
+from diagnostics.wind import WIND_SPEED
 from weather.variables import KNOWN
 
 _COLUMNS = {
@@ -19,6 +20,8 @@ _COLUMNS = {
     "spread ÷ skill": "spread_skill",
     "Σ|1−η|": "spectrum_deviation",
 }
+
+_LABELS = {WIND_SPEED: ("10 metre wind speed", "m s-1")}
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
@@ -41,16 +44,16 @@ def evaluation_page(result: Mapping[str, Any]) -> str:
 
 
 def _section(variable: str, rows: list[dict[str, Any]]) -> str:
-    known = KNOWN[variable]
+    label, units = _LABELS.get(variable) or (KNOWN[variable].long_name, KNOWN[variable].units)
     picture = io.BytesIO()
-    score_panels(picture, known.long_name, known.units, rows)
+    score_panels(picture, label, units, rows)
     encoded = base64.b64encode(picture.getvalue()).decode()
     head = "".join(f"<th>{html.escape(title)}</th>" for title in _COLUMNS)
     told = [row for index, row in enumerate(rows) if index == 0 or row["lead_hours"] % 24 == 0]
     body = "".join(f"<tr>{''.join(_cell(key, row[key]) for key in _COLUMNS.values())}</tr>" for row in told)
     return (
-        f'<h2>{html.escape(known.long_name)}</h2><img src="data:image/png;base64,{encoded}" '
-        f'alt="Scores of {html.escape(known.long_name)} by lead time, ranks and spectra">'
+        f'<h2>{html.escape(label)}</h2><img src="data:image/png;base64,{encoded}" '
+        f'alt="Scores of {html.escape(label)} by lead time, ranks and spectra">'
         f"<table><tr>{head}</tr>{body}</table>"
     )
 

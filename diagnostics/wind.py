@@ -1,14 +1,29 @@
 """Wind speed and direction from components."""
 
 import math
+from collections.abc import Sequence
 
 from diagnostics.arrays import Array, namespace
+
+WIND_SPEED = "wind_speed_10m"
 
 
 def wind_speed(u: Array, v: Array) -> Array:
     """Return √(u² + v²), in the unit of the components."""
     xp = namespace(u, v)
     return xp.hypot(u, v)
+
+
+def with_wind_speed(fields: Array, variables: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
+    """Return `fields` (…, variable, latitude, longitude) with the speed of their 10 m wind behind, and all names.
+
+    Fields without both components are returned as they are.
+    """
+    if not {"u10", "v10"} <= set(variables):
+        return fields, tuple(variables)
+    u, v = (fields[..., variables.index(name), :, :] for name in ("u10", "v10"))
+    xp = namespace(fields)
+    return xp.concat([fields, wind_speed(u, v)[..., None, :, :]], axis=-3), (*variables, WIND_SPEED)
 
 
 def wind_direction(u: Array, v: Array) -> Array:

@@ -63,6 +63,7 @@ def evaluate_checkpoint(
     output: Path,
     page: Path | None,
     tell: Callable[[int, int], None],
+    announce: Callable[[float], None],
 ) -> dict[str, Any]:
     """Evaluate a checkpoint, write `output` (JSON) and `page` (HTML), and return what they hold."""
     if threads:
@@ -83,7 +84,7 @@ def evaluate_checkpoint(
     )
     forecaster = Forecaster(networks, manifest.sampling.changed(solver=solver, nfe=nfe, warmth=warmth), device)
     output.parent.mkdir(parents=True, exist_ok=True)
-    result = evaluate(forecaster, manifest, series, evaluation, output.with_suffix(".records.jsonl"), tell)
+    result = evaluate(forecaster, manifest, series, evaluation, output.with_suffix(".records.jsonl"), tell, announce)
     output.write_text(json.dumps(result, indent=1) + "\n")
     if page is not None:
         page.write_text(evaluation_page(result))

@@ -1,8 +1,9 @@
 """A checkpoint against held-out weather: forecasts from many starts, scored beside persistence and climatology."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 
 from diagnostics.arrays import area_mean
 from diagnostics.crps import crps_fair
+from diagnostics.energy import energy_score_fair
 from diagnostics.records import bootstrap_interval, score_field, summarise
+from diagnostics.wind import with_wind_speed
 from models.forecaster import Forecaster
 from models.rollout import rollout
 from training.dataset import WeatherSeries
@@ -63,10 +66,12 @@ def evaluate(
     evaluation: Evaluation,
     records_path: Path,
     tell: Callable[[int, int], None],
+    announce: Callable[[float], None],
 ) -> dict[str, Any]:
     """Score every start, keep its record in `records_path` (a line each) as soon as it is done, and summarise them.
 
-    Goes on where an interrupted evaluation of the same settings stopped. `tell` hears starts done and in all.
+    Goes on where an interrupted evaluation of the same settings stopped. `tell` hears starts done and in all;
+    `announce` hears, before the first, about how many seconds all of them will take.
     """
     starts = start_indices(series, evaluation)
     settings = {
@@ -80,6 +85,7 @@ def evaluate(
         **forecaster.sampling.model_dump(mode="json"),
     }
     records = _resumed(records_path, settings)
+    announce(_seconds_a_start(forecaster, series, evaluation, int(starts[0])) * (len(starts) - len(records)))
     with records_path.open("a") as lines:
         if not records:
             lines.write(json.dumps(settings) + "\n")
@@ -109,23 +115,29 @@ def _record(
 ) -> dict[str, Any]:
     """Return the scores of the forecast from one start: by variable, by lead time, with those of the references."""
     grid, years = series.grid, manifest.provenance.train_years
-    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in manifest.model.variable_names}
+    variables = manifest.model.variable_names
+    stds = np.array([variable.std for variable in manifest.model.variables])[:, None, None]
+    start_fields, names = with_wind_speed(series.frames[start], variables)
+    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    energy = []
     groups = [
         _states(forecaster, series, evaluation, start, first)
         for first in range(0, evaluation.num_members, evaluation.group_size)
     ]
     for lead, parts in enumerate(zip(*groups, strict=True), start=1):
-        ensemble, truth = np.concatenate(parts)[: evaluation.num_members], series.frames[start + lead]
+        members, came = np.concatenate(parts)[: evaluation.num_members], series.frames[start + lead]
+        energy.append(energy_score_fair(members / stds, came / stds, grid.area_weights))
         past = climatology_indices(series.valid_times, series.valid_times[start + lead], years, CLIMATOLOGY_MEMBERS)
+        ensemble, truth, climate = (with_wind_speed(f, variables)[0] for f in (members, came, series.frames[past]))
         for channel, name in enumerate(scores):
             draw = np.random.default_rng([evaluation.seed, start, lead, channel])
             entry = score_field(ensemble[:, channel], truth[channel], grid, draw)
-            persistence = np.abs(series.frames[start, channel] - truth[channel])
+            persistence = np.abs(start_fields[channel] - truth[channel])
             entry["persistence_mae"] = float(area_mean(persistence, grid.area_weights))
-            climatology = crps_fair(series.frames[past, channel], truth[channel])
+            climatology = crps_fair(climate[:, channel], truth[channel])
             entry["climatology_crps"] = float(area_mean(climatology, grid.area_weights))
             scores[name].append(entry)
-    return {"start": str(series.valid_times[start]), "scores": scores}
+    return {"start": str(series.valid_times[start]), "scores": scores, "energy_score": energy}
 
 
 def _states(
@@ -144,11 +156,21 @@ def _states(
     return [state.cpu().numpy() for state in islice(states, evaluation.num_lead_times)]
 
 
+def _seconds_a_start(forecaster: Forecaster, series: WeatherSeries, evaluation: Evaluation, start: int) -> float:
+    """Return about how long one start takes: the second step of one group, times all steps and groups."""
+    group = replace(evaluation, num_lead_times=1)
+    _states(forecaster, series, group, start, 0)
+    started = time.perf_counter()
+    _states(forecaster, series, group, start, 0)
+    groups = -(-evaluation.num_members // evaluation.group_size)
+    return (time.perf_counter() - started) * groups * evaluation.num_lead_times
+
+
 def _summary(records: Sequence[dict[str, Any]], manifest: Manifest, evaluation: Evaluation) -> dict[str, Any]:
     """Return scores by variable and lead time over all starts, with references and intervals of the CRPS."""
     draw = np.random.default_rng(evaluation.seed)
     result: dict[str, Any] = {}
-    for name in manifest.model.variable_names:
+    for name in records[0]["scores"]:
         rows = []
         for lead in range(evaluation.num_lead_times):
             entries = [record["scores"][name][lead] for record in records]
@@ -159,4 +181,5 @@ def _summary(records: Sequence[dict[str, Any]], manifest: Manifest, evaluation: 
             row |= {key: float(np.mean(values)) for key, values in references.items()}
             rows.append(row)
         result[name] = rows
-    return {"scores": result}
+    energy = np.mean([record["energy_score"] for record in records], axis=0)
+    return {"scores": result, "energy_score": energy.tolist()}

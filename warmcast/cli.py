@@ -176,6 +176,7 @@ def evaluate(
             output=output,
             page=page,
             tell=tell,
+            announce=lambda seconds: line(f"This takes about {max(seconds / 60, 0.1):.1f} minutes."),
         )
     score_tables(result["scores"])
 

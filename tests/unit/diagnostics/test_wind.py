@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from diagnostics.wind import wind_direction, wind_speed
+from diagnostics.wind import wind_direction, wind_speed, with_wind_speed
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,12 @@ def test_the_direction_is_where_the_wind_comes_from(u: float, v: float, directio
 
 def test_the_speed_is_the_length_of_the_vector() -> None:
     assert wind_speed(np.array([3.0]), np.array([-4.0]))[0] == pytest.approx(5)
+
+
+def test_the_speed_is_put_behind_the_components() -> None:
+    fields = np.random.default_rng(0).normal(size=(4, 2, 3, 5))
+    more, names = with_wind_speed(fields, ("u10", "v10"))
+    assert names == ("u10", "v10", "wind_speed_10m")
+    np.testing.assert_array_equal(more[:, :2], fields)
+    np.testing.assert_allclose(more[:, 2], np.sqrt(fields[:, 0] ** 2 + fields[:, 1] ** 2))
+    assert with_wind_speed(fields, ("u10", "msl"))[1] == ("u10", "msl")

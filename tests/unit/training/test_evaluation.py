@@ -43,6 +43,9 @@ def test_scores_are_written_with_references_and_starts(untrained_checkpoint: Pat
     assert low <= first["crps_fair"] <= high
     assert len(first["ranks"]) == MEMBERS + 1
     assert "u10" in result.output
+    assert "This takes about" in result.stderr
+    assert set(written["scores"]) == {"u10", "v10", "wind_speed_10m"}
+    assert len(written["energy_score"]) == 2
 
 
 def test_persistence_is_the_error_of_the_start_itself(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
@@ -102,7 +105,7 @@ def test_the_report_is_one_page_with_its_pictures(untrained_checkpoint: Path, ye
     result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", "--html", tmp_path / "out.html")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "out.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3
     assert "10 metre u wind component" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
     first = json.loads((tmp_path / "out.json").read_text())["scores"]["u10"][0]
