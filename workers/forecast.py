@@ -21,6 +21,7 @@ from weather.initial_state import InitialState
 from weather.manifest import Manifest, Sampling
 from weather.store import EnsembleStore
 from weather.store_template import Layout
+from workers.lock import only_writer
 
 STORE_NAME = "ensemble.zarr"
 
@@ -65,24 +66,31 @@ def run_forecast(forecast: Forecast, output: Path, *, resume: bool, report: Repo
     started = time.monotonic()
     networks, manifest = load_checkpoint(forecast.checkpoint, forecast.device)
     forecaster = Forecaster(networks, forecast.sampling, forecast.device)
-    store = _open_store(output / STORE_NAME, forecast, manifest, resume=resume)
-    layout = store.layout
-    done = [store.committed(group) for group in range(layout.num_groups)]
-    walks = [_walk(forecaster, forecast, store, group, first) for group, first in enumerate(done)]
-    computed = 0
-    nonfinite: set[int] = set()
-    for lead_index in range(layout.num_lead_times):
-        for group, walk in enumerate(walks):
-            if lead_index >= done[group]:
-                fields = next(walk)
-                store.commit(group, lead_index, fields)
-                nonfinite.update(_nonfinite(layout.group_members(group), fields))
-                computed += 1
-        report(lead_index)
+    with only_writer(output):
+        store = _open_store(output / STORE_NAME, forecast, manifest, resume=resume)
+        done = [store.committed(group) for group in range(store.layout.num_groups)]
+        nonfinite = _fill(forecaster, forecast, store, done, report)
+    computed = store.layout.num_lead_times * len(done) - sum(done)
     return Receipt(
         store.path, computed, sum(done), computed * forecast.sampling.nfe, computed, tuple(sorted(nonfinite)),
         round(time.monotonic() - started, 3),
     )  # fmt: skip
+
+
+def _fill(
+    forecaster: Forecaster, forecast: Forecast, store: EnsembleStore, done: Sequence[int], report: Report
+) -> set[int]:
+    """Compute and commit what each group lacks beyond its lead times `done`; returns the members that went wrong."""
+    walks = [_walk(forecaster, forecast, store, group, first) for group, first in enumerate(done)]
+    nonfinite: set[int] = set()
+    for lead_index in range(store.layout.num_lead_times):
+        for group, walk in enumerate(walks):
+            if lead_index >= done[group]:
+                fields = next(walk)
+                store.commit(group, lead_index, fields)
+                nonfinite.update(_nonfinite(store.layout.group_members(group), fields))
+        report(lead_index)
+    return nonfinite
 
 
 def _walk(

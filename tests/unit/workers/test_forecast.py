@@ -161,3 +161,12 @@ def test_a_member_that_is_not_finite_is_kept_as_nan_and_told(forecast: Forecast,
     fields = np.concatenate([store.fields(group, 0) for group in range(2)])
     assert not np.isfinite(fields[3]).any()
     assert np.isfinite(np.delete(fields, 3, axis=0)).all()
+
+
+def test_a_second_writer_is_refused_and_the_first_goes_on(forecast: Forecast, tmp_path: Path) -> None:
+    def intrude(lead_index: int) -> None:
+        with pytest.raises(StoreError, match="being written by another process"):
+            run_forecast(forecast, tmp_path, resume=True, report=lambda _: None)
+
+    assert run_forecast(forecast, tmp_path, resume=False, report=intrude).lead_times_computed == 8
+    assert run_forecast(forecast, tmp_path, resume=True, report=lambda _: None).lead_times_resumed == 8
