@@ -33,12 +33,15 @@ _SCORES = {
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turn errors into one paragraph and exit code 2, and an interrupt into 130."""
+    """Turn errors into one paragraph: exit code 2 for what was given, 3 for the machine, 130 for an interrupt."""
     try:
         yield
     except WarmcastError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from error
+    except OSError as error:
+        typer.echo(f"Error: {error}. What is complete is kept; --resume goes on from there.", err=True)
+        raise typer.Exit(3) from error
     except KeyboardInterrupt as error:
         typer.echo("Interrupted. What is complete is kept; --resume goes on from there.", err=True)
         raise typer.Exit(130) from error

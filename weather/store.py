@@ -34,11 +34,17 @@ class EnsembleStore:
     def create(cls, path: Path, layout: Layout, attributes: Mapping[str, Any]) -> Self:
         """Create the whole store, filled with NaN, and open it; it appears at `path` at once or not at all.
 
-        Raises `StoreError` where something is there already.
+        Raises `StoreError` where something is there already, or the disk has too little room for all of it.
         """
         if path.exists():
             raise StoreError(f"`{path}` already exists. Choose another folder, or pass --resume to go on with it.")
         path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if free < layout.size_bytes:
+            raise StoreError(
+                f"`{path}` may need {layout.size_bytes / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Choose another "
+                "disk, or fewer members or lead times."
+            )
         building = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             with zarr.config.set({"array.write_empty_chunks": True}):

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -298,3 +299,11 @@ def test_the_metadata_never_changes_after_creation(store: EnsembleStore) -> None
         _commit(EnsembleStore.open(store.path), group, 0)
     store.sweep()
     assert metadata() == before
+
+
+def test_a_store_that_the_disk_cannot_hold_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    too_long = replace(LAYOUT, num_lead_times=free // LAYOUT.size_bytes * LAYOUT.num_lead_times + 10**6)
+    with pytest.raises(StoreError, match=r"may need \d+ MB, but \d+ MB are free"):
+        EnsembleStore.create(tmp_path / "ensemble.zarr", too_long, {})
+    assert not list(tmp_path.iterdir())
