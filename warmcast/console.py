@@ -85,7 +85,7 @@ def score_tables(scores: dict[str, Any]) -> None:
         for index, row in enumerate(rows):
             if index == 0 or row["lead_hours"] % 24 == 0:
                 table.add_row(f"{row['lead_hours']} h", *(_shown(row[key]) for key in columns.values()))
-        Console().print(table)
+        Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def _shown(value: float | list[float]) -> str:
