@@ -95,7 +95,7 @@ def plume(
         axes.set_xlabel(f"days after {_when(init_time)}")
         axes.set_ylabel(f"{quantity.label} ({quantity.units})")
         axes.set_title(f"{_place(place)}, {series.shape[1]} members", loc="left")
-        axes.legend(frameon=False, ncols=3, loc="upper right")
+        axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
         figure.savefig(path)
 
 
