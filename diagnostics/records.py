@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from diagnostics.arrays import Array, area_mean, to_numpy
 from diagnostics.crps import crps_biased, crps_fair
 from diagnostics.moments import ensemble_mean_squared_error, ensemble_variance, spread_skill_ratio
-from diagnostics.ranks import rank_histogram
+from diagnostics.ranks import coverage, pit_gaussian, rank_histogram
 from diagnostics.spectra import spherical_spectrum
 from weather.grids import Grid
+
+_PIT_BINS = 20
 
 Record = Mapping[str, float | list[float]]
 
@@ -36,6 +38,19 @@ def score_field(ensemble: Array, truth: Array, grid: Grid, draw: np.random.Gener
         "spectrum": to_numpy(spherical_spectrum(ensemble, grid)).mean(axis=0).tolist(),
         "spectrum_truth": to_numpy(spherical_spectrum(truth, grid)).tolist(),
     }
+
+
+def score_gaussian(mean: Array, std: Array, truth: Array, grid: Grid) -> dict[str, float | list[float]]:
+    """Return how a Gaussian field (mean, std) fits `truth`, all (latitude, longitude), by share of area.
+
+    `pit` is the histogram of Φ((truth − mean)/std) in 20 bins, flat where the Gaussian is reliable; `coverage_50` and
+    `coverage_90` are the shares within the central intervals of these probabilities.
+    """
+    pit = pit_gaussian(mean, std, truth)
+    weights = np.broadcast_to(grid.area_weights[:, None], pit.shape)
+    shares = np.histogram(pit, _PIT_BINS, (0, 1), weights=weights)[0] / weights.sum()
+    covered = {level: float((coverage(pit, level) * weights).sum() / weights.sum()) for level in (0.5, 0.9)}
+    return {"pit": shares.tolist(), "coverage_50": covered[0.5], "coverage_90": covered[0.9]}
 
 
 def summarise(records: Sequence[Record], members: int) -> dict[str, float | list[float]]:

@@ -51,9 +51,7 @@ class Forecaster:
         States are float32 on the forecaster's device in physical units; `noise` is standard normal of their shape.
         Source: Scholz & Turner, Algorithm 2.
         """
-        grid = self.spec.grid.grid
-        features = torch.from_numpy(feature_fields(self.spec.features, grid, valid_time)[None]).to(self.device)
-        context = self._networks.context(newest, previous, features)
+        context = self._context(previous, newest, valid_time)
         mean, std = self._networks.warm_start(context)
         warmth = torch.full((newest.shape[0],), self.sampling.warmth, dtype=newest.dtype, device=self.device)
         scale = blend_scale(std, warmth)
@@ -61,3 +59,14 @@ class Forecaster:
         x_1 = solve(self.sampling.solver, field, noise, self._times)
         assert field.nfe == self.sampling.nfe
         return self._networks.context.denormalise(restore(x_1, mean, scale))
+
+    @torch.inference_mode()
+    def warm_start(self, previous: Fields, newest: Fields, valid_time: np.datetime64) -> tuple[Fields, Fields]:
+        """Return the warm start's own mean and standard deviation one time step after `newest`, in physical units."""
+        mean, std = self._networks.warm_start(self._context(previous, newest, valid_time))
+        return self._networks.context.denormalise(mean), std * self._networks.context.std
+
+    def _context(self, previous: Fields, newest: Fields, valid_time: np.datetime64) -> Tensor:
+        features = feature_fields(self.spec.features, self.spec.grid.grid, valid_time)[None]
+        context: Tensor = self._networks.context(newest, previous, torch.from_numpy(features).to(self.device))
+        return context

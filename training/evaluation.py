@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from diagnostics.arrays import area_mean
 from diagnostics.crps import crps_fair
 from diagnostics.energy import energy_score_fair
-from diagnostics.records import bootstrap_interval, score_field, summarise
+from diagnostics.records import bootstrap_interval, score_field, score_gaussian, summarise
 from diagnostics.wind import with_wind_speed
 from models.forecaster import Forecaster
 from models.rollout import rollout
@@ -137,7 +137,24 @@ def _record(
             climatology = crps_fair(climate[:, channel], truth[channel])
             entry["climatology_crps"] = float(area_mean(climatology, grid.area_weights))
             scores[name].append(entry)
-    return {"start": str(series.valid_times[start]), "scores": scores, "energy_score": energy}
+    return {
+        "start": str(series.valid_times[start]),
+        "scores": scores,
+        "energy_score": energy,
+        "warm_start": _warm_start(forecaster, series, start),
+    }
+
+
+def _warm_start(forecaster: Forecaster, series: WeatherSeries, start: int) -> dict[str, Any]:
+    """Return how well the warm start's own Gaussian fits the first lead time, by variable."""
+    previous, newest = (torch.from_numpy(series.frames[[start + shift]]).to(forecaster.device) for shift in (-1, 0))
+    mean, std = forecaster.warm_start(previous, newest, series.valid_times[start])
+    return {
+        name: score_gaussian(mean[0, channel].cpu(), std[0, channel].cpu(), torch.from_numpy(truth), series.grid)
+        for channel, (name, truth) in enumerate(
+            zip(forecaster.spec.variable_names, series.frames[start + 1], strict=True)
+        )
+    }
 
 
 def _states(
@@ -182,4 +199,9 @@ def _summary(records: Sequence[dict[str, Any]], manifest: Manifest, evaluation: 
             rows.append(row)
         result[name] = rows
     energy = np.mean([record["energy_score"] for record in records], axis=0)
-    return {"scores": result, "energy_score": energy.tolist()}
+    fits = [record["warm_start"] for record in records]
+    warm_start = {
+        name: {key: np.mean([fit[name][key] for fit in fits], axis=0).tolist() for key in fits[0][name]}
+        for name in fits[0]
+    }
+    return {"scores": result, "energy_score": energy.tolist(), "warm_start": warm_start}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from diagnostics.crps import crps_fair
-from diagnostics.records import bootstrap_interval, score_field, summarise
+from diagnostics.records import bootstrap_interval, score_field, score_gaussian, summarise
 from weather.grids import Grid
 
 GRID = Grid.from_coordinates(np.degrees(np.arcsin(np.polynomial.legendre.leggauss(24)[0])), np.arange(48) * 7.5)
@@ -48,3 +48,16 @@ def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
         low, high = bootstrap_interval(draw.normal(3, 1, 40).tolist(), draw)
         hits += low <= 3 <= high
     assert hits / 200 == pytest.approx(0.95, abs=0.05)
+
+
+def test_a_reliable_gaussian_has_a_flat_pit_and_the_coverage_it_claims() -> None:
+    draw = np.random.default_rng(3)
+    records = []
+    for _ in range(20):
+        mean, std = draw.normal(size=GRID.shape), draw.uniform(0.5, 2, GRID.shape)
+        records.append(score_gaussian(mean, std, mean + std * draw.normal(size=GRID.shape), GRID))
+    assert np.mean([record["pit"] for record in records], axis=0) == pytest.approx(np.full(20, 0.05), rel=0.1)
+    assert np.mean([record["coverage_50"] for record in records]) == pytest.approx(0.5, abs=0.01)
+    assert np.mean([record["coverage_90"] for record in records]) == pytest.approx(0.9, abs=0.01)
+    tight = score_gaussian(np.zeros(GRID.shape), np.full(GRID.shape, 0.5), draw.normal(size=GRID.shape), GRID)
+    assert tight["coverage_90"] < 0.7

@@ -52,6 +52,13 @@ def test_an_untrained_model_samples_the_warm_start_itself() -> None:
     torch.testing.assert_close(got, newest + std * noise, rtol=1e-5, atol=1e-5)
 
 
+def test_an_untrained_warm_start_is_the_newest_state_with_one_spread() -> None:
+    previous, newest = _frames(2)
+    mean, std = _forecaster(trained=False).warm_start(previous, newest, INIT_TIME)
+    torch.testing.assert_close(mean, newest)
+    torch.testing.assert_close(std, (np.log(2) * torch.tensor([6.0, 5.0]))[:, None, None].expand(std.shape))
+
+
 def test_the_same_seed_gives_the_same_forecast_bit_for_bit() -> None:
     assert torch.equal(_run([0, 1, 2, 3]), _run([0, 1, 2, 3]))
     assert not torch.allclose(_run([0, 1, 2, 3], seed=2), _run([0, 1, 2, 3]), atol=1e-3)

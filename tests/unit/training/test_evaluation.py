@@ -46,6 +46,9 @@ def test_scores_are_written_with_references_and_starts(untrained_checkpoint: Pat
     assert "This takes about" in result.stderr
     assert set(written["scores"]) == {"u10", "v10", "wind_speed_10m"}
     assert len(written["energy_score"]) == 2
+    fit = written["warm_start"]["v10"]
+    assert sum(fit["pit"]) == pytest.approx(1)
+    assert 0 <= fit["coverage_50"] <= fit["coverage_90"] <= 1
 
 
 def test_persistence_is_the_error_of_the_start_itself(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
