@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from diagnostics.arrays import Array, area_mean, to_numpy
 from diagnostics.crps import crps_biased, crps_fair
 from diagnostics.moments import ensemble_mean_squared_error, ensemble_variance, spread_skill_ratio
+from diagnostics.probability import brier_fair, reliability
 from diagnostics.ranks import coverage, pit_gaussian, rank_histogram
 from diagnostics.spectra import spherical_spectrum
 from weather.grids import Grid
@@ -37,6 +38,20 @@ def score_field(ensemble: Array, truth: Array, grid: Grid, draw: np.random.Gener
         "ranks": (counts / counts.sum()).tolist(),
         "spectrum": to_numpy(spherical_spectrum(ensemble, grid)).mean(axis=0).tolist(),
         "spectrum_truth": to_numpy(spherical_spectrum(truth, grid)).tolist(),
+    }
+
+
+def score_event(ensemble: Array, truth: Array, threshold: float, grid: Grid) -> dict[str, float | list[float]]:
+    """Return how the members' share above `threshold` fits the outcome, (member, latitude, longitude) and without.
+
+    `brier_fair` is an area mean; `forecast` and `occurred` are the shares of area where 0, 1, … M members were above,
+    and where that came true: their ratio against i/M is the reliability diagram.
+    """
+    forecast, occurred = reliability(ensemble, truth, threshold, grid.area_weights[:, None])
+    return {
+        "brier_fair": float(area_mean(brier_fair(ensemble, truth, threshold), grid.area_weights)),
+        "forecast": (forecast / forecast.sum()).tolist(),
+        "occurred": (occurred / forecast.sum()).tolist(),
     }
 
 

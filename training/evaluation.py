@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from diagnostics.arrays import area_mean
 from diagnostics.crps import crps_fair
 from diagnostics.energy import energy_score_fair
-from diagnostics.records import bootstrap_interval, score_field, score_gaussian, summarise
-from diagnostics.wind import with_wind_speed
+from diagnostics.records import bootstrap_interval, score_event, score_field, score_gaussian, summarise
+from diagnostics.wind import WIND_SPEED, with_wind_speed
 from models.forecaster import Forecaster
 from models.rollout import rollout
 from training.dataset import WeatherSeries
@@ -25,6 +25,8 @@ from weather.errors import ConfigurationError, TrainingDataError
 from weather.manifest import Manifest
 
 CLIMATOLOGY_MEMBERS = 50
+EVENT_SPEEDS = (10.0, 15.0)
+"""Wind speeds in m s-1 whose exceedance is scored."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def _record(
     stds = np.array([variable.std for variable in manifest.model.variables])[:, None, None]
     start_fields, names = with_wind_speed(series.frames[start], variables)
     scores: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    events: dict[str, list[dict[str, Any]]] = {f"{WIND_SPEED} > {speed:g}": [] for speed in EVENT_SPEEDS}
     energy = []
     groups = [
         _states(forecaster, series, evaluation, start, first)
@@ -137,10 +140,14 @@ def _record(
             climatology = crps_fair(climate[:, channel], truth[channel])
             entry["climatology_crps"] = float(area_mean(climatology, grid.area_weights))
             scores[name].append(entry)
+        if WIND_SPEED in scores:
+            for speed, entries in zip(EVENT_SPEEDS, events.values(), strict=True):
+                entries.append(score_event(ensemble[:, -1], truth[-1], speed, grid))
     return {
         "start": str(series.valid_times[start]),
         "scores": scores,
         "energy_score": energy,
+        "events": {name: entries for name, entries in events.items() if entries},
         "warm_start": _warm_start(forecaster, series, start),
     }
 
@@ -200,8 +207,16 @@ def _summary(records: Sequence[dict[str, Any]], manifest: Manifest, evaluation: 
         result[name] = rows
     energy = np.mean([record["energy_score"] for record in records], axis=0)
     fits = [record["warm_start"] for record in records]
-    warm_start = {
-        name: {key: np.mean([fit[name][key] for fit in fits], axis=0).tolist() for key in fits[0][name]}
-        for name in fits[0]
+    warm_start = {name: _means([fit[name] for fit in fits]) for name in fits[0]}
+    events = {
+        name: [
+            _means([record["events"][name][lead] for record in records]) for lead in range(evaluation.num_lead_times)
+        ]
+        for name in records[0]["events"]
     }
-    return {"scores": result, "energy_score": energy.tolist(), "warm_start": warm_start}
+    return {"scores": result, "energy_score": energy.tolist(), "events": events, "warm_start": warm_start}
+
+
+def _means(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the mean of each number or list over entries with the same keys."""
+    return {key: np.mean([entry[key] for entry in entries], axis=0).tolist() for key in entries[0]}

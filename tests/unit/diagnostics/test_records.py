@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from diagnostics.crps import crps_fair
-from diagnostics.records import bootstrap_interval, score_field, score_gaussian, summarise
+from diagnostics.records import bootstrap_interval, score_event, score_field, score_gaussian, summarise
 from weather.grids import Grid
 
 GRID = Grid.from_coordinates(np.degrees(np.arcsin(np.polynomial.legendre.leggauss(24)[0])), np.arange(48) * 7.5)
@@ -61,3 +61,17 @@ def test_a_reliable_gaussian_has_a_flat_pit_and_the_coverage_it_claims() -> None
     assert np.mean([record["coverage_90"] for record in records]) == pytest.approx(0.9, abs=0.01)
     tight = score_gaussian(np.zeros(GRID.shape), np.full(GRID.shape, 0.5), draw.normal(size=GRID.shape), GRID)
     assert tight["coverage_90"] < 0.7
+
+
+def test_a_perfect_event_forecast_is_reliable_and_scores_its_uncertainty() -> None:
+    draw = np.random.default_rng(4)
+    records = [
+        score_event(draw.uniform(size=(MEMBERS, *GRID.shape)), draw.uniform(size=GRID.shape), 0.7, GRID)
+        for _ in range(40)
+    ]
+    assert np.mean([record["brier_fair"] for record in records]) == pytest.approx(0.21, abs=0.005)
+    forecast = np.mean([record["forecast"] for record in records], axis=0)
+    occurred = np.mean([record["occurred"] for record in records], axis=0)
+    assert forecast.sum() == pytest.approx(1)
+    assert occurred.sum() == pytest.approx(0.3, abs=0.01)
+    assert occurred[2:7] / forecast[2:7] == pytest.approx(np.full(5, 0.3), abs=0.05)

@@ -46,6 +46,9 @@ def test_scores_are_written_with_references_and_starts(untrained_checkpoint: Pat
     assert "This takes about" in result.stderr
     assert set(written["scores"]) == {"u10", "v10", "wind_speed_10m"}
     assert len(written["energy_score"]) == 2
+    event = written["events"]["wind_speed_10m > 10"][1]
+    assert 0 <= event["brier_fair"] <= 1
+    assert sum(event["forecast"]) == pytest.approx(1)
     fit = written["warm_start"]["v10"]
     assert sum(fit["pit"]) == pytest.approx(1)
     assert 0 <= fit["coverage_50"] <= fit["coverage_90"] <= 1
