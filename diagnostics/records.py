@@ -13,7 +13,7 @@ from diagnostics.crps import crps_biased, crps_fair
 from diagnostics.moments import ensemble_mean_squared_error, ensemble_variance, spread_skill_ratio
 from diagnostics.probability import brier_fair, reliability
 from diagnostics.ranks import coverage, pit_gaussian, rank_histogram
-from diagnostics.spectra import spherical_spectrum
+from diagnostics.spectra import power_ratio, spherical_spectrum, total_deviation
 from weather.grids import Grid
 
 _PIT_BINS = 20
@@ -75,7 +75,8 @@ def summarise(records: Sequence[Record], members: int) -> dict[str, float | list
     members, `ranks` the mean histogram, `eta` the ratio of mean spectra and `spectrum_deviation` Σ|1−η|.
     """
     means = {name: np.mean([record[name] for record in records], axis=0) for name in records[0]}
-    eta = means["spectrum"] / means["spectrum_truth"]
+    spectra = (np.array([record[name] for record in records]) for name in ("spectrum", "spectrum_truth"))
+    eta = power_ratio(*spectra)
     return {
         "crps_fair": float(means["crps_fair"]),
         "crps_biased": float(means["crps_biased"]),
@@ -84,7 +85,7 @@ def summarise(records: Sequence[Record], members: int) -> dict[str, float | list
         "spread_skill": spread_skill_ratio(float(means["variance"]), float(means["squared_error"]), members),
         "ranks": means["ranks"].tolist(),
         "eta": eta.tolist(),
-        "spectrum_deviation": float(np.abs(1 - eta).sum()),
+        "spectrum_deviation": total_deviation(eta),
     }
 
 
