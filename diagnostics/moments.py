@@ -39,10 +39,12 @@ def ensemble_mean_squared_error(ensemble: Array, truth: Array) -> Array:
     return (ensemble_mean(ensemble) - truth) ** 2
 
 
-def spread_skill_ratio(variance: float, squared_error: float, members: int) -> float:
+def spread_skill_ratio(
+    variance: NDArray[np.float64], squared_error: NDArray[np.float64], members: int
+) -> NDArray[np.float64]:
     """Return √((1 + 1/M)·variance / squared error), 1 for a reliable ensemble of any size.
 
     `variance` is the mean unbiased variance and `squared_error` the mean squared error of the mean of M members, over
     the same points and starts: for a reliable ensemble E(x̄ − y)² = (1 + 1/M)·variance. Source: Fortin et al. (2014).
     """
-    return float(np.sqrt((1 + 1 / members) * variance / squared_error))
+    return np.asarray(np.sqrt((1 + 1 / members) * variance / squared_error))

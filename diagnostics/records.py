@@ -1,19 +1,15 @@
-"""Scores of one forecast at one lead time as plain numbers, and what many of them say together.
+"""Scores of one forecast at one lead time as a record: plain numbers that can be written, joined and resampled."""
 
-A record is kept a start, so that records can be written, read, joined and resampled in any order.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diagnostics.arrays import Array, area_mean, to_numpy
 from diagnostics.crps import crps_biased, crps_fair
-from diagnostics.moments import ensemble_mean_squared_error, ensemble_variance, spread_skill_ratio
+from diagnostics.moments import ensemble_mean_squared_error, ensemble_variance
 from diagnostics.probability import brier_fair, reliability
 from diagnostics.ranks import coverage, pit_gaussian, rank_histogram
-from diagnostics.spectra import power_ratio, spherical_spectrum, total_deviation
+from diagnostics.spectra import spherical_spectrum
 from weather.grids import Grid
 
 _PIT_BINS = 20
@@ -41,6 +37,24 @@ def score_field(ensemble: Array, truth: Array, grid: Grid, draw: np.random.Gener
     }
 
 
+def score_references(
+    truth: Array, grid: Grid, start: Array | None, climatology: Array | None
+) -> dict[str, float | list[float]]:
+    """Return what references score for `truth` (latitude, longitude): keys for those that are given.
+
+    `persistence_mae` is the area mean error of `start`, the state that a forecast began from, (latitude, longitude);
+    `climatology_crps` the fair CRPS of the states of `climatology`, (state, latitude, longitude), and
+    `spectrum_climatology` their mean spectrum.
+    """
+    result: dict[str, float | list[float]] = {}
+    if start is not None:
+        result["persistence_mae"] = float(area_mean(abs(start - truth), grid.area_weights))
+    if climatology is not None:
+        result["climatology_crps"] = float(area_mean(crps_fair(climatology, truth), grid.area_weights))
+        result["spectrum_climatology"] = to_numpy(spherical_spectrum(climatology, grid)).mean(axis=0).tolist()
+    return result
+
+
 def score_event(ensemble: Array, truth: Array, threshold: float, grid: Grid) -> dict[str, float | list[float]]:
     """Return how the members' share above `threshold` fits the outcome, (member, latitude, longitude) and without.
 
@@ -66,32 +80,3 @@ def score_gaussian(mean: Array, std: Array, truth: Array, grid: Grid) -> dict[st
     shares = np.histogram(pit, _PIT_BINS, (0, 1), weights=weights)[0] / weights.sum()
     covered = {level: float((coverage(pit, level) * weights).sum() / weights.sum()) for level in (0.5, 0.9)}
     return {"pit": shares.tolist(), "coverage_50": covered[0.5], "coverage_90": covered[0.9]}
-
-
-def summarise(records: Sequence[Record], members: int) -> dict[str, float | list[float]]:
-    """Return what `records` of one variable and lead time, one a start, say together.
-
-    `crps_fair` and `crps_biased` are means, `rmse` and `spread` roots of means, `spread_skill` their ratio for M
-    members, `ranks` the mean histogram, `eta` the ratio of mean spectra and `spectrum_deviation` Σ|1−η|.
-    """
-    means = {name: np.mean([record[name] for record in records], axis=0) for name in records[0]}
-    spectra = (np.array([record[name] for record in records]) for name in ("spectrum", "spectrum_truth"))
-    eta = power_ratio(*spectra)
-    return {
-        "crps_fair": float(means["crps_fair"]),
-        "crps_biased": float(means["crps_biased"]),
-        "rmse": float(np.sqrt(means["squared_error"])),
-        "spread": float(np.sqrt(means["variance"])),
-        "spread_skill": spread_skill_ratio(float(means["variance"]), float(means["squared_error"]), members),
-        "ranks": means["ranks"].tolist(),
-        "eta": eta.tolist(),
-        "spectrum_deviation": total_deviation(eta),
-    }
-
-
-def bootstrap_interval(values: Sequence[float], draw: np.random.Generator, level: float = 0.95) -> tuple[float, float]:
-    """Return the central interval of the mean of `values` under resampling, at probability `level`."""
-    array: NDArray[np.float64] = np.asarray(values, np.float64)
-    means = array[draw.integers(0, len(array), (2000, len(array)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -1,12 +1,14 @@
-"""An evaluation as one HTML page that needs nothing beside itself."""
+"""Scores as one HTML page that needs nothing beside itself."""
 
 import base64
 import html
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from diagnostics.figures.scores import score_panels
+from diagnostics.figures.example import Example, draw_example_maps, draw_spaghetti
+from diagnostics.figures.scores import probability_panels, score_panels
 from diagnostics.wind import WIND_SPEED
 from weather.variables import KNOWN
 
@@ -19,7 +21,10 @@ _COLUMNS = {
     "spread": "spread",
     "spread ÷ skill": "spread_skill",
     "Σ|1−η|": "spectrum_deviation",
+    "of climatology": "climatology_deviation",
 }
+
+_ENERGY = {"lead": "lead_hours", "fair energy score, all variables, each in its standard deviations": "energy_score"}
 
 _LABELS = {WIND_SPEED: ("10 metre wind speed", "m s-1")}
 
@@ -31,35 +36,59 @@ dt { font-weight: 600; float: left; clear: left; width: 9rem; } dd { margin-left
 """
 
 
-def evaluation_page(result: Mapping[str, Any]) -> str:
-    """Return the page of what `training.evaluation.evaluate` returns: settings, tables and figures by variable."""
-    name = html.escape(str(result["checkpoint"]))
+def score_page(title: str, result: Mapping[str, Any], example: Example | None) -> str:
+    """Return the page of a result of `diagnostics.comparison.combine` with its `settings`: tables, figures, an example.
+
+    `warm_start` is shown where the result has it.
+    """
+    name = html.escape(title)
     told = [f"<dt>{html.escape(key)}</dt><dd>{_shown(value)}</dd>" for key, value in result["settings"].items()]
     parts = [_section(variable, rows) for variable, rows in result["scores"].items()]
+    if example is not None:
+        parts.append("<h2>One of the forecasts</h2>")
+        parts.append(_picture(partial(draw_spaghetti, example=example), "Members and what came at six places"))
+        parts.append(_picture(partial(draw_example_maps, example=example), "What came, a member, mean and spread"))
+    if result["events"]:
+        panels = partial(probability_panels, result=result)
+        parts.append(f"<h2>Probabilities</h2>{_picture(panels, 'Brier scores, reliability, PIT of the warm start')}")
+    parts.append(f"<h2>Energy score</h2>{_table(_ENERGY, result['energy'])}" if result["energy"] else "")
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation of {name}</title>'
-        f"<style>{_STYLE}</style><h1>Evaluation of {name}</h1>{''.join(parts)}"
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
+        f"<style>{_STYLE}</style><h1>{name}</h1>{''.join(parts)}"
         f"<h2>Settings</h2><dl>{''.join(told)}</dl></html>\n"
     )
 
 
 def _section(variable: str, rows: list[dict[str, Any]]) -> str:
     label, units = _LABELS.get(variable) or (KNOWN[variable].long_name, KNOWN[variable].units)
-    picture = io.BytesIO()
-    score_panels(picture, label, units, rows)
-    encoded = base64.b64encode(picture.getvalue()).decode()
-    head = "".join(f"<th>{html.escape(title)}</th>" for title in _COLUMNS)
+    panels = partial(score_panels, name=label, units=units, rows=rows)
+    picture = _picture(panels, f"Scores of {label} by lead time, ranks and spectra")
+    return f"<h2>{html.escape(label)}</h2>{picture}{_table(_COLUMNS, rows)}"
+
+
+def _picture(draw: Callable[[io.BytesIO], None], told: str) -> str:
+    target = io.BytesIO()
+    draw(target)
+    encoded = base64.b64encode(target.getvalue()).decode()
+    return f'<img src="data:image/png;base64,{encoded}" alt="{html.escape(told)}">'
+
+
+def _table(columns: Mapping[str, str], rows: list[dict[str, Any]]) -> str:
+    """Return the first lead time and whole days, those columns that the rows have, with their intervals."""
+    present = {title: key for title, key in columns.items() if key in rows[0]}
+    head = "".join(f"<th>{html.escape(title)}</th>" for title in present)
     told = [row for index, row in enumerate(rows) if index == 0 or row["lead_hours"] % 24 == 0]
-    body = "".join(f"<tr>{''.join(_cell(key, row[key]) for key in _COLUMNS.values())}</tr>" for row in told)
-    return (
-        f'<h2>{html.escape(label)}</h2><img src="data:image/png;base64,{encoded}" '
-        f'alt="Scores of {html.escape(label)} by lead time, ranks and spectra">'
-        f"<table><tr>{head}</tr>{body}</table>"
-    )
+    body = "".join(f"<tr>{''.join(_cell(row, key) for key in present.values())}</tr>" for row in told)
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _cell(key: str, value: float) -> str:
-    return f"<td>{value} h</td>" if key == "lead_hours" else f"<td>{value:.3f}</td>"
+def _cell(row: Mapping[str, Any], key: str) -> str:
+    if key == "lead_hours":
+        return f"<td>{row[key]} h</td>"
+    if "intervals" not in row:
+        return f"<td>{row[key]:.3f}</td>"
+    low, high = row["intervals"][key]
+    return f'<td title="95 %: {low:.3f} to {high:.3f}">{row[key]:.3f}</td>'
 
 
 def _shown(value: Any) -> str:

@@ -55,16 +55,16 @@ def spherical_spectrum(field: Array, grid: Grid) -> Array:
 
 
 def power_ratio(forecast: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return η per wavenumber, the ratio of mean spectra: (start, wavenumber) → (wavenumber).
+    """Return η per wavenumber, the ratio of mean spectra (…, wavenumber).
 
-    The ratio of means, not the mean of ratios, which is biased upwards where a bin holds few modes.
+    Both are means over starts already: the mean of ratios is biased upwards where a bin holds few modes.
     """
-    return np.asarray(forecast.mean(axis=0) / truth.mean(axis=0))
+    return np.asarray(forecast / truth)
 
 
-def total_deviation(eta: NDArray[np.float64]) -> float:
-    """Return Σ|1 − η| over the wavenumbers, the paper's one number for a spectrum."""
-    return float(np.abs(1 - eta).sum())
+def total_deviation(eta: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Σ|1 − η| over the wavenumbers, the last axis: the paper's one number for a spectrum."""
+    return np.asarray(np.abs(1 - eta).sum(axis=-1))
 
 
 def latitude_quadrature(grid: Grid) -> tuple[NDArray[np.float64], int]:

@@ -1,4 +1,4 @@
-"""`warmcast train` and `warmcast evaluate`: from files and options to what they end in."""
+"""`warmcast train`, `evaluate` and `climatology`: from files and options to what they end in."""
 
 import json
 import math
@@ -8,17 +8,20 @@ from typing import Any
 
 import torch
 
-from diagnostics.report import evaluation_page
+from diagnostics.report import score_page
+from diagnostics.spectra import spherical_spectrum
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
 from training.config import read_config
-from training.dataset import load_series
-from training.evaluation import Evaluation, evaluate
+from training.dataset import WeatherSeries, load_series
+from training.evaluation import Evaluation, evaluate, example
 from training.loop import Progress
 from training.train import train
 from weather.bundled import find_checkpoint
+from weather.climatology import Climatology, climatology_indices
 from weather.errors import TrainingDataError
-from weather.lead_times import count_lead_times
+from weather.manifest import Manifest, read_manifest
+from weather.times import count_lead_times, parse_time
 
 
 def train_from_files(
@@ -70,15 +73,12 @@ def evaluate_checkpoint(
         torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks, manifest = load_checkpoint(find_checkpoint(checkpoint, checkpoint_folders), device)
-    spec = manifest.model
-    series = load_series(data_files(data), spec.variable_names, spec.time_step_hours)
-    if not series.grid.matches(spec.grid.grid):
-        raise TrainingDataError(f"`data` is on the grid {series.grid}, but the checkpoint's is {spec.grid.grid}.")
+    series = _series_of(manifest, data)
     evaluation = Evaluation(
         years=years or manifest.provenance.validation_years,
         num_starts=starts,
         num_members=members,
-        num_lead_times=count_lead_times(lead_time, spec.time_step),
+        num_lead_times=count_lead_times(lead_time, manifest.model.time_step),
         group_size=batch_size or min(members, 10),
         seed=seed,
     )
@@ -87,8 +87,47 @@ def evaluate_checkpoint(
     result = evaluate(forecaster, manifest, series, evaluation, output.with_suffix(".records.jsonl"), tell, announce)
     output.write_text(json.dumps(result, indent=1) + "\n")
     if page is not None:
-        page.write_text(evaluation_page(result))
+        shown = example(forecaster, manifest, series, evaluation)
+        page.write_text(score_page(f"Evaluation of {manifest.name}", result, shown))
     return result
+
+
+def build_climatology(
+    *,
+    checkpoint: str,
+    checkpoint_folders: Sequence[Path],
+    data: Sequence[Path],
+    years: tuple[int, ...],
+    valid_time: str,
+    output: Path,
+) -> dict[str, Any]:
+    """Write states of other years around the date of `valid_time`, and their mean spectra, to `output` (NetCDF).
+
+    Variables and grid are the checkpoint's; the years are those that it was trained on where none are given.
+    """
+    manifest = read_manifest(find_checkpoint(checkpoint, checkpoint_folders))
+    series = _series_of(manifest, data)
+    years = years or manifest.provenance.train_years
+    chosen = climatology_indices(series.valid_times, parse_time(valid_time, "valid_time"), years)
+    variables = manifest.model.variable_names
+    climatology = Climatology(variables, series.grid, series.valid_times[chosen], series.frames[chosen])
+    dataset = climatology.to_dataset()
+    for channel, name in enumerate(variables):
+        spectrum = spherical_spectrum(climatology.states[:, channel], series.grid).mean(axis=0)
+        told = {"long_name": f"mean power of {name} by total wavenumber", "units": "m2 s-2"}
+        dataset[f"{name}_spectrum"] = ("total_wavenumber", spectrum, told)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    dataset.to_netcdf(output)
+    return {"climatology": str(output), "states": len(chosen), "years": list(years), "valid_time": valid_time}
+
+
+def _series_of(manifest: Manifest, data: Sequence[Path]) -> WeatherSeries:
+    """Return the weather of `data` in a checkpoint's variables; raises `TrainingDataError` for another grid."""
+    spec = manifest.model
+    series = load_series(data_files(data), spec.variable_names, spec.time_step_hours)
+    if not series.grid.matches(spec.grid.grid):
+        raise TrainingDataError(f"`data` is on the grid {series.grid}, but the checkpoint's is {spec.grid.grid}.")
+    return series
 
 
 def data_files(places: Sequence[Path]) -> list[Path]:

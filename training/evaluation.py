@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diagnostics.arrays import area_mean
-from diagnostics.crps import crps_fair
-from diagnostics.energy import energy_score_fair
-from diagnostics.records import bootstrap_interval, score_event, score_field, score_gaussian, summarise
-from diagnostics.wind import WIND_SPEED, with_wind_speed
+from diagnostics.comparison import References, combine, compare
+from diagnostics.figures.example import Example
+from diagnostics.records import score_gaussian
+from diagnostics.summary import summarise_numbers
 from models.forecaster import Forecaster
 from models.rollout import rollout
 from training.dataset import WeatherSeries
@@ -24,9 +23,8 @@ from weather.climatology import climatology_indices
 from weather.errors import ConfigurationError, TrainingDataError
 from weather.manifest import Manifest
 
-CLIMATOLOGY_MEMBERS = 50
-EVENT_SPEEDS = (10.0, 15.0)
-"""Wind speeds in m s-1 whose exceedance is scored."""
+RECORDS_FORMAT = 2
+"""Changes when records of an earlier build can no longer be gone on with."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +75,7 @@ def evaluate(
     """
     starts = start_indices(series, evaluation)
     settings = {
+        "records_format": RECORDS_FORMAT,
         "checkpoint": manifest.digest,
         "years": list(evaluation.years),
         "members": evaluation.num_members,
@@ -96,7 +95,7 @@ def evaluate(
             lines.write(json.dumps(records[-1]) + "\n")
             lines.flush()
             tell(len(records), len(starts))
-    return {"settings": settings, "checkpoint": manifest.name} | _summary(records, manifest, evaluation)
+    return {"settings": settings, "checkpoint": manifest.name} | _summary(records, evaluation)
 
 
 def _resumed(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
@@ -112,44 +111,50 @@ def _resumed(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in complete[1:]]
 
 
+def example(forecaster: Forecaster, manifest: Manifest, series: WeatherSeries, evaluation: Evaluation) -> Example:
+    """Return the forecast from the first start with what came, for pictures; it is computed once more."""
+    start = int(start_indices(series, evaluation)[0])
+    members = np.stack(list(_lead_times(forecaster, series, evaluation, start)))
+    came = series.frames[start + 1 : start + 1 + evaluation.num_lead_times]
+    return Example.of_fields(
+        members, came, manifest.model.variable_names, series.grid, series.valid_times[start], series.time_step
+    )
+
+
 def _record(
     forecaster: Forecaster, manifest: Manifest, series: WeatherSeries, evaluation: Evaluation, start: int
 ) -> dict[str, Any]:
-    """Return the scores of the forecast from one start: by variable, by lead time, with those of the references."""
-    grid, years = series.grid, manifest.provenance.train_years
-    variables = manifest.model.variable_names
-    stds = np.array([variable.std for variable in manifest.model.variables])[:, None, None]
-    start_fields, names = with_wind_speed(series.frames[start], variables)
-    scores: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    events: dict[str, list[dict[str, Any]]] = {f"{WIND_SPEED} > {speed:g}": [] for speed in EVENT_SPEEDS}
-    energy = []
+    """Return what `compare` says of each lead time of the forecast from one start, and of its warm start."""
+    spec, years = manifest.model, manifest.provenance.train_years
+    lead_times = {}
+    for lead, members in enumerate(_lead_times(forecaster, series, evaluation, start), start=1):
+        past = climatology_indices(series.valid_times, series.valid_times[start + lead], years)
+        lead_times[lead * spec.time_step_hours] = compare(
+            members,
+            series.frames[start + lead],
+            References(series.frames[start], series.frames[past]),
+            spec.variable_names,
+            [variable.std for variable in spec.variables],
+            series.grid,
+            (evaluation.seed, start, lead),
+        )
+    return {
+        "start": str(series.valid_times[start]),
+        "lead_times": lead_times,
+        "warm_start": _warm_start(forecaster, series, start),
+    }
+
+
+def _lead_times(
+    forecaster: Forecaster, series: WeatherSeries, evaluation: Evaluation, start: int
+) -> Iterator[NDArray[np.float32]]:
+    """Yield all members of each lead time from one start, (member, variable, latitude, longitude)."""
     groups = [
         _states(forecaster, series, evaluation, start, first)
         for first in range(0, evaluation.num_members, evaluation.group_size)
     ]
-    for lead, parts in enumerate(zip(*groups, strict=True), start=1):
-        members, came = np.concatenate(parts)[: evaluation.num_members], series.frames[start + lead]
-        energy.append(energy_score_fair(members / stds, came / stds, grid.area_weights))
-        past = climatology_indices(series.valid_times, series.valid_times[start + lead], years, CLIMATOLOGY_MEMBERS)
-        ensemble, truth, climate = (with_wind_speed(f, variables)[0] for f in (members, came, series.frames[past]))
-        for channel, name in enumerate(scores):
-            draw = np.random.default_rng([evaluation.seed, start, lead, channel])
-            entry = score_field(ensemble[:, channel], truth[channel], grid, draw)
-            persistence = np.abs(start_fields[channel] - truth[channel])
-            entry["persistence_mae"] = float(area_mean(persistence, grid.area_weights))
-            climatology = crps_fair(climate[:, channel], truth[channel])
-            entry["climatology_crps"] = float(area_mean(climatology, grid.area_weights))
-            scores[name].append(entry)
-        if WIND_SPEED in scores:
-            for speed, entries in zip(EVENT_SPEEDS, events.values(), strict=True):
-                entries.append(score_event(ensemble[:, -1], truth[-1], speed, grid))
-    return {
-        "start": str(series.valid_times[start]),
-        "scores": scores,
-        "energy_score": energy,
-        "events": {name: entries for name, entries in events.items() if entries},
-        "warm_start": _warm_start(forecaster, series, start),
-    }
+    for parts in zip(*groups, strict=True):
+        yield np.concatenate(parts)[: evaluation.num_members]
 
 
 def _warm_start(forecaster: Forecaster, series: WeatherSeries, start: int) -> dict[str, Any]:
@@ -190,33 +195,12 @@ def _seconds_a_start(forecaster: Forecaster, series: WeatherSeries, evaluation: 
     return (time.perf_counter() - started) * groups * evaluation.num_lead_times
 
 
-def _summary(records: Sequence[dict[str, Any]], manifest: Manifest, evaluation: Evaluation) -> dict[str, Any]:
-    """Return scores by variable and lead time over all starts, with references and intervals of the CRPS."""
-    draw = np.random.default_rng(evaluation.seed)
-    result: dict[str, Any] = {}
-    for name in records[0]["scores"]:
-        rows = []
-        for lead in range(evaluation.num_lead_times):
-            entries = [record["scores"][name][lead] for record in records]
-            references = {key: [entry.pop(key) for entry in entries] for key in ("persistence_mae", "climatology_crps")}
-            row: dict[str, Any] = {"lead_hours": (lead + 1) * manifest.model.time_step_hours}
-            row |= summarise(entries, evaluation.num_members)
-            row["crps_fair_interval"] = bootstrap_interval([entry["crps_fair"] for entry in entries], draw)
-            row |= {key: float(np.mean(values)) for key, values in references.items()}
-            rows.append(row)
-        result[name] = rows
-    energy = np.mean([record["energy_score"] for record in records], axis=0)
+def _summary(records: Sequence[dict[str, Any]], evaluation: Evaluation) -> dict[str, Any]:
+    """Return scores by lead time over all starts, and how well the warm starts fit."""
+    starts = [{int(hours): scores for hours, scores in record["lead_times"].items()} for record in records]
     fits = [record["warm_start"] for record in records]
-    warm_start = {name: _means([fit[name] for fit in fits]) for name in fits[0]}
-    events = {
-        name: [
-            _means([record["events"][name][lead] for record in records]) for lead in range(evaluation.num_lead_times)
-        ]
-        for name in records[0]["events"]
+    draw = np.random.default_rng(evaluation.seed)
+    warm_start = {
+        name: summarise_numbers([fit[name] for fit in fits], ["coverage_50", "coverage_90"], draw) for name in fits[0]
     }
-    return {"scores": result, "energy_score": energy.tolist(), "events": events, "warm_start": warm_start}
-
-
-def _means(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean of each number or list over entries with the same keys."""
-    return {key: np.mean([entry[key] for entry in entries], axis=0).tolist() for key in entries[0]}
+    return combine(starts, evaluation.num_members, evaluation.seed) | {"warm_start": warm_start}

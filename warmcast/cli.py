@@ -181,20 +181,59 @@ def evaluate(
     score_tables(result["scores"])
 
 
+@app.command()
+def climatology(
+    data: Data,
+    valid_time: Annotated[str, typer.Option(help="Time whose date the states are around, such as 2018-09-15T00.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="NetCDF file to write.")],
+    checkpoint: Checkpoint = "demo",
+    checkpoints: Checkpoints = "",
+    years: Annotated[
+        list[int] | None, typer.Option(help="Year to take states from, may be repeated; those of training by default.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write 50 states of other years within 35 days of a date, and their mean spectra: a reference for `verify`."""
+    with exit_codes():
+        receipt = run(
+            "climatology",
+            checkpoint=checkpoint,
+            checkpoint_folders=folders(checkpoints),
+            data=data,
+            years=tuple(years or ()),
+            valid_time=valid_time,
+            output=output,
+        )
+    if json:
+        print_json(receipt)
+        return
+    typer.echo(f"{receipt['climatology']}: {receipt['states']} states of {', '.join(map(str, receipt['years']))}")
+
+
 @app.command(context_settings={"allow_extra_args": True})
 def verify(
     context: typer.Context,
     store: Annotated[Path, typer.Argument(help="Folder of a forecast, or its ensemble.zarr.")],
     truth: Annotated[list[str], typer.Option(help="GRIB, NetCDF or Zarr with what came; several after one another.")],
+    climatology: Annotated[Path | None, typer.Option(help="File of `warmcast climatology` to compare with.")] = None,
+    output: Annotated[Path | None, typer.Option("--json", help="File to write the scores to.")] = None,
+    page: Annotated[Path | None, typer.Option("--html", help="File to write a report to.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed that breaks ties of ranks.")] = 0,
-    json: Json = False,
 ) -> None:
-    """Score a forecast against what came, at every complete lead time that the truth has."""
+    """Score a forecast against what came, at every complete lead time that the truth has.
+
+    Beside persistence, where the truth also has the time that the forecast began at.
+    """
     with exit_codes():
-        result = run("verify", store=store, truth=[*truth, *context.args], seed=seed)
-    if json:
-        print_json(result)
-        return
+        result = run(
+            "verify",
+            store=store,
+            truth=[*truth, *context.args],
+            climatology=climatology,
+            seed=seed,
+            output=output,
+            page=page,
+        )
     score_tables(result["scores"])
 
 

@@ -9,10 +9,11 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "bench networks": "benchmarks.networks:networks",
         "bench scores": "benchmarks.scores:scores",
+        "climatology": "training.commands:build_climatology",
         "evaluate": "training.commands:evaluate_checkpoint",
         "forecast": "workers.commands:forecast",
-        "plot": "diagnostics.commands:plot",
-        "verify": "diagnostics.commands:verify",
+        "plot": "diagnostics.plot:plot",
+        "verify": "diagnostics.verification:verify",
         "train": "training.commands:train_from_files",
     }
 )

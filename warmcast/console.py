@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,13 @@ _console = Console(stderr=True)
 
 _SCORES = {
     "CRPS": "crps_fair",
-    "95 %": "crps_fair_interval",
     "persistence": "persistence_mae",
     "climatology": "climatology_crps",
     "RMSE": "rmse",
     "spread": "spread",
     "ratio": "spread_skill",
     "Σ|1−η|": "spectrum_deviation",
+    "of climatology": "climatology_deviation",
 }
 
 
@@ -82,12 +82,17 @@ def score_tables(scores: dict[str, Any]) -> None:
         columns = {title: key for title, key in _SCORES.items() if key in rows[0]}
         for title in ("lead", *columns):
             table.add_column(title, justify="right")
+            if title == "CRPS" and "intervals" in rows[0]:
+                table.add_column("95 %", justify="right")
         for index, row in enumerate(rows):
             if index == 0 or row["lead_hours"] % 24 == 0:
-                table.add_row(f"{row['lead_hours']} h", *(_shown(row[key]) for key in columns.values()))
+                table.add_row(f"{row['lead_hours']} h", *_cells(row, columns.values()))
         Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
-def _shown(value: float | list[float]) -> str:
-    """Return a score, or an interval of one, to three places."""
-    return "-".join(f"{part:.3f}" for part in value) if isinstance(value, (list, tuple)) else f"{value:.3f}"
+def _cells(row: Mapping[str, Any], keys: Iterable[str]) -> Iterator[str]:
+    """Yield scores to three places, that of CRPS with its interval where it has one."""
+    for key in keys:
+        yield f"{row[key]:.3f}"
+        if key == "crps_fair" and "intervals" in row:
+            yield "-".join(f"{end:.3f}" for end in row["intervals"][key])

@@ -1,20 +1,66 @@
 """Climatology as an ensemble: states of other years around the same date."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
-from weather.errors import TrainingDataError
+from weather.errors import TrainingDataError, VerificationError
 from weather.features import year_angle
+from weather.grids import Grid
+from weather.variables import KNOWN
 
 WINDOW_DAYS = 35
+NUM_STATES = 50
 _DAYS_OF_A_TURN = 365.2422 / (2 * np.pi)
 
 
+@dataclass(frozen=True)
+class Climatology:
+    """States of other years, float32 (state, variable, latitude, longitude), with their times."""
+
+    variables: tuple[str, ...]
+    grid: Grid
+    valid_times: NDArray[Any]
+    states: NDArray[np.float32]
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return the states as CF variables (state, latitude, longitude)."""
+        dims = ("state", "latitude", "longitude")
+        attributes = {name: {"long_name": KNOWN[name].long_name, "units": KNOWN[name].units} for name in self.variables}
+        return xr.Dataset(
+            {name: (dims, self.states[:, channel], attributes[name]) for channel, name in enumerate(self.variables)},
+            {
+                "time": ("state", self.valid_times.astype("datetime64[ns]")),
+                "latitude": ("latitude", np.asarray(self.grid.latitude), {"units": "degrees_north"}),
+                "longitude": ("longitude", np.asarray(self.grid.longitude), {"units": "degrees_east"}),
+            },
+            {"Conventions": "CF-1.11", "title": f"Climatology: {len(self.states)} states of other years"},
+        )
+
+    @classmethod
+    def read(cls, path: Path, variables: Sequence[str], grid: Grid) -> Self:
+        """Return what `to_dataset` wrote; raises `VerificationError` for another file, variables or grid."""
+        try:
+            with xr.open_dataset(path) as dataset:
+                found = Grid.from_coordinates(dataset["latitude"].values, dataset["longitude"].values)
+                fields = [dataset[name].transpose("state", "latitude", "longitude").values for name in variables]
+                times = dataset["time"].values.astype("datetime64[s]")
+        except (OSError, ValueError, KeyError) as error:
+            raise VerificationError(
+                f"`{path}` must be a file of `warmcast climatology` with {', '.join(variables)}. Got: {error}"
+            ) from error
+        if not found.matches(grid):
+            raise VerificationError(f"`{path}` is on the grid {found}, but expected that of the forecast: {grid}.")
+        return cls(tuple(variables), grid, times, np.stack(fields, axis=1))
+
+
 def climatology_indices(
-    valid_times: NDArray[Any], valid_time: np.datetime64, years: Sequence[int], count: int
+    valid_times: NDArray[Any], valid_time: np.datetime64, years: Sequence[int], count: int = NUM_STATES
 ) -> NDArray[np.int64]:
     """Return `count` indices of `valid_times` in `years`, within 35 days of the date of `valid_time` in any year.
 

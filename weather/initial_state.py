@@ -3,14 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from weather.canonical import Problems
-from weather.errors import ConfigurationError, InitialStateError
+from weather.errors import InitialStateError
 from weather.files import UNREADABLE
 from weather.frames import read_frames
 from weather.manifest import ModelSpec
@@ -43,18 +42,6 @@ class InitialState:
         for frames in (self.previous, self.newest):
             content.update(np.ascontiguousarray(frames).tobytes())
         return content.hexdigest()
-
-
-def parse_time(text: str) -> np.datetime64:
-    """Return an ISO 8601 time as UTC; a time with a zone is converted, one without is taken as UTC.
-
-    Raises `ConfigurationError` for anything else.
-    """
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigurationError(f"`init_time` must be a time such as 2018-09-15T00. Got: {text!r}.") from error
-    return np.datetime64(time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time, "s")
 
 
 def read_initial_state(sources: Sequence[str], spec: ModelSpec, init_time: np.datetime64 | None = None) -> InitialState:

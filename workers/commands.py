@@ -12,10 +12,10 @@ import torch
 from diagnostics.moments import spread
 from weather.bundled import bundled, find_checkpoint
 from weather.errors import ConfigurationError
-from weather.initial_state import parse_time, read_initial_state
-from weather.lead_times import count_lead_times
+from weather.initial_state import read_initial_state
 from weather.manifest import read_manifest
 from weather.store import EnsembleStore
+from weather.times import count_lead_times, parse_time
 from workers.forecast import Forecast, run_forecast
 
 DEFAULT_GROUP_SIZE = 8

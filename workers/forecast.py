@@ -185,5 +185,6 @@ def _description(forecast: Forecast, manifest: Manifest) -> dict[str, Any]:
         "references": "Scholz & Turner, Warm Starts Accelerate Conditional Diffusion, arXiv:2507.09212",
         "comment": manifest.provenance.attribution,
         "initial_state": " ".join(Path(source).name for source in forecast.state.sources),
+        "warmcast_scales": [variable.std for variable in manifest.model.variables],
         "warmcast_build": f"warmcast {version}, torch {torch.__version__}, {forecast.device.type}",
     }

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import matplotlib.style
 import numpy as np
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from diagnostics.figures.globe import draw_globe
 from diagnostics.moments import ensemble_mean, ensemble_std
+from diagnostics.wind import WIND_SPEED, with_wind_speed
 from weather.grids import Grid
-from weather.lead_times import short_lead_time
+from weather.times import short_lead_time
+from weather.variables import KNOWN
 
 STYLE: dict[str, Any] = {
     "font.size": 9,
@@ -32,44 +34,57 @@ class Quantity:
     units: str
 
 
+def shown_quantity(fields: NDArray[np.float32], variables: Sequence[str]) -> tuple[Quantity, NDArray[np.float32]]:
+    """Return what is shown of `fields` (…, variable, latitude, longitude): wind speed, else the first variable."""
+    shown, names = with_wind_speed(fields, variables)
+    if WIND_SPEED in names:
+        return Quantity("10 m wind speed", "m s-1"), shown[..., -1, :, :]
+    return Quantity(KNOWN[names[0]].long_name, KNOWN[names[0]].units), shown[..., 0, :, :]
+
+
 def maps(
-    path: Path,
+    target: Path | BinaryIO,
     quantity: Quantity,
     grid: Grid,
     init_time: np.datetime64,
     fields: Sequence[tuple[np.timedelta64, NDArray[np.float32]]],
+    truth: Sequence[NDArray[np.float32]] = (),
 ) -> None:
-    """Draw a member, the ensemble mean and the spread as rows, lead times as columns, into a PNG at `path`.
+    """Draw a member, the ensemble mean and the spread as rows, lead times as columns, into a PNG.
 
-    Each of `fields` is (member, latitude, longitude) at a lead time; a single member is drawn alone. Members that are
-    not finite are left out, and the title says how many are drawn. Raises `ValueError` where none is finite.
+    Each of `fields` is (member, latitude, longitude) at a lead time; a single member is drawn alone. `truth`, one a
+    lead time, is drawn above. Members that are not finite are left out, and the title says how many are drawn. Raises
+    `ValueError` where none is finite.
     """
     total = fields[0][1].shape[0]
     fields = [(lead_time, field[np.isfinite(field).all(axis=(1, 2))]) for lead_time, field in fields]
     drawn_members = min(field.shape[0] for _, field in fields)
     if not drawn_members:
         raise ValueError("No member is finite.")
-    rows = ["member", "ensemble mean", "spread"] if drawn_members > 1 else ["member"]
+    rows = ["what came"] if truth else []
+    rows += ["member", "ensemble mean", "spread"] if drawn_members > 1 else ["member"]
     count = f"{drawn_members} of {total}" if drawn_members < total else f"{total}"
     top = float(np.percentile(np.concatenate([field[:1] for _, field in fields]), 99.5))
-    spread_top = float(np.percentile(ensemble_std(fields[-1][1]), 99.5)) if len(rows) > 1 else 1.0
+    spread_top = float(np.percentile(ensemble_std(fields[-1][1]), 99.5)) if drawn_members > 1 else 1.0
     with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(4.1 * len(fields), 2.0 * len(rows) + 0.4), layout="constrained", dpi=130)
         axes = figure.subplots(len(rows), len(fields), subplot_kw={"projection": "mollweide"}, squeeze=False)
         for column, (lead_time, field) in enumerate(fields):
-            drawn = [field[0].astype(np.float64)]
-            drawn += [ensemble_mean(field), ensemble_std(field)] if len(rows) > 1 else []
+            drawn = [truth[column]] if truth else []
+            drawn += [field[0], ensemble_mean(field), ensemble_std(field)] if drawn_members > 1 else [field[0]]
             for row, values in enumerate(drawn):
                 is_spread = rows[row] == "spread"
                 limits = (0.0, spread_top) if is_spread else (0.0, top)
-                mesh = draw_globe(axes[row, column], grid, values, "magma" if is_spread else "viridis", limits)
+                mesh = draw_globe(
+                    axes[row, column], grid, values.astype(np.float64), "magma" if is_spread else "viridis", limits
+                )
                 if column == len(fields) - 1:
                     bar = figure.colorbar(mesh, ax=axes[row, :], shrink=0.8, aspect=18, pad=0.01)
                     bar.set_label(f"{rows[row]} ({quantity.units})")
                     bar.outline.set_visible(False)
-            axes[0, column].set_title(f"+{short_lead_time(lead_time)}   {_when(init_time + lead_time)}")
-        figure.suptitle(f"{quantity.label}, {count} members from {_when(init_time)}", fontsize=11)
-        figure.savefig(path)
+            axes[0, column].set_title(f"+{short_lead_time(lead_time)}   {described_time(init_time + lead_time)}")
+        figure.suptitle(f"{quantity.label}, {count} members from {described_time(init_time)}", fontsize=11)
+        figure.savefig(target, format="png")
 
 
 def plume(
@@ -92,17 +107,20 @@ def plume(
         axes.plot(days, np.nanmedian(series, axis=1), color="#440154", linewidth=1.8, label="median")
         axes.set_xlim(0, days[-1])
         axes.set_ylim(bottom=0)
-        axes.set_xlabel(f"days after {_when(init_time)}")
+        axes.set_xlabel(f"days after {described_time(init_time)}")
         axes.set_ylabel(f"{quantity.label} ({quantity.units})")
-        axes.set_title(f"{_place(place)}, {series.shape[1]} members", loc="left")
+        axes.set_title(f"{described_place(*place)}, {series.shape[1]} members", loc="left")
         axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
         figure.savefig(path)
 
 
-def _when(time: np.datetime64) -> str:
+def described_time(time: np.datetime64) -> str:
+    """Return a time to the hour, as people read it."""
     return f"{np.datetime_as_string(time, unit='h').replace('T', ' ')} UTC"
 
 
-def _place(place: tuple[float, float]) -> str:
-    latitude, longitude = place
-    return f"{abs(latitude):g}°{'N' if latitude >= 0 else 'S'}, {abs(longitude):g}°{'E' if longitude >= 0 else 'W'}"
+def described_place(latitude: float, longitude: float) -> str:
+    """Return a place to the hundredth of a degree, such as `33.75°N, 78.75°W`."""
+    east = round((longitude + 180) % 360 - 180, 2)
+    north = round(latitude, 2)
+    return f"{abs(north):g}°{'N' if north >= 0 else 'S'}, {abs(east):g}°{'E' if east >= 0 else 'W'}"

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from diagnostics.crps import crps_fair
 from warmcast.cli import app
+from weather.climatology import Climatology
 from weather.grids import Grid
 from weather.manifest import ModelSpec
 from weather.store import EnsembleStore
@@ -41,11 +43,21 @@ def _verify(store: Path, truth: Path, *more: str) -> Result:
     return CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
+def _scored(store: Path, truth: Path, *more: str) -> dict[str, Any]:
+    output = truth.parent / "scores.json"
+    result = _verify(store, truth, "--json", str(output), *more)
+    assert result.exit_code == 0, result.output
+    scored: dict[str, Any] = json.loads(output.read_text())
+    return scored
+
+
 def test_scores_equal_those_of_the_arrays(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
     truth = _truth(spec.grid.grid)
     truth.to_netcdf(tmp_path / "truth.nc")
-    result = json.loads(_verify(forecast, tmp_path / "truth.nc", "--json").stdout)
-    assert result["lead_times"] == 4
+    result = _scored(forecast, tmp_path / "truth.nc")
+    assert len(result["scores"]["u10"]) == 4
+    assert set(result["scores"]) == {"u10", "v10", "wind_speed_10m"}
+    assert len(result["energy"]) == len(result["events"]["wind_speed_10m > 10"]) == 4
     ensemble = xr.open_zarr(forecast / "ensemble.zarr").isel(init_time=0)
     for lead_index, row in enumerate(result["scores"]["v10"]):
         assert row["lead_hours"] == 6 * (lead_index + 1)
@@ -57,8 +69,52 @@ def test_scores_equal_those_of_the_arrays(forecast: Path, spec: ModelSpec, tmp_p
 
 def test_only_times_that_both_have_are_scored(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
     _truth(spec.grid.grid).isel(time=[0, 2, 5]).to_netcdf(tmp_path / "truth.nc")
-    rows = json.loads(_verify(forecast, tmp_path / "truth.nc", "--json").stdout)["scores"]["u10"]
+    rows = _scored(forecast, tmp_path / "truth.nc")["scores"]["u10"]
     assert [row["lead_hours"] for row in rows] == [12]
+
+
+def test_references_are_scored_where_they_are_known(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
+    truth, grid = _truth(spec.grid.grid), spec.grid.grid
+    truth.isel(time=slice(1, None)).to_netcdf(tmp_path / "later.nc")
+    assert "persistence_mae" not in _scored(forecast, tmp_path / "later.nc")["scores"]["u10"][0]
+    truth.to_netcdf(tmp_path / "truth.nc")
+    states = np.stack([truth[name].values for name in ("u10", "v10")], axis=1)
+    times = truth.time.values.astype("datetime64[s]")
+    Climatology(("u10", "v10"), grid, times, states).to_dataset().to_netcdf(tmp_path / "climatology.nc")
+    row = _scored(forecast, tmp_path / "truth.nc", "--climatology", str(tmp_path / "climatology.nc"))["scores"]["u10"][
+        1
+    ]
+    error = abs(truth.u10[0] - truth.u10[2]).mean("longitude").values
+    assert row["persistence_mae"] == pytest.approx(float((error * grid.area_weights).mean()), rel=1e-5)
+    assert 0 < row["climatology_crps"] < row["persistence_mae"]
+    assert row["climatology_deviation"] > 0
+
+
+def test_a_climatology_on_another_grid_is_told(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
+    _truth(spec.grid.grid).to_netcdf(tmp_path / "truth.nc")
+    other = Grid.from_coordinates(np.linspace(-80, 80, 9), np.arange(12) * 30.0)
+    times = np.arange("2000-01-01", "2000-01-03", dtype="datetime64[D]").astype("datetime64[s]")
+    states = np.zeros((2, 2, *other.shape), np.float32)
+    Climatology(("u10", "v10"), other, times, states).to_dataset().to_netcdf(tmp_path / "climatology.nc")
+    result = _verify(forecast, tmp_path / "truth.nc", "--climatology", str(tmp_path / "climatology.nc"))
+    assert result.exit_code == 2
+    assert "expected that of the forecast" in result.stderr
+
+
+def test_the_report_shows_the_forecast_beside_what_came(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
+    _truth(spec.grid.grid).isel(time=[0, 1, 2, 4]).to_netcdf(tmp_path / "truth.nc")
+    result = _verify(forecast, tmp_path / "truth.nc", "--html", str(tmp_path / "report.html"))
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 6
+    assert "Forecast from 2018-09-15T00:00:00 UTC" in page
+
+
+def test_a_truth_of_the_start_alone_is_told(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
+    _truth(spec.grid.grid).isel(time=[0]).to_netcdf(tmp_path / "truth.nc")
+    result = _verify(forecast, tmp_path / "truth.nc")
+    assert result.exit_code == 2
+    assert "must have a time after" in result.stderr
 
 
 def test_the_table_is_printed(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
@@ -66,7 +122,8 @@ def test_the_table_is_printed(forecast: Path, spec: ModelSpec, tmp_path: Path) -
     output = _verify(forecast, tmp_path / "truth.nc").output
     assert "CRPS" in output
     assert "24 h" in output
-    assert "persistence" not in output
+    assert "persistence" in output
+    assert "climatology" not in output
 
 
 def test_a_truth_that_does_not_fit_is_one_error(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:

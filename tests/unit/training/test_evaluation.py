@@ -9,6 +9,8 @@ from typer.testing import CliRunner, Result
 
 from models.testing import tiny_spec
 from warmcast.cli import app
+from weather.climatology import Climatology
+from weather.errors import VerificationError
 from weather.testing import travelling_waves
 
 STARTS, MEMBERS = 3, 4
@@ -39,13 +41,13 @@ def test_scores_are_written_with_references_and_starts(untrained_checkpoint: Pat
     assert (settings["members"], settings["nfe"], settings["solver"]) == (MEMBERS, 2, "midpoint")
     first, second = written["scores"]["u10"]
     assert (first["lead_hours"], second["lead_hours"]) == (6, 12)
-    low, high = first["crps_fair_interval"]
+    low, high = first["intervals"]["crps_fair"]
     assert low <= first["crps_fair"] <= high
     assert len(first["ranks"]) == MEMBERS + 1
     assert "u10" in result.output
     assert "This takes about" in result.stderr
     assert set(written["scores"]) == {"u10", "v10", "wind_speed_10m"}
-    assert len(written["energy_score"]) == 2
+    assert [row["lead_hours"] for row in written["energy"]] == [6, 12]
     event = written["events"]["wind_speed_10m > 10"][1]
     assert 0 <= event["brier_fair"] <= 1
     assert sum(event["forecast"]) == pytest.approx(1)
@@ -111,8 +113,40 @@ def test_the_report_is_one_page_with_its_pictures(untrained_checkpoint: Path, ye
     result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", "--html", tmp_path / "out.html")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "out.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 6
     assert "10 metre u wind component" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
     first = json.loads((tmp_path / "out.json").read_text())["scores"]["u10"][0]
-    assert f"<td>{first['crps_fair']:.3f}</td>" in page
+    assert f">{first['crps_fair']:.3f}</td>" in page
+    assert "fair energy score" in page
+
+
+def test_a_climatology_is_written_and_verification_reads_it(
+    untrained_checkpoint: Path, years: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "climatology.nc"
+    arguments = ["climatology", "--checkpoint", untrained_checkpoint, "--data", years, "--output", output]
+    arguments += ["--valid-time", "2001-01-10T00"]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "50 states of 2000" in result.output
+    with xr.open_dataset(output) as written:
+        assert set(written.time.dt.year.values) == {2000}
+        assert dict(written.sizes) | {"state": 50} == dict(written.sizes)
+        truth = xr.open_dataset(years / "waves.nc").sel(time=written.time.values)
+        np.testing.assert_allclose(written.u10.values, truth.u10.transpose(*truth.u10.dims).values, atol=1e-5)
+        weights = np.asarray(tiny_spec().grid.grid.area_weights)
+        power = float(((written.u10**2).mean(("state", "longitude")).values * weights).sum() / weights.sum())
+        assert float(written.u10_spectrum.sum()) == pytest.approx(power, rel=0.05)
+    grid = tiny_spec().grid.grid
+    assert Climatology.read(output, ("v10", "u10"), grid).states.shape == (50, 2, *grid.shape)
+    with pytest.raises(VerificationError, match="must be a file of `warmcast climatology` with t2m"):
+        Climatology.read(output, ("t2m",), grid)
+
+
+def test_a_date_that_is_none_is_named(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+    arguments = ["climatology", "--checkpoint", str(untrained_checkpoint), "--data", str(years)]
+    result = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "c.nc"), "--valid-time", "soon"])
+    assert result.exit_code == 2
+    assert "`valid_time` must be a time" in result.stderr
+    assert not (tmp_path / "c.nc").exists()

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from models.testing import tiny_spec
 from weather.canonical import Problems
-from weather.errors import ConfigurationError, InitialStateError
+from weather.errors import InitialStateError
 from weather.files import read_fields
-from weather.initial_state import InitialState, parse_time, read_initial_state
+from weather.initial_state import InitialState, read_initial_state
 from weather.manifest import ModelSpec
 
 WIND = ("u10", "v10")
@@ -122,20 +122,6 @@ def test_an_init_time_chooses_its_frame_and_the_one_before(tmp_path: Path, winds
     assert state.init_time == np.datetime64("2018-09-14T18", "s")
     np.testing.assert_array_equal(state.previous[0], [winds[name][0] for name in WIND])
     np.testing.assert_array_equal(state.newest[0], [winds[name][1] for name in WIND])
-
-
-@pytest.mark.parametrize(
-    "text", ["2018-09-15T00", "2018-09-15", "2018-09-15T00:00Z", "2018-09-15T02:00+02:00", "2018-09-14T19:00:00-05:00"]
-)
-def test_a_time_with_a_zone_becomes_utc(text: str) -> None:
-    assert parse_time(text) == np.datetime64("2018-09-15T00", "s")
-
-
-@pytest.mark.parametrize("text", ["", "yesterday", "2018-13-01", "15.09.2018", "2018-09-15T25"])
-def test_what_is_no_time_is_refused_with_what_was_got(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="such as 2018-09-15T00") as caught:
-        parse_time(text)
-    assert repr(text) in str(caught.value)
 
 
 def test_frames_seven_hours_apart_are_refused_with_the_missing_time(

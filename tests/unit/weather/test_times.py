@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from weather.errors import ConfigurationError
-from weather.lead_times import parse_lead_time, short_lead_time
+from weather.times import parse_lead_time, parse_time, short_lead_time
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,17 @@ def test_a_lead_time_is_shown_in_hours_whatever_its_resolution(lead_time: np.tim
 @pytest.mark.parametrize("hours", [6, 24, 120, 99_999])
 def test_what_is_shown_is_read_back(hours: int) -> None:
     assert parse_lead_time(short_lead_time(np.timedelta64(hours, "h"))) == np.timedelta64(hours, "h")
+
+
+@pytest.mark.parametrize(
+    "text", ["2018-09-15T00", "2018-09-15", "2018-09-15T00:00Z", "2018-09-15T02:00+02:00", "2018-09-14T19:00:00-05:00"]
+)
+def test_a_time_with_a_zone_becomes_utc(text: str) -> None:
+    assert parse_time(text) == np.datetime64("2018-09-15T00", "s")
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2018-13-01", "15.09.2018", "2018-09-15T25"])
+def test_what_is_no_time_is_refused_with_what_was_got(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="such as 2018-09-15T00") as caught:
+        parse_time(text)
+    assert repr(text) in str(caught.value)

@@ -1,6 +1,7 @@
-"""Lead times as people write them: `120h`, `5d`, or a bare number of hours."""
+"""Times and lead times as people write them: `2018-09-15T00`; `120h`, `5d`, or a bare number of hours."""
 
 import re
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -30,3 +31,15 @@ def count_lead_times(text: str, time_step: np.timedelta64) -> int:
             f"`lead_time` must be a positive multiple of {short_lead_time(time_step)}. Got: {text!r}."
         )
     return int(number)
+
+
+def parse_time(text: str, field: str = "init_time") -> np.datetime64:
+    """Return an ISO 8601 time as UTC; a time with a zone is converted, one without is taken as UTC.
+
+    Raises `ConfigurationError`, which names `field`, for anything else.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigurationError(f"`{field}` must be a time such as 2018-09-15T00. Got: {text!r}.") from error
+    return np.datetime64(time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time, "s")

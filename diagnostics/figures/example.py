@@ -1,0 +1,80 @@
+"""One forecast beside what came: the members' lines at places over the globe, and maps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import matplotlib.style
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from diagnostics.figures.ensemble import STYLE, Quantity, described_place, described_time, maps, shown_quantity
+from weather.grids import Grid
+
+_PLACES = ((55.0, 10.0), (40.0, -60.0), (5.0, 100.0), (-5.0, -30.0), (-35.0, 140.0), (-55.0, -80.0))
+
+
+@dataclass(frozen=True)
+class Example:
+    """Members (lead time, member, latitude, longitude) of a quantity, and what came, without members.
+
+    Where what came is not known at a lead time, it is NaN.
+    """
+
+    quantity: Quantity
+    grid: Grid
+    init_time: np.datetime64
+    time_step: np.timedelta64
+    members: NDArray[np.float32]
+    truth: NDArray[np.float32]
+
+    @classmethod
+    def of_fields(
+        cls,
+        members: NDArray[np.float32],
+        truth: NDArray[np.float32],
+        variables: Sequence[str],
+        grid: Grid,
+        init_time: np.datetime64,
+        time_step: np.timedelta64,
+    ) -> Self:
+        """Return what is shown of fields (lead time, member, variable, …); `truth` is the same without members."""
+        quantity, shown = shown_quantity(members, variables)
+        return cls(quantity, grid, init_time, time_step, shown, shown_quantity(truth, variables)[1])
+
+    def lead_time(self, index: int) -> np.timedelta64:
+        """Return the lead time of an index; index 0 is one time step ahead."""
+        return (index + 1) * self.time_step
+
+
+def draw_spaghetti(target: Path | BinaryIO, example: Example) -> None:
+    """Draw every member's line and what came, at six places in both hemispheres and the tropics, into a PNG."""
+    days = np.array([example.lead_time(index) / np.timedelta64(1, "D") for index in range(len(example.members))])
+    latitude, longitude = np.asarray(example.grid.latitude), np.asarray(example.grid.longitude)
+    with matplotlib.style.context(STYLE):
+        figure = Figure(figsize=(10.5, 5.2), layout="constrained", dpi=120)
+        panels = figure.subplots(2, 3, sharex=True, sharey=True)
+        for axes, (north, east) in zip(panels.T.flat, _PLACES, strict=True):
+            row = int(np.abs(latitude - north).argmin())
+            column = int(np.abs((longitude - east + 180) % 360 - 180).argmin())
+            lines = example.members[:, :, row, column]
+            axes.plot(days, lines, color="#31688e", linewidth=0.5, alpha=0.6)
+            axes.plot(days, lines.mean(axis=1), color="#440154", linewidth=1.6, label="mean of the members")
+            axes.plot(days, example.truth[:, row, column], "k.-", linewidth=1.2, markersize=4, label="what came")
+            axes.set_title(described_place(latitude[row], longitude[column]), loc="left")
+            axes.set_xlim(days[0], days[-1])
+        panels[0, 0].legend(frameon=False, fontsize=8)
+        panels[0, 0].set_ylim(bottom=min(0.0, float(np.nanmin(example.members))))
+        figure.supxlabel(f"days after {described_time(example.init_time)}", fontsize=9)
+        figure.supylabel(f"{example.quantity.label} ({example.quantity.units})", fontsize=9)
+        figure.savefig(target, format="png")
+
+
+def draw_example_maps(target: Path | BinaryIO, example: Example) -> None:
+    """Draw what came, a member, the mean and the spread at up to three lead times that have their truth."""
+    known = np.nonzero(np.isfinite(example.truth).all(axis=(1, 2)))[0]
+    chosen = sorted({int(known[place]) for place in (len(known) // 8, len(known) // 2, -1)})
+    fields = [(example.lead_time(index), example.members[index]) for index in chosen]
+    maps(target, example.quantity, example.grid, example.init_time, fields, [example.truth[index] for index in chosen])
