@@ -41,7 +41,7 @@ def score_panels(target: Path | BinaryIO, name: str, units: str, rows: Rows) -> 
             axes.axhline(1, color=_GREY, linewidth=0.8, zorder=0)
             axes.set(title=title, xlabel=x, ylabel=y)
             axes.legend(frameon=False)
-        spectrum.set_xscale("log")
+        spectrum.set(xscale="log", yscale="log")
         figure.suptitle(name, fontsize=11)
         figure.savefig(target, format="png")
 
