@@ -7,8 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-RNG_NAME = "numpy Philox4x64, key (seed, 0), counter (0, 0, member, step), standard_normal float32"
-
 
 def member_noise(
     seed: int, members: Sequence[int], step: int, shape: tuple[int, int, int]

@@ -1,4 +1,6 @@
 import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -6,9 +8,15 @@ import pytest
 import torch
 import xarray as xr
 
+from jobs.database import Database
+from jobs.forecasts import ForecastRecord
+from jobs.request import ForecastRequest
+from jobs.submit import submit
+from jobs.testing import PostgresServer, RedisServer
 from models.testing import tiny_spec, write_tiny_checkpoint
 from weather.bundled import bundled
-from weather.manifest import ModelSpec
+from weather.initial_state import InitialState
+from weather.manifest import ModelSpec, Sampling, read_manifest
 from weather.testing import travelling_waves
 
 torch.set_num_threads(1)
@@ -46,6 +54,52 @@ def winds(spec: ModelSpec) -> xr.Dataset:
     """Four frames from 2018-09-14 12 UTC, 6 h apart, on the tiny checkpoint's own grid."""
     times = [np.datetime64("2018-09-14T12", "s") + np.timedelta64(6 * i, "h") for i in range(4)]
     return travelling_waves(spec.grid.grid, times)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, on a folder that its user may enter."""
+    with tempfile.TemporaryDirectory(prefix="warmcast-postgres-") as folder:
+        server = PostgresServer(Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    (tmp_path / "redis").mkdir()
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def submit_small(untrained_checkpoint: Path, spec: ModelSpec) -> Callable[..., ForecastRecord]:
+    """Submit a small forecast to a database and data folder: 5 members in groups of 2, 4 lead times."""
+
+    def submit_small(
+        database: Database, data: Path, *, key: str | None = None, owner: str = "local", **fields: object
+    ) -> ForecastRecord:
+        manifest = read_manifest(untrained_checkpoint)
+        draw = np.random.default_rng(0)
+        shape = (1, 2, *spec.grid.grid.shape)
+        previous, newest = (draw.normal(0, 5, shape).astype(np.float32) for _ in range(2))
+        state = InitialState(np.datetime64("2018-09-15T00", "s"), previous, newest, ("drawn",))
+        request = {
+            "checkpoint": str(untrained_checkpoint),
+            "checkpoint_digest": manifest.digest,
+            "initial_state_digest": state.digest,
+            "sources": state.sources,
+            "init_time": "2018-09-15T00:00:00",
+            "lead_hours": 24,
+            "members": 5,
+            "group_size": 2,
+            "seed": 3,
+            "sampling": Sampling(nfe=2),
+        }
+        return submit(database, data, owner, ForecastRequest.model_validate(request | fields), state, manifest, key)
+
+    return submit_small
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,6 +1,11 @@
 """Every error that Warmcast raises on purpose.
 
 WarmcastError
+├── DataDirectoryError   the data directory is in use or cannot be used
+├── ForecastNotFoundError  there is no such forecast, or it is another's
+├── ForecastOverError    a forecast that has ended cannot be changed
+├── IdempotencyError     an idempotency key came again with another request
+├── LeaseLostError       work has been taken over or called off: its worker must stop
 ├── InitialStateError    the weather that came in cannot start a forecast
 ├── CheckpointError      a checkpoint is damaged, incomplete or of another format
 ├── ConfigurationError   an option or a configuration value is not possible
@@ -46,3 +51,23 @@ class TrainingDataError(WarmcastError):
 
 class VerificationError(WarmcastError):
     """The truth does not fit the forecast."""
+
+
+class DataDirectoryError(WarmcastError):
+    """The data directory cannot be used."""
+
+
+class ForecastNotFoundError(WarmcastError):
+    """There is no such forecast."""
+
+
+class ForecastOverError(WarmcastError):
+    """The forecast has ended already."""
+
+
+class IdempotencyError(WarmcastError):
+    """The idempotency key was used for another request."""
+
+
+class LeaseLostError(WarmcastError):
+    """The work was taken over by another worker, or called off."""

@@ -6,9 +6,11 @@ or where a member has failed, values are NaN. Metadata is consolidated at creati
 
 import os
 import shutil
+import threading
 import uuid
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +22,9 @@ from weather.errors import StoreError
 from weather.grids import Grid
 from weather.store_template import Layout, create_arrays
 
+_silencing = threading.Lock()
+"""Held while warnings are silenced, which Python does for all threads at once."""
+
 
 class EnsembleStore:
     """An ensemble on disk. Several processes may write it, as long as no two write the same group."""
@@ -28,7 +33,10 @@ class EnsembleStore:
         self.path = path
         self.layout = layout
         self.attributes: Mapping[str, Any] = dict(root.attrs)
-        self._arrays = {name: _array(root, name) for name in (*layout.variables, "complete")}
+        self._arrays = {
+            name: _array(root, name).with_config({"write_empty_chunks": True})
+            for name in (*layout.variables, "complete")
+        }
 
     @classmethod
     def create(cls, path: Path, layout: Layout, attributes: Mapping[str, Any]) -> Self:
@@ -47,12 +55,11 @@ class EnsembleStore:
             )
         building = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            with zarr.config.set({"array.write_empty_chunks": True}):
-                root = zarr.create_group(
-                    building, zarr_format=3, attributes={**attributes, "variables": " ".join(layout.variables)}
-                )
-                create_arrays(root, layout)
-            with warnings.catch_warnings():
+            root = zarr.create_group(
+                building, zarr_format=3, attributes={**attributes, "variables": " ".join(layout.variables)}
+            )
+            create_arrays(root, layout)
+            with _silencing, warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Consolidated metadata")
                 zarr.consolidate_metadata(building, zarr_format=3)
             _sync(*building.rglob("*"), building)
@@ -66,9 +73,8 @@ class EnsembleStore:
     def open(cls, path: Path) -> Self:
         """Open an existing store for writing; raises `StoreError` where `path` holds none of ours."""
         try:
-            with zarr.config.set({"array.write_empty_chunks": True}):
-                root = zarr.open_group(path, mode="r+", zarr_format=3)
-                return cls(path, root, _read_layout(root))
+            root = zarr.open_group(path, mode="r+", zarr_format=3)
+            return cls(path, root, _read_layout(root))
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise StoreError(f"`{path}` is no ensemble store of Warmcast: {error}.") from error
 
@@ -89,6 +95,28 @@ class EnsembleStore:
         _sync(*(self.path / f"{name}/c/0/{lead_index}/{group}/0/0" for name in self.layout.variables))
         self._arrays["complete"][lead_index, columns] = 1
         _sync(self.path / f"complete/c/{lead_index}/{group}")
+
+    def staging(self, folder: Path) -> "EnsembleStore":
+        """Return an empty store of the same shape in `folder`, made where it is missing: for lead times not yet ours.
+
+        It holds metadata and chunks only, and is read by nothing but `publish`.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{uuid.uuid4().hex}"
+        shutil.copyfile(self.path / "zarr.json", temporary)
+        os.replace(temporary, folder / "zarr.json")
+        return EnsembleStore(folder, zarr.open_group(folder, mode="r+", zarr_format=3), self.layout)
+
+    def publish(self, staged: Path, group: int, lead_index: int) -> None:
+        """Make a lead time that was committed in a staging store part of this one, its mark last.
+
+        The chunks become the same files here. What is here already stays: it is never written over.
+        """
+        chunks = [f"{name}/c/0/{lead_index}/{group}/0/0" for name in self.layout.variables]
+        for chunk in (*chunks, f"complete/c/{lead_index}/{group}"):
+            (self.path / chunk).parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                os.link(staged / chunk, self.path / chunk)
 
     def fields(self, group: int, lead_index: int) -> NDArray[np.float32]:
         """Return a committed lead time of a group, float32 (member, variable, latitude, longitude)."""

@@ -1,6 +1,5 @@
 """`warmcast forecast`: from options to a forecast, and to the receipt."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from weather.initial_state import read_initial_state
 from weather.manifest import read_manifest
 from weather.store import EnsembleStore
 from weather.times import count_lead_times, parse_time
+from workers.devices import find_device
 from workers.forecast import Forecast, run_forecast
 
 DEFAULT_GROUP_SIZE = 8
@@ -62,7 +62,7 @@ def forecast(
             group_size=batch_size or min(DEFAULT_GROUP_SIZE, num_members),
             seed=seed,
             sampling=sampling,
-            device=_device(device),
+            device=find_device(device),
         ),
         output,
         resume=resume,
@@ -88,16 +88,6 @@ def _members(num_members: int, only: tuple[int, ...]) -> tuple[int, ...]:
     if wrong:
         raise ConfigurationError(f"`member` must be less than the number of members, {num_members}. Got: {wrong[0]}.")
     return tuple(sorted(set(only))) or tuple(range(num_members))
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ConfigurationError(f"`device` must be auto, cpu, cuda or cuda:N. Got: {name!r}.")
-    if name != "cpu" and not torch.cuda.is_available():
-        raise ConfigurationError(f"`device` {name!r} is not there: this PyTorch finds no CUDA device. Use cpu or auto.")
-    return torch.device(name)
 
 
 def _spreads(path: Path) -> dict[str, dict[str, float]]:

@@ -1,0 +1,29 @@
+"""The database's own clock, so that leases do not depend on the clocks of workers."""
+
+from typing import Any
+
+from sqlalchemy import Float
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class DatabaseClock(FunctionElement[float]):
+    """Seconds since 1970 by the clock of the database, at the moment of the statement."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(DatabaseClock)
+def _standard(_element: DatabaseClock, _compiler: Any, **_options: Any) -> str:
+    return "extract(epoch from clock_timestamp())"
+
+
+@compiles(DatabaseClock, "sqlite")
+def _sqlite(_element: DatabaseClock, _compiler: Any, **_options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+def now() -> DatabaseClock:
+    """Return the expression."""
+    return DatabaseClock()

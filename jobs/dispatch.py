@@ -1,0 +1,73 @@
+"""How work is handed over: a poke that says that a row may be taken. A lost poke loses nothing."""
+
+import logging
+from typing import Protocol
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from jobs.settings import Settings
+
+TASK = "warmcast.forecast"
+
+_log = logging.getLogger(__name__)
+
+
+class Dispatcher(Protocol):
+    """Who hears that work may be taken."""
+
+    def poke(self, work_id: int) -> None:
+        """Tell a worker, some time; never raises."""
+
+
+class LocalDispatcher:
+    """Workers that look into the table themselves."""
+
+    def poke(self, work_id: int) -> None:
+        """Do nothing: the worker polls."""
+
+
+class CeleryDispatcher:
+    """Celery workers, told through Redis by the task's name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._celery = celery_app(settings)
+
+    def poke(self, work_id: int) -> None:
+        """Send the task; where Redis is not there, the reconciler will try again."""
+        try:
+            self._celery.send_task(TASK, (work_id,), retry=False, ignore_result=True)
+        except OperationalError as error:
+            _log.warning("Redis was not reached, work %d waits for the reconciler: %s", work_id, error)
+
+
+def celery_app(settings: Settings) -> Celery:
+    """Return the Celery application that both ends share: no results, early acknowledgement, one job at a time."""
+    app = Celery("warmcast", broker=settings.redis_url.get_secret_value(), set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "visibility_timeout": 86400,
+            "socket_timeout": 10,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+        result_backend=None,
+        task_acks_late=False,
+        task_default_queue="warmcast",
+        task_ignore_result=True,
+        task_publish_retry=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_concurrency=1,
+        worker_disable_prefetch=True,
+        worker_hijack_root_logger=False,
+        worker_max_tasks_per_child=50,
+        worker_pool="prefork",
+        worker_pool_start_method="spawn",
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=False,
+        worker_soft_shutdown_timeout=settings.stop_seconds,
+    )
+    return app

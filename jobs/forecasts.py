@@ -1,0 +1,128 @@
+"""Forecasts as rows: accepted once, looked up by their owner, called off."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from jobs.clock import now
+from jobs.database import Database
+from jobs.events import tell
+from jobs.request import ForecastRequest
+from jobs.states import OPEN, EventKind, Kind, Status
+from jobs.tables import forecasts, work
+from weather.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
+
+
+@dataclass(frozen=True)
+class ForecastRecord:
+    """A forecast as its row says: `lead_times` of `num_lead_times` are complete in all groups."""
+
+    id: str
+    owner: str
+    request: ForecastRequest
+    status: Status
+    lead_times: int
+    num_lead_times: int
+    error: dict[str, Any] | None
+    receipt: dict[str, Any] | None
+    created: float
+    started: float | None
+    finished: float | None
+
+
+def new_id() -> str:
+    """Return an id that nobody can guess."""
+    return f"fc_{secrets.token_hex(12)}"
+
+
+def accept(
+    database: Database,
+    forecast_id: str,
+    owner: str,
+    request: ForecastRequest,
+    num_lead_times: int,
+    idempotency_key: str | None = None,
+) -> ForecastRecord:
+    """Write the rows of a forecast and of its groups, and return it.
+
+    Where `owner` has used `idempotency_key` before, return that forecast and write nothing: compare the id. Raises
+    `IdempotencyError` where it was for another request.
+    """
+    row = {
+        "id": forecast_id,
+        "owner": owner,
+        "idempotency_key": idempotency_key,
+        "request": request.model_dump(mode="json"),
+        "request_digest": request.digest,
+        "status": Status.ACCEPTED,
+        "num_lead_times": num_lead_times,
+    }
+    num_groups = -(-request.members // request.group_size)
+    groups = [{"forecast_id": forecast_id, "kind": Kind.GROUP, "group_index": index} for index in range(num_groups)]
+    try:
+        with database.write() as connection:
+            connection.execute(insert(forecasts).values(**row, created=now()))
+            connection.execute(insert(work), groups)
+            tell(connection, forecast_id, EventKind.ACCEPTED)
+    except IntegrityError:
+        earlier = by_key(database, owner, idempotency_key, request) if idempotency_key else None
+        if earlier is None:
+            raise
+        return earlier
+    return look_up(database, forecast_id, owner)
+
+
+def by_key(database: Database, owner: str, idempotency_key: str, request: ForecastRequest) -> ForecastRecord | None:
+    """Return the forecast that `owner` asked for under this key, if any.
+
+    Raises `IdempotencyError` where that was another request.
+    """
+    query = select(forecasts).where(forecasts.c.owner == owner, forecasts.c.idempotency_key == idempotency_key)
+    with database.read() as connection:
+        row = connection.execute(query).one_or_none()
+    if row is not None and row.request_digest != request.digest:
+        raise IdempotencyError(
+            f"`Idempotency-Key` {idempotency_key!r} was used for another request, forecast {row.id}. Use a new key."
+        )
+    return None if row is None else _record(row)
+
+
+def look_up(database: Database, forecast_id: str, owner: str | None = None) -> ForecastRecord:
+    """Return a forecast; raises `ForecastNotFoundError` where there is none, or it is not the owner's."""
+    query = select(forecasts).where(forecasts.c.id == forecast_id)
+    if owner is not None:
+        query = query.where(forecasts.c.owner == owner)
+    with database.read() as connection:
+        row = connection.execute(query).one_or_none()
+    if row is None:
+        raise ForecastNotFoundError(f"There is no forecast {forecast_id!r}.")
+    return _record(row)
+
+
+def dismiss(database: Database, forecast_id: str, owner: str) -> ForecastRecord:
+    """Call a forecast off: one that waits never runs, one that runs commits nothing more.
+
+    Raises `ForecastNotFoundError`, and `ForecastOverError` where it has ended.
+    """
+    with database.write() as connection:
+        changed = connection.execute(
+            update(forecasts)
+            .where(forecasts.c.id == forecast_id, forecasts.c.owner == owner, forecasts.c.status.in_(OPEN))
+            .values(status=Status.DISMISSED, finished=now())
+        )
+        if changed.rowcount:
+            tell(connection, forecast_id, EventKind.DISMISSED)
+    record = look_up(database, forecast_id, owner)
+    if not changed.rowcount:
+        raise ForecastOverError(f"Forecast {forecast_id} has ended: it is {record.status}.")
+    return record
+
+
+def _record(row: Row[Any]) -> ForecastRecord:
+    return ForecastRecord(
+        row.id, row.owner, ForecastRequest.model_validate(row.request), Status(row.status), row.lead_times,
+        row.num_lead_times, row.error, row.receipt, row.created, row.started, row.finished,
+    )  # fmt: skip

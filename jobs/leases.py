@@ -1,0 +1,181 @@
+"""Work that one worker holds for a while; changes name the epoch of the claim: who was overtaken changes nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
+
+from jobs.clock import now
+from jobs.database import Database
+from jobs.events import tell
+from jobs.states import OPEN, EventKind, Kind, Status
+from jobs.tables import forecasts, work
+from weather.errors import LeaseLostError
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A claim on a row of work: `committed` lead times of the group are there already."""
+
+    work_id: int
+    forecast_id: str
+    kind: Kind
+    group: int
+    epoch: int
+    committed: int
+
+
+def claim(
+    database: Database, worker: str, lease_seconds: float, max_attempts: int, work_id: int | None = None
+) -> list[Lease]:
+    """Return leases on all free work of one forecast, the oldest that has any or that of `work_id`; or none.
+
+    Free is what is not done, held by no living lease and begun fewer than `max_attempts` times without progress. The
+    forecast is running from then on.
+    """
+    free = _runnable(max_attempts)
+    with database.write() as connection:
+        query = select(work.c.forecast_id).join(forecasts).where(free).order_by(forecasts.c.created, work.c.id)
+        if work_id is not None:
+            query = query.where(work.c.id == work_id)
+        forecast_id = connection.scalar(query.limit(1))
+        if forecast_id is None or _lock(connection, forecast_id) not in OPEN:
+            return []
+        rows = connection.execute(
+            select(work).join(forecasts).where(free, work.c.forecast_id == forecast_id).order_by(work.c.group_index)
+        ).all()
+        for row in rows:
+            connection.execute(
+                update(work).where(work.c.id == row.id).values(
+                    epoch=row.epoch + 1, attempts=row.attempts + 1, worker=worker, lease_until=now() + lease_seconds
+                )
+            )  # fmt: skip
+        began = connection.execute(
+            update(forecasts)
+            .where(forecasts.c.id == forecast_id, forecasts.c.status == Status.ACCEPTED)
+            .values(status=Status.RUNNING, started=now())
+        )
+        if began.rowcount:
+            tell(connection, forecast_id, EventKind.RUNNING)
+    return [Lease(row.id, forecast_id, Kind(row.kind), row.group_index, row.epoch + 1, row.committed) for row in rows]
+
+
+def commit(database: Database, lease: Lease, committed: int, lease_seconds: float) -> None:
+    """Tell that the first `committed` lead times of a group are on disk; the last one adds the finishing work.
+
+    Raises `LeaseLostError` where the lease was overtaken or the forecast called off: then nothing has changed.
+    """
+    with database.write() as connection:
+        _fence(connection, lease, committed=committed, attempts=1, lease_until=now() + lease_seconds)
+        total, before = connection.execute(
+            select(forecasts.c.num_lead_times, forecasts.c.lead_times).where(forecasts.c.id == lease.forecast_id)
+        ).one()
+        if committed == total:
+            connection.execute(
+                update(work).where(work.c.id == lease.work_id).values(done=True, lease_until=None, worker=None)
+            )
+        groups = and_(work.c.forecast_id == lease.forecast_id, work.c.kind == Kind.GROUP)
+        complete = connection.scalar(select(func.min(work.c.committed)).where(groups))
+        if complete is not None and complete > before:
+            connection.execute(update(forecasts).where(forecasts.c.id == lease.forecast_id).values(lead_times=complete))
+            tell(connection, lease.forecast_id, EventKind.LEAD_TIME, lead_times=complete, num_lead_times=total)
+        if complete == total:
+            connection.execute(insert(work).values(forecast_id=lease.forecast_id, kind=Kind.FINISH, group_index=0))
+
+
+def renew(database: Database, leases: Sequence[Lease], lease_seconds: float) -> bool:
+    """Hold on to leases; returns whether all of them that are not done are still held and their forecast is wanted."""
+    with database.write() as connection:
+        if _lock(connection, leases[0].forecast_id) not in OPEN:
+            return False
+        held = 0
+        for lease in leases:
+            mine = and_(work.c.id == lease.work_id, work.c.epoch == lease.epoch)
+            alive = update(work).where(mine, work.c.done.is_(False)).values(lease_until=now() + lease_seconds)
+            held += connection.execute(alive).rowcount or bool(connection.scalar(select(work.c.done).where(mine)))
+    return held == len(leases)
+
+
+def is_wanted(database: Database, forecast_id: str) -> bool:
+    """Return whether a forecast still waits or runs."""
+    with database.read() as connection:
+        return connection.scalar(select(forecasts.c.status).where(forecasts.c.id == forecast_id)) in OPEN
+
+
+def release(database: Database, leases: Sequence[Lease], *, counts: bool, wait_seconds: float = 0.0) -> None:
+    """Hand work back, so that another worker may take it, after `wait_seconds`; an attempt that `counts` is kept."""
+    with database.write() as connection:
+        for lease in leases:
+            connection.execute(
+                update(work)
+                .where(work.c.id == lease.work_id, work.c.epoch == lease.epoch, work.c.done.is_(False))
+                .values(
+                    lease_until=now() + wait_seconds if wait_seconds else None,
+                    worker=None,
+                    attempts=work.c.attempts if counts else work.c.attempts - 1,
+                )
+            )
+
+
+def finish(database: Database, lease: Lease, receipt: Mapping[str, Any]) -> None:
+    """Make a forecast successful, once; raises `LeaseLostError` as `commit` does."""
+    with database.write() as connection:
+        _fence(connection, lease, done=True, lease_until=None, worker=None)
+        connection.execute(
+            update(forecasts)
+            .where(forecasts.c.id == lease.forecast_id)
+            .values(status=Status.SUCCESSFUL, receipt=dict(receipt), finished=now())
+        )
+        tell(connection, lease.forecast_id, EventKind.SUCCESSFUL)
+
+
+def fail(database: Database, lease: Lease, problem: Mapping[str, Any]) -> None:
+    """Make a forecast failed, its lead times kept; raises `LeaseLostError` as `commit` does."""
+    with database.write() as connection:
+        _fence(connection, lease, lease_until=None, worker=None)
+        fail_row(connection, lease.forecast_id, problem)
+
+
+def fail_row(connection: Connection, forecast_id: str, problem: Mapping[str, Any]) -> None:
+    """Write the failure of a forecast that has not ended."""
+    changed = connection.execute(
+        update(forecasts)
+        .where(forecasts.c.id == forecast_id, forecasts.c.status.in_(OPEN))
+        .values(status=Status.FAILED, error=dict(problem), finished=now())
+    )
+    if changed.rowcount:
+        tell(connection, forecast_id, EventKind.FAILED, **problem)
+
+
+def runnable_work(database: Database, max_attempts: int) -> list[int]:
+    """Return the ids of work that any worker may take now, oldest forecast first."""
+    query = select(work.c.id).join(forecasts).where(_runnable(max_attempts)).order_by(forecasts.c.created, work.c.id)
+    with database.read() as connection:
+        return list(connection.scalars(query))
+
+
+def _runnable(max_attempts: int) -> Any:
+    return and_(
+        work.c.done.is_(False),
+        work.c.attempts < max_attempts,
+        or_(work.c.lease_until.is_(None), work.c.lease_until < now()),
+        forecasts.c.status.in_(OPEN),
+    )
+
+
+def _fence(connection: Connection, lease: Lease, **values: Any) -> None:
+    """Change a row of work, in the transaction, if its lease and its forecast are still what they were."""
+    status = _lock(connection, lease.forecast_id)
+    changed = connection.execute(
+        update(work)
+        .where(work.c.id == lease.work_id, work.c.epoch == lease.epoch, work.c.done.is_(False))
+        .values(**values)
+    )
+    if status not in OPEN or changed.rowcount != 1:
+        raise LeaseLostError(f"Work {lease.work_id} of forecast {lease.forecast_id} is no longer this worker's.")
+
+
+def _lock(connection: Connection, forecast_id: str) -> str | None:
+    """Return the status of a forecast, whose row nobody else can change before the transaction ends."""
+    return connection.scalar(select(forecasts.c.status).where(forecasts.c.id == forecast_id).with_for_update())

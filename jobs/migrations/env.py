@@ -1,0 +1,8 @@
+"""Alembic's entry: run the migrations in the transaction that the caller has opened."""
+
+from alembic import context
+
+from jobs.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.run_migrations()

@@ -1,0 +1,37 @@
+"""What looks after work that no message speaks of: pokes what is runnable, fails what kills its workers."""
+
+from sqlalchemy import and_, or_, select
+
+from jobs.clock import now
+from jobs.database import Database
+from jobs.dispatch import Dispatcher
+from jobs.leases import fail_row, runnable_work
+from jobs.states import OPEN
+from jobs.tables import forecasts, work
+
+WORKER_LOST = "worker-lost"
+
+
+def reconcile(database: Database, dispatcher: Dispatcher, max_attempts: int) -> int:
+    """Fail forecasts whose workers keep dying, poke the rest that is runnable, and return how much that is."""
+    fail_lost(database, max_attempts)
+    runnable = runnable_work(database, max_attempts)
+    for work_id in runnable:
+        dispatcher.poke(work_id)
+    return len(runnable)
+
+
+def fail_lost(database: Database, max_attempts: int) -> None:
+    """Fail every forecast that has work begun `max_attempts` times without progress, and nobody at it."""
+    spent = and_(
+        work.c.done.is_(False),
+        work.c.attempts >= max_attempts,
+        or_(work.c.lease_until.is_(None), work.c.lease_until < now()),
+        forecasts.c.status.in_(OPEN),
+    )
+    with database.read() as connection:
+        lost = connection.execute(select(work.c.forecast_id, work.c.attempts).join(forecasts).where(spent)).all()
+    for forecast_id, attempts in lost:
+        detail = f"Its worker ended {attempts} times without finishing a lead time. Its complete lead times are kept."
+        with database.write() as connection:
+            fail_row(connection, forecast_id, {"type": WORKER_LOST, "detail": detail, "retryable": True})

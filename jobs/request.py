@@ -1,0 +1,36 @@
+"""What a forecast is asked to be, checked and complete: every choice that its values follow from."""
+
+import hashlib
+import json
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from weather.manifest import Sampling
+
+
+class ForecastRequest(BaseModel):
+    """A request with nothing left open; two equal ones have equal forecasts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: str = Field(description="Name or folder of the checkpoint.")
+    checkpoint_digest: str = Field(description="SHA-256 of the checkpoint's manifest.")
+    initial_state_digest: str = Field(description="SHA-256 of the initial state.")
+    sources: tuple[str, ...] = Field(description="What the initial state was read from.")
+    init_time: str = Field(description="Time that the forecast begins at, UTC.")
+    lead_hours: int = Field(gt=0, description="How far ahead, in hours.")
+    members: int = Field(ge=1, description="Number of members.")
+    group_size: int = Field(ge=1, description="Members computed, stored and resumed together.")
+    seed: int = Field(ge=0, lt=2**63, description="Seed of the members' noise.")
+    sampling: Sampling
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 that tells one request from another."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def start(self) -> np.datetime64:
+        """Time that the forecast begins at."""
+        return np.datetime64(self.init_time, "s")

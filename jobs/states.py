@@ -1,0 +1,35 @@
+"""The closed sets that rows speak in."""
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Status of a forecast, in the words of OGC API Processes."""
+
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    SUCCESSFUL = "successful"
+    FAILED = "failed"
+    DISMISSED = "dismissed"
+
+
+OPEN = (Status.ACCEPTED, Status.RUNNING)
+"""What may still change; the other three are final."""
+
+
+class Kind(StrEnum):
+    """What a row of work is: a member group's rollout, or what comes after the last of them."""
+
+    GROUP = "group"
+    FINISH = "finish"
+
+
+class EventKind(StrEnum):
+    """What a forecast's event tells."""
+
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    LEAD_TIME = "lead_time"
+    SUCCESSFUL = "successful"
+    FAILED = "failed"
+    DISMISSED = "dismissed"

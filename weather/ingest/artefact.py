@@ -1,0 +1,44 @@
+"""The normalised initial state on disk: an array and its description, all that anyone but the parser reads."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from weather.errors import StoreError
+from weather.initial_state import InitialState
+
+_ARRAY = "initial_state.npy"
+_DESCRIPTION = "initial_state.json"
+
+
+def write_canonical(state: InitialState, folder: Path) -> None:
+    """Write a state into `folder`, which is made; the description comes last, so that what it describes is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    described = {
+        "init_time": np.datetime_as_string(state.init_time, "s"),
+        "sources": list(state.sources),
+        "digest": state.digest,
+    }
+    with (folder / _ARRAY).open("wb") as file:
+        np.save(file, np.stack([state.previous, state.newest]), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    building = folder / f".{_DESCRIPTION}"
+    building.write_text(json.dumps(described, indent=1) + "\n")
+    building.replace(folder / _DESCRIPTION)
+
+
+def read_canonical(folder: Path) -> InitialState:
+    """Return the state that `write_canonical` wrote; raises `StoreError` where it is not there or not what it was."""
+    try:
+        described = json.loads((folder / _DESCRIPTION).read_text())
+        frames = np.load(folder / _ARRAY, allow_pickle=False)
+        init_time = np.datetime64(described["init_time"], "s")
+        state = InitialState(init_time, frames[0], frames[1], tuple(described["sources"]))
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise StoreError(f"`{folder}` holds no initial state: {error}.") from error
+    if state.digest != described["digest"]:
+        raise StoreError(f"`{folder}` is damaged: the initial state is not what was written.")
+    return state

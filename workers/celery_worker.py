@@ -1,0 +1,27 @@
+"""A Celery worker: `python -m workers.celery_worker`, one a device."""
+
+import os
+import sys
+
+from jobs.database import Database
+from jobs.dispatch import celery_app
+from jobs.settings import Settings
+
+_COMMAND = (sys.executable, "-m", "workers.celery_worker")
+_SOFT_STOP = "REMAP_SIGTERM"
+"""Read by Celery when it is imported: hence this process begins once more with it."""
+
+
+def main() -> None:
+    """Work until stopped; SIGTERM is a soft stop that hands the work back."""
+    if os.environ.get(_SOFT_STOP) != "SIGQUIT":
+        os.execve(sys.executable, [*_COMMAND, *sys.argv[1:]], os.environ | {_SOFT_STOP: "SIGQUIT"})
+    settings = Settings.read()
+    Database(settings.url).migrate()
+    app = celery_app(settings)
+    app.conf.include = ["workers.tasks"]
+    app.worker_main(["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""What is committed becomes public: chunks go from the folder of the attempt that committed them into the store."""
+
+from jobs.folders import ForecastFolder
+from weather.errors import StoreError
+from weather.store import EnsembleStore
+
+
+def publish_committed(store: EnsembleStore, folder: ForecastFolder, group: int, committed: int) -> None:
+    """Publish those of the first `committed` lead times of a group that an earlier worker left unpublished.
+
+    Of several attempts at a lead time the latest is the one that committed it: an attempt begins where the row stood
+    when it claimed, so one that came later would have begun behind it. Raises `StoreError` where none has it.
+    """
+    for lead_index in range(store.committed(group), committed):
+        for attempt in folder.attempts(group):
+            if (attempt / f"complete/c/{lead_index}/{group}").exists():
+                store.publish(attempt, group, lead_index)
+                break
+        else:
+            raise StoreError(f"`{folder.path}` lacks lead time {lead_index} of group {group}, which was committed.")

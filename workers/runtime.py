@@ -1,0 +1,172 @@
+"""The runtime of a worker process: claims work, owns the device, and walks a forecast's groups to their end."""
+
+import importlib.metadata
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobs import forecasts, leases
+from jobs.database import Database
+from jobs.folders import ForecastFolder
+from jobs.leases import Lease
+from jobs.request import ForecastRequest
+from jobs.settings import Settings
+from jobs.states import Kind
+from models.build import Networks
+from models.checkpoint import load_checkpoint
+from models.forecaster import Forecaster
+from weather.bundled import find_checkpoint
+from weather.errors import CheckpointError, LeaseLostError, WarmcastError
+from weather.ingest.artefact import read_canonical
+from weather.store import EnsembleStore
+from workers.devices import find_device
+from workers.heartbeat import Heartbeat
+from workers.publishing import publish_committed
+from workers.walk import nonfinite_members, walk
+
+RETRY_SECONDS = 5.0
+"""How long work rests after an error of the machine."""
+
+_log = logging.getLogger(__name__)
+
+
+class Runtime:
+    """One worker: a process, a device, the checkpoint that it loaded last."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        self._settings, self._database = settings, database
+        self._device = find_device(settings.device)
+        self._checkpoint: tuple[str, Networks] | None = None
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+
+    def run(self, work_id: int | None = None) -> bool:
+        """Claim and do the free work of one forecast, that of `work_id` or the oldest; returns whether there was any.
+
+        A soft stop (`SystemExit`) hands the work back; whatever goes wrong is written to the forecast or retried.
+        """
+        settings = self._settings
+        claimed = leases.claim(self._database, self.name, settings.lease_seconds, settings.max_attempts, work_id)
+        if not claimed:
+            return False
+        forecast_id = claimed[0].forecast_id
+        beat = (settings.lease_seconds, settings.heartbeat_seconds, settings.stall_seconds)
+        try:
+            with Heartbeat(self._database, claimed, *beat) as heartbeat:
+                self._do(claimed, heartbeat)
+        except LeaseLostError:
+            _log.info("forecast %s: taken over or called off", forecast_id)
+            leases.release(self._database, claimed, counts=False)
+        except WarmcastError as error:
+            _log.warning("forecast %s: %s", forecast_id, error)
+            self._fail(claimed[0], str(error))
+        except (SystemExit, KeyboardInterrupt):
+            leases.release(self._database, claimed, counts=False)
+            raise
+        except Exception:
+            _log.exception("forecast %s: this attempt ends", forecast_id)
+            leases.release(self._database, claimed, counts=True, wait_seconds=RETRY_SECONDS)
+        return True
+
+    def _do(self, claimed: Sequence[Lease], heartbeat: Heartbeat) -> None:
+        record = forecasts.look_up(self._database, claimed[0].forecast_id)
+        folder = ForecastFolder(self._settings.data, record.id)
+        store = EnsembleStore.open(folder.store)
+        if claimed[0].kind == Kind.FINISH:
+            self._finish(claimed[0], record, folder, store)
+        else:
+            self._walk(claimed, record.request, folder, store, heartbeat)
+
+    def _walk(
+        self,
+        claimed: Sequence[Lease],
+        request: ForecastRequest,
+        folder: ForecastFolder,
+        store: EnsembleStore,
+        heartbeat: Heartbeat,
+    ) -> None:
+        """Walk the claimed groups side by side: each lead time staged, then committed to its row, then published."""
+        networks = self._networks(request)
+        forecaster = Forecaster(networks, request.sampling, self._device)
+        state = read_canonical(folder.initial_state)
+        for lease in claimed:
+            publish_committed(store, folder, lease.group, lease.committed)
+        attempts = [store.staging(folder.attempt(lease.group, lease.epoch)) for lease in claimed]
+        rollouts = [walk(forecaster, state, store, lease.group, lease.committed, request.seed) for lease in claimed]
+        with _before_each_evaluation(networks, heartbeat.beat):
+            for lead_index in range(store.layout.num_lead_times):
+                for lease, attempt, lead_times in zip(claimed, attempts, rollouts, strict=True):
+                    if lead_index >= lease.committed:
+                        attempt.commit(lease.group, lead_index, next(lead_times))
+                        leases.commit(self._database, lease, lead_index + 1, self._settings.lease_seconds)
+                        store.publish(attempt.path, lease.group, lead_index)
+
+    def _finish(
+        self, lease: Lease, record: forecasts.ForecastRecord, folder: ForecastFolder, store: EnsembleStore
+    ) -> None:
+        """Publish what is left, write the receipt, end the forecast."""
+        layout = store.layout
+        lost: list[int] = []
+        for group in range(layout.num_groups):
+            publish_committed(store, folder, group, layout.num_lead_times)
+            last = store.fields(group, layout.num_lead_times - 1)
+            lost += nonfinite_members(layout.group_members(group), last)
+        receipt = {
+            "request": record.request.model_dump(mode="json"),
+            "nonfinite_members": lost,
+            "seconds": round(time.time() - (record.started or record.created), 3),
+            "warmcast": importlib.metadata.version("warmcast"),
+            "torch": torch.__version__,
+            "device": str(self._device),
+            "threads": torch.get_num_threads(),
+        }
+        _replace(folder.receipt, json.dumps(receipt, indent=1) + "\n")
+        leases.finish(self._database, lease, receipt)
+        folder.clear_attempts()
+
+    def _networks(self, request: ForecastRequest) -> Networks:
+        """Return the networks of a request's checkpoint, loaded once; raises `CheckpointError` where it has changed."""
+        if self._checkpoint is None or self._checkpoint[0] != request.checkpoint_digest:
+            path = find_checkpoint(request.checkpoint, self._settings.checkpoint_folders)
+            networks, manifest = load_checkpoint(path, self._device)
+            if manifest.digest != request.checkpoint_digest:
+                raise CheckpointError(f"Checkpoint `{path}` has changed since the forecast was accepted. Ask again.")
+            self._checkpoint = (manifest.digest, networks)
+        return self._checkpoint[1]
+
+    def _fail(self, lease: Lease, detail: str) -> None:
+        try:
+            leases.fail(self._database, lease, {"type": "forecast-failed", "detail": detail, "retryable": False})
+        except LeaseLostError:
+            _log.info("forecast %s: had been taken over or called off", lease.forecast_id)
+
+
+@contextmanager
+def _before_each_evaluation(networks: Networks, check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before every evaluation of either network; what it raises ends the walk."""
+
+    def hook(*_: Any) -> None:
+        check()
+
+    hooks = [network.register_forward_pre_hook(hook) for network in (networks.warm_start, networks.flow)]
+    try:
+        yield
+    finally:
+        for handle in hooks:
+            handle.remove()
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    building = path.with_name(f".{path.name}.{os.getpid()}")
+    building.write_text(text)
+    building.replace(path)
