@@ -1,14 +1,17 @@
 """How work is handed over: a poke that says that a row may be taken. A lost poke loses nothing."""
 
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis import RedisError
 
 from jobs.settings import Settings
 
 TASK = "warmcast.forecast"
+QUEUE = "warmcast"
 
 _log = logging.getLogger(__name__)
 
@@ -16,14 +19,14 @@ _log = logging.getLogger(__name__)
 class Dispatcher(Protocol):
     """Who hears that work may be taken."""
 
-    def poke(self, work_id: int) -> None:
-        """Tell a worker, some time; never raises."""
+    def poke(self, work_ids: Sequence[int]) -> None:
+        """Tell workers, some time, that rows may be taken; never raises."""
 
 
 class LocalDispatcher:
     """Workers that look into the table themselves."""
 
-    def poke(self, work_id: int) -> None:
+    def poke(self, work_ids: Sequence[int]) -> None:
         """Do nothing: the worker polls."""
 
 
@@ -33,12 +36,20 @@ class CeleryDispatcher:
     def __init__(self, settings: Settings) -> None:
         self._celery = celery_app(settings)
 
-    def poke(self, work_id: int) -> None:
-        """Send the task; where Redis is not there, the reconciler will try again."""
+    def poke(self, work_ids: Sequence[int]) -> None:
+        """Send as many tasks as rows may be taken, less those that wait already.
+
+        Where Redis is not there, the reconciler tries again.
+        """
+        if not work_ids:
+            return
         try:
-            self._celery.send_task(TASK, (work_id,), retry=False, ignore_result=True)
-        except OperationalError as error:
-            _log.warning("Redis was not reached, work %d waits for the reconciler: %s", work_id, error)
+            with self._celery.connection_for_write() as connection:
+                waiting = connection.default_channel.client.llen(QUEUE)
+            for work_id in work_ids[waiting:]:
+                self._celery.send_task(TASK, (work_id,), retry=False, ignore_result=True)
+        except (OperationalError, RedisError) as error:
+            _log.warning("Redis was not reached, work waits for the reconciler: %s", error)
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -56,7 +67,7 @@ def celery_app(settings: Settings) -> Celery:
         },
         result_backend=None,
         task_acks_late=False,
-        task_default_queue="warmcast",
+        task_default_queue=QUEUE,
         task_ignore_result=True,
         task_publish_retry=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,

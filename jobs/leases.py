@@ -29,16 +29,15 @@ class Lease:
 def claim(
     database: Database, worker: str, lease_seconds: float, max_attempts: int, work_id: int | None = None
 ) -> list[Lease]:
-    """Return leases on all free work of one forecast, the oldest that has any or that of `work_id`; or none.
+    """Return leases on all free work of one forecast: that of `work_id` where it is free, else the oldest; or none.
 
     Free is what is not done, held by no living lease and begun fewer than `max_attempts` times without progress. The
     forecast is running from then on.
     """
     free = _runnable(max_attempts)
     with database.write() as connection:
-        query = select(work.c.forecast_id).join(forecasts).where(free).order_by(forecasts.c.created, work.c.id)
-        if work_id is not None:
-            query = query.where(work.c.id == work_id)
+        query = select(work.c.forecast_id).join(forecasts).where(free)
+        query = query.order_by((work.c.id == work_id).desc(), forecasts.c.created, work.c.id)
         forecast_id = connection.scalar(query.limit(1))
         if forecast_id is None or _lock(connection, forecast_id) not in OPEN:
             return []
@@ -149,8 +148,14 @@ def fail_row(connection: Connection, forecast_id: str, problem: Mapping[str, Any
 
 
 def runnable_work(database: Database, max_attempts: int) -> list[int]:
-    """Return the ids of work that any worker may take now, oldest forecast first."""
-    query = select(work.c.id).join(forecasts).where(_runnable(max_attempts)).order_by(forecasts.c.created, work.c.id)
+    """Return the id of a row that may be taken now for each forecast that has any, oldest forecast first."""
+    query = (
+        select(func.min(work.c.id))
+        .join(forecasts)
+        .where(_runnable(max_attempts))
+        .group_by(forecasts.c.id, forecasts.c.created)
+        .order_by(forecasts.c.created)
+    )
     with database.read() as connection:
         return list(connection.scalars(query))
 

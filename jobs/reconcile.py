@@ -16,8 +16,7 @@ def reconcile(database: Database, dispatcher: Dispatcher, max_attempts: int) -> 
     """Fail forecasts whose workers keep dying, poke the rest that is runnable, and return how much that is."""
     fail_lost(database, max_attempts)
     runnable = runnable_work(database, max_attempts)
-    for work_id in runnable:
-        dispatcher.poke(work_id)
+    dispatcher.poke(runnable)
     return len(runnable)
 
 

@@ -24,6 +24,7 @@ def main() -> None:
     parent = int(sys.argv[1]) if len(sys.argv) > 1 else None
     signal.signal(signal.SIGTERM, _stop)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     if parent is not None:
         _die_with(parent)
     settings = Settings.read()

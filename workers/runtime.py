@@ -50,7 +50,7 @@ class Runtime:
             torch.set_num_threads(settings.threads)
 
     def run(self, work_id: int | None = None) -> bool:
-        """Claim and do the free work of one forecast, that of `work_id` or the oldest; returns whether there was any.
+        """Claim and do the free work of one forecast, best that of `work_id`; returns whether there was any.
 
         A soft stop (`SystemExit`) hands the work back; whatever goes wrong is written to the forecast or retried.
         """

@@ -12,7 +12,7 @@ from workers.runtime import Runtime
 
 @shared_task(name=TASK)  # type: ignore[untyped-decorator] # Celery has no types
 def forecast(work_id: int) -> None:
-    """Do the work of a row, and all that is free of its forecast; nothing where it was taken or done before."""
+    """Do the work of a row with all that is free of its forecast, or what else is free; nothing where nothing is."""
     _runtime().run(work_id)
 
 

@@ -1,6 +1,6 @@
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from sqlalchemy import select, update
@@ -171,18 +171,18 @@ def test_the_reconciler_pokes_exactly_what_may_be_taken(database: Database, subm
         def __init__(self) -> None:
             self.poked: list[int] = []
 
-        def poke(self, work_id: int) -> None:
-            self.poked.append(work_id)
+        def poke(self, work_ids: Sequence[int]) -> None:
+            self.poked += work_ids
 
     submitted()
     _claim(database)
-    submitted()
+    second, third = submitted(), submitted()
     dispatcher = Remembering()
-    assert reconcile(database, dispatcher, ATTEMPTS) == 3
+    assert reconcile(database, dispatcher, ATTEMPTS) == 2
     assert dispatcher.poked == runnable_work(database, ATTEMPTS)
-    (chosen, *_) = dispatcher.poked
-    assert chosen in {lease.work_id for lease in _claim(database, "b", work_id=chosen)}
-    assert _claim(database, "c", work_id=chosen) == []
+    assert {lease.forecast_id for lease in _claim(database, "b", work_id=dispatcher.poked[1])} == {third.id}
+    assert {lease.forecast_id for lease in _claim(database, "c", work_id=dispatcher.poked[1])} == {second.id}
+    assert _claim(database, "d", work_id=dispatcher.poked[0]) == []
 
 
 def _attempts(database: Database) -> int:

@@ -1,0 +1,205 @@
+"""Workers, their children and Redis killed at random: every forecast ends once, as if nothing had happened.
+
+A few kills in an ordinary run; `make campaign` asks for many.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from pydantic import SecretStr
+
+from jobs.database import Database
+from jobs.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
+from jobs.events import events_since
+from jobs.folders import ForecastFolder
+from jobs.forecasts import ForecastRecord, look_up
+from jobs.reconcile import reconcile
+from jobs.settings import Settings
+from jobs.states import OPEN, EventKind, Status
+from jobs.supervisor import Supervisor
+from jobs.testing import RedisServer
+from workers.runtime import Runtime
+
+LEAD_TIMES = 40
+Submit = Callable[..., ForecastRecord]
+
+
+@pytest.fixture(params=["local", "celery"])
+def dispatcher(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, dispatcher: str, redis_server: RedisServer, tmp_path: Path) -> Settings:
+    url = request.getfixturevalue("postgres").new_database() if request.param == "postgresql" else None
+    return Settings(
+        data=tmp_path / "data",
+        database_url=SecretStr(url) if url else None,
+        dispatcher="celery" if dispatcher == "celery" else "local",
+        redis_url=SecretStr(redis_server.url),
+        device="cpu",
+        threads=1,
+        lease_seconds=3,
+        heartbeat_seconds=0.5,
+        poll_seconds=0.1,
+        max_attempts=10,
+        stop_seconds=5,
+    )
+
+
+class CeleryWorkers:
+    """Two Celery workers, begun again when they end."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._environment = os.environ | settings.environment()
+        self._log = (folder / "celery.log").open("w")
+        self._over = False
+        self._processes = [self._start() for _ in range(2)]
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def pids(self) -> list[int]:
+        """The workers' main processes and their children."""
+        found = []
+        for process in self._processes:
+            found.append(process.pid)
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            found += [int(pid) for pid in children.read_text().split()] if children.exists() else []
+        return found
+
+    def stop(self) -> None:
+        self._over = True
+        self._thread.join()
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        self._log.close()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "workers.celery_worker", "--hostname", f"w{time.monotonic_ns()}@localhost"]
+        return subprocess.Popen(command, env=self._environment, stdout=self._log, stderr=self._log)
+
+    def _run(self) -> None:
+        while not self._over:
+            time.sleep(0.2)
+            for index, process in enumerate(self._processes):
+                if process.poll() is not None:
+                    self._processes[index] = self._start()
+
+
+class LocalWorkers:
+    """Two embedded workers, each with its supervisor."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._supervisors = [Supervisor(settings) for _ in range(2)]
+        for supervisor in self._supervisors:
+            supervisor.__enter__()
+
+    def pids(self) -> list[int]:
+        return [supervisor.pid for supervisor in self._supervisors if supervisor.pid is not None]
+
+    def stop(self) -> None:
+        for supervisor in self._supervisors:
+            supervisor.__exit__(None, None, None)
+
+
+@pytest.fixture
+def workers(settings: Settings, tmp_path: Path) -> Iterator[CeleryWorkers | LocalWorkers]:
+    result = CeleryWorkers(settings, tmp_path) if settings.dispatcher == "celery" else LocalWorkers(settings)
+    yield result
+    result.stop()
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    settings.data.mkdir()
+    result = Database(settings.url)
+    result.migrate()
+    yield result
+    result.close()
+
+
+def _send(pid: int, sent: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, sent)
+
+
+def _disturb(draw: random.Random, workers: CeleryWorkers | LocalWorkers, redis_server: RedisServer | None) -> str:
+    """Kill or stop one process, or lose what Redis holds."""
+    kinds = ["kill", "kill", "kill", "pause", *(["flush", "restart"] if redis_server else [])]
+    kind, pids = draw.choice(kinds), workers.pids()
+    if redis_server and kind == "flush":
+        redis_server.client().flushall()
+    elif redis_server and kind == "restart":
+        redis_server.kill()
+        time.sleep(0.5)
+        redis_server.start()
+    elif pids:
+        pid = draw.choice(pids)
+        _send(pid, signal.SIGKILL if kind == "kill" else signal.SIGSTOP)
+        if kind == "pause":
+            threading.Timer(5, _send, (pid, signal.SIGCONT)).start()
+    return kind
+
+
+def test_disturbed_forecasts_end_once_and_as_undisturbed_ones(
+    request: pytest.FixtureRequest,
+    settings: Settings,
+    database: Database,
+    submit_small: Submit,
+    redis_server: RedisServer,
+    workers: CeleryWorkers | LocalWorkers,
+    tmp_path: Path,
+) -> None:
+    kills = int(request.config.getoption("--kills"))
+    celery = settings.dispatcher == "celery"
+    told: Dispatcher = CeleryDispatcher(settings) if celery else LocalDispatcher()
+    forecasts = [submit_small(database, settings.data, lead_hours=6 * LEAD_TIMES, seed=seed) for seed in range(kills)]
+    draw, done = random.Random(20180915), Counter[str]()
+    next_kill, deadline = time.monotonic() + 5, time.monotonic() + 60 + 15 * kills
+    while any(look_up(database, forecast.id).status in OPEN for forecast in forecasts):
+        assert time.monotonic() < deadline, (done, [look_up(database, forecast.id) for forecast in forecasts])
+        reconcile(database, told, settings.max_attempts)
+        time.sleep(0.5)
+        if done.total() < kills and time.monotonic() > next_kill:
+            done[_disturb(draw, workers, redis_server if celery else None)] += 1
+            next_kill = time.monotonic() + draw.uniform(0.5, 6)
+    reference = _undisturbed(submit_small, [forecast.request.seed for forecast in forecasts], tmp_path / "reference")
+    for forecast in forecasts:
+        record, folder = look_up(database, forecast.id), ForecastFolder(settings.data, forecast.id)
+        assert record.status == Status.SUCCESSFUL, record
+        with database.read() as connection:
+            events = events_since(connection, forecast.id)
+        assert [event.kind for event in events if event.kind != EventKind.LEAD_TIME] == [
+            EventKind.ACCEPTED, EventKind.RUNNING, EventKind.SUCCESSFUL
+        ]  # fmt: skip
+        lead_times = [event.detail["lead_times"] for event in events if event.kind == EventKind.LEAD_TIME]
+        assert lead_times == list(range(1, LEAD_TIMES + 1))
+        xr.testing.assert_identical(xr.open_zarr(folder.store).load().drop_attrs(), reference[forecast.request.seed])
+        assert not list(folder.store.rglob("*.partial"))
+
+
+def _undisturbed(submit_small: Submit, seeds: list[int], data: Path) -> dict[int, xr.Dataset]:
+    settings = Settings(data=data, device="cpu")
+    data.mkdir()
+    database = Database(settings.url)
+    database.migrate()
+    runtime = Runtime(settings, database)
+    records = {seed: submit_small(database, data, lead_hours=6 * LEAD_TIMES, seed=seed) for seed in seeds}
+    while runtime.run():
+        pass
+    return {
+        seed: xr.open_zarr(ForecastFolder(data, record.id).store).load().drop_attrs()
+        for seed, record in records.items()
+    }

@@ -1,0 +1,176 @@
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from jobs.database import Database
+from jobs.folders import ForecastFolder
+from jobs.forecasts import ForecastRecord, dismiss, look_up
+from jobs.leases import claim, commit
+from jobs.settings import Settings
+from jobs.states import Status
+from weather.ingest.artefact import read_canonical
+from weather.manifest import Sampling
+from weather.store import EnsembleStore
+from workers.forecast import Forecast, run_forecast
+from workers.runtime import Runtime
+
+Submit = Callable[..., ForecastRecord]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data=tmp_path, device="cpu", lease_seconds=30, max_attempts=2)
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    result = Database(settings.url)
+    result.migrate()
+    yield result
+    result.close()
+
+
+@pytest.fixture
+def submitted(submit_small: Submit, database: Database, settings: Settings) -> Submit:
+    return partial(submit_small, database, settings.data)
+
+
+@pytest.fixture
+def runtime(settings: Settings, database: Database) -> Runtime:
+    return Runtime(settings, database)
+
+
+def _alone(forecast: ForecastRecord, folder: ForecastFolder, checkpoint: Path, output: Path) -> xr.Dataset:
+    """The same forecast, by `warmcast forecast`'s own path."""
+    request = forecast.request
+    state = read_canonical(folder.initial_state)
+    lead_times = forecast.num_lead_times
+    asked = Forecast(
+        state, checkpoint, tuple(range(request.members)), lead_times, request.group_size, request.seed,
+        request.sampling, torch.device("cpu"),
+    )  # fmt: skip
+    run_forecast(asked, output, resume=False, report=lambda _: None)
+    return xr.open_zarr(output / "ensemble.zarr").load()
+
+
+def test_a_forecast_ends_as_the_command_line_would_have_made_it(
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, untrained_checkpoint: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    forecast = submitted()
+    assert [runtime.run(), runtime.run(), runtime.run()] == [True, True, False]
+    record, folder = look_up(database, forecast.id), ForecastFolder(settings.data, forecast.id)
+    assert record.status == Status.SUCCESSFUL
+    ensemble = xr.open_zarr(folder.store).load()
+    assert (ensemble.complete == 1).all()
+    alone = _alone(record, folder, untrained_checkpoint, tmp_path / "alone")
+    xr.testing.assert_equal(ensemble, alone)
+    assert json.loads(folder.receipt.read_text()) == record.receipt
+    assert record.receipt is not None
+    assert (record.receipt["nonfinite_members"], record.receipt["device"]) == ([], "cpu")
+    assert not (folder.path / "staging").exists()
+
+
+def test_what_was_committed_but_not_published_is_published_and_not_computed_again(
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database
+) -> None:
+    forecast = submitted(members=2)
+    folder = ForecastFolder(settings.data, forecast.id)
+    store = EnsembleStore.open(folder.store)
+    (lease,) = claim(database, "died before it published", 0.01, 2)
+    attempt = store.staging(folder.attempt(0, lease.epoch))
+    marked = np.full((2, 2, *store.layout.grid.shape), 7, np.float32)
+    attempt.commit(0, 0, marked)
+    commit(database, lease, 1, 0.01)
+    attempt.commit(0, 1, marked)
+    time.sleep(0.05)
+    while runtime.run():
+        pass
+    ensemble = xr.open_zarr(folder.store).load()
+    assert look_up(database, forecast.id).status == Status.SUCCESSFUL
+    assert (ensemble.u10[0, 0] == 7).all()
+    assert not (ensemble.u10[0, 1] == 7).any()
+
+
+def test_a_dismissed_forecast_frees_its_worker_within_an_evaluation(
+    submitted: Submit, runtime: Runtime, database: Database
+) -> None:
+    forecast = submitted(lead_hours=6 * 2000)
+    running = threading.Thread(target=runtime.run)
+    running.start()
+    while look_up(database, forecast.id).lead_times < 2:
+        time.sleep(0.02)
+    dismiss(database, forecast.id, "local")
+    asked = time.monotonic()
+    running.join(10)
+    assert time.monotonic() - asked < 3
+    assert look_up(database, forecast.id).status == Status.DISMISSED
+    assert runtime.run() is False
+
+
+def test_a_soft_stop_hands_the_work_back_and_another_worker_goes_on(
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database
+) -> None:
+    forecast = submitted(lead_hours=6 * 300)
+
+    def stop(*_: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(SystemExit):
+        runtime.run()
+    signal.signal(signal.SIGTERM, before)
+    done = look_up(database, forecast.id).lead_times
+    assert 0 < done < 300
+    leases = claim(database, "next", 30, 2)
+    assert len(leases) == 3
+    assert all(done <= lease.committed <= done + 1 for lease in leases)
+
+
+def test_a_checkpoint_that_has_changed_fails_the_forecast_with_its_cause(
+    submitted: Submit, runtime: Runtime, database: Database
+) -> None:
+    forecast = submitted(checkpoint_digest="0" * 64)
+    assert runtime.run()
+    record = look_up(database, forecast.id)
+    assert record.status == Status.FAILED
+    assert record.error is not None
+    assert "has changed since the forecast was accepted" in record.error["detail"]
+    assert runtime.run() is False
+
+
+def test_an_error_of_the_machine_is_tried_again_later(
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database
+) -> None:
+    forecast = submitted()
+    staging = ForecastFolder(settings.data, forecast.id).path / "staging"
+    staging.write_text("in the way")
+    assert runtime.run()
+    assert look_up(database, forecast.id).status == Status.RUNNING
+    assert runtime.run() is False
+    staging.unlink()
+    while look_up(database, forecast.id).status == Status.RUNNING:
+        runtime.run()
+        time.sleep(0.2)
+    assert look_up(database, forecast.id).status == Status.SUCCESSFUL
+
+
+def test_a_store_that_is_gone_fails_the_forecast(
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database
+) -> None:
+    forecast = submitted(sampling=Sampling(nfe=4))
+    shutil.rmtree(ForecastFolder(settings.data, forecast.id).store)
+    runtime.run()
+    assert look_up(database, forecast.id).status == Status.FAILED
