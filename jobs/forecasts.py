@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from jobs.clock import now
@@ -100,6 +100,33 @@ def look_up(database: Database, forecast_id: str, owner: str | None = None) -> F
     if row is None:
         raise ForecastNotFoundError(f"There is no forecast {forecast_id!r}.")
     return _record(row)
+
+
+def list_forecasts(
+    database: Database, owner: str, status: Status | None, limit: int, before: str | None = None
+) -> list[ForecastRecord]:
+    """Return an owner's forecasts, the newest first; `before` is the id of the last one that the caller has seen."""
+    query = select(forecasts).where(forecasts.c.owner == owner)
+    if status is not None:
+        query = query.where(forecasts.c.status == status)
+    if before is not None:
+        last = forecasts.alias()
+        created = select(last.c.created).where(last.c.id == before, last.c.owner == owner).scalar_subquery()
+        query = query.where(
+            or_(forecasts.c.created < created, and_(forecasts.c.created == created, forecasts.c.id < before))
+        )
+    query = query.order_by(forecasts.c.created.desc(), forecasts.c.id.desc()).limit(limit)
+    with database.read() as connection:
+        return [_record(row) for row in connection.execute(query)]
+
+
+def count_open(database: Database) -> tuple[int, float | None]:
+    """Return how many forecasts wait or run, and for how many seconds the oldest that waits has done so."""
+    waiting = select(func.min(forecasts.c.created)).where(forecasts.c.status == Status.ACCEPTED)
+    with database.read() as connection:
+        number = connection.scalar(select(func.count()).where(forecasts.c.status.in_(OPEN))) or 0
+        oldest = connection.scalar(select(now() - waiting.scalar_subquery()))
+    return number, oldest
 
 
 def dismiss(database: Database, forecast_id: str, owner: str) -> ForecastRecord:

@@ -37,6 +37,11 @@ class Settings(BaseSettings):
     reconcile_seconds: float = Field(5.0, gt=0, description="How often forgotten work is looked for.")
     stall_seconds: float = Field(600.0, gt=0, description="How long one evaluation may take before a worker is ended.")
     max_attempts: int = Field(3, ge=1, description="How often work is begun without any progress before it fails.")
+    max_members: int = Field(1000, ge=1, description="Most members of a forecast.")
+    max_lead_hours: int = Field(360, ge=1, description="Longest lead time of a forecast, in hours.")
+    max_store_bytes: int = Field(20_000_000_000, ge=1, description="Most bytes of a forecast before compression.")
+    max_open_forecasts: int = Field(100, ge=1, description="Most forecasts that wait or run at once.")
+    max_upload_bytes: int = Field(500_000_000, ge=1, description="Most bytes of an upload.")
     stop_seconds: float = Field(20.0, gt=0, description="How long a worker has to hand its work back when stopped.")
 
     @classmethod

@@ -23,8 +23,10 @@ def submit(
     state: InitialState,
     manifest: Manifest,
     idempotency_key: str | None = None,
-) -> ForecastRecord:
-    """Return an accepted forecast, whose empty ensemble can be opened; poking a worker is the caller's.
+) -> tuple[ForecastRecord, bool]:
+    """Return an accepted forecast, whose empty ensemble can be opened, and whether it is new.
+
+    Poking a worker is the caller's.
 
     Under an `idempotency_key` that `owner` has used for the same request, the earlier forecast is returned. Raises
     `IdempotencyError` where it was another request, and `StoreError` where the disk has no room: then nothing is left.
@@ -32,9 +34,9 @@ def submit(
     if idempotency_key is not None:
         earlier = by_key(database, owner, idempotency_key, request)
         if earlier is not None:
-            return earlier
+            return earlier, False
     folder = ForecastFolder(data, new_id())
-    layout = _layout(request, manifest)
+    layout = layout_of(request, manifest)
     identity = store_identity(manifest, request.sampling, request.seed, state.digest)
     description = store_description(manifest, state.init_time, request.sources)
     try:
@@ -46,10 +48,11 @@ def submit(
         raise
     if record.id != folder.forecast_id:
         shutil.rmtree(folder.path, ignore_errors=True)
-    return record
+    return record, record.id == folder.forecast_id
 
 
-def _layout(request: ForecastRequest, manifest: Manifest) -> Layout:
+def layout_of(request: ForecastRequest, manifest: Manifest) -> Layout:
+    """Return the shape of a request's ensemble."""
     return Layout(
         init_time=request.start,
         num_lead_times=request.lead_hours // manifest.model.time_step_hours,

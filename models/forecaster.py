@@ -8,7 +8,7 @@ from torch import Tensor
 from models.blending import blend_scale
 from models.build import Networks
 from models.flow import FlowNet
-from models.solvers import solve, steps_for
+from models.solvers import solve
 from models.time_grids import power_grid
 from models.warm_start import restore
 from weather.features import feature_fields
@@ -32,17 +32,14 @@ class WarmField:
 
 
 class Forecaster:
-    """Carry states one time step ahead with the networks of a checkpoint.
-
-    Raises `ConfigurationError` where `sampling` has no whole number of solver steps.
-    """
+    """Carry states one time step ahead with the networks of a checkpoint."""
 
     def __init__(self, networks: Networks, sampling: Sampling, device: torch.device) -> None:
         self.spec = networks.spec
         self.sampling = sampling
         self.device = device
         self._networks = networks
-        self._times = power_grid(steps_for(sampling.solver, sampling.nfe), sampling.power)
+        self._times = power_grid(sampling.num_steps, sampling.power)
 
     @torch.inference_mode()
     def step(self, previous: Fields, newest: Fields, valid_time: np.datetime64, noise: Fields) -> Fields:

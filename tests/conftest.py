@@ -97,7 +97,8 @@ def submit_small(untrained_checkpoint: Path, spec: ModelSpec) -> Callable[..., F
             "seed": 3,
             "sampling": Sampling(nfe=2),
         }
-        return submit(database, data, owner, ForecastRequest.model_validate(request | fields), state, manifest, key)
+        asked = ForecastRequest.model_validate(request | fields)
+        return submit(database, data, owner, asked, state, manifest, key)[0]
 
     return submit_small
 

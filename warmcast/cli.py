@@ -237,6 +237,26 @@ def verify(
     score_tables(result["scores"])
 
 
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    data: Annotated[Path | None, typer.Option(help="Folder of forecasts; WARMCAST_DATA by default.")] = None,
+) -> None:
+    """Serve forecasts over HTTP, with one worker beside; nothing else has to be installed or started."""
+    with exit_codes():
+        run("serve", host=host, port=port, data=data, dispatcher=None, tell=line)
+
+
+@app.command()
+def worker(
+    data: Annotated[Path | None, typer.Option(help="Folder of forecasts; WARMCAST_DATA by default.")] = None,
+) -> None:
+    """Work for a service: take forecasts that wait and compute them."""
+    with exit_codes():
+        run("worker", data=data)
+
+
 @bench.command()
 def networks(json: JsonFile = None, tiny: Tiny = False) -> None:
     """Compare the networks' stem and memory format with the design without them."""

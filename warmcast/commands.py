@@ -14,7 +14,9 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "forecast": "workers.commands:forecast",
         "plot": "diagnostics.plot:plot",
         "verify": "diagnostics.verification:verify",
+        "serve": "service.commands:serve",
         "train": "training.commands:train_from_files",
+        "worker": "workers.serving:work",
     }
 )
 

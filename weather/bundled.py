@@ -26,14 +26,14 @@ def find_checkpoint(name_or_path: str, folders: Sequence[Path]) -> Path:
     for place in places:
         if (place / MANIFEST_NAME).is_file():
             return place
-    known = sorted(
-        {
-            path.parent.name
-            for folder in (*folders, bundled("checkpoints"))
-            for path in folder.glob(f"*/{MANIFEST_NAME}")
-        }
-    )
+    known = known_checkpoints(folders)
     raise CheckpointError(
         f"No checkpoint `{name_or_path}`: expected a folder with {MANIFEST_NAME}, or one of {known}. "
         "More folders of checkpoints are named by WARMCAST_CHECKPOINTS."
     )
+
+
+def known_checkpoints(folders: Sequence[Path]) -> list[str]:
+    """Return the names of the checkpoints in `folders` and among the bundled, in order."""
+    places = (*folders, bundled("checkpoints"))
+    return sorted({path.parent.name for folder in places for path in folder.glob(f"*/{MANIFEST_NAME}")})

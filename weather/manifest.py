@@ -8,6 +8,7 @@ import json
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -119,6 +120,10 @@ class ModelSpec(_Part):
         return np.timedelta64(timedelta(hours=self.time_step_hours))
 
 
+NFE_PER_STEP = MappingProxyType({"euler": 1, "midpoint": 2})
+"""Network evaluations that one step of each solver takes."""
+
+
 class Sampling(_Part):
     """How a checkpoint wants to be sampled where the caller does not say."""
 
@@ -127,6 +132,18 @@ class Sampling(_Part):
     power: float = Field(default=1.0, gt=0)
     warmth: float = Field(default=1.0, ge=0, le=1)
 
+    @model_validator(mode="after")
+    def _has_whole_steps(self) -> Self:
+        per_step = NFE_PER_STEP[self.solver]
+        if self.nfe % per_step:
+            raise ValueError(f"`nfe` must be a positive multiple of {per_step} for the {self.solver} solver")
+        return self
+
+    @property
+    def num_steps(self) -> int:
+        """Solver steps that take `nfe` evaluations."""
+        return self.nfe // NFE_PER_STEP[self.solver]
+
     def changed(self, **given: str | float | None) -> "Sampling":
         """Return this with what is given, and not None, in its place; raises `ConfigurationError` for what is wrong."""
         changes = {name: value for name, value in given.items() if value is not None}
@@ -134,9 +151,10 @@ class Sampling(_Part):
             return Sampling.model_validate(self.model_dump() | changes)
         except ValidationError as error:
             first = error.errors()[0]
-            raise ConfigurationError(
-                f"`{first['loc'][0]}` is wrong: {first['msg']}. Got: {first['input']!r}."
-            ) from error
+            told = first["msg"].removeprefix("Value error, ")
+            if first["loc"]:
+                raise ConfigurationError(f"`{first['loc'][0]}` is wrong: {told}. Got: {first['input']!r}.") from error
+            raise ConfigurationError(f"{told}. Got: {first['input']['nfe']}.") from error
 
 
 class Provenance(_Part):

@@ -12,11 +12,12 @@ _SOFT_STOP = "REMAP_SIGTERM"
 """Read by Celery when it is imported: hence this process begins once more with it."""
 
 
-def main() -> None:
+def work_for_celery(settings: Settings) -> None:
     """Work until stopped; SIGTERM is a soft stop that hands the work back."""
     if os.environ.get(_SOFT_STOP) != "SIGQUIT":
-        os.execve(sys.executable, [*_COMMAND, *sys.argv[1:]], os.environ | {_SOFT_STOP: "SIGQUIT"})
-    settings = Settings.read()
+        os.execve(
+            sys.executable, [*_COMMAND, *sys.argv[1:]], os.environ | settings.environment() | {_SOFT_STOP: "SIGQUIT"}
+        )
     Database(settings.url).migrate()
     app = celery_app(settings)
     app.conf.include = ["workers.tasks"]
@@ -24,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    work_for_celery(Settings.read())

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -27,10 +27,11 @@ class Heartbeat:
 
     def __init__(
         self, database: Database, leases: Sequence[Lease], lease_seconds: float, every_seconds: float,
-        stall_seconds: float,
+        stall_seconds: float, tell_alive: Callable[[], None],
     ) -> None:  # fmt: skip
         self._database, self._leases = database, leases
         self._lease_seconds, self._every_seconds, self._stall_seconds = lease_seconds, every_seconds, stall_seconds
+        self._tell_alive = tell_alive
         self._moved = time.monotonic()
         self._over = threading.Event()
         self._lost = threading.Event()
@@ -61,6 +62,7 @@ class Heartbeat:
                 _log.critical("Nothing has moved for %g s: this process ends.", self._stall_seconds)
                 os._exit(STALLED)
             try:
+                self._tell_alive()
                 if time.monotonic() - renewed >= self._every_seconds:
                     held = renew(self._database, self._leases, self._lease_seconds)
                     renewed = time.monotonic()

@@ -19,15 +19,13 @@ _PR_SET_PDEATHSIG = 1
 _log = logging.getLogger(__name__)
 
 
-def main() -> None:
+def poll(settings: Settings, parent: int | None = None) -> None:
     """Work until stopped; a parent that dies takes this process with it."""
-    parent = int(sys.argv[1]) if len(sys.argv) > 1 else None
     signal.signal(signal.SIGTERM, _stop)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if parent is not None:
         _die_with(parent)
-    settings = Settings.read()
     database = Database(settings.url)
     database.migrate()
     runtime = Runtime(settings, database)
@@ -54,4 +52,4 @@ def _die_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    poll(Settings.read(), int(sys.argv[1]))

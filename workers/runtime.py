@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import logging
+import math
 import os
 import socket
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from jobs import forecasts, leases
+from jobs import forecasts, leases, workers
 from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.leases import Lease
@@ -45,6 +46,7 @@ class Runtime:
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._settings, self._database = settings, database
         self._device = find_device(settings.device)
+        self._told = -math.inf
         self._checkpoint: tuple[str, Networks] | None = None
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -55,11 +57,12 @@ class Runtime:
         A soft stop (`SystemExit`) hands the work back; whatever goes wrong is written to the forecast or retried.
         """
         settings = self._settings
+        self._tell_alive()
         claimed = leases.claim(self._database, self.name, settings.lease_seconds, settings.max_attempts, work_id)
         if not claimed:
             return False
         forecast_id = claimed[0].forecast_id
-        beat = (settings.lease_seconds, settings.heartbeat_seconds, settings.stall_seconds)
+        beat = (settings.lease_seconds, settings.heartbeat_seconds, settings.stall_seconds, self._tell_alive)
         try:
             with Heartbeat(self._database, claimed, *beat) as heartbeat:
                 self._do(claimed, heartbeat)
@@ -76,6 +79,11 @@ class Runtime:
             _log.exception("forecast %s: this attempt ends", forecast_id)
             leases.release(self._database, claimed, counts=True, wait_seconds=RETRY_SECONDS)
         return True
+
+    def _tell_alive(self) -> None:
+        if time.monotonic() - self._told > workers.FRESH_SECONDS / 3:
+            workers.seen(self._database, self.name, str(self._device))
+            self._told = time.monotonic()
 
     def _do(self, claimed: Sequence[Lease], heartbeat: Heartbeat) -> None:
         record = forecasts.look_up(self._database, claimed[0].forecast_id)

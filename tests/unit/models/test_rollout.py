@@ -8,7 +8,6 @@ from models.forecaster import Forecaster
 from models.noise import member_noise
 from models.rollout import rollout
 from models.testing import tiny_networks, tiny_spec
-from weather.errors import ConfigurationError
 from weather.manifest import Sampling
 
 CPU = torch.device("cpu")
@@ -105,11 +104,6 @@ def test_the_date_reaches_the_networks() -> None:
         for time in ("2018-07-01T00", "2018-01-01T00")
     )
     assert not torch.equal(summer, winter)
-
-
-def test_an_odd_number_of_evaluations_is_refused_for_midpoint() -> None:
-    with pytest.raises(ConfigurationError, match=r"`nfe` must be a positive multiple of 2 .* Got: 5"):
-        _forecaster(sampling=Sampling(solver="midpoint", nfe=5))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

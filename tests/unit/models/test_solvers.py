@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.solvers import SOLVERS, solve, steps_for
+from models.solvers import SOLVERS, solve
 from models.testing import GaussianField
 from models.time_grids import power_grid
 from weather.errors import ConfigurationError
+from weather.manifest import NFE_PER_STEP, Sampling
 
 
 def _x_0() -> torch.Tensor:
@@ -51,7 +52,7 @@ def _documented_ratios() -> list[tuple[int, float, float, float]]:
 
 @pytest.mark.parametrize(("nfe", "power", "std", "documented"), _documented_ratios())
 def test_variance_ratios_are_those_of_the_documentation(nfe: int, power: float, std: float, documented: float) -> None:
-    x_1 = solve("midpoint", GaussianField(std), _x_0(), power_grid(steps_for("midpoint", nfe), power))
+    x_1 = solve("midpoint", GaussianField(std), _x_0(), power_grid(Sampling(nfe=nfe).num_steps, power))
     ratio = float(((x_1 / (std * _x_0())) ** 2).mean())
     assert ratio == pytest.approx(documented, abs=0.006)
 
@@ -61,14 +62,14 @@ def test_variance_ratios_are_those_of_the_documentation(nfe: int, power: float, 
 def test_evaluations_are_as_many_as_stated(solver: str, num_steps: int) -> None:
     field = GaussianField(0.5)
     solve(solver, field, _x_0(), power_grid(num_steps))
-    assert field.nfe == num_steps * SOLVERS[solver].nfe_per_step
-    assert steps_for(solver, field.nfe) == num_steps
+    assert field.nfe == num_steps * NFE_PER_STEP[solver]
+    assert Sampling.model_validate({"solver": solver, "nfe": field.nfe}).num_steps == num_steps
 
 
 @pytest.mark.parametrize(("solver", "nfe"), [("midpoint", 5), ("midpoint", 1), ("euler", 0), ("rk4", 4)])
 def test_an_impossible_number_of_evaluations_is_refused(solver: str, nfe: int) -> None:
-    with pytest.raises(ConfigurationError, match=r"`(nfe|solver)` must be .* Got: "):
-        steps_for(solver, nfe)
+    with pytest.raises(ConfigurationError, match=r"`(nfe|solver)` (must be|is wrong).* Got: "):
+        Sampling().changed(solver=solver, nfe=nfe)
 
 
 def test_power_grids_are_those_of_the_table() -> None:

@@ -1,0 +1,33 @@
+"""Who may ask: pages of other origins may read data, and do nothing else; names of this machine are known."""
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.problems import FOREIGN_HOST, FOREIGN_ORIGIN, answer
+
+_READS = {"GET", "HEAD", "OPTIONS"}
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class OriginGuard:
+    """Refuse what a page of another origin would change, and names of this machine that somebody else gave it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what is allowed."""
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            host, origin = headers.get("host", ""), headers.get("origin")
+            if urlsplit(f"//{host}").hostname not in _LOOPBACK:
+                refusal = answer(FOREIGN_HOST, f"`Host` must name this machine: localhost, 127.0.0.1. Got: {host!r}.")
+                await refusal(scope, receive, send)
+                return
+            if scope["method"] not in _READS and origin is not None and urlsplit(origin).netloc != host:
+                refusal = answer(FOREIGN_ORIGIN, f"`Origin` must be that of the service. Got: {origin!r}.")
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

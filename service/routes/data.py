@@ -1,0 +1,76 @@
+"""The ensemble over HTTP: its files as they are, while it grows and afterwards, and as one zip."""
+
+import re
+import zipfile
+from pathlib import Path
+
+from fastapi import APIRouter, Response
+from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
+
+from jobs.folders import ForecastFolder
+from jobs.forecasts import look_up
+from jobs.states import Status
+from service.context import LOCAL_OWNER, ServiceHere
+from service.problems import DOCUMENTED, NOT_FINISHED, NOT_FOUND, ServiceError, answer
+
+router = APIRouter(tags=["data"], responses=DOCUMENTED)
+
+_KEY = re.compile(r"(?:[a-z0-9_]+/)?zarr\.json|[a-z0-9_]+/c(?:/\d{1,9}){0,6}")
+_OPEN_TO_PAGES = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Content-Range, Content-Length, ETag, Accept-Ranges",
+}
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+
+@router.get("/forecast/{forecast_id}/ensemble.zarr/{key:path}", response_class=Response)
+@router.head("/forecast/{forecast_id}/ensemble.zarr/{key:path}", include_in_schema=False)
+def chunk(forecast_id: str, key: str, service: ServiceHere) -> Response:
+    """Return a file of the store; what is not there yet is 404, which Zarr reads as NaN."""
+    record = look_up(service.database, forecast_id, LOCAL_OWNER)
+    path = ForecastFolder(service.settings.data, record.id).store / key
+    if not _KEY.fullmatch(key) or not path.is_file():
+        missing = answer(NOT_FOUND, f"The store has no {key!r}, or not yet.")
+        missing.headers.update(_OPEN_TO_PAGES)
+        return missing
+    if path.name == "zarr.json":
+        return Response(path.read_bytes(), 200, {"Cache-Control": "no-cache"} | _OPEN_TO_PAGES, "application/json")
+    caching = _FOR_EVER if record.status == Status.SUCCESSFUL else "no-cache"
+    return FileResponse(
+        path, headers={"Cache-Control": caching} | _OPEN_TO_PAGES, media_type="application/octet-stream"
+    )
+
+
+@router.options("/forecast/{forecast_id}/ensemble.zarr/{key:path}", include_in_schema=False)
+def preflight() -> Response:
+    """Allow any page to read with ranges."""
+    allowed = {"Access-Control-Allow-Methods": "GET, HEAD", "Access-Control-Allow-Headers": "Range"}
+    return Response(status_code=204, headers=_OPEN_TO_PAGES | allowed | {"Access-Control-Max-Age": "86400"})
+
+
+@router.get("/forecast/{forecast_id}/ensemble.zarr.zip", response_class=FileResponse)
+@router.head("/forecast/{forecast_id}/ensemble.zarr.zip", include_in_schema=False)
+async def archive(forecast_id: str, service: ServiceHere) -> FileResponse:
+    """Return the whole store as one file, which `zarr.storage.ZipStore` opens; only after the end."""
+    record = await run_in_threadpool(look_up, service.database, forecast_id, LOCAL_OWNER)
+    if record.status != Status.SUCCESSFUL:
+        raise ServiceError(NOT_FINISHED, f"Forecast {forecast_id} is {record.status}; the zip is for successful ones.")
+    path = await run_in_threadpool(_zipped, ForecastFolder(service.settings.data, record.id))
+    return FileResponse(
+        path, headers=_OPEN_TO_PAGES | {"Cache-Control": _FOR_EVER}, media_type="application/zip",
+        filename=f"{record.id}.zarr.zip",
+    )  # fmt: skip
+
+
+def _zipped(folder: ForecastFolder) -> Path:
+    """Return the zip of a store, made when it is asked for first; it is there whole or not at all."""
+    path = folder.path / "ensemble.zarr.zip"
+    if not path.exists():
+        building = path.with_suffix(".partial")
+        with zipfile.ZipFile(building, "w", zipfile.ZIP_STORED) as target:
+            for file in sorted(folder.store.rglob("*")):
+                if file.is_file():
+                    target.write(file, file.relative_to(folder.store))
+        building.replace(path)
+    return path

@@ -1,0 +1,109 @@
+"""Ask for a forecast, follow it, list, call off."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import BaseModel
+
+from jobs.folders import ForecastFolder
+from jobs.forecasts import ForecastRecord, dismiss, list_forecasts, look_up
+from jobs.states import OPEN, Status
+from service.context import LOCAL_OWNER, Base, ServiceHere
+from service.problems import DOCUMENTED, NOT_FINISHED, ServiceError
+from service.requests import ForecastBody
+from service.submission import accept, catalogue_state, estimate, manifest_of
+from service.views import ForecastList, ForecastView, Link, eta_seconds, view
+
+router = APIRouter(tags=["forecasts"], responses=DOCUMENTED)
+
+_LONGEST_RETRY, _FIRST_RETRY = 30, 2
+
+Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
+
+
+class EstimateView(BaseModel):
+    """What a forecast would take."""
+
+    request: dict[str, object]
+    store_bytes: int
+    network_evaluations: int
+
+
+@router.post("/forecast", status_code=202, response_model=ForecastView | EstimateView)
+def submit(
+    body: ForecastBody,
+    service: ServiceHere,
+    base: Base,
+    idempotency_key: Key = None,
+    validate_only: Annotated[bool, Query(description="Check and estimate; make nothing.")] = False,
+) -> Response:
+    """Accept a forecast; its `data` link can be opened at once and fills as lead times are done."""
+    manifest = manifest_of(service, body)
+    state = catalogue_state(body, manifest)
+    if validate_only:
+        told = estimate(service, body, manifest, state)
+        shown = EstimateView(
+            request=told.request.model_dump(mode="json"),
+            store_bytes=told.store_bytes,
+            network_evaluations=told.network_evaluations,
+        )
+        return JSONResponse(shown.model_dump(mode="json"), 200)
+    record, is_new = accept(service, LOCAL_OWNER, body, manifest, state, idempotency_key)
+    response = _shown(record, base, 202 if is_new else 200)
+    response.headers["Location"] = f"{base}/v1/forecast/{record.id}"
+    if not is_new:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+@router.get("/forecast", response_model=ForecastList)
+def list_all(
+    service: ServiceHere,
+    base: Base,
+    status: Status | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    before: Annotated[str | None, Query(max_length=40, description="Id of the last one seen.")] = None,
+) -> ForecastList:
+    """Return forecasts, the newest first."""
+    records = list_forecasts(service.database, LOCAL_OWNER, status, limit, before)
+    links = [Link(rel="self", href=f"{base}/v1/forecast")]
+    if len(records) == limit:
+        asked = f"&status={status}" if status else ""
+        links.append(Link(rel="next", href=f"{base}/v1/forecast?limit={limit}&before={records[-1].id}{asked}"))
+    return ForecastList(forecasts=[view(record, base, time.time()) for record in records], links=links)
+
+
+@router.get("/forecast/{forecast_id}", response_model=ForecastView)
+def status(forecast_id: str, service: ServiceHere, base: Base, request: Request) -> Response:
+    """Return how far a forecast is; ask again after `Retry-After` seconds, with the `ETag` as `If-None-Match`."""
+    response = _shown(look_up(service.database, forecast_id, LOCAL_OWNER), base, 200)
+    if request.headers.get("If-None-Match") == response.headers["ETag"]:
+        return Response(status_code=304, headers={"ETag": response.headers["ETag"]})
+    return response
+
+
+@router.delete("/forecast/{forecast_id}", status_code=202, response_model=ForecastView)
+def call_off(forecast_id: str, service: ServiceHere, base: Base) -> Response:
+    """Call a forecast off: one that waits never runs, one that runs stops; its lead times stay."""
+    return _shown(dismiss(service.database, forecast_id, LOCAL_OWNER), base, 202)
+
+
+@router.get("/forecast/{forecast_id}/receipt")
+def receipt(forecast_id: str, service: ServiceHere) -> FileResponse:
+    """Return what was done: request, seed, checkpoint, versions, device, seconds."""
+    record = look_up(service.database, forecast_id, LOCAL_OWNER)
+    if record.status != Status.SUCCESSFUL:
+        raise ServiceError(NOT_FINISHED, f"Forecast {forecast_id} is {record.status}; only successful ones have one.")
+    return FileResponse(ForecastFolder(service.settings.data, forecast_id).receipt, media_type="application/json")
+
+
+def _shown(record: ForecastRecord, base: str, code: int) -> JSONResponse:
+    now = time.time()
+    headers = {"ETag": f'W/"{record.status}-{record.lead_times}"', "Cache-Control": "no-cache"}
+    if record.status in OPEN:
+        eta = eta_seconds(record, now)
+        seconds = _FIRST_RETRY if eta is None else min(max(round(eta / 4), 1), _LONGEST_RETRY)
+        headers["Retry-After"] = str(seconds)
+    return JSONResponse(view(record, base, now).model_dump(mode="json"), code, headers)

@@ -1,0 +1,100 @@
+"""From what a caller sends to an accepted forecast: bounds, seed, initial state, rows, poke."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jobs.forecasts import ForecastRecord, count_open
+from jobs.leases import runnable_work
+from jobs.request import ForecastRequest
+from jobs.submit import layout_of, submit
+from service.context import Service
+from service.problems import QUEUE_FULL, TOO_LARGE, ServiceError
+from service.requests import CatalogueSource, ForecastBody
+from weather.bundled import find_checkpoint
+from weather.catalogue import find_state
+from weather.errors import ConfigurationError
+from weather.initial_state import InitialState, read_initial_state
+from weather.manifest import Manifest, read_manifest
+from weather.times import count_lead_times, parse_time
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a forecast would take: its request, complete; bytes before compression; evaluations of both networks."""
+
+    request: ForecastRequest
+    store_bytes: int
+    network_evaluations: int
+
+
+def accept(
+    service: Service, owner: str, body: ForecastBody, manifest: Manifest, state: InitialState, key: str | None
+) -> tuple[ForecastRecord, bool]:
+    """Accept a forecast and poke a worker; returns it and whether it is new under its idempotency key.
+
+    Raises what is wrong before anything is written.
+    """
+    request = estimate(service, body, manifest, state, key).request
+    waiting, _ = count_open(service.database)
+    if waiting >= service.settings.max_open_forecasts:
+        raise ServiceError(QUEUE_FULL, f"{waiting} forecasts wait or run, and no more are taken. Ask again later.")
+    record, is_new = submit(service.database, service.settings.data, owner, request, state, manifest, key)
+    if is_new:
+        service.dispatcher.poke(runnable_work(service.database, service.settings.max_attempts))
+    return record, is_new
+
+
+def estimate(
+    service: Service, body: ForecastBody, manifest: Manifest, state: InitialState, key: str | None = None
+) -> Estimate:
+    """Return what a forecast would take; raises `ConfigurationError` or `ServiceError` where it is not allowed.
+
+    A seed that is left out is drawn, or follows from the idempotency key, so that a repeated request is the same one.
+    """
+    settings, spec = service.settings, manifest.model
+    num_lead_times = count_lead_times(body.lead_time, spec.time_step)
+    lead_hours = num_lead_times * spec.time_step_hours
+    for name, value, most in (
+        ("members", body.members, settings.max_members),
+        ("lead_time", lead_hours, settings.max_lead_hours),
+    ):
+        if value > most:
+            raise ConfigurationError(f"`{name}` must be at most {most}. Got: {value}.")
+    drawn = int.from_bytes(hashlib.sha256(key.encode()).digest()[:6]) if key else secrets.randbits(48)
+    request = ForecastRequest(
+        checkpoint=body.model,
+        checkpoint_digest=manifest.digest,
+        initial_state_digest=state.digest,
+        sources=state.sources,
+        init_time=np.datetime_as_string(state.init_time, "s"),
+        lead_hours=lead_hours,
+        members=body.members,
+        group_size=min(settings.group_size, body.members),
+        seed=drawn if body.seed is None else body.seed,
+        sampling=manifest.sampling.changed(**body.sampler.model_dump()),
+    )
+    store_bytes = layout_of(request, manifest).size_bytes
+    if store_bytes > settings.max_store_bytes:
+        raise ServiceError(
+            TOO_LARGE,
+            f"The ensemble would have {store_bytes} bytes, and at most {settings.max_store_bytes} are allowed. "
+            "Ask for fewer members or lead times.",
+        )
+    evaluations = body.members * num_lead_times * (request.sampling.nfe + 1)
+    return Estimate(request, store_bytes, evaluations)
+
+
+def manifest_of(service: Service, body: ForecastBody) -> Manifest:
+    """Return the manifest of the checkpoint that is asked for; raises `CheckpointError` where it is not there."""
+    return read_manifest(find_checkpoint(body.model, service.settings.checkpoint_folders))
+
+
+def catalogue_state(body: ForecastBody, manifest: Manifest) -> InitialState:
+    """Return a state of the catalogue, on the checkpoint's grid."""
+    assert isinstance(body.initial_state, CatalogueSource)
+    found = find_state(body.initial_state.dataset, body.initial_state.init_time)
+    state = read_initial_state([str(path) for path in found.files], manifest.model, parse_time(found.init_time))
+    return replace(state, sources=tuple(path.name for path in found.files))

@@ -1,0 +1,91 @@
+"""Forecasts as callers see them."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from jobs.forecasts import ForecastRecord
+from jobs.states import OPEN, Status
+
+
+class Link(BaseModel):
+    """Where something is."""
+
+    rel: str
+    href: str
+    type: str | None = None
+
+
+class Progress(BaseModel):
+    """How far a forecast is."""
+
+    lead_times: int = Field(description="Lead times that all members have.")
+    num_lead_times: int
+    eta_seconds: float | None = Field(None, description="Seconds to the end, once the first lead time is there.")
+
+
+class ForecastView(BaseModel):
+    """A forecast: `status` is one of OGC API Processes; the last three are final."""
+
+    id: str
+    type: Literal["forecast"] = "forecast"
+    status: Status
+    progress: int = Field(ge=0, le=100, description="Per cent of the lead times.")
+    progress_detail: Progress
+    created: str
+    started: str | None
+    finished: str | None
+    request: dict[str, Any] = Field(description="The request, complete, with its seed.")
+    error: dict[str, Any] | None
+    links: list[Link]
+
+
+class ForecastList(BaseModel):
+    """Forecasts, the newest first."""
+
+    forecasts: list[ForecastView]
+    links: list[Link]
+
+
+def view(record: ForecastRecord, base: str, now: float) -> ForecastView:
+    """Return what callers see of a forecast; `base` is the URL that all of the service's begin with."""
+    home = f"{base}/v1/forecast/{record.id}"
+    links = [
+        Link(rel="self", href=home, type="application/json"),
+        Link(rel="data", href=f"{home}/ensemble.zarr", type="application/vnd.zarr"),
+        Link(rel="monitor", href=f"{home}/events", type="text/event-stream"),
+    ]
+    if record.status == Status.SUCCESSFUL:
+        links.append(Link(rel="enclosure", href=f"{home}/ensemble.zarr.zip", type="application/zip"))
+        links.append(Link(rel="describedby", href=f"{home}/receipt", type="application/json"))
+    return ForecastView(
+        id=record.id,
+        status=record.status,
+        progress=100 * record.lead_times // record.num_lead_times,
+        progress_detail=Progress(
+            lead_times=record.lead_times, num_lead_times=record.num_lead_times, eta_seconds=eta_seconds(record, now)
+        ),
+        created=_time(record.created) or "",
+        started=_time(record.started),
+        finished=_time(record.finished),
+        request=record.request.model_dump(mode="json"),
+        error=record.error,
+        links=links,
+    )
+
+
+def eta_seconds(record: ForecastRecord, now: float) -> float | None:
+    """Return the seconds to the end at the pace so far; None where there is no pace yet, 0 where it has ended."""
+    if record.status not in OPEN:
+        return 0.0
+    if record.started is None or not record.lead_times:
+        return None
+    pace = (now - record.started) / record.lead_times
+    return round(max(pace * (record.num_lead_times - record.lead_times), 0.0), 1)
+
+
+def _time(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,110 @@
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from jobs.testing import free_port
+
+
+class Served:
+    """`warmcast serve` as a process of its own, which can be killed and started again on the same data."""
+
+    def __init__(self, data: Path, checkpoints: Path, **settings: str) -> None:
+        self.data = data
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self._environment = os.environ | {
+            "WARMCAST_CHECKPOINTS": str(checkpoints),
+            "WARMCAST_THREADS": "1",
+            "WARMCAST_POLL_SECONDS": "0.1",
+            "WARMCAST_RECONCILE_SECONDS": "0.5",
+            "WARMCAST_LEASE_SECONDS": "3",
+            "WARMCAST_HEARTBEAT_SECONDS": "0.5",
+            **{f"WARMCAST_{name.upper()}": value for name, value in settings.items()},
+        }
+        self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.start()
+
+    def start(self) -> None:
+        run = [sys.executable, "-c", "from warmcast.cli import main; main()", "serve"]
+        port = self.url.rsplit(":", 1)[1]
+        log = (self.data.parent / "serve.log").open("a")
+        self.process = subprocess.Popen(
+            [*run, "--port", port, "--data", str(self.data)], env=self._environment, stderr=log, stdout=log
+        )
+        log.close()
+        for _ in range(400):
+            try:
+                self.client.get("/healthz")
+            except httpx.TransportError:
+                assert self.process.poll() is None, (self.data.parent / "serve.log").read_text()
+                time.sleep(0.05)
+            else:
+                return
+        raise TimeoutError("the service did not start")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def submit(self, **fields: Any) -> dict[str, Any]:
+        """Ask for a small forecast of the tiny checkpoint; fields may be given."""
+        body = {
+            "model": "untrained",
+            "initial_state": {"source": "catalogue", "dataset": "nature-run"},
+            "members": 3,
+            "lead_time": "24h",
+            "seed": 1,
+            "sampler": {"nfe": 2},
+        }
+        response = self.client.post("/forecast", json=body | fields)
+        assert response.status_code == 202, response.text
+        shown: dict[str, Any] = response.json()
+        return shown
+
+    def status(self, forecast_id: str) -> dict[str, Any]:
+        shown: dict[str, Any] = self.client.get(f"/forecast/{forecast_id}").json()
+        return shown
+
+    def wait(self, forecast_id: str, seconds: float = 60) -> dict[str, Any]:
+        ends = time.monotonic() + seconds
+        while (shown := self.status(forecast_id))["status"] in ("accepted", "running"):
+            assert time.monotonic() < ends, shown
+            time.sleep(0.1)
+        return shown
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve(untrained_checkpoint: Path, tmp_path: Path) -> Iterator[Serve]:
+    """Start services; all of them end with the test."""
+    started: list[Served] = []
+
+    def serve(**settings: str) -> Served:
+        started.append(Served(tmp_path / f"data-{len(started)}", untrained_checkpoint.parent, **settings))
+        return started[-1]
+
+    yield serve
+    for served in started:
+        served.client.close()
+        served.stop()
+
+
+@pytest.fixture(scope="module")
+def served(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One service for the tests that leave it as they found it."""
+    result = Served(tmp_path_factory.mktemp("served") / "data", untrained_checkpoint.parent)
+    yield result
+    result.client.close()
+    result.stop()

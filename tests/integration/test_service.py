@@ -1,0 +1,252 @@
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from jobs.states import Status
+
+Served = Any
+Serve = Callable[..., Any]
+
+
+def _body(**fields: Any) -> dict[str, Any]:
+    body = {
+        "model": "untrained",
+        "initial_state": {"source": "catalogue", "dataset": "nature-run"},
+        "members": 3,
+        "lead_time": "24h",
+        "seed": 1,
+        "sampler": {"nfe": 2},
+    }
+    return body | fields
+
+
+def test_an_ensemble_opens_from_the_moment_of_the_answer_and_grows_without_a_flaw(served: Served) -> None:
+    response = served.client.post("/forecast", json=_body(members=12, lead_time="240h", sampler={"nfe": 8}))
+    assert response.status_code == 202
+    forecast = response.json()
+    assert response.headers["Location"] == forecast["links"][0]["href"]
+    data = next(link["href"] for link in forecast["links"] if link["rel"] == "data")
+    ensemble = xr.open_zarr(data)
+    polls, before = 0, 0
+    while True:
+        over = served.status(forecast["id"])["status"] == Status.SUCCESSFUL
+        polls += 1
+        complete = ensemble.complete.values
+        values = ensemble.u10.isel(latitude=3, longitude=3).values[0]
+        assert np.isfinite(values[complete == 1]).all()
+        done = int((complete == 1).all(axis=1).sum())
+        assert done >= before
+        before = done
+        if over:
+            break
+    assert polls >= 10
+    whole = xr.open_zarr(data).load()
+    assert (whole.complete == 1).all()
+    assert np.isfinite(whole.u10).all()
+    assert np.isfinite(whole.v10).all()
+
+
+def test_the_zip_is_the_same_ensemble_and_comes_in_parts(served: Served, tmp_path: Path) -> None:
+    forecast = served.submit()
+    early = served.client.get(f"/forecast/{forecast['id']}/ensemble.zarr.zip")
+    assert early.status_code in (200, 409)
+    served.wait(forecast["id"])
+    url = f"/forecast/{forecast['id']}/ensemble.zarr.zip"
+    whole = served.client.get(url)
+    assert whole.headers["content-type"] == "application/zip"
+    part = served.client.get(url, headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, whole.content[10:20])
+    (tmp_path / "e.zip").write_bytes(whole.content)
+    with zarr.storage.ZipStore(tmp_path / "e.zip", mode="r") as store:
+        zipped = xr.open_zarr(store).load()
+    xr.testing.assert_identical(zipped, xr.open_zarr(f"{served.url}/forecast/{forecast['id']}/ensemble.zarr").load())
+
+
+def test_files_of_the_store_have_what_browsers_and_caches_need(served: Served) -> None:
+    forecast = served.submit()
+    served.wait(forecast["id"])
+    home = f"/forecast/{forecast['id']}/ensemble.zarr"
+    for method in ("GET", "HEAD"):
+        metadata = served.client.request(method, f"{home}/zarr.json")
+        assert (metadata.status_code, metadata.headers["access-control-allow-origin"]) == (200, "*")
+        chunk = served.client.request(method, f"{home}/u10/c/0/0/0/0/0", headers={"Range": "bytes=-4"})
+        assert (chunk.status_code, chunk.headers["content-length"]) == (206, "4")
+        assert "immutable" in chunk.headers["cache-control"]
+        missing = served.client.request(method, f"{home}/u10/c/0/99/0/0/0")
+        assert (missing.status_code, missing.headers["cache-control"]) == (404, "no-store")
+        assert missing.headers["access-control-allow-origin"] == "*"
+    assert served.client.options(f"{home}/zarr.json").status_code == 204
+
+
+@pytest.mark.parametrize(
+    "key", ["../receipt.json", "%2e%2e/receipt.json", "u10/../../receipt.json", ".lock", "u10", "/etc/passwd"]
+)
+def test_nothing_but_the_store_is_served(served: Served, key: str) -> None:
+    forecast = served.submit()
+    served.wait(forecast["id"])
+    address = f"{served.url}/forecast/{forecast['id']}/ensemble.zarr/{key}"
+    curl = subprocess.run(
+        ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--path-as-is", address],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert curl.stdout == "404"
+
+
+def test_events_tell_everything_once_and_go_on_where_a_listener_left(served: Served) -> None:
+    forecast = served.submit()
+    with served.client.stream("GET", f"/forecast/{forecast['id']}/events") as stream:
+        lines = list(stream.iter_lines())
+    told = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    assert told == ["accepted", "running", *["lead_time"] * 4, "successful"]
+    ids = [line.removeprefix("id: ") for line in lines if line.startswith("id: ")]
+    again = served.client.get(f"/forecast/{forecast['id']}/events", headers={"Last-Event-ID": ids[-3]})
+    assert [line for line in again.text.splitlines() if line.startswith("id: ")] == [f"id: {id_}" for id_ in ids[-2:]]
+
+
+def test_a_status_that_has_not_changed_is_not_sent_again(served: Served) -> None:
+    forecast = served.submit()
+    served.wait(forecast["id"])
+    address = f"/forecast/{forecast['id']}"
+    first = served.client.get(address)
+    assert "retry-after" not in first.headers
+    again = served.client.get(address, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_one_key_sent_at_once_many_times_makes_one_forecast(served: Served) -> None:
+    answers: list[httpx.Response] = []
+
+    def post() -> None:
+        with httpx.Client(timeout=60) as client:
+            body = _body(members=1, seed=None)
+            answers.append(client.post(f"{served.url}/forecast", json=body, headers={"Idempotency-Key": "one"}))
+
+    threads = [threading.Thread(target=post) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sorted(answer.status_code for answer in answers) == [200] * 49 + [202]
+    other = served.client.post("/forecast", json=_body(members=2), headers={"Idempotency-Key": "one"})
+    assert other.status_code == 422
+    assert other.json()["type"] == "/problems/idempotency-key-reuse"
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"members": 0}, "/members"),
+        ({"members": 1001}, "`members` must be at most 1000. Got: 1001."),
+        ({"lead_time": "7h"}, "`lead_time` must be a positive multiple of 6h. Got: '7h'."),
+        ({"lead_time": "366h"}, "`lead_time` must be at most 360. Got: 366."),
+        ({"model": "../demo"}, "/model"),
+        ({"model": "nobody"}, "No checkpoint `nobody`"),
+        (
+            {"initial_state": {"source": "catalogue", "dataset": "era5"}},
+            "must be one of the catalogue: gfs 2018-09-15T00",
+        ),
+        ({"initial_state": {"source": "wind"}}, "/initial_state"),
+        ({"sampler": {"solver": "midpoint", "nfe": 3}}, "nfe"),
+        ({"seed": -1}, "/seed"),
+        ({"lead": "24h"}, "/lead"),
+    ],
+)
+def test_what_cannot_be_forecast_is_a_problem_that_names_it(served: Served, fields: dict[str, Any], named: str) -> None:
+    before = served.client.get("/forecast?limit=200").json()
+    response = served.client.post("/forecast", json=_body(**fields))
+    assert response.status_code in (404, 422)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert named in response.text
+    assert served.client.get("/forecast?limit=200").json() == before
+
+
+def test_an_estimate_makes_nothing(served: Served) -> None:
+    before = served.client.get("/forecast?limit=200").json()
+    response = served.client.post("/forecast?validate_only=true", json=_body(seed=None))
+    assert response.status_code == 200
+    told = response.json()
+    assert told["network_evaluations"] == 3 * 4 * 3
+    assert told["request"]["seed"] >= 0
+    assert served.client.get("/forecast?limit=200").json() == before
+
+
+def test_forecasts_are_listed_the_newest_first_and_by_pages(serve: Serve) -> None:
+    served = serve()
+    ids = [served.submit(members=1)["id"] for _ in range(5)]
+    for forecast_id in ids:
+        served.wait(forecast_id)
+    first = served.client.get("/forecast", params={"limit": 3}).json()
+    more = served.client.get(next(link["href"] for link in first["links"] if link["rel"] == "next")).json()
+    assert [forecast["id"] for forecast in first["forecasts"] + more["forecasts"]] == ids[::-1]
+    assert served.client.get("/forecast", params={"status": "failed"}).json()["forecasts"] == []
+
+
+def test_a_restarted_service_finishes_what_waits_and_runs_and_forgets_what_was_called_off(serve: Serve) -> None:
+    served = serve()
+    running = served.submit(lead_time="360h", members=16, sampler={"nfe": 20})
+    waiting = [served.submit(seed=seed) for seed in range(3)]
+    while served.status(running["id"])["progress_detail"]["lead_times"] < 3:
+        time.sleep(0.02)
+    dismissed = served.client.delete(f"/forecast/{waiting[1]['id']}")
+    assert (dismissed.status_code, dismissed.json()["status"]) == (202, "dismissed")
+    served.kill()
+    served.start()
+    for forecast in (running, waiting[0], waiting[2]):
+        assert served.wait(forecast["id"], 120)["status"] == "successful"
+    called_off = served.status(waiting[1]["id"])
+    assert (called_off["status"], called_off["started"]) == ("dismissed", None)
+    again = served.client.delete(f"/forecast/{waiting[1]['id']}")
+    assert (again.status_code, again.json()["type"]) == (409, "/problems/forecast-over")
+
+
+def test_a_second_service_on_the_same_data_refuses_to_start(serve: Serve) -> None:
+    served = serve()
+    command = [sys.executable, "-c", "from warmcast.cli import main; main()", "serve", "--data", str(served.data)]
+    second = subprocess.run([*command, "--port", "1"], capture_output=True, text=True, timeout=60)
+    assert second.returncode != 0
+    assert "is served by another process" in second.stderr
+    assert served.client.get("/healthz").status_code == 200
+
+
+def test_other_machines_are_not_served_without_keys(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from warmcast.cli import main; main()", "serve", "--host", "0.0.0.0"]
+    refused = subprocess.run([*command, "--data", str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert "`host` must be of loopback" in refused.stderr
+
+
+def test_models_the_catalogue_and_health_are_told(served: Served) -> None:
+    names = [model["id"] for model in served.client.get("/models").json()]
+    assert names == ["demo", "untrained"]
+    one = served.client.get("/models/untrained").json()
+    assert (one["variables"], one["max_members"]) == (["u10", "v10"], 1000)
+    assert served.client.get("/models/nobody").status_code == 404
+    assert {state["dataset"] for state in served.client.get("/catalogue").json()} == {"gfs", "nature-run"}
+    for _ in range(100):
+        ready = served.client.get("/readyz")
+        if ready.status_code == 200:
+            break
+        time.sleep(0.2)
+    assert ready.json() == {"ready": True, "checks": {"database": True, "data": True, "worker": True}}
+
+
+def test_pages_of_other_origins_change_nothing(served: Served) -> None:
+    foreign = {"Origin": "https://example.org"}
+    refused = served.client.post("/forecast", json=_body(), headers=foreign)
+    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/foreign-origin")
+    assert served.client.get("/forecast", headers=foreign).status_code == 200
+    rebound = served.client.get("/forecast", headers={"Host": "attacker.example:8000"})
+    assert (rebound.status_code, rebound.json()["type"]) == (421, "/problems/foreign-host")
+    own = served.client.post("/forecast?validate_only=true", json=_body(), headers={"Origin": served.url})
+    assert own.status_code == 200
