@@ -16,6 +16,7 @@ from jobs.settings import Settings
 from jobs.supervisor import Supervisor
 from service import problems
 from service.context import Service
+from service.limits import BodyLimit
 from service.origins import OriginGuard
 from service.routes import data, events, forecasts, health, models
 from weather.errors import DataDirectoryError
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     problems.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
     app.add_middleware(OriginGuard)
     for router in (forecasts.router, events.router, data.router, models.router):
         app.include_router(router, prefix="/v1")

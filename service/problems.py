@@ -20,9 +20,14 @@ from weather.errors import (
     ForecastOverError,
     IdempotencyError,
     InitialStateError,
+    InputCorruptError,
+    InputTooLargeError,
+    InputUnsupportedError,
+    ParserCrashedError,
+    ParserTimeoutError,
     StoreError,
     WarmcastError,
-)  # fmt: skip
+)
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +78,11 @@ OF_ERRORS: dict[type[WarmcastError], Kind] = {
     ForecastNotFoundError: Kind("no-such-forecast", 404, "There is no such forecast"),
     ForecastOverError: Kind("forecast-over", 409, "The forecast has ended"),
     IdempotencyError: Kind("idempotency-key-reuse", 422, "The idempotency key was used for another request"),
+    InputCorruptError: Kind("input-corrupt", 422, "A file is damaged, or its structure is not allowed"),
+    InputTooLargeError: Kind("input-too-large", 413, "A file needs more memory than is allowed"),
+    InputUnsupportedError: Kind("input-unsupported", 415, "A file is of a kind that is not taken"),
+    ParserCrashedError: Kind("parser-crashed", 422, "The program that read a file came to a bad end"),
+    ParserTimeoutError: Kind("parser-timeout", 422, "Reading a file took too long"),
     InitialStateError: Kind("state-incompatible", 422, "The initial state cannot start a forecast"),
     CheckpointError: Kind("no-such-model", 404, "There is no such model"),
     ConfigurationError: VALIDATION,

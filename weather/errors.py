@@ -7,6 +7,11 @@ WarmcastError
 ├── IdempotencyError     an idempotency key came again with another request
 ├── LeaseLostError       work has been taken over or called off: its worker must stop
 ├── InitialStateError    the weather that came in cannot start a forecast
+│   ├── InputCorruptError      a file is damaged, or its structure is not allowed
+│   ├── InputTooLargeError     a file needs more memory than is allowed
+│   ├── InputUnsupportedError  a file is of a kind that is not taken
+│   ├── ParserCrashedError     the program that read it came to a bad end
+│   └── ParserTimeoutError     reading took too long
 ├── CheckpointError      a checkpoint is damaged, incomplete or of another format
 ├── ConfigurationError   an option or a configuration value is not possible
 ├── StoreError           an ensemble store cannot be created, read or resumed
@@ -31,6 +36,26 @@ class InitialStateError(WarmcastError):
         self.source = source
         self.problems = tuple(problems)
         super().__init__(f"Cannot start a forecast from {source}: " + " ".join(problems))
+
+
+class InputCorruptError(InitialStateError):
+    """A file is damaged, or its structure is not allowed."""
+
+
+class InputTooLargeError(InitialStateError):
+    """A file needs more memory than is allowed."""
+
+
+class InputUnsupportedError(InitialStateError):
+    """A file is of a kind that is not taken."""
+
+
+class ParserCrashedError(InitialStateError):
+    """The program that read a file came to a bad end."""
+
+
+class ParserTimeoutError(InitialStateError):
+    """Reading a file took too long."""
 
 
 class CheckpointError(WarmcastError):

@@ -6,14 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, dismiss, list_forecasts, look_up
 from jobs.states import OPEN, Status
-from service.context import LOCAL_OWNER, Base, ServiceHere
+from service.context import LOCAL_OWNER, Base, Service, ServiceHere
 from service.problems import DOCUMENTED, NOT_FINISHED, ServiceError
-from service.requests import ForecastBody
-from service.submission import accept, catalogue_state, estimate, manifest_of
+from service.submission import accept, estimate, initial_state_of, manifest_of
+from service.uploads import REQUEST_BODY, Asked, asked
 from service.views import ForecastList, ForecastView, Link, eta_seconds, view
 
 router = APIRouter(tags=["forecasts"], responses=DOCUMENTED)
@@ -31,26 +32,40 @@ class EstimateView(BaseModel):
     network_evaluations: int
 
 
-@router.post("/forecast", status_code=202, response_model=ForecastView | EstimateView)
-def submit(
-    body: ForecastBody,
+@router.post(
+    "/forecast",
+    status_code=202,
+    response_model=ForecastView,
+    responses={200: {"model": ForecastView | EstimateView, "description": "Had been accepted before; or the estimate"}},
+    openapi_extra={"requestBody": REQUEST_BODY},
+)
+async def submit(
+    request: Request,
     service: ServiceHere,
     base: Base,
     idempotency_key: Key = None,
     validate_only: Annotated[bool, Query(description="Check and estimate; make nothing.")] = False,
 ) -> Response:
-    """Accept a forecast; its `data` link can be opened at once and fills as lead times are done."""
-    manifest = manifest_of(service, body)
-    state = catalogue_state(body, manifest)
+    """Accept a forecast; its `data` link can be opened at once and fills as lead times are done.
+
+    As JSON, from a state of the catalogue; or as multipart, with the files of an initial state.
+    """
+    async with asked(request) as wanted:
+        return await run_in_threadpool(_submitted, wanted, service, base, idempotency_key, validate_only)
+
+
+def _submitted(asked: Asked, service: Service, base: str, key: str | None, validate_only: bool) -> Response:
+    manifest = manifest_of(service, asked.body)
+    state = initial_state_of(asked, manifest)
     if validate_only:
-        told = estimate(service, body, manifest, state)
+        told = estimate(service, asked.body, manifest, state)
         shown = EstimateView(
             request=told.request.model_dump(mode="json"),
             store_bytes=told.store_bytes,
             network_evaluations=told.network_evaluations,
         )
         return JSONResponse(shown.model_dump(mode="json"), 200)
-    record, is_new = accept(service, LOCAL_OWNER, body, manifest, state, idempotency_key)
+    record, is_new = accept(service, LOCAL_OWNER, asked.body, manifest, state, key)
     response = _shown(record, base, 202 if is_new else 200)
     response.headers["Location"] = f"{base}/v1/forecast/{record.id}"
     if not is_new:

@@ -18,7 +18,10 @@ class Served:
     def __init__(self, data: Path, checkpoints: Path, **settings: str) -> None:
         self.data = data
         self.url = f"http://127.0.0.1:{free_port()}"
+        self.temporary = data.parent / f"{data.name}-tmp"
+        self.temporary.mkdir()
         self._environment = os.environ | {
+            "TMPDIR": str(self.temporary),
             "WARMCAST_CHECKPOINTS": str(checkpoints),
             "WARMCAST_THREADS": "1",
             "WARMCAST_POLL_SECONDS": "0.1",

@@ -1,3 +1,6 @@
+import json
+import select
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +16,8 @@ import xarray as xr
 import zarr
 
 from jobs.states import Status
+from models.testing import tiny_spec
+from weather.testing import travelling_waves
 
 Served = Any
 Serve = Callable[..., Any]
@@ -250,3 +255,96 @@ def test_pages_of_other_origins_change_nothing(served: Served) -> None:
     assert (rebound.status_code, rebound.json()["type"]) == (421, "/problems/foreign-host")
     own = served.client.post("/forecast?validate_only=true", json=_body(), headers={"Origin": served.url})
     assert own.status_code == 200
+
+
+def _as_netcdf(path: Path) -> Path:
+    times = [np.datetime64("2018-09-14T18", "s"), np.datetime64("2018-09-15T00", "s")]
+    travelling_waves(tiny_spec().grid.grid, times).to_netcdf(path / "state.nc")
+    return path / "state.nc"
+
+
+def _as_zarr(path: Path) -> Path:
+    with xr.open_dataset(_as_netcdf(path)) as state, zarr.storage.ZipStore(path / "state.zip", mode="w") as store:
+        state.drop_encoding().to_zarr(store, consolidated=False)
+    return path / "state.zip"
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("form", ["GRIB2", "NetCDF", "zipped Zarr"])
+def test_files_of_a_caller_come_back_as_an_ensemble(
+    served: Served, form: str, gfs_files: list[Path], tmp_path: Path
+) -> None:
+    files = {
+        "GRIB2": lambda: gfs_files,
+        "NetCDF": lambda: [_as_netcdf(tmp_path)],
+        "zipped Zarr": lambda: [_as_zarr(tmp_path)],
+    }
+    response = _upload(served, files[form]())
+    assert response.status_code == 202, response.text
+    forecast = response.json()
+    assert forecast["request"]["init_time"] == "2018-09-15T00:00:00"
+    assert forecast["request"]["sources"] == [path.name for path in files[form]()]
+    ensemble = xr.open_zarr(f"{served.url}/forecast/{forecast['id']}/ensemble.zarr")
+    assert served.wait(forecast["id"])["status"] == "successful"
+    assert np.isfinite(ensemble.u10.values).all()
+
+
+def _upload(served: Served, files: list[Path], **fields: Any) -> httpx.Response:
+    body = _body(**({"initial_state": {"source": "upload"}} | fields))
+    parts = [("initial_state", (path.name, path.read_bytes())) for path in files]
+    response: httpx.Response = served.client.post("/forecast", data={"request": json.dumps(body)}, files=parts)
+    return response
+
+
+def test_a_file_that_cannot_start_a_forecast_is_a_problem_and_leaves_nothing(
+    served: Served, gfs_files: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "letter.txt").write_text("Dear sirs")
+    (tmp_path / "cut.grib2").write_bytes(gfs_files[0].read_bytes()[:5000])
+    before = sorted(path.name for path in served.data.glob("forecasts/*"))
+    for files, problem in (
+        ([tmp_path / "letter.txt"], "input-unsupported"),
+        ([tmp_path / "cut.grib2", gfs_files[1]], "input-corrupt"),
+        (gfs_files[:1], "state-incompatible"),
+    ):
+        response = _upload(served, files)
+        assert response.json()["type"] == f"/problems/{problem}", response.text
+        assert files[0].name in response.text
+        assert str(tmp_path) not in response.text
+        assert "warmcast-ingest" not in response.text
+    assert sorted(path.name for path in served.data.glob("forecasts/*")) == before
+    assert not list(served.temporary.iterdir())
+
+
+def test_a_request_in_another_form_is_told_what_is_taken(served: Served, gfs_files: list[Path]) -> None:
+    text = served.client.post("/forecast", content="hello", headers={"Content-Type": "text/plain"})
+    assert (text.status_code, text.json()["type"]) == (415, "/problems/unsupported-media-type")
+    named = _upload(served, gfs_files, initial_state={"source": "catalogue", "dataset": "gfs"})
+    assert (named.status_code, named.json()["type"]) == (422, "/problems/validation")
+    empty = served.client.post("/forecast", json=_body(initial_state={"source": "upload"}))
+    assert "no files" in empty.json()["detail"]
+    without = served.client.post("/forecast", files=[("initial_state", ("a", b"GRIB"))])
+    assert "one field `request`" in without.json()["detail"]
+
+
+def test_a_body_that_is_too_large_is_refused_declared_or_endless(serve: Serve) -> None:
+    served = serve(max_upload_bytes="1000000")
+    head = b"POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    for rest, part in (
+        (b"Content-Length: 10000000000\r\n\r\n", b" " * 65536),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b" " * 65536 + b"\r\n"),
+    ):
+        with socket.create_connection(("127.0.0.1", int(served.url.rsplit(":", 1)[1])), timeout=10) as caller:
+            caller.sendall(head + rest)
+            sent = 0
+            while not select.select([caller], [], [], 0.01)[0] and sent < 20_000_000:
+                sent += caller.send(part)
+            answer = caller.recv(2000)
+            while b"/problems/" not in answer:
+                more = caller.recv(2000)
+                assert more, answer
+                answer += more
+        assert answer.startswith(b"HTTP/1.1 413"), answer
+        assert b"/problems/too-large" in answer
+        assert sent < 5_000_000
+    assert served.client.get("/healthz").status_code == 200

@@ -1,0 +1,219 @@
+import json
+import random
+import struct
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+
+from weather.errors import (
+    InitialStateError,
+    InputCorruptError,
+    InputTooLargeError,
+    InputUnsupportedError,
+    ParserTimeoutError,
+)
+from weather.ingest.artefact import read_canonical, write_canonical
+from weather.ingest.ingest import Limits, ingest
+from weather.initial_state import InitialState, read_initial_state
+from weather.manifest import ModelSpec
+
+MUTANTS = 6
+AMPLE = Limits()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Every temporary file of every test is gone after it."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield
+    assert list(folder.iterdir()) == []
+
+
+def _ingest(spec: ModelSpec, *files: Path, limits: Limits = AMPLE) -> InitialState:
+    return ingest(files, [path.name for path in files], spec, None, limits)
+
+
+def _zip(source: Path, target: Path) -> Path:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                archive.write(path, path.relative_to(source))
+    return target
+
+
+def test_grib_netcdf_and_zipped_zarr_are_read_as_they_are_without_limits(
+    spec: ModelSpec, gfs_files: list[Path], winds: xr.Dataset, tmp_path: Path
+) -> None:
+    winds.to_netcdf(tmp_path / "winds.nc")
+    winds.to_zarr(tmp_path / "winds.zarr", consolidated=False)
+    zipped = _zip(tmp_path / "winds.zarr", tmp_path / "winds.zip")
+    for files in (gfs_files, [tmp_path / "winds.nc"], [zipped]):
+        state = _ingest(spec, *files)
+        assert state.digest == read_initial_state([str(path) for path in files], spec).digest
+        assert state.sources == tuple(path.name for path in files)
+
+
+def test_a_state_is_written_and_read_bit_for_bit_and_damage_is_seen(spec: ModelSpec, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    frames = [draw.normal(size=(2, 2, *spec.grid.grid.shape)).astype(np.float32) for _ in range(2)]
+    state = InitialState(np.datetime64("2018-09-15T00", "s"), frames[0], frames[1], ("a", "b"))
+    write_canonical(state, tmp_path / "state")
+    again = read_canonical(tmp_path / "state")
+    assert (again.digest, again.sources, again.init_time) == (state.digest, state.sources, state.init_time)
+    content = bytearray((tmp_path / "state/initial_state.npy").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "state/initial_state.npy").write_bytes(content)
+    with pytest.raises(Exception, match="is damaged"):
+        read_canonical(tmp_path / "state")
+
+
+def test_what_is_sound_but_lacks_something_is_told_in_full(spec: ModelSpec, winds: xr.Dataset, tmp_path: Path) -> None:
+    winds[["u10"]].isel(time=[0]).to_netcdf(tmp_path / "half.nc")
+    with pytest.raises(InitialStateError, match=r"`half\.nc`.*10 metre v wind") as caught:
+        _ingest(spec, tmp_path / "half.nc")
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_letter_is_no_weather(spec: ModelSpec, tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("Dear sirs")
+    with pytest.raises(
+        InputUnsupportedError, match=r"`letter` must be GRIB, NetCDF or a zipped Zarr store\. Got: 9 bytes"
+    ):
+        _ingest(spec, tmp_path / "letter")
+
+
+def _huge_grid(content: bytes) -> bytes:
+    """Declare 60000 × 30000 points."""
+    position = content.index(struct.pack(">IB", 72, 3))
+    changed = bytearray(content)
+    changed[position + 6 : position + 10] = struct.pack(">I", 60000 * 30000)
+    changed[position + 30 : position + 38] = struct.pack(">II", 60000, 30000)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda content: content[:5000], "is cut short"),
+        (_huge_grid, "declares 1800000000 points"),
+        (lambda content: content + b"rest", "there is no message at byte"),
+        (lambda content: content[:7] + b"\x03" + content[8:], "is of edition 3"),
+        (lambda content: content[:16] + b"\xff" * 4 + content[20:], "has a section of"),
+    ],
+)
+def test_grib_of_a_wrong_structure_is_refused_unread(
+    change: Callable[[bytes], bytes], told: str, spec: ModelSpec, gfs_files: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.grib2").write_bytes(change(gfs_files[0].read_bytes()))
+    with pytest.raises(InputCorruptError, match=told):
+        _ingest(spec, tmp_path / "bad.grib2", gfs_files[1])
+
+
+def _array(**fields: object) -> str:
+    metadata = {
+        "zarr_format": 3, "node_type": "array", "shape": [4, 4], "data_type": "float32", "fill_value": 0,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4, 4]}},
+        "codecs": [{"name": "bytes"}],
+    }  # fmt: skip
+    return json.dumps(metadata | fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("../zarr.json", "{}", "is no key of a Zarr store"),
+        ("/etc/zarr.json", "{}", "is no key of a Zarr store"),
+        ("u10/c/0", "0" * 10_000_000, "grows 200 times"),
+        ("zarr.json", "[" * 100_000, "cannot be read"),
+        ("zarr.json", json.dumps({"x": list(range(300_000))}), "at most 1000000 are taken"),
+        ("u10/zarr.json", _array(shape=[1_000_000, 1_000_000]), "and at most 2000000000 bytes are taken"),
+        ("u10/zarr.json", _array(data_type="string"), "declares the type 'string'"),
+        ("u10/zarr.json", _array(codecs=[{"name": "numcodecs.pickle"}]), "names the codec 'numcodecs.pickle'"),
+        ("u10/.zarray", json.dumps({"shape": [4], "chunks": [4], "dtype": "|O"}), r"declares the type '\|O'"),
+        (
+            "zarr.json",
+            json.dumps({"consolidated_metadata": {"metadata": {"u10": json.loads(_array(data_type="r64"))}}}),
+            "declares the type 'r64'",
+        ),
+    ],
+)
+def test_zips_that_are_no_harmless_zarr_are_refused_unread(
+    name: str, content: str, told: str, spec: ModelSpec, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    with pytest.raises(InputCorruptError, match=told):
+        _ingest(spec, tmp_path / "bad.zip")
+
+
+def test_a_link_and_an_encrypted_member_are_refused(spec: ModelSpec, tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("u10")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(InputCorruptError, match="is a link"):
+        _ingest(spec, tmp_path / "link.zip")
+    content = bytearray((tmp_path / "link.zip").read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    content[content.index(b"PK\x01\x02") + 41] = 0
+    (tmp_path / "locked.zip").write_bytes(content)
+    with pytest.raises(InputCorruptError, match="is encrypted"):
+        _ingest(spec, tmp_path / "locked.zip")
+
+
+@pytest.mark.parametrize("kind", ["external", "virtual", "soft", "other file"])
+def test_hdf5_that_points_elsewhere_is_refused_and_gives_nothing_away(
+    kind: str, spec: ModelSpec, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_bytes(b"secret" * 100)
+    with h5py.File(tmp_path / "bad.nc", "w") as file:
+        if kind == "external":
+            file.create_dataset("u10", (2, 4, 4), "f4", external=[(str(tmp_path / "secret"), 0, 128)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((2, 4, 4), "f4")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "u10", (2, 4, 4))
+            file.create_virtual_dataset("u10", layout)
+        else:
+            file["u10"] = h5py.SoftLink("/v10") if kind == "soft" else h5py.ExternalLink(str(tmp_path / "o.h5"), "/u10")
+    with pytest.raises(InputUnsupportedError, match=r"`bad\.nc`: `u10` (is a link|keeps its values)") as caught:
+        _ingest(spec, tmp_path / "bad.nc")
+    assert "secret" not in str(caught.value)
+
+
+def test_an_array_that_needs_too_much_memory_is_refused(spec: ModelSpec, winds: xr.Dataset, tmp_path: Path) -> None:
+    winds.to_netcdf(tmp_path / "winds.nc")
+    with pytest.raises((InputTooLargeError, InitialStateError)):
+        _ingest(spec, tmp_path / "winds.nc", limits=Limits(memory_bytes=300_000_000))
+
+
+def test_reading_that_takes_too_long_is_ended(spec: ModelSpec, winds: xr.Dataset, tmp_path: Path) -> None:
+    winds.to_netcdf(tmp_path / "winds.nc")
+    with pytest.raises(ParserTimeoutError, match=r"took more than 0\.2 s"):
+        _ingest(spec, tmp_path / "winds.nc", limits=Limits(wall_seconds=0.2))
+
+
+@pytest.mark.parametrize("form", ["GRIB", "NetCDF"])
+def test_any_mutant_ends_as_a_state_or_as_its_error(
+    form: str, spec: ModelSpec, gfs_files: list[Path], winds: xr.Dataset, tmp_path: Path
+) -> None:
+    winds.to_netcdf(tmp_path / "winds.nc")
+    files = gfs_files if form == "GRIB" else [tmp_path / "winds.nc"]
+    draw = random.Random(form)
+    for _ in range(MUTANTS):
+        content = bytearray(files[0].read_bytes())
+        for _ in range(draw.choice([1, 4, 64])):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+        (tmp_path / "mutant").write_bytes(content)
+        try:
+            state = _ingest(spec, tmp_path / "mutant", *files[1:], limits=Limits(wall_seconds=20))
+        except InitialStateError:
+            continue
+        assert np.isfinite(state.newest).all()
