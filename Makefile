@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
+PORT ?= 8000
 
 .PHONY: install demo test lint smoke campaign lock clean
 
@@ -14,8 +15,7 @@ install: .venv/.installed
 
 demo: install
 	rm -rf $(DEMO)
-	$(BIN)/warmcast forecast --initial-state sample --members 16 --lead-time 240h --seed 1 --output $(DEMO)
-	$(BIN)/warmcast plot $(DEMO) --latitude 34 --longitude -78
+	sh deploy/demo.sh $(BIN) $(DEMO) $(PORT)
 
 test: install
 	$(BIN)/python -m pytest

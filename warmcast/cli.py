@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
+from warmcast.cli_remote import add_to
 from warmcast.commands import run
 from warmcast.console import exit_codes, folders, line, print_json, progress_bar, score_tables
 
 app = typer.Typer(
     help="Ensemble weather forecasts by warm-start flow matching.", no_args_is_help=True, pretty_exceptions_enable=False
 )
+
+add_to(app)
 
 bench = typer.Typer(help="Benchmarks: ratios against peers and limits, measured in one run.", no_args_is_help=True)
 app.add_typer(bench, name="bench")

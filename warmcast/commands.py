@@ -9,13 +9,19 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "bench networks": "benchmarks.networks:networks",
         "bench scores": "benchmarks.scores:scores",
+        "cancel": "warmcast.remote:cancel",
         "climatology": "training.commands:build_climatology",
+        "download": "warmcast.remote:download",
         "evaluate": "training.commands:evaluate_checkpoint",
         "forecast": "workers.commands:forecast",
+        "list": "warmcast.remote:list_forecasts",
         "plot": "diagnostics.plot:plot",
-        "verify": "diagnostics.verification:verify",
         "serve": "service.commands:serve",
+        "status": "warmcast.remote:status",
+        "submit": "warmcast.remote:submit",
         "train": "training.commands:train_from_files",
+        "verify": "diagnostics.verification:verify",
+        "watch": "warmcast.remote:watch",
         "worker": "workers.serving:work",
     }
 )

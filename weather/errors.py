@@ -4,6 +4,7 @@ WarmcastError
 ├── DataDirectoryError   the data directory is in use or cannot be used
 ├── ForecastNotFoundError  there is no such forecast, or it is another's
 ├── ForecastOverError    a forecast that has ended cannot be changed
+├── ForecastFailedError  a forecast of a service has failed or was called off
 ├── IdempotencyError     an idempotency key came again with another request
 ├── LeaseLostError       work has been taken over or called off: its worker must stop
 ├── InitialStateError    the weather that came in cannot start a forecast
@@ -14,6 +15,7 @@ WarmcastError
 │   └── ParserTimeoutError     reading took too long
 ├── CheckpointError      a checkpoint is damaged, incomplete or of another format
 ├── ConfigurationError   an option or a configuration value is not possible
+├── ServiceProblemError  a service refuses what it was asked, or is not reached
 ├── StoreError           an ensemble store cannot be created, read or resumed
 ├── TrainingDataError    the data set cannot train, validate or evaluate a network
 └── VerificationError    the truth does not fit the forecast
@@ -96,3 +98,15 @@ class IdempotencyError(WarmcastError):
 
 class LeaseLostError(WarmcastError):
     """The work was taken over by another worker, or called off."""
+
+
+class ForecastFailedError(WarmcastError):
+    """The forecast has failed or was called off."""
+
+
+class ServiceProblemError(WarmcastError):
+    """The service refuses what it was asked; `kind` is the problem's type, `status` that of HTTP."""
+
+    def __init__(self, kind: str, status: int, detail: str) -> None:
+        self.kind, self.status = kind, status
+        super().__init__(detail)
