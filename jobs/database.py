@@ -15,6 +15,7 @@ from weather.errors import DataDirectoryError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x7761726D
+_ANSWER_WITHIN_S = 30  # beyond it the database counts as away: no lock is held that long
 
 
 class Database:
@@ -23,11 +24,11 @@ class Database:
     def __init__(self, url: str) -> None:
         self._is_sqlite = make_url(url).get_backend_name() == "sqlite"
         if self._is_sqlite:
-            self._engine = create_engine(url, connect_args={"timeout": 30}, poolclass=NullPool)
+            self._engine = create_engine(url, connect_args={"timeout": _ANSWER_WITHIN_S}, poolclass=NullPool)
             event.listen(self._engine, "connect", _on_connect)
             event.listen(self._engine, "begin", _on_begin)
         else:
-            self._engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 3})
+            self._engine = create_engine(url, pool_pre_ping=True, connect_args={"timeout": _ANSWER_WITHIN_S})
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

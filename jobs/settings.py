@@ -21,7 +21,7 @@ class Settings(BaseSettings):
 
     data: Path = Field(Path("warmcast-data"), description="Folder of forecasts, uploads and the embedded database.")
     database_url: SecretStr | None = Field(
-        None, description="Database of the rows, such as postgresql+psycopg://…; SQLite in the data folder by default."
+        None, description="Database of the rows, such as postgresql+pg8000://…; SQLite in the data folder by default."
     )
     dispatcher: Literal["local", "celery"] = Field(
         "local", description="Who hands work over: one worker process on this machine, or Celery on Redis."

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-import psycopg
 import redis
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 
 class PostgresServer:
@@ -33,22 +34,29 @@ class PostgresServer:
         self._process = subprocess.Popen(
             [_postgres("postgres"), *options], user=self._user, cwd=data, stderr=subprocess.DEVNULL
         )
-        _wait_for(lambda: psycopg.connect(self._url("postgres")).close(), psycopg.OperationalError)
+        _wait_for(lambda: self._execute("SELECT 1"), SQLAlchemyError)
 
     def new_database(self) -> str:
         """Return the URL of an empty database."""
         name = f"warmcast_{uuid.uuid4().hex}"
-        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
-        return self._url(name).replace("postgresql://", "postgresql+psycopg://")
+        self._execute(f'CREATE DATABASE "{name}"')
+        return self._url(name)
 
     def stop(self) -> None:
         """End the server."""
         self._process.terminate()
         self._process.wait()
 
+    def _execute(self, statement: str) -> None:
+        engine = create_engine(self._url("postgres"), isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                connection.execute(text(statement))
+        finally:
+            engine.dispose()
+
     def _url(self, name: str) -> str:
-        return f"postgresql://warmcast@127.0.0.1:{self.port}/{name}"
+        return f"postgresql+pg8000://warmcast@127.0.0.1:{self.port}/{name}"
 
 
 class RedisServer:
