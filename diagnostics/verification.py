@@ -1,11 +1,12 @@
 """`warmcast verify`: scores of one forecast on disk against what came."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diagnostics.comparison import References, combine, compare
 from diagnostics.figures.example import Example
@@ -28,31 +29,57 @@ def verify(
     """
     opened = open_forecast(store)
     layout = opened.layout
+    frames = read_truth(truth, layout.variables, layout.grid, times_to_verify(opened))
+    past = Climatology.read(climatology, layout.variables, layout.grid).states if climatology else None
+    result = score_forecast(opened, frames, past, seed)
+    settings = {"store": str(opened.path), "truth": list(truth), "members": len(layout.members)}
+    result = {"settings": settings | dict(opened.attributes)} | result
+    if output is not None:
+        output.write_text(json.dumps(result, indent=1) + "\n")
+    if page is not None:
+        ready = complete_lead_times(opened)
+        page.write_text(score_page(f"Forecast from {layout.init_time} UTC", result, _example(opened, frames, ready)))
+    return result
+
+
+def times_to_verify(store: EnsembleStore) -> list[np.datetime64]:
+    """Return the time that a forecast begins at and the valid times of its complete lead times.
+
+    Raises `VerificationError` for fewer than two members, and `StoreError` where no lead time is complete.
+    """
+    layout = store.layout
     if len(layout.members) < 2:
         raise VerificationError("Scores need at least 2 members. Got: 1.")
-    ready = complete_lead_times(opened)
-    times = [layout.init_time + layout.lead_time(index) for index in range(ready)]
-    frames = read_truth(truth, layout.variables, layout.grid, [layout.init_time, *times])
-    start = frames.pop(layout.init_time, None)
+    ready = complete_lead_times(store)
+    return [layout.init_time, *(layout.init_time + layout.lead_time(index) for index in range(ready))]
+
+
+def score_forecast(
+    store: EnsembleStore,
+    truth: Mapping[np.datetime64, NDArray[np.float32]],
+    climatology: NDArray[np.float32] | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the scores at every time of `times_to_verify` that the truth has, (variable, latitude, longitude) each.
+
+    Raises `VerificationError` where it has none after the beginning.
+    """
+    layout = store.layout
+    start_time, *times = times_to_verify(store)
+    frames = dict(truth)
+    start = frames.pop(start_time, None)
     if not frames:
         raise VerificationError(f"The truth must have a time after {layout.init_time}, where the forecast begins.")
-    past = Climatology.read(climatology, layout.variables, layout.grid).states if climatology else None
-    scales = opened.attributes.get("warmcast_scales", [1.0] * len(layout.variables))
+    scales = store.attributes.get("warmcast_scales", [1.0] * len(layout.variables))
     records = {
         int(layout.lead_time(index) / np.timedelta64(1, "h")): compare(
-            lead_time_fields(opened, index), frames[time], References(start, past), layout.variables, scales,
+            lead_time_fields(store, index), frames[time], References(start, climatology), layout.variables, scales,
             layout.grid, (seed, index),
         )
         for index, time in enumerate(times)
         if time in frames
     }  # fmt: skip
-    settings = {"store": str(opened.path), "truth": list(truth), "members": len(layout.members)}
-    result = {"settings": settings | dict(opened.attributes)} | combine([records], len(layout.members), seed)
-    if output is not None:
-        output.write_text(json.dumps(result, indent=1) + "\n")
-    if page is not None:
-        page.write_text(score_page(f"Forecast from {layout.init_time} UTC", result, _example(opened, frames, ready)))
-    return result
+    return combine([records], len(layout.members), seed)
 
 
 def _example(store: EnsembleStore, frames: dict[np.datetime64, Any], ready: int) -> Example:

@@ -11,7 +11,7 @@ from jobs.clock import now
 from jobs.database import Database
 from jobs.events import tell
 from jobs.request import ForecastRequest
-from jobs.states import OPEN, EventKind, Kind, Status
+from jobs.states import OPEN, Data, EventKind, Kind, Status
 from jobs.tables import forecasts, work
 from weather.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 
@@ -28,6 +28,7 @@ class ForecastRecord:
     num_lead_times: int
     error: dict[str, Any] | None
     receipt: dict[str, Any] | None
+    data: Data
     created: float
     started: float | None
     finished: float | None
@@ -151,5 +152,5 @@ def dismiss(database: Database, forecast_id: str, owner: str) -> ForecastRecord:
 def _record(row: Row[Any]) -> ForecastRecord:
     return ForecastRecord(
         row.id, row.owner, ForecastRequest.model_validate(row.request), Status(row.status), row.lead_times,
-        row.num_lead_times, row.error, row.receipt, row.created, row.started, row.finished,
+        row.num_lead_times, row.error, row.receipt, Data(row.data), row.created, row.started, row.finished,
     )  # fmt: skip

@@ -60,8 +60,10 @@ def claim(
     return [Lease(row.id, forecast_id, Kind(row.kind), row.group_index, row.epoch + 1, row.committed) for row in rows]
 
 
-def commit(database: Database, lease: Lease, committed: int, lease_seconds: float) -> None:
+def commit(database: Database, lease: Lease, committed: int, lease_seconds: float) -> range:
     """Tell that the first `committed` lead times of a group are on disk; the last one adds the finishing work.
+
+    Returns the indices of the lead times that all groups have from now on, and had not before.
 
     Raises `LeaseLostError` where the lease was overtaken or the forecast called off: then nothing has changed.
     """
@@ -77,10 +79,16 @@ def commit(database: Database, lease: Lease, committed: int, lease_seconds: floa
         groups = and_(work.c.forecast_id == lease.forecast_id, work.c.kind == Kind.GROUP)
         complete = connection.scalar(select(func.min(work.c.committed)).where(groups))
         if complete is not None and complete > before:
-            connection.execute(update(forecasts).where(forecasts.c.id == lease.forecast_id).values(lead_times=complete))
+            first = func.coalesce(forecasts.c.first_lead_time, now())
+            connection.execute(
+                update(forecasts)
+                .where(forecasts.c.id == lease.forecast_id)
+                .values(lead_times=complete, first_lead_time=first)
+            )
             tell(connection, lease.forecast_id, EventKind.LEAD_TIME, lead_times=complete, num_lead_times=total)
         if complete == total:
             connection.execute(insert(work).values(forecast_id=lease.forecast_id, kind=Kind.FINISH, group_index=0))
+    return range(before, complete or 0)
 
 
 def renew(database: Database, leases: Sequence[Lease], lease_seconds: float) -> bool:
@@ -117,14 +125,14 @@ def release(database: Database, leases: Sequence[Lease], *, counts: bool, wait_s
             )
 
 
-def finish(database: Database, lease: Lease, receipt: Mapping[str, Any]) -> None:
-    """Make a forecast successful, once; raises `LeaseLostError` as `commit` does."""
+def finish(database: Database, lease: Lease, receipt: Mapping[str, Any], store_bytes: int) -> None:
+    """Make a forecast successful, once, with a store of `store_bytes`; raises `LeaseLostError` as `commit` does."""
     with database.write() as connection:
         _fence(connection, lease, done=True, lease_until=None, worker=None)
         connection.execute(
             update(forecasts)
             .where(forecasts.c.id == lease.forecast_id)
-            .values(status=Status.SUCCESSFUL, receipt=dict(receipt), finished=now())
+            .values(status=Status.SUCCESSFUL, receipt=dict(receipt), store_bytes=store_bytes, finished=now())
         )
         tell(connection, lease.forecast_id, EventKind.SUCCESSFUL)
 

@@ -42,6 +42,12 @@ class Settings(BaseSettings):
     max_store_bytes: int = Field(20_000_000_000, ge=1, description="Most bytes of a forecast before compression.")
     max_open_forecasts: int = Field(100, ge=1, description="Most forecasts that wait or run at once.")
     max_upload_bytes: int = Field(500_000_000, ge=1, description="Most bytes of an upload.")
+    keep_hours: float | None = Field(
+        None, gt=0, description="How long the data of a forecast is kept after its end, in hours; for ever by default."
+    )
+    public_url: str | None = Field(
+        None, pattern=r"^https?://[^/\s]+(/[^\s?#]*)?$", description="What callers' URLs begin with, behind a proxy."
+    )
     stop_seconds: float = Field(20.0, gt=0, description="How long a worker has to hand its work back when stopped.")
 
     @classmethod

@@ -17,6 +17,14 @@ OPEN = (Status.ACCEPTED, Status.RUNNING)
 """What may still change; the other three are final."""
 
 
+class Data(StrEnum):
+    """Whether the data of a forecast is there."""
+
+    AVAILABLE = "available"
+    EXPIRED = "expired"
+    DELETED = "deleted"
+
+
 class Kind(StrEnum):
     """What a row of work is: a member group's rollout, or what comes after the last of them."""
 

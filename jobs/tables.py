@@ -32,13 +32,16 @@ forecasts = Table(
     Column("lead_times", Integer, nullable=False, default=0),
     Column("error", JSON),
     Column("receipt", JSON),
+    Column("data", String(16), nullable=False, default="available"),
+    Column("store_bytes", BigInteger),
     Column("created", Float, nullable=False),
     Column("started", Float),
+    Column("first_lead_time", Float),
     Column("finished", Float),
     UniqueConstraint("owner", "idempotency_key"),
     Index("forecast_by_status", "status", "created"),
 )
-"""`lead_times` counts those that all groups have."""
+"""`lead_times` counts those that all groups have; the first of them was there at `first_lead_time`."""
 
 work = Table(
     "work",
@@ -77,3 +80,50 @@ workers = Table(
     Column("started", Float, nullable=False),
     Column("seen", Float, nullable=False),
 )
+
+api_keys = Table(
+    "api_key",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("created", Float, nullable=False),
+    Column("revoked", Float),
+)
+"""Only the SHA-256 of a key is kept."""
+
+diagnostics = Table(
+    "diagnostic",
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("forecast_id", String(40), ForeignKey("forecast.id", ondelete="CASCADE"), nullable=False),
+    Column("model", String(100), nullable=False),
+    Column("lead_hours", Integer, nullable=False),
+    Column("figures", JSON, nullable=False),
+    UniqueConstraint("forecast_id", "lead_hours"),
+    Index("diagnostic_by_model", "model", "lead_hours", "id"),
+)
+"""What the whole ensemble looks like at a lead time, without any truth."""
+
+verifications = Table(
+    "verification",
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("forecast_id", String(40), ForeignKey("forecast.id", ondelete="CASCADE"), nullable=False),
+    Column("model", String(100), nullable=False),
+    Column("reference", String(40), nullable=False),
+    Column("scores", JSON, nullable=False),
+    Column("created", Float, nullable=False),
+    Index("verification_by_forecast", "forecast_id", "id"),
+    Index("verification_by_model", "model", "reference", "id"),
+)
+"""Scores against a truth; `reference` says which."""
+
+samples = Table(
+    "worker_sample",
+    metadata,
+    Column("worker", String(120), primary_key=True),
+    Column("sample", String(300), primary_key=True),
+    Column("value", Float, nullable=False),
+)
+"""What each worker process has counted so far, as samples of metrics; of workers long gone the sum is kept."""

@@ -1,25 +1,86 @@
-"""Which workers are alive: rows that each worker keeps fresh."""
+"""Which workers are alive, and what they have counted: rows that each worker keeps fresh."""
 
-from sqlalchemy import delete, func, insert, select, update
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from jobs.clock import now
 from jobs.database import Database
+from jobs.measures import MEASURES, Sample
+from jobs.tables import samples as sample_rows
 from jobs.tables import workers
 
 FRESH_SECONDS = 30.0
+_FORGOTTEN_SECONDS = 86400.0
+_GONE = ""
+"""Name that the counts of forgotten workers are kept under: sums of counters never fall."""
 
 
-def seen(database: Database, name: str, device: str) -> None:
-    """Tell that a worker is alive; workers that have not done so for a day are forgotten."""
+@dataclass(frozen=True)
+class Worker:
+    """A worker that told that it is alive in the last 30 s."""
+
+    id: str
+    device: str
+
+
+def seen(database: Database, name: str, device: str, counted: Mapping[Sample, float]) -> None:
+    """Tell that a worker is alive and what it has counted; workers not seen for a day are forgotten."""
     with database.write() as connection:
         known = connection.execute(update(workers).where(workers.c.id == name).values(seen=now()))
         if not known.rowcount:
             connection.execute(insert(workers).values(id=name, device=device, started=now(), seen=now()))
-            connection.execute(delete(workers).where(workers.c.seen < now() - 86400))
+            _forget_old(connection)
+        _replace(connection, name, {sample.text: value for sample, value in counted.items()})
+
+
+def alive(connection: Connection) -> list[Worker]:
+    """Return the workers that told that they are alive in the last 30 s."""
+    query = select(workers).where(workers.c.seen > now() - FRESH_SECONDS).order_by(workers.c.id)
+    return [Worker(row.id, row.device) for row in connection.execute(query)]
 
 
 def count_alive(database: Database) -> int:
-    """Return how many workers told that they are alive in the last 30 s."""
-    query = select(func.count()).select_from(workers).where(workers.c.seen > now() - FRESH_SECONDS)
+    """Return how many workers are alive."""
     with database.read() as connection:
-        return connection.scalar(query) or 0
+        return len(alive(connection))
+
+
+def totals(connection: Connection) -> dict[Sample, float]:
+    """Return what all workers have counted together, gauges left out."""
+    query = select(sample_rows.c.sample, func.sum(sample_rows.c.value)).group_by(sample_rows.c.sample)
+    parsed = {Sample.parse(text): float(value) for text, value in connection.execute(query)}
+    return {sample: value for sample, value in parsed.items() if not _is_gauge(sample)}
+
+
+def gauges(connection: Connection, worker: str) -> dict[Sample, float]:
+    """Return the gauges of one worker."""
+    rows = connection.execute(select(sample_rows.c.sample, sample_rows.c.value).where(sample_rows.c.worker == worker))
+    parsed = {Sample.parse(text): float(value) for text, value in rows}
+    return {sample: value for sample, value in parsed.items() if _is_gauge(sample)}
+
+
+def _forget_old(connection: Connection) -> None:
+    """Fold the counts of workers not seen for a day into one, and remove their rows."""
+    old = list(connection.scalars(select(workers.c.id).where(workers.c.seen < now() - _FORGOTTEN_SECONDS)))
+    if old:
+        theirs = sample_rows.c.worker.in_([*old, _GONE])
+        query = select(sample_rows.c.sample, func.sum(sample_rows.c.value)).where(theirs)
+        folded = {text: float(value) for text, value in connection.execute(query.group_by(sample_rows.c.sample))}
+        connection.execute(delete(sample_rows).where(theirs))
+        _replace(
+            connection, _GONE, {text: value for text, value in folded.items() if not _is_gauge(Sample.parse(text))}
+        )
+        connection.execute(delete(workers).where(workers.c.id.in_(old)))
+
+
+def _replace(connection: Connection, worker: str, values: Mapping[str, float]) -> None:
+    connection.execute(delete(sample_rows).where(sample_rows.c.worker == worker))
+    if values:
+        rows = [{"worker": worker, "sample": text, "value": value} for text, value in values.items()]
+        connection.execute(insert(sample_rows), rows)
+
+
+def _is_gauge(sample: Sample) -> bool:
+    return sample.measure in MEASURES and MEASURES[sample.measure].kind == "gauge"

@@ -9,9 +9,6 @@ from jobs.database import Database
 from jobs.dispatch import Dispatcher
 from jobs.settings import Settings
 
-LOCAL_OWNER = "local"
-"""Who owns what callers without a key ask for."""
-
 
 @dataclass(frozen=True)
 class Service:
@@ -20,6 +17,7 @@ class Service:
     settings: Settings
     database: Database
     dispatcher: Dispatcher
+    only_loopback: bool
 
 
 def _service(request: Request) -> Service:
@@ -28,7 +26,7 @@ def _service(request: Request) -> Service:
 
 
 def _base(request: Request) -> str:
-    return str(request.base_url).rstrip("/")
+    return (_service(request).settings.public_url or str(request.base_url)).rstrip("/")
 
 
 ServiceHere = Annotated[Service, Depends(_service)]

@@ -14,19 +14,24 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 class OriginGuard:
     """Refuse what a page of another origin would change, and names of this machine that somebody else gave it."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, *, only_loopback: bool, public_url: str | None) -> None:
+        self._app, self._only_loopback = app, only_loopback
+        self._public = urlsplit(public_url).netloc if public_url else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is allowed."""
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             host, origin = headers.get("host", ""), headers.get("origin")
-            if urlsplit(f"//{host}").hostname not in _LOOPBACK:
+            if self._only_loopback and host != self._public and urlsplit(f"//{host}").hostname not in _LOOPBACK:
                 refusal = answer(FOREIGN_HOST, f"`Host` must name this machine: localhost, 127.0.0.1. Got: {host!r}.")
                 await refusal(scope, receive, send)
                 return
-            if scope["method"] not in _READS and origin is not None and urlsplit(origin).netloc != host:
+            if (
+                scope["method"] not in _READS
+                and origin is not None
+                and urlsplit(origin).netloc not in {host, self._public}
+            ):
                 refusal = answer(FOREIGN_ORIGIN, f"`Origin` must be that of the service. Got: {origin!r}.")
                 await refusal(scope, receive, send)
                 return

@@ -26,6 +26,7 @@ from weather.errors import (
     ParserCrashedError,
     ParserTimeoutError,
     StoreError,
+    VerificationError,
     WarmcastError,
 )
 
@@ -69,6 +70,8 @@ NOT_ALLOWED = Kind("method-not-allowed", 405, "The method is not allowed here")
 TOO_LARGE = Kind("too-large", 413, "The request is too large")
 UNSUPPORTED = Kind("unsupported-media-type", 415, "The kind of content is not supported")
 QUEUE_FULL = Kind("queue-full", 429, "Too many forecasts wait", 30)
+UNAUTHORIZED = Kind("unauthorized", 401, "The caller is not known")
+DATA_GONE = Kind("data-gone", 410, "The data of the forecast is gone")
 FOREIGN_ORIGIN = Kind("foreign-origin", 403, "A page of another origin may not do this")
 FOREIGN_HOST = Kind("foreign-host", 421, "The request was meant for another host")
 UNAVAILABLE = Kind("unavailable", 503, "The service is not ready", 5)
@@ -84,6 +87,7 @@ OF_ERRORS: dict[type[WarmcastError], Kind] = {
     ParserCrashedError: Kind("parser-crashed", 422, "The program that read a file came to a bad end"),
     ParserTimeoutError: Kind("parser-timeout", 422, "Reading a file took too long"),
     InitialStateError: Kind("state-incompatible", 422, "The initial state cannot start a forecast"),
+    VerificationError: Kind("truth-incompatible", 422, "The forecast cannot be verified against this"),
     CheckpointError: Kind("no-such-model", 404, "There is no such model"),
     ConfigurationError: VALIDATION,
     DataDirectoryError: UNAVAILABLE,
@@ -122,6 +126,8 @@ def answer(kind: Kind, detail: str, errors: list[dict[str, str]] | None = None) 
         errors=errors or [],
     )
     headers = {"Cache-Control": "no-store"} | ({"Retry-After": str(kind.retry_after)} if kind.retry_after else {})
+    if kind.status == UNAUTHORIZED.status:
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(problem.model_dump(), kind.status, headers, "application/problem+json")
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,15 +12,12 @@ from jobs.request import ForecastRequest
 from jobs.submit import layout_of, submit
 from service.context import Service
 from service.problems import QUEUE_FULL, TOO_LARGE, ServiceError
-from service.requests import ForecastBody, UploadSource
-from service.uploads import Asked
+from service.requests import ForecastBody
 from weather.bundled import find_checkpoint
-from weather.catalogue import find_state
 from weather.errors import ConfigurationError
-from weather.ingest.ingest import ingest
-from weather.initial_state import InitialState, read_initial_state
+from weather.initial_state import InitialState
 from weather.manifest import Manifest, read_manifest
-from weather.times import count_lead_times, parse_time
+from weather.times import count_lead_times
 
 
 @dataclass(frozen=True)
@@ -92,14 +89,3 @@ def estimate(
 def manifest_of(service: Service, body: ForecastBody) -> Manifest:
     """Return the manifest of the checkpoint that is asked for; raises `CheckpointError` where it is not there."""
     return read_manifest(find_checkpoint(body.model, service.settings.checkpoint_folders))
-
-
-def initial_state_of(asked: Asked, manifest: Manifest) -> InitialState:
-    """Return the initial state that a request names or brings, on the checkpoint's grid."""
-    source = asked.body.initial_state
-    if isinstance(source, UploadSource):
-        init_time = parse_time(source.init_time) if source.init_time else None
-        return ingest(asked.files, asked.names, manifest.model, init_time)
-    found = find_state(source.dataset, source.init_time)
-    state = read_initial_state([str(path) for path in found.files], manifest.model, parse_time(found.init_time))
-    return replace(state, sources=tuple(path.name for path in found.files))

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,14 +73,20 @@ async def asked(request: Request) -> AsyncIterator[Asked]:
                     f"Got: {', '.join(sorted(form)) or 'nothing'}.",
                 )
             body = _validated(text.encode(), uploads=True)
-            with tempfile.TemporaryDirectory(prefix="warmcast-upload-") as folder:
-                paths = [Path(folder) / str(index) for index in range(len(files))]
-                for path, file in zip(paths, files, strict=True):
-                    await run_in_threadpool(_keep, file, path)
-                names = [_harmless(file.filename or f"file {index}") for index, file in enumerate(files)]
-                yield Asked(body, tuple(paths), tuple(names))
+            async with kept(files) as (paths, names):
+                yield Asked(body, paths, names)
     else:
         raise ServiceError(UNSUPPORTED, f"`Content-Type` must be {_JSON} or {_MULTIPART}. Got: {kind!r}.")
+
+
+@asynccontextmanager
+async def kept(files: Sequence[UploadFile]) -> AsyncIterator[tuple[tuple[Path, ...], tuple[str, ...]]]:
+    """Keep uploaded files, under names of ours, with the names that their sender gave them; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="warmcast-upload-") as folder:
+        paths = tuple(Path(folder) / str(index) for index in range(len(files)))
+        for path, file in zip(paths, files, strict=True):
+            await run_in_threadpool(_keep, file, path)
+        yield paths, tuple(_harmless(file.filename or f"file {index}") for index, file in enumerate(files))
 
 
 def _validated(text: bytes, *, uploads: bool) -> ForecastBody:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from jobs.forecasts import ForecastRecord
-from jobs.states import OPEN, Status
+from jobs.states import OPEN, Data, Status
 
 
 class Link(BaseModel):
@@ -38,6 +38,7 @@ class ForecastView(BaseModel):
     finished: str | None
     request: dict[str, Any] = Field(description="The request, complete, with its seed.")
     error: dict[str, Any] | None
+    data: Data = Field(description="Whether the ensemble is still there; the record always is.")
     links: list[Link]
 
 
@@ -66,11 +67,12 @@ def view(record: ForecastRecord, base: str, now: float) -> ForecastView:
         progress_detail=Progress(
             lead_times=record.lead_times, num_lead_times=record.num_lead_times, eta_seconds=eta_seconds(record, now)
         ),
-        created=_time(record.created) or "",
-        started=_time(record.started),
-        finished=_time(record.finished),
+        created=shown_time(record.created),
+        started=None if record.started is None else shown_time(record.started),
+        finished=None if record.finished is None else shown_time(record.finished),
         request=record.request.model_dump(mode="json"),
         error=record.error,
+        data=record.data,
         links=links,
     )
 
@@ -85,7 +87,6 @@ def eta_seconds(record: ForecastRecord, now: float) -> float | None:
     return round(max(pace * (record.num_lead_times - record.lead_times), 0.0), 1)
 
 
-def _time(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
+def shown_time(seconds: float) -> str:
+    """Return seconds since 1970 as callers see them, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

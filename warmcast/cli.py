@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from warmcast.cli_remote import add_to
+from warmcast import cli_remote, cli_service
 from warmcast.commands import run
 from warmcast.console import exit_codes, folders, line, print_json, progress_bar, score_tables
 
@@ -14,7 +14,8 @@ app = typer.Typer(
     help="Ensemble weather forecasts by warm-start flow matching.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 
-add_to(app)
+cli_service.add_to(app)
+cli_remote.add_to(app)
 
 bench = typer.Typer(help="Benchmarks: ratios against peers and limits, measured in one run.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
@@ -238,26 +239,6 @@ def verify(
             page=page,
         )
     score_tables(result["scores"])
-
-
-@app.command()
-def serve(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    data: Annotated[Path | None, typer.Option(help="Folder of forecasts; WARMCAST_DATA by default.")] = None,
-) -> None:
-    """Serve forecasts over HTTP, with one worker beside; nothing else has to be installed or started."""
-    with exit_codes():
-        run("serve", host=host, port=port, data=data, dispatcher=None, tell=line)
-
-
-@app.command()
-def worker(
-    data: Annotated[Path | None, typer.Option(help="Folder of forecasts; WARMCAST_DATA by default.")] = None,
-) -> None:
-    """Work for a service: take forecasts that wait and compute them."""
-    with exit_codes():
-        run("worker", data=data)
 
 
 @bench.command()

@@ -20,14 +20,17 @@ _BLOCK = 1 << 20
 
 
 class Client:
-    """A connection to a service; `url` is `WARMCAST_URL` by default, else this machine's port 8000.
+    """A connection to a service.
 
+    `url` is `WARMCAST_URL` by default, else this machine's port 8000; `key` is an API key, `WARMCAST_KEY` by default.
     What the service refuses is a `ServiceProblemError`. A connection that fails is tried again where that is harmless.
     """
 
-    def __init__(self, url: str | None = None, *, timeout_seconds: float = 60.0) -> None:
+    def __init__(self, url: str | None = None, *, key: str | None = None, timeout_seconds: float = 60.0) -> None:
         self.url = (url or os.environ.get("WARMCAST_URL") or DEFAULT_URL).rstrip("/")
-        self._http = httpx.Client(base_url=f"{self.url}/v1", timeout=timeout_seconds)
+        key = key or os.environ.get("WARMCAST_KEY")
+        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=f"{self.url}/v1", timeout=timeout_seconds, headers=self.headers)
 
     def __enter__(self) -> Self:
         """Return this client, which closes at the end of the block."""
@@ -84,9 +87,9 @@ class Client:
                 time.sleep(_FIRST_WAIT * 2**tried)
         raise AssertionError
 
-    def delete(self, path: str) -> httpx.Response:
+    def delete(self, path: str, parameters: Mapping[str, Any] | None = None) -> httpx.Response:
         """Return the answer to a DELETE."""
-        return _checked(self._http.delete(path))
+        return _checked(self._http.delete(path, params=parameters))
 
     def stream(self, path: str, headers: Mapping[str, str]) -> Any:
         """Return the context of an answer that comes in parts."""
@@ -149,7 +152,8 @@ class RemoteForecast:
 
     def to_xarray(self) -> xr.Dataset:
         """Open the ensemble over HTTP, also while it grows: values are NaN until their lead time is complete."""
-        ensemble: xr.Dataset = xr.open_zarr(self.ensemble_url)
+        options = {"headers": self._client.headers} if self._client.headers else None
+        ensemble: xr.Dataset = xr.open_zarr(self.ensemble_url, storage_options=options)
         return ensemble
 
     def download(self, path: str | Path) -> Path:
@@ -171,9 +175,13 @@ class RemoteForecast:
         return target
 
     def cancel(self) -> Self:
-        """Call it off; its complete lead times stay."""
-        self.shown = self._client.delete(f"/forecast/{self.id}").json()
+        """Call it off; its complete lead times stay. Raises `ServiceProblemError` where it has ended."""
+        self.shown = self._client.delete(f"/forecast/{self.id}", {"keep_data": True}).json()
         return self
+
+    def delete(self) -> None:
+        """Remove its data where it has ended, or call it off; its record stays."""
+        self._client.delete(f"/forecast/{self.id}")
 
 
 def _source(kind: str, init_time: str | None, **more: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
+        "api": "service.commands:api",
         "bench networks": "benchmarks.networks:networks",
         "bench scores": "benchmarks.scores:scores",
         "cancel": "warmcast.remote:cancel",
@@ -14,6 +15,9 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "download": "warmcast.remote:download",
         "evaluate": "training.commands:evaluate_checkpoint",
         "forecast": "workers.commands:forecast",
+        "key create": "service.commands:make_key",
+        "key list": "service.commands:show_keys",
+        "key revoke": "service.commands:withdraw_key",
         "list": "warmcast.remote:list_forecasts",
         "plot": "diagnostics.plot:plot",
         "serve": "service.commands:serve",

@@ -5,12 +5,11 @@ import json
 import logging
 import math
 import os
+import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,6 +17,7 @@ from jobs import forecasts, leases, workers
 from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.leases import Lease
+from jobs.measures import GPU_MEMORY, NONFINITE, Tally
 from jobs.request import ForecastRequest
 from jobs.settings import Settings
 from jobs.states import Kind
@@ -28,7 +28,9 @@ from weather.bundled import find_checkpoint
 from weather.errors import CheckpointError, LeaseLostError, WarmcastError
 from weather.ingest.artefact import read_canonical
 from weather.store import EnsembleStore
+from workers.clock import StepClock
 from workers.devices import find_device
+from workers.diagnosing import diagnose_lead_times, missing_lead_times
 from workers.heartbeat import Heartbeat
 from workers.publishing import publish_committed
 from workers.walk import nonfinite_members, walk
@@ -43,7 +45,8 @@ class Runtime:
     """One worker: a process, a device, the checkpoint that it loaded last."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._tally = Tally()
         self._settings, self._database = settings, database
         self._device = find_device(settings.device)
         self._told = -math.inf
@@ -78,11 +81,15 @@ class Runtime:
         except Exception:
             _log.exception("forecast %s: this attempt ends", forecast_id)
             leases.release(self._database, claimed, counts=True, wait_seconds=RETRY_SECONDS)
+        self._tell_alive(now=True)
         return True
 
-    def _tell_alive(self) -> None:
-        if time.monotonic() - self._told > workers.FRESH_SECONDS / 3:
-            workers.seen(self._database, self.name, str(self._device))
+    def _tell_alive(self, *, now: bool = False) -> None:
+        """Tell the database of this worker and what it has counted, now and then."""
+        if now or time.monotonic() - self._told > workers.FRESH_SECONDS / 3:
+            if self._device.type == "cuda":
+                self._tally.set(GPU_MEMORY, value=torch.cuda.memory_allocated(self._device))
+            workers.seen(self._database, self.name, str(self._device), self._tally.samples())
             self._told = time.monotonic()
 
     def _do(self, claimed: Sequence[Lease], heartbeat: Heartbeat) -> None:
@@ -110,24 +117,34 @@ class Runtime:
             publish_committed(store, folder, lease.group, lease.committed)
         attempts = [store.staging(folder.attempt(lease.group, lease.epoch)) for lease in claimed]
         rollouts = [walk(forecaster, state, store, lease.group, lease.committed, request.seed) for lease in claimed]
-        with _before_each_evaluation(networks, heartbeat.beat):
+        model, clock = request.checkpoint, StepClock(self._tally, request.checkpoint, self._device)
+        with clock.watching(networks, heartbeat.beat):
             for lead_index in range(store.layout.num_lead_times):
                 for lease, attempt, lead_times in zip(claimed, attempts, rollouts, strict=True):
-                    if lead_index >= lease.committed:
-                        attempt.commit(lease.group, lead_index, next(lead_times))
-                        leases.commit(self._database, lease, lead_index + 1, self._settings.lease_seconds)
+                    if lead_index < lease.committed:
+                        continue
+                    with clock.rollout():
+                        fields = next(lead_times)
+                    with clock.phase("write"):
+                        attempt.commit(lease.group, lead_index, fields)
+                        complete = leases.commit(self._database, lease, lead_index + 1, self._settings.lease_seconds)
                         store.publish(attempt.path, lease.group, lead_index)
+                    if complete:
+                        with clock.phase("diagnostics"):
+                            diagnose_lead_times(self._database, model, folder, store, state, complete)
 
     def _finish(
         self, lease: Lease, record: forecasts.ForecastRecord, folder: ForecastFolder, store: EnsembleStore
     ) -> None:
         """Publish what is left, write the receipt, end the forecast."""
-        layout = store.layout
+        layout, model = store.layout, record.request.checkpoint
         lost: list[int] = []
         for group in range(layout.num_groups):
             publish_committed(store, folder, group, layout.num_lead_times)
             last = store.fields(group, layout.num_lead_times - 1)
             lost += nonfinite_members(layout.group_members(group), last)
+        missing = missing_lead_times(self._database, record.id, store)
+        diagnose_lead_times(self._database, model, folder, store, read_canonical(folder.initial_state), missing)
         receipt = {
             "request": record.request.model_dump(mode="json"),
             "nonfinite_members": lost,
@@ -137,8 +154,10 @@ class Runtime:
             "device": str(self._device),
             "threads": torch.get_num_threads(),
         }
+        store_bytes = sum(file.stat().st_size for file in folder.store.rglob("*") if file.is_file())
         _replace(folder.receipt, json.dumps(receipt, indent=1) + "\n")
-        leases.finish(self._database, lease, receipt)
+        leases.finish(self._database, lease, receipt, store_bytes)
+        self._tally.count(NONFINITE, model, by=len(lost))
         folder.clear_attempts()
 
     def _networks(self, request: ForecastRequest) -> Networks:
@@ -156,21 +175,6 @@ class Runtime:
             leases.fail(self._database, lease, {"type": "forecast-failed", "detail": detail, "retryable": False})
         except LeaseLostError:
             _log.info("forecast %s: had been taken over or called off", lease.forecast_id)
-
-
-@contextmanager
-def _before_each_evaluation(networks: Networks, check: Callable[[], None]) -> Iterator[None]:
-    """Call `check` before every evaluation of either network; what it raises ends the walk."""
-
-    def hook(*_: Any) -> None:
-        check()
-
-    hooks = [network.register_forward_pre_hook(hook) for network in (networks.warm_start, networks.flow)]
-    try:
-        yield
-    finally:
-        for handle in hooks:
-            handle.remove()
 
 
 def _replace(path: Path, text: str) -> None:

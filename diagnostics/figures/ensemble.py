@@ -88,7 +88,7 @@ def maps(
 
 
 def plume(
-    path: Path,
+    path: Path | BinaryIO,
     quantity: Quantity,
     init_time: np.datetime64,
     lead_times: Sequence[np.timedelta64],
@@ -111,7 +111,7 @@ def plume(
         axes.set_ylabel(f"{quantity.label} ({quantity.units})")
         axes.set_title(f"{described_place(*place)}, {series.shape[1]} members", loc="left")
         axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
-        figure.savefig(path)
+        figure.savefig(path, format="png")
 
 
 def described_time(time: np.datetime64) -> str:

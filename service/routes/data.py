@@ -6,12 +6,12 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
-from starlette.concurrency import run_in_threadpool
 
 from jobs.folders import ForecastFolder
-from jobs.forecasts import look_up
 from jobs.states import Status
-from service.context import LOCAL_OWNER, ServiceHere
+from service.callers import OwnForecast
+from service.context import ServiceHere
+from service.folders import available_folder
 from service.problems import DOCUMENTED, NOT_FINISHED, NOT_FOUND, ServiceError, answer
 
 router = APIRouter(tags=["data"], responses=DOCUMENTED)
@@ -26,10 +26,9 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 
 @router.get("/forecast/{forecast_id}/ensemble.zarr/{key:path}", response_class=Response)
 @router.head("/forecast/{forecast_id}/ensemble.zarr/{key:path}", include_in_schema=False)
-def chunk(forecast_id: str, key: str, service: ServiceHere) -> Response:
+def chunk(record: OwnForecast, key: str, service: ServiceHere) -> Response:
     """Return a file of the store; what is not there yet is 404, which Zarr reads as NaN."""
-    record = look_up(service.database, forecast_id, LOCAL_OWNER)
-    path = ForecastFolder(service.settings.data, record.id).store / key
+    path = available_folder(record, service).store / key
     if not _KEY.fullmatch(key) or not path.is_file():
         missing = answer(NOT_FOUND, f"The store has no {key!r}, or not yet.")
         missing.headers.update(_OPEN_TO_PAGES)
@@ -45,18 +44,17 @@ def chunk(forecast_id: str, key: str, service: ServiceHere) -> Response:
 @router.options("/forecast/{forecast_id}/ensemble.zarr/{key:path}", include_in_schema=False)
 def preflight() -> Response:
     """Allow any page to read with ranges."""
-    allowed = {"Access-Control-Allow-Methods": "GET, HEAD", "Access-Control-Allow-Headers": "Range"}
+    allowed = {"Access-Control-Allow-Methods": "GET, HEAD", "Access-Control-Allow-Headers": "Range, Authorization"}
     return Response(status_code=204, headers=_OPEN_TO_PAGES | allowed | {"Access-Control-Max-Age": "86400"})
 
 
 @router.get("/forecast/{forecast_id}/ensemble.zarr.zip", response_class=FileResponse)
 @router.head("/forecast/{forecast_id}/ensemble.zarr.zip", include_in_schema=False)
-async def archive(forecast_id: str, service: ServiceHere) -> FileResponse:
+def archive(record: OwnForecast, service: ServiceHere) -> FileResponse:
     """Return the whole store as one file, which `zarr.storage.ZipStore` opens; only after the end."""
-    record = await run_in_threadpool(look_up, service.database, forecast_id, LOCAL_OWNER)
     if record.status != Status.SUCCESSFUL:
-        raise ServiceError(NOT_FINISHED, f"Forecast {forecast_id} is {record.status}; the zip is for successful ones.")
-    path = await run_in_threadpool(_zipped, ForecastFolder(service.settings.data, record.id))
+        raise ServiceError(NOT_FINISHED, f"Forecast {record.id} is {record.status}; the zip is for successful ones.")
+    path = _zipped(available_folder(record, service))
     return FileResponse(
         path, headers=_OPEN_TO_PAGES | {"Cache-Control": _FOR_EVER}, media_type="application/zip",
         filename=f"{record.id}.zarr.zip",

@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from jobs.events import Event, events_since
-from jobs.forecasts import ForecastRecord, look_up
+from jobs.forecasts import look_up
 from jobs.states import OPEN
-from service.context import LOCAL_OWNER, Service, ServiceHere
+from service.callers import OwnForecast
+from service.context import Service, ServiceHere
 from service.problems import DOCUMENTED
 
 router = APIRouter(tags=["forecasts"], responses=DOCUMENTED)
@@ -21,13 +22,9 @@ _LOOK_SECONDS = 0.5
 _LONGEST_SECONDS = 3600.0
 
 
-def _known(forecast_id: str, service: ServiceHere) -> ForecastRecord:
-    return look_up(service.database, forecast_id, LOCAL_OWNER)
-
-
 @router.get("/forecast/{forecast_id}/events", response_class=EventSourceResponse)
 async def events(
-    record: Annotated[ForecastRecord, Depends(_known)],
+    record: OwnForecast,
     service: ServiceHere,
     last_event_id: Annotated[int, Header(alias="Last-Event-ID", ge=0, lt=2**63)] = 0,
 ) -> AsyncIterator[ServerSentEvent]:

@@ -4,16 +4,18 @@ import time
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, dismiss, list_forecasts, look_up
+from jobs.forecasts import ForecastRecord, dismiss, list_forecasts
+from jobs.retention import delete_data
 from jobs.states import OPEN, Status
-from service.context import LOCAL_OWNER, Base, Service, ServiceHere
+from service.callers import Owner, OwnForecast
+from service.context import Base, Service, ServiceHere
 from service.problems import DOCUMENTED, NOT_FINISHED, ServiceError
-from service.submission import accept, estimate, initial_state_of, manifest_of
+from service.states import initial_state_of
+from service.submission import accept, estimate, manifest_of
 from service.uploads import REQUEST_BODY, Asked, asked
 from service.views import ForecastList, ForecastView, Link, eta_seconds, view
 
@@ -42,6 +44,7 @@ class EstimateView(BaseModel):
 async def submit(
     request: Request,
     service: ServiceHere,
+    owner: Owner,
     base: Base,
     idempotency_key: Key = None,
     validate_only: Annotated[bool, Query(description="Check and estimate; make nothing.")] = False,
@@ -51,10 +54,10 @@ async def submit(
     As JSON, from a state of the catalogue; or as multipart, with the files of an initial state.
     """
     async with asked(request) as wanted:
-        return await run_in_threadpool(_submitted, wanted, service, base, idempotency_key, validate_only)
+        return await run_in_threadpool(_submitted, wanted, service, owner, base, idempotency_key, validate_only)
 
 
-def _submitted(asked: Asked, service: Service, base: str, key: str | None, validate_only: bool) -> Response:
+def _submitted(asked: Asked, service: Service, owner: str, base: str, key: str | None, validate_only: bool) -> Response:
     manifest = manifest_of(service, asked.body)
     state = initial_state_of(asked, manifest)
     if validate_only:
@@ -65,7 +68,7 @@ def _submitted(asked: Asked, service: Service, base: str, key: str | None, valid
             network_evaluations=told.network_evaluations,
         )
         return JSONResponse(shown.model_dump(mode="json"), 200)
-    record, is_new = accept(service, LOCAL_OWNER, asked.body, manifest, state, key)
+    record, is_new = accept(service, owner, asked.body, manifest, state, key)
     response = _shown(record, base, 202 if is_new else 200)
     response.headers["Location"] = f"{base}/v1/forecast/{record.id}"
     if not is_new:
@@ -76,13 +79,14 @@ def _submitted(asked: Asked, service: Service, base: str, key: str | None, valid
 @router.get("/forecast", response_model=ForecastList)
 def list_all(
     service: ServiceHere,
+    owner: Owner,
     base: Base,
     status: Status | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     before: Annotated[str | None, Query(max_length=40, description="Id of the last one seen.")] = None,
 ) -> ForecastList:
     """Return forecasts, the newest first."""
-    records = list_forecasts(service.database, LOCAL_OWNER, status, limit, before)
+    records = list_forecasts(service.database, owner, status, limit, before)
     links = [Link(rel="self", href=f"{base}/v1/forecast")]
     if len(records) == limit:
         asked = f"&status={status}" if status else ""
@@ -91,32 +95,47 @@ def list_all(
 
 
 @router.get("/forecast/{forecast_id}", response_model=ForecastView)
-def status(forecast_id: str, service: ServiceHere, base: Base, request: Request) -> Response:
+def status(record: OwnForecast, base: Base, request: Request) -> Response:
     """Return how far a forecast is; ask again after `Retry-After` seconds, with the `ETag` as `If-None-Match`."""
-    response = _shown(look_up(service.database, forecast_id, LOCAL_OWNER), base, 200)
+    response = _shown(record, base, 200)
     if request.headers.get("If-None-Match") == response.headers["ETag"]:
         return Response(status_code=304, headers={"ETag": response.headers["ETag"]})
     return response
 
 
-@router.delete("/forecast/{forecast_id}", status_code=202, response_model=ForecastView)
-def call_off(forecast_id: str, service: ServiceHere, base: Base) -> Response:
-    """Call a forecast off: one that waits never runs, one that runs stops; its lead times stay."""
-    return _shown(dismiss(service.database, forecast_id, LOCAL_OWNER), base, 202)
+@router.delete(
+    "/forecast/{forecast_id}",
+    status_code=202,
+    response_model=ForecastView,
+    responses={204: {"description": "It had ended; its data is gone now"}},
+)
+def call_off(
+    record: OwnForecast,
+    service: ServiceHere,
+    base: Base,
+    keep_data: Annotated[bool, Query(description="Only call off; one that has ended is refused (409).")] = False,
+) -> Response:
+    """Call a forecast off: one that waits never runs, one that runs stops, and its lead times stay (202).
+
+    Of one that has ended, remove the data; the record stays (204).
+    """
+    if record.status in OPEN or keep_data:
+        return _shown(dismiss(service.database, record.id, record.owner), base, 202)
+    delete_data(service.database, service.settings.data, record.id, record.owner)
+    return Response(status_code=204)
 
 
 @router.get("/forecast/{forecast_id}/receipt")
-def receipt(forecast_id: str, service: ServiceHere) -> FileResponse:
+def receipt(record: OwnForecast) -> JSONResponse:
     """Return what was done: request, seed, checkpoint, versions, device, seconds."""
-    record = look_up(service.database, forecast_id, LOCAL_OWNER)
     if record.status != Status.SUCCESSFUL:
-        raise ServiceError(NOT_FINISHED, f"Forecast {forecast_id} is {record.status}; only successful ones have one.")
-    return FileResponse(ForecastFolder(service.settings.data, forecast_id).receipt, media_type="application/json")
+        raise ServiceError(NOT_FINISHED, f"Forecast {record.id} is {record.status}; only successful ones have one.")
+    return JSONResponse(record.receipt)
 
 
 def _shown(record: ForecastRecord, base: str, code: int) -> JSONResponse:
     now = time.time()
-    headers = {"ETag": f'W/"{record.status}-{record.lead_times}"', "Cache-Control": "no-cache"}
+    headers = {"ETag": f'W/"{record.status}-{record.lead_times}-{record.data}"', "Cache-Control": "no-cache"}
     if record.status in OPEN:
         eta = eta_seconds(record, now)
         seconds = _FIRST_RETRY if eta is None else min(max(round(eta / 4), 1), _LONGEST_RETRY)

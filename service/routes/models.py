@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
+from service.callers import owner_of
 from service.context import ServiceHere
 from service.problems import DOCUMENTED
 from weather.bundled import find_checkpoint, known_checkpoints
 from weather.catalogue import catalogue
 from weather.manifest import Manifest, read_manifest
 
-router = APIRouter(tags=["models"], responses=DOCUMENTED)
+router = APIRouter(tags=["models"], responses=DOCUMENTED, dependencies=[Depends(owner_of)])
 
 
 class Model(BaseModel):

@@ -11,12 +11,14 @@ import pytest
 
 from jobs.testing import free_port
 
+WARMCAST = (sys.executable, "-c", "from warmcast.cli import main; main()")
+
 
 class Served:
     """`warmcast serve` as a process of its own, which can be killed and started again on the same data."""
 
-    def __init__(self, data: Path, checkpoints: Path, **settings: str) -> None:
-        self.data = data
+    def __init__(self, data: Path, checkpoints: Path, *arguments: str, **settings: str) -> None:
+        self.data, self._arguments = data, arguments
         self.url = f"http://127.0.0.1:{free_port()}"
         self.temporary = data.parent / f"{data.name}-tmp"
         self.temporary.mkdir()
@@ -34,7 +36,7 @@ class Served:
         self.start()
 
     def start(self) -> None:
-        run = [sys.executable, "-c", "from warmcast.cli import main; main()", "serve"]
+        run = [*WARMCAST, "serve", *self._arguments]
         port = self.url.rsplit(":", 1)[1]
         log = (self.data.parent / "serve.log").open("a")
         self.process = subprocess.Popen(
@@ -94,8 +96,9 @@ def serve(untrained_checkpoint: Path, tmp_path: Path) -> Iterator[Serve]:
     """Start services; all of them end with the test."""
     started: list[Served] = []
 
-    def serve(**settings: str) -> Served:
-        started.append(Served(tmp_path / f"data-{len(started)}", untrained_checkpoint.parent, **settings))
+    def serve(*arguments: str, **settings: str) -> Served:
+        data = tmp_path / f"data-{len(started)}"
+        started.append(Served(data, untrained_checkpoint.parent, *arguments, **settings))
         return started[-1]
 
     yield serve

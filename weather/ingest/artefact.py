@@ -2,15 +2,18 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weather.errors import StoreError
 from weather.initial_state import InitialState
 
 _ARRAY = "initial_state.npy"
 _DESCRIPTION = "initial_state.json"
+_FRAMES = "frames.npz"
 
 
 def write_canonical(state: InitialState, folder: Path) -> None:
@@ -42,3 +45,14 @@ def read_canonical(folder: Path) -> InitialState:
     if state.digest != described["digest"]:
         raise StoreError(f"`{folder}` is damaged: the initial state is not what was written.")
     return state
+
+
+def write_frames(frames: Mapping[np.datetime64, NDArray[np.float32]], folder: Path) -> None:
+    """Write frames by time into `folder`."""
+    np.savez(folder / _FRAMES, times=np.array(list(frames), "datetime64[s]"), fields=np.stack(list(frames.values())))
+
+
+def read_frames(folder: Path) -> dict[np.datetime64, NDArray[np.float32]]:
+    """Return the frames that `write_frames` wrote."""
+    with np.load(folder / _FRAMES, allow_pickle=False) as written:
+        return dict(zip(written["times"], written["fields"], strict=True))

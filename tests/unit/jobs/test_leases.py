@@ -76,11 +76,11 @@ def test_the_last_group_adds_the_finishing_work_once_and_finishing_ends_it(
     assert (record.status, record.lead_times) == (Status.RUNNING, 4)
     (last,) = _claim(database)
     assert last.kind == Kind.FINISH
-    finish(database, last, {"done": True})
+    finish(database, last, {"done": True}, store_bytes=1000)
     record = look_up(database, forecast.id)
     assert (record.status, record.receipt) == (Status.SUCCESSFUL, {"done": True})
     with pytest.raises(LeaseLostError):
-        finish(database, last, {"done": "again"})
+        finish(database, last, {"done": "again"}, store_bytes=1000)
     expected = [EventKind.ACCEPTED, EventKind.RUNNING, *[EventKind.LEAD_TIME] * 4, EventKind.SUCCESSFUL]
     assert _events(database, forecast.id) == expected
     assert _claim(database) == []

@@ -19,12 +19,12 @@ from weather.errors import (
     ParserTimeoutError,
 )
 from weather.ingest.artefact import read_canonical, write_canonical
-from weather.ingest.ingest import Limits, ingest
+from weather.ingest.ingest import ingest
+from weather.ingest.parsing import AMPLE, Limits
 from weather.initial_state import InitialState, read_initial_state
 from weather.manifest import ModelSpec
 
 MUTANTS = 6
-AMPLE = Limits()
 
 
 @pytest.fixture(autouse=True)

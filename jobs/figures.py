@@ -1,0 +1,74 @@
+"""What is known of a forecast's quality, as rows: diagnostics of each lead time, scores of each verification."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from jobs.clock import now
+from jobs.database import Database
+from jobs.tables import diagnostics, verifications
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Scores of a forecast against a truth that `reference` names."""
+
+    id: int
+    reference: str
+    scores: Mapping[str, Any]
+    created: float
+
+
+def diagnose(database: Database, forecast_id: str, model: str, lead_hours: int, figures: Mapping[str, Any]) -> None:
+    """Write the diagnostics of a lead time; what is there already stays."""
+    row = {"forecast_id": forecast_id, "model": model, "lead_hours": lead_hours, "figures": dict(figures)}
+    try:
+        with database.write() as connection:
+            connection.execute(insert(diagnostics).values(row))
+    except IntegrityError:
+        pass
+
+
+def diagnosed(database: Database, forecast_id: str) -> dict[int, dict[str, Any]]:
+    """Return the diagnostics of a forecast by hours of lead time."""
+    query = select(diagnostics).where(diagnostics.c.forecast_id == forecast_id).order_by(diagnostics.c.lead_hours)
+    with database.read() as connection:
+        return {row.lead_hours: row.figures for row in connection.execute(query)}
+
+
+def verified(
+    database: Database, forecast_id: str, model: str, reference: str, scores: Mapping[str, Any]
+) -> Verification:
+    """Write the scores of a verification and return it."""
+    row = {"forecast_id": forecast_id, "model": model, "reference": reference, "scores": dict(scores)}
+    with database.write() as connection:
+        connection.execute(insert(verifications).values(**row, created=now()))
+    return verifications_of(database, forecast_id)[-1]
+
+
+def verifications_of(database: Database, forecast_id: str) -> list[Verification]:
+    """Return the verifications of a forecast, the oldest first."""
+    query = select(verifications).where(verifications.c.forecast_id == forecast_id).order_by(verifications.c.id)
+    with database.read() as connection:
+        return [Verification(row.id, row.reference, row.scores, row.created) for row in connection.execute(query)]
+
+
+def latest_diagnostics(connection: Connection, hours: tuple[int, ...]) -> list[tuple[str, int, dict[str, Any]]]:
+    """Return model, hours of lead time and figures of the newest diagnostics of each model at each of `hours`."""
+    newest = (
+        select(func.max(diagnostics.c.id))
+        .where(diagnostics.c.lead_hours.in_(hours))
+        .group_by(diagnostics.c.model, diagnostics.c.lead_hours)
+    )
+    rows = connection.execute(select(diagnostics).where(diagnostics.c.id.in_(newest)))
+    return [(row.model, row.lead_hours, row.figures) for row in rows]
+
+
+def latest_verifications(connection: Connection) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return model, reference and scores of the newest verification of each model against each reference."""
+    newest = select(func.max(verifications.c.id)).group_by(verifications.c.model, verifications.c.reference)
+    rows = connection.execute(select(verifications).where(verifications.c.id.in_(newest)))
+    return [(row.model, row.reference, row.scores) for row in rows]

@@ -1,0 +1,59 @@
+"""How long data is kept: deleted by its owner, expired by age; the record of a forecast stays."""
+
+import shutil
+import time
+from pathlib import Path
+
+from sqlalchemy import select, update
+
+from jobs.clock import now
+from jobs.database import Database
+from jobs.forecasts import ForecastRecord, look_up
+from jobs.states import OPEN, Data
+from jobs.tables import forecasts
+
+_ABANDONED_SECONDS = 3600.0
+
+
+def delete_data(database: Database, data: Path, forecast_id: str, owner: str) -> ForecastRecord:
+    """Remove the data of a forecast that has ended, and return its record.
+
+    Raises `ForecastNotFoundError`. One that has not ended is returned as it is.
+    """
+    with database.write() as connection:
+        connection.execute(
+            update(forecasts)
+            .where(forecasts.c.id == forecast_id, forecasts.c.owner == owner, forecasts.c.status.not_in(OPEN))
+            .where(forecasts.c.data == Data.AVAILABLE)
+            .values(data=Data.DELETED)
+        )
+    record = look_up(database, forecast_id, owner)
+    if record.data != Data.AVAILABLE:
+        shutil.rmtree(data / "forecasts" / forecast_id, ignore_errors=True)
+    return record
+
+
+def expire(database: Database, keep_hours: float | None) -> None:
+    """Let the data of forecasts expire that ended more than `keep_hours` ago."""
+    if keep_hours is not None:
+        with database.write() as connection:
+            connection.execute(
+                update(forecasts)
+                .where(forecasts.c.data == Data.AVAILABLE, forecasts.c.finished < now() - keep_hours * 3600)
+                .values(data=Data.EXPIRED)
+            )
+
+
+def sweep(database: Database, data: Path) -> None:
+    """Remove folders whose data is gone by their row, and those that no row speaks of, an hour after their last change.
+
+    A worker that had not noticed, or a service that was killed in between, may have left them.
+    """
+    folders = {path.name: path for path in (data / "forecasts").glob("fc_*")}
+    with database.read() as connection:
+        rows = connection.execute(select(forecasts.c.id, forecasts.c.data))
+        known: dict[str, str] = {row.id: row.data for row in rows}
+    for forecast_id, path in folders.items():
+        abandoned = forecast_id not in known and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+        if abandoned or known.get(forecast_id, Data.AVAILABLE) != Data.AVAILABLE:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,92 @@
+import json
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.conftest import WARMCAST
+from warmcast.client import Client
+from weather.errors import ServiceProblemError
+
+Served = Any
+Serve = Callable[..., Any]
+
+
+EVERY_ROUTE = (
+    ("GET", ""),
+    ("DELETE", ""),
+    ("GET", "/events"),
+    ("GET", "/receipt"),
+    ("GET", "/ensemble.zarr/zarr.json"),
+    ("HEAD", "/ensemble.zarr/zarr.json"),
+    ("GET", "/ensemble.zarr.zip"),
+    ("GET", "/diagnostics"),
+    ("POST", "/verify"),
+    ("GET", "/plots/maps.png"),
+    ("GET", "/plots/plume.png"),
+)
+
+
+def _key(served: Served, *arguments: str) -> str:
+    command = [*WARMCAST, "key", *arguments, "--data", str(served.data)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def _client(served: Served, key: str) -> Client:
+    return Client(served.url, key=key)
+
+
+def test_two_keys_never_see_each_others_forecasts(serve: Serve) -> None:
+    served = serve()
+    open_to_all = served.submit(lead_time="6h")
+    made = [json.loads(_key(served, "create", name, "--json")) for name in ("one", "two")]
+    assert served.client.get("/forecast").status_code == 401
+    one, two = (_client(served, key["secret"]) for key in made)
+    with one, two:
+        forecast = one.submit("nature-run", model="untrained", members=2, lead_time="12h", sampler={"nfe": 2})
+        forecast.wait(60)
+        assert forecast.to_xarray().sizes["number"] == 2
+        for forecast_id in (forecast.id, open_to_all["id"]):
+            for method, path in EVERY_ROUTE:
+                headers = {"PRIVATE-TOKEN": made[1]["secret"]}
+                answer = served.client.request(method, f"/forecast/{forecast_id}{path}", headers=headers)
+                assert answer.status_code == 404, (method, path)
+        assert (len(one.list()), len(two.list())) == (1, 0)
+
+
+def test_a_key_that_was_revoked_or_never_made_opens_nothing(serve: Serve) -> None:
+    served = serve()
+    key = json.loads(_key(served, "create", "desk", "--json"))
+    with _client(served, key["secret"]) as client:
+        assert client.list() == []
+        _key(served, "revoke", key["id"])
+        with pytest.raises(ServiceProblemError, match="revoked"):
+            client.list()
+    refused = served.client.get("/models", headers={"Authorization": "Bearer wc_guess"})
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+    listed = _key(served, "list")
+    assert key["id"] in listed
+    assert "revoked" in listed
+    assert key["secret"] not in listed
+
+
+def test_beyond_this_machine_nobody_is_served_without_a_key(serve: Serve) -> None:
+    served = serve("--host", "0.0.0.0")
+    refused = served.client.get("/forecast")
+    assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthorized")
+    assert "warmcast key create" in refused.json()["detail"]
+    assert served.client.get("/metrics").status_code == 404
+    assert served.client.get("/healthz", headers={"Host": "warmcast.example"}).status_code == 200
+    secret = _key(served, "create", "desk").strip()
+    headers = {"Authorization": f"Bearer {secret}", "Host": "warmcast.example"}
+    assert served.client.get("/forecast", headers=headers).json()["forecasts"] == []
+
+
+def test_links_begin_with_what_callers_know_the_service_by(serve: Serve) -> None:
+    served = serve(public_url="https://warmcast.example/weather")
+    listed = served.client.get("/forecast", headers={"Host": "warmcast.example"})
+    assert listed.json()["links"][0]["href"] == "https://warmcast.example/weather/v1/forecast"
+    with httpx.Client(base_url=served.url) as client:
+        assert client.get("/forecast", headers={"Host": "other.example"}).status_code == 421

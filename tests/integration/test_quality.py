@@ -1,0 +1,131 @@
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from prometheus_client.parser import text_string_to_metric_families
+
+from diagnostics.moments import spread
+from diagnostics.verification import verify
+from jobs.testing import free_port
+from models.testing import tiny_spec
+from weather.testing import travelling_waves
+
+Served = Any
+
+
+@pytest.fixture(scope="module")
+def forecast(served: Served) -> Any:
+    made = served.submit(members=12, lead_time="24h")
+    return served.wait(made["id"])
+
+
+def _truth(folder: Path, forecast: Any, *, hours: tuple[int, ...] = (0, 6, 12, 24)) -> Path:
+    start = np.datetime64(forecast["request"]["init_time"], "s")
+    times = [start + np.timedelta64(lead, "h") for lead in hours]
+    travelling_waves(tiny_spec().grid.grid, times).to_netcdf(folder / "truth.nc")
+    return folder / "truth.nc"
+
+
+def _samples(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+def test_diagnostics_of_each_lead_time_are_those_of_the_ensemble(served: Served, forecast: Any) -> None:
+    shown = served.client.get(f"/forecast/{forecast['id']}/diagnostics").json()
+    assert list(shown["lead_times"]) == ["6", "12", "18", "24"]
+    ensemble = xr.open_zarr(f"{served.url}/forecast/{forecast['id']}/ensemble.zarr").load()
+    for index, told in enumerate(shown["lead_times"].values()):
+        for name in ("u10", "v10"):
+            fields = ensemble[name].values[0, index].astype(np.float64)
+            expected = spread(fields, tiny_spec().grid.grid.area_weights)
+            assert told["variables"][name]["spread"] == pytest.approx(expected, rel=1e-6)
+        assert told["nonfinite_members"] == []
+
+
+def test_a_verification_gives_the_scores_of_the_command_and_shows_them_as_metrics(
+    served: Served, forecast: Any, tmp_path: Path
+) -> None:
+    truth = _truth(tmp_path, forecast)
+    with truth.open("rb") as file:
+        answer = served.client.post(
+            f"/forecast/{forecast['id']}/verify", data={"reference": "waves"}, files=[("truth", ("truth.nc", file))]
+        )
+    assert answer.status_code == 200, answer.text
+    store = served.data / "forecasts" / forecast["id"] / "ensemble.zarr"
+    expected = verify(store=store, truth=[str(truth)], climatology=None, seed=1, output=None, page=None)
+    assert answer.json()["scores"]["scores"] == expected["scores"]
+    assert [row["lead_hours"] for row in expected["scores"]["u10"]] == [6, 12, 24]
+    shown = served.client.get(f"/forecast/{forecast['id']}/diagnostics").json()["verifications"]
+    assert [entry["reference"] for entry in shown] == ["waves"]
+    samples = _samples(served.client.get("/metrics").text)
+    labels = {"model": "untrained", "variable": "u10", "lead_hours": "24", "reference": "waves"}
+    crps = samples["warmcast_crps"][tuple(sorted((labels | {"estimator": "fair"}).items()))]
+    assert crps == pytest.approx(expected["scores"]["u10"][2]["crps_fair"])
+    assert samples["warmcast_jobs_total"][(("model", "untrained"), ("status", "successful"))] >= 1
+    assert samples["warmcast_network_evaluations_total"][(("model", "untrained"),)] >= 12 * 4 * 3
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "named"),
+    [
+        ({"data": {"reference": "waves"}}, 422, "files `truth`"),
+        ({"data": {"reference": "The Truth"}, "files": [("truth", ("a.nc", b"CDF\x01"))]}, 422, "`reference`"),
+        ({"data": {"reference": "waves"}, "files": [("truth", ("a.nc", b"nothing"))]}, 415, "`a.nc` must be"),
+    ],
+)
+def test_what_cannot_verify_is_told(
+    served: Served, forecast: Any, form: dict[str, Any], status: int, named: str
+) -> None:
+    answer = served.client.post(f"/forecast/{forecast['id']}/verify", **form)
+    assert answer.status_code == status, answer.text
+    assert named in answer.json()["detail"]
+
+
+def test_a_truth_of_other_times_is_told(served: Served, forecast: Any, tmp_path: Path) -> None:
+    truth = _truth(tmp_path, forecast, hours=(48, 54))
+    files = [("truth", ("truth.nc", truth.read_bytes()))]
+    answer = served.client.post(f"/forecast/{forecast['id']}/verify", data={"reference": "waves"}, files=files)
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/truth-incompatible")
+    assert "must have a time of the forecast" in answer.json()["detail"]
+
+
+def test_pictures_are_drawn_of_what_is_complete(served: Served, forecast: Any) -> None:
+    for name in ("maps.png?lead_time=6h&lead_time=24h", "plume.png?latitude=40&longitude=-20"):
+        picture = served.client.get(f"/forecast/{forecast['id']}/plots/{name}")
+        assert picture.headers["content-type"] == "image/png"
+        assert picture.content.startswith(b"\x89PNG")
+    beyond = served.client.get(f"/forecast/{forecast['id']}/plots/maps.png?lead_time=30h")
+    assert beyond.status_code == 422
+    assert "up to 24h" in beyond.json()["detail"]
+
+
+def test_data_goes_and_the_record_stays(served: Served) -> None:
+    forecast = served.submit(lead_time="6h")
+    home = f"/forecast/{forecast['id']}"
+    served.wait(forecast["id"])
+    refused = served.client.delete(home, params={"keep_data": True})
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/forecast-over")
+    assert served.client.delete(home).status_code == 204
+    assert served.client.delete(home).status_code == 204
+    for path in ("/ensemble.zarr/zarr.json", "/ensemble.zarr.zip", "/plots/maps.png"):
+        gone = served.client.get(f"{home}{path}")
+        assert (gone.status_code, gone.json()["type"]) == (410, "/problems/data-gone")
+    assert served.status(forecast["id"])["data"] == "deleted"
+    assert served.client.get(f"{home}/receipt").status_code == 200
+    assert not (served.data / "forecasts" / forecast["id"]).exists()
+
+
+def test_metrics_have_a_port_of_their_own_where_one_is_given(serve: Any) -> None:
+    port = free_port()
+    served = serve("--metrics-port", str(port))
+    assert served.client.get("/metrics").status_code == 404
+    curl = ["curl", "-s", f"127.0.0.1:{port}/metrics"]
+    text = subprocess.run(curl, capture_output=True, text=True, check=True).stdout
+    assert _samples(text)["warmcast_database_up"] == {(): 1.0}

@@ -1,0 +1,54 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import update
+
+from jobs.clock import now
+from jobs.database import Database
+from jobs.folders import ForecastFolder
+from jobs.forecasts import ForecastRecord, dismiss, look_up
+from jobs.retention import delete_data, expire, sweep
+from jobs.states import Data
+from jobs.tables import forecasts
+
+Submit = Callable[..., ForecastRecord]
+
+
+def test_data_is_deleted_after_the_end_only_and_its_record_stays(
+    database: Database, submitted: Submit, tmp_path: Path
+) -> None:
+    forecast = submitted()
+    folder = ForecastFolder(tmp_path, forecast.id).path
+    assert delete_data(database, tmp_path, forecast.id, forecast.owner).data == Data.AVAILABLE
+    assert folder.is_dir()
+    dismiss(database, forecast.id, forecast.owner)
+    assert delete_data(database, tmp_path, forecast.id, forecast.owner).data == Data.DELETED
+    assert not folder.exists()
+    assert look_up(database, forecast.id).request == forecast.request
+
+
+def test_data_expires_some_hours_after_the_end(database: Database, submitted: Submit, tmp_path: Path) -> None:
+    old, young, running = submitted(), submitted(), submitted()
+    for forecast, hours in ((old, 3), (young, 1)):
+        dismiss(database, forecast.id, forecast.owner)
+        with database.write() as connection:
+            ended = update(forecasts).where(forecasts.c.id == forecast.id).values(finished=now() - 3600 * hours)
+            connection.execute(ended)
+    expire(database, None)
+    assert look_up(database, old.id).data == Data.AVAILABLE
+    expire(database, 2.0)
+    sweep(database, tmp_path)
+    there = {forecast.id: ForecastFolder(tmp_path, forecast.id).path.exists() for forecast in (old, young, running)}
+    assert there == {old.id: False, young.id: True, running.id: True}
+    assert look_up(database, old.id).data == Data.EXPIRED
+
+
+def test_folders_that_no_row_speaks_of_go_after_an_hour(database: Database, tmp_path: Path) -> None:
+    for name, age in (("fc_old", 7200), ("fc_new", 60)):
+        folder = tmp_path / "forecasts" / name
+        folder.mkdir(parents=True)
+        changed = folder.stat().st_mtime - age
+        os.utime(folder, (changed, changed))
+    sweep(database, tmp_path)
+    assert [path.name for path in (tmp_path / "forecasts").iterdir()] == ["fc_new"]
