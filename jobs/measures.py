@@ -11,24 +11,36 @@ STEP_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric of workers: a counter, a histogram with the upper ends of its buckets, or a gauge of a live worker."""
+    """A metric of workers: a counter, a histogram with the upper ends of its buckets, or a gauge of a live worker.
+
+    The first label is the model; `known` are the values of the others that are there before anything is counted.
+    """
 
     name: str
     kind: Literal["counter", "histogram", "gauge"]
     help: str
     labels: tuple[str, ...]
     buckets: tuple[float, ...] = ()
+    known: tuple[tuple[str, ...], ...] = ()
 
 
 STEP_SECONDS = Measure(
     "warmcast_rollout_step_seconds", "histogram", "Seconds that a phase of one lead time of a member group takes.",
-    ("model", "phase"), STEP_BUCKETS,
+    ("model", "phase"), STEP_BUCKETS, tuple((phase,) for phase in ("warm_start", "flow", "write", "diagnostics")),
 )  # fmt: skip
 EVALUATIONS = Measure(
-    "warmcast_network_evaluations", "counter", "Evaluations of both networks, each of one member.", ("model",)
+    "warmcast_network_evaluations",
+    "counter",
+    "Evaluations of both networks, each of one member.",
+    ("model",),
+    known=((),),
 )
 NONFINITE = Measure(
-    "warmcast_member_nonfinite", "counter", "Members of ended forecasts that are not finite everywhere.", ("model",)
+    "warmcast_member_nonfinite",
+    "counter",
+    "Members of ended forecasts that are not finite everywhere.",
+    ("model",),
+    known=((),),
 )
 GPU_MEMORY = Measure("warmcast_gpu_memory_bytes", "gauge", "Bytes that a worker's tensors take on its GPU.", ())
 MEASURES = {measure.name: measure for measure in (STEP_SECONDS, EVALUATIONS, NONFINITE, GPU_MEMORY)}

@@ -22,6 +22,11 @@ class Durations:
     end: Any
     buckets: tuple[float, ...] = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0)
 
+    @property
+    def ends(self) -> list[str]:
+        """Upper ends of the buckets, as Prometheus writes them."""
+        return [*map(str, self.buckets), "+Inf"]
+
 
 DURATIONS = (
     Durations(
@@ -68,8 +73,7 @@ def durations(connection: Connection, kind: Durations) -> dict[str, tuple[list[t
     counts = [func.sum(case((seconds <= end, 1), else_=0)) for end in kind.buckets]
     query = select(_MODEL, func.sum(seconds), func.count(), *counts).where(kind.begin.is_not(None))
     query = query.where(kind.end.is_not(None)).group_by(_MODEL)
-    ends = [*map(str, kind.buckets), "+Inf"]
     return {
-        model: ([(end, float(value)) for end, value in zip(ends, [*within, total], strict=True)], float(summed))
+        model: ([(end, float(value)) for end, value in zip(kind.ends, [*within, total], strict=True)], float(summed))
         for model, summed, total, *within in connection.execute(query)
     }

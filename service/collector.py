@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -14,8 +14,10 @@ from jobs.database import Database
 from jobs.figures import latest_diagnostics, latest_verifications
 from jobs.measures import MEASURES, Sample, histogram_of
 from jobs.settings import Settings
-from jobs.statistics import DURATIONS, Durations, count_by_status, durations, queue, store_bytes
+from jobs.states import OPEN, Status
+from jobs.statistics import DURATIONS, count_by_status, durations, queue, store_bytes
 from jobs.workers import alive, gauges, totals
+from weather.bundled import known_checkpoints
 
 SHOWN_HOURS = (6, 24, 72, 120, 240)
 """Lead times of quality metrics: a few, so that their series stay few."""
@@ -41,7 +43,8 @@ class RowsCollector(Collector):
         up = GaugeMetricFamily("warmcast_database_up", "Whether the database answers.")
         try:
             with self._database.read() as connection:
-                families = [*_forecasts(connection), *_workers(connection), *_quality(connection)]
+                models = known_checkpoints(self._settings.checkpoint_folders)
+                families = [*_forecasts(connection, models), *_workers(connection, models), *_quality(connection)]
         except SQLAlchemyError as error:
             _log.warning("The database was not reached: %s", error)
             families = []
@@ -50,10 +53,13 @@ class RowsCollector(Collector):
         yield from families
 
 
-def _forecasts(connection: Connection) -> Iterator[Metric]:
+def _forecasts(connection: Connection, models: Sequence[str]) -> Iterator[Metric]:
+    """Yield what forecasts say together; counters of known models begin at 0, so that the first is an increase."""
     jobs = CounterMetricFamily("warmcast_jobs", "Forecasts that have ended.", labels=["model", "status"])
-    for model, status, number in count_by_status(connection):
-        jobs.add_metric([model, status], number)
+    ended = {(model, str(status)): 0 for model in models for status in Status if status not in OPEN}
+    ended |= {(model, status): number for model, status, number in count_by_status(connection)}
+    for labels, number in ended.items():
+        jobs.add_metric(labels, number)
     yield jobs
     waiting, running, oldest = queue(connection)
     depth = GaugeMetricFamily("warmcast_queue_depth", "Forecasts that have not ended.", labels=["status"])
@@ -67,17 +73,14 @@ def _forecasts(connection: Connection) -> Iterator[Metric]:
     stored.add_metric([], store_bytes(connection))
     yield stored
     for kind in DURATIONS:
-        yield _histogram(kind, durations(connection, kind))
+        family = HistogramMetricFamily(kind.name, kind.help, labels=["model"])
+        nothing = {model: ([(end, 0.0) for end in kind.ends], 0.0) for model in models}
+        for model, (buckets, total) in (nothing | durations(connection, kind)).items():
+            family.add_metric([model], buckets, total)
+        yield family
 
 
-def _histogram(kind: Durations, by_model: Mapping[str, tuple[list[tuple[str, float]], float]]) -> Metric:
-    family = HistogramMetricFamily(kind.name, kind.help, labels=["model"])
-    for model, (buckets, total) in by_model.items():
-        family.add_metric([model], buckets, total)
-    return family
-
-
-def _workers(connection: Connection) -> Iterator[Metric]:
+def _workers(connection: Connection, models: Sequence[str]) -> Iterator[Metric]:
     up = GaugeMetricFamily("warmcast_worker_up", "A worker that is alive.", labels=["worker", "device"])
     memory = GaugeMetricFamily(
         "warmcast_gpu_memory_bytes", MEASURES["warmcast_gpu_memory_bytes"].help, labels=["worker", "device"]
@@ -90,15 +93,16 @@ def _workers(connection: Connection) -> Iterator[Metric]:
     yield memory
     counted = totals(connection)
     for measure in MEASURES.values():
-        of_measure = sorted({sample.labels for sample in counted if sample.measure == measure.name})
+        of_measure = {sample.labels for sample in counted if sample.measure == measure.name}
+        of_measure |= {(model, *rest) for model in models for rest in measure.known}
         if measure.kind == "counter":
             counter = CounterMetricFamily(measure.name, measure.help, labels=measure.labels)
-            for labels in of_measure:
-                counter.add_metric(labels, counted[Sample(measure.name, labels)])
+            for labels in sorted(of_measure):
+                counter.add_metric(labels, counted.get(Sample(measure.name, labels), 0.0))
             yield counter
         elif measure.kind == "histogram":
             histogram = HistogramMetricFamily(measure.name, measure.help, labels=measure.labels)
-            for labels in of_measure:
+            for labels in sorted(of_measure):
                 histogram.add_metric(labels, *histogram_of(measure, labels, counted))
             yield histogram
 
@@ -133,7 +137,7 @@ def _scores(verifications: Iterable[tuple[str, str, dict[str, Any]]]) -> Iterato
         "warmcast_spread_skill_ratio", "Spread over the error of the mean; 1 for a reliable ensemble.", labels=labels
     )
     ranks = GaugeMetricFamily(
-        "warmcast_rank_histogram_bin", "Share of the truth in each rank among the members.", labels=[*labels, "bin"]
+        "warmcast_rank_share", "Share of the truth in each rank among the members.", labels=[*labels, "bin"]
     )
     for model, reference, scores in verifications:
         for variable, rows in scores["scores"].items():

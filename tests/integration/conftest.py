@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from jobs.testing import free_port
+from models.testing import tiny_spec
+from weather.testing import travelling_waves
 
 WARMCAST = (sys.executable, "-c", "from warmcast.cli import main; main()")
 
@@ -86,6 +89,14 @@ class Served:
             assert time.monotonic() < ends, shown
             time.sleep(0.1)
         return shown
+
+
+def write_truth(folder: Path, forecast: Any, *, hours: tuple[int, ...] = (0, 6, 12, 24)) -> Path:
+    """Write the waves at lead times of a forecast, and return the file."""
+    start = np.datetime64(forecast["request"]["init_time"], "s")
+    times = [start + np.timedelta64(lead, "h") for lead in hours]
+    travelling_waves(tiny_spec().grid.grid, times).to_netcdf(folder / "truth.nc")
+    return folder / "truth.nc"
 
 
 Serve = Callable[..., Served]

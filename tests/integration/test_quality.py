@@ -11,7 +11,7 @@ from diagnostics.moments import spread
 from diagnostics.verification import verify
 from jobs.testing import free_port
 from models.testing import tiny_spec
-from weather.testing import travelling_waves
+from tests.integration.conftest import write_truth
 
 Served = Any
 
@@ -20,13 +20,6 @@ Served = Any
 def forecast(served: Served) -> Any:
     made = served.submit(members=12, lead_time="24h")
     return served.wait(made["id"])
-
-
-def _truth(folder: Path, forecast: Any, *, hours: tuple[int, ...] = (0, 6, 12, 24)) -> Path:
-    start = np.datetime64(forecast["request"]["init_time"], "s")
-    times = [start + np.timedelta64(lead, "h") for lead in hours]
-    travelling_waves(tiny_spec().grid.grid, times).to_netcdf(folder / "truth.nc")
-    return folder / "truth.nc"
 
 
 def _samples(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
@@ -52,7 +45,7 @@ def test_diagnostics_of_each_lead_time_are_those_of_the_ensemble(served: Served,
 def test_a_verification_gives_the_scores_of_the_command_and_shows_them_as_metrics(
     served: Served, forecast: Any, tmp_path: Path
 ) -> None:
-    truth = _truth(tmp_path, forecast)
+    truth = write_truth(tmp_path, forecast)
     with truth.open("rb") as file:
         answer = served.client.post(
             f"/forecast/{forecast['id']}/verify", data={"reference": "waves"}, files=[("truth", ("truth.nc", file))]
@@ -89,7 +82,7 @@ def test_what_cannot_verify_is_told(
 
 
 def test_a_truth_of_other_times_is_told(served: Served, forecast: Any, tmp_path: Path) -> None:
-    truth = _truth(tmp_path, forecast, hours=(48, 54))
+    truth = write_truth(tmp_path, forecast, hours=(48, 54))
     files = [("truth", ("truth.nc", truth.read_bytes()))]
     answer = served.client.post(f"/forecast/{forecast['id']}/verify", data={"reference": "waves"}, files=files)
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/truth-incompatible")

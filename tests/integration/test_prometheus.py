@@ -1,0 +1,100 @@
+import json
+import math
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from jobs.testing import free_port
+from tests.integration.conftest import write_truth
+from tests.monitoring import program, run_promtool
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+Served = Any
+
+
+@pytest.fixture(scope="module")
+def prometheus(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Debian's Prometheus with the configuration that is shipped, but for the address, the folder and the pace."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    shipped = (DEPLOY / "prometheus/prometheus.yml").read_text()
+    text = shipped.replace("api:9100", served.url.removeprefix("http://")).replace("15s", "1s")
+    text = text.replace("/etc/prometheus/rules.yml", str(DEPLOY / "prometheus/rules.yml"))
+    (folder / "prometheus.yml").write_text(text)
+    run_promtool("check", "config", "prometheus.yml", folder=folder)
+    address = f"127.0.0.1:{free_port()}"
+    options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    command = [program("prometheus"), *options, f"--web.listen-address={address}"]
+    with (
+        (folder / "log").open("w") as log,
+        httpx.Client(base_url=f"http://{address}/api/v1") as client,
+        subprocess.Popen(command, stderr=log) as process,
+    ):
+        try:
+            _until(lambda: _value(client, 'up{job="warmcast"}') == 1)
+            yield client
+        finally:
+            process.terminate()
+
+
+def _value(client: httpx.Client, query: str) -> float | None:
+    """Return the first finite value that Prometheus finds, or None."""
+    try:
+        found = client.get("/query", params={"query": query})
+    except httpx.TransportError:
+        return None
+    if found.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return None
+    answer = found.json()
+    assert answer["status"] == "success", (query, answer)
+    values = [float(series["value"][1]) for series in answer["data"]["result"]]
+    return next((value for value in values if math.isfinite(value)), None)
+
+
+def _until(holds: Any, seconds: float = 60) -> None:
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.3)
+
+
+def _panels() -> list[tuple[str, str]]:
+    boards = [json.loads(path.read_text()) for path in sorted((DEPLOY / "grafana/dashboards").glob("*.json"))]
+    panels = [panel for board in boards for panel in board["panels"] if panel["type"] != "row"]
+    return [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
+
+
+def test_after_one_forecast_and_one_verification_every_panel_has_data(
+    served: Served, prometheus: httpx.Client, tmp_path: Path
+) -> None:
+    forecast = served.wait(served.submit(members=4, lead_time="24h")["id"])
+    files = [("truth", ("truth.nc", write_truth(tmp_path, forecast).read_bytes()))]
+    verified = served.client.post(f"/forecast/{forecast['id']}/verify", data={"reference": "waves"}, files=files)
+    assert verified.status_code == 200, verified.text
+    served.client.get(f"/forecast/{forecast['id']}/ensemble.zarr/zarr.json")
+    empty = dict(_panels())
+    ends = time.monotonic() + 60
+    while empty and time.monotonic() < ends:
+        time.sleep(1)
+        for title, expression in list(empty.items()):
+            query = re.sub(
+                r"\$__rate_interval", "1m", re.sub(r"\$(model|variable|lead_hours|reference)", ".*", expression)
+            )
+            if _value(prometheus, query) is not None:
+                del empty[title]
+    assert not empty
+
+
+def test_the_metrics_are_well_formed(served: Served) -> None:
+    run_promtool("check", "metrics", text=served.client.get("/metrics").text)
+
+
+def test_no_alert_fires_of_a_service_that_is_well(prometheus: httpx.Client) -> None:
+    alerts = prometheus.get("/alerts").json()["data"]["alerts"]
+    assert [alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"] == []
+    assert prometheus.get("/rules").json()["data"]["groups"][0]["name"] == "warmcast"

@@ -1,0 +1,115 @@
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+
+from jobs.database import Database
+from jobs.settings import Settings
+from service.collector import RowsCollector
+from service.metrics import Metrics
+from tests.monitoring import run_promtool
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+GRAFANA, PROMETHEUS = DEPLOY / "grafana", DEPLOY / "prometheus"
+BOARDS = {path.name: json.loads(path.read_text()) for path in sorted((GRAFANA / "dashboards").glob("*.json"))}
+RULES = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())["groups"][0]["rules"]
+SUFFIXES = re.compile(r"_(total|bucket|sum|count)$")
+
+
+def _panels(board: dict[str, Any]) -> list[dict[str, Any]]:
+    return [panel for panel in board["panels"] if panel["type"] != "row"]
+
+
+def _expressions() -> list[str]:
+    told = [target["expr"] for board in BOARDS.values() for panel in _panels(board) for target in panel["targets"]]
+    return [*told, *(rule["expr"] for rule in RULES)]
+
+
+def _filled(expression: str) -> str:
+    return re.sub(r"\$__\w+", "1m", expression).replace("$", "")
+
+
+@pytest.fixture(scope="module")
+def metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
+    """Names of all metrics that are registered."""
+    folder = tmp_path_factory.mktemp("metrics")
+    database = Database(f"sqlite:///{folder}/warmcast.db")
+    database.migrate()
+    held = Metrics()
+    held.registry.register(RowsCollector(Settings(data=folder), database))
+    yield {family.name for family in held.registry.collect()}
+    database.close()
+
+
+def test_the_dashboards_are_what_their_code_makes(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, str(GRAFANA / "generate.py"), str(tmp_path)], check=True, capture_output=True)
+    made = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    assert made == BOARDS, "run: make dashboards"
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_panel_says_what_it_shows(name: str) -> None:
+    board = BOARDS[name]
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(set(ids)) == len(ids)
+    assert 0 not in ids
+    for panel in _panels(board):
+        assert panel["title"]
+        assert panel["description"].endswith(".")
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert panel["datasource"]["uid"] == "${datasource}"
+        letters = [target["refId"] for target in panel["targets"]]
+        assert letters == ["A", "B", "C"][: len(letters)]
+        assert all(target["legendFormat"] for target in panel["targets"])
+    places = {(place["x"], place["y"]) for place in (panel["gridPos"] for panel in board["panels"])}
+    assert len(places) == len(board["panels"])
+
+
+def test_every_dashboard_has_its_own_uid() -> None:
+    assert len({board["uid"] for board in BOARDS.values()}) == len(BOARDS) == 2
+
+
+@pytest.mark.parametrize("expression", _expressions())
+def test_every_expression_is_promql_of_metrics_that_exist(expression: str, metrics: set[str]) -> None:
+    promql_parser.parse(_filled(expression))
+    for name in set(re.findall(r"\bwarmcast_\w+", expression)):
+        assert name in metrics or SUFFIXES.sub("", name) in metrics, name
+    for counter in re.findall(r"(\w+)\((warmcast_\w+_total)", expression):
+        assert counter[0] in {"rate", "increase"}, counter
+
+
+def test_every_metric_is_on_a_dashboard_or_in_a_rule(metrics: set[str]) -> None:
+    shown = " ".join(_expressions())
+    assert {name for name in metrics if name not in shown} == set()
+
+
+def test_every_alert_says_what_happens_and_what_to_do() -> None:
+    for rule in (rule for rule in RULES if "alert" in rule):
+        assert rule["labels"]["severity"] in {"info", "warning", "critical"}
+        assert set(rule["annotations"]) == {"summary", "description"}
+
+
+def test_the_rules_fire_when_they_should_and_only_then() -> None:
+    run_promtool("check", "rules", "rules.yml", folder=PROMETHEUS)
+    run_promtool("test", "rules", "rules_test.yml", folder=PROMETHEUS)
+
+
+def test_every_alert_is_tested() -> None:
+    tested = (PROMETHEUS / "rules_test.yml").read_text()
+    assert {rule["alert"] for rule in RULES if "alert" in rule} == set(re.findall(r"alertname: (\w+)", tested))
+
+
+def test_every_metric_and_alert_is_documented(metrics: set[str]) -> None:
+    document = (DEPLOY.parent / "docs/metrics.md").read_text()
+    told = {SUFFIXES.sub("", name) for name in re.findall(r"^\| `(warmcast_\w+)` \|", document, flags=re.M)}
+    assert told == metrics
+    assert set(re.findall(r"^\| `(Warmcast\w+)` \|", document, flags=re.M)) == {
+        rule["alert"] for rule in RULES if "alert" in rule
+    }
