@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := demo
 PORT ?= 8000
 
-.PHONY: install demo dashboards test lint smoke campaign lock clean
+.PHONY: install demo openapi dashboards test lint smoke campaign lock clean
 
 install: .venv/.installed
 
@@ -32,6 +32,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+openapi: install
+	$(BIN)/python -m service.openapi >docs/openapi.json
 
 dashboards: install
 	$(BIN)/python deploy/grafana/generate.py

@@ -9,7 +9,6 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from weather.errors import DataDirectoryError
 
@@ -24,7 +23,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self._is_sqlite = make_url(url).get_backend_name() == "sqlite"
         if self._is_sqlite:
-            self._engine = create_engine(url, connect_args={"timeout": _ANSWER_WITHIN_S}, poolclass=NullPool)
+            self._engine = create_engine(url, connect_args={"timeout": _ANSWER_WITHIN_S}, pool_size=40)
             event.listen(self._engine, "connect", _on_connect)
             event.listen(self._engine, "begin", _on_begin)
         else:

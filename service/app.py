@@ -11,7 +11,7 @@ from jobs.database import Database
 from jobs.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
 from jobs.settings import Settings
 from jobs.supervisor import Supervisor
-from service import problems
+from service import document, problems
 from service.collector import RowsCollector
 from service.context import Service
 from service.limits import BodyLimit
@@ -62,6 +62,7 @@ def create_app(
         redoc_url=None,
     )
     problems.install(app)
+    document.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
     app.add_middleware(Observer, metrics=metrics)
     app.add_middleware(OriginGuard, only_loopback=only_loopback, public_url=settings.public_url)

@@ -20,13 +20,13 @@ class Service:
     only_loopback: bool
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-def _base(request: Request) -> str:
-    return (_service(request).settings.public_url or str(request.base_url)).rstrip("/")
+async def _base(request: Request) -> str:
+    return ((await _service(request)).settings.public_url or str(request.base_url)).rstrip("/")
 
 
 ServiceHere = Annotated[Service, Depends(_service)]

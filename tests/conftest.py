@@ -14,6 +14,7 @@ from jobs.request import ForecastRequest
 from jobs.submit import submit
 from jobs.testing import PostgresServer, RedisServer
 from models.testing import tiny_spec, write_tiny_checkpoint
+from tests.served import Served
 from weather.bundled import bundled
 from weather.initial_state import InitialState
 from weather.manifest import ModelSpec, Sampling, read_manifest
@@ -103,5 +104,32 @@ def submit_small(untrained_checkpoint: Path, spec: ModelSpec) -> Callable[..., F
     return submit_small
 
 
+@pytest.fixture
+def serve(untrained_checkpoint: Path, tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Start services; all of them end with the test."""
+    started: list[Served] = []
+
+    def serve(*arguments: str, **settings: str) -> Served:
+        data = tmp_path / f"data-{len(started)}"
+        started.append(Served(data, untrained_checkpoint.parent, *arguments, **settings))
+        return started[-1]
+
+    yield serve
+    for served in started:
+        served.client.close()
+        served.stop()
+
+
+@pytest.fixture(scope="module")
+def served(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One service for the tests that leave it as they found it."""
+    result = Served(tmp_path_factory.mktemp("served") / "data", untrained_checkpoint.parent)
+    yield result
+    result.client.close()
+    result.stop()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=3, help="how often the kill campaign kills")
+    parser.addoption("--kills", type=int, default=3, help="how often the kill campaigns kill")
+    parser.addoption("--examples", type=int, default=15, help="random requests for each route of the service")
+    parser.addoption("--mutants", type=int, default=3, help="damaged files of each form that are sent to the service")

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.conftest import WARMCAST
+from tests.served import WARMCAST
 from warmcast.client import Client
 from weather.errors import ServiceProblemError
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from jobs.testing import free_port
-from tests.integration.conftest import write_truth
 from tests.monitoring import program, run_promtool
+from tests.served import write_truth
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 Served = Any

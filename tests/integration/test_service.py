@@ -36,16 +36,20 @@ def _body(**fields: Any) -> dict[str, Any]:
 
 
 def test_an_ensemble_opens_from_the_moment_of_the_answer_and_grows_without_a_flaw(served: Served) -> None:
-    response = served.client.post("/forecast", json=_body(members=12, lead_time="240h", sampler={"nfe": 8}))
+    response = served.client.post("/forecast", json=_body(members=12, lead_time="24h", sampler={"nfe": 300}))
     assert response.status_code == 202
     forecast = response.json()
     assert response.headers["Location"] == forecast["links"][0]["href"]
     data = next(link["href"] for link in forecast["links"] if link["rel"] == "data")
     ensemble = xr.open_zarr(data)
-    polls, before = 0, 0
+    polls, before, sizes = 0, 0, dict(ensemble.sizes)
+    assert (sizes["lead_time"], sizes["number"]) == (4, 12)
     while True:
         over = served.status(forecast["id"])["status"] == Status.SUCCESSFUL
         polls += 1
+        if polls % 10 == 0:
+            ensemble = xr.open_zarr(data)
+            assert dict(ensemble.sizes) == sizes
         complete = ensemble.complete.values
         values = ensemble.u10.isel(latitude=3, longitude=3).values[0]
         assert np.isfinite(values[complete == 1]).all()
@@ -54,7 +58,7 @@ def test_an_ensemble_opens_from_the_moment_of_the_answer_and_grows_without_a_fla
         before = done
         if over:
             break
-    assert polls >= 10
+    assert polls >= 100
     whole = xr.open_zarr(data).load()
     assert (whole.complete == 1).all()
     assert np.isfinite(whole.u10).all()

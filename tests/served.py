@@ -1,14 +1,15 @@
+"""A service as a process of its own, for tests."""
+
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import pytest
 
 from jobs.testing import free_port
 from models.testing import tiny_spec
@@ -64,6 +65,18 @@ class Served:
         self.process.kill()
         self.process.wait()
 
+    def kill_after(self, seconds: float) -> threading.Thread:
+        """Kill the service some seconds from now, and start it again."""
+
+        def disturb() -> None:
+            time.sleep(seconds)
+            self.kill()
+            self.start()
+
+        thread = threading.Thread(target=disturb)
+        thread.start()
+        return thread
+
     def submit(self, **fields: Any) -> dict[str, Any]:
         """Ask for a small forecast of the tiny checkpoint; fields may be given."""
         body = {
@@ -97,31 +110,3 @@ def write_truth(folder: Path, forecast: Any, *, hours: tuple[int, ...] = (0, 6, 
     times = [start + np.timedelta64(lead, "h") for lead in hours]
     travelling_waves(tiny_spec().grid.grid, times).to_netcdf(folder / "truth.nc")
     return folder / "truth.nc"
-
-
-Serve = Callable[..., Served]
-
-
-@pytest.fixture
-def serve(untrained_checkpoint: Path, tmp_path: Path) -> Iterator[Serve]:
-    """Start services; all of them end with the test."""
-    started: list[Served] = []
-
-    def serve(*arguments: str, **settings: str) -> Served:
-        data = tmp_path / f"data-{len(started)}"
-        started.append(Served(data, untrained_checkpoint.parent, *arguments, **settings))
-        return started[-1]
-
-    yield serve
-    for served in started:
-        served.client.close()
-        served.stop()
-
-
-@pytest.fixture(scope="module")
-def served(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One service for the tests that leave it as they found it."""
-    result = Served(tmp_path_factory.mktemp("served") / "data", untrained_checkpoint.parent)
-    yield result
-    result.client.close()
-    result.stop()

@@ -1,0 +1,93 @@
+"""The service killed at random while callers ask: every forecast is made once; damaged files neither stop nor slow it.
+
+A few kills and files in an ordinary run; `make campaign` asks for many.
+"""
+
+import logging
+import random
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import xarray as xr
+
+from models.testing import tiny_spec
+from tests.served import Served
+from weather.testing import travelling_waves
+
+Serve = Callable[..., Served]
+
+
+def _persistently(served: Served, method: str, path: str, **more: Any) -> httpx.Response:
+    """Ask until there is an answer, as a caller does whose connection broke."""
+    ends = time.monotonic() + 120
+    while True:
+        try:
+            return served.client.request(method, path, **more)
+        except httpx.TransportError:
+            assert time.monotonic() < ends
+            time.sleep(0.2)
+
+
+def test_a_service_that_is_killed_again_and_again_makes_each_forecast_once(
+    request: pytest.FixtureRequest, serve: Serve
+) -> None:
+    kills = int(request.config.getoption("--kills"))
+    served, draw = serve(max_attempts="10"), random.Random(1987)
+    body = {
+        "model": "untrained", "initial_state": {"source": "catalogue", "dataset": "nature-run"}, "members": 3,
+        "lead_time": "120h", "sampler": {"nfe": 4},
+    }  # fmt: skip
+    asked: dict[str, str] = {}
+    for index in range(kills):
+        killed = served.kill_after(draw.uniform(0.1, 4.0))
+        key = {"Idempotency-Key": f"forecast {index}".replace(" ", "-")}
+        answer = _persistently(served, "POST", "/forecast", json=body | {"seed": index}, headers=key)
+        assert answer.status_code in (200, 202), answer.text
+        asked[answer.json()["id"]] = key["Idempotency-Key"]
+        killed.join()
+    assert len(asked) == kills
+    for forecast_id in asked:
+        assert served.wait(forecast_id, 60 + 15 * kills)["status"] == "successful"
+        events = served.client.get(f"/forecast/{forecast_id}/events").text.splitlines()
+        told = [line.removeprefix("event: ") for line in events if line.startswith("event: ")]
+        assert told == ["accepted", "running", *["lead_time"] * 20, "successful"]
+        ensemble = xr.open_zarr(f"{served.url}/forecast/{forecast_id}/ensemble.zarr")
+        assert np.isfinite(ensemble.u10).all()
+    listed = served.client.get("/forecast", params={"limit": 200}).json()["forecasts"]
+    assert {forecast["id"] for forecast in listed} == set(asked)
+
+
+def test_damaged_files_in_a_row_neither_stop_nor_slow_the_service(
+    request: pytest.FixtureRequest, serve: Serve, gfs_files: list[Path], tmp_path: Path
+) -> None:
+    mutants = int(request.config.getoption("--mutants"))
+    times = [np.datetime64("2018-09-14T18", "s"), np.datetime64("2018-09-15T00", "s")]
+    travelling_waves(tiny_spec().grid.grid, times).to_netcdf(tmp_path / "winds.nc")
+    forms = {"GRIB": [path.read_bytes() for path in gfs_files], "NetCDF": [(tmp_path / "winds.nc").read_bytes()]}
+    served, draw = serve(), random.Random(2018)
+    seconds: list[float] = []
+    for _ in range(mutants):
+        for form, contents in forms.items():
+            damaged = bytearray(contents[0])
+            for _ in range(draw.choice([1, 4, 64])):
+                damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+            files = [("initial_state", (form, bytes(content))) for content in (damaged, *contents[1:])]
+            began = time.perf_counter()
+            answer = served.client.post(
+                "/forecast?validate_only=true", files=files,
+                data={"request": '{"model": "untrained", "initial_state": {"source": "upload"}}'},
+            )  # fmt: skip
+            seconds.append(time.perf_counter() - began)
+            assert answer.status_code in (200, 413, 415, 422), answer.text
+    assert served.wait(served.submit()["id"])["status"] == "successful"
+    assert list(served.temporary.iterdir()) == []
+    third = max(len(seconds) // 3, 1)
+    first, last = statistics.median(seconds[:third]), statistics.median(seconds[-third:])
+    told = f"{len(seconds)} damaged files: median {first:.2f} s in the first third, {last:.2f} s in the last"
+    logging.getLogger(__name__).warning(told)

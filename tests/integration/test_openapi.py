@@ -1,0 +1,88 @@
+"""Random requests after the OpenAPI document, `--examples` a route: nothing breaks, every answer is as it says."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis.strategies import SearchStrategy, booleans, one_of
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from jobs.settings import Settings
+from service.app import create_app
+from tests.served import Served
+
+
+@pytest.fixture(scope="module")
+def bounded(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service that takes only small forecasts, however many are asked for."""
+    folder = tmp_path_factory.mktemp("bounded")
+    limits = {"max_members": "4", "max_lead_hours": "12", "max_open_forecasts": "5"}
+    served = Served(folder / "data", untrained_checkpoint.parent, **limits)
+    yield served
+    served.client.close()
+    served.stop()
+
+
+DOCUMENT = create_app(Settings()).openapi()
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+OPERATIONS = {result.ok().label: result.ok() for result in SCHEMA.get_all_operations()}
+CHECKS = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+)
+
+
+def _either(operation: Any) -> SearchStrategy[Any]:
+    """Requests that fit the document, and, where there are any, requests that do not."""
+    modes = [GenerationMode.POSITIVE]
+    if operation.body or operation.query or operation.headers:
+        modes.append(GenerationMode.NEGATIVE)
+    return one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes))
+
+
+@pytest.mark.parametrize("label", [label for label in OPERATIONS if not label.endswith("/events")])
+def test_every_answer_is_one_of_the_document(request: pytest.FixtureRequest, bounded: Served, label: str) -> None:
+    known = bounded.submit(members=1, lead_time="6h")["id"]
+    operation = OPERATIONS[label]
+
+    @seed(1987)
+    @settings(
+        max_examples=request.config.getoption("--examples"),
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=_either(operation), of_known=booleans())
+    def ask(case: Any, of_known: bool) -> None:
+        if of_known and "forecast_id" in case.path_parameters:
+            case.path_parameters["forecast_id"] = known
+        case.validate_response(case.call(base_url=bounded.url, timeout=60), checks=CHECKS)
+
+    ask()
+    assert bounded.client.get("/healthz").status_code == 200
+
+
+def test_everything_that_the_document_speaks_of_is_in_it() -> None:
+    named = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(DOCUMENT)))
+    assert named - set(DOCUMENT["components"]["schemas"]) == set()
+    assert {"ForecastBody", "Problem"} <= named
+
+
+def test_the_document_that_is_committed_is_the_services() -> None:
+    committed = Path(__file__).parents[2] / "docs/openapi.json"
+    assert json.loads(committed.read_text()) == DOCUMENT, "run: make openapi"
