@@ -1,0 +1,71 @@
+# Images of the service: `docker build --target api .` has no torch, `docker build --target worker .` has.
+# Other package indexes: --build-arg PIP_INDEX_URL=…; torch for CPUs alone: --build-arg TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+
+FROM python:3.11-slim AS builder
+ARG PIP_INDEX_URL
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+COPY constraints.txt ./
+RUN pip install --constraint constraints.txt hatchling \
+ && python -m venv --without-pip /opt/warmcast
+
+# A wheel without code, for the sake of its dependencies: the layers that install them stay while only code changes.
+FROM builder AS dependencies
+COPY pyproject.toml ./
+RUN touch LICENSE README.md \
+ && mkdir checkpoints samples \
+ && pip wheel --no-build-isolation --no-deps --wheel-dir /wheels .
+
+FROM builder AS code
+COPY . .
+RUN pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
+ && pip --python /opt/warmcast/bin/python install --no-deps /wheels/*.whl \
+ && mkdir -p /installed/bin \
+ && mv /opt/warmcast/bin/warmcast /installed/bin/ \
+ && mv /opt/warmcast/lib /opt/warmcast/share /installed/
+
+FROM dependencies AS api-dependencies
+ARG PIP_INDEX_URL
+RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt "warmcast[service] @ file://$(echo /wheels/*.whl)"
+
+FROM python:3.11-slim AS runtime
+# matplotlib and others keep caches at home: a folder that can be written although the root is read-only
+ENV HOME=/tmp PATH=/opt/warmcast/bin:$PATH PYTHONUNBUFFERED=1 WARMCAST_DATA=/data
+RUN groupadd --gid 10001 warmcast \
+ && useradd --uid 10001 --gid warmcast --no-create-home --home-dir /tmp --shell /usr/sbin/nologin warmcast \
+ && install --directory --owner=warmcast --group=warmcast /data
+VOLUME /data
+WORKDIR /data
+
+FROM runtime AS api
+COPY --from=api-dependencies /opt/warmcast /opt/warmcast
+COPY --from=code /installed /opt/warmcast
+USER 10001:10001
+EXPOSE 8000 9100
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+CMD ["warmcast", "api", "--host", "0.0.0.0", "--port", "8000", "--metrics-port", "9100"]
+ARG REVISION
+LABEL org.opencontainers.image.title="Warmcast API" \
+      org.opencontainers.image.description="Ensemble weather forecasts by warm-start flow matching: the HTTP service" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="$REVISION"
+
+FROM dependencies AS worker-dependencies
+ARG PIP_INDEX_URL
+ARG TORCH_INDEX_URL
+# torch alone comes from its index, so that no package of another name can.
+RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt --no-deps \
+      ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch
+RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt "warmcast[worker] @ file://$(echo /wheels/*.whl)"
+
+FROM runtime AS worker
+COPY --from=worker-dependencies /opt/warmcast /opt/warmcast
+COPY --from=code /installed /opt/warmcast
+USER 10001:10001
+CMD ["warmcast", "worker"]
+ARG REVISION
+LABEL org.opencontainers.image.title="Warmcast worker" \
+      org.opencontainers.image.description="Ensemble weather forecasts by warm-start flow matching: a worker, one for each device" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="$REVISION"
