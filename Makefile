@@ -32,6 +32,8 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	POSTGRES_PASSWORD=unused GRAFANA_PASSWORD=unused $(BIN)/docker-compose --env-file .env.example --profile '*' config --quiet
 
 openapi: install
 	$(BIN)/python -m service.openapi >docs/openapi.json
