@@ -51,12 +51,13 @@ LABEL org.opencontainers.image.title="Warmcast API" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="$REVISION"
 
-FROM dependencies AS worker-dependencies
+FROM builder AS worker-dependencies
 ARG PIP_INDEX_URL
 ARG TORCH_INDEX_URL
-# torch alone comes from its index, so that no package of another name can.
+# Before the rest, as it is large; alone, so that its index can give no package of another name.
 RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt --no-deps \
       ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch
+COPY --from=dependencies /wheels /wheels
 RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt "warmcast[worker] @ file://$(echo /wheels/*.whl)"
 
 FROM runtime AS worker
