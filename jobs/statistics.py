@@ -9,7 +9,7 @@ from jobs.clock import now
 from jobs.states import OPEN, Data, Status
 from jobs.tables import forecasts
 
-_MODEL = forecasts.c.request["checkpoint"].as_string()
+_MODEL = forecasts.c.request["checkpoint"].as_string().label("model")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ DURATIONS = (
 def count_by_status(connection: Connection) -> list[tuple[str, str, int]]:
     """Return model, status and number of the forecasts that have ended."""
     query = select(_MODEL, forecasts.c.status, func.count()).where(forecasts.c.status.not_in(OPEN))
-    rows = connection.execute(query.group_by(_MODEL, forecasts.c.status))
+    rows = connection.execute(query.group_by(_MODEL.name, forecasts.c.status))
     return [(model, status, number) for model, status, number in rows]
 
 
@@ -72,7 +72,7 @@ def durations(connection: Connection, kind: Durations) -> dict[str, tuple[list[t
     seconds: ColumnElement[float] = kind.end - kind.begin
     counts = [func.sum(case((seconds <= end, 1), else_=0)) for end in kind.buckets]
     query = select(_MODEL, func.sum(seconds), func.count(), *counts).where(kind.begin.is_not(None))
-    query = query.where(kind.end.is_not(None)).group_by(_MODEL)
+    query = query.where(kind.end.is_not(None)).group_by(_MODEL.name)
     return {
         model: ([(end, float(value)) for end, value in zip(kind.ends, [*within, total], strict=True)], float(summed))
         for model, summed, total, *within in connection.execute(query)
