@@ -7,6 +7,7 @@ import math
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ class Runtime:
         self._tally = Tally()
         self._settings, self._database = settings, database
         self._device = find_device(settings.device)
-        self._told = -math.inf
+        self._told, self._telling = -math.inf, threading.Lock()
         self._checkpoint: tuple[str, Networks] | None = None
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -60,12 +61,12 @@ class Runtime:
         A soft stop (`SystemExit`) hands the work back; whatever goes wrong is written to the forecast or retried.
         """
         settings = self._settings
-        self._tell_alive()
+        self.tell_alive()
         claimed = leases.claim(self._database, self.name, settings.lease_seconds, settings.max_attempts, work_id)
         if not claimed:
             return False
         forecast_id = claimed[0].forecast_id
-        beat = (settings.lease_seconds, settings.heartbeat_seconds, settings.stall_seconds, self._tell_alive)
+        beat = (settings.lease_seconds, settings.heartbeat_seconds, settings.stall_seconds, self.tell_alive)
         try:
             with Heartbeat(self._database, claimed, *beat) as heartbeat:
                 self._do(claimed, heartbeat)
@@ -81,16 +82,17 @@ class Runtime:
         except Exception:
             _log.exception("forecast %s: this attempt ends", forecast_id)
             leases.release(self._database, claimed, counts=True, wait_seconds=RETRY_SECONDS)
-        self._tell_alive(now=True)
+        self.tell_alive(now=True)
         return True
 
-    def _tell_alive(self, *, now: bool = False) -> None:
+    def tell_alive(self, *, now: bool = False) -> None:
         """Tell the database of this worker and what it has counted, now and then."""
-        if now or time.monotonic() - self._told > workers.FRESH_SECONDS / 3:
-            if self._device.type == "cuda":
-                self._tally.set(GPU_MEMORY, value=torch.cuda.memory_allocated(self._device))
-            workers.seen(self._database, self.name, str(self._device), self._tally.samples())
-            self._told = time.monotonic()
+        with self._telling:
+            if now or time.monotonic() - self._told > workers.FRESH_SECONDS / 3:
+                if self._device.type == "cuda":
+                    self._tally.set(GPU_MEMORY, value=torch.cuda.memory_allocated(self._device))
+                workers.seen(self._database, self.name, str(self._device), self._tally.samples())
+                self._told = time.monotonic()
 
     def _do(self, claimed: Sequence[Lease], heartbeat: Heartbeat) -> None:
         record = forecasts.look_up(self._database, claimed[0].forecast_id)
