@@ -7,7 +7,8 @@ from jobs.settings import Settings
 from service import problems
 from service.app import create_app
 
-DOCUMENT = (Path(__file__).parents[3] / "docs/service.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+API, ERRORS, SETTINGS = ((DOCS / name).read_text() for name in ("api.md", "errors.md", "settings.md"))
 
 
 def _routes() -> list[str]:
@@ -16,25 +17,32 @@ def _routes() -> list[str]:
 
 
 @pytest.mark.parametrize("route", _routes())
-def test_every_route_is_documented(route: str) -> None:
-    shown = route.replace("{forecast_id}", "ID").removesuffix("/{key}").removesuffix("/{model}")
-    assert re.search(rf"{re.escape(shown)}(?![/\w])", DOCUMENT), shown
+def test_every_route_is_asked_by_example(route: str) -> None:
+    shown = re.escape(route).replace(r"\{forecast_id\}", r"(\$ID|ID|\{os.environ\['ID'\]\})")
+    shown = shown.replace(r"/\{key\}", "").replace(r"\{model\}", r"\w+")
+    assert re.search(rf"localhost:8000{shown}(?![/\w])", API), shown
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_documented_with_its_meaning(name: str) -> None:
-    (row,) = re.findall(rf"^\| `WARMCAST_{name.upper()}` \|.*$", DOCUMENT, flags=re.M)
+    (row,) = re.findall(rf"^\| `WARMCAST_{name.upper()}` \|.*$", SETTINGS, flags=re.M)
     assert str(Settings.model_fields[name].description) in row
 
 
 def test_every_problem_is_documented_with_its_status() -> None:
     kinds = [value for value in vars(problems).values() if isinstance(value, problems.Kind)]
     for kind in (*kinds, *problems.OF_ERRORS.values()):
-        (row,) = re.findall(rf"^.*`/problems/{kind.slug}`.*$", DOCUMENT, flags=re.M)
+        (row,) = re.findall(rf"^.*`/problems/{kind.slug}`.*$", ERRORS, flags=re.M)
         assert f"| {kind.status} |" in row
 
 
 def test_no_problem_is_told_that_is_not_there() -> None:
     kinds = [value for value in vars(problems).values() if isinstance(value, problems.Kind)]
     slugs = {kind.slug for kind in (*kinds, *problems.OF_ERRORS.values())}
-    assert set(re.findall(r"`/problems/([\w-]+)`", DOCUMENT)) == slugs
+    assert set(re.findall(r"`/problems/([\w-]+)`", ERRORS)) == slugs
+
+
+def test_every_link_leads_somewhere() -> None:
+    for document in DOCS.glob("*.md"):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), (document.name, target)

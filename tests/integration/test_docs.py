@@ -1,0 +1,65 @@
+"""Every block of the documents is run as a reader would: shell and Python, from top to bottom, against a service."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.served import Served
+from weather.grids import Grid
+from weather.testing import travelling_waves
+
+DOCS = Path(__file__).parents[2] / "docs"
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+RUN = ("quickstart.md", "api.md", "operations.md", "metrics.md")
+STARTS = r"(make install|\. \.venv/bin/activate|(WARMCAST_\w+=\S+ )*warmcast (serve|api|worker))"
+"""What a block may hold that is not run: it starts what the others need."""
+
+
+def _script(text: str) -> str:
+    parts = []
+    for language, block in BLOCK.findall(text):
+        if language == "sh":
+            parts.append(block)
+        elif language == "python":
+            parts.append(f"export ID\npython - <<'PYTHON'\n{block}PYTHON\n")
+    return "set -eux\n" + "\n".join(parts)
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_every_block_of_a_document_works(
+    name: str, serve: Callable[..., Served], gfs_files: list[Path], tmp_path: Path
+) -> None:
+    served = serve()
+    for target, source in zip(("gfs.t18z.grib2", "gfs.t00z.grib2"), gfs_files, strict=True):
+        (tmp_path / target).symlink_to(source)
+    times = [np.datetime64(f"2018-09-15T{hour:02d}", "s") for hour in (0, 6, 12)]
+    grid = Grid(tuple(np.linspace(90.0, -90.0, 37)), tuple(np.arange(72) * 5.0))
+    travelling_waves(grid, times).to_netcdf(tmp_path / "analyses.nc")
+    script = _script((DOCS / name).read_text()).replace("http://localhost:8000", served.url)
+    script = script.replace("localhost:8000", served.url.removeprefix("http://"))
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "WARMCAST_URL": served.url,
+        "WARMCAST_DATA": str(served.data),
+        "ID": "",
+    }
+    ended = subprocess.run(
+        ["bash"], input=script, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    if "maps.png" in script:
+        assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_what_is_not_run_only_starts_what_is_needed(name: str) -> None:
+    for language, block in BLOCK.findall((DOCS / name).read_text()):
+        assert language in {"sh", "python", "console"}
+        if language == "console":
+            assert all(re.match(STARTS, line) for line in block.splitlines()), block
