@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.layers import ScalarEmbedding
 from models.paths import FlowTime, expand, gaussian_velocity, interpolate
-from models.unet import UNet
+from models.unet import FixedInputs, UNet
 
 Fields = Float[Tensor, "member channel lat lon"]
 Context = Float[Tensor, "member context lat lon"]
@@ -36,12 +36,24 @@ class FlowNet(nn.Module):
         self, x_t: Fields, t: FlowTime, warmth: FlowTime, context: Context, mean: Fields, scale: Fields
     ) -> Fields:
         """Return the velocity, of the shape of `x_t`."""
-        embedding = self.time_embedding(t) + self.warmth_embedding(warmth)
+        return self.velocity(x_t, t, self.embed(t, warmth), self.prepare(context, mean, scale))
+
+    def embed(self, t: FlowTime, warmth: FlowTime) -> Float[Tensor, "batch width"]:
+        """Return what the network is told of flow time and warmth."""
+        embedding: Tensor = self.time_embedding(t) + self.warmth_embedding(warmth)
+        return embedding
+
+    def prepare(self, context: Context, mean: Fields, scale: Fields) -> FixedInputs:
+        """Return what does not change with x_t and t, for all evaluations of one step of the forecast."""
+        return self.net.prepare(torch.cat([context, mean, scale], dim=1))
+
+    def velocity(self, x_t: Fields, t: FlowTime, embedding: Float[Tensor, "batch width"], fixed: FixedInputs) -> Fields:
+        """Return the velocity; `t` and its `embedding` are one for all members, or one each."""
         if self.preconditioning == "none":
-            velocity: Tensor = self.net(torch.cat([x_t, context, mean, scale], dim=1), embedding)
+            velocity: Tensor = self.net(x_t, embedding, fixed)
             return velocity
         kappa = torch.sqrt(expand(t) ** 2 + (1 - expand(t)) ** 2)
-        output: Tensor = self.net(torch.cat([x_t / kappa, context, mean, scale], dim=1), embedding)
+        output: Tensor = self.net(x_t / kappa, embedding, fixed)
         return gaussian_velocity(x_t, t) + output / kappa
 
 

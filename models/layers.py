@@ -21,11 +21,18 @@ class PeriodicConv(nn.Module):
         """Return the convolution, `stride` times smaller in both directions."""
         return self.conv(pad_longitude(x, 1))  # type: ignore[no-any-return]
 
+    def part(self, x: Float[Tensor, "member channel lat lon"], first: int) -> Tensor:
+        """Return what input channels from `first` on add to the output; the bias comes with the last of them."""
+        last = first + x.shape[1]
+        bias = self.conv.bias if last == self.conv.in_channels else None
+        weight = self.conv.weight[:, first:last].contiguous(memory_format=torch.channels_last)
+        return F.conv2d(pad_longitude(x, 1), weight, bias, self.conv.stride, self.conv.padding)
+
 
 class ScalarEmbedding(nn.Module):
     """Sinusoids of a scalar in [0, 1], unscaled, through a two-layer MLP (the authors' embedding).
 
-    Shapes: (member,) → (member, `width`). Frequencies fall from 1 to 1e-4 rad as in Vaswani et al. (2017).
+    Shapes: (batch,) → (batch, `width`). Frequencies fall from 1 to 1e-4 rad as in Vaswani et al. (2017).
     """
 
     frequencies: Tensor
@@ -36,8 +43,8 @@ class ScalarEmbedding(nn.Module):
         self.register_buffer("frequencies", torch.exp(-math.log(1e4) * exponents), persistent=False)
         self.mlp = nn.Sequential(nn.Linear(2 * num_frequencies, width), nn.SiLU(), nn.Linear(width, width))
 
-    def forward(self, value: Float[Tensor, " member"]) -> Float[Tensor, "member width"]:
-        """Return the embedding of each member's value."""
+    def forward(self, value: Float[Tensor, " batch"]) -> Float[Tensor, "batch width"]:
+        """Return the embedding of each value."""
         angles = value[:, None] * self.frequencies
         return self.mlp(torch.cat([angles.cos(), angles.sin()], dim=1))  # type: ignore[no-any-return]
 
@@ -57,9 +64,9 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv_out.conv.bias)  # type: ignore[arg-type]
 
     def forward(
-        self, x: Float[Tensor, "member channel lat lon"], embedding: Float[Tensor, "member width"] | None
+        self, x: Float[Tensor, "member channel lat lon"], embedding: Float[Tensor, "batch width"] | None
     ) -> Tensor:
-        """Return the block's output; `embedding` is required exactly where the block was built with a width."""
+        """Return the block's output; `embedding`, one or one a member, exactly where the block has a width for it."""
         h = self.conv_in(F.silu(self.norm_in(x)))
         h = self.norm_out(h)
         if self.modulation is not None:

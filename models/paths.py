@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 Fields = Float[Tensor, "member channel lat lon"]
-FlowTime = Float[Tensor, " member"]
+FlowTime = Float[Tensor, " batch"]
+"""One number a member, or one for all."""
 
 
-def expand(t: FlowTime) -> Float[Tensor, "member 1 1 1"]:
+def expand(t: FlowTime) -> Float[Tensor, "batch 1 1 1"]:
     """Return `t` in a shape that multiplies fields."""
     return t[:, None, None, None]
 

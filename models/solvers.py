@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
@@ -41,6 +42,18 @@ def midpoint_step(field: VectorField, x_t: Fields, t: float, t_next: float) -> F
 
 
 SOLVERS: Mapping[str, Step] = MappingProxyType({"euler": euler_step, "midpoint": midpoint_step})
+
+
+def evaluation_times(solver: str, times: NDArray[np.float64]) -> list[float]:
+    """Return the flow times that `solve` evaluates the vector field at, as the same numbers, each once."""
+    heard: list[float] = []
+
+    def listen(x_t: Fields, t: float) -> Fields:
+        heard.append(t)
+        return x_t
+
+    solve(solver, listen, torch.zeros(1, 1, 1, 1), times)
+    return sorted(set(heard))
 
 
 def solve(solver: str, field: VectorField, x_0: Fields, times: NDArray[np.float64]) -> Fields:

@@ -1,5 +1,7 @@
 """The U-Net that both networks are made of: unshuffle stem, residual levels, full-resolution head."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,6 +10,13 @@ from torch.nn import functional as F
 from models.layers import PeriodicConv, ResidualBlock
 from models.padding import GlobePadding
 from weather.manifest import NetworkSpec
+
+
+class FixedInputs(NamedTuple):
+    """What input channels that stay the same over several evaluations add in the stem and in the head."""
+
+    stem: Tensor
+    head: Tensor
 
 
 class UNet(nn.Module):
@@ -58,11 +67,17 @@ class UNet(nn.Module):
     def forward(
         self,
         inputs: Float[Tensor, "member in_channel lat lon"],
-        embedding: Float[Tensor, "member width"] | None = None,
+        embedding: Float[Tensor, "batch width"] | None = None,
+        fixed: FixedInputs | None = None,
     ) -> Float[Tensor, "member out_channel lat lon"]:
-        """Return the network's output; `embedding` only where the configuration has an `embedding_width`."""
-        padded = self.padding(inputs, self.signs).contiguous(memory_format=torch.channels_last)
-        h = self.stem(F.pixel_unshuffle(padded, self.config.stem))
+        """Return the network's output.
+
+        `embedding` only where the configuration has an `embedding_width`: one for all members, or one each. With
+        `fixed`, from `prepare`, `inputs` are the channels before those that were prepared.
+        """
+        padded = self._padded(inputs, 0)
+        unshuffled = F.pixel_unshuffle(padded, self.config.stem)
+        h = self.stem(unshuffled) if fixed is None else self.stem.part(unshuffled, 0) + fixed.stem
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
             for block in blocks:  # type: ignore[attr-defined]
@@ -76,4 +91,21 @@ class UNet(nn.Module):
             for block in blocks:  # type: ignore[attr-defined]
                 h = block(h, embedding)
         h = F.pixel_shuffle(self.unstem(F.silu(h)), self.config.stem)
-        return self.padding.crop(self.head(torch.cat([h, padded], dim=1))).contiguous()
+        h = torch.cat([h, padded], dim=1)
+        h = self.head(h) if fixed is None else self.head.part(h, 0) + fixed.head
+        return self.padding.crop(h).contiguous()
+
+    def prepare(self, inputs: Float[Tensor, "member in_channel lat lon"]) -> FixedInputs:
+        """Return what the last input channels add, so that evaluations that share them compute it once.
+
+        Both places are convolutions, linear in each channel: the output is the same but for rounding.
+        """
+        first = self.signs.shape[0] - inputs.shape[1]
+        padded = self._padded(inputs, first)
+        stem = self.stem.part(F.pixel_unshuffle(padded, self.config.stem), first * self.config.stem**2)
+        return FixedInputs(stem, self.head.part(padded, self.config.head_channels + first))
+
+    def _padded(self, inputs: Float[Tensor, "member in_channel lat lon"], first: int) -> Tensor:
+        signs = self.signs[first : first + inputs.shape[1]]
+        padded: Tensor = self.padding(inputs, signs)
+        return padded.contiguous(memory_format=torch.channels_last)

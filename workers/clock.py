@@ -1,68 +1,69 @@
-"""How long the phases of a rollout take, and how many evaluations it makes: hooks around both networks."""
+"""How long the phases of a lead time of a group take, and how many evaluations are made."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
 from jobs.measures import EVALUATIONS, STEP_SECONDS, Tally
-from models.build import Networks
+
+Mark = float | torch.cuda.Event
+Lap = Callable[[], Mapping[str, float]]
+"""Returns the seconds of each phase; to be asked once the device has done what it was told."""
 
 
 class StepClock:
-    """Tells a tally the seconds of each phase of a lead time of a group."""
+    """Tells a tally of evaluations and phases; hears of each evaluation as the forecaster's watch.
 
-    def __init__(self, tally: Tally, model: str, device: torch.device) -> None:
-        self._tally, self._model, self._device = tally, model, device
-        self._began = self._warm_start_seconds = 0.0
+    `before_each` evaluation is called, and may end the rollout by raising.
+    """
 
-    @contextmanager
-    def watching(self, networks: Networks, before_each: Callable[[], None]) -> Iterator[None]:
-        """Count and time the evaluations of both networks; `before_each` of them is called, and may end the walk."""
-        warm_start = networks.warm_start
-        hooks = [
-            network.register_forward_pre_hook(self._counted(before_each)) for network in (warm_start, networks.flow)
-        ]
-        hooks += [warm_start.register_forward_pre_hook(self._begin), warm_start.register_forward_hook(self._end)]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+    def __init__(self, tally: Tally, model: str, device: torch.device, before_each: Callable[[], None]) -> None:
+        self._tally, self._model, self._device, self._before_each = tally, model, device, before_each
+        self._marks: list[tuple[str, Mark]] = []
 
-    @contextmanager
-    def rollout(self) -> Iterator[None]:
-        """Time one step of the rollout: the warm start apart, the rest as the flow."""
-        self._warm_start_seconds, began = 0.0, time.perf_counter()
-        yield
-        flow = time.perf_counter() - began - self._warm_start_seconds
-        self._tally.observe(STEP_SECONDS, self._model, "warm_start", value=self._warm_start_seconds)
-        self._tally.observe(STEP_SECONDS, self._model, "flow", value=flow)
+    def before(self, network: str, members: int) -> None:
+        """Count an evaluation; a phase begins where it is another network's than the last."""
+        self._before_each()
+        self._tally.count(EVALUATIONS, self._model, by=members)
+        if not self._marks or self._marks[-1][0] != network:
+            self._marks.append((network, self._mark()))
+
+    def lap(self) -> Lap:
+        """End the phases of a lead time of a group."""
+        marks, end, self._marks = self._marks, self._mark(), []
+
+        def seconds() -> Mapping[str, float]:
+            ends = [mark for _, mark in marks[1:]] + [end]
+            return {phase: _seconds(mark, over) for (phase, mark), over in zip(marks, ends, strict=True)}
+
+        return seconds
+
+    def tell(self, lap: Lap) -> None:
+        """Tell the tally of phases that the device has done."""
+        for phase, seconds in lap().items():
+            self._tally.observe(STEP_SECONDS, self._model, phase, value=seconds)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time another phase."""
+        """Time a phase of the host's."""
         began = time.perf_counter()
         yield
         self._tally.observe(STEP_SECONDS, self._model, name, value=time.perf_counter() - began)
 
-    def _counted(self, before_each: Callable[[], None]) -> Callable[..., None]:
-        def hook(_network: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
-            before_each()
-            self._tally.count(EVALUATIONS, self._model, by=len(inputs[0]))
+    def _mark(self) -> Mark:
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event
 
-        return hook
 
-    def _begin(self, *_: Any) -> None:
-        self._began = self._now()
-
-    def _end(self, *_: Any) -> None:
-        self._warm_start_seconds += self._now() - self._began
-
-    def _now(self) -> float:
-        """Return the time once the device has done what it was told; one evaluation in a step is timed so."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
+def _seconds(begin: Mark, end: Mark) -> float:
+    if isinstance(begin, float) and isinstance(end, float):
+        return end - begin
+    assert not isinstance(begin, float)
+    assert not isinstance(end, float)
+    end.synchronize()
+    return float(begin.elapsed_time(end)) / 1000

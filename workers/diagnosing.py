@@ -1,8 +1,10 @@
-"""Diagnostics of complete lead times, taken from what is published, and written once."""
+"""Diagnostics of complete lead times, written once: from what is at hand, else from what is published."""
 
 from collections.abc import Iterable
 
-from diagnostics.forecasts import lead_time_fields
+import numpy as np
+from numpy.typing import NDArray
+
 from diagnostics.rollout import lead_time_figures
 from jobs.database import Database
 from jobs.figures import diagnose, diagnosed
@@ -12,23 +14,50 @@ from weather.store import EnsembleStore
 from workers.publishing import publish_committed
 
 
+class LeadTimes:
+    """Whole lead times of a forecast: groups of the newest one are kept as they come, others are read."""
+
+    def __init__(self, folder: ForecastFolder, store: EnsembleStore) -> None:
+        self._folder, self._store = folder, store
+        self._lead_index, self._groups = -1, dict[int, NDArray[np.float32]]()
+
+    def keep(self, group: int, lead_index: int, fields: NDArray[np.float32]) -> None:
+        """Keep a committed group until a later lead time comes."""
+        if lead_index != self._lead_index:
+            self._lead_index, self._groups = lead_index, {}
+        self._groups[group] = fields
+
+    def fields(self, lead_index: int) -> NDArray[np.float32]:
+        """Return all members of a lead time that all groups have committed."""
+        kept = self._groups if lead_index == self._lead_index else {}
+        return np.concatenate(
+            [
+                kept[group] if group in kept else self._read(group, lead_index)
+                for group in range(self._store.layout.num_groups)
+            ]
+        )
+
+    def _read(self, group: int, lead_index: int) -> NDArray[np.float32]:
+        if self._store.committed(group) <= lead_index:
+            publish_committed(self._store, self._folder, group, lead_index + 1)
+        return self._store.fields(group, lead_index)
+
+
 def diagnose_lead_times(
     database: Database,
+    forecast_id: str,
     model: str,
-    folder: ForecastFolder,
     store: EnsembleStore,
+    lead_times: LeadTimes,
     state: InitialState,
     lead_indices: Iterable[int],
 ) -> None:
-    """Write the diagnostics of lead times whose groups are all committed, where they are not there yet."""
+    """Write the diagnostics of complete lead times, where they are not there yet."""
     layout = store.layout
     for lead_index in lead_indices:
-        for group in range(layout.num_groups):
-            if store.committed(group) <= lead_index:
-                publish_committed(store, folder, group, lead_index + 1)
-        fields = lead_time_fields(store, lead_index)
+        fields = lead_times.fields(lead_index)
         figures = lead_time_figures(fields, state.newest, layout.members, layout.variables, layout.grid)
-        diagnose(database, folder.forecast_id, model, _hours(store, lead_index), figures)
+        diagnose(database, forecast_id, model, _hours(store, lead_index), figures)
 
 
 def missing_lead_times(database: Database, forecast_id: str, store: EnsembleStore) -> list[int]:

@@ -16,7 +16,8 @@ from weather.manifest import Manifest, Sampling
 from weather.store import EnsembleStore
 from weather.store_attributes import store_description, store_identity
 from weather.store_template import Layout
-from workers.walk import nonfinite_members, walk
+from workers.background import BackgroundWriter
+from workers.walk import Computed, Walk, nonfinite_members
 
 STORE_NAME = "ensemble.zarr"
 
@@ -77,15 +78,20 @@ def _fill(
     forecaster: Forecaster, forecast: Forecast, store: EnsembleStore, done: Sequence[int], report: Report
 ) -> set[int]:
     """Compute and commit what each group lacks beyond its lead times `done`; returns the members that went wrong."""
-    walks = [walk(forecaster, forecast.state, store, group, first, forecast.seed) for group, first in enumerate(done)]
+    walk = Walk(forecaster, forecast.state, store, dict(enumerate(done)), forecast.seed)
     nonfinite: set[int] = set()
-    for lead_index in range(store.layout.num_lead_times):
-        for group, lead_times in enumerate(walks):
-            if lead_index >= done[group]:
-                fields = next(lead_times)
-                store.commit(group, lead_index, fields)
-                nonfinite.update(nonfinite_members(store.layout.group_members(group), fields))
-        report(lead_index)
+
+    def write(computed: Computed) -> None:
+        fields = computed.fetch()
+        store.commit(computed.group, computed.lead_index, fields)
+        nonfinite.update(nonfinite_members(store.layout.group_members(computed.group), fields))
+        if computed.group == walk.groups[-1]:
+            report(computed.lead_index)
+
+    with BackgroundWriter(write) as writer:
+        for lead_index in range(store.layout.num_lead_times):
+            for computed in walk.lead_time(lead_index):
+                writer.put(computed)
     return nonfinite
 
 

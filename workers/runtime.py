@@ -29,12 +29,14 @@ from weather.bundled import find_checkpoint
 from weather.errors import CheckpointError, LeaseLostError, WarmcastError
 from weather.ingest.artefact import read_canonical
 from weather.store import EnsembleStore
-from workers.clock import StepClock
+from workers.attempt import Attempt, Forecast
+from workers.background import BackgroundWriter
+from workers.clock import Lap, StepClock
 from workers.devices import find_device
-from workers.diagnosing import diagnose_lead_times, missing_lead_times
+from workers.diagnosing import LeadTimes, diagnose_lead_times, missing_lead_times
 from workers.heartbeat import Heartbeat
 from workers.publishing import publish_committed
-from workers.walk import nonfinite_members, walk
+from workers.walk import Computed, Walk, nonfinite_members
 
 RETRY_SECONDS = 5.0
 """How long work rests after an error of the machine."""
@@ -97,60 +99,44 @@ class Runtime:
     def _do(self, claimed: Sequence[Lease], heartbeat: Heartbeat) -> None:
         record = forecasts.look_up(self._database, claimed[0].forecast_id)
         folder = ForecastFolder(self._settings.data, record.id)
-        store = EnsembleStore.open(folder.store)
+        store, state = EnsembleStore.open(folder.store), read_canonical(folder.initial_state)
+        forecast = Forecast(record.request, folder, store, state)
         if claimed[0].kind == Kind.FINISH:
-            self._finish(claimed[0], record, folder, store)
+            self._finish(claimed[0], forecast, record.started or record.created)
         else:
-            self._walk(claimed, record.request, folder, store, heartbeat)
+            self._walk(claimed, forecast, heartbeat)
 
-    def _walk(
-        self,
-        claimed: Sequence[Lease],
-        request: ForecastRequest,
-        folder: ForecastFolder,
-        store: EnsembleStore,
-        heartbeat: Heartbeat,
-    ) -> None:
-        """Walk the claimed groups side by side: each lead time staged, then committed to its row, then published."""
+    def _walk(self, claimed: Sequence[Lease], forecast: Forecast, heartbeat: Heartbeat) -> None:
+        """Walk the claimed groups side by side; a thread beside writes what is computed."""
+        request, store = forecast.request, forecast.store
         networks = self._networks(request)
-        forecaster = Forecaster(networks, request.sampling, self._device)
-        state = read_canonical(folder.initial_state)
-        for lease in claimed:
-            publish_committed(store, folder, lease.group, lease.committed)
-        attempts = [store.staging(folder.attempt(lease.group, lease.epoch)) for lease in claimed]
-        rollouts = [walk(forecaster, state, store, lease.group, lease.committed, request.seed) for lease in claimed]
-        model, clock = request.checkpoint, StepClock(self._tally, request.checkpoint, self._device)
-        with clock.watching(networks, heartbeat.beat):
+        clock = StepClock(self._tally, request.checkpoint, self._device, heartbeat.beat)
+        forecaster = Forecaster(networks, request.sampling, self._device, watch=clock)
+        attempt = Attempt(self._database, forecast, claimed, self._settings.lease_seconds, clock)
+        walk = Walk(
+            forecaster, forecast.state, store, {lease.group: lease.committed for lease in claimed}, request.seed
+        )
+        with BackgroundWriter[tuple[Computed, Lap]](lambda piece: attempt.write(*piece)) as writer:
             for lead_index in range(store.layout.num_lead_times):
-                for lease, attempt, lead_times in zip(claimed, attempts, rollouts, strict=True):
-                    if lead_index < lease.committed:
-                        continue
-                    with clock.rollout():
-                        fields = next(lead_times)
-                    with clock.phase("write"):
-                        attempt.commit(lease.group, lead_index, fields)
-                        complete = leases.commit(self._database, lease, lead_index + 1, self._settings.lease_seconds)
-                        store.publish(attempt.path, lease.group, lead_index)
-                    if complete:
-                        with clock.phase("diagnostics"):
-                            diagnose_lead_times(self._database, model, folder, store, state, complete)
+                for computed in walk.lead_time(lead_index):
+                    writer.put((computed, clock.lap()))
 
-    def _finish(
-        self, lease: Lease, record: forecasts.ForecastRecord, folder: ForecastFolder, store: EnsembleStore
-    ) -> None:
+    def _finish(self, lease: Lease, forecast: Forecast, started: float) -> None:
         """Publish what is left, write the receipt, end the forecast."""
-        layout, model = store.layout, record.request.checkpoint
+        request, folder, store = forecast.request, forecast.folder, forecast.store
+        layout, model = store.layout, request.checkpoint
         lost: list[int] = []
         for group in range(layout.num_groups):
             publish_committed(store, folder, group, layout.num_lead_times)
             last = store.fields(group, layout.num_lead_times - 1)
             lost += nonfinite_members(layout.group_members(group), last)
-        missing = missing_lead_times(self._database, record.id, store)
-        diagnose_lead_times(self._database, model, folder, store, read_canonical(folder.initial_state), missing)
+        missing = missing_lead_times(self._database, lease.forecast_id, store)
+        lead_times = LeadTimes(folder, store)
+        diagnose_lead_times(self._database, lease.forecast_id, model, store, lead_times, forecast.state, missing)
         receipt = {
-            "request": record.request.model_dump(mode="json"),
+            "request": request.model_dump(mode="json"),
             "nonfinite_members": lost,
-            "seconds": round(time.time() - (record.started or record.created), 3),
+            "seconds": round(time.time() - started, 3),
             "warmcast": importlib.metadata.version("warmcast"),
             "torch": torch.__version__,
             "device": str(self._device),

@@ -1,51 +1,90 @@
-"""The rollout of a member group, from where its store ends."""
+"""The rollouts of a forecast's member groups side by side, each from where its store ends."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.forecaster import Forecaster
-from models.rollout import rollout
+from models.rollout import Stepper, rollout
 from weather.initial_state import InitialState
 from weather.store import EnsembleStore
+from workers.host_copies import Fetch, HostCopies
 
 
-def walk(
-    forecaster: Forecaster, state: InitialState, store: EnsembleStore, group: int, first: int, seed: int
-) -> Iterator[NDArray[np.float32]]:
-    """Yield the lead times of a group from index `first` on, float32 (member, variable, latitude, longitude).
+@dataclass(frozen=True)
+class Computed:
+    """A lead time of a group; `fetch` returns float32 (member, variable, latitude, longitude)."""
 
-    The lead times before are read from `store`, which must have them. A short group is padded to the full batch.
+    group: int
+    lead_index: int
+    fetch: Fetch
+
+
+class Walk:
+    """Carries groups on together: lead times outside, groups inside, so that whole ensembles come early.
+
+    `committed` tells how many lead times of each group `store` has: the two before the first new one are read from it.
     """
+
+    def __init__(
+        self, forecaster: Stepper, state: InitialState, store: EnsembleStore, committed: Mapping[int, int], seed: int
+    ) -> None:
+        self._committed = dict(committed)
+        self._rollouts = {
+            group: _rollout(forecaster, state, store, group, first, seed) for group, first in committed.items()
+        }
+        self._layout = store.layout
+        self._copies = HostCopies(forecaster.device)
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """The groups that are carried on."""
+        return tuple(self._rollouts)
+
+    def lead_time(self, lead_index: int) -> Iterator[Computed]:
+        """Yield a lead time of each group that lacks it; every one must be asked for, in order."""
+        for group, states in self._rollouts.items():
+            if lead_index >= self._committed[group]:
+                members = len(self._layout.group_members(group))
+                yield Computed(group, lead_index, self._copies.begin(next(states)[:members]))
+
+    def drop(self, groups: Iterable[int]) -> None:
+        """Carry these groups no further."""
+        for group in groups:
+            del self._rollouts[group]
+
+
+def _rollout(
+    forecaster: Stepper, state: InitialState, store: EnsembleStore, group: int, first: int, seed: int
+) -> Iterator[Tensor]:
+    """Yield the lead times of a group from index `first` on; a short group is padded to the full batch."""
     members = store.layout.group_members(group)
     padded = members + (members[-1],) * (store.layout.group_size - len(members))
-    frames = [_frame(state, store, group, index, padded) for index in (first - 2, first - 1)]
-    previous, newest = (_to_device(frame, len(padded), forecaster.device) for frame in frames)
-    states = rollout(
-        forecaster, previous, newest,
-        members=padded, seed=seed, init_time=state.init_time, first_step=first,
-    )  # fmt: skip
-    for fields in states:
-        yield fields[: len(members)].cpu().numpy()
+    previous, newest = (
+        _frame(state, store, group, index, padded, forecaster.device) for index in (first - 2, first - 1)
+    )
+    yield from rollout(
+        forecaster, previous, newest, members=padded, seed=seed, init_time=state.init_time, first_step=first
+    )
 
 
 def _frame(
-    state: InitialState, store: EnsembleStore, group: int, lead_index: int, members: Sequence[int]
-) -> NDArray[np.float32]:
-    """Return the states at a lead time index; −1 and −2 are the frames of the initial state, dealt out to members."""
+    state: InitialState, store: EnsembleStore, group: int, lead_index: int, members: Sequence[int], device: torch.device
+) -> Tensor:
+    """Return the states at a lead time index; −1 and −2 are the frames of the initial state, dealt out to members.
+
+    A single analysis is expanded to all members, not copied; a stored group is filled up with its last member.
+    """
     if lead_index >= 0:
-        return store.fields(group, lead_index)
+        fields = store.fields(group, lead_index)
+        return torch.from_numpy(fields[np.minimum(np.arange(len(members)), len(fields) - 1)]).to(device)
     analyses = state.newest if lead_index == -1 else state.previous
-    return analyses[[member % len(analyses) for member in members]]
-
-
-def _to_device(frame: NDArray[np.float32], size: int, device: torch.device) -> Tensor:
-    """Return a frame as a tensor of `size` members, the last one repeated where it has fewer."""
-    rows = np.minimum(np.arange(size), len(frame) - 1)
-    return torch.from_numpy(frame[rows]).to(device)
+    if len(analyses) == 1:
+        return torch.from_numpy(analyses[:]).to(device).expand(len(members), -1, -1, -1)
+    return torch.from_numpy(analyses[[member % len(analyses) for member in members]]).to(device)
 
 
 def nonfinite_members(members: Sequence[int], fields: NDArray[np.float32]) -> list[int]:

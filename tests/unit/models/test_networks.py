@@ -97,3 +97,15 @@ def test_the_context_is_newest_previous_static_features() -> None:
     torch.testing.assert_close(context[:, 2:4], previous / std)
     assert torch.equal(context[1, 4:5], networks.context.static)
     assert torch.equal(context[1, 5:], features[0])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("has_poles", [False, True])
+def test_inputs_that_were_prepared_give_what_the_whole_convolution_gives(has_poles: bool) -> None:
+    networks = tiny_networks(tiny_spec(17 if has_poles else 16, has_poles=has_poles))
+    x_t, t, w, context, mean, scale = _flow_inputs(networks)
+    net, embedding = networks.flow.net, networks.flow.embed(t, w)
+    fixed = torch.cat([context, mean, scale], dim=1)
+    whole = net(torch.cat([x_t, fixed], dim=1), embedding)
+    torch.testing.assert_close(net(x_t, embedding, net.prepare(fixed)), whole, rtol=0, atol=1e-5)
+    assert not torch.allclose(net(x_t, embedding, net.prepare(0 * fixed)), whole, atol=1e-3)

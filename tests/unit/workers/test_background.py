@@ -1,0 +1,95 @@
+import threading
+import time
+
+import pytest
+
+from workers.background import BackgroundWriter
+
+
+def test_pieces_are_written_in_order_by_another_thread() -> None:
+    written: list[tuple[int, int]] = []
+    with BackgroundWriter[int](lambda piece: written.append((piece, threading.get_ident()))) as writer:
+        for piece in range(20):
+            writer.put(piece)
+    assert [piece for piece, _ in written] == list(range(20))
+    assert {thread for _, thread in written}.isdisjoint({threading.get_ident()})
+
+
+def test_put_waits_while_too_many_pieces_wait() -> None:
+    free, written = threading.Event(), list[int]()
+
+    def write(piece: int) -> None:
+        assert free.wait(10)
+        written.append(piece)
+
+    with BackgroundWriter(write, depth=2) as writer:
+        for piece in range(3):
+            writer.put(piece)
+        late = threading.Thread(target=writer.put, args=(3,))
+        late.start()
+        late.join(0.5)
+        assert late.is_alive()
+        free.set()
+        late.join(10)
+    assert written == [0, 1, 2, 3]
+
+
+def test_an_error_comes_out_of_the_next_put_and_nothing_is_written_after_it() -> None:
+    written: list[int] = []
+
+    def write(piece: int) -> None:
+        if piece == 1:
+            raise OSError("No space left on device")
+        written.append(piece)
+
+    def run() -> None:
+        with BackgroundWriter(write) as writer:
+            for piece in range(100):
+                writer.put(piece)
+                time.sleep(0.001)
+
+    with pytest.raises(OSError, match="No space left"):
+        run()
+    assert written == [0]
+
+
+def test_an_error_of_the_last_piece_comes_out_at_the_end() -> None:
+    def write(_: int) -> None:
+        raise ValueError("torn")
+
+    with pytest.raises(ValueError, match="torn"), BackgroundWriter(write) as writer:
+        writer.put(0)
+
+
+def test_drain_returns_once_all_is_written() -> None:
+    written: list[int] = []
+
+    def write(piece: int) -> None:
+        time.sleep(0.02)
+        written.append(piece)
+
+    with BackgroundWriter(write, depth=5) as writer:
+        for piece in range(5):
+            writer.put(piece)
+        writer.drain()
+        assert written == [0, 1, 2, 3, 4]
+
+
+def test_an_interruption_ends_the_piece_at_hand_and_drops_the_rest() -> None:
+    begun, written = threading.Event(), list[int]()
+
+    def write(piece: int) -> None:
+        begun.set()
+        time.sleep(0.2)
+        written.append(piece)
+
+    def run() -> None:
+        with BackgroundWriter(write) as writer:
+            writer.put(0)
+            assert begun.wait(10)
+            writer.put(1)
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        run()
+    assert written == [0]
