@@ -30,7 +30,18 @@ class Settings(BaseSettings):
     checkpoints: str = Field("", description="Folders of checkpoints beside the bundled ones, separated by colons.")
     device: str = Field("auto", description="Device of a worker: cpu, cuda, cuda:N, or auto.")
     threads: int | None = Field(None, ge=1, description="CPU threads of a worker; one a core by default.")
-    group_size: int = Field(8, ge=1, le=256, description="Members of a group: computed, stored and resumed together.")
+    group_size: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Members of a group: computed, stored and resumed together; found by a trial by default.",
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="Whether a worker compiles the networks: by default on GPUs only, as it takes minutes."
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Precision that a worker evaluates the networks in; states are float32 always."
+    )
     lease_seconds: float = Field(60.0, gt=0, description="How long work stays with a worker that is not heard of.")
     heartbeat_seconds: float = Field(15.0, gt=0, description="How often a worker renews its leases.")
     poll_seconds: float = Field(0.5, gt=0, description="How often an idle local worker looks for work.")

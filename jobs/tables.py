@@ -119,6 +119,15 @@ verifications = Table(
 )
 """Scores against a truth; `reference` says which."""
 
+batch_sizes = Table(
+    "batch_size",
+    metadata,
+    Column("checkpoint_digest", String(64), primary_key=True),
+    Column("device", String(100), primary_key=True),
+    Column("members", Integer, nullable=False),
+)
+"""How many members a kind of device computes together best."""
+
 samples = Table(
     "worker_sample",
     metadata,

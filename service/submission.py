@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jobs.batch_sizes import group_size_for
 from jobs.forecasts import ForecastRecord, count_open
 from jobs.leases import runnable_work
 from jobs.request import ForecastRequest
@@ -71,7 +72,7 @@ def estimate(
         init_time=np.datetime_as_string(state.init_time, "s"),
         lead_hours=lead_hours,
         members=body.members,
-        group_size=min(settings.group_size, body.members),
+        group_size=min(settings.group_size or group_size_for(service.database, manifest.digest), body.members),
         seed=drawn if body.seed is None else body.seed,
         sampling=manifest.sampling.changed(**body.sampler.model_dump()),
     )

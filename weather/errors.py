@@ -15,6 +15,7 @@ WarmcastError
 │   └── ParserTimeoutError     reading took too long
 ├── CheckpointError      a checkpoint is damaged, incomplete or of another format
 ├── ConfigurationError   an option or a configuration value is not possible
+├── OutOfMemoryError     a device has too little memory for a single member
 ├── ServiceProblemError  a service refuses what it was asked, or is not reached
 ├── StoreError           an ensemble store cannot be created, read or resumed
 ├── TrainingDataError    the data set cannot train, validate or evaluate a network
@@ -102,6 +103,10 @@ class LeaseLostError(WarmcastError):
 
 class ForecastFailedError(WarmcastError):
     """The forecast has failed or was called off."""
+
+
+class OutOfMemoryError(WarmcastError):
+    """A device has too little memory for a single member."""
 
 
 class ServiceProblemError(WarmcastError):

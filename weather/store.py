@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from weather.errors import StoreError
 from weather.grids import Grid
-from weather.store_template import Layout, create_arrays
+from weather.store_template import COMPLETE, FAILED, Layout, create_arrays
 
 _silencing = threading.Lock()
 """Held while warnings are silenced, which Python does for all threads at once."""
@@ -87,13 +87,15 @@ class EnsembleStore:
     def commit(self, group: int, lead_index: int, fields: NDArray[np.float32]) -> None:
         """Write one lead time of a group, float32 (member, variable, latitude, longitude), then mark it complete.
 
-        The mark reaches the disk after the fields do. A lead time that is complete must not be committed again.
+        Members that are not finite everywhere are marked as lost. The mark reaches the disk after the fields do. A lead
+        time that is complete must not be committed again.
         """
         columns = self._columns(group)
         for channel, name in enumerate(self.layout.variables):
             self._arrays[name][0, lead_index, columns] = fields[:, channel]
         _sync(*(self.path / f"{name}/c/0/{lead_index}/{group}/0/0" for name in self.layout.variables))
-        self._arrays["complete"][lead_index, columns] = 1
+        sound = np.isfinite(fields).all(axis=(1, 2, 3))
+        self._arrays["complete"][lead_index, columns] = np.where(sound, COMPLETE, FAILED)
         _sync(self.path / f"complete/c/{lead_index}/{group}")
 
     def staging(self, folder: Path) -> "EnsembleStore":
@@ -117,6 +119,12 @@ class EnsembleStore:
             (self.path / chunk).parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 os.link(staged / chunk, self.path / chunk)
+
+    def failed(self) -> dict[int, int]:
+        """Return the members that have failed, with the index of the lead time that each is lost from."""
+        failed = np.asarray(self._arrays["complete"][:]) == FAILED
+        columns = np.flatnonzero(failed.any(axis=0)).tolist()
+        return {self.layout.members[column]: int(np.argmax(failed[:, column])) for column in columns}
 
     def fields(self, group: int, lead_index: int) -> NDArray[np.float32]:
         """Return a committed lead time of a group, float32 (member, variable, latitude, longitude)."""

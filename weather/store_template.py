@@ -12,6 +12,8 @@ from weather.grids import Grid
 from weather.variables import KNOWN
 
 FIELD_DIMENSIONS = ("init_time", "lead_time", "number", "latitude", "longitude")
+COMPLETE, FAILED = 1, 2
+"""What `complete` says of a member at a lead time: its fields are there, or it was lost and they are NaN."""
 _EPOCH = "seconds since 1970-01-01 00:00:00"
 
 
@@ -76,7 +78,7 @@ def create_arrays(root: zarr.Group, layout: Layout) -> None:
         compressors=[Crc32cCodec()],
         dimension_names=("lead_time", "number"),
         attributes={
-            "long_name": "1 where all fields of this lead time and member are written, else 0",
+            "long_name": "1 where all fields of this lead time and member are written, 2 where it is lost, else 0",
             "units": "1",
         },
     )

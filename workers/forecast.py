@@ -17,7 +17,7 @@ from weather.store import EnsembleStore
 from weather.store_attributes import store_description, store_identity
 from weather.store_template import Layout
 from workers.background import BackgroundWriter
-from workers.walk import Computed, Walk, nonfinite_members
+from workers.walk import Computed, Walk
 
 STORE_NAME = "ensemble.zarr"
 
@@ -66,25 +66,22 @@ def run_forecast(forecast: Forecast, output: Path, *, resume: bool, report: Repo
     with only_holder(output, taken):
         store = _open_store(output / STORE_NAME, forecast, manifest, resume=resume)
         done = [store.committed(group) for group in range(store.layout.num_groups)]
-        nonfinite = _fill(forecaster, forecast, store, done, report)
+        _fill(forecaster, forecast, store, done, report)
     computed = store.layout.num_lead_times * len(done) - sum(done)
     return Receipt(
-        store.path, computed, sum(done), computed * forecast.sampling.nfe, computed, tuple(sorted(nonfinite)),
+        store.path, computed, sum(done), computed * forecast.sampling.nfe, computed, tuple(store.failed()),
         round(time.monotonic() - started, 3),
     )  # fmt: skip
 
 
 def _fill(
     forecaster: Forecaster, forecast: Forecast, store: EnsembleStore, done: Sequence[int], report: Report
-) -> set[int]:
-    """Compute and commit what each group lacks beyond its lead times `done`; returns the members that went wrong."""
+) -> None:
+    """Compute and commit what each group lacks beyond its lead times `done`."""
     walk = Walk(forecaster, forecast.state, store, dict(enumerate(done)), forecast.seed)
-    nonfinite: set[int] = set()
 
     def write(computed: Computed) -> None:
-        fields = computed.fetch()
-        store.commit(computed.group, computed.lead_index, fields)
-        nonfinite.update(nonfinite_members(store.layout.group_members(computed.group), fields))
+        store.commit(computed.group, computed.lead_index, computed.fetch())
         if computed.group == walk.groups[-1]:
             report(computed.lead_index)
 
@@ -92,7 +89,6 @@ def _fill(
         for lead_index in range(store.layout.num_lead_times):
             for computed in walk.lead_time(lead_index):
                 writer.put(computed)
-    return nonfinite
 
 
 def _open_store(path: Path, forecast: Forecast, manifest: Manifest, *, resume: bool) -> EnsembleStore:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from jobs import forecasts, leases, workers
+from jobs.batch_sizes import remember, remembered
 from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.leases import Lease
@@ -22,21 +23,25 @@ from jobs.measures import GPU_MEMORY, NONFINITE, Tally
 from jobs.request import ForecastRequest
 from jobs.settings import Settings
 from jobs.states import Kind
+from models.batches import Batches
 from models.build import Networks
 from models.checkpoint import load_checkpoint
+from models.execution import Execution
 from models.forecaster import Forecaster
 from weather.bundled import find_checkpoint
 from weather.errors import CheckpointError, LeaseLostError, WarmcastError
 from weather.ingest.artefact import read_canonical
+from weather.manifest import Manifest
 from weather.store import EnsembleStore
 from workers.attempt import Attempt, Forecast
 from workers.background import BackgroundWriter
 from workers.clock import Lap, StepClock
-from workers.devices import find_device
+from workers.devices import find_device, kind_of
 from workers.diagnosing import LeadTimes, diagnose_lead_times, missing_lead_times
 from workers.heartbeat import Heartbeat
 from workers.publishing import publish_committed
-from workers.walk import Computed, Walk, nonfinite_members
+from workers.trial import best_batch_size
+from workers.walk import Computed, Walk
 
 RETRY_SECONDS = 5.0
 """How long work rests after an error of the machine."""
@@ -56,6 +61,9 @@ class Runtime:
         self._checkpoint: tuple[str, Networks] | None = None
         if settings.threads:
             torch.set_num_threads(settings.threads)
+        compiled = settings.compile == "on" or (settings.compile == "auto" and self._device.type == "cuda")
+        self._execution = Execution(compiled, settings.precision)
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.data.resolve() / "compiled"))
 
     def run(self, work_id: int | None = None) -> bool:
         """Claim and do the free work of one forecast, best that of `work_id`; returns whether there was any.
@@ -111,25 +119,25 @@ class Runtime:
         request, store = forecast.request, forecast.store
         networks = self._networks(request)
         clock = StepClock(self._tally, request.checkpoint, self._device, heartbeat.beat)
-        forecaster = Forecaster(networks, request.sampling, self._device, watch=clock)
+        forecaster = Forecaster(networks, request.sampling, self._device, self._execution, clock)
+        batches = Batches(forecaster, request.group_size)
         attempt = Attempt(self._database, forecast, claimed, self._settings.lease_seconds, clock)
-        walk = Walk(
-            forecaster, forecast.state, store, {lease.group: lease.committed for lease in claimed}, request.seed
-        )
+        committed = {lease.group: lease.committed for lease in claimed}
+        walk = Walk(batches, forecast.state, store, committed, request.seed)
         with BackgroundWriter[tuple[Computed, Lap]](lambda piece: attempt.write(*piece)) as writer:
             for lead_index in range(store.layout.num_lead_times):
                 for computed in walk.lead_time(lead_index):
                     writer.put((computed, clock.lap()))
+        if batches.size < request.group_size:
+            remember(self._database, request.checkpoint_digest, kind_of(self._device), batches.size)
 
     def _finish(self, lease: Lease, forecast: Forecast, started: float) -> None:
         """Publish what is left, write the receipt, end the forecast."""
         request, folder, store = forecast.request, forecast.folder, forecast.store
         layout, model = store.layout, request.checkpoint
-        lost: list[int] = []
         for group in range(layout.num_groups):
             publish_committed(store, folder, group, layout.num_lead_times)
-            last = store.fields(group, layout.num_lead_times - 1)
-            lost += nonfinite_members(layout.group_members(group), last)
+        lost = list(store.failed())
         missing = missing_lead_times(self._database, lease.forecast_id, store)
         lead_times = LeadTimes(folder, store)
         diagnose_lead_times(self._database, lease.forecast_id, model, store, lead_times, forecast.state, missing)
@@ -141,6 +149,8 @@ class Runtime:
             "torch": torch.__version__,
             "device": str(self._device),
             "threads": torch.get_num_threads(),
+            "compiled": self._execution.compiled,
+            "precision": self._execution.precision,
         }
         store_bytes = sum(file.stat().st_size for file in folder.store.rglob("*") if file.is_file())
         _replace(folder.receipt, json.dumps(receipt, indent=1) + "\n")
@@ -155,8 +165,17 @@ class Runtime:
             networks, manifest = load_checkpoint(path, self._device)
             if manifest.digest != request.checkpoint_digest:
                 raise CheckpointError(f"Checkpoint `{path}` has changed since the forecast was accepted. Ask again.")
+            self._try_batch_size(networks, manifest)
             self._checkpoint = (manifest.digest, networks)
         return self._checkpoint[1]
+
+    def _try_batch_size(self, networks: Networks, manifest: Manifest) -> None:
+        """Find out once how large the groups of later forecasts should be on this kind of device."""
+        kind = kind_of(self._device)
+        if self._settings.group_size is None and remembered(self._database, manifest.digest, kind) is None:
+            shortest = manifest.sampling.changed(nfe=manifest.sampling.nfe // manifest.sampling.num_steps)
+            size = best_batch_size(Forecaster(networks, shortest, self._device))
+            remember(self._database, manifest.digest, kind, size)
 
     def _fail(self, lease: Lease, detail: str) -> None:
         try:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from models.rollout import Stepper, rollout
@@ -85,8 +84,3 @@ def _frame(
     if len(analyses) == 1:
         return torch.from_numpy(analyses[:]).to(device).expand(len(members), -1, -1, -1)
     return torch.from_numpy(analyses[[member % len(analyses) for member in members]]).to(device)
-
-
-def nonfinite_members(members: Sequence[int], fields: NDArray[np.float32]) -> list[int]:
-    """Return those of `members` whose fields, (member, variable, latitude, longitude), are not finite everywhere."""
-    return [member for member, field in zip(members, fields, strict=True) if not np.isfinite(field).all()]

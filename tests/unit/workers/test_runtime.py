@@ -13,14 +13,16 @@ import pytest
 import torch
 import xarray as xr
 
+from jobs.batch_sizes import group_size_for, remember, remembered
 from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, dismiss, look_up
 from jobs.leases import claim, commit
 from jobs.settings import Settings
 from jobs.states import Status
+from models.forecaster import Forecaster
 from weather.ingest.artefact import read_canonical
-from weather.manifest import Sampling
+from weather.manifest import Sampling, read_manifest
 from weather.store import EnsembleStore
 from workers.forecast import Forecast, run_forecast
 from workers.runtime import Runtime
@@ -128,7 +130,13 @@ def test_a_soft_stop_hands_the_work_back_and_another_worker_goes_on(
         raise SystemExit(0)
 
     before = signal.signal(signal.SIGTERM, stop)
-    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    def stop_soon() -> None:
+        while look_up(database, forecast.id).lead_times < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_soon).start()
     with pytest.raises(SystemExit):
         runtime.run()
     signal.signal(signal.SIGTERM, before)
@@ -174,3 +182,74 @@ def test_a_store_that_is_gone_fails_the_forecast(
     shutil.rmtree(ForecastFolder(settings.data, forecast.id).store)
     runtime.run()
     assert look_up(database, forecast.id).status == Status.FAILED
+
+
+class Losing(Forecaster):
+    """Loses its second member at the second lead time."""
+
+    def step(
+        self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
+    ) -> torch.Tensor:
+        states = super().step(previous, newest, valid_time, noise)
+        if valid_time == np.datetime64("2018-09-15T06", "s"):
+            states = torch.where(torch.arange(len(states))[:, None, None, None] == 1, torch.nan, states)
+        return states
+
+
+def test_a_member_that_is_lost_is_marked_and_counted_and_the_others_go_on(
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound, losing = submitted(members=3, group_size=3), submitted(members=3, group_size=3)
+    while look_up(database, sound.id).status != Status.SUCCESSFUL:
+        runtime.run()
+    monkeypatch.setattr("workers.runtime.Forecaster", Losing)
+    while runtime.run():
+        pass
+    record = look_up(database, losing.id)
+    assert record.status == Status.SUCCESSFUL
+    assert record.receipt is not None
+    assert record.receipt["nonfinite_members"] == [1]
+    expected, found = (xr.open_zarr(ForecastFolder(settings.data, each.id).store).load() for each in (sound, losing))
+    assert found.complete.values.tolist() == [[1, 1, 1], *[[1, 2, 1]] * 3]
+    assert found.u10.isel(number=1, lead_time=slice(1, None)).isnull().all()
+    xr.testing.assert_equal(found[["u10", "v10"]].isel(lead_time=0), expected[["u10", "v10"]].isel(lead_time=0))
+    xr.testing.assert_equal(found[["u10", "v10"]].sel(number=[0, 2]), expected[["u10", "v10"]].sel(number=[0, 2]))
+
+
+def test_the_size_of_groups_is_tried_once_and_remembered(
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, untrained_checkpoint: Path
+) -> None:
+    digest = read_manifest(untrained_checkpoint).digest
+    assert group_size_for(database, digest) == 8
+    submitted()
+    runtime.run()
+    found = remembered(database, digest, "cpu")
+    assert found is not None
+    remember(database, digest, "cpu", 3)
+    submitted()
+    other = Runtime(settings, database)
+    while other.run():
+        pass
+    assert (remembered(database, digest, "cpu"), group_size_for(database, digest)) == (3, 3)
+
+
+def test_a_batch_that_did_not_fit_is_remembered(
+    submitted: Submit, runtime: Runtime, database: Database, untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = read_manifest(untrained_checkpoint).digest
+    remember(database, digest, "cpu", 8)
+
+    class Scarce(Forecaster):
+        def step(
+            self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
+        ) -> torch.Tensor:
+            if len(newest) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().step(previous, newest, valid_time, noise)
+
+    monkeypatch.setattr("workers.runtime.Forecaster", Scarce)
+    forecast = submitted(members=5, group_size=5)
+    while runtime.run():
+        pass
+    assert look_up(database, forecast.id).status == Status.SUCCESSFUL
+    assert group_size_for(database, digest) == 2

@@ -1,0 +1,23 @@
+"""How many members a device computes together best."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Add the table."""
+    op.create_table(
+        "batch_size",
+        sa.Column("checkpoint_digest", sa.String(length=64), nullable=False),
+        sa.Column("device", sa.String(length=100), nullable=False),
+        sa.Column("members", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("checkpoint_digest", "device"),
+    )
+
+
+def downgrade() -> None:
+    """Remove it."""
+    op.drop_table("batch_size")
