@@ -46,8 +46,9 @@ def accept(
     request: ForecastRequest,
     num_lead_times: int,
     idempotency_key: str | None = None,
+    expected_bytes: int | None = None,
 ) -> ForecastRecord:
-    """Write the rows of a forecast and of its groups, and return it.
+    """Write the rows of a forecast and of its groups, and return it; its deadline counts from now on.
 
     Where `owner` has used `idempotency_key` before, return that forecast and write nothing: compare the id. Raises
     `IdempotencyError` where it was for another request.
@@ -60,6 +61,8 @@ def accept(
         "request_digest": request.digest,
         "status": Status.ACCEPTED,
         "num_lead_times": num_lead_times,
+        "expected_bytes": expected_bytes,
+        "deadline": None if request.deadline_seconds is None else now() + request.deadline_seconds,
     }
     num_groups = -(-request.members // request.group_size)
     groups = [{"forecast_id": forecast_id, "kind": Kind.GROUP, "group_index": index} for index in range(num_groups)]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, case, func, insert, or_, select, update
 
 from jobs.clock import now
 from jobs.database import Database
@@ -12,6 +12,9 @@ from jobs.events import tell
 from jobs.states import OPEN, EventKind, Kind, Status
 from jobs.tables import forecasts, work
 from weather.errors import LeaseLostError
+
+_STATUS = case((forecasts.c.deadline < now(), str(Status.FAILED)), else_=forecasts.c.status)
+"""Past its deadline a forecast counts as failed, also before its row says so: nothing of it is begun or committed."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def renew(database: Database, leases: Sequence[Lease], lease_seconds: float) -> 
 def is_wanted(database: Database, forecast_id: str) -> bool:
     """Return whether a forecast still waits or runs."""
     with database.read() as connection:
-        return connection.scalar(select(forecasts.c.status).where(forecasts.c.id == forecast_id)) in OPEN
+        return connection.scalar(select(_STATUS).where(forecasts.c.id == forecast_id)) in OPEN
 
 
 def release(database: Database, leases: Sequence[Lease], *, counts: bool, wait_seconds: float = 0.0) -> None:
@@ -173,7 +176,7 @@ def _runnable(max_attempts: int) -> Any:
         work.c.done.is_(False),
         work.c.attempts < max_attempts,
         or_(work.c.lease_until.is_(None), work.c.lease_until < now()),
-        forecasts.c.status.in_(OPEN),
+        _STATUS.in_(OPEN),
     )
 
 
@@ -191,4 +194,4 @@ def _fence(connection: Connection, lease: Lease, **values: Any) -> None:
 
 def _lock(connection: Connection, forecast_id: str) -> str | None:
     """Return the status of a forecast, whose row nobody else can change before the transaction ends."""
-    return connection.scalar(select(forecasts.c.status).where(forecasts.c.id == forecast_id).with_for_update())
+    return connection.scalar(select(_STATUS).where(forecasts.c.id == forecast_id).with_for_update())

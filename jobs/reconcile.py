@@ -4,6 +4,7 @@ from sqlalchemy import and_, or_, select
 
 from jobs.clock import now
 from jobs.database import Database
+from jobs.deadlines import fail_overdue
 from jobs.dispatch import Dispatcher
 from jobs.leases import fail_row, runnable_work
 from jobs.states import OPEN
@@ -13,7 +14,8 @@ WORKER_LOST = "worker-lost"
 
 
 def reconcile(database: Database, dispatcher: Dispatcher, max_attempts: int) -> int:
-    """Fail forecasts whose workers keep dying, poke the rest that is runnable, and return how much that is."""
+    """Fail forecasts that are late or kill their workers, poke the rest, and return how much of it is runnable."""
+    fail_overdue(database)
     fail_lost(database, max_attempts)
     runnable = runnable_work(database, max_attempts)
     dispatcher.poke(runnable)

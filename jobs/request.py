@@ -24,11 +24,21 @@ class ForecastRequest(BaseModel):
     group_size: int = Field(ge=1, description="Members computed, stored and resumed together.")
     seed: int = Field(ge=0, lt=2**63, description="Seed of the members' noise.")
     sampling: Sampling
+    deadline_seconds: float | None = Field(
+        None, gt=0, description="Seconds from acceptance to when it must have ended."
+    )
+    nfe_is_automatic: bool = Field(False, description="Whether `nfe` was chosen to meet the deadline.")
 
     @property
     def digest(self) -> str:
-        """SHA-256 that tells one request from another."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """SHA-256 that tells one request from another, as asked: an `nfe` that was chosen for it is no part of it."""
+        asked = self.model_dump(mode="json")
+        if self.nfe_is_automatic:
+            asked["sampling"]["nfe"] = "auto"
+        for name in ("deadline_seconds", "nfe_is_automatic"):
+            if not asked[name]:
+                del asked[name]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     @property
     def start(self) -> np.datetime64:

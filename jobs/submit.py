@@ -23,10 +23,11 @@ def submit(
     state: InitialState,
     manifest: Manifest,
     idempotency_key: str | None = None,
+    expected_bytes: int | None = None,
 ) -> tuple[ForecastRecord, bool]:
     """Return an accepted forecast, whose empty ensemble can be opened, and whether it is new.
 
-    Poking a worker is the caller's.
+    Poking a worker is the caller's. `expected_bytes` is how many its store is planned to take.
 
     Under an `idempotency_key` that `owner` has used for the same request, the earlier forecast is returned. Raises
     `IdempotencyError` where it was another request, and `StoreError` where the disk has no room: then nothing is left.
@@ -42,7 +43,9 @@ def submit(
     try:
         write_canonical(state, folder.initial_state)
         EnsembleStore.create(folder.store, layout, description | identity)
-        record = accept(database, folder.forecast_id, owner, request, layout.num_lead_times, idempotency_key)
+        record = accept(
+            database, folder.forecast_id, owner, request, layout.num_lead_times, idempotency_key, expected_bytes
+        )
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise

@@ -34,6 +34,8 @@ forecasts = Table(
     Column("receipt", JSON),
     Column("data", String(16), nullable=False, default="available"),
     Column("store_bytes", BigInteger),
+    Column("expected_bytes", BigInteger),
+    Column("deadline", Float),
     Column("created", Float, nullable=False),
     Column("started", Float),
     Column("first_lead_time", Float),
@@ -41,7 +43,10 @@ forecasts = Table(
     UniqueConstraint("owner", "idempotency_key"),
     Index("forecast_by_status", "status", "created"),
 )
-"""`lead_times` counts those that all groups have; the first of them was there at `first_lead_time`."""
+"""`lead_times` counts those that all groups have; the first of them was there at `first_lead_time`.
+
+`expected_bytes` is what the store was planned to take, `store_bytes` what it took.
+"""
 
 work = Table(
     "work",
@@ -79,7 +84,27 @@ workers = Table(
     Column("device", String(64), nullable=False),
     Column("started", Float, nullable=False),
     Column("seen", Float, nullable=False),
+    Column("kind", String(100)),
+    Column("threads", Integer),
 )
+"""`kind` of device and `threads` are what speeds are measured for."""
+
+speeds = Table(
+    "speed",
+    metadata,
+    Column("checkpoint_digest", String(64), primary_key=True),
+    Column("device", String(100), primary_key=True),
+    Column("threads", Integer, primary_key=True),
+    Column("group_size", Integer, primary_key=True),
+    Column("warm_start_seconds", Float),
+    Column("flow_seconds", Float),
+    Column("beside_seconds", Float),
+    Column("memory_bytes", Float),
+    Column("store_ratio", Float),
+    Column("metadata_bytes", Float),
+    Column("updated", Float, nullable=False),
+)
+"""Running values of what a lead time of a group takes, and of what a store does; null is not measured yet."""
 
 api_keys = Table(
     "api_key",

@@ -2,6 +2,7 @@
 
 WarmcastError
 ├── DataDirectoryError   the data directory is in use or cannot be used
+├── DeadlineError        a forecast cannot end by the time that it is wanted
 ├── ForecastNotFoundError  there is no such forecast, or it is another's
 ├── ForecastOverError    a forecast that has ended cannot be changed
 ├── ForecastFailedError  a forecast of a service has failed or was called off
@@ -83,6 +84,10 @@ class VerificationError(WarmcastError):
 
 class DataDirectoryError(WarmcastError):
     """The data directory cannot be used."""
+
+
+class DeadlineError(WarmcastError):
+    """The deadline cannot be met."""
 
 
 class ForecastNotFoundError(WarmcastError):
