@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from jobs.clock import now
 from jobs.database import Database
 from jobs.measures import MEASURES, Sample
+from jobs.planning import Machine
 from jobs.tables import samples as sample_rows
 from jobs.tables import workers
 
@@ -23,14 +24,19 @@ class Worker:
 
     id: str
     device: str
+    machine: Machine | None
 
 
-def seen(database: Database, name: str, device: str, counted: Mapping[Sample, float]) -> None:
+def seen(
+    database: Database, name: str, device: str, counted: Mapping[Sample, float], machine: Machine | None = None
+) -> None:
     """Tell that a worker is alive and what it has counted; workers not seen for a day are forgotten."""
+    kind, threads = (machine.device, machine.threads) if machine else (None, None)
     with database.write() as connection:
         known = connection.execute(update(workers).where(workers.c.id == name).values(seen=now()))
         if not known.rowcount:
-            connection.execute(insert(workers).values(id=name, device=device, started=now(), seen=now()))
+            row = {"id": name, "device": device, "kind": kind, "threads": threads}
+            connection.execute(insert(workers).values(**row, started=now(), seen=now()))
             _forget_old(connection)
         _replace(connection, name, {sample.text: value for sample, value in counted.items()})
 
@@ -38,7 +44,10 @@ def seen(database: Database, name: str, device: str, counted: Mapping[Sample, fl
 def alive(connection: Connection) -> list[Worker]:
     """Return the workers that told that they are alive in the last 30 s."""
     query = select(workers).where(workers.c.seen > now() - FRESH_SECONDS).order_by(workers.c.id)
-    return [Worker(row.id, row.device) for row in connection.execute(query)]
+    return [
+        Worker(row.id, row.device, None if row.kind is None else Machine(row.kind, row.threads))
+        for row in connection.execute(query)
+    ]
 
 
 def count_alive(database: Database) -> int:

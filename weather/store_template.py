@@ -48,6 +48,12 @@ class Layout:
         points = self.grid.shape[0] * self.grid.shape[1]
         return 4 * self.num_lead_times * len(self.members) * len(self.variables) * points
 
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of all coordinates and of `complete`, with their checksums."""
+        coordinates = 8 * (1 + 2 * self.num_lead_times + sum(self.grid.shape)) + 4 * len(self.members) + 6 * 4
+        return coordinates + self.num_groups * self.num_lead_times * (self.group_size + 4)
+
 
 def create_arrays(root: zarr.Group, layout: Layout) -> None:
     """Create every array of a store in an empty group; fields are NaN, coordinates are written."""

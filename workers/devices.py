@@ -7,11 +7,6 @@ import torch
 from weather.errors import ConfigurationError
 
 
-def kind_of(device: torch.device) -> str:
-    """Return what devices that compute alike have in common."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
 def find_device(name: str) -> torch.device:
     """Return a device by name, or the one to use for `auto`; raises `ConfigurationError` where it is not there."""
     if name == "auto":

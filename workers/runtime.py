@@ -17,9 +17,11 @@ import torch
 from jobs import forecasts, leases, workers
 from jobs.batch_sizes import remember, remembered
 from jobs.database import Database
+from jobs.deadlines import fail_overdue
 from jobs.folders import ForecastFolder
 from jobs.leases import Lease
 from jobs.measures import GPU_MEMORY, NONFINITE, Tally
+from jobs.planning import Machine
 from jobs.request import ForecastRequest
 from jobs.settings import Settings
 from jobs.states import Kind
@@ -36,10 +38,11 @@ from weather.store import EnsembleStore
 from workers.attempt import Attempt, Forecast
 from workers.background import BackgroundWriter
 from workers.clock import Lap, StepClock
-from workers.devices import find_device, kind_of
+from workers.devices import find_device
 from workers.diagnosing import LeadTimes, diagnose_lead_times, missing_lead_times
 from workers.heartbeat import Heartbeat
 from workers.publishing import publish_committed
+from workers.speeds import SpeedMeter
 from workers.trial import best_batch_size
 from workers.walk import Computed, Walk
 
@@ -61,6 +64,7 @@ class Runtime:
         self._checkpoint: tuple[str, Networks] | None = None
         if settings.threads:
             torch.set_num_threads(settings.threads)
+        self._meter = SpeedMeter(database, self._device)
         compiled = settings.compile == "on" or (settings.compile == "auto" and self._device.type == "cuda")
         self._execution = Execution(compiled, settings.precision)
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.data.resolve() / "compiled"))
@@ -81,7 +85,8 @@ class Runtime:
             with Heartbeat(self._database, claimed, *beat) as heartbeat:
                 self._do(claimed, heartbeat)
         except LeaseLostError:
-            _log.info("forecast %s: taken over or called off", forecast_id)
+            _log.info("forecast %s: taken over, called off or late", forecast_id)
+            fail_overdue(self._database)
             leases.release(self._database, claimed, counts=False)
         except WarmcastError as error:
             _log.warning("forecast %s: %s", forecast_id, error)
@@ -95,13 +100,18 @@ class Runtime:
         self.tell_alive(now=True)
         return True
 
+    @property
+    def machine(self) -> Machine:
+        """What this worker's speeds hold for."""
+        return self._meter.machine
+
     def tell_alive(self, *, now: bool = False) -> None:
         """Tell the database of this worker and what it has counted, now and then."""
         with self._telling:
             if now or time.monotonic() - self._told > workers.FRESH_SECONDS / 3:
                 if self._device.type == "cuda":
                     self._tally.set(GPU_MEMORY, value=torch.cuda.memory_allocated(self._device))
-                workers.seen(self._database, self.name, str(self._device), self._tally.samples())
+                workers.seen(self._database, self.name, str(self._device), self._tally.samples(), self.machine)
                 self._told = time.monotonic()
 
     def _do(self, claimed: Sequence[Lease], heartbeat: Heartbeat) -> None:
@@ -118,18 +128,21 @@ class Runtime:
         """Walk the claimed groups side by side; a thread beside writes what is computed."""
         request, store = forecast.request, forecast.store
         networks = self._networks(request)
-        clock = StepClock(self._tally, request.checkpoint, self._device, heartbeat.beat)
+        clock = StepClock(self._tally, request.checkpoint, self._device, heartbeat.beat, self._meter.stepped)
         forecaster = Forecaster(networks, request.sampling, self._device, self._execution, clock)
         batches = Batches(forecaster, request.group_size)
         attempt = Attempt(self._database, forecast, claimed, self._settings.lease_seconds, clock)
         committed = {lease.group: lease.committed for lease in claimed}
         walk = Walk(batches, forecast.state, store, committed, request.seed)
-        with BackgroundWriter[tuple[Computed, Lap]](lambda piece: attempt.write(*piece)) as writer:
+        with (
+            self._meter.walking(request, store.layout),
+            BackgroundWriter[tuple[Computed, Lap]](lambda piece: attempt.write(*piece)) as writer,
+        ):
             for lead_index in range(store.layout.num_lead_times):
                 for computed in walk.lead_time(lead_index):
                     writer.put((computed, clock.lap()))
         if batches.size < request.group_size:
-            remember(self._database, request.checkpoint_digest, kind_of(self._device), batches.size)
+            remember(self._database, request.checkpoint_digest, self.machine.device, batches.size)
 
     def _finish(self, lease: Lease, forecast: Forecast, started: float) -> None:
         """Publish what is left, write the receipt, end the forecast."""
@@ -152,7 +165,7 @@ class Runtime:
             "compiled": self._execution.compiled,
             "precision": self._execution.precision,
         }
-        store_bytes = sum(file.stat().st_size for file in folder.store.rglob("*") if file.is_file())
+        store_bytes = self._meter.stored(request, store, learn=not lost)
         _replace(folder.receipt, json.dumps(receipt, indent=1) + "\n")
         leases.finish(self._database, lease, receipt, store_bytes)
         self._tally.count(NONFINITE, model, by=len(lost))
@@ -171,11 +184,11 @@ class Runtime:
 
     def _try_batch_size(self, networks: Networks, manifest: Manifest) -> None:
         """Find out once how large the groups of later forecasts should be on this kind of device."""
-        kind = kind_of(self._device)
-        if self._settings.group_size is None and remembered(self._database, manifest.digest, kind) is None:
+        device = self.machine.device
+        if self._settings.group_size is None and remembered(self._database, manifest.digest, device) is None:
             shortest = manifest.sampling.changed(nfe=manifest.sampling.nfe // manifest.sampling.num_steps)
             size = best_batch_size(Forecaster(networks, shortest, self._device))
-            remember(self._database, manifest.digest, kind, size)
+            remember(self._database, manifest.digest, device, size)
 
     def _fail(self, lease: Lease, detail: str) -> None:
         try:

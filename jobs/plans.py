@@ -1,0 +1,74 @@
+"""The plan of a request: what it will take, how many evaluations its deadline leaves, whether the disk has room."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jobs.planning import Outlook, choose_nfe, memory_bytes
+from jobs.request import ForecastRequest
+from jobs.speeds import demand_of
+from jobs.submit import layout_of
+from weather.errors import StoreError
+from weather.manifest import NFE_PER_STEP, Manifest
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a forecast is expected to take; None is "not measured yet".
+
+    `wait_seconds` pass before it begins, `seconds` from then to its end; `is_scaled` where speeds were measured with
+    groups of another size only.
+    """
+
+    uncompressed_bytes: int
+    store_bytes: int | None
+    seconds: float | None
+    wait_seconds: float | None
+    memory_bytes: int | None
+    is_scaled: bool
+
+
+def plan_of(outlook: Outlook, request: ForecastRequest, manifest: Manifest) -> Plan:
+    """Return the plan of a request that is accepted now."""
+    layout = layout_of(request, manifest)
+    demand = demand_of(request, layout.num_lead_times)
+    speed = outlook.speed(demand)
+    member_bytes = layout.size_bytes // (layout.num_lead_times * request.members)
+    return Plan(
+        layout.size_bytes,
+        outlook.store_bytes(request.checkpoint_digest, request.group_size, layout.size_bytes, layout.index_bytes),
+        outlook.seconds(demand),
+        outlook.wait_seconds(),
+        None if speed is None else memory_bytes(speed, request.members, member_bytes),
+        speed is not None and speed.is_scaled,
+    )
+
+
+def with_chosen_nfe(outlook: Outlook, request: ForecastRequest, manifest: Manifest) -> ForecastRequest:
+    """Return a request whose `nfe` is chosen to meet its deadline; raises `DeadlineError` where none does.
+
+    It is at most the checkpoint's own, which is what it was trained and scored for.
+    """
+    if not request.nfe_is_automatic or request.deadline_seconds is None:
+        return request
+    demand = demand_of(request, layout_of(request, manifest).num_lead_times)
+    nfe = choose_nfe(
+        request.deadline_seconds,
+        manifest.sampling.nfe,
+        NFE_PER_STEP[request.sampling.solver],
+        lambda nfe: outlook.seconds(replace(demand, nfe=nfe)),
+        outlook.wait_seconds(),
+    )
+    return request.model_copy(update={"sampling": request.sampling.changed(nfe=nfe)})
+
+
+def check_room(outlook: Outlook, plan: Plan, data: Path) -> None:
+    """Raise `StoreError` where the disk of `data` has no room for a forecast beside what others will still write."""
+    needed = plan.uncompressed_bytes if plan.store_bytes is None else plan.store_bytes
+    free = shutil.disk_usage(data).free
+    if needed > free - outlook.bytes_to_come:
+        raise StoreError(
+            f"The ensemble is expected to take {needed / 1e6:.0f} MB, but of {free / 1e6:.0f} MB that are free, "
+            f"{outlook.bytes_to_come / 1e6:.0f} MB are taken by forecasts that were accepted before. Ask for fewer "
+            "members or lead times, or when others were deleted."
+        )
