@@ -242,6 +242,13 @@ def verify(
 
 
 @bench.command()
+def estimate(json: JsonFile = None, tiny: Tiny = False, threads: Threads = None) -> None:
+    """Compare what forecasts were planned to take with what they took."""
+    with exit_codes():
+        run("bench estimate", json=json, tiny=tiny, threads=threads)
+
+
+@bench.command()
 def networks(json: JsonFile = None, tiny: Tiny = False) -> None:
     """Compare the networks' stem and memory format with the design without them."""
     with exit_codes():

@@ -8,6 +8,7 @@ from typing import Any
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "api": "service.commands:api",
+        "bench estimate": "benchmarks.estimates:estimates",
         "bench networks": "benchmarks.networks:networks",
         "bench scores": "benchmarks.scores:scores",
         "cancel": "warmcast.remote:cancel",

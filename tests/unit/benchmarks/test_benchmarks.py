@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 from warmcast.cli import app
 
 RATIOS = {
+    "estimate": {"time_ratio", "bytes_ratio"},
     "networks": {"stem_ratio", "channels_last_ratio"},
     "scores": {"xskillscore_ratio", "scoringrules_ratio", "extra_memory_ratio"},
 }
