@@ -16,6 +16,7 @@ from weather.errors import (
     CheckpointError,
     ConfigurationError,
     DataDirectoryError,
+    DeadlineError,
     ForecastNotFoundError,
     ForecastOverError,
     IdempotencyError,
@@ -78,6 +79,7 @@ UNAVAILABLE = Kind("unavailable", 503, "The service is not ready", 5)
 INTERNAL = Kind("internal", 500, "Something went wrong here")
 
 OF_ERRORS: dict[type[WarmcastError], Kind] = {
+    DeadlineError: Kind("deadline-too-soon", 422, "The deadline cannot be met"),
     ForecastNotFoundError: Kind("no-such-forecast", 404, "There is no such forecast"),
     ForecastOverError: Kind("forecast-over", 409, "The forecast has ended"),
     IdempotencyError: Kind("idempotency-key-reuse", 422, "The idempotency key was used for another request"),

@@ -28,7 +28,10 @@ class Sampler(_Body):
     """How the flow is sampled; what is left out is the checkpoint's choice."""
 
     solver: Literal["euler", "midpoint"] | None = None
-    nfe: int | None = Field(None, ge=1, le=1000, description="Network evaluations a time step.")
+    nfe: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] | None = Field(
+        None,
+        description="Network evaluations a time step; `auto`: what the deadline leaves, at most the checkpoint's.",
+    )
     warmth: float | None = Field(None, ge=0, le=1, description="1 is fully warm.")
 
 
@@ -45,3 +48,6 @@ class ForecastBody(_Body):
         None, ge=0, lt=2**63, description="Seed of the members' noise; drawn where it is left out."
     )
     sampler: Sampler = Sampler()
+    deadline_seconds: float | None = Field(
+        None, ge=1, le=2_592_000, description="Seconds from acceptance after which a forecast that has not ended fails."
+    )

@@ -1,15 +1,18 @@
-"""From what a caller sends to an accepted forecast: bounds, seed, initial state, rows, poke."""
+"""From what a caller sends to an accepted forecast: bounds, seed, plan, rows, poke."""
 
 import hashlib
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from jobs.batch_sizes import group_size_for
-from jobs.forecasts import ForecastRecord, count_open
+from jobs.forecasts import ForecastRecord, by_key, count_open
 from jobs.leases import runnable_work
+from jobs.plans import Plan, check_room, plan_of, with_chosen_nfe
 from jobs.request import ForecastRequest
+from jobs.speeds import look_out
 from jobs.submit import layout_of, submit
 from service.context import Service
 from service.problems import QUEUE_FULL, TOO_LARGE, ServiceError
@@ -17,16 +20,16 @@ from service.requests import ForecastBody
 from weather.bundled import find_checkpoint
 from weather.errors import ConfigurationError
 from weather.initial_state import InitialState
-from weather.manifest import Manifest, read_manifest
+from weather.manifest import NFE_PER_STEP, Manifest, Sampling, read_manifest
 from weather.times import count_lead_times
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a forecast would take: its request, complete; bytes before compression; evaluations of both networks."""
+    """What a forecast would take: its request, complete; its plan; evaluations of both networks."""
 
     request: ForecastRequest
-    store_bytes: int
+    plan: Plan
     network_evaluations: int
 
 
@@ -35,24 +38,38 @@ def accept(
 ) -> tuple[ForecastRecord, bool]:
     """Accept a forecast and poke a worker; returns it and whether it is new under its idempotency key.
 
-    Raises what is wrong before anything is written.
+    Raises what is wrong before anything is written. An earlier forecast under the same key is returned whatever the
+    plan of another would be now.
     """
-    request = estimate(service, body, manifest, state, key).request
+    asked = _complete(service, body, manifest, state, key)
+    earlier = by_key(service.database, owner, key, asked) if key else None
+    if earlier is not None:
+        return earlier, False
+    told = _planned(service, asked, manifest)
     waiting, _ = count_open(service.database)
     if waiting >= service.settings.max_open_forecasts:
         raise ServiceError(QUEUE_FULL, f"{waiting} forecasts wait or run, and no more are taken. Ask again later.")
-    record, is_new = submit(service.database, service.settings.data, owner, request, state, manifest, key)
+    expected = told.plan.uncompressed_bytes if told.plan.store_bytes is None else told.plan.store_bytes
+    record, is_new = submit(
+        service.database, service.settings.data, owner, told.request, state, manifest, key, expected
+    )
     if is_new:
         service.dispatcher.poke(runnable_work(service.database, service.settings.max_attempts))
     return record, is_new
 
 
-def estimate(
-    service: Service, body: ForecastBody, manifest: Manifest, state: InitialState, key: str | None = None
-) -> Estimate:
-    """Return what a forecast would take; raises `ConfigurationError` or `ServiceError` where it is not allowed.
+def estimate(service: Service, body: ForecastBody, manifest: Manifest, state: InitialState) -> Estimate:
+    """Return what a forecast would take that is asked for now; raises what is wrong with it."""
+    return _planned(service, _complete(service, body, manifest, state, None), manifest)
 
-    A seed that is left out is drawn, or follows from the idempotency key, so that a repeated request is the same one.
+
+def _complete(
+    service: Service, body: ForecastBody, manifest: Manifest, state: InitialState, key: str | None
+) -> ForecastRequest:
+    """Return the request with every choice made but for an automatic `nfe`, which is the checkpoint's own until then.
+
+    Raises `ConfigurationError` or `ServiceError` where it is not allowed. A seed that is left out is drawn, or follows
+    from the idempotency key, so that a repeated request is the same one.
     """
     settings, spec = service.settings, manifest.model
     num_lead_times = count_lead_times(body.lead_time, spec.time_step)
@@ -74,7 +91,9 @@ def estimate(
         members=body.members,
         group_size=min(settings.group_size or group_size_for(service.database, manifest.digest), body.members),
         seed=drawn if body.seed is None else body.seed,
-        sampling=manifest.sampling.changed(**body.sampler.model_dump()),
+        sampling=_sampling(body, manifest),
+        deadline_seconds=body.deadline_seconds,
+        nfe_is_automatic=body.sampler.nfe == "auto",
     )
     store_bytes = layout_of(request, manifest).size_bytes
     if store_bytes > settings.max_store_bytes:
@@ -83,8 +102,30 @@ def estimate(
             f"The ensemble would have {store_bytes} bytes, and at most {settings.max_store_bytes} are allowed. "
             "Ask for fewer members or lead times.",
         )
-    evaluations = body.members * num_lead_times * (request.sampling.nfe + 1)
-    return Estimate(request, store_bytes, evaluations)
+    return request
+
+
+def _sampling(body: ForecastBody, manifest: Manifest) -> Sampling:
+    """Return how the flow is sampled; an automatic `nfe` is the checkpoint's own, in whole steps of the solver."""
+    given: dict[str, Any] = body.sampler.model_dump()
+    if given["nfe"] == "auto":
+        per_step = NFE_PER_STEP[body.sampler.solver or manifest.sampling.solver]
+        given["nfe"] = max(manifest.sampling.nfe // per_step, 1) * per_step
+    return manifest.sampling.changed(**given)
+
+
+def _planned(service: Service, asked: ForecastRequest, manifest: Manifest) -> Estimate:
+    """Return a request as it would be accepted now, and its plan.
+
+    Raises `DeadlineError` and `StoreError` where its deadline, or the room on the disk, leave none.
+    """
+    with service.database.read() as connection:
+        outlook = look_out(connection)
+    request = with_chosen_nfe(outlook, asked, manifest)
+    plan = plan_of(outlook, request, manifest)
+    check_room(outlook, plan, service.settings.data)
+    num_lead_times = layout_of(request, manifest).num_lead_times
+    return Estimate(request, plan, request.members * num_lead_times * (request.sampling.nfe + 1))
 
 
 def manifest_of(service: Service, body: ForecastBody) -> Manifest:

@@ -1,11 +1,14 @@
 """Forecasts as callers see them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from jobs.database import Database
 from jobs.forecasts import ForecastRecord
+from jobs.speeds import demand_of, look_out
 from jobs.states import OPEN, Data, Status
 
 
@@ -22,7 +25,9 @@ class Progress(BaseModel):
 
     lead_times: int = Field(description="Lead times that all members have.")
     num_lead_times: int
-    eta_seconds: float | None = Field(None, description="Seconds to the end, once the first lead time is there.")
+    eta_seconds: float | None = Field(
+        None, description="Seconds to the end: as planned, then at the pace so far; null before anything was measured."
+    )
 
 
 class ForecastView(BaseModel):
@@ -49,8 +54,11 @@ class ForecastList(BaseModel):
     links: list[Link]
 
 
-def view(record: ForecastRecord, base: str, now: float) -> ForecastView:
-    """Return what callers see of a forecast; `base` is the URL that all of the service's begin with."""
+def view(record: ForecastRecord, base: str, now: float, planned: float | None) -> ForecastView:
+    """Return what callers see of a forecast; `base` is the URL that all of the service's begin with.
+
+    `planned` is its part of `planned_seconds`.
+    """
     home = f"{base}/v1/forecast/{record.id}"
     links = [
         Link(rel="self", href=home, type="application/json"),
@@ -65,7 +73,9 @@ def view(record: ForecastRecord, base: str, now: float) -> ForecastView:
         status=record.status,
         progress=100 * record.lead_times // record.num_lead_times,
         progress_detail=Progress(
-            lead_times=record.lead_times, num_lead_times=record.num_lead_times, eta_seconds=eta_seconds(record, now)
+            lead_times=record.lead_times,
+            num_lead_times=record.num_lead_times,
+            eta_seconds=eta_seconds(record, now, planned),
         ),
         created=shown_time(record.created),
         started=None if record.started is None else shown_time(record.started),
@@ -77,12 +87,28 @@ def view(record: ForecastRecord, base: str, now: float) -> ForecastView:
     )
 
 
-def eta_seconds(record: ForecastRecord, now: float) -> float | None:
-    """Return the seconds to the end at the pace so far; None where there is no pace yet, 0 where it has ended."""
+def planned_seconds(database: Database, records: Sequence[ForecastRecord], now: float) -> dict[str, float]:
+    """Return by id the seconds to the end of those without any lead time yet, where speeds were measured."""
+    early = [record for record in records if record.status in OPEN and not record.lead_times]
+    if not early:
+        return {}
+    with database.read() as connection:
+        outlook = look_out(connection)
+    planned = {}
+    for record in early:
+        seconds = outlook.seconds(demand_of(record.request, record.num_lead_times))
+        wait = outlook.wait_seconds(record.created) if record.started is None else record.started - now
+        if seconds is not None and wait is not None:
+            planned[record.id] = max(wait + seconds, 0.0)
+    return planned
+
+
+def eta_seconds(record: ForecastRecord, now: float, planned: float | None) -> float | None:
+    """Return the seconds to the end at the pace so far, `planned` where there is none yet, 0 where it has ended."""
     if record.status not in OPEN:
         return 0.0
     if record.started is None or not record.lead_times:
-        return None
+        return None if planned is None else round(planned, 1)
     pace = (now - record.started) / record.lead_times
     return round(max(pace * (record.num_lead_times - record.lead_times), 0.0), 1)
 

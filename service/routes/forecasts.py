@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from jobs.forecasts import ForecastRecord, dismiss, list_forecasts
@@ -17,7 +17,7 @@ from service.problems import DOCUMENTED, NOT_FINISHED, ServiceError
 from service.states import initial_state_of
 from service.submission import accept, estimate, manifest_of
 from service.uploads import REQUEST_BODY, Asked, asked
-from service.views import ForecastList, ForecastView, Link, eta_seconds, view
+from service.views import ForecastList, ForecastView, Link, eta_seconds, planned_seconds, view
 
 router = APIRouter(tags=["forecasts"], responses=DOCUMENTED)
 
@@ -27,11 +27,16 @@ Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_le
 
 
 class EstimateView(BaseModel):
-    """What a forecast would take."""
+    """What a forecast would take that is asked for now; null is "not measured yet"."""
 
     request: dict[str, object]
-    store_bytes: int
-    network_evaluations: int
+    network_evaluations: int = Field(description="Of both networks, each of one member.")
+    uncompressed_bytes: int = Field(description="Bytes of all fields before compression.")
+    store_bytes: int | None = Field(description="Bytes on disk that are expected.")
+    memory_bytes: int | None = Field(description="Peak memory of its worker: on its GPU, or of the process.")
+    wait_seconds: float | None = Field(description="Seconds until a worker is free; null too where none is alive.")
+    seconds: float | None = Field(description="Seconds from then to the end.")
+    is_scaled: bool = Field(description="Whether speeds were measured with groups of another size only.")
 
 
 @router.post(
@@ -64,12 +69,17 @@ def _submitted(asked: Asked, service: Service, owner: str, base: str, key: str |
         told = estimate(service, asked.body, manifest, state)
         shown = EstimateView(
             request=told.request.model_dump(mode="json"),
-            store_bytes=told.store_bytes,
             network_evaluations=told.network_evaluations,
+            uncompressed_bytes=told.plan.uncompressed_bytes,
+            store_bytes=told.plan.store_bytes,
+            memory_bytes=told.plan.memory_bytes,
+            wait_seconds=_rounded(told.plan.wait_seconds),
+            seconds=_rounded(told.plan.seconds),
+            is_scaled=told.plan.is_scaled,
         )
         return JSONResponse(shown.model_dump(mode="json"), 200)
     record, is_new = accept(service, owner, asked.body, manifest, state, key)
-    response = _shown(record, base, 202 if is_new else 200)
+    response = _shown(record, service, base, 202 if is_new else 200)
     response.headers["Location"] = f"{base}/v1/forecast/{record.id}"
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
@@ -91,13 +101,16 @@ def list_all(
     if len(records) == limit:
         asked = f"&status={status}" if status else ""
         links.append(Link(rel="next", href=f"{base}/v1/forecast?limit={limit}&before={records[-1].id}{asked}"))
-    return ForecastList(forecasts=[view(record, base, time.time()) for record in records], links=links)
+    now = time.time()
+    planned = planned_seconds(service.database, records, now)
+    views = [view(record, base, now, planned.get(record.id)) for record in records]
+    return ForecastList(forecasts=views, links=links)
 
 
 @router.get("/forecast/{forecast_id}", response_model=ForecastView)
-def status(record: OwnForecast, base: Base, request: Request) -> Response:
+def status(record: OwnForecast, service: ServiceHere, base: Base, request: Request) -> Response:
     """Return how far a forecast is; ask again after `Retry-After` seconds, with the `ETag` as `If-None-Match`."""
-    response = _shown(record, base, 200)
+    response = _shown(record, service, base, 200)
     if request.headers.get("If-None-Match") == response.headers["ETag"]:
         return Response(status_code=304, headers={"ETag": response.headers["ETag"]})
     return response
@@ -120,7 +133,7 @@ def call_off(
     Of one that has ended, remove the data; the record stays (204).
     """
     if record.status in OPEN or keep_data:
-        return _shown(dismiss(service.database, record.id, record.owner), base, 202)
+        return _shown(dismiss(service.database, record.id, record.owner), service, base, 202)
     delete_data(service.database, service.settings.data, record.id, record.owner)
     return Response(status_code=204)
 
@@ -133,11 +146,16 @@ def receipt(record: OwnForecast) -> JSONResponse:
     return JSONResponse(record.receipt)
 
 
-def _shown(record: ForecastRecord, base: str, code: int) -> JSONResponse:
+def _shown(record: ForecastRecord, service: Service, base: str, code: int) -> JSONResponse:
     now = time.time()
+    planned = planned_seconds(service.database, [record], now).get(record.id)
     headers = {"ETag": f'W/"{record.status}-{record.lead_times}-{record.data}"', "Cache-Control": "no-cache"}
     if record.status in OPEN:
-        eta = eta_seconds(record, now)
+        eta = eta_seconds(record, now, planned)
         seconds = _FIRST_RETRY if eta is None else min(max(round(eta / 4), 1), _LONGEST_RETRY)
         headers["Retry-After"] = str(seconds)
-    return JSONResponse(view(record, base, now).model_dump(mode="json"), code, headers)
+    return JSONResponse(view(record, base, now, planned).model_dump(mode="json"), code, headers)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else float(f"{seconds:.3g}")

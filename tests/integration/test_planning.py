@@ -1,0 +1,90 @@
+from typing import Any
+
+from sqlalchemy import update
+
+from jobs.database import Database
+from jobs.settings import Settings
+from jobs.states import Status
+from jobs.tables import speeds
+
+Served = Any
+
+
+def _asked(**fields: Any) -> dict[str, Any]:
+    body = {
+        "model": "untrained",
+        "initial_state": {"source": "catalogue", "dataset": "nature-run"},
+        "members": 3,
+        "lead_time": "24h",
+        "seed": 1,
+        "sampler": {"nfe": 2},
+    }
+    return body | fields
+
+
+def _estimate(served: Served, **fields: Any) -> Any:
+    response = served.client.post("/forecast?validate_only=true", json=_asked(**fields))
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_a_forecast_teaches_what_the_next_ones_are_told(served: Served) -> None:
+    before = _estimate(served, model="demo")
+    assert {before[name] for name in ("store_bytes", "memory_bytes", "seconds")} == {None}
+    assert served.wait(served.submit()["id"])["status"] == Status.SUCCESSFUL
+    told = []
+    for members, lead_time, nfe in ((3, "12h", 2), (3, "24h", 6), (3, "48h", 8)):
+        fields: dict[str, Any] = {"members": members, "lead_time": lead_time, "sampler": {"nfe": nfe}}
+        told.append(_estimate(served, **fields))
+        forecast = served.submit(**fields)
+        assert forecast["progress_detail"]["eta_seconds"] > 0
+        served.wait(forecast["id"])
+        store = served.data / "forecasts" / forecast["id"] / "ensemble.zarr"
+        taken = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+        assert abs(told[-1]["store_bytes"] / taken - 1) < 0.05
+    assert 0 < told[0]["seconds"] < told[1]["seconds"] < told[2]["seconds"]
+    assert all(estimate["memory_bytes"] > 10_000_000 for estimate in told)
+    assert {estimate["wait_seconds"] for estimate in told} == {0}
+    assert not told[0]["is_scaled"]
+    assert _estimate(served, members=2)["is_scaled"]
+
+
+def _set_speed(served: Served, seconds: float) -> None:
+    """Let every evaluation of the small checkpoint have taken so long."""
+    database = Database(Settings(data=served.data).url)
+    values = dict.fromkeys(("warm_start_seconds", "flow_seconds", "beside_seconds"), seconds)
+    with database.write() as connection:
+        connection.execute(update(speeds).values(**values))
+    database.close()
+
+
+def test_evaluations_are_chosen_to_meet_the_deadline_and_a_repeated_request_is_the_same_forecast(
+    served: Served,
+) -> None:
+    served.wait(served.submit()["id"])
+    _set_speed(served, 1.0)
+    automatic: dict[str, Any] = {"sampler": {"nfe": "auto"}, "seed": None}
+    assert _estimate(served, **automatic)["request"]["sampling"]["nfe"] == 4
+    assert _estimate(served, deadline_seconds=30, **automatic)["request"]["sampling"]["nfe"] == 4
+    hurried = _asked(deadline_seconds=20, **automatic)
+    first = served.client.post("/forecast", json=hurried, headers={"Idempotency-Key": "k"})
+    assert (first.status_code, first.json()["request"]["sampling"]["nfe"]) == (202, 2)
+    served.wait(first.json()["id"])
+    _set_speed(served, 100.0)
+    again = served.client.post("/forecast", json=hurried, headers={"Idempotency-Key": "k"})
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    refused = served.client.post("/forecast", json=hurried)
+    assert (refused.status_code, refused.json()["type"]) == (422, "/problems/deadline-too-soon")
+    assert "`deadline_seconds` must be at least 1.6e+03" in refused.json()["detail"]
+    chosen = served.client.post("/forecast", json=_asked(deadline_seconds=20))
+    assert chosen.status_code == 202
+    served.wait(chosen.json()["id"])
+
+
+def test_past_its_deadline_a_forecast_fails_and_keeps_its_lead_times(served: Served) -> None:
+    forecast = served.submit(lead_time="360h", members=16, sampler={"nfe": 400}, deadline_seconds=3)
+    next_one = served.submit()
+    ended = served.wait(forecast["id"])
+    assert (ended["status"], ended["error"]["type"]) == (Status.FAILED, "deadline-passed")
+    assert served.wait(next_one["id"])["status"] == Status.SUCCESSFUL
+    assert served.client.get(f"/forecast/{forecast['id']}/ensemble.zarr/zarr.json").status_code == 200
