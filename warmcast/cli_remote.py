@@ -39,12 +39,19 @@ def submit(
     model: Annotated[str, typer.Option(help="Checkpoint of the service.")] = "demo",
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the members' noise; drawn by default.")] = None,
     nfe: Annotated[int | None, typer.Option(min=1, help="Network evaluations a step.")] = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option(min=1, help="Seconds in which it must end; without --nfe, evaluations are chosen to meet it."),
+    ] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same one never makes two forecasts.")] = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
     """Ask a service for a forecast."""
-    fields: dict[str, Any] = {"members": members, "lead_time": lead_time, "model": model, "sampler": {"nfe": nfe}}
+    sampler = {"nfe": "auto" if nfe is None and deadline is not None else nfe}
+    fields: dict[str, Any] = {"members": members, "lead_time": lead_time, "model": model, "sampler": sampler}
+    if deadline is not None:
+        fields["deadline_seconds"] = deadline
     if seed is not None:
         fields["seed"] = seed
     sources = [*initial_state, *context.args]
