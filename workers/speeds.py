@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Walk:
-    """What was measured since it was last told; `beside` is what lies between two steps of any groups."""
+    """What was measured since it was last told; `beside` is what lies between the ends of two steps, less their own."""
 
     request: ForecastRequest
     held_bytes: int
@@ -69,7 +69,7 @@ class SpeedMeter:
         if walk is None:
             return
         if walk.ended is not None:
-            walk.beside.append(max(now - walk.ended - warm_start_seconds - flow_seconds, 0.0))
+            walk.beside.append(now - walk.ended - warm_start_seconds - flow_seconds)
         walk.ended = now
         kind = (walk.request.checkpoint_digest, walk.request.group_size)
         if kind in self._used_to:
@@ -100,7 +100,7 @@ class SpeedMeter:
                 request.group_size,
                 median(walk.warm_start),
                 median(walk.flow) / request.sampling.nfe,
-                fmean(walk.beside),
+                max(fmean(walk.beside), 0.0),
                 max(self._peak() - walk.held_bytes, 0),
             )
             with self._excused():
