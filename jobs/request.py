@@ -31,8 +31,8 @@ class ForecastRequest(BaseModel):
 
     @property
     def digest(self) -> str:
-        """SHA-256 that tells one request from another, as asked: an `nfe` that was chosen for it is no part of it."""
-        asked = self.model_dump(mode="json")
+        """SHA-256 that tells one request from another, as asked: what was chosen for it is no part of it."""
+        asked = self.model_dump(mode="json", exclude={"group_size"})
         if self.nfe_is_automatic:
             asked["sampling"]["nfe"] = "auto"
         for name in ("deadline_seconds", "nfe_is_automatic"):

@@ -60,25 +60,25 @@ class SpeedMeter:
             self._tell(self._walk)
             self._walk = None
 
-    def stepped(self, warm_start_seconds: float, flow_seconds: float) -> None:
-        """Hear, at its end, what one lead time of a group took on the device; called by one thread.
+    def stepped(self, warm_start_seconds: float, flow_seconds: float, ended: float) -> None:
+        """Hear what one lead time of a group took on the device, and when it ended; called by one thread.
 
         The first of a checkpoint and group size in a process is not counted: it also prepares the later ones.
         """
-        walk, now = self._walk, time.perf_counter()
+        walk = self._walk
         if walk is None:
             return
         if walk.ended is not None:
-            walk.beside.append(now - walk.ended - warm_start_seconds - flow_seconds)
-        walk.ended = now
+            walk.beside.append(ended - walk.ended - warm_start_seconds - flow_seconds)
+        walk.ended = ended
         kind = (walk.request.checkpoint_digest, walk.request.group_size)
         if kind in self._used_to:
             walk.warm_start.append(warm_start_seconds)
             walk.flow.append(flow_seconds)
         self._used_to.add(kind)
-        if now - walk.told > TELL_SECONDS:
+        if ended - walk.told > TELL_SECONDS:
             self._tell(walk)
-            walk.told = now
+            walk.told = ended
 
     def stored(self, request: ForecastRequest, store: EnsembleStore, *, learn: bool) -> int:
         """Return the bytes of a store on disk; where asked to `learn`, tell what they say of later ones."""

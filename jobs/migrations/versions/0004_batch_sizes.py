@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade() -> None:
@@ -16,8 +16,3 @@ def upgrade() -> None:
         sa.Column("members", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("checkpoint_digest", "device"),
     )
-
-
-def downgrade() -> None:
-    """Remove it."""
-    op.drop_table("batch_size")
