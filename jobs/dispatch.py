@@ -1,7 +1,9 @@
-"""How work is handed over: a poke that says that a row may be taken. A lost poke loses nothing."""
+"""How work is handed over: a poke that says that there is some. What is taken, who comes decides by the rows.
+
+A lost poke loses nothing.
+"""
 
 import logging
-from collections.abc import Sequence
 from typing import Protocol
 
 from celery import Celery
@@ -19,14 +21,14 @@ _log = logging.getLogger(__name__)
 class Dispatcher(Protocol):
     """Who hears that work may be taken."""
 
-    def poke(self, work_ids: Sequence[int]) -> None:
-        """Tell workers, some time, that rows may be taken; never raises."""
+    def poke(self, number: int) -> None:
+        """Tell so many workers, some time, that there is something to do; never raises."""
 
 
 class LocalDispatcher:
     """Workers that look into the table themselves."""
 
-    def poke(self, work_ids: Sequence[int]) -> None:
+    def poke(self, number: int) -> None:
         """Do nothing: the worker polls."""
 
 
@@ -36,18 +38,15 @@ class CeleryDispatcher:
     def __init__(self, settings: Settings) -> None:
         self._celery = celery_app(settings)
 
-    def poke(self, work_ids: Sequence[int]) -> None:
-        """Send as many tasks as rows may be taken, less those that wait already.
-
-        Where Redis is not there, the reconciler tries again.
-        """
-        if not work_ids:
+    def poke(self, number: int) -> None:
+        """Send so many tasks, less those that wait already; where Redis is not there, the reconciler tries again."""
+        if not number:
             return
         try:
             with self._celery.connection_for_write() as connection:
                 waiting = connection.default_channel.client.llen(QUEUE)
-            for work_id in work_ids[waiting:]:
-                self._celery.send_task(TASK, (work_id,), retry=False, ignore_result=True)
+            for _ in range(number - waiting):
+                self._celery.send_task(TASK, retry=False, ignore_result=True)
         except (OperationalError, RedisError) as error:
             _log.warning("Redis was not reached, work waits for the reconciler: %s", error)
 

@@ -11,7 +11,7 @@ from jobs.clock import now
 from jobs.database import Database
 from jobs.events import tell
 from jobs.request import ForecastRequest
-from jobs.states import OPEN, Data, EventKind, Kind, Status
+from jobs.states import OPEN, Data, EventKind, Kind, Priority, Status
 from jobs.tables import forecasts, work
 from weather.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 
@@ -24,6 +24,7 @@ class ForecastRecord:
     owner: str
     request: ForecastRequest
     status: Status
+    priority: Priority
     lead_times: int
     num_lead_times: int
     error: dict[str, Any] | None
@@ -47,6 +48,7 @@ def accept(
     num_lead_times: int,
     idempotency_key: str | None = None,
     expected_bytes: int | None = None,
+    priority: Priority = Priority.NORMAL,
 ) -> ForecastRecord:
     """Write the rows of a forecast and of its groups, and return it; its deadline counts from now on.
 
@@ -60,6 +62,7 @@ def accept(
         "request": request.model_dump(mode="json"),
         "request_digest": request.digest,
         "status": Status.ACCEPTED,
+        "priority": priority,
         "num_lead_times": num_lead_times,
         "expected_bytes": expected_bytes,
         "deadline": None if request.deadline_seconds is None else now() + request.deadline_seconds,
@@ -154,6 +157,7 @@ def dismiss(database: Database, forecast_id: str, owner: str) -> ForecastRecord:
 
 def _record(row: Row[Any]) -> ForecastRecord:
     return ForecastRecord(
-        row.id, row.owner, ForecastRequest.model_validate(row.request), Status(row.status), row.lead_times,
-        row.num_lead_times, row.error, row.receipt, Data(row.data), row.created, row.started, row.finished,
+        row.id, row.owner, ForecastRequest.model_validate(row.request), Status(row.status), Priority(row.priority),
+        row.lead_times, row.num_lead_times, row.error, row.receipt, Data(row.data), row.created, row.started,
+        row.finished,
     )  # fmt: skip

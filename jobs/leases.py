@@ -1,20 +1,20 @@
 """Work that one worker holds for a while; changes name the epoch of the claim: who was overtaken changes nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, insert, select, update
 
 from jobs.clock import now
 from jobs.database import Database
 from jobs.events import tell
+from jobs.fairness import STATUS_NOW, next_forecast, runnable
+from jobs.sharing import groups_of
 from jobs.states import OPEN, EventKind, Kind, Status
 from jobs.tables import forecasts, work
+from jobs.workers import rest
 from weather.errors import LeaseLostError
-
-_STATUS = case((forecasts.c.deadline < now(), str(Status.FAILED)), else_=forecasts.c.status)
-"""Past its deadline a forecast counts as failed, also before its row says so: nothing of it is begun or committed."""
 
 
 @dataclass(frozen=True)
@@ -30,29 +30,35 @@ class Lease:
 
 
 def claim(
-    database: Database, worker: str, lease_seconds: float, max_attempts: int, work_id: int | None = None
+    database: Database, worker: str, lease_seconds: float, max_attempts: int, idle_seconds: float = 0.0
 ) -> list[Lease]:
-    """Return leases on all free work of one forecast: that of `work_id` where it is free, else the oldest; or none.
+    """Return leases on a worker's share of the free work of the forecast whose turn it is.
 
     Free is what is not done, held by no living lease and begun fewer than `max_attempts` times without progress. The
-    forecast is running from then on.
+    forecast is running from then on. Where there is none, others know for `idle_seconds` that the worker is idle.
     """
-    free = _runnable(max_attempts)
+    while True:
+        taken = _claim(database, worker, lease_seconds, max_attempts, idle_seconds)
+        if taken is not None:
+            return taken
+
+
+def _claim(
+    database: Database, worker: str, lease_seconds: float, max_attempts: int, idle_seconds: float
+) -> list[Lease] | None:
+    """Return what was claimed; None where another worker was faster."""
     with database.write() as connection:
-        query = select(work.c.forecast_id).join(forecasts).where(free)
-        query = query.order_by((work.c.id == work_id).desc(), forecasts.c.created, work.c.id)
-        forecast_id = connection.scalar(query.limit(1))
-        if forecast_id is None or _lock(connection, forecast_id) not in OPEN:
+        forecast_id = next_forecast(connection, max_attempts)
+        if forecast_id is None:
+            rest(connection, worker, idle_seconds)
             return []
-        rows = connection.execute(
-            select(work).join(forecasts).where(free, work.c.forecast_id == forecast_id).order_by(work.c.group_index)
-        ).all()
-        for row in rows:
-            connection.execute(
-                update(work).where(work.c.id == row.id).values(
-                    epoch=row.epoch + 1, attempts=row.attempts + 1, worker=worker, lease_until=now() + lease_seconds
-                )
-            )  # fmt: skip
+        if _lock(connection, forecast_id) not in OPEN:
+            return None
+        groups = groups_of(connection, forecast_id, worker, max_attempts)
+        taken = _take(connection, forecast_id, worker, lease_seconds, max_attempts, max(groups.share - groups.mine, 1))
+        if not taken:
+            return None
+        rest(connection, worker, 0.0)
         began = connection.execute(
             update(forecasts)
             .where(forecasts.c.id == forecast_id, forecasts.c.status == Status.ACCEPTED)
@@ -60,7 +66,50 @@ def claim(
         )
         if began.rowcount:
             tell(connection, forecast_id, EventKind.RUNNING)
-    return [Lease(row.id, forecast_id, Kind(row.kind), row.group_index, row.epoch + 1, row.committed) for row in rows]
+    return taken
+
+
+def even_out(
+    database: Database, worker: str, leases: Sequence[Lease], lease_seconds: float, max_attempts: int
+) -> list[Lease]:
+    """Return leases on what a worker goes on with, of what it holds: what is unfinished, its share of it.
+
+    What it hands over counts as no attempt; what it takes of the same forecast may be behind. The leases are renewed.
+    """
+    forecast_id = leases[0].forecast_id
+    with database.write() as connection:
+        if _lock(connection, forecast_id) not in OPEN:
+            return []
+        kept = []
+        for lease in leases:
+            renewed = connection.execute(update(work).where(_held(lease)).values(lease_until=now() + lease_seconds))
+            if renewed.rowcount:
+                committed = connection.scalar(select(work.c.committed).where(work.c.id == lease.work_id))
+                kept.append(replace(lease, committed=committed or 0))
+        if not kept or kept[0].kind != Kind.GROUP:
+            return kept
+        number = groups_of(connection, forecast_id, worker, max_attempts).share
+        _hand_back(connection, kept[number:], counts=False)
+        more = number - len(kept)
+        taken = _take(connection, forecast_id, worker, lease_seconds, max_attempts, more) if more > 0 else []
+    return sorted(kept[:number] + taken, key=lambda lease: lease.group)
+
+
+def _take(
+    connection: Connection, forecast_id: str, worker: str, lease_seconds: float, max_attempts: int, number: int
+) -> list[Lease]:
+    """Claim up to `number` free rows of a forecast that is locked, those that are behind first."""
+    free = select(work).join(forecasts).where(runnable(max_attempts), work.c.forecast_id == forecast_id)
+    rows = connection.execute(free.order_by(work.c.committed, work.c.group_index).limit(number)).all()
+    taken = []
+    for row in sorted(rows, key=lambda row: row.group_index):
+        connection.execute(
+            update(work).where(work.c.id == row.id).values(
+                epoch=row.epoch + 1, attempts=row.attempts + 1, worker=worker, lease_until=now() + lease_seconds
+            )
+        )  # fmt: skip
+        taken.append(Lease(row.id, forecast_id, Kind(row.kind), row.group_index, row.epoch + 1, row.committed))
+    return taken
 
 
 def commit(database: Database, lease: Lease, committed: int, lease_seconds: float) -> range:
@@ -102,7 +151,7 @@ def renew(database: Database, leases: Sequence[Lease], lease_seconds: float) -> 
         held = 0
         for lease in leases:
             mine = and_(work.c.id == lease.work_id, work.c.epoch == lease.epoch)
-            alive = update(work).where(mine, work.c.done.is_(False)).values(lease_until=now() + lease_seconds)
+            alive = update(work).where(_held(lease)).values(lease_until=now() + lease_seconds)
             held += connection.execute(alive).rowcount or bool(connection.scalar(select(work.c.done).where(mine)))
     return held == len(leases)
 
@@ -110,22 +159,26 @@ def renew(database: Database, leases: Sequence[Lease], lease_seconds: float) -> 
 def is_wanted(database: Database, forecast_id: str) -> bool:
     """Return whether a forecast still waits or runs."""
     with database.read() as connection:
-        return connection.scalar(select(_STATUS).where(forecasts.c.id == forecast_id)) in OPEN
+        return connection.scalar(select(STATUS_NOW).where(forecasts.c.id == forecast_id)) in OPEN
 
 
 def release(database: Database, leases: Sequence[Lease], *, counts: bool, wait_seconds: float = 0.0) -> None:
     """Hand work back, so that another worker may take it, after `wait_seconds`; an attempt that `counts` is kept."""
     with database.write() as connection:
-        for lease in leases:
-            connection.execute(
-                update(work)
-                .where(work.c.id == lease.work_id, work.c.epoch == lease.epoch, work.c.done.is_(False))
-                .values(
-                    lease_until=now() + wait_seconds if wait_seconds else None,
-                    worker=None,
-                    attempts=work.c.attempts if counts else work.c.attempts - 1,
-                )
+        _hand_back(connection, leases, counts=counts, wait_seconds=wait_seconds)
+
+
+def _hand_back(connection: Connection, leases: Sequence[Lease], *, counts: bool, wait_seconds: float = 0.0) -> None:
+    for lease in leases:
+        connection.execute(
+            update(work)
+            .where(_held(lease))
+            .values(
+                lease_until=now() + wait_seconds if wait_seconds else None,
+                worker=None,
+                attempts=work.c.attempts if counts else work.c.attempts - 1,
             )
+        )
 
 
 def finish(database: Database, lease: Lease, receipt: Mapping[str, Any], store_bytes: int) -> None:
@@ -158,40 +211,20 @@ def fail_row(connection: Connection, forecast_id: str, problem: Mapping[str, Any
         tell(connection, forecast_id, EventKind.FAILED, **problem)
 
 
-def runnable_work(database: Database, max_attempts: int) -> list[int]:
-    """Return the id of a row that may be taken now for each forecast that has any, oldest forecast first."""
-    query = (
-        select(func.min(work.c.id))
-        .join(forecasts)
-        .where(_runnable(max_attempts))
-        .group_by(forecasts.c.id, forecasts.c.created)
-        .order_by(forecasts.c.created)
-    )
-    with database.read() as connection:
-        return list(connection.scalars(query))
-
-
-def _runnable(max_attempts: int) -> Any:
-    return and_(
-        work.c.done.is_(False),
-        work.c.attempts < max_attempts,
-        or_(work.c.lease_until.is_(None), work.c.lease_until < now()),
-        _STATUS.in_(OPEN),
-    )
-
-
 def _fence(connection: Connection, lease: Lease, **values: Any) -> None:
     """Change a row of work, in the transaction, if its lease and its forecast are still what they were."""
     status = _lock(connection, lease.forecast_id)
-    changed = connection.execute(
-        update(work)
-        .where(work.c.id == lease.work_id, work.c.epoch == lease.epoch, work.c.done.is_(False))
-        .values(**values)
-    )
+    changed = connection.execute(update(work).where(_held(lease)).values(**values))
     if status not in OPEN or changed.rowcount != 1:
         raise LeaseLostError(f"Work {lease.work_id} of forecast {lease.forecast_id} is no longer this worker's.")
 
 
+def _held(lease: Lease) -> Any:
+    """Return the condition that a row is unfinished and has been neither overtaken nor handed back."""
+    mine = and_(work.c.id == lease.work_id, work.c.epoch == lease.epoch)
+    return and_(mine, work.c.worker.is_not(None), work.c.done.is_(False))
+
+
 def _lock(connection: Connection, forecast_id: str) -> str | None:
     """Return the status of a forecast, whose row nobody else can change before the transaction ends."""
-    return connection.scalar(select(_STATUS).where(forecasts.c.id == forecast_id).with_for_update())
+    return connection.scalar(select(STATUS_NOW).where(forecasts.c.id == forecast_id).with_for_update())

@@ -6,7 +6,8 @@ from jobs.clock import now
 from jobs.database import Database
 from jobs.deadlines import fail_overdue
 from jobs.dispatch import Dispatcher
-from jobs.leases import fail_row, runnable_work
+from jobs.leases import fail_row
+from jobs.sharing import count_useful
 from jobs.states import OPEN
 from jobs.tables import forecasts, work
 
@@ -14,12 +15,12 @@ WORKER_LOST = "worker-lost"
 
 
 def reconcile(database: Database, dispatcher: Dispatcher, max_attempts: int) -> int:
-    """Fail forecasts that are late or kill their workers, poke the rest, and return how much of it is runnable."""
+    """Fail what is late or kills its workers, poke as many workers as have something to do, and return how many."""
     fail_overdue(database)
     fail_lost(database, max_attempts)
-    runnable = runnable_work(database, max_attempts)
-    dispatcher.poke(runnable)
-    return len(runnable)
+    useful = count_useful(database, max_attempts)
+    dispatcher.poke(useful)
+    return useful
 
 
 def fail_lost(database: Database, max_attempts: int) -> None:

@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     )
     lease_seconds: float = Field(60.0, gt=0, description="How long work stays with a worker that is not heard of.")
     heartbeat_seconds: float = Field(15.0, gt=0, description="How often a worker renews its leases.")
-    poll_seconds: float = Field(0.5, gt=0, description="How often an idle local worker looks for work.")
+    poll_seconds: float = Field(0.5, gt=0, description="How often a worker that waits for work looks for some.")
     reconcile_seconds: float = Field(5.0, gt=0, description="How often forgotten work is looked for.")
     stall_seconds: float = Field(600.0, gt=0, description="How long one evaluation may take before a worker is ended.")
     max_attempts: int = Field(3, ge=1, description="How often work is begun without any progress before it fails.")

@@ -17,6 +17,14 @@ OPEN = (Status.ACCEPTED, Status.RUNNING)
 """What may still change; the other three are final."""
 
 
+class Priority(StrEnum):
+    """Which of the forecasts that wait comes first; it says nothing of their values."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
 class Data(StrEnum):
     """Whether the data of a forecast is there."""
 

@@ -7,6 +7,7 @@ from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, accept, by_key, new_id
 from jobs.request import ForecastRequest
+from jobs.states import Priority
 from weather.ingest.artefact import write_canonical
 from weather.initial_state import InitialState
 from weather.manifest import Manifest
@@ -24,13 +25,15 @@ def submit(
     manifest: Manifest,
     idempotency_key: str | None = None,
     expected_bytes: int | None = None,
+    priority: Priority = Priority.NORMAL,
 ) -> tuple[ForecastRecord, bool]:
     """Return an accepted forecast, whose empty ensemble can be opened, and whether it is new.
 
     Poking a worker is the caller's. `expected_bytes` is how many its store is planned to take.
 
-    Under an `idempotency_key` that `owner` has used for the same request, the earlier forecast is returned. Raises
-    `IdempotencyError` where it was another request, and `StoreError` where the disk has no room: then nothing is left.
+    Under an `idempotency_key` that `owner` has used for the same request, the earlier forecast is returned, with the
+    priority that it had. Raises `IdempotencyError` where it was another request, and `StoreError` where the disk has
+    no room: then nothing is left.
     """
     if idempotency_key is not None:
         earlier = by_key(database, owner, idempotency_key, request)
@@ -44,8 +47,9 @@ def submit(
         write_canonical(state, folder.initial_state)
         EnsembleStore.create(folder.store, layout, description | identity)
         record = accept(
-            database, folder.forecast_id, owner, request, layout.num_lead_times, idempotency_key, expected_bytes
-        )
+            database, folder.forecast_id, owner, request, layout.num_lead_times, idempotency_key, expected_bytes,
+            priority,
+        )  # fmt: skip
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise

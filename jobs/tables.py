@@ -28,6 +28,7 @@ forecasts = Table(
     Column("request_digest", String(64), nullable=False),
     Column("request", JSON, nullable=False),
     Column("status", String(16), nullable=False),
+    Column("priority", String(8), nullable=False, default="normal"),
     Column("num_lead_times", Integer, nullable=False),
     Column("lead_times", Integer, nullable=False, default=0),
     Column("error", JSON),
@@ -42,6 +43,7 @@ forecasts = Table(
     Column("finished", Float),
     UniqueConstraint("owner", "idempotency_key"),
     Index("forecast_by_status", "status", "created"),
+    Index("forecast_by_owner", "owner", "started"),
 )
 """`lead_times` counts those that all groups have; the first of them was there at `first_lead_time`.
 
@@ -86,8 +88,12 @@ workers = Table(
     Column("seen", Float, nullable=False),
     Column("kind", String(100)),
     Column("threads", Integer),
+    Column("idle_until", Float),
 )
-"""`kind` of device and `threads` are what speeds are measured for."""
+"""`kind` of device and `threads` are what speeds are measured for.
+
+`idle_until` is set by a worker that looks for work in vain: it takes what is handed over before then.
+"""
 
 speeds = Table(
     "speed",

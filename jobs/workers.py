@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from jobs.clock import now
 from jobs.database import Database
@@ -54,6 +54,22 @@ def count_alive(database: Database) -> int:
     """Return how many workers are alive."""
     with database.read() as connection:
         return len(alive(connection))
+
+
+def rest(connection: Connection, name: str, seconds: float) -> None:
+    """Tell that a worker is idle for the next `seconds`, told again once half of them are over; 0 is that it is not."""
+    mine = update(workers).where(workers.c.id == name)
+    if seconds:
+        due = or_(workers.c.idle_until.is_(None), workers.c.idle_until < now() + seconds / 2)
+        connection.execute(mine.where(due).values(idle_until=now() + seconds))
+    else:
+        connection.execute(mine.where(workers.c.idle_until.is_not(None)).values(idle_until=None))
+
+
+def count_idle(connection: Connection, besides: str) -> int:
+    """Return how many workers look for work in vain, one left out."""
+    idle = select(func.count()).where(workers.c.idle_until > now(), workers.c.id != besides)
+    return connection.scalar(idle) or 0
 
 
 def totals(connection: Connection) -> dict[Sample, float]:

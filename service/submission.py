@@ -9,9 +9,9 @@ import numpy as np
 
 from jobs.batch_sizes import group_size_for
 from jobs.forecasts import ForecastRecord, by_key, count_open
-from jobs.leases import runnable_work
 from jobs.plans import Plan, check_room, plan_of, with_chosen_nfe
 from jobs.request import ForecastRequest
+from jobs.sharing import count_useful
 from jobs.speeds import look_out
 from jobs.submit import layout_of, submit
 from service.context import Service
@@ -54,7 +54,7 @@ def accept(
         service.database, service.settings.data, owner, told.request, state, manifest, key, expected
     )
     if is_new:
-        service.dispatcher.poke(runnable_work(service.database, service.settings.max_attempts))
+        service.dispatcher.poke(count_useful(service.database, service.settings.max_attempts))
     return record, is_new
 
 

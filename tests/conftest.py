@@ -11,6 +11,7 @@ import xarray as xr
 from jobs.database import Database
 from jobs.forecasts import ForecastRecord
 from jobs.request import ForecastRequest
+from jobs.states import Priority
 from jobs.submit import submit
 from jobs.testing import PostgresServer, RedisServer
 from models.testing import tiny_spec, write_tiny_checkpoint
@@ -79,7 +80,13 @@ def submit_small(untrained_checkpoint: Path, spec: ModelSpec) -> Callable[..., F
     """Submit a small forecast to a database and data folder: 5 members in groups of 2, 4 lead times."""
 
     def submit_small(
-        database: Database, data: Path, *, key: str | None = None, owner: str = "local", **fields: object
+        database: Database,
+        data: Path,
+        *,
+        key: str | None = None,
+        owner: str = "local",
+        priority: Priority = Priority.NORMAL,
+        **fields: object,
     ) -> ForecastRecord:
         manifest = read_manifest(untrained_checkpoint)
         draw = np.random.default_rng(0)
@@ -99,7 +106,7 @@ def submit_small(untrained_checkpoint: Path, spec: ModelSpec) -> Callable[..., F
             "sampling": Sampling(nfe=2),
         }
         asked = ForecastRequest.model_validate(request | fields)
-        return submit(database, data, owner, asked, state, manifest, key)[0]
+        return submit(database, data, owner, asked, state, manifest, key, priority)[0]
 
     return submit_small
 

@@ -24,6 +24,7 @@ from jobs.measures import GPU_MEMORY, NONFINITE, Tally
 from jobs.planning import Machine
 from jobs.request import ForecastRequest
 from jobs.settings import Settings
+from jobs.sharing import is_uneven
 from jobs.states import Kind
 from models.batches import Batches
 from models.build import Networks
@@ -69,21 +70,24 @@ class Runtime:
         self._execution = Execution(compiled, settings.precision)
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.data.resolve() / "compiled"))
 
-    def run(self, work_id: int | None = None) -> bool:
-        """Claim and do the free work of one forecast, best that of `work_id`; returns whether there was any.
+    def run(self) -> bool:
+        """Claim and do this worker's share of the free work of one forecast; returns whether there was any.
 
         A soft stop (`SystemExit`) hands the work back; whatever goes wrong is written to the forecast or retried.
         """
         settings = self._settings
         self.tell_alive()
-        claimed = leases.claim(self._database, self.name, settings.lease_seconds, settings.max_attempts, work_id)
+        limits = (settings.lease_seconds, settings.max_attempts)
+        claimed = leases.claim(self._database, self.name, *limits, 2 + 3 * settings.poll_seconds)
         if not claimed:
             return False
         forecast_id = claimed[0].forecast_id
         beat = (settings.lease_seconds, settings.heartbeat_seconds, settings.stall_seconds, self.tell_alive)
         try:
-            with Heartbeat(self._database, claimed, *beat) as heartbeat:
-                self._do(claimed, heartbeat)
+            while claimed:
+                with Heartbeat(self._database, claimed, *beat) as heartbeat:
+                    self._do(claimed, heartbeat)
+                claimed = leases.even_out(self._database, self.name, claimed, *limits)
         except LeaseLostError:
             _log.info("forecast %s: taken over, called off or late", forecast_id)
             fail_overdue(self._database)
@@ -125,7 +129,10 @@ class Runtime:
             self._walk(claimed, forecast, heartbeat)
 
     def _walk(self, claimed: Sequence[Lease], forecast: Forecast, heartbeat: Heartbeat) -> None:
-        """Walk the claimed groups side by side; a thread beside writes what is computed."""
+        """Walk the claimed groups side by side; a thread beside writes what is computed.
+
+        Ends before the last lead time where groups should go to other workers, or come from them.
+        """
         request, store = forecast.request, forecast.store
         networks = self._networks(request)
         clock = StepClock(self._tally, request.checkpoint, self._device, heartbeat.beat, self._meter.stepped)
@@ -138,11 +145,17 @@ class Runtime:
             self._meter.walking(request, store.layout),
             BackgroundWriter[tuple[Computed, Lap]](lambda piece: attempt.write(*piece)) as writer,
         ):
-            for lead_index in range(store.layout.num_lead_times):
+            first = min(committed.values())
+            for lead_index in range(first, store.layout.num_lead_times):
+                if lead_index > first and self._is_uneven(claimed[0].forecast_id):
+                    break
                 for computed in walk.lead_time(lead_index):
                     writer.put((computed, clock.lap()))
         if batches.size < request.group_size:
             remember(self._database, request.checkpoint_digest, self.machine.device, batches.size)
+
+    def _is_uneven(self, forecast_id: str) -> bool:
+        return is_uneven(self._database, forecast_id, self.name, self._settings.max_attempts)
 
     def _finish(self, lease: Lease, forecast: Forecast, started: float) -> None:
         """Publish what is left, write the receipt, end the forecast."""

@@ -14,7 +14,8 @@ from jobs.dispatch import LocalDispatcher
 from jobs.events import events_since
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, look_up
-from jobs.leases import claim, commit, finish, is_wanted, renew, runnable_work
+from jobs.leases import claim, commit, finish, is_wanted, renew
+from jobs.sharing import count_useful
 from jobs.reconcile import reconcile
 from jobs.states import EventKind, Kind, Status
 from jobs.tables import forecasts
@@ -63,7 +64,7 @@ def test_a_running_forecast_keeps_its_lead_times_and_commits_no_more(
         commit(database, lease, 1, 30.0)
     _pass(database, forecast)
     assert not renew(database, leases, 30.0)
-    assert runnable_work(database, 3) == []
+    assert count_useful(database, 3) == 0
     with pytest.raises(LeaseLostError):
         commit(database, leases[0], 2, 30.0)
     fail_overdue(database)

@@ -1,6 +1,6 @@
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import select, update
@@ -9,18 +9,20 @@ from jobs.database import Database
 from jobs.dispatch import LocalDispatcher
 from jobs.events import events_since
 from jobs.forecasts import ForecastRecord, dismiss, look_up
-from jobs.leases import Lease, claim, commit, fail, finish, is_wanted, release, renew, runnable_work
+from jobs.leases import Lease, claim, commit, fail, finish, is_wanted, release, renew
 from jobs.reconcile import reconcile
+from jobs.sharing import count_useful
 from jobs.states import EventKind, Kind, Status
 from jobs.tables import work
+from jobs.workers import seen
 from weather.errors import LeaseLostError
 
 Submit = Callable[..., ForecastRecord]
 LEASE, ATTEMPTS = 30.0, 3
 
 
-def _claim(database: Database, worker: str = "a", lease: float = LEASE, work_id: int | None = None) -> list[Lease]:
-    return claim(database, worker, lease, ATTEMPTS, work_id)
+def _claim(database: Database, worker: str = "a", lease: float = LEASE) -> list[Lease]:
+    return claim(database, worker, lease, ATTEMPTS)
 
 
 def _events(database: Database, forecast_id: str) -> list[EventKind]:
@@ -145,7 +147,7 @@ def test_a_dismissed_forecast_is_never_claimed_and_commits_nothing(database: Dat
     with pytest.raises(LeaseLostError):
         commit(database, leases[0], 1, LEASE)
     assert _claim(database, "b") == []
-    assert runnable_work(database, ATTEMPTS) == []
+    assert count_useful(database, ATTEMPTS) == 0
 
 
 def test_only_crashes_without_progress_fail_a_forecast(database: Database, submitted: Submit) -> None:
@@ -166,23 +168,27 @@ def test_only_crashes_without_progress_fail_a_forecast(database: Database, submi
     assert _events(database, forecast.id)[-1] == EventKind.FAILED
 
 
-def test_the_reconciler_pokes_exactly_what_may_be_taken(database: Database, submitted: Submit) -> None:
+def test_the_reconciler_pokes_as_many_workers_as_have_something_to_do(database: Database, submitted: Submit) -> None:
     class Remembering:
         def __init__(self) -> None:
             self.poked: list[int] = []
 
-        def poke(self, work_ids: Sequence[int]) -> None:
-            self.poked += work_ids
+        def poke(self, number: int) -> None:
+            self.poked.append(number)
 
     submitted()
+    dispatcher = Remembering()
+    assert reconcile(database, dispatcher, ATTEMPTS) == 1  # nobody is alive yet: who comes first finds the message
+    for worker in "abcdefghijk":
+        seen(database, worker, "cpu", {})
+    assert reconcile(database, dispatcher, ATTEMPTS) == 3
     _claim(database)
     second, third = submitted(), submitted()
-    dispatcher = Remembering()
-    assert reconcile(database, dispatcher, ATTEMPTS) == 2
-    assert dispatcher.poked == runnable_work(database, ATTEMPTS)
-    assert {lease.forecast_id for lease in _claim(database, "b", work_id=dispatcher.poked[1])} == {third.id}
-    assert {lease.forecast_id for lease in _claim(database, "c", work_id=dispatcher.poked[1])} == {second.id}
-    assert _claim(database, "d", work_id=dispatcher.poked[0]) == []
+    assert reconcile(database, dispatcher, ATTEMPTS) == 8  # six free groups, and two that the first could hand over
+    assert dispatcher.poked == [1, 3, 8]
+    assert {lease.forecast_id for lease in _claim(database, "b")} == {second.id}
+    assert {lease.forecast_id for lease in _claim(database, "c")} == {third.id}
+    assert _claim(database, "d") == []
 
 
 def _attempts(database: Database) -> int:

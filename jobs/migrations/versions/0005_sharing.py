@@ -1,0 +1,14 @@
+"""Priorities, the owner whose turn it is, and workers that are idle."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    """Add the columns and the index."""
+    op.add_column("forecast", sa.Column("priority", sa.String(length=8), nullable=False, server_default="normal"))
+    op.create_index("forecast_by_owner", "forecast", ["owner", "started"], unique=False)
+    op.add_column("worker", sa.Column("idle_until", sa.Float(), nullable=True))

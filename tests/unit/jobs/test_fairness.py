@@ -1,0 +1,70 @@
+from collections.abc import Callable
+
+from jobs.database import Database
+from jobs.forecasts import ForecastRecord, look_up
+from jobs.leases import Lease, claim, commit, finish, release
+from jobs.states import Kind, Priority
+
+Submit = Callable[..., ForecastRecord]
+
+
+def _claim(database: Database, worker: str) -> list[Lease]:
+    return claim(database, worker, 30.0, 3)
+
+
+def _next(database: Database, worker: str = "a") -> str:
+    """Claim, do all of it, and return the forecast."""
+    leases = _claim(database, worker)
+    for lead in range(1, 5):
+        for lease in leases:
+            commit(database, lease, lead, 30.0)
+    (last,) = _claim(database, worker)
+    assert (last.kind, last.forecast_id) == (Kind.FINISH, leases[0].forecast_id)
+    finish(database, last, {}, 0)
+    return last.forecast_id
+
+
+def test_two_keys_with_ten_forecasts_each_finish_alternately(database: Database, submitted: Submit) -> None:
+    first = [submitted(owner="first", members=1).id for _ in range(10)]
+    second = [submitted(owner="second", members=1).id for _ in range(10)]
+    done = [_next(database) for _ in range(20)]
+    assert done[0::2] == first
+    assert done[1::2] == second
+
+
+def test_who_comes_late_is_next_though_others_have_waited_longer(database: Database, submitted: Submit) -> None:
+    many = [submitted(owner="many", members=1).id for _ in range(3)]
+    assert _next(database) == many[0]
+    late = submitted(owner="late", members=1).id
+    assert [_next(database) for _ in range(3)] == [late, *many[1:]]
+
+
+def test_who_has_fewest_running_is_next(database: Database, submitted: Submit) -> None:
+    running = {owner: [submitted(owner=owner, members=1).id for _ in range(3)] for owner in ("x", "y")}
+    taken = [_claim(database, worker)[0].forecast_id for worker in "abc"]
+    assert taken == [running["x"][0], running["y"][0], running["x"][1]]
+    assert _claim(database, "d")[0].forecast_id == running["y"][1]
+
+
+def test_a_higher_priority_comes_before_fairness_and_age(database: Database, submitted: Submit) -> None:
+    low = submitted(owner="x", members=1, priority=Priority.LOW).id
+    normal = submitted(owner="y", members=1).id
+    high = [submitted(owner="z", members=1, priority=Priority.HIGH).id for _ in range(3)]
+    assert [_next(database) for _ in range(5)] == [*high, normal, low]
+    assert look_up(database, high[0]).priority == Priority.HIGH
+
+
+def test_what_has_begun_goes_on_before_what_waits(database: Database, submitted: Submit) -> None:
+    begun = submitted(owner="x", priority=Priority.LOW).id
+    leases = _claim(database, "a")
+    submitted(owner="y", priority=Priority.HIGH)
+    release(database, leases, counts=False)
+    assert {lease.forecast_id for lease in _claim(database, "b")} == {begun}
+
+
+def test_a_forecast_asked_again_under_its_key_is_the_same_whatever_the_priority(
+    database: Database, submitted: Submit
+) -> None:
+    first = submitted(key="once", priority=Priority.LOW)
+    again = submitted(key="once", priority=Priority.HIGH)
+    assert (again.id, again.priority) == (first.id, Priority.LOW)

@@ -1,0 +1,161 @@
+"""One forecast on two workers, which are real processes."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from jobs.database import Database
+from jobs.folders import ForecastFolder
+from jobs.forecasts import ForecastRecord, look_up
+from jobs.settings import Settings
+from jobs.states import OPEN, Kind, Status
+from jobs.tables import samples, work, workers
+from workers.runtime import Runtime
+
+Submit = Callable[..., ForecastRecord]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        data=tmp_path / "data", device="cpu", threads=1, lease_seconds=2, heartbeat_seconds=0.5, poll_seconds=0.1
+    )
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    settings.data.mkdir()
+    result = Database(settings.url)
+    result.migrate()
+    yield result
+    result.close()
+
+
+@pytest.fixture
+def submitted(submit_small: Submit, database: Database, settings: Settings) -> Submit:
+    return partial(submit_small, database, settings.data)
+
+
+@contextmanager
+def _worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
+    environment = os.environ | settings.environment()
+    command = [sys.executable, "-m", "workers.polling", str(os.getpid())]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _polling(runtime: Runtime) -> Iterator[None]:
+    """The same in a thread: it is there at once."""
+    over = threading.Event()
+
+    def poll() -> None:
+        while not over.wait(0.0 if runtime.run() else 0.05):
+            pass
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _wait_for(is_so: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+def _idle(database: Database) -> int:
+    with database.read() as connection:
+        return connection.scalar(select(func.count()).where(workers.c.idle_until.is_not(None))) or 0
+
+
+def _held(database: Database) -> Counter[str]:
+    """How many unfinished groups each worker holds."""
+    query = select(work.c.worker).where(work.c.kind == Kind.GROUP, work.c.worker.is_not(None))
+    with database.read() as connection:
+        return Counter(connection.scalars(query))
+
+
+def _evaluations(database: Database) -> list[float]:
+    counted = samples.c.sample.like("%evaluations%")
+    with database.read() as connection:
+        return list(connection.scalars(select(samples.c.value).where(counted).order_by(samples.c.value)))
+
+
+def _files(settings: Settings, forecast: ForecastRecord) -> dict[str, bytes]:
+    """All bytes of a store, less the second that it was made in."""
+    store = ForecastFolder(settings.data, forecast.id).store
+    files = {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    return files | {"zarr.json": re.sub(rb'"history": "[^"]*"', b"", files["zarr.json"])}
+
+
+def _by_one_worker(submit_small: Submit, settings: Settings, data: Path, **fields: object) -> dict[str, bytes]:
+    alone = settings.model_copy(update={"data": data})
+    data.mkdir()
+    database = Database(alone.url)
+    database.migrate()
+    forecast = submit_small(database, data, **fields)
+    runtime = Runtime(alone, database)
+    while runtime.run():
+        pass
+    database.close()
+    return _files(alone, forecast)
+
+
+def test_two_workers_make_the_store_that_one_makes(
+    submitted: Submit, submit_small: Submit, settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    asked = {"members": 7, "lead_hours": 6 * 10}
+    with _worker(settings), _worker(settings):
+        _wait_for(lambda: _idle(database) == 2)
+        forecast = submitted(**asked)
+        _wait_for(lambda: look_up(database, forecast.id).status not in OPEN)
+        _wait_for(lambda: len(_evaluations(database)) == 2)
+    assert look_up(database, forecast.id).status == Status.SUCCESSFUL
+    counted = _evaluations(database)
+    assert counted[0] >= 10 * 2 * 3  # no less than a group of two members, three evaluations a lead time
+    assert sum(counted) == 4 * 10 * 2 * 3  # and none is made twice
+    assert _files(settings, forecast) == _by_one_worker(submit_small, settings, tmp_path / "alone", **asked)
+
+
+def test_who_comes_late_is_used_and_goes_on_alone_when_the_first_dies(
+    submitted: Submit, submit_small: Submit, settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    asked = {"members": 8, "lead_hours": 6 * 24}
+    with _worker(settings) as first:
+        _wait_for(lambda: _idle(database) == 1)
+        forecast = submitted(**asked)
+        _wait_for(lambda: look_up(database, forecast.id).lead_times >= 2)
+        assert list(_held(database).values()) == [4]
+        late = Runtime(settings, database)
+        began = look_up(database, forecast.id).lead_times
+        with _polling(late):
+            _wait_for(lambda: sorted(_held(database).values()) == [2, 2])
+            joined = look_up(database, forecast.id).lead_times
+            assert joined - began < 10  # as many as pass between two looks, on a machine that is busy
+            _wait_for(lambda: look_up(database, forecast.id).lead_times >= joined + 2)
+            first.kill()
+            _wait_for(lambda: look_up(database, forecast.id).status not in OPEN)
+    record = look_up(database, forecast.id)
+    assert (record.status, record.lead_times) == (Status.SUCCESSFUL, 24)
+    assert _files(settings, forecast) == _by_one_worker(submit_small, settings, tmp_path / "alone", **asked)
