@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.states import Priority
+
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -50,4 +52,7 @@ class ForecastBody(_Body):
     sampler: Sampler = Sampler()
     deadline_seconds: float | None = Field(
         None, ge=1, le=2_592_000, description="Seconds from acceptance after which a forecast that has not ended fails."
+    )
+    priority: Priority = Field(
+        Priority.NORMAL, description="Forecasts of a higher priority that wait come first; values do not depend on it."
     )

@@ -51,7 +51,15 @@ def accept(
         raise ServiceError(QUEUE_FULL, f"{waiting} forecasts wait or run, and no more are taken. Ask again later.")
     expected = told.plan.uncompressed_bytes if told.plan.store_bytes is None else told.plan.store_bytes
     record, is_new = submit(
-        service.database, service.settings.data, owner, told.request, state, manifest, key, expected
+        service.database,
+        service.settings.data,
+        owner,
+        told.request,
+        state,
+        manifest,
+        key,
+        expected,
+        body.priority,
     )
     if is_new:
         service.dispatcher.poke(count_useful(service.database, service.settings.max_attempts))

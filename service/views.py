@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from jobs.database import Database
 from jobs.forecasts import ForecastRecord
 from jobs.speeds import demand_of, look_out
-from jobs.states import OPEN, Data, Status
+from jobs.states import OPEN, Data, Priority, Status
 
 
 class Link(BaseModel):
@@ -36,6 +36,7 @@ class ForecastView(BaseModel):
     id: str
     type: Literal["forecast"] = "forecast"
     status: Status
+    priority: Priority
     progress: int = Field(ge=0, le=100, description="Per cent of the lead times.")
     progress_detail: Progress
     created: str
@@ -71,6 +72,7 @@ def view(record: ForecastRecord, base: str, now: float, planned: float | None) -
     return ForecastView(
         id=record.id,
         status=record.status,
+        priority=record.priority,
         progress=100 * record.lead_times // record.num_lead_times,
         progress_detail=Progress(
             lead_times=record.lead_times,

@@ -43,6 +43,7 @@ def submit(
         float | None,
         typer.Option(min=1, help="Seconds in which it must end; without --nfe, evaluations are chosen to meet it."),
     ] = None,
+    priority: Annotated[str, typer.Option(help="Among forecasts that wait: low, normal or high.")] = "normal",
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same one never makes two forecasts.")] = None,
     url: Url = None,
     json: Json = False,
@@ -52,6 +53,7 @@ def submit(
     fields: dict[str, Any] = {"members": members, "lead_time": lead_time, "model": model, "sampler": sampler}
     if deadline is not None:
         fields["deadline_seconds"] = deadline
+    fields["priority"] = priority
     if seed is not None:
         fields["seed"] = seed
     sources = [*initial_state, *context.args]

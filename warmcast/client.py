@@ -51,7 +51,7 @@ class Client:
         """Ask for a forecast from a catalogue's data set, or from one or two files, and return it.
 
         `fields` are those of `POST /forecast`: `members`, `lead_time`, `seed`, `model`, `sampler`,
-        `deadline_seconds`.
+        `deadline_seconds`, `priority`.
         """
         given = [initial_state] if isinstance(initial_state, str | Path) else list(initial_state)
         files = [Path(item) for item in given if Path(item).is_file()]

@@ -167,6 +167,7 @@ def test_one_key_sent_at_once_many_times_makes_one_forecast(served: Served) -> N
         ),
         ({"initial_state": {"source": "wind"}}, "/initial_state"),
         ({"sampler": {"solver": "midpoint", "nfe": 3}}, "nfe"),
+        ({"priority": "urgent"}, "priority"),
         ({"seed": -1}, "/seed"),
         ({"lead": "24h"}, "/lead"),
     ],
@@ -178,6 +179,19 @@ def test_what_cannot_be_forecast_is_a_problem_that_names_it(served: Served, fiel
     assert response.headers["content-type"] == "application/problem+json"
     assert named in response.text
     assert served.client.get("/forecast?limit=200").json() == before
+
+
+def test_a_priority_is_shown_and_changes_neither_the_request_nor_what_a_key_was_used_for(served: Served) -> None:
+    headers = {"Idempotency-Key": "priority"}
+    answers = [
+        served.client.post("/forecast", json=_body(**fields), headers=headers)
+        for fields in ({"priority": "low"}, {}, {"priority": "high"})
+    ]
+    assert [answer.status_code for answer in answers] == [202, 200, 200]
+    assert {answer.json()["id"] for answer in answers} == {answers[0].json()["id"]}
+    assert {answer.json()["priority"] for answer in answers} == {"low"}
+    assert "priority" not in answers[0].json()["request"]
+    assert served.submit()["priority"] == "normal"
 
 
 def test_an_estimate_makes_nothing(served: Served) -> None:

@@ -15,8 +15,8 @@ from jobs.events import events_since
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, look_up
 from jobs.leases import claim, commit, finish, is_wanted, renew
-from jobs.sharing import count_useful
 from jobs.reconcile import reconcile
+from jobs.sharing import count_useful
 from jobs.states import EventKind, Kind, Status
 from jobs.tables import forecasts
 from weather.errors import IdempotencyError, LeaseLostError
