@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from jobs.clock import now
 from jobs.database import Database
-from jobs.fairness import runnable
+from jobs.fairness import STATUS_NOW, runnable
 from jobs.states import Kind, Status
 from jobs.tables import forecasts, work
 from jobs.workers import alive, count_idle
@@ -70,7 +70,7 @@ def may_get_some(database: Database, worker: str) -> bool:
     query = (
         select(work.c.forecast_id, work.c.worker, func.count())
         .join(forecasts)
-        .where(forecasts.c.status == Status.RUNNING, work.c.kind == Kind.GROUP, work.c.done.is_(False))
+        .where(STATUS_NOW == Status.RUNNING, work.c.kind == Kind.GROUP, work.c.done.is_(False))
         .where(work.c.worker.is_not(None), work.c.lease_until >= now())
         .group_by(work.c.forecast_id, work.c.worker)
     )
@@ -95,7 +95,7 @@ def count_useful(database: Database, max_attempts: int) -> int:
         select(func.count(), func.count(work.c.worker.distinct()))
         .join(forecasts)
         .where(
-            forecasts.c.status == Status.RUNNING,
+            STATUS_NOW == Status.RUNNING,
             work.c.done.is_(False),
             work.c.lease_until >= now(),
             work.c.worker.is_not(None),

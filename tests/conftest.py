@@ -106,7 +106,7 @@ def submit_small(untrained_checkpoint: Path, spec: ModelSpec) -> Callable[..., F
             "sampling": Sampling(nfe=2),
         }
         asked = ForecastRequest.model_validate(request | fields)
-        return submit(database, data, owner, asked, state, manifest, key, priority)[0]
+        return submit(database, data, owner, asked, state, manifest, key, priority=priority)[0]
 
     return submit_small
 

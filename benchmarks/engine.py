@@ -1,0 +1,105 @@
+"""`warmcast bench engine`: what the engine adds to the evaluations of its networks, and what it saves."""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.engine_peers import Bare, Plain
+from benchmarks.engine_place import Place, stand_in
+from benchmarks.engine_processes import Size, peak_bytes, two_workers
+from benchmarks.report import publish
+from models.checkpoint import load_checkpoint
+from models.execution import Execution
+from models.testing import write_tiny_checkpoint
+from weather.bundled import find_checkpoint
+from workers.runtime import Runtime
+
+_GROUP_SIZE = 8
+_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """How much is measured."""
+
+    forecast: Size = Size(16, 10, 4)
+    short: Size = Size(8, 10, 2)
+    long: Size = Size(8, 60, 2)
+    many: Size = Size(64, 4, 2)
+
+
+_TINY = _Sizes(Size(16, 2, 2), Size(8, 2, 2), Size(8, 4, 2), Size(16, 2, 2))
+
+
+def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool) -> dict[str, Any]:
+    """Time whole forecasts of a warm worker (rows, diagnostics, Zarr on disk) beside two peers in the same run.
+
+    `overhead_ratio` is their time over that of the same evaluations alone, the worse of the bundled checkpoint and a
+    stand-in of 121 × 240; `eager_ratio` the time of a plain PyTorch loop over theirs, the best in float32;
+    `memory_growth` the highest resident memory of 60 lead times over that of 10; `two_worker_ratio` the time of the
+    evaluations alone over that of two one-thread workers. `compiled` times the compiled networks too: minutes more.
+    `tiny` shrinks everything, so that tests can run it; its figures mean nothing.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    sizes = _TINY if tiny else _Sizes()
+    with tempfile.TemporaryDirectory(prefix="warmcast-bench-") as folder:
+        work = Path(folder)
+        if tiny:
+            write_tiny_checkpoint(work / "tiny", trained=False)
+        demo = work / "tiny" if tiny else find_checkpoint("demo", ())
+        grids = {"demo": demo} if tiny else {"demo": demo, "121 × 240": stand_in(work / "stand-in", 121, 240)}
+        rows = [_timed(work / f"{name}-eager", name, path, sizes.forecast, Execution()) for name, path in grids.items()]
+        modes = [Execution(compiled=True)] if compiled else []
+        modes += [Execution(precision="bfloat16")]
+        rows += [_timed(work / f"{mode.compiled}-{mode.precision}", "demo", demo, sizes.forecast, mode) for mode in modes]
+        overhead = max(float(row["engine s"]) / float(row["evaluations s"]) for row in rows[: len(grids)])
+        exact = [row for row in rows if row["networks"] == "demo" and row["precision"] == "float32"]
+        shared, alone = two_workers(work / "shared", demo, sizes.forecast)
+        short, long, few, many = peak_bytes(
+            work / "memory", demo, [sizes.short, sizes.long, replace(sizes.many, members=8), sizes.many]
+        )
+    ratios = {
+        "overhead_ratio": overhead,
+        "eager_ratio": max(float(row["plain loop s"]) / float(row["engine s"]) for row in exact),
+        "diagnostics_share": max(float(row["diagnostics share"]) for row in rows),
+        "two_worker_ratio": alone / shared,
+        "memory_growth": long / short,
+        "memory_a_member_kb": (many - few) / (sizes.many.members - 8) / 1e3,
+    }
+    title = f"{sizes.forecast.members} members × {sizes.forecast.num_lead_times} lead times, NFE {sizes.forecast.nfe}"
+    return publish(f"{title}, {torch.get_num_threads()} threads", rows, ratios, json)
+
+
+def _timed(folder: Path, name: str, checkpoint: Path, size: Size, execution: Execution) -> dict[str, Any]:
+    """Time the engine, its evaluations alone and the plain loop in turns, each at its best of some."""
+    networks, _ = load_checkpoint(checkpoint, torch.device("cpu"))
+    bare, plain, groups = Bare(networks, execution, _GROUP_SIZE), Plain(networks), size.members // _GROUP_SIZE
+    seconds: dict[str, list[float]] = {"engine": [], "evaluations": [], "plain loop": []}
+    compiling = "on" if execution.compiled else "off"
+    with Place.of(folder, checkpoint, compile=compiling, precision=execution.precision) as place:
+        runtime = Runtime(place.settings, place.database)
+        forecast = {"members": size.members, "num_lead_times": size.num_lead_times, "nfe": size.nfe}
+        warm_up = place.run(runtime, **forecast | {"num_lead_times": 1})[1] + bare.run(1, 1, 2)
+        before = runtime.seconds_by_phase()
+        for repeat in range(_REPEATS):
+            seconds["engine"].append(place.run(runtime, **forecast)[1])
+            seconds["evaluations"].append(bare.run(groups, size.num_lead_times, size.nfe))
+            store = folder / f"plain-{repeat}.zarr"
+            seconds["plain loop"].append(plain.run(store, size.members, size.num_lead_times, size.nfe, _GROUP_SIZE))
+        spent = {phase: total - before.get(phase, 0.0) for phase, total in runtime.seconds_by_phase().items()}
+    best = {f"{work} s": min(times) for work, times in seconds.items()}
+    share = spent["diagnostics"] / sum(seconds["engine"])
+    return {
+        "networks": name,
+        "precision": execution.precision,
+        "compiled": execution.compiled,
+        **best,
+        "overhead": best["engine s"] / best["evaluations s"],
+        "plain loop over engine": best["plain loop s"] / best["engine s"],
+        "diagnostics share": share,
+        "warm-up s": warm_up,
+    }

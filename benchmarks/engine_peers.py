@@ -1,0 +1,122 @@
+"""What the engine is compared with: nothing but its evaluations, and a rollout as one would write it first."""
+
+import itertools
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from diagnostics.rollout import lead_time_figures
+from models.blending import blend_scale
+from models.build import Networks
+from models.execution import Execution
+from models.noise import member_noise
+from models.warm_start import restore
+from weather.features import feature_fields
+
+INIT_TIME = np.datetime64("2018-09-15T00", "s")
+
+
+class Bare:
+    """Evaluations of both networks on fixed inputs, by what the engine itself evaluates, and nothing beside."""
+
+    def __init__(self, networks: Networks, execution: Execution, group_size: int) -> None:
+        device = torch.device("cpu")
+        spec = networks.spec
+        shape = (len(spec.variables), *spec.grid.grid.shape)
+        features = torch.from_numpy(feature_fields(spec.features, spec.grid.grid, INIT_TIME)[None])
+        with torch.inference_mode():
+            frame = torch.randn(group_size, *shape)
+            self._context = networks.context(frame, frame, features)
+            mean, std = networks.warm_start(self._context)
+            self._flow = (frame, torch.full((1,), 0.5), networks.flow.embed(torch.full((1,), 0.5), torch.ones(1)))
+            self._fixed = networks.flow.prepare(self._context, mean, std)
+        self._execution, self._device = execution, device
+        self._warm_start = execution.prepared(networks.warm_start, device)
+        self._velocity = execution.prepared(networks.flow.velocity, device)
+
+    @torch.inference_mode()
+    def run(self, num_groups: int, num_lead_times: int, nfe: int) -> float:
+        """Return the seconds of as many evaluations as a forecast makes of full batches."""
+        began = time.perf_counter()
+        with self._execution.autocast(self._device):
+            for _ in range(num_groups * num_lead_times):
+                self._warm_start(self._context)
+                for _ in range(nfe):
+                    self._velocity(*self._flow, self._fixed)
+        return time.perf_counter() - began
+
+
+class Plain:
+    """A rollout in plain PyTorch: evaluation and inference mode, region writes through xarray, diagnostics after."""
+
+    def __init__(self, networks: Networks) -> None:
+        self._networks = networks
+
+    @torch.inference_mode()
+    def run(self, store: Path, members: int, num_lead_times: int, nfe: int, group_size: int) -> float:
+        """Write the forecast of the midpoint solver to `store`, diagnose it, and return the seconds."""
+        began = time.perf_counter()
+        spec = self._networks.spec
+        shape = (len(spec.variables), *spec.grid.grid.shape)
+        self._preallocate(store, members, num_lead_times, group_size)
+        groups = [range(first, min(first + group_size, members)) for first in range(0, members, group_size)]
+        frames = [[torch.randn(len(group), *shape)] * 2 for group in groups]
+        for lead_index in range(num_lead_times):
+            for place, group in enumerate(groups):
+                previous, newest = frames[place]
+                noise = member_noise(0, group, lead_index, (shape[0], shape[1], shape[2]))
+                states = self._step(previous, newest, lead_index, noise, nfe)
+                frames[place] = [newest, states]
+                region = {"lead_time": slice(lead_index, lead_index + 1), "number": slice(group[0], group[-1] + 1)}
+                xr.Dataset(
+                    {
+                        name: (("lead_time", "number", "latitude", "longitude"), states[None, :, channel].numpy())
+                        for channel, name in enumerate(spec.variable_names)
+                    }
+                ).to_zarr(store, region=region, consolidated=False)
+        ensemble = xr.open_zarr(store, consolidated=False)
+        initial = np.zeros((1, *shape), np.float32)
+        for lead_index in range(num_lead_times):
+            fields = np.stack([ensemble[name][lead_index].values for name in spec.variable_names], axis=1)
+            lead_time_figures(fields, initial, range(members), spec.variable_names, spec.grid.grid)
+        return time.perf_counter() - began
+
+    def _preallocate(self, store: Path, members: int, num_lead_times: int, group_size: int) -> None:
+        spec = self._networks.spec
+        dimensions = ("lead_time", "number", "latitude", "longitude")
+        shape = (num_lead_times, members, *spec.grid.grid.shape)
+        empty = xr.Dataset(
+            {name: (dimensions, np.broadcast_to(np.float32(np.nan), shape)) for name in spec.variable_names}
+        )
+        chunks = (1, group_size, *spec.grid.grid.shape)
+        encoding = {name: {"chunks": chunks} for name in spec.variable_names}
+        empty.chunk(dict(zip(dimensions, chunks, strict=True))).to_zarr(
+            store, compute=False, encoding=encoding, consolidated=False
+        )
+
+    def _step(self, previous: Tensor, newest: Tensor, lead_index: int, noise: Tensor, nfe: int) -> Tensor:
+        networks, spec = self._networks, self._networks.spec
+        valid_time = INIT_TIME + lead_index * spec.time_step
+        features = torch.from_numpy(feature_fields(spec.features, spec.grid.grid, valid_time)[None])
+        context = networks.context(newest, previous, features)
+        mean, std = networks.warm_start(context)
+        warmth = torch.ones(len(newest))
+        scale = blend_scale(std, warmth)
+        x_t, times = noise, torch.linspace(0, 1, nfe // 2 + 1)
+        for begin, end in itertools.pairwise(times):
+            half = self._velocity(x_t, begin, warmth, context, mean, scale)
+            middle = x_t + (end - begin) / 2 * half
+            x_t = x_t + (end - begin) * self._velocity(middle, (begin + end) / 2, warmth, context, mean, scale)
+        return networks.context.denormalise(restore(x_t, mean, scale))
+
+    def _velocity(self, x_t: Tensor, t: Tensor, warmth: Tensor, context: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+        """Evaluate the flow network on its whole input, as the method is written down."""
+        flow, times = self._networks.flow, t.expand(len(x_t))
+        kappa = torch.sqrt(t**2 + (1 - t) ** 2)
+        whole = torch.cat([x_t / kappa, context, mean, scale], dim=1)
+        output: Tensor = flow.net(whole, flow.embed(times, warmth))
+        return (2 * t - 1) / kappa**2 * x_t + output / kappa

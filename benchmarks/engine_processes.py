@@ -1,0 +1,137 @@
+"""What the engine does in processes of their own: two workers at one forecast, and the memory that one holds."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.engine_peers import Bare
+from benchmarks.engine_place import Place
+from jobs.forecasts import look_up
+from jobs.states import OPEN
+from models.checkpoint import load_checkpoint
+from models.execution import Execution
+from workers.runtime import Runtime
+
+_LOOK_SECONDS = 0.002
+_START_SECONDS = 300
+_PAGE = os.sysconf("SC_PAGESIZE")
+
+
+@dataclass(frozen=True)
+class Size:
+    """A forecast's size."""
+
+    members: int
+    num_lead_times: int
+    nfe: int
+
+
+def two_workers(folder: Path, checkpoint: Path, size: Size) -> tuple[float, float]:
+    """Return the seconds of a forecast by two one-thread workers, and of its evaluations alone by two such processes."""
+    groups = size.members // 8
+    with Place.of(folder, checkpoint, threads=1) as place:
+        barrier, processes = _begin(_work, folder, checkpoint)
+        barrier.wait(_START_SECONDS)
+        began = time.perf_counter()
+        forecast_id = place.submit(members=size.members, num_lead_times=size.num_lead_times, nfe=size.nfe)
+        while look_up(place.database, forecast_id).status in OPEN:
+            time.sleep(_LOOK_SECONDS)
+        shared = time.perf_counter() - began
+        _end(processes)
+    barrier, processes = _begin(_evaluate, checkpoint, groups // 2, size)
+    barrier.wait(_START_SECONDS)
+    began = time.perf_counter()
+    _end(processes, wait=True)
+    return shared, time.perf_counter() - began
+
+
+def peak_bytes(folder: Path, checkpoint: Path, sizes: list[Size]) -> list[int]:
+    """Return the resident bytes of a worker at their highest during a forecast of each size, once it is warmed up."""
+    context = multiprocessing.get_context("spawn")
+    peaks: Queue[int] = context.Queue()
+    process = context.Process(target=_measure, args=(folder, checkpoint, sizes, peaks))
+    process.start()
+    found = [peaks.get(timeout=1200) for _ in sizes]
+    process.join()
+    return found
+
+
+def _begin(target: Callable[..., None], *arguments: Any) -> tuple[Barrier, list[Any]]:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(3)
+    processes = [context.Process(target=target, args=(barrier, *arguments), daemon=True) for _ in range(2)]
+    for process in processes:
+        process.start()
+    return barrier, processes
+
+
+def _end(processes: list[Any], *, wait: bool = False) -> None:
+    for process in processes:
+        if not wait:
+            process.kill()
+        process.join()
+
+
+def _work(barrier: Barrier, folder: Path, checkpoint: Path) -> None:
+    """Warm up on a forecast in a place of its own, then work where `folder` says, for ever."""
+    with Place.of(folder / f"warm-{os.getpid()}", checkpoint, threads=1) as warm:
+        warm.run(Runtime(warm.settings, warm.database), members=8, num_lead_times=1, nfe=2)
+    with Place.of(folder, checkpoint, threads=1) as place:
+        runtime = Runtime(place.settings, place.database)
+        runtime.run()
+        barrier.wait(_START_SECONDS)
+        while True:
+            if not runtime.run():
+                time.sleep(_LOOK_SECONDS)
+
+
+def _evaluate(barrier: Barrier, checkpoint: Path, groups: int, size: Size) -> None:
+    torch.set_num_threads(1)
+    networks, _ = load_checkpoint(checkpoint, torch.device("cpu"))
+    bare = Bare(networks, Execution(), 8)
+    bare.run(1, 1, 2)
+    barrier.wait(_START_SECONDS)
+    bare.run(groups, size.num_lead_times, size.nfe)
+
+
+def _measure(folder: Path, checkpoint: Path, sizes: list[Size], peaks: "Queue[int]") -> None:
+    with Place.of(folder, checkpoint, threads=1) as place:
+        runtime = Runtime(place.settings, place.database)
+        place.run(runtime, members=8, num_lead_times=4, nfe=2)
+        for size in sizes:
+            peaks.put(
+                _peak(
+                    lambda size=size: place.run(
+                        runtime, members=size.members, num_lead_times=size.num_lead_times, nfe=size.nfe
+                    )
+                )
+            )
+
+
+def _peak(work: Callable[[], object]) -> int:
+    """Return the most resident bytes of this process while `work` runs."""
+    over, highest = threading.Event(), [_resident()]
+
+    def watch() -> None:
+        while not over.wait(_LOOK_SECONDS):
+            highest.append(max(highest.pop(), _resident()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    work()
+    over.set()
+    watcher.join()
+    return highest[0]
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
