@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heapreplace
 
 from weather.errors import DeadlineError
 
@@ -95,12 +94,14 @@ class Outlook:
         return max(found, key=lambda speed: speed.lead_time_seconds(demand.nfe), default=None)
 
     def seconds(self, demand: Demand) -> float | None:
-        """Return the seconds that a forecast takes once it has a worker."""
-        speed = self.speed(demand)
-        return None if speed is None else compute_seconds(speed, demand.num_groups, demand.num_lead_times, demand.nfe)
+        """Return the seconds that a forecast takes once it is begun, with its groups shared by all live workers."""
+        speed, num_workers = self.speed(demand), max(len(self.machines), 1)
+        if speed is None:
+            return None
+        return compute_seconds(speed, demand.num_groups, demand.num_lead_times, demand.nfe, num_workers)
 
     def wait_seconds(self, before: float | None = None) -> float | None:
-        """Return the seconds until a worker is free of what was accepted `before` then, or at all.
+        """Return the seconds that all workers have to do for what was accepted `before` then, or at all.
 
         None where nobody is alive, or what is ahead was never measured.
         """
@@ -109,7 +110,7 @@ class Outlook:
         left = [part * waiting.remaining for part, waiting in zip(seconds, ahead, strict=True) if part is not None]
         if not self.machines or len(left) < len(ahead):
             return None
-        return wait_seconds(left, len(self.machines))
+        return sum(left)
 
     def store_bytes(self, checkpoint_digest: str, group_size: int, field_bytes: int, index_bytes: int) -> int | None:
         """Return the bytes on disk of an ensemble of `field_bytes` before compression."""
@@ -165,15 +166,6 @@ def _mixed(below: Speed, above: Speed, group_size: int) -> Speed:
 def compute_seconds(speed: Speed, num_groups: int, num_lead_times: int, nfe: int, num_workers: int = 1) -> float:
     """Return the seconds of a forecast whose groups are dealt out to `num_workers`; who has most of them is last."""
     return -(-num_groups // num_workers) * num_lead_times * speed.lead_time_seconds(nfe)
-
-
-def wait_seconds(ahead: Sequence[float], num_workers: int) -> float:
-    """Return the seconds until one of the workers is free that share what is `ahead`, each a forecast at a time."""
-    until = [0.0] * num_workers
-    heapify(until)
-    for seconds in ahead:
-        heapreplace(until, until[0] + seconds)
-    return until[0]
 
 
 def memory_bytes(speed: Speed, members: int, member_bytes: int) -> int | None:

@@ -14,7 +14,6 @@ from jobs.planning import (
     compute_seconds,
     memory_bytes,
     speed_at,
-    wait_seconds,
 )  # fmt: skip
 from weather.errors import DeadlineError
 
@@ -38,14 +37,6 @@ def test_seconds_are_those_of_the_worker_with_the_most_groups(
     groups: int, lead_times: int, nfe: int, workers: int, seconds: float
 ) -> None:
     assert compute_seconds(SLOW, groups, lead_times, nfe, workers) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize(
-    ("ahead", "workers", "seconds"),
-    [([], 1, 0), ([5, 7], 1, 12), ([5, 7], 2, 5), ([5, 7, 1], 2, 6), ([9, 1, 1, 1], 2, 3), ([5], 2, 0)],
-)
-def test_the_wait_lasts_until_the_first_worker_is_free(ahead: list[float], workers: int, seconds: float) -> None:
-    assert wait_seconds(ahead, workers) == seconds
 
 
 @pytest.mark.parametrize(
@@ -87,6 +78,8 @@ def test_who_waits_counts_what_was_accepted_before_and_what_of_it_is_left() -> N
     assert outlook.wait_seconds() == pytest.approx(1.5 * 285)
     assert outlook.wait_seconds(before=2.0) == pytest.approx(0.5 * 285)
     assert outlook.wait_seconds(before=1.0) == 0
+    shared = replace(outlook, machines=[CPU, CPU])
+    assert (shared.seconds(DEMAND), shared.wait_seconds(before=2.0)) == pytest.approx((190, 95))
     assert outlook.bytes_to_come == 2500
 
 
