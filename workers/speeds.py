@@ -73,7 +73,8 @@ class SpeedMeter:
         walk.ended = ended
         kind = (walk.request.checkpoint_digest, walk.request.group_size)
         if kind in self._used_to:
-            walk.warm_start.append(warm_start_seconds)
+            if warm_start_seconds:  # groups that begin with the same state share their first one
+                walk.warm_start.append(warm_start_seconds)
             walk.flow.append(flow_seconds)
         self._used_to.add(kind)
         if ended - walk.told > TELL_SECONDS:
@@ -95,7 +96,7 @@ class SpeedMeter:
 
     def _tell(self, walk: _Walk) -> None:
         request = walk.request
-        if walk.flow and walk.beside:
+        if walk.warm_start and walk.flow and walk.beside:
             speed = Speed(
                 request.group_size,
                 median(walk.warm_start),
