@@ -11,6 +11,8 @@ from benchmarks.engine_peers import Bare, Plain
 from benchmarks.engine_place import Place, stand_in
 from benchmarks.engine_processes import Size, peak_bytes, two_workers
 from benchmarks.report import publish
+from jobs.measures import STEP_SECONDS
+from jobs.workers import totals
 from models.checkpoint import load_checkpoint
 from models.execution import Execution
 from models.testing import write_tiny_checkpoint
@@ -25,12 +27,13 @@ _REPEATS = 3
 class _Sizes:
     """How much is measured."""
 
-    forecast: Size = Size(16, 10, 4)
-    short: Size = Size(8, 10, 2)
-    long: Size = Size(8, 60, 2)
-    many: Size = Size(64, 4, 2)
+    forecast: Size
+    short: Size
+    long: Size
+    many: Size
 
 
+_WHOLE = _Sizes(Size(16, 10, 4), Size(8, 10, 2), Size(8, 60, 2), Size(64, 4, 2))
 _TINY = _Sizes(Size(16, 2, 2), Size(8, 2, 2), Size(8, 4, 2), Size(16, 2, 2))
 
 
@@ -45,17 +48,18 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
     """
     if threads:
         torch.set_num_threads(threads)
-    sizes = _TINY if tiny else _Sizes()
+    sizes = _TINY if tiny else _WHOLE
     with tempfile.TemporaryDirectory(prefix="warmcast-bench-") as folder:
         work = Path(folder)
         if tiny:
             write_tiny_checkpoint(work / "tiny", trained=False)
         demo = work / "tiny" if tiny else find_checkpoint("demo", ())
-        grids = {"demo": demo} if tiny else {"demo": demo, "121 × 240": stand_in(work / "stand-in", 121, 240)}
+        grid = (17, 32) if tiny else (121, 240)
+        grids = {"demo": demo, f"{grid[0]} × {grid[1]}": stand_in(work / "stand-in", *grid)}
         rows = [_timed(work / f"{name}-eager", name, path, sizes.forecast, Execution()) for name, path in grids.items()]
         modes = [Execution(compiled=True)] if compiled else []
         modes += [Execution(precision="bfloat16")]
-        rows += [_timed(work / f"{mode.compiled}-{mode.precision}", "demo", demo, sizes.forecast, mode) for mode in modes]
+        rows += [_timed(work / str(index), "demo", demo, sizes.forecast, mode) for index, mode in enumerate(modes)]
         overhead = max(float(row["engine s"]) / float(row["evaluations s"]) for row in rows[: len(grids)])
         exact = [row for row in rows if row["networks"] == "demo" and row["precision"] == "float32"]
         shared, alone = two_workers(work / "shared", demo, sizes.forecast)
@@ -84,13 +88,13 @@ def _timed(folder: Path, name: str, checkpoint: Path, size: Size, execution: Exe
         runtime = Runtime(place.settings, place.database)
         forecast = {"members": size.members, "num_lead_times": size.num_lead_times, "nfe": size.nfe}
         warm_up = place.run(runtime, **forecast | {"num_lead_times": 1})[1] + bare.run(1, 1, 2)
-        before = runtime.seconds_by_phase()
+        before = _seconds_by_phase(place)
         for repeat in range(_REPEATS):
             seconds["engine"].append(place.run(runtime, **forecast)[1])
             seconds["evaluations"].append(bare.run(groups, size.num_lead_times, size.nfe))
             store = folder / f"plain-{repeat}.zarr"
             seconds["plain loop"].append(plain.run(store, size.members, size.num_lead_times, size.nfe, _GROUP_SIZE))
-        spent = {phase: total - before.get(phase, 0.0) for phase, total in runtime.seconds_by_phase().items()}
+        spent = {phase: total - before.get(phase, 0.0) for phase, total in _seconds_by_phase(place).items()}
     best = {f"{work} s": min(times) for work, times in seconds.items()}
     share = spent["diagnostics"] / sum(seconds["engine"])
     return {
@@ -102,4 +106,15 @@ def _timed(folder: Path, name: str, checkpoint: Path, size: Size, execution: Exe
         "plain loop over engine": best["plain loop s"] / best["engine s"],
         "diagnostics share": share,
         "warm-up s": warm_up,
+    }
+
+
+def _seconds_by_phase(place: Place) -> dict[str, float]:
+    """Return what the place's workers have told of the phases of their lead times."""
+    with place.database.read() as connection:
+        counted = totals(connection)
+    return {
+        sample.labels[1]: value
+        for sample, value in counted.items()
+        if (sample.measure, sample.part) == (STEP_SECONDS.name, "sum")
     }

@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.queues import Queue
-from multiprocessing.synchronize import Barrier
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +37,23 @@ class Size:
 
 
 def two_workers(folder: Path, checkpoint: Path, size: Size) -> tuple[float, float]:
-    """Return the seconds of a forecast by two one-thread workers, and of its evaluations alone by two such processes."""
+    """Return the seconds of a forecast by two one-thread workers, and of its evaluations alone by two processes."""
     groups = size.members // 8
     with Place.of(folder, checkpoint, threads=1) as place:
-        barrier, processes = _begin(_work, folder, checkpoint)
+        over = multiprocessing.get_context("spawn").Event()
+        barrier, processes = _begin(_work, over, folder, checkpoint)
         barrier.wait(_START_SECONDS)
         began = time.perf_counter()
         forecast_id = place.submit(members=size.members, num_lead_times=size.num_lead_times, nfe=size.nfe)
         while look_up(place.database, forecast_id).status in OPEN:
             time.sleep(_LOOK_SECONDS)
         shared = time.perf_counter() - began
-        _end(processes)
+        over.set()
+        _join(processes)
     barrier, processes = _begin(_evaluate, checkpoint, groups // 2, size)
     barrier.wait(_START_SECONDS)
     began = time.perf_counter()
-    _end(processes, wait=True)
+    _join(processes)
     return shared, time.perf_counter() - began
 
 
@@ -74,22 +77,21 @@ def _begin(target: Callable[..., None], *arguments: Any) -> tuple[Barrier, list[
     return barrier, processes
 
 
-def _end(processes: list[Any], *, wait: bool = False) -> None:
+def _join(processes: list[Any]) -> None:
     for process in processes:
-        if not wait:
-            process.kill()
         process.join()
+        assert process.exitcode == 0
 
 
-def _work(barrier: Barrier, folder: Path, checkpoint: Path) -> None:
-    """Warm up on a forecast in a place of its own, then work where `folder` says, for ever."""
+def _work(barrier: Barrier, over: Event, folder: Path, checkpoint: Path) -> None:
+    """Warm up on a forecast in a place of its own, then work where `folder` says, until it is over."""
     with Place.of(folder / f"warm-{os.getpid()}", checkpoint, threads=1) as warm:
         warm.run(Runtime(warm.settings, warm.database), members=8, num_lead_times=1, nfe=2)
     with Place.of(folder, checkpoint, threads=1) as place:
         runtime = Runtime(place.settings, place.database)
         runtime.run()
         barrier.wait(_START_SECONDS)
-        while True:
+        while not over.is_set():
             if not runtime.run():
                 time.sleep(_LOOK_SECONDS)
 
@@ -108,13 +110,8 @@ def _measure(folder: Path, checkpoint: Path, sizes: list[Size], peaks: "Queue[in
         runtime = Runtime(place.settings, place.database)
         place.run(runtime, members=8, num_lead_times=4, nfe=2)
         for size in sizes:
-            peaks.put(
-                _peak(
-                    lambda size=size: place.run(
-                        runtime, members=size.members, num_lead_times=size.num_lead_times, nfe=size.nfe
-                    )
-                )
-            )
+            asked = {"members": size.members, "num_lead_times": size.num_lead_times, "nfe": size.nfe}
+            peaks.put(_peak(partial(place.run, runtime, **asked)))
 
 
 def _peak(work: Callable[[], object]) -> int:

@@ -168,6 +168,19 @@ def release(database: Database, leases: Sequence[Lease], *, counts: bool, wait_s
         _hand_back(connection, leases, counts=counts, wait_seconds=wait_seconds)
 
 
+def give_up(
+    database: Database, leases: Sequence[Lease], problem: Mapping[str, Any], max_attempts: int, wait_seconds: float
+) -> None:
+    """Hand work back after an error, to be tried again in `wait_seconds`; or fail, where this was the last attempt."""
+    with database.write() as connection:
+        found = [connection.scalar(select(work.c.id).where(_held(lease))) for lease in leases]
+        held = [work_id for work_id in found if work_id is not None]
+        _hand_back(connection, leases, counts=True, wait_seconds=wait_seconds)
+        spent = select(func.count()).where(work.c.id.in_(held), work.c.attempts >= max_attempts)
+        if connection.scalar(spent):
+            fail_row(connection, leases[0].forecast_id, problem)
+
+
 def _hand_back(connection: Connection, leases: Sequence[Lease], *, counts: bool, wait_seconds: float = 0.0) -> None:
     for lease in leases:
         connection.execute(

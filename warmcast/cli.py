@@ -249,6 +249,18 @@ def estimate(json: JsonFile = None, tiny: Tiny = False, threads: Threads = None)
 
 
 @bench.command()
+def engine(
+    json: JsonFile = None,
+    tiny: Tiny = False,
+    threads: Threads = None,
+    compiled: Annotated[bool, typer.Option("--compiled", help="Time compiled networks too: minutes more.")] = False,
+) -> None:
+    """Compare whole forecasts with their evaluations alone and with a plain PyTorch loop."""
+    with exit_codes():
+        run("bench engine", json=json, tiny=tiny, threads=threads, compiled=compiled)
+
+
+@bench.command()
 def networks(json: JsonFile = None, tiny: Tiny = False) -> None:
     """Compare the networks' stem and memory format with the design without them."""
     with exit_codes():

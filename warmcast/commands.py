@@ -9,6 +9,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "api": "service.commands:api",
         "bench estimate": "benchmarks.estimates:estimates",
+        "bench engine": "benchmarks.engine:engine",
         "bench networks": "benchmarks.networks:networks",
         "bench scores": "benchmarks.scores:scores",
         "cancel": "warmcast.remote:cancel",

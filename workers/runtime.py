@@ -38,6 +38,7 @@ from weather.manifest import Manifest
 from weather.store import EnsembleStore
 from workers.attempt import Attempt, Forecast
 from workers.background import BackgroundWriter
+from workers.causes import problem_of
 from workers.clock import Lap, StepClock
 from workers.devices import find_device
 from workers.diagnosing import LeadTimes, diagnose_lead_times, missing_lead_times
@@ -94,13 +95,13 @@ class Runtime:
             leases.release(self._database, claimed, counts=False)
         except WarmcastError as error:
             _log.warning("forecast %s: %s", forecast_id, error)
-            self._fail(claimed[0], str(error))
+            self._fail(claimed[0], error)
         except (SystemExit, KeyboardInterrupt):
             leases.release(self._database, claimed, counts=False)
             raise
-        except Exception:
+        except Exception as error:
             _log.exception("forecast %s: this attempt ends", forecast_id)
-            leases.release(self._database, claimed, counts=True, wait_seconds=RETRY_SECONDS)
+            leases.give_up(self._database, claimed, problem_of(error), settings.max_attempts, RETRY_SECONDS)
         self.tell_alive(now=True)
         return True
 
@@ -203,9 +204,9 @@ class Runtime:
             size = best_batch_size(Forecaster(networks, shortest, self._device))
             remember(self._database, manifest.digest, device, size)
 
-    def _fail(self, lease: Lease, detail: str) -> None:
+    def _fail(self, lease: Lease, error: WarmcastError) -> None:
         try:
-            leases.fail(self._database, lease, {"type": "forecast-failed", "detail": detail, "retryable": False})
+            leases.fail(self._database, lease, problem_of(error))
         except LeaseLostError:
             _log.info("forecast %s: had been taken over or called off", lease.forecast_id)
 

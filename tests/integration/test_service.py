@@ -229,7 +229,7 @@ def test_a_restarted_service_finishes_what_waits_and_runs_and_forgets_what_was_c
         assert served.wait(forecast["id"], 120)["status"] == "successful"
     called_off = served.status(waiting[1]["id"])
     assert (called_off["status"], called_off["started"]) == ("dismissed", None)
-    again = served.client.delete(f"/forecast/{waiting[1]['id']}")
+    again = served.client.delete(f"/forecast/{waiting[1]['id']}", params={"keep_data": True})
     assert (again.status_code, again.json()["type"]) == (409, "/problems/forecast-over")
 
 

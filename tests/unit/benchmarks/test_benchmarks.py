@@ -7,6 +7,14 @@ from typer.testing import CliRunner
 from warmcast.cli import app
 
 RATIOS = {
+    "engine": {
+        "overhead_ratio",
+        "eager_ratio",
+        "diagnostics_share",
+        "two_worker_ratio",
+        "memory_growth",
+        "memory_a_member_kb",
+    },
     "estimate": {"time_ratio", "bytes_ratio"},
     "networks": {"stem_ratio", "channels_last_ratio"},
     "scores": {"xskillscore_ratio", "scoringrules_ratio", "extra_memory_ratio"},

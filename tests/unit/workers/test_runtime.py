@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -253,3 +254,88 @@ def test_a_batch_that_did_not_fit_is_remembered(
         pass
     assert look_up(database, forecast.id).status == Status.SUCCESSFUL
     assert group_size_for(database, digest) == 2
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a file system")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def _on(disk: Path, forecast: ForecastRecord, settings: Settings) -> ForecastFolder:
+    """Move a forecast's folder to another disk."""
+    folder = ForecastFolder(settings.data, forecast.id)
+    shutil.move(folder.path, disk / forecast.id)
+    folder.path.symlink_to(disk / forecast.id)
+    return folder
+
+
+def _tried_until_over(runtime: Runtime, database: Database, forecast: ForecastRecord) -> ForecastRecord:
+    while look_up(database, forecast.id).status not in (Status.FAILED, Status.SUCCESSFUL):
+        runtime.run()
+        time.sleep(0.05)
+    return look_up(database, forecast.id)
+
+
+def test_a_disk_that_becomes_full_fails_the_forecast_with_its_cause_and_keeps_what_is_complete(
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, small_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("workers.runtime.RETRY_SECONDS", 0.05)
+    forecast = submitted(lead_hours=6 * 100)
+    folder = _on(small_disk, forecast, settings)
+    record = _tried_until_over(runtime, database, forecast)
+    assert (record.status, record.error and record.error["type"]) == (Status.FAILED, "insufficient-storage")
+    assert 0 < record.lead_times < 100
+    ensemble = xr.open_zarr(folder.store)
+    complete = (ensemble.complete == 1).all("number").values
+    assert complete[: record.lead_times].all()
+    assert np.isfinite(ensemble.u10[0, : record.lead_times].values).all()
+
+
+def test_a_disk_that_has_room_again_is_tried_again(
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, small_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("workers.runtime.RETRY_SECONDS", 0.05)
+    forecast = submitted()
+    _on(small_disk, forecast, settings)
+    filling = small_disk / "filling"
+    filling.write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    assert runtime.run()
+    assert look_up(database, forecast.id).status == Status.RUNNING
+    filling.unlink()
+    assert _tried_until_over(runtime, database, forecast).status == Status.SUCCESSFUL
+
+
+def test_a_disk_that_cannot_be_written_fails_the_forecast_with_its_cause(
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, small_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("workers.runtime.RETRY_SECONDS", 0.05)
+    forecast = submitted()
+    _on(small_disk, forecast, settings)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    record = _tried_until_over(runtime, database, forecast)
+    assert (record.status, record.error and record.error["type"]) == (Status.FAILED, "store-not-writable")
+    assert "Read-only file system" in (record.error or {})["detail"]
+
+
+def test_a_device_without_memory_fails_the_forecast_with_its_cause(
+    submitted: Submit, runtime: Runtime, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(Forecaster):
+        def step(
+            self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
+        ) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("workers.runtime.Forecaster", Full)
+    record = _tried_until_over(runtime, database, submitted())
+    assert (record.status, record.error and record.error["type"]) == (Status.FAILED, "out-of-memory")
