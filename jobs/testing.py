@@ -2,12 +2,16 @@
 
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,22 +21,22 @@ from sqlalchemy.exc import SQLAlchemyError
 
 
 class PostgresServer:
-    """A PostgreSQL cluster of its own in a folder; as root it runs as the user that Debian's package made for it."""
+    """A PostgreSQL cluster of its own in a folder; as root, whom it refuses, it runs as a user without rights."""
 
     def __init__(self, folder: Path) -> None:
-        self._user = "postgres" if os.getuid() == 0 else None
+        account = _unprivileged() if os.getuid() == 0 else None
+        self._user = account.pw_name if account else None
         self.port = free_port()
         data = folder / "cluster"
         data.mkdir()
         folder.chmod(0o755)
-        if self._user:
-            account = pwd.getpwnam(self._user)
+        if account:
             os.chown(data, account.pw_uid, account.pw_gid)
         initdb = ["-D", str(data), "-U", "warmcast", "--auth=trust", "--no-sync", "--encoding=UTF8"]
-        subprocess.run([_postgres("initdb"), *initdb], check=True, capture_output=True, user=self._user, cwd=data)
+        subprocess.run([*_postgres("initdb"), *initdb], check=True, capture_output=True, user=self._user, cwd=data)
         options = ["-D", str(data), "-p", str(self.port), "-h", "127.0.0.1", "-k", str(data), "-c", "fsync=off"]
         self._process = subprocess.Popen(
-            [_postgres("postgres"), *options], user=self._user, cwd=data, stderr=subprocess.DEVNULL
+            [*_postgres("postgres"), *options], user=self._user, cwd=data, stderr=subprocess.DEVNULL
         )
         _wait_for(lambda: self._execute("SELECT 1"), SQLAlchemyError)
 
@@ -94,11 +98,51 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _postgres(program: str) -> str:
+def debian_program(name: str, package: str) -> list[str]:
+    """Return the command that runs a program of the path, else that of Debian's package, unpacked but not installed."""
+    found = shutil.which(name)
+    if found is not None:
+        return [found]
+    assert os.getuid() == 0, f"{name} is needed: apt-get install {package}"
+    folder = _unpacked(package)
+    libraries = os.pathsep.join(sorted({str(path.parent) for path in folder.rglob("*.so.*")}))
+    return ["env", f"LD_LIBRARY_PATH={libraries}", str(next(folder.glob(f"usr/**/bin/{name}")))]
+
+
+@cache
+def _unpacked(package: str) -> Path:
+    """Unpack packages, by a regular expression, with what they need and this machine lacks, into a temporary folder."""
+    folder = Path(tempfile.gettempdir()) / f"warmcast-{re.sub(r'[^a-z]', '', package)}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(prefix=f"{folder.name}-") as made:
+            packages, root = Path(made) / "packages", Path(made) / "root"
+            (packages / "partial").mkdir(parents=True)
+            root.mkdir()
+            download = ["apt-get", "install", "--download-only", "--reinstall", "--no-install-recommends", "--yes"]
+            download += ["-o", f"Dir::Cache::archives={packages}", package]
+            if subprocess.run(download, check=False, capture_output=True).returncode != 0:
+                subprocess.run(["apt-get", "update"], check=True, capture_output=True)
+                subprocess.run(download, check=True, capture_output=True)
+            for path in packages.glob("*.deb"):
+                subprocess.run(["dpkg", "-x", str(path), str(root)], check=True)
+            root.chmod(0o755)
+            with suppress(OSError):  # another session has it already
+                root.rename(folder)
+    return folder
+
+
+def _postgres(program: str) -> list[str]:
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    found = shutil.which(program, path=os.pathsep.join([*map(str, folders), os.environ["PATH"]]))
-    assert found is not None, f"PostgreSQL's {program} is needed: apt-get install postgresql"
-    return found
+    found = shutil.which(program, path=os.pathsep.join(map(str, folders)))
+    return debian_program(program, "^postgresql-[0-9]+$") if found is None else [found]
+
+
+def _unprivileged() -> pwd.struct_passwd:
+    """Return the user that Debian's package of PostgreSQL makes, else one that every system has."""
+    try:
+        return pwd.getpwnam("postgres")
+    except KeyError:
+        return pwd.getpwnam("nobody")
 
 
 def _redis() -> str:

@@ -29,7 +29,7 @@ def prometheus(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iter
     run_promtool("check", "config", "prometheus.yml", folder=folder)
     address = f"127.0.0.1:{free_port()}"
     options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-    command = [program("prometheus"), *options, f"--web.listen-address={address}"]
+    command = [*program("prometheus"), *options, f"--web.listen-address={address}"]
     with (
         (folder / "log").open("w") as log,
         httpx.Client(base_url=f"http://{address}/api/v1") as client,
