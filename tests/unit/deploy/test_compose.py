@@ -86,6 +86,11 @@ def test_images_of_others_are_pinned(services: dict[str, Any]) -> None:
         assert re.search(r":v?\d", services[name]["image"]), name
 
 
+def test_the_number_of_workers_is_kept_from_one_up_to_the_next(services: dict[str, Any]) -> None:
+    assert services["worker-cpu"]["scale"] == "${CPU_WORKERS:-1}"
+    assert "CPU_WORKERS" in _variables_of_example()
+
+
 def test_a_worker_has_time_to_hand_its_work_back(services: dict[str, Any]) -> None:
     for name in ("worker", "worker-cpu"):
         assert float(services[name]["stop_grace_period"].removesuffix("s")) > Settings().stop_seconds
