@@ -100,6 +100,28 @@ def forecast(
 
 
 @app.command()
+def doctor(
+    checkpoint: Checkpoint = "demo",
+    checkpoints: Checkpoints = "",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Find out whether this machine computes right, alike and how fast; prints a block to paste."""
+    with exit_codes():
+        found = run(
+            "doctor", checkpoint=checkpoint, checkpoint_folders=folders(checkpoints), device=device, threads=threads
+        )
+    if json:
+        print_json(found)
+    else:
+        for each in found["findings"]:
+            typer.echo(f"[{'ok' if each['is_well'] else 'NOT WELL'}] {each['name']}: {each['found']}")
+    if not found["is_well"]:
+        raise typer.Exit(3)
+
+
+@app.command()
 def plot(
     folder: Annotated[Path, typer.Argument(help="Folder of a forecast, with its ensemble.zarr.")],
     lead_time: Annotated[list[str] | None, typer.Option(help="Lead time of a map; may be repeated.")] = None,

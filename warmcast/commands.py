@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "bench scores": "benchmarks.scores:scores",
         "cancel": "warmcast.remote:cancel",
         "climatology": "training.commands:build_climatology",
+        "doctor": "workers.doctor:doctor",
         "download": "warmcast.remote:download",
         "evaluate": "training.commands:evaluate_checkpoint",
         "forecast": "workers.commands:forecast",

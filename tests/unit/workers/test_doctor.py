@@ -1,0 +1,67 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from models.forecaster import Forecaster
+from warmcast.cli import app
+from weather.initial_state import InitialState
+from weather.manifest import read_manifest
+from workers.examination import Subject, examine
+
+
+@pytest.fixture
+def subject(tiny_checkpoint: Path) -> Subject:
+    draw = np.random.default_rng(0)
+    previous, newest = (6 * draw.standard_normal((1, 2, 16, 32), np.float32) for _ in range(2))
+    state = InitialState(np.datetime64("2018-09-15T00", "s"), previous, newest, ("numbers",))
+    return Subject.of(tiny_checkpoint, read_manifest(tiny_checkpoint), torch.device("cpu"), state)
+
+
+def test_a_sound_device_is_well(subject: Subject) -> None:
+    findings = {finding.name: finding for finding in examine(subject)}
+    assert all(finding.is_well for finding in findings.values()), findings
+    assert "bit for bit" in findings["same seed again"].found
+    assert {"in a spawned process", "member 7 alone", "bfloat16", "evaluations a second"} <= findings.keys()
+
+
+def test_a_device_that_computes_otherwise_each_time_is_not_well(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(10**6))
+
+    class Drifting(Forecaster):
+        def step(
+            self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
+        ) -> torch.Tensor:
+            return super().step(previous, newest, valid_time, noise) + 0.001 * next(calls)
+
+    monkeypatch.setattr("workers.examination.Forecaster", Drifting)
+    wrong = {finding.name for finding in examine(subject) if not finding.is_well}
+    assert {"same seed again", "in a spawned process", "member 7 alone"} <= wrong
+
+
+def test_the_command_prints_a_block_and_fails_where_something_is_not_there(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WARMCAST_DATA", str(tmp_path / "data"))
+    command = ["doctor", "--checkpoint", str(tiny_checkpoint), "--device", "cpu"]
+    well = CliRunner().invoke(app, command)
+    assert well.exit_code == 0, well.output
+    assert "[ok] device: cpu" in well.output
+    monkeypatch.setenv("WARMCAST_DISPATCHER", "celery")
+    monkeypatch.setenv("WARMCAST_REDIS_URL", "redis://127.0.0.1:1/0")
+    ill = CliRunner().invoke(app, [*command, "--json"])
+    assert ill.exit_code == 3, ill.output
+    told = {each["name"]: each for each in json.loads(ill.stdout)["findings"]}
+    assert told["redis"]["is_well"] is False
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_cuda_device_is_well(subject: Subject) -> None:
+    assert all(finding.is_well for finding in examine(replace(subject, device=torch.device("cuda"))))

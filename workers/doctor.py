@@ -1,0 +1,77 @@
+"""`warmcast doctor`: whether this machine can forecast, told in a block to paste into a question."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from kombu.exceptions import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs.database import Database
+from jobs.dispatch import celery_app
+from jobs.settings import Settings
+from weather.bundled import find_checkpoint
+from weather.errors import DataDirectoryError
+from weather.initial_state import read_initial_state
+from weather.manifest import read_manifest
+from workers.commands import sample_files
+from workers.devices import find_device
+from workers.examination import Finding, Subject, examine
+
+
+def doctor(*, checkpoint: str, checkpoint_folders: Sequence[Path], device: str, threads: int | None) -> dict[str, Any]:
+    """Look at the machine, at what the settings name, and at a checkpoint on a device."""
+    if threads:
+        torch.set_num_threads(threads)
+    settings, chosen = Settings.read(), find_device(device)
+    folder = find_checkpoint(checkpoint, checkpoint_folders)
+    manifest = read_manifest(folder)
+    state = read_initial_state(sample_files(), manifest.model, None)
+    findings = [
+        *_machine(chosen),
+        *_surroundings(settings),
+        Finding("checkpoint", f"{manifest.name} {manifest.digest[:12]}", True),
+        *examine(Subject.of(folder, manifest, chosen, state)),
+    ]
+    return {
+        "is_well": all(finding.is_well for finding in findings),
+        "findings": [{"name": each.name, "found": each.found, "is_well": each.is_well} for each in findings],
+    }
+
+
+def _machine(device: torch.device) -> list[Finding]:
+    cuda = device.type == "cuda"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    name = platform.processor() or platform.machine()
+    if cuda:
+        name, memory = torch.cuda.get_device_name(device), torch.cuda.get_device_properties(device).total_memory
+    versions = f"Warmcast {importlib.metadata.version('warmcast')}, PyTorch {torch.__version__}"
+    return [
+        Finding("versions", f"{versions}, Python {platform.python_version()}, {platform.system()}", True),
+        Finding("device", f"{device}: {name}, {memory / 1e9:.0f} GB, {torch.get_num_threads()} threads", True),
+    ]
+
+
+def _surroundings(settings: Settings) -> list[Finding]:
+    """Look at what a worker needs beside a device; nothing is made that is not there."""
+    data = next(folder for folder in (settings.data.resolve(), *settings.data.resolve().parents) if folder.exists())
+    free, writable = shutil.disk_usage(data).free, os.access(data, os.W_OK)
+    findings = [Finding("data", f"{settings.data}: {free / 1e9:.0f} GB free", writable)]
+    if settings.database_url is not None:
+        findings.append(_reached("database", lambda: Database(settings.url).migrate()))
+    if settings.dispatcher == "celery":
+        findings.append(_reached("redis", lambda: celery_app(settings).connection().ensure_connection(max_retries=1)))
+    return findings
+
+
+def _reached(name: str, attempt: Any) -> Finding:
+    try:
+        attempt()
+    except (DataDirectoryError, OperationalError, OSError, SQLAlchemyError) as error:
+        return Finding(name, str(error).splitlines()[0], False)
+    return Finding(name, "answers", True)
