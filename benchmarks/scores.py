@@ -11,7 +11,7 @@ import xarray as xr
 import xskillscore
 
 from benchmarks.report import publish
-from benchmarks.timing import shortest_seconds
+from benchmarks.timing import shortest_seconds_of_each
 from diagnostics.crps import crps_biased, crps_fair
 
 _EXACT = (("pwm", "numpy"), ("pwm", "numba"), ("qd", "numba"), ("fair", "numba"))
@@ -37,7 +37,7 @@ def scores(*, json: Path | None, tiny: bool) -> dict[str, Any]:
         works[f"scoringrules {estimator} ({backend})"] = partial(
             scoringrules.crps_ensemble, truth, ensemble, m_axis=0, estimator=estimator, backend=backend
         )
-    seconds = {name: shortest_seconds(work, repeats=3) for name, work in works.items()}
+    seconds = shortest_seconds_of_each(works, repeats=7)
     ours = max(seconds["warmcast fair"], seconds["warmcast biased"])
     theirs = min(value for name, value in seconds.items() if name.startswith("scoringrules"))
     ratios = {
