@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from weather.errors import TrainingDataError, VerificationError
-from weather.features import year_angle
+from weather.features import year_angle, year_angles
 from weather.grids import Grid
 from weather.variables import KNOWN
 
@@ -68,7 +68,7 @@ def climatology_indices(
     fewer than `count` qualify.
     """
     in_years = np.isin(valid_times.astype("datetime64[Y]").astype(int) + 1970, years)
-    turns = np.array([year_angle(time) for time in valid_times]) - year_angle(valid_time)
+    turns = year_angles(valid_times) - year_angle(valid_time)
     days = np.abs((turns + np.pi) % (2 * np.pi) - np.pi) * _DAYS_OF_A_TURN
     near = np.nonzero(in_years & (days <= WINDOW_DAYS))[0]
     if len(near) < count:

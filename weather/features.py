@@ -14,10 +14,15 @@ _AXIAL_TILT = np.radians(23.44)
 Feature = Callable[[Grid, np.datetime64], NDArray[np.float64]]
 
 
+def year_angles(valid_times: NDArray[np.datetime64]) -> NDArray[np.float64]:
+    """Return the angles of the year in radians, 0 at the start of the year 2000 and 2π a tropical year later."""
+    days = (valid_times - np.datetime64("2000-01-01T00", "s")) / np.timedelta64(1, "D")
+    return np.asarray(2 * np.pi * (days / _TROPICAL_YEAR_DAYS % 1.0))
+
+
 def year_angle(valid_time: np.datetime64) -> float:
-    """Return the angle of the year in radians, 0 at the start of the year 2000 and 2π a tropical year later."""
-    days = (valid_time - np.datetime64("2000-01-01T00", "s")) / np.timedelta64(1, "D")
-    return float(2 * np.pi * (days / _TROPICAL_YEAR_DAYS % 1.0))
+    """Return the angle of the year of one time."""
+    return float(year_angles(np.asarray(valid_time)))
 
 
 def _full(grid: Grid, value: float) -> NDArray[np.float64]:
