@@ -37,9 +37,12 @@ def reliability(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return, for each share i/M of members above `threshold`, how often it was forecast and how often it came true.
 
-    Both are weighted counts of length M + 1; their ratio against i/M is the reliability diagram.
+    Both are weighted counts of length M + 1; their ratio against i/M is the reliability diagram. Raises `ValueError`
+    where a value is NaN, which is neither above nor below.
     """
     xp = namespace(ensemble, truth)
+    if bool(xp.any(xp.isnan(ensemble))) or bool(xp.any(xp.isnan(truth))):
+        raise ValueError("Reliability needs finite values. Got: NaN in `ensemble` or `truth`.")
     above = to_numpy(xp.sum(xp.astype(ensemble > threshold, xp.int64), axis=0)).ravel()
     outcome = to_numpy(truth > threshold)
     weighted = np.broadcast_to(1.0 if weights is None else np.asarray(weights, np.float64), outcome.shape).ravel()

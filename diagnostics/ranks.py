@@ -37,7 +37,12 @@ def pit_gaussian(mean: Array, std: Array, truth: Array) -> NDArray[Any]:
 
 
 def coverage(pit: NDArray[Any], level: float) -> NDArray[np.bool_]:
-    """Return where the truth lies within the central interval of probability `level`, from its PIT."""
+    """Return where the truth lies within the central interval of probability `level`, from its PIT.
+
+    Raises `ValueError` where the PIT is NaN, which lies neither within nor without.
+    """
     if not 0 < level < 1:
         raise ValueError(f"`level` must lie between 0 and 1. Got: {level}.")
+    if np.isnan(pit).any():
+        raise ValueError("Coverage needs finite values. Got: NaN in `pit`.")
     return np.asarray(np.abs(pit - 0.5) <= level / 2)

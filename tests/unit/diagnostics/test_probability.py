@@ -30,6 +30,15 @@ def test_nan_propagates() -> None:
     ensemble, truth = np.ones((3, 2)), np.ones(2)
     ensemble[1, 0] = truth[1] = np.nan
     assert np.isnan(brier_biased(ensemble, truth, 0.5)).all()
+    assert np.isnan(brier_fair(ensemble, truth, 0.5)).all()
+
+
+@pytest.mark.parametrize("missing", ["member", "truth"])
+def test_nan_is_neither_above_nor_below(missing: str) -> None:
+    ensemble, truth = np.ones((3, 2)), np.ones(2)
+    (ensemble[1] if missing == "member" else truth)[0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        reliability(ensemble, truth, 0.5)
 
 
 def test_a_perfect_forecast_lies_on_the_diagonal() -> None:

@@ -42,6 +42,13 @@ def test_nan_has_no_rank() -> None:
         ranks(np.array([[np.nan], [1.0]]), np.array([0.0]), _draw())
 
 
+def test_nan_lies_neither_within_an_interval_nor_without() -> None:
+    pit = pit_gaussian(np.zeros(3), np.ones(3), np.array([0.0, np.nan, 1.0]))
+    assert np.isnan(pit).tolist() == [False, True, False]
+    with pytest.raises(ValueError, match="NaN"):
+        coverage(pit, 0.5)
+
+
 def test_the_pit_of_a_reliable_gaussian_is_uniform() -> None:
     draw = _draw()
     mean, std = draw.normal(size=100_000), draw.uniform(0.5, 2, 100_000)
