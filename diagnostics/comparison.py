@@ -11,6 +11,7 @@ from diagnostics.energy import energy_score_fair
 from diagnostics.records import Record, score_event, score_field, score_references
 from diagnostics.summary import summarise, summarise_numbers
 from diagnostics.wind import WIND_SPEED, with_wind_speed
+from weather.errors import VerificationError
 from weather.grids import Grid
 
 EVENT_SPEEDS = (10.0, 15.0)
@@ -34,13 +35,21 @@ def compare(
     variables: Sequence[str],
     scales: Sequence[float],
     grid: Grid,
+    valid_time: np.datetime64,
     seed: Sequence[int],
 ) -> dict[str, Any]:
     """Return the record of one lead time: `scores` by variable and wind speed, `energy_score`, `events`.
 
-    `members` is (member, variable, latitude, longitude), `truth` the same without members. `scales` are standard
-    deviations that make variables comparable in the energy score; `seed` breaks ties of ranks.
+    `members` is (member, variable, latitude, longitude), `truth` the same without members, both at `valid_time`.
+    `scales` are standard deviations that make variables comparable in the energy score; `seed` breaks ties of ranks.
+    Raises `VerificationError` that names a member which is not finite: without it, the others would be flattered.
     """
+    lost = np.argwhere(~np.isfinite(members).all(axis=(2, 3)))
+    if len(lost):
+        raise VerificationError(
+            f"All members must be finite to be scored. Got: `{variables[lost[0, 1]]}` of member {lost[0, 0]} "
+            f"(the first is 0) is not, at {valid_time}."
+        )
     units = np.asarray(scales, np.float32)[:, None, None]
     energy = {"energy_score": energy_score_fair(members / units, truth / units, grid.area_weights)}
     ensemble, names = with_wind_speed(members, variables)

@@ -34,6 +34,9 @@ def verify(
     result = score_forecast(opened, frames, past, seed)
     settings = {"store": str(opened.path), "truth": list(truth), "members": len(layout.members)}
     result = {"settings": settings | dict(opened.attributes)} | result
+    for path in (output, page):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
     if output is not None:
         output.write_text(json.dumps(result, indent=1) + "\n")
     if page is not None:
@@ -74,7 +77,7 @@ def score_forecast(
     records = {
         int(layout.lead_time(index) / np.timedelta64(1, "h")): compare(
             lead_time_fields(store, index), frames[time], References(start, climatology), layout.variables, scales,
-            layout.grid, (seed, index),
+            layout.grid, time, (seed, index),
         )
         for index, time in enumerate(times)
         if time in frames

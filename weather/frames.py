@@ -27,7 +27,7 @@ def read_truth(
 ) -> dict[np.datetime64, NDArray[np.float32]]:
     """Return the frames of `sources` at those of `times` that they have, (variable, latitude, longitude) on `grid`.
 
-    Raises `VerificationError` that lists what is wrong, or where they have none of the times.
+    Raises `VerificationError` that lists what is wrong, or where they have none of the times or a value is missing.
     """
     problems = Problems()
     frames = read_frames(sources, variables, problems)
@@ -45,9 +45,18 @@ def read_truth(
         chosen = frames.isel(time=np.nonzero(np.isin(has, wanted))[0]).load()
     except UNREADABLE as error:
         raise VerificationError(f"The truth is damaged: {error}") from error
+    _require_finite(chosen, variables)
     regridded = regrid(chosen, grid)
     stacked = np.stack([regridded[name].transpose("time", ...).values for name in variables], axis=1)
     return dict(zip(wanted, stacked, strict=True))
+
+
+def _require_finite(frames: xr.Dataset, variables: Sequence[str]) -> None:
+    for name in variables:
+        for time, values in zip(frames.time.values.astype("datetime64[s]"), frames[name].values, strict=True):
+            bad = int((~np.isfinite(values)).sum())
+            if bad:
+                raise VerificationError(f"The truth must be finite. Got: {bad} values of `{name}` are not, at {time}.")
 
 
 def _joined(parts: Sequence[xr.Dataset], problems: Problems) -> xr.Dataset | None:

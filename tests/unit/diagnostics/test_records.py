@@ -1,6 +1,9 @@
+import json
+
 import numpy as np
 import pytest
 
+from diagnostics.comparison import References, combine, compare
 from diagnostics.crps import crps_fair
 from diagnostics.records import score_event, score_field, score_gaussian, score_references
 from diagnostics.summary import summarise, summarise_numbers
@@ -68,6 +71,24 @@ def test_records_may_come_in_any_order_and_parts() -> None:
     )
     assert whole["spread_skill"] == pytest.approx(turned["spread_skill"], rel=1e-12)
     assert whole["eta"] == pytest.approx(turned["eta"], rel=1e-12)
+
+
+def test_starts_scored_apart_and_written_between_say_the_same_together() -> None:
+    draw = np.random.default_rng(6)
+    fields = [draw.normal(size=(MEMBERS + 2, 2, *GRID.shape)).astype(np.float32) for _ in range(5)]
+    starts = [
+        {
+            hours: compare(
+                field[2:], field[1], References(field[0], field[2:] + 1), ("u10", "v10"), (1.0, 1.0), GRID,
+                np.datetime64("2001-01-01T06"), (0, start, hours),
+            )
+            for hours in (6, 12)
+        }
+        for start, field in enumerate(fields)
+    ]  # fmt: skip
+    parts = [json.loads(json.dumps(part)) for part in (starts[:2], starts[2:3], starts[3:])]
+    merged = [{int(hours): record for hours, record in start.items()} for part in parts for start in part]
+    assert combine(merged, MEMBERS, seed=0) == combine(starts, MEMBERS, seed=0)
 
 
 def test_references_are_those_that_are_given() -> None:

@@ -103,9 +103,9 @@ def test_a_climatology_on_another_grid_is_told(forecast: Path, spec: ModelSpec, 
 
 def test_the_report_shows_the_forecast_beside_what_came(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
     _truth(spec.grid.grid).isel(time=[0, 1, 2, 4]).to_netcdf(tmp_path / "truth.nc")
-    result = _verify(forecast, tmp_path / "truth.nc", "--html", str(tmp_path / "report.html"))
+    result = _verify(forecast, tmp_path / "truth.nc", "--html", str(tmp_path / "new/report.html"))
     assert result.exit_code == 0, result.output
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / "new/report.html").read_text()
     assert page.count("data:image/png;base64,") == 6
     assert "Forecast from 2018-09-15T00:00:00 UTC" in page
 
@@ -115,6 +115,29 @@ def test_a_truth_of_the_start_alone_is_told(forecast: Path, spec: ModelSpec, tmp
     result = _verify(forecast, tmp_path / "truth.nc")
     assert result.exit_code == 2
     assert "must have a time after" in result.stderr
+
+
+def test_a_truth_with_a_missing_value_is_told(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
+    truth = _truth(spec.grid.grid)
+    truth["v10"][2, 3, 4] = np.nan
+    truth.to_netcdf(tmp_path / "truth.nc")
+    result = _verify(forecast, tmp_path / "truth.nc", "--json", str(tmp_path / "scores.json"))
+    assert result.exit_code == 2
+    assert "1 values of `v10` are not, at 2018-09-15T12:00:00" in result.stderr
+    assert not (tmp_path / "scores.json").exists()
+
+
+def test_a_lost_member_is_told(spec: ModelSpec, tmp_path: Path) -> None:
+    layout = Layout(INIT_TIME, 2, np.timedelta64(6, "h"), (0, 1, 2), 3, ("u10", "v10"), spec.grid.grid)
+    store = EnsembleStore.create(tmp_path / "ensemble.zarr", layout, {})
+    fields = np.ones((3, 2, *spec.grid.grid.shape), np.float32)
+    store.commit(0, 0, fields)
+    fields[1, 1] = np.nan
+    store.commit(0, 1, fields)
+    _truth(spec.grid.grid).to_netcdf(tmp_path / "truth.nc")
+    result = _verify(tmp_path, tmp_path / "truth.nc")
+    assert result.exit_code == 2
+    assert "`v10` of member 1 (the first is 0) is not, at 2018-09-15T12:00:00" in result.stderr
 
 
 def test_the_table_is_printed(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
