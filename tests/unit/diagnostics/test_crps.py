@@ -36,8 +36,11 @@ def test_both_estimators_equal_their_double_sums(members: int, ties: bool) -> No
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_scores_equal_those_of_others(ties: bool) -> None:
-    ensemble, truth = _case(20, ties=ties)
+@pytest.mark.parametrize("members", [2, 20, 51])
+def test_scores_equal_those_of_others(members: int, ties: bool) -> None:
+    ensemble, truth = _case(members, (3, 400), ties=ties)
+    assert ties == bool((np.diff(np.sort(ensemble, axis=0), axis=0) == 0).any())
+    assert ties == bool((ensemble == truth).any())
     fair = scoringrules.crps_ensemble(truth, ensemble, m_axis=0, estimator="fair", backend="numpy")
     np.testing.assert_allclose(crps_fair(ensemble, truth), fair, atol=1e-6)
     biased = xskillscore.crps_ensemble(

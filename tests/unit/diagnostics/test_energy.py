@@ -38,6 +38,13 @@ def test_it_sees_what_belongs_together() -> None:
     assert np.mean(scores[0]) < 0.95 * np.mean(scores[1])
 
 
+@pytest.mark.parametrize("missing", ["member", "truth"])
+def test_nan_propagates(missing: str) -> None:
+    ensemble, truth = np.ones((4, 2, 3, 4)), np.ones((2, 3, 4))
+    (ensemble[2] if missing == "member" else truth)[1, 0, 3] = np.nan
+    assert np.isnan(energy_score_fair(ensemble, truth, ROWS))
+
+
 def test_one_member_is_never_fair() -> None:
     with pytest.raises(ValueError, match="at least 2 members"):
         energy_score_fair(np.ones((1, 3, 4)), np.ones((3, 4)), np.ones(3))

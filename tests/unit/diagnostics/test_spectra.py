@@ -38,10 +38,12 @@ def test_zonal_power_sums_to_the_mean_square(num_lon: int) -> None:
 
 
 def test_zonal_power_is_that_of_weatherbench_but_for_the_highest_wavenumber() -> None:
+    """S_0 = C|F_0|² and S_k = 2C|F_k|², C the circumference of the latitude circle and F the transform divided by N."""
     field = np.random.default_rng(0).normal(size=(7, 24))
-    theirs = np.abs(np.fft.fft(field) / 24) ** 2
+    circumference = 2 * np.pi * 6.371e6 * np.cos(np.radians(np.linspace(60, -60, 7)))[:, None]
+    theirs = circumference * np.abs(np.fft.fft(field) / 24) ** 2
     theirs = np.concatenate([theirs[:, :1], 2 * theirs[:, 1:13]], axis=1)
-    ours = zonal_spectrum(field)
+    ours = circumference * zonal_spectrum(field)
     np.testing.assert_allclose(ours[:, :-1], theirs[:, :-1])
     np.testing.assert_allclose(2 * ours[:, -1], theirs[:, -1])
 
@@ -107,6 +109,17 @@ def test_leading_axes_and_torch_are_kept() -> None:
     np.testing.assert_allclose(spherical_spectrum(torch.from_numpy(fields), GAUSSIAN).numpy(), together, atol=1e-12)
     np.testing.assert_allclose(zonal_mean_spectrum(torch.from_numpy(fields), GAUSSIAN.area_weights).numpy(),
                                zonal_mean_spectrum(fields, GAUSSIAN.area_weights), atol=1e-12)  # fmt: skip
+
+
+def test_nan_propagates_to_its_circle_and_to_every_scale_of_its_sphere() -> None:
+    fields = np.random.default_rng(2).normal(size=(2, *GAUSSIAN.shape))
+    fields[1, 5, 7] = np.nan
+    zonal = zonal_spectrum(fields)
+    assert np.isnan(zonal[1, 5]).all()
+    assert np.isnan(zonal).sum() == zonal.shape[-1]
+    for power in (zonal_mean_spectrum(fields, GAUSSIAN.area_weights), spherical_spectrum(fields, GAUSSIAN)):
+        assert np.isfinite(power[0]).all()
+        assert np.isnan(power[1]).all()
 
 
 def test_a_rotation_about_the_axis_changes_nothing() -> None:

@@ -18,6 +18,12 @@ def test_the_speed_is_the_length_of_the_vector() -> None:
     assert wind_speed(np.array([3.0]), np.array([-4.0]))[0] == pytest.approx(5)
 
 
+def test_nan_propagates() -> None:
+    u, v = np.array([np.nan, 1.0]), np.array([1.0, np.nan])
+    assert np.isnan(wind_speed(u, v)).all()
+    assert np.isnan(wind_direction(u, v)).all()
+
+
 def test_the_speed_is_put_behind_the_components() -> None:
     fields = np.random.default_rng(0).normal(size=(4, 2, 3, 5))
     more, names = with_wind_speed(fields, ("u10", "v10"))
