@@ -83,7 +83,9 @@ def evaluate_checkpoint(
         seed=seed,
     )
     forecaster = Forecaster(networks, manifest.sampling.changed(solver=solver, nfe=nfe, warmth=warmth), device)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    for path in (output, page):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
     result = evaluate(forecaster, manifest, series, evaluation, output.with_suffix(".records.jsonl"), tell, announce)
     output.write_text(json.dumps(result, indent=1) + "\n")
     if page is not None:
@@ -137,7 +139,10 @@ def data_files(places: Sequence[Path]) -> list[Path]:
         if place.is_file() or (place / "zarr.json").exists() or (place / ".zgroup").exists():
             files.append(place)
         elif place.is_dir():
-            files += sorted([*place.glob("*.nc"), *place.glob("*.zarr")])
+            found = sorted([*place.glob("*.nc"), *place.glob("*.zarr")])
+            if not found:
+                raise TrainingDataError(f"`{place}` must hold NetCDF files (*.nc) or Zarr stores (*.zarr). Got: none.")
+            files += found
         else:
             raise TrainingDataError(
                 f"`data` must be a file, a Zarr store or a folder of them. Got: `{place}`, not there."

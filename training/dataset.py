@@ -87,14 +87,15 @@ def load_series(
 ) -> WeatherSeries:
     """Read every file into memory, in order of time; static fields are those of the first file.
 
-    Raises `TrainingDataError` naming the file and what is missing, wrong, on another grid or not finite.
+    Raises `TrainingDataError` naming the file that cannot be opened, or what is missing, wrong, on another grid or
+    not finite.
     """
     if not files:
         raise TrainingDataError("No data: expected NetCDF files or Zarr stores. Got: none.")
     parts: list[xr.Dataset] = []
     static: NDArray[np.float32] | None = None
     for path in files:
-        with xr.open_dataset(path, engine="zarr" if path.is_dir() else "netcdf4") as dataset:
+        with _opened(path) as dataset:
             problems = Problems()
             part = canonical(dataset, variables, problems)
             if part is None:
@@ -119,6 +120,13 @@ def load_series(
 def grid_spec(grid: Grid) -> GridSpec:
     """Return a grid as a manifest states it."""
     return GridSpec(latitude=grid.latitude, longitude=grid.longitude)
+
+
+def _opened(path: Path) -> xr.Dataset:
+    try:
+        return xr.open_dataset(path, engine="zarr" if path.is_dir() else "netcdf4")
+    except (OSError, ValueError) as error:
+        raise TrainingDataError(f"`{path}` must be a NetCDF file or a Zarr store. Got: {error}") from error
 
 
 def _static(dataset: xr.Dataset, names: Sequence[str], path: Path) -> NDArray[np.float32]:

@@ -53,7 +53,8 @@ def start_indices(series: WeatherSeries, evaluation: Evaluation) -> NDArray[np.i
     if len(usable) < evaluation.num_starts:
         raise TrainingDataError(
             f"`starts` must be at most {len(usable)}, the frames of {list(evaluation.years)} with {last} frames of "
-            f"truth after them. Got: {evaluation.num_starts}."
+            f"truth after them. Got: {evaluation.num_starts}. The data runs from {series.valid_times[0]} to "
+            f"{series.valid_times[-1]}."
         )
     places = np.linspace(0, len(usable) - 1, evaluation.num_starts).round().astype(np.int64)
     return np.asarray(usable, np.int64)[places]
@@ -85,6 +86,7 @@ def evaluate(
         "starts": [str(series.valid_times[index]) for index in starts],
         **forecaster.sampling.model_dump(mode="json"),
     }
+    _past(manifest, series, int(starts[0]), evaluation.num_lead_times)
     records = _resumed(records_path, settings)
     announce(_seconds_a_start(forecaster, series, evaluation, int(starts[0])) * (len(starts) - len(records)))
     with records_path.open("a") as lines:
@@ -125,17 +127,17 @@ def _record(
     forecaster: Forecaster, manifest: Manifest, series: WeatherSeries, evaluation: Evaluation, start: int
 ) -> dict[str, Any]:
     """Return what `compare` says of each lead time of the forecast from one start, and of its warm start."""
-    spec, years = manifest.model, manifest.provenance.train_years
+    spec = manifest.model
     lead_times = {}
     for lead, members in enumerate(_lead_times(forecaster, series, evaluation, start), start=1):
-        past = climatology_indices(series.valid_times, series.valid_times[start + lead], years)
         lead_times[lead * spec.time_step_hours] = compare(
             members,
             series.frames[start + lead],
-            References(series.frames[start], series.frames[past]),
+            References(series.frames[start], _past(manifest, series, start, lead)),
             spec.variable_names,
             [variable.std for variable in spec.variables],
             series.grid,
+            series.valid_times[start + lead],
             (evaluation.seed, start, lead),
         )
     return {
@@ -143,6 +145,12 @@ def _record(
         "lead_times": lead_times,
         "warm_start": _warm_start(forecaster, series, start),
     }
+
+
+def _past(manifest: Manifest, series: WeatherSeries, start: int, lead: int) -> NDArray[np.float32]:
+    """Return the states of climatology for a lead time; raises `TrainingDataError` where the data has too few."""
+    years = manifest.provenance.train_years
+    return series.frames[climatology_indices(series.valid_times, series.valid_times[start + lead], years)]
 
 
 def _lead_times(

@@ -97,6 +97,8 @@ def test_other_settings_are_not_mixed_in(untrained_checkpoint: Path, years: Path
     [
         (("--starts", 500), "`starts` must be at most"),
         (("--years", 1999), "`starts` must be at most 0"),
+        (("--years", 1999), "The data runs from 2000-12-10T00:00:00 to 2001-01-21T06:00:00"),
+        (("--starts", 0), "--starts"),
         (("--lead-time", "7h"), "`lead_time` must be a positive multiple of 6h"),
     ],
 )
@@ -107,12 +109,31 @@ def test_what_cannot_be_evaluated_is_named(
     assert result.exit_code == 2
     assert named in result.stderr
     assert not (tmp_path / "out.json").exists()
+    assert not (tmp_path / "out.records.jsonl").exists()
+
+
+def test_data_that_cannot_be_evaluated_on_is_named(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.nc").write_text("no NetCDF")
+    with xr.open_dataset(years / "waves.nc") as waves:
+        waves.sel(time=waves.time.dt.year == 2001).to_netcdf(tmp_path / "2001.nc")
+    for name, named in (
+        ("nowhere", "`data` must be a file, a Zarr store or a folder of them"),
+        ("empty", "must hold NetCDF files (*.nc) or Zarr stores (*.zarr). Got: none."),
+        ("text.nc", "text.nc` must be a NetCDF file or a Zarr store"),
+        ("2001.nc", "Climatology needs 50 states of [2000]"),
+    ):
+        result = _evaluate(untrained_checkpoint, tmp_path / name, tmp_path / "out.json")
+        assert result.exit_code == 2
+        assert named in result.stderr
+        assert "This takes about" not in result.stderr
+        assert not (tmp_path / "out.records.jsonl").exists()
 
 
 def test_the_report_is_one_page_with_its_pictures(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
-    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", "--html", tmp_path / "out.html")
+    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", "--html", tmp_path / "new/out.html")
     assert result.exit_code == 0, result.output
-    page = (tmp_path / "out.html").read_text()
+    page = (tmp_path / "new/out.html").read_text()
     assert page.count("data:image/png;base64,") == 6
     assert "10 metre u wind component" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
