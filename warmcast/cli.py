@@ -178,12 +178,14 @@ def evaluate(
     nfe: Nfe = None,
     solver: Solver = None,
     warmth: Warmth = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Members computed together; at most 10.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Members computed together; at most 10 by default.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the members' noise.")] = 0,
     threads: Threads = None,
 ) -> None:
     """Score forecasts against held-out weather, beside persistence and climatology; goes on where it was cut off."""
-    with exit_codes(), progress_bar("Starts") as tell:
+    with exit_codes("the same command goes on from there"), progress_bar("Starts") as tell:
         result = run(
             "evaluate",
             checkpoint=checkpoint,

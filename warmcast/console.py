@@ -32,18 +32,21 @@ _SCORES = {
 
 
 @contextmanager
-def exit_codes() -> Iterator[None]:
-    """Turn errors into one paragraph: exit code 2 for what was given, 3 for the machine, 130 for an interrupt."""
+def exit_codes(again: str = "--resume goes on from there") -> Iterator[None]:
+    """Turn errors into one paragraph: exit code 2 for what was given, 3 for the machine, 130 for an interrupt.
+
+    `again` says how to go on after the two last ones.
+    """
     try:
         yield
     except WarmcastError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from error
     except OSError as error:
-        typer.echo(f"Error: {error}. What is complete is kept; --resume goes on from there.", err=True)
+        typer.echo(f"Error: {error}. What is complete is kept; {again}.", err=True)
         raise typer.Exit(3) from error
     except KeyboardInterrupt as error:
-        typer.echo("Interrupted. What is complete is kept; --resume goes on from there.", err=True)
+        typer.echo(f"Interrupted. What is complete is kept; {again}.", err=True)
         raise typer.Exit(130) from error
 
 
