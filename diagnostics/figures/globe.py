@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.projections.geo import MollweideAxes
 from numpy.typing import NDArray
 
 from weather.grids import Grid
@@ -19,6 +20,12 @@ def coastlines() -> NDArray[np.float64]:
     """
     hundredths = np.load(Path(__file__).parent / "coastlines.npy").astype(np.float64)
     return np.radians(np.where(hundredths == np.iinfo(np.int16).min, np.nan, hundredths / 100))
+
+
+@cache
+def _projected_coastlines() -> NDArray[np.float64]:
+    """Return coastlines as Mollweide draws them, which takes longer than drawing them."""
+    return np.asarray(MollweideAxes.MollweideTransform(int(MollweideAxes.RESOLUTION)).transform(coastlines()))
 
 
 def draw_globe(
@@ -39,8 +46,11 @@ def draw_globe(
         np.radians(lon), np.radians(lat), values, shading="gouraud", cmap=colours, vmin=limits[0], vmax=limits[1],
         rasterized=True,
     )  # fmt: skip
-    coast = coastlines()
-    axes.plot(coast[:, 0], coast[:, 1], color="white", linewidth=0.4, alpha=0.75)
+    coast = _projected_coastlines()
+    axes.plot(
+        coast[:, 0], coast[:, 1], color="white", linewidth=0.4, alpha=0.75,
+        transform=axes.transAffine + axes.transAxes, scalex=False, scaley=False,  # type: ignore[attr-defined]
+    )  # fmt: skip
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines["geo"].set_linewidth(0.3)
