@@ -61,9 +61,14 @@ def score_page(title: str, result: Mapping[str, Any], example: Example | None) -
 
 def _section(variable: str, rows: list[dict[str, Any]]) -> str:
     label, units = _LABELS.get(variable) or (KNOWN[variable].long_name, KNOWN[variable].units)
-    panels = partial(score_panels, name=label, units=units, rows=rows)
-    picture = _picture(panels, f"Scores of {label} by lead time, ranks and spectra")
-    return f"<h2>{html.escape(label)}</h2>{picture}{_table(_COLUMNS, rows)}"
+    picture = _picture(
+        partial(score_panels, units=units, rows=rows), f"Scores of {label} by lead time, ranks and spectra"
+    )
+    intervals = (
+        " Point at a number for its 95 % interval, from resampling the starts." if "intervals" in rows[0] else ""
+    )
+    told = f"<p>Area means; CRPS (fair), persistence, climatology, RMSE and spread in {units}.{intervals}</p>"
+    return f"<h2>{html.escape(label)}</h2>{picture}{_table(_COLUMNS, rows)}{told}"
 
 
 def _picture(draw: Callable[[io.BytesIO], None], told: str) -> str:

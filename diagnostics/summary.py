@@ -18,13 +18,13 @@ def summarise(records: Sequence[Record], members: int, draw: np.random.Generator
     """Return what `records` of one variable and lead time, one a start, say together.
 
     `crps_fair`, `crps_biased` and the references are means, `rmse` and `spread` roots of means, `spread_skill` their
-    ratio for M members, `ranks` the mean histogram, `eta` the ratio of mean spectra, `spectrum_deviation` Σ|1−η|, also
-    of climatology where the records have it. `intervals` holds the central 95 % of each number under resampling, where
-    there is more than one start.
+    ratio for M members, `ranks` the mean histogram, `spectrum` and `spectrum_truth` mean spectra, `eta` their ratio,
+    `spectrum_deviation` Σ|1−η|, also of climatology where the records have it. `intervals` holds the central 95 % of
+    each number under resampling, where there is more than one start.
     """
     means = {name: np.mean(_column(records, name), axis=0) for name in records[0]}
     result: dict[str, Any] = {name: value.tolist() for name, value in _derived(means, members).items()}
-    result["ranks"] = means["ranks"].tolist()
+    result |= {name: means[name].tolist() for name in ("ranks", "spectrum", "spectrum_truth")}
     result["eta"] = power_ratio(means["spectrum"], means["spectrum_truth"]).tolist()
     if len(records) > 1:
         shares = _shares(len(records), draw)

@@ -60,7 +60,8 @@ def draw_spaghetti(target: Path | BinaryIO, example: Example) -> None:
             row = int(np.abs(latitude - north).argmin())
             column = int(np.abs((longitude - east + 180) % 360 - 180).argmin())
             lines = example.members[:, :, row, column]
-            axes.plot(days, lines, color="#31688e", linewidth=0.5, alpha=0.6)
+            labels = ["members"] + [None] * (lines.shape[1] - 1)
+            axes.plot(days, lines, color="#31688e", linewidth=0.5, alpha=0.6, label=labels)
             axes.plot(days, lines.mean(axis=1), color="#440154", linewidth=1.6, label="mean of the members")
             axes.plot(days, example.truth[:, row, column], "k.-", linewidth=1.2, markersize=4, label="what came")
             axes.set_title(described_place(latitude[row], longitude[column]), loc="left")

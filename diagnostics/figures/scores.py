@@ -7,9 +7,13 @@ from typing import Any, BinaryIO
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from diagnostics.figures.ensemble import STYLE
+from diagnostics.wind import WIND_SPEED
 
 _BLUE, _PURPLE, _GREY, _OCHRE = "#31688e", "#440154", "#888888", "#c08a1e"
 
@@ -17,32 +21,40 @@ Rows = Sequence[Mapping[str, Any]]
 """Summaries of one variable, one a lead time, as `diagnostics.records.summarise` makes them."""
 
 
-def score_panels(target: Path | BinaryIO, name: str, units: str, rows: Rows) -> None:
-    """Draw four panels of one variable's scores into a PNG: CRPS, spread and RMSE, rank histogram, η by wavenumber.
+def score_panels(target: Path | BinaryIO, units: str, rows: Rows) -> None:
+    """Draw six panels of one variable's scores into a PNG.
 
-    Shades are 95 % intervals where the rows have them.
+    By lead time CRPS, spread and RMSE, and their ratio; of three lead times rank histogram, spectrum and η by
+    wavenumber. Shades are 95 % intervals where the rows have them.
     """
     with matplotlib.style.context(STYLE):
-        figure = Figure(figsize=(10.5, 6.6), layout="constrained", dpi=120)
-        (crps, skill), (ranks, spectrum) = figure.subplots(2, 2)
+        figure = Figure(figsize=(10.5, 6.2), layout=ConstrainedLayoutEngine(hspace=0.06), dpi=120)
+        (crps, skill, ratio), (ranks, spectrum, eta) = figure.subplots(2, 3)
         days = np.array([row["lead_hours"] for row in rows]) / 24
         _crps(crps, days, rows, units)
         _skill(skill, days, rows, units)
+        _with_interval(ratio, days, rows, "spread_skill", _PURPLE, "forecast")
+        ratio.set(title="spread ÷ skill", xlabel="lead time (days)", xlim=(0, days[-1]))
+        ratio.set_ylim(0, max(1.2, ratio.get_ylim()[1]))
         for row, colour in _chosen(rows):
             label = f"+{row['lead_hours']} h"
             counts = np.asarray(row["ranks"]) * len(row["ranks"])
             ranks.step(np.arange(len(counts)), counts, where="mid", color=colour, label=label)
-            eta = np.asarray(row["eta"])
-            spectrum.plot(np.arange(1, len(eta)), eta[1:], color=colour, label=label)
-        for axes, title, x, y in (
-            (ranks, "rank histogram", "rank of the truth", "relative to flat"),
-            (spectrum, "spectrum of a member", "total wavenumber", "η, power ÷ that of the truth"),
-        ):
+            wavenumbers = np.arange(1, len(row["eta"]))
+            spectrum.plot(wavenumbers, row["spectrum"][1:], color=colour, label=label)
+            eta.plot(wavenumbers, row["eta"][1:], color=colour, label=label)
+        spectrum.plot(wavenumbers, row["spectrum_truth"][1:], "k--", linewidth=1, label=f"truth, {label}")
+        ranks.set(title="rank histogram", xlabel="rank of the truth", ylabel="relative to flat", ylim=(0, None))
+        spectrum.set(title="spectrum of a member", ylabel=f"power (({units})²)")
+        eta.set(title="η of a member", ylabel="power ÷ that of the truth")
+        for axes in (ratio, ranks, eta):
             axes.axhline(1, color=_GREY, linewidth=0.8, zorder=0)
-            axes.set(title=title, xlabel=x, ylabel=y)
-            axes.legend(frameon=False)
-        spectrum.set(xscale="log", yscale="log")
-        figure.suptitle(name, fontsize=11)
+        for axes in (ranks, spectrum, eta):
+            axes.legend(frameon=False, fontsize=8)
+        for axes in (spectrum, eta):
+            axes.set(xscale="log", yscale="log", xlabel="total wavenumber")
+            _plain_ticks(axes.xaxis)
+        _plain_ticks(eta.yaxis)
         figure.savefig(target, format="png")
 
 
@@ -57,14 +69,15 @@ def probability_panels(target: Path | BinaryIO, result: Mapping[str, Any]) -> No
         panels = figure.subplots(1, 3 if fits else 2)
         for (event, rows), colour in zip(result["events"].items(), (_BLUE, _PURPLE), strict=True):
             days = np.array([row["lead_hours"] for row in rows]) / 24
-            _with_interval(panels[0], days, rows, "brier_fair", colour, f"{event.replace('_', ' ')} m s-1")
+            _with_interval(panels[0], days, rows, "brier_fair", colour, _told(event))
             panels[0].set(title="fair Brier score", xlabel="lead time (days)", ylim=(0, None), xlim=(0, days[-1]))
         _reliability(panels[1], next(iter(result["events"].items())))
         for (name, fit), colour in zip(fits.items(), (_OCHRE, _BLUE, _PURPLE) * len(fits), strict=False):
             bins = len(fit["pit"])
             covered = f"{100 * fit['coverage_50']:.0f} % in 50 %, {100 * fit['coverage_90']:.0f} % in 90 %"
             heights = np.asarray(fit["pit"]) * bins
-            panels[2].stairs(heights, np.linspace(0, 1, bins + 1), color=colour, label=f"{name}: {covered}")
+            edges = np.linspace(0, 1, bins + 1)
+            panels[2].stairs(heights, edges, baseline=None, color=colour, label=f"{name}: {covered}")
             panels[2].axhline(1, color=_GREY, linewidth=0.8, zorder=0)
             panels[2].set(title="PIT of the warm start", xlabel="Φ((truth − mean) / std)", ylabel="relative to flat")
             panels[2].set(xlim=(0, 1), ylim=(0, None))
@@ -84,7 +97,7 @@ def _reliability(axes: Axes, event: tuple[str, Rows]) -> None:
         axes.plot(
             probabilities, occurred[enough] / forecast[enough], ".-", color=colour, label=f"+{row['lead_hours']} h"
         )
-    axes.set(title=f"reliability, {name.replace('_', ' ')} m s-1", xlabel="share of members", ylabel="came true")
+    axes.set(title=f"reliability, {_told(name)}", xlabel="share of members", ylabel="came true")
     axes.set(xlim=(0, 1), ylim=(0, 1))
 
 
@@ -102,6 +115,18 @@ def _skill(axes: Axes, days: np.ndarray[Any, Any], rows: Rows, units: str) -> No
     _with_interval(axes, days, rows, "spread", _BLUE, "spread")
     axes.set(title="spread and skill", xlabel="lead time (days)", ylabel=units, ylim=(0, None), xlim=(0, days[-1]))
     axes.legend(frameon=False)
+
+
+def _told(event: str) -> str:
+    """Return an event such as `wind_speed_10m > 10` in words."""
+    return f"{event.replace(WIND_SPEED, '10 m wind speed')} m s-1"
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Number a logarithmic axis 1, 2, 5, 10 instead of in powers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _with_interval(axes: Axes, days: np.ndarray[Any, Any], rows: Rows, key: str, colour: str, label: str) -> None:

@@ -28,6 +28,7 @@ def test_a_reliable_ensemble_is_told_as_such() -> None:
     assert summary["spread"] == pytest.approx(1, abs=0.01)
     assert np.asarray(summary["ranks"]) == pytest.approx(np.full(MEMBERS + 1, 1 / (MEMBERS + 1)), rel=0.15)
     assert np.asarray(summary["eta"])[4:] == pytest.approx(1, rel=0.2)
+    assert summary["eta"] == pytest.approx(np.divide(summary["spectrum"], summary["spectrum_truth"]))
 
 
 def test_too_weak_an_ensemble_shows_in_spread_and_spectrum() -> None:
@@ -58,7 +59,7 @@ def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
 def test_every_number_has_its_interval_and_one_start_has_none() -> None:
     records = _records(12)
     summary = summarise(records, MEMBERS, np.random.default_rng(0))
-    assert set(summary["intervals"]) == set(summary) - {"ranks", "eta", "intervals"}
+    assert set(summary["intervals"]) == set(summary) - {"ranks", "eta", "spectrum", "spectrum_truth", "intervals"}
     for name, (low, high) in summary["intervals"].items():
         assert low <= summary[name] <= high or name == "spectrum_deviation"
     assert "intervals" not in summarise(records[:1], MEMBERS, np.random.default_rng(0))
