@@ -20,7 +20,7 @@ from weather.bundled import find_checkpoint
 from workers.runtime import Runtime
 
 _GROUP_SIZE = 8
-_REPEATS = 3
+_REPEATS, _REPEATS_LARGE = 3, 1
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,10 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
         demo = work / "tiny" if tiny else find_checkpoint("demo", ())
         grid = (17, 32) if tiny else (121, 240)
         grids = {"demo": demo, f"{grid[0]} × {grid[1]}": stand_in(work / "stand-in", *grid)}
-        rows = [_timed(work / f"{name}-eager", name, path, sizes.forecast, Execution()) for name, path in grids.items()]
+        rows = [
+            _timed(work / f"{name}-eager", name, path, sizes.forecast, Execution(), repeats)
+            for (name, path), repeats in zip(grids.items(), (_REPEATS, _REPEATS_LARGE), strict=True)
+        ]
         modes = [Execution(compiled=True)] if compiled else []
         modes += [Execution(precision="bfloat16")]
         rows += [_timed(work / str(index), "demo", demo, sizes.forecast, mode) for index, mode in enumerate(modes)]
@@ -78,7 +81,9 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
     return publish(f"{title}, {torch.get_num_threads()} threads", rows, ratios, json)
 
 
-def _timed(folder: Path, name: str, checkpoint: Path, size: Size, execution: Execution) -> dict[str, Any]:
+def _timed(
+    folder: Path, name: str, checkpoint: Path, size: Size, execution: Execution, repeats: int = _REPEATS
+) -> dict[str, Any]:
     """Time the engine, its evaluations alone and the plain loop in turns, each at its best of some."""
     networks, _ = load_checkpoint(checkpoint, torch.device("cpu"))
     bare, plain, groups = Bare(networks, execution, _GROUP_SIZE), Plain(networks), size.members // _GROUP_SIZE
@@ -89,7 +94,7 @@ def _timed(folder: Path, name: str, checkpoint: Path, size: Size, execution: Exe
         forecast = {"members": size.members, "num_lead_times": size.num_lead_times, "nfe": size.nfe}
         warm_up = place.run(runtime, **forecast | {"num_lead_times": 1})[1] + bare.run(1, 1, 2)
         before = _seconds_by_phase(place)
-        for repeat in range(_REPEATS):
+        for repeat in range(repeats):
             seconds["engine"].append(place.run(runtime, **forecast)[1])
             seconds["evaluations"].append(bare.run(groups, size.num_lead_times, size.nfe))
             store = folder / f"plain-{repeat}.zarr"
