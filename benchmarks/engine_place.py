@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from jobs.database import Database
-from jobs.folders import ForecastFolder
 from jobs.forecasts import look_up
 from jobs.request import ForecastRequest
 from jobs.settings import Settings
@@ -75,10 +74,6 @@ class Place:
         seconds = time.perf_counter() - began
         assert look_up(self.database, forecast_id).status == Status.SUCCESSFUL
         return forecast_id, seconds
-
-    def store(self, forecast_id: str) -> Path:
-        """Return the ensemble of a forecast."""
-        return ForecastFolder(self.settings.data, forecast_id).store
 
 
 def stand_in(folder: Path, num_lat: int, num_lon: int) -> Path:

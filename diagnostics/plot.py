@@ -18,7 +18,7 @@ _DEFAULT_HOURS = (24, 120, 240)
 def plot(*, folder: Path, lead_times: tuple[str, ...], latitude: float, longitude: float) -> dict[str, Any]:
     """Draw the maps and the plume of the lead times that all members have; returns the paths of the pictures."""
     store = open_forecast(folder)
-    target = folder if store.path != folder else folder.parent
+    target = folder if str(store.path) != str(folder) else folder.parent
     pictures = [target / "maps.png", target / "plume.png"]
     draw_maps(store, pictures[0], lead_times)
     draw_plume(store, pictures[1], latitude, longitude)

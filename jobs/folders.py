@@ -1,48 +1,50 @@
-"""Where things lie in the data directory."""
+"""Where things lie in the data folder, be it on a disk or in object storage."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from weather.places import Place, place_of
 
 
 @dataclass(frozen=True)
 class ForecastFolder:
     """The folder of one forecast: its initial state, its store, and the attempts at it."""
 
-    data: Path
+    data: Path | Place
     forecast_id: str
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Place:
         """The folder itself."""
-        return self.data / "forecasts" / self.forecast_id
+        return place_of(self.data) / "forecasts" / self.forecast_id
 
     @property
-    def initial_state(self) -> Path:
+    def initial_state(self) -> Place:
         """The normalised initial state."""
         return self.path / "initial_state"
 
     @property
-    def store(self) -> Path:
+    def store(self) -> Place:
         """The ensemble that users read."""
         return self.path / "ensemble.zarr"
 
     @property
-    def receipt(self) -> Path:
+    def receipt(self) -> Place:
         """What was done, as JSON; there once the forecast is successful."""
         return self.path / "receipt.json"
 
-    def attempt(self, group: int, epoch: int) -> Path:
+    def attempt(self, group: int, epoch: int) -> Place:
         """Return the folder that one claim of a group writes to, and nobody else."""
         return self.path / "staging" / f"{group}.{epoch}"
 
-    def attempts(self, group: int) -> Iterator[Path]:
+    def attempts(self, group: int) -> Iterator[Place]:
         """Yield the folders of all claims of a group, the latest first."""
-        found = {int(folder.name.split(".")[1]): folder for folder in self.path.glob(f"staging/{group}.*")}
-        for epoch in sorted(found, reverse=True):
-            yield found[epoch]
+        found = {folder.name: folder for folder in (self.path / "staging").folders()}
+        epochs = (int(name.split(".")[1]) for name in found if name.startswith(f"{group}."))
+        for epoch in sorted(epochs, reverse=True):
+            yield found[f"{group}.{epoch}"]
 
     def clear_attempts(self) -> None:
         """Remove the attempts of a forecast that has ended."""
-        shutil.rmtree(self.path / "staging", ignore_errors=True)
+        (self.path / "staging").remove()

@@ -1,8 +1,6 @@
 """The plan of a request: what it will take, how many evaluations its deadline leaves, whether the disk has room."""
 
-import shutil
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from jobs.planning import Outlook, choose_nfe, memory_bytes
 from jobs.request import ForecastRequest
@@ -10,6 +8,7 @@ from jobs.speeds import demand_of
 from jobs.submit import layout_of
 from weather.errors import StoreError
 from weather.manifest import NFE_PER_STEP, Manifest
+from weather.places import Place
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,10 @@ def with_chosen_nfe(outlook: Outlook, request: ForecastRequest, manifest: Manife
     return request.model_copy(update={"sampling": request.sampling.changed(nfe=nfe)})
 
 
-def check_room(outlook: Outlook, plan: Plan, data: Path) -> None:
+def check_room(outlook: Outlook, plan: Plan, data: Place) -> None:
     """Raise `StoreError` where the disk of `data` has no room for a forecast beside what others will still write."""
     needed = plan.uncompressed_bytes if plan.store_bytes is None else plan.store_bytes
-    free = shutil.disk_usage(data).free
+    free = data.free_bytes()
     if needed > free - outlook.bytes_to_come:
         raise StoreError(
             f"The ensemble is expected to take {needed / 1e6:.0f} MB, but of {free / 1e6:.0f} MB that are free, "

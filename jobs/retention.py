@@ -1,6 +1,5 @@
 """How long data is kept: deleted by its owner, expired by age; the record of a forecast stays."""
 
-import shutil
 import time
 from pathlib import Path
 
@@ -8,14 +7,16 @@ from sqlalchemy import select, update
 
 from jobs.clock import now
 from jobs.database import Database
+from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, look_up
 from jobs.states import OPEN, Data
 from jobs.tables import forecasts
+from weather.places import Place, place_of
 
 _ABANDONED_SECONDS = 3600.0
 
 
-def delete_data(database: Database, data: Path, forecast_id: str, owner: str) -> ForecastRecord:
+def delete_data(database: Database, data: Path | Place, forecast_id: str, owner: str) -> ForecastRecord:
     """Remove the data of a forecast that has ended, and return its record.
 
     Raises `ForecastNotFoundError`. One that has not ended is returned as it is.
@@ -29,7 +30,7 @@ def delete_data(database: Database, data: Path, forecast_id: str, owner: str) ->
         )
     record = look_up(database, forecast_id, owner)
     if record.data != Data.AVAILABLE:
-        shutil.rmtree(data / "forecasts" / forecast_id, ignore_errors=True)
+        ForecastFolder(data, forecast_id).path.remove()
     return record
 
 
@@ -44,16 +45,16 @@ def expire(database: Database, keep_hours: float | None) -> None:
             )
 
 
-def sweep(database: Database, data: Path) -> None:
+def sweep(database: Database, data: Path | Place) -> None:
     """Remove folders whose data is gone by their row, and those that no row speaks of, an hour after their last change.
 
     A worker that had not noticed, or a service that was killed in between, may have left them.
     """
-    folders = {path.name: path for path in (data / "forecasts").glob("fc_*")}
+    folders = {place.name: place for place in (place_of(data) / "forecasts").folders() if place.name.startswith("fc_")}
     with database.read() as connection:
         rows = connection.execute(select(forecasts.c.id, forecasts.c.data))
         known: dict[str, str] = {row.id: row.data for row in rows}
-    for forecast_id, path in folders.items():
-        abandoned = forecast_id not in known and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+    for forecast_id, place in folders.items():
+        abandoned = forecast_id not in known and time.time() - place.changed() > _ABANDONED_SECONDS
         if abandoned or known.get(forecast_id, Data.AVAILABLE) != Data.AVAILABLE:
-            shutil.rmtree(path, ignore_errors=True)
+            place.remove()

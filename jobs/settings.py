@@ -20,6 +20,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     data: Path = Field(Path("warmcast-data"), description="Folder of forecasts, uploads and the embedded database.")
+    store: str | None = Field(
+        None,
+        pattern=r"^s3://[^/\s?#]+(/[^\s?#]*)?$",
+        description="Object storage of forecasts, such as s3://bucket/prefix; the data folder by default.",
+    )
     database_url: SecretStr | None = Field(
         None, description="Database of the rows, such as postgresql+pg8000://…; SQLite in the data folder by default."
     )

@@ -1,6 +1,5 @@
 """From a checked initial state and a request to a forecast that waits: its folder, its empty ensemble, its rows."""
 
-import shutil
 from pathlib import Path
 
 from jobs.database import Database
@@ -11,6 +10,7 @@ from jobs.states import Priority
 from weather.ingest.artefact import write_canonical
 from weather.initial_state import InitialState
 from weather.manifest import Manifest
+from weather.places import Place
 from weather.store import EnsembleStore
 from weather.store_attributes import store_description, store_identity
 from weather.store_template import Layout
@@ -18,7 +18,7 @@ from weather.store_template import Layout
 
 def submit(
     database: Database,
-    data: Path,
+    data: Path | Place,
     owner: str,
     request: ForecastRequest,
     state: InitialState,
@@ -51,10 +51,10 @@ def submit(
             priority,
         )  # fmt: skip
     except BaseException:
-        shutil.rmtree(folder.path, ignore_errors=True)
+        folder.path.remove()
         raise
     if record.id != folder.forecast_id:
-        shutil.rmtree(folder.path, ignore_errors=True)
+        folder.path.remove()
     return record, record.id == folder.forecast_id
 
 

@@ -6,8 +6,10 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -88,6 +90,34 @@ class RedisServer:
         """End the server at once."""
         assert self._process is not None
         self._process.kill()
+        self._process.wait()
+
+
+class S3Server:
+    """Object storage that speaks S3, in memory: moto."""
+
+    def __init__(self) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.environment = {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "somebody",
+            "AWS_SECRET_ACCESS_KEY": "whoever",
+            "AWS_REGION": "us-east-1",
+        }
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _wait_for(lambda: urllib.request.urlopen(f"{self.url}/moto-api/").close(), OSError)
+
+    def new_bucket(self) -> str:
+        """Return the URL of a prefix in an empty bucket."""
+        name = f"warmcast-{uuid.uuid4().hex}"
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/{name}", method="PUT")).close()
+        return f"s3://{name}/some/where"
+
+    def stop(self) -> None:
+        """End the server."""
+        self._process.terminate()
         self._process.wait()
 
 

@@ -9,6 +9,7 @@ from prometheus_client import start_http_server
 
 from jobs.database import Database
 from jobs.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
+from jobs.places import data_place
 from jobs.settings import Settings
 from jobs.supervisor import Supervisor
 from service import document, problems
@@ -47,8 +48,9 @@ def create_app(
             database.migrate()
             dispatcher: Dispatcher = LocalDispatcher() if settings.dispatcher == "local" else CeleryDispatcher(settings)
             _serve_metrics(metrics, RowsCollector(settings, database), metrics_port, stack)
-            app.state.service = Service(settings, database, dispatcher, only_loopback)
-            stack.enter_context(Upkeep(settings, database, dispatcher))
+            service = Service(settings, database, dispatcher, data_place(settings), only_loopback)
+            app.state.service = service
+            stack.enter_context(Upkeep(settings, database, dispatcher, service.data))
             if with_worker and settings.dispatcher == "local":
                 stack.enter_context(Supervisor(settings))
             yield

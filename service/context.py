@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from jobs.database import Database
 from jobs.dispatch import Dispatcher
 from jobs.settings import Settings
+from weather.places import Place
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Service:
     settings: Settings
     database: Database
     dispatcher: Dispatcher
+    data: Place
     only_loopback: bool
 
 

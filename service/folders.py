@@ -12,7 +12,7 @@ def available_folder(record: ForecastRecord, service: Service) -> ForecastFolder
     """Return the folder of a forecast; raises `ServiceError` where its data is gone."""
     if record.data != Data.AVAILABLE:
         raise ServiceError(DATA_GONE, f"The data of forecast {record.id} is {record.data}; its record is kept.")
-    return ForecastFolder(service.settings.data, record.id)
+    return ForecastFolder(service.data, record.id)
 
 
 def begun_store(record: ForecastRecord, service: Service) -> EnsembleStore:

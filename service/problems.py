@@ -113,6 +113,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(OperationalError, _database)
     app.add_exception_handler(InterfaceError, _database)
+    app.add_exception_handler(ConnectionError, _storage)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -164,6 +165,11 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
 async def _database(_request: Request, error: Exception) -> JSONResponse:
     _log.error("The database was not reached: %s", error)
     return answer(UNAVAILABLE, "The database is not reached at the moment. Try again.")
+
+
+async def _storage(_request: Request, error: Exception) -> JSONResponse:
+    _log.error("The storage was not reached: %s", error)
+    return answer(UNAVAILABLE, "The storage of forecasts is not reached at the moment. Try again.")
 
 
 async def _unexpected(_request: Request, error: Exception) -> JSONResponse:

@@ -52,7 +52,7 @@ def accept(
     expected = told.plan.uncompressed_bytes if told.plan.store_bytes is None else told.plan.store_bytes
     record, is_new = submit(
         service.database,
-        service.settings.data,
+        service.data,
         owner,
         told.request,
         state,
@@ -131,7 +131,7 @@ def _planned(service: Service, asked: ForecastRequest, manifest: Manifest) -> Es
         outlook = look_out(connection)
     request = with_chosen_nfe(outlook, asked, manifest)
     plan = plan_of(outlook, request, manifest)
-    check_room(outlook, plan, service.settings.data)
+    check_room(outlook, plan, service.data)
     num_lead_times = layout_of(request, manifest).num_lead_times
     return Estimate(request, plan, request.members * num_lead_times * (request.sampling.nfe + 1))
 

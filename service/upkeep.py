@@ -11,6 +11,7 @@ from jobs.dispatch import Dispatcher
 from jobs.reconcile import reconcile
 from jobs.retention import expire, sweep
 from jobs.settings import Settings
+from weather.places import Place
 
 _SWEEP_SECONDS = 60.0
 
@@ -20,8 +21,8 @@ _log = logging.getLogger(__name__)
 class Upkeep:
     """A thread that does so while it is entered."""
 
-    def __init__(self, settings: Settings, database: Database, dispatcher: Dispatcher) -> None:
-        self._settings, self._database, self._dispatcher = settings, database, dispatcher
+    def __init__(self, settings: Settings, database: Database, dispatcher: Dispatcher, data: Place) -> None:
+        self._settings, self._database, self._dispatcher, self._data = settings, database, dispatcher, data
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -39,7 +40,7 @@ class Upkeep:
                 reconcile(self._database, self._dispatcher, settings.max_attempts)
                 if time.monotonic() > swept + min(_SWEEP_SECONDS, 60 * settings.reconcile_seconds):
                     expire(self._database, settings.keep_hours)
-                    sweep(self._database, settings.data)
+                    sweep(self._database, self._data)
                     swept = time.monotonic()
             except (SQLAlchemyError, OSError) as error:
                 _log.warning("Upkeep waits for the next turn: %s", error)

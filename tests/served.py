@@ -21,8 +21,8 @@ WARMCAST = (sys.executable, "-c", "from warmcast.cli import main; main()")
 class Served:
     """`warmcast serve` as a process of its own, which can be killed and started again on the same data."""
 
-    def __init__(self, data: Path, checkpoints: Path, *arguments: str, **settings: str) -> None:
-        self.data, self._arguments = data, arguments
+    def __init__(self, data: Path, checkpoints: Path, *arguments: str, command: str = "serve", **settings: str) -> None:
+        self.data, self._command = data, (command, *arguments)
         self.url = f"http://127.0.0.1:{free_port()}"
         self.temporary = data.parent / f"{data.name}-tmp"
         self.temporary.mkdir()
@@ -40,7 +40,7 @@ class Served:
         self.start()
 
     def start(self) -> None:
-        run = [*WARMCAST, "serve", *self._arguments]
+        run = [*WARMCAST, *self._command]
         port = self.url.rsplit(":", 1)[1]
         log = (self.data.parent / "serve.log").open("a")
         self.process = subprocess.Popen(

@@ -4,22 +4,20 @@ Readers may open it from the moment it exists. A lead time of a group counts onc
 or where a member has failed, values are NaN. Metadata is consolidated at creation and never changes.
 """
 
-import os
-import shutil
 import threading
-import uuid
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.core.buffer import Buffer
 
 from weather.errors import StoreError
 from weather.grids import Grid
+from weather.places import Place, place_of
 from weather.store_template import COMPLETE, FAILED, Layout, create_arrays
 
 _silencing = threading.Lock()
@@ -27,9 +25,9 @@ _silencing = threading.Lock()
 
 
 class EnsembleStore:
-    """An ensemble on disk. Several processes may write it, as long as no two write the same group."""
+    """An ensemble in a place. Several processes may write it, as long as no two write the same group."""
 
-    def __init__(self, path: Path, root: zarr.Group, layout: Layout) -> None:
+    def __init__(self, path: Place, root: zarr.Group, layout: Layout) -> None:
         self.path = path
         self.layout = layout
         self.attributes: Mapping[str, Any] = dict(root.attrs)
@@ -39,44 +37,32 @@ class EnsembleStore:
         }
 
     @classmethod
-    def create(cls, path: Path, layout: Layout, attributes: Mapping[str, Any]) -> Self:
+    def create(cls, path: Path | Place, layout: Layout, attributes: Mapping[str, Any]) -> Self:
         """Create the whole store, filled with NaN, and open it; it appears at `path` at once or not at all.
 
         Raises `StoreError` where something is there already, or the disk has too little room for all of it.
         """
-        if path.exists():
-            raise StoreError(f"`{path}` already exists. Choose another folder, or pass --resume to go on with it.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(path.parent).free
+        place = place_of(path)
+        if place.exists():
+            raise StoreError(f"`{place}` already exists. Choose another folder, or pass --resume to go on with it.")
+        free = place.free_bytes()
         if free < layout.size_bytes:
             raise StoreError(
-                f"`{path}` may need {layout.size_bytes / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Choose another "
-                "disk, or fewer members or lead times."
+                f"`{place}` may need {layout.size_bytes / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Choose "
+                "another disk, or fewer members or lead times."
             )
-        building = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            root = zarr.create_group(
-                building, zarr_format=3, attributes={**attributes, "variables": " ".join(layout.variables)}
-            )
-            create_arrays(root, layout)
-            with _silencing, warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Consolidated metadata")
-                zarr.consolidate_metadata(building, zarr_format=3)
-            _sync(*building.rglob("*"), building)
-            os.replace(building, path)
-            _sync(path.parent)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-        return cls.open(path)
+        place.create(_template(layout, attributes))
+        return cls.open(place)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path | Place) -> Self:
         """Open an existing store for writing; raises `StoreError` where `path` holds none of ours."""
+        place = place_of(path)
         try:
-            root = zarr.open_group(path, mode="r+", zarr_format=3)
-            return cls(path, root, _read_layout(root))
+            root = zarr.open_group(place.zarr(), mode="r+", zarr_format=3)
+            return cls(place, root, _read_layout(root))
         except (OSError, KeyError, ValueError, TypeError) as error:
-            raise StoreError(f"`{path}` is no ensemble store of Warmcast: {error}.") from error
+            raise StoreError(f"`{place}` is no ensemble store of Warmcast: {error}.") from error
 
     def committed(self, group: int) -> int:
         """Return how many lead times of a group are complete, counted from the first without a gap."""
@@ -93,32 +79,29 @@ class EnsembleStore:
         columns = self._columns(group)
         for channel, name in enumerate(self.layout.variables):
             self._arrays[name][0, lead_index, columns] = fields[:, channel]
-        _sync(*(self.path / f"{name}/c/0/{lead_index}/{group}/0/0" for name in self.layout.variables))
+        *chunks, mark = self._names(group, lead_index)
+        for chunk in chunks:
+            (self.path / chunk).sync()
         sound = np.isfinite(fields).all(axis=(1, 2, 3))
         self._arrays["complete"][lead_index, columns] = np.where(sound, COMPLETE, FAILED)
-        _sync(self.path / f"complete/c/{lead_index}/{group}")
+        (self.path / mark).sync()
 
-    def staging(self, folder: Path) -> "EnsembleStore":
+    def staging(self, folder: Path | Place) -> "EnsembleStore":
         """Return an empty store of the same shape in `folder`, made where it is missing: for lead times not yet ours.
 
         It holds metadata and chunks only, and is read by nothing but `publish`.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{uuid.uuid4().hex}"
-        shutil.copyfile(self.path / "zarr.json", temporary)
-        os.replace(temporary, folder / "zarr.json")
-        return EnsembleStore(folder, zarr.open_group(folder, mode="r+", zarr_format=3), self.layout)
+        place = place_of(folder)
+        (place / "zarr.json").take(self.path / "zarr.json")
+        return EnsembleStore(place, zarr.open_group(place.zarr(), mode="r+", zarr_format=3), self.layout)
 
-    def publish(self, staged: Path, group: int, lead_index: int) -> None:
+    def publish(self, staged: Path | Place, group: int, lead_index: int) -> None:
         """Make a lead time that was committed in a staging store part of this one, its mark last.
 
         The chunks become the same files here. What is here already stays: it is never written over.
         """
-        chunks = [f"{name}/c/0/{lead_index}/{group}/0/0" for name in self.layout.variables]
-        for chunk in (*chunks, f"complete/c/{lead_index}/{group}"):
-            (self.path / chunk).parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):
-                os.link(staged / chunk, self.path / chunk)
+        for name in self._names(group, lead_index):
+            (self.path / name).take(place_of(staged) / name)
 
     def failed(self) -> dict[int, int]:
         """Return the members that have failed, with the index of the lead time that each is lost from."""
@@ -134,12 +117,32 @@ class EnsembleStore:
 
     def sweep(self) -> None:
         """Remove what an interrupted write left behind. Only for the store's one writer."""
-        for leftover in self.path.rglob("*.partial"):
-            leftover.unlink(missing_ok=True)
+        for name, _ in self.path.files():
+            if name.endswith(".partial"):
+                (self.path / name).remove()
+
+    def _names(self, group: int, lead_index: int) -> tuple[str, ...]:
+        """Return the names of the chunks of a lead time of a group, its mark last."""
+        fields = (f"{name}/c/0/{lead_index}/{group}/0/0" for name in self.layout.variables)
+        return (*fields, f"complete/c/{lead_index}/{group}")
 
     def _columns(self, group: int) -> slice:
         first = group * self.layout.group_size
         return slice(first, min(first + self.layout.group_size, len(self.layout.members)))
+
+
+def _template(layout: Layout, attributes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the files of an empty store by name, that of the root's metadata last."""
+    files: dict[str, Buffer] = {}
+    building = zarr.storage.MemoryStore(files)
+    root = zarr.create_group(
+        building, zarr_format=3, attributes={**attributes, "variables": " ".join(layout.variables)}
+    )
+    create_arrays(root, layout)
+    with _silencing, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(building, zarr_format=3)
+    return {name: files[name].to_bytes() for name in sorted(files, key="zarr.json".__eq__)}
 
 
 def _read_layout(root: zarr.Group) -> Layout:
@@ -167,13 +170,3 @@ def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
 
 def _values(root: zarr.Group, name: str) -> NDArray[Any]:
     return np.asarray(_array(root, name)[:])
-
-
-def _sync(*paths: Path) -> None:
-    """Bring files and folders to the disk itself, so that what is written later never outlives them."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -69,7 +69,7 @@ def run_forecast(forecast: Forecast, output: Path, *, resume: bool, report: Repo
         _fill(forecaster, forecast, store, done, report)
     computed = store.layout.num_lead_times * len(done) - sum(done)
     return Receipt(
-        store.path, computed, sum(done), computed * forecast.sampling.nfe, computed, tuple(store.failed()),
+        output / STORE_NAME, computed, sum(done), computed * forecast.sampling.nfe, computed, tuple(store.failed()),
         round(time.monotonic() - started, 3),
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ def publish_committed(store: EnsembleStore, folder: ForecastFolder, group: int, 
     """
     for lead_index in range(store.committed(group), committed):
         for attempt in folder.attempts(group):
-            if (attempt / f"complete/c/{lead_index}/{group}").exists():
+            if (attempt / f"complete/c/{lead_index}/{group}").look():
                 store.publish(attempt, group, lead_index)
                 break
         else:

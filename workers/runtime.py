@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -21,6 +20,7 @@ from jobs.deadlines import fail_overdue
 from jobs.folders import ForecastFolder
 from jobs.leases import Lease
 from jobs.measures import GPU_MEMORY, NONFINITE, Tally
+from jobs.places import data_place
 from jobs.planning import Machine
 from jobs.request import ForecastRequest
 from jobs.settings import Settings
@@ -60,7 +60,7 @@ class Runtime:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._tally = Tally()
-        self._settings, self._database = settings, database
+        self._settings, self._database, self._data = settings, database, data_place(settings)
         self._device = find_device(settings.device)
         self._told, self._telling = -math.inf, threading.Lock()
         self._checkpoint: tuple[str, Networks] | None = None
@@ -121,7 +121,7 @@ class Runtime:
 
     def _do(self, claimed: Sequence[Lease], heartbeat: Heartbeat) -> None:
         record = forecasts.look_up(self._database, claimed[0].forecast_id)
-        folder = ForecastFolder(self._settings.data, record.id)
+        folder = ForecastFolder(self._data, record.id)
         store, state = EnsembleStore.open(folder.store), read_canonical(folder.initial_state)
         forecast = Forecast(record.request, folder, store, state)
         if claimed[0].kind == Kind.FINISH:
@@ -180,7 +180,7 @@ class Runtime:
             "precision": self._execution.precision,
         }
         store_bytes = self._meter.stored(request, store, learn=not lost)
-        _replace(folder.receipt, json.dumps(receipt, indent=1) + "\n")
+        folder.receipt.write((json.dumps(receipt, indent=1) + "\n").encode())
         leases.finish(self._database, lease, receipt, store_bytes)
         self._tally.count(NONFINITE, model, by=len(lost))
         folder.clear_attempts()
@@ -209,10 +209,3 @@ class Runtime:
             leases.fail(self._database, lease, problem_of(error))
         except LeaseLostError:
             _log.info("forecast %s: had been taken over or called off", lease.forecast_id)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    building = path.with_name(f".{path.name}.{os.getpid()}")
-    building.write_text(text)
-    building.replace(path)

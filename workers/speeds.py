@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from statistics import fmean, median
 
 import torch
@@ -83,7 +83,7 @@ class SpeedMeter:
 
     def stored(self, request: ForecastRequest, store: EnsembleStore, *, learn: bool) -> int:
         """Return the bytes of a store on disk; where asked to `learn`, tell what they say of later ones."""
-        sizes = {path.relative_to(store.path): path.stat().st_size for path in store.path.rglob("*") if path.is_file()}
+        sizes = {PurePosixPath(name): size_bytes for name, size_bytes in store.path.files()}
         chunks = sum(
             size for path, size in sizes.items() if path.parts[0] in store.layout.variables and "c" in path.parts
         )

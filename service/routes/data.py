@@ -4,13 +4,13 @@ import re
 import zipfile
 from pathlib import Path
 
-from fastapi import APIRouter, Response
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
 
-from jobs.folders import ForecastFolder
 from jobs.states import Status
 from service.callers import OwnForecast
 from service.context import ServiceHere
+from service.files import answer_file, stream_zip
 from service.folders import available_folder
 from service.problems import DOCUMENTED, NOT_FINISHED, NOT_FOUND, ServiceError, answer
 
@@ -26,19 +26,18 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 
 @router.get("/forecast/{forecast_id}/ensemble.zarr/{key:path}", response_class=Response)
 @router.head("/forecast/{forecast_id}/ensemble.zarr/{key:path}", include_in_schema=False)
-def chunk(record: OwnForecast, key: str, service: ServiceHere) -> Response:
+def chunk(record: OwnForecast, key: str, service: ServiceHere, request: Request) -> Response:
     """Return a file of the store; what is not there yet is 404, which Zarr reads as NaN."""
-    path = available_folder(record, service).store / key
-    if not _KEY.fullmatch(key) or not path.is_file():
+    place = available_folder(record, service).store / key
+    facts = place.look() if _KEY.fullmatch(key) else None
+    if facts is None:
         missing = answer(NOT_FOUND, f"The store has no {key!r}, or not yet.")
         missing.headers.update(_OPEN_TO_PAGES)
         return missing
-    if path.name == "zarr.json":
-        return Response(path.read_bytes(), 200, {"Cache-Control": "no-cache"} | _OPEN_TO_PAGES, "application/json")
+    if place.name == "zarr.json":
+        return Response(place.read_bytes(), 200, {"Cache-Control": "no-cache"} | _OPEN_TO_PAGES, "application/json")
     caching = _FOR_EVER if record.status == Status.SUCCESSFUL else "no-cache"
-    return FileResponse(
-        path, headers={"Cache-Control": caching} | _OPEN_TO_PAGES, media_type="application/octet-stream"
-    )
+    return answer_file(place, facts, request, {"Cache-Control": caching} | _OPEN_TO_PAGES)
 
 
 @router.options("/forecast/{forecast_id}/ensemble.zarr/{key:path}", include_in_schema=False)
@@ -48,27 +47,30 @@ def preflight() -> Response:
     return Response(status_code=204, headers=_OPEN_TO_PAGES | allowed | {"Access-Control-Max-Age": "86400"})
 
 
-@router.get("/forecast/{forecast_id}/ensemble.zarr.zip", response_class=FileResponse)
+@router.get("/forecast/{forecast_id}/ensemble.zarr.zip", response_class=Response)
 @router.head("/forecast/{forecast_id}/ensemble.zarr.zip", include_in_schema=False)
-def archive(record: OwnForecast, service: ServiceHere) -> FileResponse:
+def archive(record: OwnForecast, service: ServiceHere, request: Request) -> Response:
     """Return the whole store as one file, which `zarr.storage.ZipStore` opens; only after the end."""
     if record.status != Status.SUCCESSFUL:
         raise ServiceError(NOT_FINISHED, f"Forecast {record.id} is {record.status}; the zip is for successful ones.")
-    path = _zipped(available_folder(record, service))
-    return FileResponse(
-        path, headers=_OPEN_TO_PAGES | {"Cache-Control": _FOR_EVER}, media_type="application/zip",
-        filename=f"{record.id}.zarr.zip",
-    )  # fmt: skip
+    folder, headers = available_folder(record, service), _OPEN_TO_PAGES | {"Cache-Control": _FOR_EVER}
+    name = f"{record.id}.zarr.zip"
+    if isinstance(folder.path, Path):
+        path = _zipped(folder.path)
+        return FileResponse(path, headers=headers, media_type="application/zip", filename=name)
+    headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    content = stream_zip(folder.store) if request.method == "GET" else ()
+    return StreamingResponse(content, headers=headers, media_type="application/zip")
 
 
-def _zipped(folder: ForecastFolder) -> Path:
+def _zipped(folder: Path) -> Path:
     """Return the zip of a store, made when it is asked for first; it is there whole or not at all."""
-    path = folder.path / "ensemble.zarr.zip"
+    path = folder / "ensemble.zarr.zip"
     if not path.exists():
         building = path.with_suffix(".partial")
         with zipfile.ZipFile(building, "w", zipfile.ZIP_STORED) as target:
-            for file in sorted(folder.store.rglob("*")):
+            for file in sorted((folder / "ensemble.zarr").rglob("*")):
                 if file.is_file():
-                    target.write(file, file.relative_to(folder.store))
+                    target.write(file, file.relative_to(folder / "ensemble.zarr"))
         building.replace(path)
     return path

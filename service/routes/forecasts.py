@@ -134,7 +134,7 @@ def call_off(
     """
     if record.status in OPEN or keep_data:
         return _shown(dismiss(service.database, record.id, record.owner), service, base, 202)
-    delete_data(service.database, service.settings.data, record.id, record.owner)
+    delete_data(service.database, service.data, record.id, record.owner)
     return Response(status_code=204)
 
 

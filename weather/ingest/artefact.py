@@ -1,7 +1,7 @@
 """The normalised initial state on disk: an array and its description, all that anyone but the parser reads."""
 
+import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,36 +10,36 @@ from numpy.typing import NDArray
 
 from weather.errors import StoreError
 from weather.initial_state import InitialState
+from weather.places import Place, place_of
 
 _ARRAY = "initial_state.npy"
 _DESCRIPTION = "initial_state.json"
 _FRAMES = "frames.npz"
 
 
-def write_canonical(state: InitialState, folder: Path) -> None:
+def write_canonical(state: InitialState, folder: Path | Place) -> None:
     """Write a state into `folder`, which is made; the description comes last, so that what it describes is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
+    place, array = place_of(folder), io.BytesIO()
     described = {
         "init_time": np.datetime_as_string(state.init_time, "s"),
         "sources": list(state.sources),
         "digest": state.digest,
     }
-    with (folder / _ARRAY).open("wb") as file:
-        np.save(file, np.stack([state.previous, state.newest]), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    building = folder / f".{_DESCRIPTION}"
-    building.write_text(json.dumps(described, indent=1) + "\n")
-    building.replace(folder / _DESCRIPTION)
+    np.save(array, np.stack([state.previous, state.newest]), allow_pickle=False)
+    (place / _ARRAY).write(array.getbuffer())
+    (place / _DESCRIPTION).write((json.dumps(described, indent=1) + "\n").encode())
 
 
-def read_canonical(folder: Path) -> InitialState:
+def read_canonical(folder: Path | Place) -> InitialState:
     """Return the state that `write_canonical` wrote; raises `StoreError` where it is not there or not what it was."""
+    place = place_of(folder)
     try:
-        described = json.loads((folder / _DESCRIPTION).read_text())
-        frames = np.load(folder / _ARRAY, allow_pickle=False)
+        described = json.loads((place / _DESCRIPTION).read_bytes())
+        frames = np.load(io.BytesIO((place / _ARRAY).read_bytes()), allow_pickle=False)
         init_time = np.datetime64(described["init_time"], "s")
         state = InitialState(init_time, frames[0], frames[1], tuple(described["sources"]))
+    except ConnectionError:
+        raise
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise StoreError(f"`{folder}` holds no initial state: {error}.") from error
     if state.digest != described["digest"]:

@@ -13,6 +13,7 @@ from jobs.request import ForecastRequest
 from jobs.speeds import demand_of
 from weather.errors import DeadlineError, StoreError
 from weather.manifest import Manifest, Sampling, read_manifest
+from weather.places import place_of
 
 CPU = Machine("cpu", 1)
 FIELD_BYTES = 2 * 16 * 32 * 4
@@ -81,9 +82,9 @@ def test_the_disk_must_have_room_beside_what_others_will_still_write(
     free = plan.store_bytes + 1_000_000
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     half_done = Waiting(demand_of(asked, 4), 1.0, 0.5, 2_000_000)
-    check_room(replace(outlook, queue=[half_done]), plan, tmp_path)
+    check_room(replace(outlook, queue=[half_done]), plan, place_of(tmp_path))
     with pytest.raises(StoreError, match="1 MB are taken by forecasts that were accepted before"):
-        check_room(replace(outlook, queue=[replace(half_done, expected_bytes=2_000_002)]), plan, tmp_path)
+        check_room(replace(outlook, queue=[replace(half_done, expected_bytes=2_000_002)]), plan, place_of(tmp_path))
     with pytest.raises(StoreError):
         check_room(
             replace(outlook, queue=[half_done]), replace(plan, store_bytes=None, uncompressed_bytes=free), tmp_path

@@ -1,0 +1,280 @@
+"""Workers and a service that share a database and a bucket, and no disk."""
+
+import asyncio
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+import zarr
+from pydantic import SecretStr
+
+from jobs.database import Database
+from jobs.folders import ForecastFolder
+from jobs.forecasts import ForecastRecord, dismiss, look_up
+from jobs.leases import claim, commit
+from jobs.places import data_place
+from jobs.retention import delete_data, sweep
+from jobs.settings import Settings
+from jobs.states import Status
+from jobs.testing import PostgresServer, S3Server, free_port
+from service.app import create_app
+from tests.served import Served
+from weather.errors import ConfigurationError, LeaseLostError, StoreError
+from weather.ingest.artefact import read_canonical
+from weather.places import Place
+from weather.store import EnsembleStore
+from workers.forecast import Forecast, run_forecast
+from workers.runtime import Runtime
+
+Submit = Callable[..., ForecastRecord]
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[S3Server]:
+    server = S3Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def settings(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return Settings(data=tmp_path / "own", store=s3_server.new_bucket(), device="cpu", lease_seconds=1)
+
+
+@pytest.fixture
+def place(settings: Settings) -> Place:
+    return data_place(settings)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    result = Database(f"sqlite:///{tmp_path}/rows.db")
+    result.migrate()
+    yield result
+    result.close()
+
+
+class _Killed(BaseException):
+    """What no part of a worker handles: from here on it does nothing."""
+
+
+def _die_after(commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a worker die between a commit and its publication."""
+    publish, done = EnsembleStore.publish, 0
+
+    def dying(store: EnsembleStore, staged: Place, group: int, lead_index: int) -> None:
+        nonlocal done
+        done += 1
+        if done > commits:
+            raise _Killed
+        publish(store, staged, group, lead_index)
+
+    monkeypatch.setattr(EnsembleStore, "publish", dying)
+
+
+def _content(place: Place) -> dict[str, bytes]:
+    return {name: (place / name).read_bytes() for name, _ in place.files()}
+
+
+def _alone(record: ForecastRecord, folder: ForecastFolder, checkpoint: Path, output: Path) -> dict[str, bytes]:
+    """The files of the same forecast made on a disk."""
+    request = record.request
+    state = read_canonical(folder.initial_state)
+    asked = Forecast(
+        state, checkpoint, tuple(range(request.members)), record.num_lead_times, request.group_size, request.seed,
+        request.sampling, torch.device("cpu"),
+    )  # fmt: skip
+    store = run_forecast(asked, output, resume=False, report=lambda _: None).store
+    return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+def test_a_forecast_goes_from_service_to_worker_to_worker_to_reader_without_a_shared_disk(
+    settings: Settings, place: Place, postgres: PostgresServer, untrained_checkpoint: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    url = postgres.new_database()
+    shared = {"store": str(settings.store), "database_url": url, "group_size": "2"}
+    api = Served(tmp_path / "api", untrained_checkpoint.parent, command="api", **shared)
+    database = Database(url)
+    try:
+        forecast_id = api.submit()["id"]
+        home, folder = f"/forecast/{forecast_id}/ensemble.zarr", ForecastFolder(place, forecast_id)
+        assert api.client.get(f"{home}/zarr.json").status_code == 200
+        assert api.client.get(f"{home}/u10/c/0/0/0/0/0").status_code == 404
+        workers = [
+            settings.model_copy(
+                update={
+                    "data": tmp_path / name, "database_url": SecretStr(url),
+                    "checkpoints": str(untrained_checkpoint.parent),
+                }
+            )
+            for name in ("first", "second")
+        ]  # fmt: skip
+        with monkeypatch.context() as dying:
+            _die_after(3, dying)
+            with pytest.raises(_Killed):
+                Runtime(workers[0], database).run()
+        assert look_up(database, forecast_id).lead_times == 2
+        assert int(xr.open_zarr(api.url + home).complete.sum()) == 5
+        time.sleep(settings.lease_seconds)
+        second = Runtime(workers[1], database)
+        while second.run():
+            pass
+        record = look_up(database, forecast_id)
+        assert record.status == Status.SUCCESSFUL, record.error
+        objects = _content(folder.store)
+        alone = _alone(record, folder, untrained_checkpoint, tmp_path / "alone")
+        made = re.compile(rb'"history": "[^"]+ created')
+        assert objects | {"zarr.json": made.sub(b"", objects["zarr.json"])} == alone | {
+            "zarr.json": made.sub(b"", alone["zarr.json"])
+        }
+        assert sorted({name.split("/")[0] for name in _content(folder.path)}) == [
+            "ensemble.zarr", "initial_state", "receipt.json",
+        ]  # fmt: skip
+        _reads_well(api, forecast_id, objects, tmp_path)
+        assert api.client.delete(f"/forecast/{forecast_id}").status_code == 204
+        assert list(place.files()) == []
+        assert api.client.get(f"{home}/zarr.json").status_code == 410
+        assert not any((tmp_path / name / "forecasts").exists() for name in ("api", "first", "second"))
+    finally:
+        database.close()
+        api.client.close()
+        api.stop()
+
+
+def _reads_well(api: Served, forecast_id: str, objects: dict[str, bytes], tmp_path: Path) -> None:
+    """What the service answers is the objects, as files of a disk would be."""
+    home, name = f"/forecast/{forecast_id}/ensemble.zarr", "u10/c/0/1/1/0/0"
+    chunk, ask = objects[name], api.client.request
+    whole = ask("GET", f"{home}/{name}")
+    etag = whole.headers["etag"]
+    assert (whole.status_code, whole.content) == (200, chunk)
+    assert "immutable" in whole.headers["cache-control"]
+    last = len(chunk) - 1
+    for asked, status, content, told in (
+        ("bytes=2-5", 206, chunk[2:6], f"bytes 2-5/{len(chunk)}"),
+        ("bytes=7-", 206, chunk[7:], f"bytes 7-{last}/{len(chunk)}"),
+        ("bytes=-4", 206, chunk[-4:], f"bytes {last - 3}-{last}/{len(chunk)}"),
+        (f"bytes=0-{10**9}", 206, chunk, f"bytes 0-{last}/{len(chunk)}"),
+        (f"bytes={len(chunk)}-", 416, b"", f"bytes */{len(chunk)}"),
+        ("bytes=0-1,4-5", 200, chunk, None),
+        ("lines=0-1", 200, chunk, None),
+    ):
+        for method in ("GET", "HEAD"):
+            answered = ask(method, f"{home}/{name}", headers={"Range": asked})
+            assert (answered.status_code, answered.headers.get("content-range")) == (status, told)
+            assert answered.content == (content if method == "GET" else b"")
+            assert answered.headers["content-length"] == str(len(content))
+            assert answered.headers["access-control-allow-origin"] == "*"
+    for condition, status in ((etag, 206), ('"another"', 200)):
+        answered = ask("GET", f"{home}/{name}", headers={"Range": "bytes=0-1", "If-Range": condition})
+        assert (answered.status_code, answered.headers["etag"]) == (status, etag)
+    assert ask("GET", f"{home}/../receipt.json").status_code == 404
+    assert ask("GET", f"{home}/u10").status_code == 404
+    ensemble = xr.open_zarr(api.url + home).load()
+    assert (ensemble.complete == 1).all()
+    zipped = ask("GET", f"{home}.zip")
+    assert ask("HEAD", f"{home}.zip").headers["content-type"] == zipped.headers["content-type"] == "application/zip"
+    (tmp_path / "e.zip").write_bytes(zipped.content)
+    with zarr.storage.ZipStore(tmp_path / "e.zip", mode="r") as store:
+        xr.testing.assert_identical(xr.open_zarr(store).load(), ensemble)
+    assert ask("GET", f"/forecast/{forecast_id}/plots/plume.png").status_code == 200
+
+
+def test_what_a_zombie_stages_and_publishes_changes_nothing(
+    settings: Settings, place: Place, database: Database, submit_small: Submit
+) -> None:
+    forecast = submit_small(database, place, members=2)
+    folder = ForecastFolder(place, forecast.id)
+    (lease,) = claim(database, "zombie", 0.01, 3)
+    zombie = EnsembleStore.open(folder.store)
+    staged = zombie.staging(folder.attempt(0, lease.epoch))
+    wrong = np.full((2, 2, *zombie.layout.grid.shape), 7, np.float32)
+    staged.commit(0, 0, wrong)
+    time.sleep(0.05)
+    runtime = Runtime(settings, database)
+    while runtime.run():
+        pass
+    objects = _content(folder.store)
+    staged = zombie.staging(folder.attempt(0, lease.epoch))
+    for lead_index in range(forecast.num_lead_times):
+        staged.commit(0, lead_index, wrong)
+        zombie.publish(staged.path, 0, lead_index)
+    with pytest.raises(LeaseLostError):
+        commit(database, lease, 1, 30)
+    assert look_up(database, forecast.id).status == Status.SUCCESSFUL
+    assert _content(folder.store) == objects
+    assert not (EnsembleStore.open(folder.store).fields(0, 0) == 7).any()
+
+
+def test_of_many_who_publish_at_once_one_wins(place: Place) -> None:
+    sources = [place / f"staging/{number}" for number in range(8)]
+    for number, source in enumerate(sources):
+        source.write(str(number).encode())
+    (place / "target").take(sources[3])
+    threads = [threading.Thread(target=(place / "target").take, args=(source,)) for source in sources]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (place / "target").read_bytes() == b"3"
+
+
+def test_what_is_gone_by_its_row_is_swept_and_the_rest_stays(
+    place: Place, database: Database, submit_small: Submit
+) -> None:
+    gone, kept = (submit_small(database, place, seed=seed) for seed in (1, 2))
+    dismiss(database, gone.id, "local")
+    delete_data(database, place, gone.id, "local")
+    folder = ForecastFolder(place, gone.id)
+    assert not folder.path.exists()
+    (folder.attempt(0, 1) / "late").write(b"of a worker that had not noticed")
+    (ForecastFolder(place, "fc_young").path / "file").write(b"no row speaks of it yet")
+    sweep(database, place)
+    assert {found.name for found in (place / "forecasts").folders()} == {kept.id, "fc_young"}
+    with pytest.raises(StoreError, match="is no ensemble store"):
+        EnsembleStore.open(folder.store)
+    with pytest.raises(StoreError, match="holds no initial state"):
+        read_canonical(folder.initial_state)
+
+
+def test_a_store_is_created_once(place: Place, database: Database, submit_small: Submit) -> None:
+    folder = ForecastFolder(place, submit_small(database, place).id)
+    store = EnsembleStore.open(folder.store)
+    with pytest.raises(StoreError, match="already exists"):
+        EnsembleStore.create(folder.store, store.layout, {})
+
+
+def test_object_storage_without_its_extra_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.places.find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match=r"warmcast\[s3\]"):
+        data_place(settings)
+
+
+def test_a_service_that_does_not_reach_its_storage_says_that_it_is_not_ready(
+    settings: Settings, database: Database, submit_small: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forecast = submit_small(database, tmp_path / "elsewhere")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    rows = settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{tmp_path}/rows.db")})
+    app = create_app(rows, with_worker=False)
+
+    async def ask() -> httpx.Response:
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client,
+        ):
+            return await client.get(f"/v1/forecast/{forecast.id}/ensemble.zarr/zarr.json")
+
+    refused = asyncio.run(ask())
+    assert (refused.status_code, refused.json()["type"]) == (503, "/problems/unavailable")
+    assert refused.json()["retryable"]
