@@ -26,7 +26,7 @@ RUN pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
 
 FROM dependencies AS api-dependencies
 ARG PIP_INDEX_URL
-RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt "warmcast[service] @ file://$(echo /wheels/*.whl)"
+RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt "warmcast[service,s3] @ file://$(echo /wheels/*.whl)"
 
 FROM python:3.11-slim AS runtime
 # matplotlib and others keep caches at home: a folder that can be written although the root is read-only
@@ -58,7 +58,7 @@ ARG TORCH_INDEX_URL
 RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt --no-deps \
       ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch
 COPY --from=dependencies /wheels /wheels
-RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt "warmcast[worker] @ file://$(echo /wheels/*.whl)"
+RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt "warmcast[worker,s3] @ file://$(echo /wheels/*.whl)"
 
 FROM runtime AS worker
 COPY --from=worker-dependencies /opt/warmcast /opt/warmcast

@@ -98,8 +98,8 @@ def test_a_worker_has_time_to_hand_its_work_back(services: dict[str, Any]) -> No
 
 def test_the_api_image_has_no_torch_and_the_worker_has(project: dict[str, Any]) -> None:
     stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.M)
-    extras = {stage.split()[2]: re.findall(r"warmcast\[(\w+)\] @", stage) for stage in stages if "warmcast[" in stage}
-    assert extras == {"api-dependencies": ["service"], "worker-dependencies": ["worker"]}
+    extras = {stage.split()[2]: re.findall(r"warmcast\[(.+)\] @", stage) for stage in stages if "warmcast[" in stage}
+    assert extras == {"api-dependencies": ["service,s3"], "worker-dependencies": ["worker,s3"]}
     assert "torch" not in _extras(project, "service")
     assert "torch" in _extras(project, "worker")
 
