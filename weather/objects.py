@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Self
 
 import obstore
@@ -16,13 +17,14 @@ from zarr.storage import ObjectStore, StorePath
 from weather.places import Facts
 
 _AT_ONCE, _RETRIES = 8, 5
+_TIMEOUT = timedelta(minutes=2)
 
 
 def open_bucket(url: str, *, allow_http: bool) -> "ObjectPlace":
     """Return the place of `s3://bucket/prefix`; credentials, region and endpoint are those of the `AWS_*` variables."""
     with _told(url):
         bucket = S3Store.from_url(
-            url, client_options={"allow_http": allow_http}, retry_config={"max_retries": _RETRIES}
+            url, client_options={"allow_http": allow_http, "timeout": _TIMEOUT}, retry_config={"max_retries": _RETRIES}
         )
         return ObjectPlace(bucket, url, "")
 
@@ -72,7 +74,7 @@ class ObjectPlace:
     def write(self, content: bytes | memoryview) -> None:
         """Put the object, over what was there."""
         with _told(self):
-            obstore.put(self.bucket, self.key, content, use_multipart=False)
+            obstore.put(self.bucket, self.key, content)
 
     def create(self, files: Mapping[str, bytes]) -> None:
         """Put all files, the last one last; raises `FileExistsError` where that one is here."""
@@ -85,10 +87,16 @@ class ObjectPlace:
         """Put what the other one is, unless something is here.
 
         It comes by way of this process: of the conditional requests of S3, servers know that of a put best, and some
-        copy over what is there whatever they are told.
+        copy over what is there whatever they are told. S3 also refuses while another put is under way, which may fail
+        yet: hence the look.
         """
-        with suppress(FileExistsError):
-            self._put_new(other.read_bytes())
+        content = other.read_bytes()
+        for _ in range(_RETRIES):
+            with suppress(FileExistsError):
+                return self._put_new(content)
+            if self.look():
+                return None
+        raise ConnectionError(f"`{self}` is refused as being there, and is not.")
 
     def sync(self) -> None:
         """Do nothing: what has been put stays."""

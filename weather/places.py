@@ -163,4 +163,4 @@ class DiskPlace(PosixPath):
 
 def place_of(where: Path | Place) -> Place:
     """Return a path as a place, a place as it is."""
-    return DiskPlace(where) if isinstance(where, Path) else where
+    return DiskPlace(where) if isinstance(where, Path) and not isinstance(where, DiskPlace) else where

@@ -100,8 +100,9 @@ class EnsembleStore:
 
         The chunks become the same files here. What is here already stays: it is never written over.
         """
+        source = place_of(staged)
         for name in self._names(group, lead_index):
-            (self.path / name).take(place_of(staged) / name)
+            (self.path / name).take(source / name)
 
     def failed(self) -> dict[int, int]:
         """Return the members that have failed, with the index of the lead time that each is lost from."""

@@ -216,7 +216,7 @@ def test_what_a_zombie_stages_and_publishes_changes_nothing(
     assert not (EnsembleStore.open(folder.store).fields(0, 0) == 7).any()
 
 
-def test_of_many_who_publish_at_once_one_wins(place: Place) -> None:
+def test_none_of_many_who_publish_at_once_writes_over_what_is_there(place: Place) -> None:
     sources = [place / f"staging/{number}" for number in range(8)]
     for number, source in enumerate(sources):
         source.write(str(number).encode())

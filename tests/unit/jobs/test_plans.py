@@ -87,7 +87,9 @@ def test_the_disk_must_have_room_beside_what_others_will_still_write(
         check_room(replace(outlook, queue=[replace(half_done, expected_bytes=2_000_002)]), plan, place_of(tmp_path))
     with pytest.raises(StoreError):
         check_room(
-            replace(outlook, queue=[half_done]), replace(plan, store_bytes=None, uncompressed_bytes=free), tmp_path
+            replace(outlook, queue=[half_done]),
+            replace(plan, store_bytes=None, uncompressed_bytes=free),
+            place_of(tmp_path),
         )
 
 

@@ -1,8 +1,11 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
+from obstore.exceptions import AlreadyExistsError
 from obstore.store import MemoryStore
 
 from weather.objects import ObjectPlace, open_bucket
@@ -61,6 +64,24 @@ def test_what_is_here_is_never_taken_over(place: Place) -> None:
     (place / "below/target").take(place / "first")
     (place / "below/target").take(place / "second")
     assert (place / "below/target").read_bytes() == b"first"
+
+
+def test_what_is_refused_because_of_a_put_that_then_failed_is_put_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = ObjectPlace(MemoryStore(), "memory:", "")
+    (place / "source").write(b"content")
+    put, refusals = obstore.put, [AlreadyExistsError("409 Conflict")]
+
+    def refusing(*arguments: Any, **options: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return put(*arguments, **options)
+
+    monkeypatch.setattr(obstore, "put", refusing)
+    (place / "target").take(place / "source")
+    assert (place / "target").read_bytes() == b"content"
+    refusals.extend([AlreadyExistsError("409 Conflict")] * 20)
+    with pytest.raises(ConnectionError, match="is refused as being there, and is not"):
+        (place / "another").take(place / "source")
 
 
 def test_a_folder_is_created_with_its_files(place: Place) -> None:
