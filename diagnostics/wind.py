@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 
 from diagnostics.arrays import Array, namespace
+from weather.variables import WIND_SPEED_10M
 
-WIND_SPEED = "wind_speed_10m"
+WIND_SPEED = WIND_SPEED_10M.name
 
 
 def wind_speed(u: Array, v: Array) -> Array:

@@ -30,6 +30,16 @@ class ForecastFolder:
         return self.path / "ensemble.zarr"
 
     @property
+    def summary(self) -> Place:
+        """The statistics over members that users read."""
+        return self.path / "summary.zarr"
+
+    @property
+    def frames(self) -> Place:
+        """The exact lead times that workers go on from, where users read rounded ones or none."""
+        return self.path / "frames.zarr"
+
+    @property
     def receipt(self) -> Place:
         """What was done, as JSON; there once the forecast is successful."""
         return self.path / "receipt.json"
@@ -46,5 +56,6 @@ class ForecastFolder:
             yield found[f"{group}.{epoch}"]
 
     def clear_attempts(self) -> None:
-        """Remove the attempts of a forecast that has ended."""
-        (self.path / "staging").remove()
+        """Remove what only workers read of a forecast that has ended."""
+        for place in (self.path / "staging", self.frames):
+            place.remove()

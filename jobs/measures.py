@@ -26,7 +26,8 @@ class Measure:
 
 STEP_SECONDS = Measure(
     "warmcast_rollout_step_seconds", "histogram", "Seconds that a phase of one lead time of a member group takes.",
-    ("model", "phase"), STEP_BUCKETS, tuple((phase,) for phase in ("warm_start", "flow", "write", "diagnostics")),
+    ("model", "phase"), STEP_BUCKETS,
+    tuple((phase,) for phase in ("warm_start", "flow", "write", "diagnostics", "summary")),
 )  # fmt: skip
 EVALUATIONS = Measure(
     "warmcast_network_evaluations",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from jobs.planning import Outlook, choose_nfe, memory_bytes
 from jobs.request import ForecastRequest
 from jobs.speeds import demand_of
-from jobs.submit import layout_of
+from jobs.submit import layout_of, size_of
 from weather.errors import StoreError
 from weather.manifest import NFE_PER_STEP, Manifest
 from weather.places import Place
@@ -15,16 +15,23 @@ from weather.places import Place
 class Plan:
     """What a forecast is expected to take; None is "not measured yet".
 
+    `store_bytes` are those of its members on disk, `other_bytes` those of everything else before compression.
     `wait_seconds` pass before it begins, `seconds` from then to its end; `is_scaled` where speeds were measured with
     groups of another size only.
     """
 
     uncompressed_bytes: int
     store_bytes: int | None
+    other_bytes: int
     seconds: float | None
     wait_seconds: float | None
     memory_bytes: int | None
     is_scaled: bool
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes that the disk must have room for."""
+        return (self.uncompressed_bytes if self.store_bytes is None else self.store_bytes) + self.other_bytes
 
 
 def plan_of(outlook: Outlook, request: ForecastRequest, manifest: Manifest) -> Plan:
@@ -33,9 +40,12 @@ def plan_of(outlook: Outlook, request: ForecastRequest, manifest: Manifest) -> P
     demand = demand_of(request, layout.num_lead_times)
     speed = outlook.speed(demand)
     member_bytes = layout.size_bytes // (layout.num_lead_times * request.members)
+    members_bytes, index_bytes = (layout.size_bytes, layout.index_bytes) if request.output.members else (0, 0)
+    expected = outlook.store_bytes(request.checkpoint_digest, request.group_size, members_bytes, index_bytes)
     return Plan(
-        layout.size_bytes,
-        outlook.store_bytes(request.checkpoint_digest, request.group_size, layout.size_bytes, layout.index_bytes),
+        members_bytes,
+        expected if request.output.is_exact or not members_bytes else None,
+        size_of(request, manifest) - members_bytes,
         outlook.seconds(demand),
         outlook.wait_seconds(),
         None if speed is None else memory_bytes(speed, request.members, member_bytes),
@@ -63,7 +73,7 @@ def with_chosen_nfe(outlook: Outlook, request: ForecastRequest, manifest: Manife
 
 def check_room(outlook: Outlook, plan: Plan, data: Place) -> None:
     """Raise `StoreError` where the disk of `data` has no room for a forecast beside what others will still write."""
-    needed = plan.uncompressed_bytes if plan.store_bytes is None else plan.store_bytes
+    needed = plan.room_bytes
     free = data.free_bytes()
     if needed > free - outlook.bytes_to_come:
         raise StoreError(

@@ -2,11 +2,36 @@
 
 import hashlib
 import json
+from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from weather.manifest import Sampling
+from weather.rounding import MANTISSA_BITS
+from weather.summary import Summary
+
+
+class Output(BaseModel):
+    """What is kept of the members beside their summary."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    members: bool = Field(True, description="Whether they are kept; without them there is only the summary.")
+    keep_bits: int | None = Field(
+        None, ge=1, le=MANTISSA_BITS, description="Round them to so many mantissa bits; exact by default."
+    )
+
+    @model_validator(mode="after")
+    def _rounds_what_is_kept(self) -> Self:
+        if self.keep_bits is not None and not self.members:
+            raise ValueError("`keep_bits` rounds members, and `members` is false")
+        return self
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether a forecast can go on from what is kept."""
+        return self.members and self.keep_bits is None
 
 
 class ForecastRequest(BaseModel):
@@ -28,6 +53,20 @@ class ForecastRequest(BaseModel):
         None, gt=0, description="Seconds from acceptance to when it must have ended."
     )
     nfe_is_automatic: bool = Field(False, description="Whether `nfe` was chosen to meet the deadline.")
+    summary: Summary = Summary()
+    output: Output = Output()
+    member_numbers: tuple[int, ...] | None = Field(None, description="Which members; the first ones by default.")
+
+    @model_validator(mode="after")
+    def _counts_members(self) -> Self:
+        if self.member_numbers is not None and len(self.member_numbers) != self.members:
+            raise ValueError("`members` must be the number of `member_numbers`")
+        return self
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of the members."""
+        return self.member_numbers or tuple(range(self.members))
 
     @property
     def digest(self) -> str:

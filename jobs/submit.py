@@ -14,6 +14,10 @@ from weather.places import Place
 from weather.store import EnsembleStore
 from weather.store_attributes import store_description, store_identity
 from weather.store_template import Layout
+from weather.summary_store import SummaryStore
+from weather.summary_template import SummaryLayout
+
+_FRAMES = 4
 
 
 def submit(
@@ -40,12 +44,17 @@ def submit(
         if earlier is not None:
             return earlier, False
     folder = ForecastFolder(data, new_id())
-    layout = layout_of(request, manifest)
+    layout, output = layout_of(request, manifest), request.output
     identity = store_identity(manifest, request.sampling, request.seed, state.digest)
     description = store_description(manifest, state.init_time, request.sources)
     try:
         write_canonical(state, folder.initial_state)
-        EnsembleStore.create(folder.store, layout, description | identity)
+        if output.members:
+            rounding = {} if output.is_exact else {"warmcast_keep_bits": output.keep_bits}
+            EnsembleStore.create(folder.store, layout, description | identity | rounding)
+        if not output.is_exact:
+            EnsembleStore.create(folder.frames, layout, identity, frames_bytes(layout))
+        SummaryStore.create(folder.summary, SummaryLayout(layout, request.summary), description | identity)
         record = accept(
             database, folder.forecast_id, owner, request, layout.num_lead_times, idempotency_key, expected_bytes,
             priority,
@@ -58,13 +67,26 @@ def submit(
     return record, record.id == folder.forecast_id
 
 
+def size_of(request: ForecastRequest, manifest: Manifest) -> int:
+    """Return the bytes of a request's stores, before compression."""
+    layout, output = layout_of(request, manifest), request.output
+    members = layout.size_bytes if output.members else 0
+    frames = 0 if output.is_exact else frames_bytes(layout)
+    return members + frames + SummaryLayout(layout, request.summary).size_bytes
+
+
+def frames_bytes(layout: Layout) -> int:
+    """Return the bytes of the exact lead times that are kept to go on from, and of those about to be forgotten."""
+    return layout.size_bytes // layout.num_lead_times * min(_FRAMES, layout.num_lead_times)
+
+
 def layout_of(request: ForecastRequest, manifest: Manifest) -> Layout:
     """Return the shape of a request's ensemble."""
     return Layout(
         init_time=request.start,
         num_lead_times=request.lead_hours // manifest.model.time_step_hours,
         time_step=manifest.model.time_step,
-        members=tuple(range(request.members)),
+        members=request.numbers,
         group_size=request.group_size,
         variables=manifest.model.variable_names,
         grid=manifest.model.grid.grid,

@@ -4,7 +4,7 @@ from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.states import Data
 from service.context import Service
-from service.problems import DATA_GONE, NOT_FINISHED, ServiceError
+from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, ServiceError
 from weather.store import EnsembleStore
 
 
@@ -15,9 +15,19 @@ def available_folder(record: ForecastRecord, service: Service) -> ForecastFolder
     return ForecastFolder(service.data, record.id)
 
 
-def begun_store(record: ForecastRecord, service: Service) -> EnsembleStore:
-    """Return the ensemble of a forecast; raises `ServiceError` where its data is gone, or no lead time is complete."""
+def members_folder(record: ForecastRecord, service: Service) -> ForecastFolder:
+    """Return the folder of a forecast that keeps its members; raises `ServiceError` where it does not, or has none."""
     folder = available_folder(record, service)
+    if not record.request.output.members:
+        raise ServiceError(
+            NOT_FOUND, f"Forecast {record.id} keeps its summary only. Make members again: POST /forecast/ID/replay."
+        )
+    return folder
+
+
+def begun_store(record: ForecastRecord, service: Service) -> EnsembleStore:
+    """Return the ensemble of a forecast; raises `ServiceError` as above, or where no lead time is complete."""
+    folder = members_folder(record, service)
     if not record.lead_times:
         raise ServiceError(NOT_FINISHED, f"Forecast {record.id} is {record.status} and has no complete lead time yet.")
     return EnsembleStore.open(folder.store)

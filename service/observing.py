@@ -7,11 +7,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.metrics import Metrics
 
 _NO_ROUTE = "none"
-_OF_STORES = "/ensemble.zarr"
+_OF_STORES = ("/ensemble.zarr", "/summary.zarr")
 
 
 class Observer:
-    """Tell the metrics of each request its route, and of ensembles the bytes."""
+    """Tell the metrics of each request its route, and of stores the bytes."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -22,7 +22,7 @@ class Observer:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        sends_data = _OF_STORES in scope["path"]
+        sends_data = any(store in scope["path"] for store in _OF_STORES)
 
         async def observed(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.request import Output
 from jobs.states import Priority
+from weather.summary import Summary
 
 
 class _Body(BaseModel):
@@ -55,4 +57,14 @@ class ForecastBody(_Body):
     )
     priority: Priority = Field(
         Priority.NORMAL, description="Forecasts of a higher priority that wait come first; values do not depend on it."
+    )
+    summary: Summary = Summary()
+    output: Output = Output()
+
+
+class ReplayBody(_Body):
+    """Members of an earlier forecast, to be made again."""
+
+    members: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
+        min_length=1, max_length=1000, examples=[[7]], description="Their numbers."
     )

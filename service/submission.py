@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +11,18 @@ import numpy as np
 from jobs.batch_sizes import group_size_for
 from jobs.forecasts import ForecastRecord, by_key, count_open
 from jobs.plans import Plan, check_room, plan_of, with_chosen_nfe
-from jobs.request import ForecastRequest
+from jobs.request import ForecastRequest, Output
 from jobs.sharing import count_useful
 from jobs.speeds import look_out
-from jobs.submit import layout_of, submit
+from jobs.states import Priority
+from jobs.submit import layout_of, size_of, submit
 from service.context import Service
+from service.folders import available_folder
 from service.problems import QUEUE_FULL, TOO_LARGE, ServiceError
 from service.requests import ForecastBody
 from weather.bundled import find_checkpoint
 from weather.errors import ConfigurationError
+from weather.ingest.artefact import read_canonical
 from weather.initial_state import InitialState
 from weather.manifest import NFE_PER_STEP, Manifest, Sampling, read_manifest
 from weather.times import count_lead_times
@@ -42,6 +46,39 @@ def accept(
     plan of another would be now.
     """
     asked = _complete(service, body, manifest, state, key)
+    return _accepted(service, owner, asked, manifest, state, key, body.priority)
+
+
+def replay(
+    service: Service, owner: str, record: ForecastRecord, members: Sequence[int], key: str | None
+) -> tuple[ForecastRecord, bool]:
+    """Accept a forecast that makes members of an earlier one again, exactly and kept whole; otherwise as `accept`."""
+    earlier, numbers = record.request, tuple(sorted(set(members)))
+    folder = available_folder(record, service)
+    wrong = sorted(set(numbers) - set(earlier.numbers))
+    if wrong:
+        raise ConfigurationError(f"Forecast {record.id} has no member {wrong[0]}.")
+    manifest = read_manifest(find_checkpoint(earlier.checkpoint, service.settings.checkpoint_folders))
+    if manifest.digest != earlier.checkpoint_digest:
+        raise ConfigurationError(f"Checkpoint `{earlier.checkpoint}` has changed since forecast {record.id}.")
+    changes = {
+        "members": len(numbers), "member_numbers": numbers, "output": Output(), "deadline_seconds": None,
+        "nfe_is_automatic": False,
+    }  # fmt: skip
+    request = ForecastRequest.model_validate(earlier.model_dump() | changes)
+    state = read_canonical(folder.initial_state)
+    return _accepted(service, owner, request, manifest, state, key, record.priority)
+
+
+def _accepted(
+    service: Service,
+    owner: str,
+    asked: ForecastRequest,
+    manifest: Manifest,
+    state: InitialState,
+    key: str | None,
+    priority: Priority,
+) -> tuple[ForecastRecord, bool]:
     earlier = by_key(service.database, owner, key, asked) if key else None
     if earlier is not None:
         return earlier, False
@@ -49,17 +86,8 @@ def accept(
     waiting, _ = count_open(service.database)
     if waiting >= service.settings.max_open_forecasts:
         raise ServiceError(QUEUE_FULL, f"{waiting} forecasts wait or run, and no more are taken. Ask again later.")
-    expected = told.plan.uncompressed_bytes if told.plan.store_bytes is None else told.plan.store_bytes
     record, is_new = submit(
-        service.database,
-        service.data,
-        owner,
-        told.request,
-        state,
-        manifest,
-        key,
-        expected,
-        body.priority,
+        service.database, service.data, owner, told.request, state, manifest, key, told.plan.room_bytes, priority
     )
     if is_new:
         service.dispatcher.poke(count_useful(service.database, service.settings.max_attempts))
@@ -102,12 +130,14 @@ def _complete(
         sampling=_sampling(body, manifest),
         deadline_seconds=body.deadline_seconds,
         nfe_is_automatic=body.sampler.nfe == "auto",
+        summary=body.summary.complete(spec.variable_names),
+        output=body.output,
     )
-    store_bytes = layout_of(request, manifest).size_bytes
+    store_bytes = size_of(request, manifest)
     if store_bytes > settings.max_store_bytes:
         raise ServiceError(
             TOO_LARGE,
-            f"The ensemble would have {store_bytes} bytes, and at most {settings.max_store_bytes} are allowed. "
+            f"The forecast would have {store_bytes} bytes, and at most {settings.max_store_bytes} are allowed. "
             "Ask for fewer members or lead times.",
         )
     return request

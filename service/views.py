@@ -61,13 +61,17 @@ def view(record: ForecastRecord, base: str, now: float, planned: float | None) -
     `planned` is its part of `planned_seconds`.
     """
     home = f"{base}/v1/forecast/{record.id}"
+    has_members = record.request.output.members
+    data = "ensemble.zarr" if has_members else "summary.zarr"
     links = [
         Link(rel="self", href=home, type="application/json"),
-        Link(rel="data", href=f"{home}/ensemble.zarr", type="application/vnd.zarr"),
+        Link(rel="data", href=f"{home}/{data}", type="application/vnd.zarr"),
+        Link(rel="summary", href=f"{home}/summary.zarr", type="application/vnd.zarr"),
         Link(rel="monitor", href=f"{home}/events", type="text/event-stream"),
     ]
     if record.status == Status.SUCCESSFUL:
-        links.append(Link(rel="enclosure", href=f"{home}/ensemble.zarr.zip", type="application/zip"))
+        if has_members:
+            links.append(Link(rel="enclosure", href=f"{home}/ensemble.zarr.zip", type="application/zip"))
         links.append(Link(rel="describedby", href=f"{home}/receipt", type="application/json"))
     return ForecastView(
         id=record.id,

@@ -61,9 +61,10 @@ def forecast(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")] = "auto",
     threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted forecast.")] = False,
+    summary: Annotated[bool, typer.Option(help="Write statistics over the members beside them.")] = True,
     json: Json = False,
 ) -> None:
-    """Turn an initial state into an ensemble: OUTPUT/ensemble.zarr, readable while it grows."""
+    """Turn an initial state into OUTPUT/ensemble.zarr and OUTPUT/summary.zarr, readable while they grow."""
     with exit_codes(), progress_bar("Lead times") as tell:
         receipt = run(
             "forecast",
@@ -83,6 +84,7 @@ def forecast(
             device=device,
             threads=threads,
             resume=resume,
+            summary=summary,
             tell=tell,
         )
     if json:

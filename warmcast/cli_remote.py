@@ -1,4 +1,4 @@
-"""The commands that speak to a service: `warmcast submit`, `status`, `watch`, `list`, `cancel`, `download`."""
+"""The commands that speak to a service: `warmcast submit`, `replay`, `status`, `watch`, `list`, `cancel` and so on."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for name, command in (
+        ("replay", replay),
         ("status", status),
         ("watch", watch),
         ("list", list_),
@@ -44,6 +45,10 @@ def submit(
         typer.Option(min=1, help="Seconds in which it must end; without --nfe, evaluations are chosen to meet it."),
     ] = None,
     priority: Annotated[str, typer.Option(help="Among forecasts that wait: low, normal or high.")] = "normal",
+    summary_only: Annotated[bool, typer.Option("--summary-only", help="Keep statistics, no members.")] = False,
+    keep_bits: Annotated[
+        int | None, typer.Option(min=1, max=23, help="Round members to so many mantissa bits; exact by default.")
+    ] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same one never makes two forecasts.")] = None,
     url: Url = None,
     json: Json = False,
@@ -54,11 +59,25 @@ def submit(
     if deadline is not None:
         fields["deadline_seconds"] = deadline
     fields["priority"] = priority
+    fields["output"] = {"members": not summary_only, "keep_bits": keep_bits}
     if seed is not None:
         fields["seed"] = seed
     sources = [*initial_state, *context.args]
     with exit_codes():
         shown = run("submit", url=url, initial_state=sources, init_time=init_time, key=key, fields=fields)
+    _tell(shown, json=json)
+
+
+def replay(
+    forecast_id: Id,
+    member: Annotated[list[int], typer.Option(min=0, help="Number of a member; may be repeated.")],
+    key: Annotated[str | None, typer.Option(help="Idempotency key: the same one never makes two forecasts.")] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Make members of a forecast again, exactly as they were, also where they were not kept."""
+    with exit_codes():
+        shown = run("replay", url=url, forecast_id=forecast_id, members=member, key=key)
     _tell(shown, json=json)
 
 

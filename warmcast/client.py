@@ -51,7 +51,8 @@ class Client:
         """Ask for a forecast from a catalogue's data set, or from one or two files, and return it.
 
         `fields` are those of `POST /forecast`: `members`, `lead_time`, `seed`, `model`, `sampler`,
-        `deadline_seconds`, `priority`.
+        `summary`,
+        `output`, `deadline_seconds`, `priority`.
         """
         given = [initial_state] if isinstance(initial_state, str | Path) else list(initial_state)
         files = [Path(item) for item in given if Path(item).is_file()]
@@ -71,6 +72,12 @@ class Client:
     def forecast(self, forecast_id: str) -> "RemoteForecast":
         """Return a forecast by its id."""
         return RemoteForecast(self, self.get(f"/forecast/{forecast_id}").json())
+
+    def replay(self, forecast_id: str, members: Sequence[int], idempotency_key: str | None = None) -> "RemoteForecast":
+        """Ask for members of a forecast again, exactly as they were, and return the forecast of these."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        response = self._http.post(f"/forecast/{forecast_id}/replay", json={"members": [*members]}, headers=headers)
+        return RemoteForecast(self, _checked(response).json())
 
     def list(self, status: str | None = None, limit: int = 50) -> "list[RemoteForecast]":
         """Return the newest forecasts."""
@@ -115,6 +122,11 @@ class RemoteForecast:
         """URL of the ensemble, which `xarray.open_zarr` opens."""
         return f"{self._client.url}/v1/forecast/{self.id}/ensemble.zarr"
 
+    @property
+    def summary_url(self) -> str:
+        """URL of the summary, which `xarray.open_zarr` opens."""
+        return f"{self._client.url}/v1/forecast/{self.id}/summary.zarr"
+
     def refresh(self) -> Self:
         """Ask how far it is."""
         self.shown = self._client.get(f"/forecast/{self.id}").json()
@@ -151,11 +163,12 @@ class RemoteForecast:
             raise ForecastFailedError(f"Forecast {self.id} is {self.status}: {detail}")
         return self
 
-    def to_xarray(self) -> xr.Dataset:
-        """Open the ensemble over HTTP, also while it grows: values are NaN until their lead time is complete."""
+    def to_xarray(self, *, summary: bool = False) -> xr.Dataset:
+        """Open the ensemble over HTTP, or its summary, also while it grows: NaN until a lead time is complete."""
         options = {"headers": self._client.headers} if self._client.headers else None
-        ensemble: xr.Dataset = xr.open_zarr(self.ensemble_url, storage_options=options)
-        return ensemble
+        url = self.summary_url if summary else self.ensemble_url
+        dataset: xr.Dataset = xr.open_zarr(url, storage_options=options)
+        return dataset
 
     def download(self, path: str | Path) -> Path:
         """Save the whole ensemble as a zip, which `zarr.storage.ZipStore` opens; it is there whole or not at all."""
@@ -174,6 +187,10 @@ class RemoteForecast:
         finally:
             building.unlink(missing_ok=True)
         return target
+
+    def replay(self, *members: int, idempotency_key: str | None = None) -> "RemoteForecast":
+        """Ask for some of its members again, exactly as they were, and return the forecast of these."""
+        return self._client.replay(self.id, members, idempotency_key)
 
     def cancel(self) -> Self:
         """Call it off; its complete lead times stay. Raises `ServiceProblemError` where it has ended."""

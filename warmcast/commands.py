@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "key revoke": "service.commands:withdraw_key",
         "list": "warmcast.remote:list_forecasts",
         "plot": "diagnostics.plot:plot",
+        "replay": "warmcast.remote:replay",
         "serve": "service.commands:serve",
         "status": "warmcast.remote:status",
         "submit": "warmcast.remote:submit",

@@ -1,4 +1,4 @@
-"""What `submit`, `status`, `watch`, `list`, `cancel` and `download` do: a client of the service, and receipts."""
+"""What the commands that speak to a service do: a client of it, and receipts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +33,12 @@ def watch(*, url: str | None, forecast_id: str, tell: Callable[[int, int], None]
             if kind == "lead_time":
                 tell(detail["lead_times"], detail["num_lead_times"])
         return forecast.wait().shown
+
+
+def replay(*, url: str | None, forecast_id: str, members: Sequence[int], key: str | None) -> dict[str, Any]:
+    """Ask for members of a forecast again and return what the service shows of the forecast of these."""
+    with _client(url) as client:
+        return client.replay(forecast_id, members, key).shown
 
 
 def list_forecasts(*, url: str | None, status: str | None, limit: int) -> dict[str, Any]:

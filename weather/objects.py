@@ -87,10 +87,15 @@ class ObjectPlace:
         """Put what the other one is, unless something is here.
 
         It comes by way of this process: of the conditional requests of S3, servers know that of a put best, and some
-        copy over what is there whatever they are told. S3 also refuses while another put is under way, which may fail
-        yet: hence the look.
+        copy over what is there whatever they are told.
         """
-        content = other.read_bytes()
+        self.put(other.read_bytes())
+
+    def put(self, content: bytes) -> None:
+        """Put the object, unless there is one.
+
+        S3 also refuses while another put is under way, which may fail yet: hence the look.
+        """
         for _ in range(_RETRIES):
             with suppress(FileExistsError):
                 return self._put_new(content)

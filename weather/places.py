@@ -46,6 +46,9 @@ class Place(Protocol):
     def write(self, content: bytes | memoryview) -> None:
         """Write the file, over what was there."""
 
+    def put(self, content: bytes) -> None:
+        """Write the file; where something is here already, it stays."""
+
     def create(self, files: Mapping[str, bytes]) -> None:
         """Make a folder with these files; nobody finds its last one without the others."""
 
@@ -99,6 +102,17 @@ class DiskPlace(PosixPath):
             file.flush()
             os.fsync(file.fileno())
         os.replace(building, self)
+
+    def put(self, content: bytes) -> None:
+        """Write the file beside and link it."""
+        building = self.with_name(f"{self.name}.{uuid.uuid4().hex}.partial")
+        building.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            building.write_bytes(content)
+            building.sync()
+            self.take(building)
+        finally:
+            building.unlink(missing_ok=True)
 
     def create(self, files: Mapping[str, bytes]) -> None:
         """Make a folder with these files; it appears at once or not at all."""

@@ -4,8 +4,6 @@ Readers may open it from the moment it exists. A lead time of a group counts onc
 or where a member has failed, values are NaN. Metadata is consolidated at creation and never changes.
 """
 
-import threading
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -13,15 +11,12 @@ from typing import Any, Self
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.core.buffer import Buffer
 
 from weather.errors import StoreError
 from weather.grids import Grid
 from weather.places import Place, place_of
+from weather.store_building import build_store
 from weather.store_template import COMPLETE, FAILED, Layout, create_arrays
-
-_silencing = threading.Lock()
-"""Held while warnings are silenced, which Python does for all threads at once."""
 
 
 class EnsembleStore:
@@ -37,21 +32,20 @@ class EnsembleStore:
         }
 
     @classmethod
-    def create(cls, path: Path | Place, layout: Layout, attributes: Mapping[str, Any]) -> Self:
+    def create(
+        cls, path: Path | Place, layout: Layout, attributes: Mapping[str, Any], needs_bytes: int | None = None
+    ) -> Self:
         """Create the whole store, filled with NaN, and open it; it appears at `path` at once or not at all.
 
-        Raises `StoreError` where something is there already, or the disk has too little room for all of it.
+        Raises `StoreError` where something is there already, or the disk has less room than `needs_bytes`, which is
+        room for all of it by default.
         """
-        place = place_of(path)
-        if place.exists():
-            raise StoreError(f"`{place}` already exists. Choose another folder, or pass --resume to go on with it.")
-        free = place.free_bytes()
-        if free < layout.size_bytes:
-            raise StoreError(
-                f"`{place}` may need {layout.size_bytes / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Choose "
-                "another disk, or fewer members or lead times."
-            )
-        place.create(_template(layout, attributes))
+        place = build_store(
+            path,
+            {**attributes, "variables": " ".join(layout.variables)},
+            lambda root: create_arrays(root, layout),
+            layout.size_bytes if needs_bytes is None else needs_bytes,
+        )
         return cls.open(place)
 
     @classmethod
@@ -130,20 +124,6 @@ class EnsembleStore:
     def _columns(self, group: int) -> slice:
         first = group * self.layout.group_size
         return slice(first, min(first + self.layout.group_size, len(self.layout.members)))
-
-
-def _template(layout: Layout, attributes: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return the files of an empty store by name, that of the root's metadata last."""
-    files: dict[str, Buffer] = {}
-    building = zarr.storage.MemoryStore(files)
-    root = zarr.create_group(
-        building, zarr_format=3, attributes={**attributes, "variables": " ".join(layout.variables)}
-    )
-    create_arrays(root, layout)
-    with _silencing, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(building, zarr_format=3)
-    return {name: files[name].to_bytes() for name in sorted(files, key="zarr.json".__eq__)}
 
 
 def _read_layout(root: zarr.Group) -> Layout:

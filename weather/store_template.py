@@ -66,7 +66,7 @@ def create_arrays(root: zarr.Group, layout: Layout) -> None:
             chunks=(1, 1, layout.group_size, *layout.grid.shape),
             dtype="float32",
             fill_value=np.nan,
-            compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"), Crc32cCodec()],
+            compressors=field_codecs(),
             dimension_names=FIELD_DIMENSIONS,
             attributes={
                 "standard_name": variable.standard_name,
@@ -88,20 +88,33 @@ def create_arrays(root: zarr.Group, layout: Layout) -> None:
             "units": "1",
         },
     )
-    for name, (dims, values, attributes) in _coordinates(layout).items():
-        array = root.create_array(
-            name,
-            shape=values.shape,
-            chunks=values.shape,
-            dtype=values.dtype,
-            compressors=[Crc32cCodec()],
-            dimension_names=dims,
-            attributes=attributes,
-        )
-        array[...] = values
+    for name, coordinate in coordinates(layout).items():
+        write_coordinate(root, name, *coordinate)
 
 
-def _coordinates(layout: Layout) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
+def field_codecs() -> list[Any]:
+    """Return what compresses a chunk of fields and tells whether it is damaged."""
+    return [BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"), Crc32cCodec()]
+
+
+def write_coordinate(
+    root: zarr.Group, name: str, dims: tuple[str, ...], values: NDArray[Any], attributes: dict[str, Any]
+) -> None:
+    """Create a coordinate and write its values."""
+    array = root.create_array(
+        name,
+        shape=values.shape,
+        chunks=values.shape,
+        dtype=values.dtype,
+        compressors=[Crc32cCodec()],
+        dimension_names=dims,
+        attributes=attributes,
+    )
+    array[...] = values
+
+
+def coordinates(layout: Layout) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
+    """Return dimensions, values and attributes of every coordinate."""
     time = {"units": _EPOCH, "calendar": "proleptic_gregorian"}
     init_seconds = layout.init_time.astype("datetime64[s]").astype(np.int64)
     step_seconds = layout.time_step.astype("timedelta64[s]").astype(np.int64)

@@ -52,6 +52,11 @@ KNOWN: Mapping[str, Variable] = MappingProxyType(
 
 DEFAULT_VARIABLES = ("u10", "v10")
 
+WIND_SPEED_10M = Variable(
+    "wind_speed_10m", "m s-1", "wind_speed", "10 metre wind speed", 207, (), (0.0, 213.0), height_m=10.0
+)
+"""Follows from `u10` and `v10`; no network knows it."""
+
 # Factor and offset that turn a spelling of a unit into the canonical one.
 _CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType(
     {

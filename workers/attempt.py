@@ -2,16 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Self
 
 from jobs import leases
 from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.leases import Lease
 from jobs.request import ForecastRequest
+from weather.ingest.artefact import read_canonical
 from weather.initial_state import InitialState
+from weather.restart_store import RestartStore
 from weather.store import EnsembleStore
+from weather.summary_store import SummaryStore
+from weather.summary_template import SummaryLayout
 from workers.clock import Lap, StepClock
-from workers.diagnosing import LeadTimes, diagnose_lead_times
+from workers.diagnosing import LeadTimes, diagnose_lead_times, summarise_lead_times
 from workers.publishing import publish_committed
 from workers.walk import Computed
 
@@ -23,7 +29,33 @@ class Forecast:
     request: ForecastRequest
     folder: ForecastFolder
     store: EnsembleStore
+    summary: SummaryStore
     state: InitialState
+
+    @classmethod
+    def open(cls, request: ForecastRequest, folder: ForecastFolder) -> Self:
+        """Open what an accepted forecast has; raises `StoreError` where that is damaged."""
+        store = _open_store(request, folder)
+        summary = SummaryStore(folder.summary, SummaryLayout(store.layout, request.summary))
+        return cls(request, folder, store, summary, read_canonical(folder.initial_state))
+
+    def lead_times(self) -> LeadTimes:
+        """Return its whole lead times."""
+        return LeadTimes(self.store, partial(publish_committed, self.store, self.folder))
+
+    def forget_before(self, lead_index: int) -> None:
+        """Let go of what this complete and summarised lead time was computed from, where it was kept for that only."""
+        old = lead_index - 2
+        if isinstance(self.store, RestartStore) and old >= 0 and self.summary.is_complete(old):
+            self.store.forget(old, (self.folder.path / "staging").folders())
+
+
+def _open_store(request: ForecastRequest, folder: ForecastFolder) -> EnsembleStore:
+    """Return the store of exact members: the one that users read, or another."""
+    output = request.output
+    if output.is_exact:
+        return EnsembleStore.open(folder.store)
+    return RestartStore.open_beside(folder.frames, folder.store if output.members else None, output.keep_bits)
 
 
 class Attempt:
@@ -38,10 +70,10 @@ class Attempt:
         for lease in claimed:
             publish_committed(store, folder, lease.group, lease.committed)
         self._staged = {lease.group: store.staging(folder.attempt(lease.group, lease.epoch)) for lease in claimed}
-        self._lead_times = LeadTimes(folder, store)
+        self._lead_times = forecast.lead_times()
 
     def write(self, computed: Computed, lap: Lap) -> None:
-        """Bring a lead time of a group to its end, and whole lead times' diagnostics.
+        """Bring a lead time of a group to its end, and whole lead times' diagnostics and summary.
 
         Raises `LeaseLostError` where the group has been taken over or the forecast is no longer wanted.
         """
@@ -59,3 +91,7 @@ class Attempt:
                     self._database, forecast.folder.forecast_id, forecast.request.checkpoint, forecast.store,
                     self._lead_times, forecast.state, complete,
                 )  # fmt: skip
+            with self._clock.phase("summary"):
+                summarise_lead_times(forecast.summary, self._lead_times, complete)
+            for whole in complete:
+                forecast.forget_before(whole)

@@ -16,7 +16,7 @@ from weather.manifest import read_manifest
 from weather.store import EnsembleStore
 from weather.times import count_lead_times, parse_time
 from workers.devices import find_device
-from workers.forecast import Forecast, run_forecast
+from workers.forecast import SUMMARY_NAME, Forecast, run_forecast
 
 DEFAULT_GROUP_SIZE = 8
 SAMPLE = "sample"
@@ -41,6 +41,7 @@ def forecast(
     device: str,
     threads: int | None,
     resume: bool,
+    summary: bool,
     tell: Callable[[int, int], None],
 ) -> dict[str, Any]:
     """Run a forecast and return its receipt; `tell` hears how many lead times of how many are complete."""
@@ -63,6 +64,7 @@ def forecast(
             seed=seed,
             sampling=sampling,
             device=find_device(device),
+            with_summary=summary,
         ),
         output,
         resume=resume,
@@ -70,6 +72,7 @@ def forecast(
     )
     return asdict(receipt) | {
         "store": str(receipt.store),
+        "summary": str(output / SUMMARY_NAME) if summary else None,
         "init_time": np.datetime_as_string(state.init_time, "m"),
         "members": len(members),
         "lead_times": num_lead_times,

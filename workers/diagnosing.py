@@ -1,24 +1,30 @@
-"""Diagnostics of complete lead times, written once: from what is at hand, else from what is published."""
+"""Diagnostics and summary of complete lead times, written once: from what is at hand, else from what is published."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diagnostics.products import lead_time_products
 from diagnostics.rollout import lead_time_figures
 from jobs.database import Database
 from jobs.figures import diagnose, diagnosed
-from jobs.folders import ForecastFolder
 from weather.initial_state import InitialState
 from weather.store import EnsembleStore
-from workers.publishing import publish_committed
+from weather.summary_store import SummaryStore
+
+Publish = Callable[[int, int], None]
+"""Brings the first lead times of a group, as many as told, into the store."""
 
 
 class LeadTimes:
-    """Whole lead times of a forecast: groups of the newest one are kept as they come, others are read."""
+    """Whole lead times of a forecast: groups of the newest one are kept as they come, others are read.
 
-    def __init__(self, folder: ForecastFolder, store: EnsembleStore) -> None:
-        self._folder, self._store = folder, store
+    `publish` is called for what is committed elsewhere and cannot be read yet.
+    """
+
+    def __init__(self, store: EnsembleStore, publish: Publish | None = None) -> None:
+        self._store, self._publish = store, publish
         self._lead_index, self._groups = -1, dict[int, NDArray[np.float32]]()
 
     def keep(self, group: int, lead_index: int, fields: NDArray[np.float32]) -> None:
@@ -38,8 +44,8 @@ class LeadTimes:
         )
 
     def _read(self, group: int, lead_index: int) -> NDArray[np.float32]:
-        if self._store.committed(group) <= lead_index:
-            publish_committed(self._store, self._folder, group, lead_index + 1)
+        if self._publish is not None and self._store.committed(group) <= lead_index:
+            self._publish(group, lead_index + 1)
         return self._store.fields(group, lead_index)
 
 
@@ -58,6 +64,14 @@ def diagnose_lead_times(
         fields = lead_times.fields(lead_index)
         figures = lead_time_figures(fields, state.newest, layout.members, layout.variables, layout.grid)
         diagnose(database, forecast_id, model, _hours(store, lead_index), figures)
+
+
+def summarise_lead_times(summary: SummaryStore, lead_times: LeadTimes, lead_indices: Iterable[int]) -> None:
+    """Write the summary of complete lead times, where it is not there yet."""
+    for lead_index in lead_indices:
+        if not summary.is_complete(lead_index):
+            members, products = lead_time_products(lead_times.fields(lead_index), summary.layout)
+            summary.write(lead_index, members, products)
 
 
 def missing_lead_times(database: Database, forecast_id: str, store: EnsembleStore) -> list[int]:

@@ -16,10 +16,15 @@ from weather.manifest import Manifest, Sampling
 from weather.store import EnsembleStore
 from weather.store_attributes import store_description, store_identity
 from weather.store_template import Layout
+from weather.summary import Summary
+from weather.summary_store import SummaryStore
+from weather.summary_template import SummaryLayout
 from workers.background import BackgroundWriter
+from workers.diagnosing import LeadTimes, summarise_lead_times
 from workers.walk import Computed, Walk
 
 STORE_NAME = "ensemble.zarr"
+SUMMARY_NAME = "summary.zarr"
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Forecast:
     seed: int
     sampling: Sampling
     device: torch.device
+    with_summary: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,9 @@ Report = Callable[[int], None]
 def run_forecast(forecast: Forecast, output: Path, *, resume: bool, report: Report) -> Receipt:
     """Compute what is missing of a forecast in `output/ensemble.zarr`; every lead time is on disk before the next.
 
-    Lead times are walked outside and member groups inside, so that whole ensembles come early. Raises `StoreError`
-    where the store exists and `resume` is false, or where it is of another forecast.
+    Beside it, where it is asked for, `output/summary.zarr` is written. Lead times are walked outside and member groups
+    inside, so that whole ensembles come early. Raises `StoreError` where the store exists and `resume` is false, or
+    where it is of another forecast.
     """
     started = time.monotonic()
     networks, manifest = load_checkpoint(forecast.checkpoint, forecast.device)
@@ -66,7 +73,8 @@ def run_forecast(forecast: Forecast, output: Path, *, resume: bool, report: Repo
     with only_holder(output, taken):
         store = _open_store(output / STORE_NAME, forecast, manifest, resume=resume)
         done = [store.committed(group) for group in range(store.layout.num_groups)]
-        _fill(forecaster, forecast, store, done, report)
+        summary = _open_summary(output / SUMMARY_NAME, store) if forecast.with_summary else None
+        _fill(forecaster, forecast, store, summary, done, report)
     computed = store.layout.num_lead_times * len(done) - sum(done)
     return Receipt(
         output / STORE_NAME, computed, sum(done), computed * forecast.sampling.nfe, computed, tuple(store.failed()),
@@ -75,14 +83,26 @@ def run_forecast(forecast: Forecast, output: Path, *, resume: bool, report: Repo
 
 
 def _fill(
-    forecaster: Forecaster, forecast: Forecast, store: EnsembleStore, done: Sequence[int], report: Report
+    forecaster: Forecaster,
+    forecast: Forecast,
+    store: EnsembleStore,
+    summary: SummaryStore | None,
+    done: Sequence[int],
+    report: Report,
 ) -> None:
     """Compute and commit what each group lacks beyond its lead times `done`."""
     walk = Walk(forecaster, forecast.state, store, dict(enumerate(done)), forecast.seed)
+    lead_times = LeadTimes(store)
+    if summary is not None:
+        summarise_lead_times(summary, lead_times, range(min(done)))
 
     def write(computed: Computed) -> None:
-        store.commit(computed.group, computed.lead_index, computed.fetch())
+        fields = computed.fetch()
+        store.commit(computed.group, computed.lead_index, fields)
+        lead_times.keep(computed.group, computed.lead_index, fields)
         if computed.group == walk.groups[-1]:
+            if summary is not None:
+                summarise_lead_times(summary, lead_times, [computed.lead_index])
             report(computed.lead_index)
 
     with BackgroundWriter(write) as writer:
@@ -119,3 +139,12 @@ def _open_store(path: Path, forecast: Forecast, manifest: Manifest, *, resume: b
         )
     store.sweep()
     return store
+
+
+def _open_summary(path: Path, store: EnsembleStore) -> SummaryStore:
+    layout = SummaryLayout(store.layout, Summary())
+    if not path.exists():
+        return SummaryStore.create(path, layout, store.attributes)
+    summary = SummaryStore(path, layout)
+    summary.sweep()
+    return summary

@@ -33,15 +33,13 @@ from models.execution import Execution
 from models.forecaster import Forecaster
 from weather.bundled import find_checkpoint
 from weather.errors import CheckpointError, LeaseLostError, WarmcastError
-from weather.ingest.artefact import read_canonical
 from weather.manifest import Manifest
-from weather.store import EnsembleStore
 from workers.attempt import Attempt, Forecast
 from workers.background import BackgroundWriter
 from workers.causes import problem_of
 from workers.clock import Lap, StepClock
 from workers.devices import find_device
-from workers.diagnosing import LeadTimes, diagnose_lead_times, missing_lead_times
+from workers.diagnosing import diagnose_lead_times, missing_lead_times, summarise_lead_times
 from workers.heartbeat import Heartbeat
 from workers.publishing import publish_committed
 from workers.speeds import SpeedMeter
@@ -121,9 +119,7 @@ class Runtime:
 
     def _do(self, claimed: Sequence[Lease], heartbeat: Heartbeat) -> None:
         record = forecasts.look_up(self._database, claimed[0].forecast_id)
-        folder = ForecastFolder(self._data, record.id)
-        store, state = EnsembleStore.open(folder.store), read_canonical(folder.initial_state)
-        forecast = Forecast(record.request, folder, store, state)
+        forecast = Forecast.open(record.request, ForecastFolder(self._data, record.id))
         if claimed[0].kind == Kind.FINISH:
             self._finish(claimed[0], forecast, record.started or record.created)
         else:
@@ -166,8 +162,10 @@ class Runtime:
             publish_committed(store, folder, group, layout.num_lead_times)
         lost = list(store.failed())
         missing = missing_lead_times(self._database, lease.forecast_id, store)
-        lead_times = LeadTimes(folder, store)
+        lead_times = forecast.lead_times()
         diagnose_lead_times(self._database, lease.forecast_id, model, store, lead_times, forecast.state, missing)
+        summarise_lead_times(forecast.summary, lead_times, range(layout.num_lead_times))
+        forecast.summary.sweep()
         receipt = {
             "request": request.model_dump(mode="json"),
             "nonfinite_members": lost,
@@ -179,7 +177,7 @@ class Runtime:
             "compiled": self._execution.compiled,
             "precision": self._execution.precision,
         }
-        store_bytes = self._meter.stored(request, store, learn=not lost)
+        store_bytes = self._meter.stored(request, store, folder, learn=request.output.is_exact and not lost)
         folder.receipt.write((json.dumps(receipt, indent=1) + "\n").encode())
         leases.finish(self._database, lease, receipt, store_bytes)
         self._tally.count(NONFINITE, model, by=len(lost))

@@ -13,6 +13,7 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.database import Database
+from jobs.folders import ForecastFolder
 from jobs.planning import FIELDS_A_MEMBER, Machine, Speed, Storage
 from jobs.request import ForecastRequest
 from jobs.speeds import learn_speed, learn_storage
@@ -81,9 +82,9 @@ class SpeedMeter:
             self._tell(walk)
             walk.told = ended
 
-    def stored(self, request: ForecastRequest, store: EnsembleStore, *, learn: bool) -> int:
-        """Return the bytes of a store on disk; where asked to `learn`, tell what they say of later ones."""
-        sizes = {PurePosixPath(name): size_bytes for name, size_bytes in store.path.files()}
+    def stored(self, request: ForecastRequest, store: EnsembleStore, folder: ForecastFolder, *, learn: bool) -> int:
+        """Return the bytes of members on disk; where asked to `learn`, tell what they say of later ones."""
+        sizes = {PurePosixPath(name): size_bytes for name, size_bytes in folder.store.files()}
         chunks = sum(
             size for path, size in sizes.items() if path.parts[0] in store.layout.variables and "c" in path.parts
         )

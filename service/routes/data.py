@@ -1,4 +1,4 @@
-"""The ensemble over HTTP: its files as they are, while it grows and afterwards, and as one zip."""
+"""The ensemble and its summary over HTTP: files as they are, while they grow and afterwards; the ensemble as a zip."""
 
 import re
 import zipfile
@@ -7,12 +7,14 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
+from jobs.forecasts import ForecastRecord
 from jobs.states import Status
 from service.callers import OwnForecast
 from service.context import ServiceHere
 from service.files import answer_file, stream_zip
-from service.folders import available_folder
+from service.folders import available_folder, members_folder
 from service.problems import DOCUMENTED, NOT_FINISHED, NOT_FOUND, ServiceError, answer
+from weather.places import Place
 
 router = APIRouter(tags=["data"], responses=DOCUMENTED)
 
@@ -27,8 +29,19 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 @router.get("/forecast/{forecast_id}/ensemble.zarr/{key:path}", response_class=Response)
 @router.head("/forecast/{forecast_id}/ensemble.zarr/{key:path}", include_in_schema=False)
 def chunk(record: OwnForecast, key: str, service: ServiceHere, request: Request) -> Response:
-    """Return a file of the store; what is not there yet is 404, which Zarr reads as NaN."""
-    place = available_folder(record, service).store / key
+    """Return a file of the ensemble; what is not there yet is 404, which Zarr reads as NaN."""
+    return _file(record, available_folder(record, service).store, key, request)
+
+
+@router.get("/forecast/{forecast_id}/summary.zarr/{key:path}", response_class=Response)
+@router.head("/forecast/{forecast_id}/summary.zarr/{key:path}", include_in_schema=False)
+def summary_chunk(record: OwnForecast, key: str, service: ServiceHere, request: Request) -> Response:
+    """Return a file of the summary: mean, spread, quantiles and exceedance; 404 as for the ensemble."""
+    return _file(record, available_folder(record, service).summary, key, request)
+
+
+def _file(record: ForecastRecord, store: Place, key: str, request: Request) -> Response:
+    place = store / key
     facts = place.look() if _KEY.fullmatch(key) else None
     if facts is None:
         missing = answer(NOT_FOUND, f"The store has no {key!r}, or not yet.")
@@ -41,6 +54,7 @@ def chunk(record: OwnForecast, key: str, service: ServiceHere, request: Request)
 
 
 @router.options("/forecast/{forecast_id}/ensemble.zarr/{key:path}", include_in_schema=False)
+@router.options("/forecast/{forecast_id}/summary.zarr/{key:path}", include_in_schema=False)
 def preflight() -> Response:
     """Allow any page to read with ranges."""
     allowed = {"Access-Control-Allow-Methods": "GET, HEAD", "Access-Control-Allow-Headers": "Range, Authorization"}
@@ -53,7 +67,7 @@ def archive(record: OwnForecast, service: ServiceHere, request: Request) -> Resp
     """Return the whole store as one file, which `zarr.storage.ZipStore` opens; only after the end."""
     if record.status != Status.SUCCESSFUL:
         raise ServiceError(NOT_FINISHED, f"Forecast {record.id} is {record.status}; the zip is for successful ones.")
-    folder, headers = available_folder(record, service), _OPEN_TO_PAGES | {"Cache-Control": _FOR_EVER}
+    folder, headers = members_folder(record, service), _OPEN_TO_PAGES | {"Cache-Control": _FOR_EVER}
     name = f"{record.id}.zarr.zip"
     if isinstance(folder.path, Path):
         path = _zipped(folder.path)

@@ -14,8 +14,9 @@ from jobs.states import OPEN, Status
 from service.callers import Owner, OwnForecast
 from service.context import Base, Service, ServiceHere
 from service.problems import DOCUMENTED, NOT_FINISHED, ServiceError
+from service.requests import ReplayBody
 from service.states import initial_state_of
-from service.submission import accept, estimate, manifest_of
+from service.submission import accept, estimate, manifest_of, replay
 from service.uploads import REQUEST_BODY, Asked, asked
 from service.views import ForecastList, ForecastView, Link, eta_seconds, planned_seconds, view
 
@@ -31,8 +32,9 @@ class EstimateView(BaseModel):
 
     request: dict[str, object]
     network_evaluations: int = Field(description="Of both networks, each of one member.")
-    uncompressed_bytes: int = Field(description="Bytes of all fields before compression.")
-    store_bytes: int | None = Field(description="Bytes on disk that are expected.")
+    uncompressed_bytes: int = Field(description="Bytes of the members' fields before compression.")
+    store_bytes: int | None = Field(description="Bytes of the members that are expected on disk.")
+    other_bytes: int = Field(description="Bytes of all else, as the summary, before compression.")
     memory_bytes: int | None = Field(description="Peak memory of its worker: on its GPU, or of the process.")
     wait_seconds: float | None = Field(description="Seconds until a worker is free; null too where none is alive.")
     seconds: float | None = Field(description="Seconds from then to the end.")
@@ -72,18 +74,35 @@ def _submitted(asked: Asked, service: Service, owner: str, base: str, key: str |
             network_evaluations=told.network_evaluations,
             uncompressed_bytes=told.plan.uncompressed_bytes,
             store_bytes=told.plan.store_bytes,
+            other_bytes=told.plan.other_bytes,
             memory_bytes=told.plan.memory_bytes,
             wait_seconds=_rounded(told.plan.wait_seconds),
             seconds=_rounded(told.plan.seconds),
             is_scaled=told.plan.is_scaled,
         )
         return JSONResponse(shown.model_dump(mode="json"), 200)
-    record, is_new = accept(service, owner, asked.body, manifest, state, key)
+    return _accepted(*accept(service, owner, asked.body, manifest, state, key), service, base)
+
+
+def _accepted(record: ForecastRecord, is_new: bool, service: Service, base: str) -> Response:
     response = _shown(record, service, base, 202 if is_new else 200)
     response.headers["Location"] = f"{base}/v1/forecast/{record.id}"
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
     return response
+
+
+@router.post(
+    "/forecast/{forecast_id}/replay",
+    status_code=202,
+    response_model=ForecastView,
+    responses={200: {"model": ForecastView, "description": "Had been accepted before"}},
+)
+def replay_members(
+    record: OwnForecast, body: ReplayBody, service: ServiceHere, base: Base, idempotency_key: Key = None
+) -> Response:
+    """Make members of an earlier forecast again, exactly, as a forecast of their own; also where they were not kept."""
+    return _accepted(*replay(service, record.owner, record, body.members, idempotency_key), service, base)
 
 
 @router.get("/forecast", response_model=ForecastList)

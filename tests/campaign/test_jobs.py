@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 from pydantic import SecretStr
@@ -25,10 +26,12 @@ from jobs.events import events_since
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, look_up
 from jobs.reconcile import reconcile
+from jobs.request import Output
 from jobs.settings import Settings
 from jobs.states import OPEN, EventKind, Status
 from jobs.supervisor import Supervisor
 from jobs.testing import RedisServer
+from weather.rounding import round_bits
 from workers.runtime import Runtime
 
 LEAD_TIMES = 40
@@ -165,7 +168,11 @@ def test_disturbed_forecasts_end_once_and_as_undisturbed_ones(
     kills = int(request.config.getoption("--kills"))
     celery = settings.dispatcher == "celery"
     told: Dispatcher = CeleryDispatcher(settings) if celery else LocalDispatcher()
-    forecasts = [submit_small(database, settings.data, lead_hours=6 * LEAD_TIMES, seed=seed) for seed in range(kills)]
+    outputs = [Output(), Output(members=False), Output(keep_bits=9)]
+    forecasts = [
+        submit_small(database, settings.data, lead_hours=6 * LEAD_TIMES, seed=seed, output=outputs[seed % len(outputs)])
+        for seed in range(kills)
+    ]
     draw, done = random.Random(20180915), Counter[str]()
     next_kill, deadline = time.monotonic() + 5, time.monotonic() + 60 + 15 * kills
     while any(look_up(database, forecast.id).status in OPEN for forecast in forecasts):
@@ -186,11 +193,28 @@ def test_disturbed_forecasts_end_once_and_as_undisturbed_ones(
         ]  # fmt: skip
         lead_times = [event.detail["lead_times"] for event in events if event.kind == EventKind.LEAD_TIME]
         assert lead_times == list(range(1, LEAD_TIMES + 1))
-        xr.testing.assert_identical(xr.open_zarr(folder.store).load().drop_attrs(), reference[forecast.request.seed])
-        assert not list(folder.store.rglob("*.partial"))
+        expected = reference[forecast.request.seed]
+        xr.testing.assert_identical(xr.open_zarr(folder.summary).load().drop_attrs(), expected[1])
+        output = forecast.request.output
+        assert folder.store.exists() == output.members
+        if output.members:
+            members = expected[0].map(_rounded, keep_attrs=True, output=output)
+            xr.testing.assert_identical(xr.open_zarr(folder.store).load().drop_attrs(), members)
+        assert not folder.frames.exists()
+        assert not list(folder.path.rglob("*.partial"))
 
 
-def _undisturbed(submit_small: Submit, seeds: list[int], data: Path) -> dict[int, xr.Dataset]:
+def _rounded(field: xr.DataArray, output: Output) -> xr.DataArray:
+    exact = output.keep_bits is None or field.dtype != np.float32
+    return field if exact else field.copy(data=round_bits(field.values, output.keep_bits or 23))
+
+
+def _stores(folder: ForecastFolder) -> tuple[xr.Dataset, xr.Dataset]:
+    ensemble, summary = (xr.open_zarr(path).load().drop_attrs() for path in (folder.store, folder.summary))
+    return ensemble, summary
+
+
+def _undisturbed(submit_small: Submit, seeds: list[int], data: Path) -> dict[int, tuple[xr.Dataset, xr.Dataset]]:
     settings = Settings(data=data, device="cpu")
     data.mkdir()
     database = Database(settings.url)
@@ -199,7 +223,4 @@ def _undisturbed(submit_small: Submit, seeds: list[int], data: Path) -> dict[int
     records = {seed: submit_small(database, data, lead_hours=6 * LEAD_TIMES, seed=seed) for seed in seeds}
     while runtime.run():
         pass
-    return {
-        seed: xr.open_zarr(ForecastFolder(data, record.id).store).load().drop_attrs()
-        for seed, record in records.items()
-    }
+    return {seed: _stores(ForecastFolder(data, record.id)) for seed, record in records.items()}

@@ -35,10 +35,13 @@ def test_a_forecast_is_followed_from_asking_to_the_file(client: Client, tmp_path
     assert kinds == ["accepted", "running", *["lead_time"] * 4, "successful"]
     assert forecast.wait(10).status == "successful"
     assert np.isfinite(growing.u10.values).all()
+    assert (forecast.to_xarray(summary=True).members == 3).all()
+    assert [item.id for item in client.list(limit=1)] == [forecast.id]
+    again = forecast.replay(2).wait(60).to_xarray()
+    np.testing.assert_array_equal(again.u10, growing.u10.sel(number=[2]))
     path = forecast.download(tmp_path / "ensemble.zip")
     with zarr.storage.ZipStore(path, mode="r") as store:
         xr.testing.assert_identical(xr.open_zarr(store).load(), forecast.to_xarray().load())
-    assert [item.id for item in client.list(limit=1)] == [forecast.id]
 
 
 def test_files_are_sent(client: Client, gfs_files: list[Path]) -> None:
@@ -96,6 +99,10 @@ def test_the_commands_do_the_same(served: Served, gfs_files: list[Path], tmp_pat
     assert f"{forecast_id}/ensemble.zarr" in followed.stdout
     assert forecast_id in _run(served, "list").stdout
     assert "2/2 lead times" in _run(served, "status", forecast_id).stdout
+    again = _run(served, "replay", forecast_id, "--member", 1, "--json")
+    assert json.loads(again.stdout)["request"]["member_numbers"] == [1]
+    lean = _run(served, "submit", "--initial-state", "nature-run", *options, "--summary-only", "--json")
+    assert json.loads(lean.stdout)["request"]["output"]["members"] is False
     saved = _run(served, "download", forecast_id, "--output", tmp_path / "e.zip")
     assert saved.exit_code == 0
     assert (tmp_path / "e.zip").stat().st_size > 1000

@@ -21,9 +21,12 @@ EVERY_ROUTE = (
     ("GET", "/receipt"),
     ("GET", "/ensemble.zarr/zarr.json"),
     ("HEAD", "/ensemble.zarr/zarr.json"),
+    ("GET", "/summary.zarr/zarr.json"),
+    ("HEAD", "/summary.zarr/zarr.json"),
     ("GET", "/ensemble.zarr.zip"),
     ("GET", "/diagnostics"),
     ("POST", "/verify"),
+    ("POST", "/replay"),
     ("GET", "/plots/maps.png"),
     ("GET", "/plots/plume.png"),
 )

@@ -81,6 +81,67 @@ def test_the_zip_is_the_same_ensemble_and_comes_in_parts(served: Served, tmp_pat
     xr.testing.assert_identical(zipped, xr.open_zarr(f"{served.url}/forecast/{forecast['id']}/ensemble.zarr").load())
 
 
+def test_the_summary_opens_from_the_moment_of_the_answer_and_tells_what_was_asked(served: Served) -> None:
+    event = {"variable": "u10", "op": "<", "value": 0}
+    forecast = served.submit(summary={"quantiles": [0.5], "exceedance": [event]})
+    home = next(link["href"] for link in forecast["links"] if link["rel"] == "summary")
+    summary = xr.open_zarr(home)
+    assert dict(summary.sizes) | {"lead_time": 4, "quantile": 1, "u10_below_threshold": 1} == dict(summary.sizes)
+    assert forecast["request"]["summary"]["exceedance"] == [event]
+    served.wait(forecast["id"])
+    members = xr.open_zarr(f"{served.url}/forecast/{forecast['id']}/ensemble.zarr").load()
+    assert (summary.complete == 1).all()
+    below = (members.u10.sel(longitude=summary.longitude.values % 360) < 0).mean("number")
+    np.testing.assert_allclose(summary.u10_below.isel(u10_below_threshold=0), below, rtol=1e-6)
+    missing = served.client.get(f"/forecast/{forecast['id']}/summary.zarr/receipt.json")
+    assert (missing.status_code, missing.headers["access-control-allow-origin"]) == (404, "*")
+
+
+def test_a_summary_of_what_is_not_there_is_refused(served: Served) -> None:
+    for event in ({"variable": "msl", "value": 1}, {"variable": "u10", "value": 1e9}):
+        answer = served.client.post("/forecast", json=_body(summary={"exceedance": [event]}))
+        assert answer.status_code == 422, answer.text
+
+
+def test_members_that_were_not_kept_are_made_again_exactly(served: Served) -> None:
+    exact, lean = served.submit(members=5), served.submit(members=5, output={"members": False})
+    served.wait(exact["id"])
+    assert served.wait(lean["id"])["status"] == Status.SUCCESSFUL
+    rels = {link["rel"]: link["href"] for link in served.status(lean["id"])["links"]}
+    assert rels["data"] == rels["summary"]
+    assert "enclosure" not in rels
+    for path in ("/ensemble.zarr/zarr.json", "/ensemble.zarr.zip", "/plots/maps.png"):
+        assert served.client.get(f"/forecast/{lean['id']}{path}").status_code == 404
+    home = f"{served.url}/forecast"
+    summaries = [xr.open_zarr(f"{home}/{one['id']}/summary.zarr").load().drop_attrs() for one in (exact, lean)]
+    xr.testing.assert_identical(*summaries)
+    key = {"Idempotency-Key": "again"}
+    asked = served.client.post(f"/forecast/{lean['id']}/replay", json={"members": [4, 1]}, headers=key)
+    assert asked.status_code == 202, asked.text
+    again = asked.json()
+    assert (
+        served.client.post(f"/forecast/{lean['id']}/replay", json={"members": [4, 1]}, headers=key).status_code == 200
+    )
+    assert served.wait(again["id"])["status"] == Status.SUCCESSFUL
+    members, some = (xr.open_zarr(f"{home}/{one['id']}/ensemble.zarr").load() for one in (exact, again))
+    xr.testing.assert_equal(members.sel(number=[1, 4]), some)
+    for wrong in ([5], [-1], []):
+        refused = served.client.post(f"/forecast/{lean['id']}/replay", json={"members": wrong})
+        assert refused.status_code == 422, refused.text
+
+
+def test_members_are_rounded_where_that_is_asked_for(served: Served) -> None:
+    exact, rounded = served.submit(), served.submit(output={"keep_bits": 7})
+    stores = []
+    for forecast in (exact, rounded):
+        served.wait(forecast["id"])
+        stores.append(xr.open_zarr(f"{served.url}/forecast/{forecast['id']}/ensemble.zarr").load())
+    np.testing.assert_allclose(stores[1].u10, stores[0].u10, rtol=2.0**-8, atol=0)
+    assert not (stores[1].u10 == stores[0].u10).all()
+    both = served.client.post("/forecast", json=_body(output={"members": False, "keep_bits": 7}))
+    assert (both.status_code, "rounds members" in both.text) == (422, True)
+
+
 def test_files_of_the_store_have_what_browsers_and_caches_need(served: Served) -> None:
     forecast = served.submit()
     served.wait(forecast["id"])

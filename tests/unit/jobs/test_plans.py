@@ -79,7 +79,7 @@ def test_the_disk_must_have_room_beside_what_others_will_still_write(
 ) -> None:
     plan = plan_of(outlook, asked, manifest)
     assert plan.store_bytes is not None
-    free = plan.store_bytes + 1_000_000
+    free = plan.room_bytes + 1_000_000
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     half_done = Waiting(demand_of(asked, 4), 1.0, 0.5, 2_000_000)
     check_room(replace(outlook, queue=[half_done]), plan, place_of(tmp_path))

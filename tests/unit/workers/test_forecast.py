@@ -115,6 +115,16 @@ def test_an_interrupted_forecast_goes_on_to_the_same_end(forecast: Forecast, tmp
     xr.testing.assert_identical(
         xr.open_zarr(tmp_path / "cut/ensemble.zarr").load().drop_attrs(), whole.drop_attrs()
     )  # fmt: skip
+    summaries = [xr.open_zarr(tmp_path / name / "summary.zarr").load().drop_attrs() for name in ("cut", "whole")]
+    assert (summaries[0].complete == 1).all()
+    xr.testing.assert_identical(*summaries)
+
+
+def test_a_summary_that_lacks_a_lead_time_gets_it_on_resuming(forecast: Forecast, tmp_path: Path) -> None:
+    run_forecast(replace(forecast, with_summary=False), tmp_path, resume=False, report=lambda _: None)
+    assert not (tmp_path / "summary.zarr").exists()
+    run_forecast(forecast, tmp_path, resume=True, report=lambda _: None)
+    assert (xr.open_zarr(tmp_path / "summary.zarr").complete == 1).all()
 
 
 def test_resuming_a_finished_forecast_computes_nothing(forecast: Forecast, tmp_path: Path) -> None:
@@ -160,6 +170,7 @@ def test_a_member_that_is_not_finite_is_kept_as_nan_and_told(forecast: Forecast,
     assert receipt.nonfinite_members == (3,)
     store = EnsembleStore.open(tmp_path / "ensemble.zarr")
     fields = np.concatenate([store.fields(group, 0) for group in range(2)])
+    assert (xr.open_zarr(tmp_path / "summary.zarr").members == 5).all()
     assert not np.isfinite(fields[3]).any()
     assert np.isfinite(np.delete(fields, 3, axis=0)).all()
 

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,12 +19,16 @@ from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, dismiss, look_up
 from jobs.leases import claim, commit
+from jobs.request import Output
 from jobs.settings import Settings
 from jobs.states import Status
 from models.forecaster import Forecaster
 from weather.ingest.artefact import read_canonical
 from weather.manifest import Sampling, read_manifest
+from weather.rounding import round_bits
 from weather.store import EnsembleStore
+from weather.summary_store import SummaryStore
+from workers.diagnosing import LeadTimes, summarise_lead_times
 from workers.forecast import Forecast, run_forecast
 from workers.runtime import Runtime
 
@@ -104,6 +108,104 @@ def test_what_was_committed_but_not_published_is_published_and_not_computed_agai
     assert look_up(database, forecast.id).status == Status.SUCCESSFUL
     assert (ensemble.u10[0, 0] == 7).all()
     assert not (ensemble.u10[0, 1] == 7).any()
+
+
+def test_the_summary_is_numpys_on_the_members(
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database
+) -> None:
+    forecast = submitted()
+    assert [runtime.run(), runtime.run()] == [True, True]
+    folder = ForecastFolder(settings.data, forecast.id)
+    ensemble, summary = xr.open_zarr(folder.store).load(), xr.open_zarr(folder.summary).load()
+    assert (summary.complete == 1).all()
+    assert (summary.members == 5).all()
+    ensemble = ensemble.assign_coords(longitude=(ensemble.longitude + 180) % 360 - 180).sortby("longitude")
+    ensemble = ensemble.astype("float64")
+    ensemble["wind_speed_10m"] = np.hypot(ensemble.u10, ensemble.v10)
+    for name in ("u10", "v10", "wind_speed_10m"):
+        for found, expected in (
+            (summary[f"{name}_mean"], ensemble[name].mean("number")),
+            (summary[f"{name}_spread"], ensemble[name].std("number", ddof=1)),
+            (summary[f"{name}_quantiles"], ensemble[name].quantile(summary["quantile"].values, "number")),
+        ):
+            xr.testing.assert_allclose(
+                found.drop_vars("valid_time"), expected.transpose(*found.dims).drop_vars("valid_time"), 1e-6, 1e-6
+            )
+    gales = (ensemble.wind_speed_10m > 17.2).mean("number")
+    np.testing.assert_allclose(summary.wind_speed_10m_above.isel(wind_speed_10m_above_threshold=0), gales, rtol=1e-6)
+
+
+def test_a_worker_that_ends_between_commit_and_summary_leaves_no_gap(
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = submitted(), submitted()
+    assert [runtime.run(), runtime.run()] == [True, True]
+    killed = []
+
+    def die(*arguments: object) -> None:
+        if not killed:
+            killed.append(True)
+            raise SystemExit
+        summarise_lead_times(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("workers.attempt.summarise_lead_times", die)
+    with pytest.raises(SystemExit):
+        runtime.run()
+    while runtime.run():
+        pass
+    assert look_up(database, cut.id).status == Status.SUCCESSFUL
+    summaries = [xr.open_zarr(ForecastFolder(settings.data, forecast.id).summary).load() for forecast in (whole, cut)]
+    assert (summaries[1].complete == 1).all()
+    xr.testing.assert_identical(summaries[0].drop_attrs(), summaries[1].drop_attrs())
+
+
+@pytest.mark.parametrize("output", [Output(keep_bits=5), Output(members=False)])
+def test_what_is_not_kept_exactly_goes_on_exactly_after_every_death(
+    output: Output, submitted: Submit, runtime: Runtime, settings: Settings, database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    exact, other = (submitted(lead_hours=72, output=kept) for kept in (Output(), output))
+    assert [runtime.run(), runtime.run()] == [True, True]
+    written = []
+    frames = ForecastFolder(settings.data, other.id).frames
+
+    def die(summary: SummaryStore, lead_times: LeadTimes, lead_indices: Iterable[int]) -> None:
+        written.append(len(list(frames.glob("u10/c/0/*"))))
+        if len(written) in (2, 5):
+            raise SystemExit
+        summarise_lead_times(summary, lead_times, lead_indices)
+
+    monkeypatch.setattr("workers.attempt.summarise_lead_times", die)
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            runtime.run()
+    while runtime.run():
+        pass
+    assert look_up(database, other.id).status == Status.SUCCESSFUL
+    left_by_a_death = 2
+    assert max(written) <= 3 + 2 * left_by_a_death
+    assert not frames.exists()
+    expected, found = (ForecastFolder(settings.data, forecast.id) for forecast in (exact, other))
+    summaries = [xr.open_zarr(folder.summary).load().drop_attrs() for folder in (expected, found)]
+    xr.testing.assert_identical(*summaries)
+    assert found.store.exists() == output.members
+    if output.keep_bits:
+        members, rounded = (xr.open_zarr(folder.store).load() for folder in (expected, found))
+        assert (rounded.complete == 1).all()
+        assert rounded.attrs["warmcast_keep_bits"] == output.keep_bits
+        for name in ("u10", "v10"):
+            np.testing.assert_array_equal(rounded[name], round_bits(members[name].values, output.keep_bits))
+
+
+def test_a_member_alone_is_the_member_among_all(
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database
+) -> None:
+    together, alone = submitted(), submitted(members=2, member_numbers=(1, 4))
+    while runtime.run():
+        pass
+    both = [xr.open_zarr(ForecastFolder(settings.data, forecast.id).store).load() for forecast in (together, alone)]
+    assert both[1].number.values.tolist() == [1, 4]
+    xr.testing.assert_equal(both[0].sel(number=[1, 4]), both[1])
 
 
 def test_a_dismissed_forecast_frees_its_worker_within_an_evaluation(

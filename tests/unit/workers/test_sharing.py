@@ -134,7 +134,7 @@ def test_two_workers_make_the_store_that_one_makes(
     assert look_up(database, forecast.id).status == Status.SUCCESSFUL
     counted = _evaluations(database)
     assert counted[0] >= 10 * 2 * 3  # no less than a group of two members, three evaluations a lead time
-    assert sum(counted) == 4 * 10 * 2 * 3  # and none is made twice
+    assert sum(counted) == 4 * 10 * 2 * 3 - 4  # none is made twice, and the first warm start once a group
     assert _files(settings, forecast) == _by_one_worker(submit_small, settings, tmp_path / "alone", **asked)
 
 

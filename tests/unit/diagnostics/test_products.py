@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from diagnostics.products import lead_time_products
+from weather.grids import Grid
+from weather.store_template import Layout
+from weather.summary import Summary, Threshold
+from weather.summary_template import SummaryLayout
+
+GRID = Grid((67.5, 22.5, -22.5, -67.5), (0.0, 60.0, 120.0, 180.0, 240.0, 300.0))
+QUANTILES = (0.0, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.9, 1.0)
+EVENTS = (
+    Threshold(variable="wind_speed_10m", value=5.0),
+    Threshold(variable="wind_speed_10m", value=10.0),
+    Threshold(variable="u10", op="<", value=0.0),
+)
+
+
+def _layout(members: int, variables: tuple[str, ...] = ("u10", "v10"), exceedance: object = EVENTS) -> SummaryLayout:
+    ensemble = Layout(
+        np.datetime64("2018-09-15", "s"), 1, np.timedelta64(6, "h"), tuple(range(members)), 2, variables, GRID
+    )
+    return SummaryLayout(ensemble, Summary.model_validate({"quantiles": QUANTILES, "exceedance": exceedance}))
+
+
+def _members(count: int, *, ties: bool = False) -> NDArray[np.float32]:
+    draw = np.random.default_rng(count)
+    fields = (8 * draw.standard_normal((count, 2, *GRID.shape), np.float32)).astype(np.float32)
+    return np.round(fields / 5) * np.float32(5) if ties else fields
+
+
+@pytest.mark.parametrize("count", [2, 3, 16, 50])
+@pytest.mark.parametrize("ties", [False, True])
+def test_every_statistic_is_numpys_on_the_members(count: int, ties: bool) -> None:
+    ensemble = _members(count, ties=ties)
+    used, products = lead_time_products(ensemble, _layout(count))
+    speed = np.hypot(ensemble[:, 0], ensemble[:, 1])
+    assert used == count
+    for name, members in (("u10", ensemble[:, 0]), ("v10", ensemble[:, 1]), ("wind_speed_10m", speed)):
+        exact = members.astype(np.float64)
+        expected = {
+            "mean": exact.mean(axis=0),
+            "spread": exact.std(axis=0, ddof=1),
+            "quantiles": np.quantile(exact, QUANTILES, axis=0),
+        }
+        for statistic, values in expected.items():
+            np.testing.assert_allclose(products[f"{name}_{statistic}"], values, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        products["wind_speed_10m_above"], np.stack([(speed > value).mean(axis=0) for value in (5.0, 10.0)]), rtol=1e-6
+    )
+    np.testing.assert_allclose(products["u10_below"][0], (ensemble[:, 0] < 0).mean(axis=0), rtol=1e-6)
+    assert all(values.dtype == np.float32 for values in products.values())
+
+
+def test_pressure_is_as_exact_as_float32_can_hold() -> None:
+    draw = np.random.default_rng(0)
+    ensemble = (101_325 + 500 * draw.standard_normal((50, 1, *GRID.shape))).astype(np.float32)
+    _, products = lead_time_products(ensemble, _layout(50, ("msl",), ()))
+    exact = ensemble[:, 0].astype(np.float64)
+    np.testing.assert_allclose(products["msl_mean"], exact.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(products["msl_spread"], exact.std(axis=0, ddof=1), rtol=1e-6)
+    np.testing.assert_allclose(products["msl_quantiles"], np.quantile(exact, QUANTILES, axis=0), rtol=1e-6)
+    assert set(products) == {"msl_mean", "msl_spread", "msl_quantiles"}
+
+
+def test_a_member_that_is_not_finite_everywhere_is_left_out_and_counted() -> None:
+    ensemble = _members(5)
+    ensemble[3, 1, 2, 2] = np.nan
+    used, products = lead_time_products(ensemble, _layout(5))
+    rest, expected = lead_time_products(np.delete(ensemble, 3, axis=0), _layout(4))
+    assert (used, rest) == (4, 4)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(products[name], values)
+
+
+def test_one_member_has_no_spread_and_none_have_nothing() -> None:
+    used, products = lead_time_products(_members(1), _layout(1))
+    assert used == 1
+    np.testing.assert_array_equal(products["u10_mean"], _members(1)[0, 0])
+    np.testing.assert_array_equal(products["u10_quantiles"], np.repeat(_members(1)[:, 0], len(QUANTILES), axis=0))
+    assert np.isnan(products["u10_spread"]).all()
+    used, products = lead_time_products(np.full_like(_members(3), np.nan), _layout(3))
+    assert used == 0
+    assert all(np.isnan(values).all() for values in products.values())
+
+
+def test_direction_is_where_the_mean_wind_comes_from() -> None:
+    ensemble = np.zeros((2, 2, *GRID.shape), np.float32)
+    winds = {0: ((0, -5), (0, -1)), 1: ((-5, 0), (-1, 0)), 2: ((0, 5), (0, 1)), 3: ((5, 0), (1, 0)), 4: ((1, -1),) * 2}
+    for column, vectors in winds.items():
+        for member, vector in enumerate(vectors):
+            ensemble[member, :, 0, column] = vector
+    ensemble[:, 1, 0, 5], ensemble[:, 0, 0, 5] = -10, 1e-7
+    _, products = lead_time_products(ensemble, _layout(2))
+    direction = products["wind_direction_10m"]
+    np.testing.assert_allclose(direction[0], [0, 90, 180, 270, 315, 0], atol=1e-4)
+    assert ((direction >= 0) & (direction < 360)).all()

@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+from numcodecs import BitRound
+
+from weather.rounding import round_bits
+
+VALUES = (np.random.default_rng(0).standard_normal(10_000) * 10.0 ** np.arange(-10, 10).repeat(500)).astype(np.float32)
+
+
+@pytest.mark.parametrize("keep_bits", [1, 7, 12, 22, 23])
+def test_the_relative_error_is_at_most_half_of_the_last_bit(keep_bits: int) -> None:
+    rounded = round_bits(VALUES, keep_bits)
+    error = np.abs(rounded.astype(np.float64) - VALUES) / np.abs(VALUES)
+    assert error.max() <= 2.0 ** -(keep_bits + 1)
+    if keep_bits < 23:
+        assert error.max() > 0.75 * 2.0 ** -(keep_bits + 1)
+    assert not (rounded.view(np.uint32) & np.uint32((1 << (23 - keep_bits)) - 1)).any()
+    np.testing.assert_array_equal(round_bits(rounded, keep_bits), rounded)
+
+
+@pytest.mark.parametrize("keep_bits", [1, 7, 12, 22])
+def test_it_is_what_numcodecs_makes_of_it(keep_bits: int) -> None:
+    encoded = BitRound(keepbits=keep_bits).encode(VALUES)
+    np.testing.assert_array_equal(round_bits(VALUES, keep_bits).view(np.uint32), np.asarray(encoded).view(np.uint32))
+
+
+def test_what_is_not_finite_and_zero_stay() -> None:
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], np.float32)
+    special = np.append(special, np.uint32(0x7FFFFFFF).view(np.float32))
+    np.testing.assert_array_equal(round_bits(special, 3), special)
+    assert np.signbit(round_bits(special, 3)[4])

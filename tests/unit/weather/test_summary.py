@@ -1,0 +1,44 @@
+import pytest
+from pydantic import ValidationError
+
+from weather.errors import ConfigurationError
+from weather.summary import Summary, Threshold
+
+
+def test_what_is_left_out_is_the_chance_of_a_gale_where_there_is_wind() -> None:
+    assert Summary().complete(("u10", "v10")).exceedance == (Threshold(variable="wind_speed_10m", value=17.2),)
+    assert Summary().complete(("u10", "msl")).exceedance == ()
+
+
+def test_what_is_asked_for_is_brought_in_order_without_repetition() -> None:
+    asked = [{"variable": "v10", "value": 3.0}, {"variable": "u10", "op": "<", "value": 1.0}]
+    summary = Summary.model_validate({"quantiles": [0.9, 0.1], "exceedance": asked * 2}).complete(("u10", "v10"))
+    assert summary.quantiles == (0.1, 0.9)
+    assert summary.exceedance == (
+        Threshold(variable="u10", op="<", value=1.0), Threshold(variable="v10", op=">", value=3.0)
+    )  # fmt: skip
+    assert summary.complete(("u10", "v10")) == summary
+
+
+def test_a_threshold_of_what_is_not_there_is_refused() -> None:
+    asked = Summary(exceedance=(Threshold(variable="msl", value=1e5),))
+    with pytest.raises(ConfigurationError, match=r"may name u10, v10, wind_speed_10m. Got: 'msl'"):
+        asked.complete(("u10", "v10"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"quantiles": [1.1]},
+        {"quantiles": [float("nan")]},
+        {"quantiles": [0.5, 0.5]},
+        {"quantiles": [i / 21 for i in range(21)]},
+        {"exceedance": [{"variable": "u10", "op": ">=", "value": 1.0}]},
+        {"exceedance": [{"variable": "u10", "value": float("inf")}]},
+        {"exceedance": [{"variable": "u10", "value": 1.0}] * 21},
+        {"means": True},
+    ],
+)
+def test_every_field_has_its_bounds(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Summary.model_validate(wrong)
