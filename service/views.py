@@ -30,6 +30,13 @@ class Progress(BaseModel):
     )
 
 
+class Caution(BaseModel):
+    """What a caller should know of a forecast that is successful all the same."""
+
+    code: Literal["members-lost"]
+    message: str
+
+
 class ForecastView(BaseModel):
     """A forecast: `status` is one of OGC API Processes; the last three are final."""
 
@@ -44,6 +51,7 @@ class ForecastView(BaseModel):
     finished: str | None
     request: dict[str, Any] = Field(description="The request, complete, with its seed.")
     error: dict[str, Any] | None
+    warnings: list[Caution]
     data: Data = Field(description="Whether the ensemble is still there; the record always is.")
     links: list[Link]
 
@@ -88,9 +96,18 @@ def view(record: ForecastRecord, base: str, now: float, planned: float | None) -
         finished=None if record.finished is None else shown_time(record.finished),
         request=record.request.model_dump(mode="json"),
         error=record.error,
+        warnings=_warnings(record),
         data=record.data,
         links=links,
     )
+
+
+def _warnings(record: ForecastRecord) -> list[Caution]:
+    lost = (record.receipt or {}).get("nonfinite_members", [])
+    if not lost:
+        return []
+    told = f"Members {', '.join(map(str, lost))} left the valid range and are NaN from there on; the others are whole."
+    return [Caution(code="members-lost", message=told)]
 
 
 def planned_seconds(database: Database, records: Sequence[ForecastRecord], now: float) -> dict[str, float]:
