@@ -18,7 +18,7 @@ demo: install
 	sh deploy/demo.sh $(BIN) $(DEMO) $(PORT)
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 	$(MAKE) smoke
 
 smoke: install

@@ -35,7 +35,8 @@ class Batches:
         while True:
             parts = zip(*(fields.split(self.size) for fields in (previous, newest, noise)), strict=True)  # type: ignore[no-untyped-call]
             try:
-                return torch.cat([self._stepper.step(before, now, valid_time, drawn) for before, now, drawn in parts])
+                states = [self._stepper.step(before, now, valid_time, drawn) for before, now, drawn in parts]
+                return states[0] if len(states) == 1 else torch.cat(states)
             except torch.OutOfMemoryError as error:
                 detail = str(error)
             except RuntimeError as error:

@@ -17,7 +17,7 @@ from weather.testing import travelling_waves
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 RUN = ("quickstart.md", "api.md", "operations.md", "metrics.md")
-STARTS = r"(make install|\. \.venv/bin/activate|(WARMCAST_\w+=\S+ )*warmcast (serve|api|worker))"
+STARTS = r"(make install|\. \.venv/bin/activate|((WARMCAST|AWS)_\w+=\S+ )*warmcast (serve|api|worker))"
 """What a block may hold that is not run: it starts what the others need."""
 
 

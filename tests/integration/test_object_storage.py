@@ -138,7 +138,7 @@ def test_a_forecast_goes_from_service_to_worker_to_worker_to_reader_without_a_sh
             "zarr.json": made.sub(b"", alone["zarr.json"])
         }
         assert sorted({name.split("/")[0] for name in _content(folder.path)}) == [
-            "ensemble.zarr", "initial_state", "receipt.json",
+            "ensemble.zarr", "initial_state", "receipt.json", "summary.zarr",
         ]  # fmt: skip
         _reads_well(api, forecast_id, objects, tmp_path)
         assert api.client.delete(f"/forecast/{forecast_id}").status_code == 204

@@ -36,7 +36,7 @@ def _body(**fields: Any) -> dict[str, Any]:
 
 
 def test_an_ensemble_opens_from_the_moment_of_the_answer_and_grows_without_a_flaw(served: Served) -> None:
-    response = served.client.post("/forecast", json=_body(members=12, lead_time="24h", sampler={"nfe": 300}))
+    response = served.client.post("/forecast", json=_body(members=12, lead_time="24h", sampler={"nfe": 500}))
     assert response.status_code == 202
     forecast = response.json()
     assert response.headers["Location"] == forecast["links"][0]["href"]
@@ -256,6 +256,8 @@ def test_a_priority_is_shown_and_changes_neither_the_request_nor_what_a_key_was_
 
 
 def test_an_estimate_makes_nothing(served: Served) -> None:
+    for forecast in served.client.get("/forecast?limit=200").json()["forecasts"]:
+        served.wait(forecast["id"])
     before = served.client.get("/forecast?limit=200").json()
     response = served.client.post("/forecast?validate_only=true", json=_body(seed=None))
     assert response.status_code == 200
