@@ -20,7 +20,7 @@ from weather.bundled import find_checkpoint
 from workers.runtime import Runtime
 
 _GROUP_SIZE = 8
-_REPEATS, _REPEATS_LARGE = 3, 1
+_REPEATS, _REPEATS_LARGE = 3, 2
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,8 @@ def two_workers(folder: Path, checkpoint: Path, size: Size) -> tuple[float, floa
         over = multiprocessing.get_context("spawn").Event()
         barrier, processes = _begin(_work, over, folder, checkpoint)
         barrier.wait(_START_SECONDS)
-        began = time.perf_counter()
-        forecast_id = place.submit(members=size.members, num_lead_times=size.num_lead_times, nfe=size.nfe)
-        while look_up(place.database, forecast_id).status in OPEN:
-            time.sleep(_LOOK_SECONDS)
-        shared = time.perf_counter() - began
+        _seconds(place, Size(size.members, 2, 2))
+        shared = _seconds(place, size)
         over.set()
         _join(processes)
     barrier, processes = _begin(_evaluate, checkpoint, groups // 2, size)
@@ -83,10 +80,17 @@ def _join(processes: list[Any]) -> None:
         assert process.exitcode == 0
 
 
+def _seconds(place: Place, size: Size) -> float:
+    """Submit a forecast and return the seconds until it has ended."""
+    began = time.perf_counter()
+    forecast_id = place.submit(members=size.members, num_lead_times=size.num_lead_times, nfe=size.nfe)
+    while look_up(place.database, forecast_id).status in OPEN:
+        time.sleep(_LOOK_SECONDS)
+    return time.perf_counter() - began
+
+
 def _work(barrier: Barrier, over: Event, folder: Path, checkpoint: Path) -> None:
-    """Warm up on a forecast in a place of its own, then work where `folder` says, until it is over."""
-    with Place.of(folder / f"warm-{os.getpid()}", checkpoint, threads=1) as warm:
-        warm.run(Runtime(warm.settings, warm.database), members=8, num_lead_times=1, nfe=2)
+    """Work where `folder` says, until it is over."""
     with Place.of(folder, checkpoint, threads=1) as place:
         runtime = Runtime(place.settings, place.database)
         runtime.run()

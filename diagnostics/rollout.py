@@ -13,6 +13,8 @@ from weather.grids import Grid
 BANDS = {"planetary": (1, 10), "synoptic": (11, 40), "meso": (41, None)}
 """First and last total wavenumber of each band of scales."""
 
+_BLOCK = 8
+
 
 def lead_time_figures(
     ensemble: NDArray[np.float32],
@@ -29,13 +31,13 @@ def lead_time_figures(
     (base 10) of their power over that of the initial state.
     """
     finite: NDArray[np.bool_] = np.all(np.isfinite(ensemble), axis=(1, 2, 3))
-    sound = ensemble[finite].astype(np.float64)
+    sound = ensemble if finite.all() else ensemble[finite]
     figures = {}
     for index, name in enumerate(variables):
         power = _mean_power(sound[:, index], grid)
-        start = _mean_power(initial[:, index].astype(np.float64), grid)
+        start = _mean_power(initial[:, index], grid)
         figures[name] = {
-            "spread": spread(sound[:, index], grid.area_weights) if len(sound) > 1 else None,
+            "spread": spread(sound[:, index].astype(np.float64), grid.area_weights) if len(sound) > 1 else None,
             "power": [float(f"{value:.5g}") for value in power] if len(sound) else None,
             "log_ratio": _log_ratios(power, start) if len(sound) else {},
         }
@@ -43,9 +45,11 @@ def lead_time_figures(
     return {"variables": figures, "nonfinite_members": lost}
 
 
-def _mean_power(fields: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
-    """Return the mean spectrum of fields (field, latitude, longitude)."""
-    return np.asarray(spherical_spectrum(fields, grid)).mean(axis=0) if len(fields) else np.zeros(0)
+def _mean_power(fields: NDArray[np.float32], grid: Grid) -> NDArray[np.float64]:
+    """Return the mean spectrum of fields (field, latitude, longitude), a few of which are transformed at once."""
+    blocks = (fields[first : first + _BLOCK].astype(np.float64) for first in range(0, len(fields), _BLOCK))
+    totals = [np.asarray(spherical_spectrum(block, grid)).sum(axis=0) for block in blocks]
+    return np.asarray(sum(totals) / len(fields)) if totals else np.zeros(0)
 
 
 def _log_ratios(power: NDArray[np.float64], start: NDArray[np.float64]) -> Mapping[str, float]:
