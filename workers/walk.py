@@ -1,6 +1,7 @@
 """The rollouts of a forecast's member groups side by side, each from where its store ends."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +33,9 @@ class Walk:
         self, forecaster: Stepper, state: InitialState, store: EnsembleStore, committed: Mapping[int, int], seed: int
     ) -> None:
         self._committed = dict(committed)
+        noise = ThreadPoolExecutor(1, "noise")
         self._rollouts = {
-            group: _rollout(forecaster, state, store, group, first, seed) for group, first in committed.items()
+            group: _rollout(forecaster, state, store, group, first, seed, noise) for group, first in committed.items()
         }
         self._layout = store.layout
         self._copies = HostCopies(forecaster.device)
@@ -57,7 +59,7 @@ class Walk:
 
 
 def _rollout(
-    forecaster: Stepper, state: InitialState, store: EnsembleStore, group: int, first: int, seed: int
+    forecaster: Stepper, state: InitialState, store: EnsembleStore, group: int, first: int, seed: int, ahead: Executor
 ) -> Iterator[Tensor]:
     """Yield the lead times of a group from index `first` on; a short group is padded to the full batch."""
     members = store.layout.group_members(group)
@@ -66,7 +68,14 @@ def _rollout(
         _frame(state, store, group, index, padded, forecaster.device) for index in (first - 2, first - 1)
     )
     yield from rollout(
-        forecaster, previous, newest, members=padded, seed=seed, init_time=state.init_time, first_step=first
+        forecaster,
+        previous,
+        newest,
+        members=padded,
+        seed=seed,
+        init_time=state.init_time,
+        first_step=first,
+        ahead=ahead,
     )
 
 
