@@ -50,6 +50,16 @@ class Bare:
         return time.perf_counter() - began
 
 
+def convolution_share(networks: Networks, group_size: int) -> float:
+    """Return the part of an eager evaluation's CPU time that convolutions take: no compilation makes those faster."""
+    bare = Bare(networks, Execution(), group_size)
+    bare.run(1, 1, 2)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        bare.run(1, 1, 4)
+    spent = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    return float(sum(time for name, time in spent.items() if "conv" in name) / sum(spent.values()))
+
+
 class Plain:
     """A rollout in plain PyTorch: evaluation and inference mode, region writes through xarray, diagnostics after."""
 

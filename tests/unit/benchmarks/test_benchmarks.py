@@ -9,6 +9,7 @@ from warmcast.cli import app
 RATIOS = {
     "engine": {
         "overhead_ratio",
+        "convolution_share",
         "eager_ratio",
         "diagnostics_share",
         "two_worker_ratio",
