@@ -25,7 +25,7 @@ smoke: install
 	PYTHON=$(BIN)/python sh tests/smoke.sh
 
 campaign: install
-	$(BIN)/python -m pytest tests/campaign --kills 40 -v
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/campaign --kills 40 --mutants 150 -v
 
 lint: install
 	$(BIN)/ruff format --check .
