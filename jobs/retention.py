@@ -9,7 +9,7 @@ from jobs.clock import now
 from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, look_up
-from jobs.states import OPEN, Data
+from jobs.states import OPEN, Data, Status
 from jobs.tables import forecasts
 from weather.places import Place, place_of
 
@@ -48,13 +48,20 @@ def expire(database: Database, keep_hours: float | None) -> None:
 def sweep(database: Database, data: Path | Place) -> None:
     """Remove folders whose data is gone by their row, and those that no row speaks of, an hour after their last change.
 
-    A worker that had not noticed, or a service that was killed in between, may have left them.
+    A worker that had not noticed, or a service that was killed in between, may have left them; so it may what only
+    workers read, of a forecast that became successful within the last hour.
     """
     folders = {place.name: place for place in (place_of(data) / "forecasts").folders() if place.name.startswith("fc_")}
     with database.read() as connection:
         rows = connection.execute(select(forecasts.c.id, forecasts.c.data))
         known: dict[str, str] = {row.id: row.data for row in rows}
+        just_ended = select(forecasts.c.id).where(
+            forecasts.c.status == Status.SUCCESSFUL, forecasts.c.finished > now() - _ABANDONED_SECONDS
+        )
+        successful = list(connection.scalars(just_ended))
     for forecast_id, place in folders.items():
         abandoned = forecast_id not in known and time.time() - place.changed() > _ABANDONED_SECONDS
         if abandoned or known.get(forecast_id, Data.AVAILABLE) != Data.AVAILABLE:
             place.remove()
+        elif forecast_id in successful:
+            ForecastFolder(data, forecast_id).clear_attempts()

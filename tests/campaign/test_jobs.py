@@ -27,6 +27,7 @@ from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, look_up
 from jobs.reconcile import reconcile
 from jobs.request import Output
+from jobs.retention import sweep
 from jobs.settings import Settings
 from jobs.states import OPEN, EventKind, Status
 from jobs.supervisor import Supervisor
@@ -182,6 +183,7 @@ def test_disturbed_forecasts_end_once_and_as_undisturbed_ones(
         if done.total() < kills and time.monotonic() > next_kill:
             done[_disturb(draw, workers, redis_server if celery else None)] += 1
             next_kill = time.monotonic() + draw.uniform(0.5, 6)
+    sweep(database, settings.data)
     reference = _undisturbed(submit_small, [forecast.request.seed for forecast in forecasts], tmp_path / "reference")
     for forecast in forecasts:
         record, folder = look_up(database, forecast.id), ForecastFolder(settings.data, forecast.id)

@@ -9,7 +9,7 @@ from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, dismiss, look_up
 from jobs.retention import delete_data, expire, sweep
-from jobs.states import Data
+from jobs.states import Data, Status
 from jobs.tables import forecasts
 
 Submit = Callable[..., ForecastRecord]
@@ -52,3 +52,21 @@ def test_folders_that_no_row_speaks_of_go_after_an_hour(database: Database, tmp_
         os.utime(folder, (changed, changed))
     sweep(database, tmp_path)
     assert [path.name for path in (tmp_path / "forecasts").iterdir()] == ["fc_new"]
+
+
+def test_what_only_workers_read_goes_once_a_forecast_is_successful(
+    database: Database, submitted: Submit, tmp_path: Path
+) -> None:
+    """Its last worker may have died between the row and the folders."""
+    successful, running = submitted(), submitted()
+    for forecast in (successful, running):
+        (ForecastFolder(tmp_path, forecast.id).attempt(0, 1) / "c").write(b"")
+        (ForecastFolder(tmp_path, forecast.id).frames / "c").write(b"")
+    with database.write() as connection:
+        ended = update(forecasts).where(forecasts.c.id == successful.id)
+        connection.execute(ended.values(status=Status.SUCCESSFUL, finished=now()))
+    sweep(database, tmp_path)
+    for forecast, is_there in ((successful, False), (running, True)):
+        folder = ForecastFolder(tmp_path, forecast.id)
+        assert [(folder.path / name).exists() for name in ("staging", "frames.zarr")] == [is_there, is_there]
+        assert folder.store.exists()
