@@ -57,6 +57,13 @@ class Served:
                 return
         raise TimeoutError("the service did not start")
 
+    def wait_for_worker(self, seconds: float = 60) -> None:
+        """Wait until a worker has told that it is alive: until then `/readyz` rightly answers 503."""
+        ends = time.monotonic() + seconds
+        while self.client.get("/readyz").status_code != 200:
+            assert time.monotonic() < ends, "no worker came"
+            time.sleep(0.05)
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(30)

@@ -30,6 +30,7 @@ def bounded(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("bounded")
     limits = {"max_members": "4", "max_lead_hours": "12", "max_open_forecasts": "5"}
     served = Served(folder / "data", untrained_checkpoint.parent, **limits)
+    served.wait_for_worker()
     yield served
     served.client.close()
     served.stop()
