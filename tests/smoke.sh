@@ -14,7 +14,8 @@ echo "$site" >"$(cat "$folder/purelib")/dependencies.pth"
 "$folder/env/bin/python" -m pip install --quiet --no-deps --ignore-installed "$folder"/warmcast-*.whl
 mkdir "$folder/elsewhere"
 cp -r "$root/tests" "$folder/elsewhere/tests"
-cp -r "$root/pyproject.toml" "$root/README.md" "$root/Makefile" "$root/docs" "$folder/elsewhere/"
+cp -r "$root/pyproject.toml" "$root/README.md" "$root/Makefile" "$root/docs" "$root/deploy" "$root/Dockerfile" "$root/docker-compose.yml" \
+  "$root/.env.example" "$folder/elsewhere/"
 cd "$folder/elsewhere"
 "$folder/env/bin/python" -P -c "
 import pathlib, models, weather.bundled
