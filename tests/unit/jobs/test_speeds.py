@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -25,6 +26,7 @@ def test_a_speed_is_taken_whole_and_then_comes_nearer_the_more_it_was_measured(d
     learn_speed(database, "c", CPU, Speed(8, 2.0, 4.0, 6.0, 200.0), num_steps=20)
     assert _outlook(database).speeds == {"c": [(CPU, Speed(8, 1.5, 3.0, 4.5, 150.0))]}
     learn_speed(database, "c", Machine("cuda: NVIDIA H100", 1), Speed(8, 0.1, 0.2, 0.3, 9.0), num_steps=20)
+    time.sleep(0.01)  # the clock of SQLite counts milliseconds, and the latest comes first
     learn_speed(database, "c", CPU, Speed(4, 1.0, 1.0, 1.0, 1.0), num_steps=20)
     assert [speed.group_size for _, speed in _outlook(database).speeds["c"]] == [4, 8, 8]
 
