@@ -95,21 +95,12 @@ class DiskPlace(PosixPath):
 
     def write(self, content: bytes | memoryview) -> None:
         """Write the file beside and rename it."""
-        building = self.with_name(f".{self.name}.{uuid.uuid4().hex}")
-        self.parent.mkdir(parents=True, exist_ok=True)
-        with building.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(building, self)
+        os.replace(self._built(content), self)
 
     def put(self, content: bytes) -> None:
         """Write the file beside and link it."""
-        building = self.with_name(f"{self.name}.{uuid.uuid4().hex}.partial")
-        building.parent.mkdir(parents=True, exist_ok=True)
+        building = self._built(content)
         try:
-            building.write_bytes(content)
-            building.sync()
             self.take(building)
         finally:
             building.unlink(missing_ok=True)
@@ -173,6 +164,20 @@ class DiskPlace(PosixPath):
     def zarr(self) -> Path:
         """Return the path."""
         return self
+
+    def _built(self, content: bytes | memoryview) -> Path:
+        """Return a file beside this one that has the content, on the disk itself; its name ends in `.partial`."""
+        building = self.with_name(f".{self.name}.{uuid.uuid4().hex}.partial")
+        self.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with building.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            building.unlink(missing_ok=True)
+            raise
+        return building
 
 
 def place_of(where: Path | Place) -> Place:

@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from weather.chunks import field_chunk, filled, small_chunk
 from weather.errors import StoreError
 from weather.grids import Grid
 from weather.places import Place, place_of
@@ -26,10 +27,7 @@ class EnsembleStore:
         self.path = path
         self.layout = layout
         self.attributes: Mapping[str, Any] = dict(root.attrs)
-        self._arrays = {
-            name: _array(root, name).with_config({"write_empty_chunks": True})
-            for name in (*layout.variables, "complete")
-        }
+        self._arrays = {name: _array(root, name) for name in (*layout.variables, "complete")}
 
     @classmethod
     def create(
@@ -70,14 +68,13 @@ class EnsembleStore:
         Members that are not finite everywhere are marked as lost. The mark reaches the disk after the fields do. A lead
         time that is complete must not be committed again.
         """
-        columns = self._columns(group)
-        for channel, name in enumerate(self.layout.variables):
-            self._arrays[name][0, lead_index, columns] = fields[:, channel]
+        size = self.layout.group_size
         *chunks, mark = self._names(group, lead_index)
-        for chunk in chunks:
-            (self.path / chunk).sync()
+        for channel, chunk in enumerate(chunks):
+            (self.path / chunk).write(field_chunk(filled(fields[:, channel], size, np.nan)))
         sound = np.isfinite(fields).all(axis=(1, 2, 3))
-        self._arrays["complete"][lead_index, columns] = np.where(sound, COMPLETE, FAILED)
+        marks = np.where(sound, COMPLETE, FAILED).astype(np.uint8)
+        (self.path / mark).write(small_chunk(filled(marks, size, 0).tobytes()))
         (self.path / mark).sync()
 
     def staging(self, folder: Path | Place) -> "EnsembleStore":

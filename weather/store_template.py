@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.codecs import Crc32cCodec
 
+from weather.chunks import field_codecs
 from weather.grids import Grid
 from weather.variables import KNOWN
 
@@ -90,11 +91,6 @@ def create_arrays(root: zarr.Group, layout: Layout) -> None:
     )
     for name, coordinate in coordinates(layout).items():
         write_coordinate(root, name, *coordinate)
-
-
-def field_codecs() -> list[Any]:
-    """Return what compresses a chunk of fields and tells whether it is damaged."""
-    return [BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"), Crc32cCodec()]
 
 
 def write_coordinate(

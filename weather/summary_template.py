@@ -10,7 +10,8 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
-from weather.store_template import Layout, coordinates, field_codecs, write_coordinate
+from weather.chunks import field_codecs
+from weather.store_template import Layout, coordinates, write_coordinate
 from weather.summary import Summary, summarised
 from weather.variables import WIND_SPEED_10M, Variable
 

@@ -119,6 +119,17 @@ def test_a_commit_writes_no_file_but_its_own(store: EnsembleStore) -> None:
     }  # fmt: skip
 
 
+def test_files_are_those_that_zarr_writes(store: EnsembleStore, tmp_path: Path) -> None:
+    other = EnsembleStore.create(tmp_path / "other.zarr", LAYOUT, ATTRIBUTES)
+    root = zarr.open_group(other.path, mode="r+")
+    for group, members in enumerate((slice(0, 2), slice(2, 4), slice(4, 5))):
+        fields = _commit(store, group, 1)
+        for channel, name in enumerate(LAYOUT.variables):
+            root[name][0, 1, members] = fields[:, channel]  # type: ignore[index]
+        root["complete"][1, members] = 1  # type: ignore[index]
+    assert _snapshot(store.path) == _snapshot(other.path)
+
+
 @pytest.mark.parametrize("value", [np.nan, 0.0])
 def test_a_field_of_one_value_only_is_stored_as_a_file(store: EnsembleStore, value: float) -> None:
     store.commit(0, 1, np.full((2, 2, 4, 6), value, np.float32))
