@@ -86,15 +86,7 @@ class Served:
 
     def submit(self, **fields: Any) -> dict[str, Any]:
         """Ask for a small forecast of the tiny checkpoint; fields may be given."""
-        body = {
-            "model": "untrained",
-            "initial_state": {"source": "catalogue", "dataset": "nature-run"},
-            "members": 3,
-            "lead_time": "24h",
-            "seed": 1,
-            "sampler": {"nfe": 2},
-        }
-        response = self.client.post("/forecast", json=body | fields)
+        response = self.client.post("/forecast", json=small_request(**fields))
         assert response.status_code == 202, response.text
         shown: dict[str, Any] = response.json()
         return shown
@@ -109,6 +101,19 @@ class Served:
             assert time.monotonic() < ends, shown
             time.sleep(0.1)
         return shown
+
+
+def small_request(**fields: Any) -> dict[str, Any]:
+    """Return what asks for a small forecast of the tiny checkpoint; fields may be given."""
+    request = {
+        "model": "untrained",
+        "initial_state": {"source": "catalogue", "dataset": "nature-run"},
+        "members": 3,
+        "lead_time": "24h",
+        "seed": 1,
+        "sampler": {"nfe": 2},
+    }
+    return request | fields
 
 
 def write_truth(folder: Path, forecast: Any, *, hours: tuple[int, ...] = (0, 6, 12, 24)) -> Path:

@@ -23,7 +23,8 @@ def field_chunk(fields: NDArray[np.float32]) -> bytes:
 
 def small_chunk(content: bytes) -> bytes:
     """Return the file of a chunk that is not compressed: its bytes and their checksum."""
-    return content + google_crc32c.value(content).to_bytes(4, "little")
+    checksum: bytes = google_crc32c.value(content).to_bytes(4, "little")
+    return content + checksum
 
 
 def filled(values: NDArray[Any], length: int, fill_value: float) -> NDArray[Any]:

@@ -10,11 +10,11 @@ import xarray as xr
 import zarr
 from typer.testing import CliRunner, Result
 
+from tests.served import Served
 from warmcast import Client
 from warmcast.cli import app
 from weather.errors import ForecastFailedError, ServiceProblemError
 
-Served = Any
 SMALL: dict[str, Any] = {"model": "untrained", "members": 3, "lead_time": "24h", "seed": 1, "sampler": {"nfe": 2}}
 
 

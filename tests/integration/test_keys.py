@@ -1,17 +1,15 @@
 import json
 import subprocess
 from collections.abc import Callable
-from typing import Any
 
 import httpx
 import pytest
 
-from tests.served import WARMCAST
+from tests.served import WARMCAST, Served
 from warmcast.client import Client
 from weather.errors import ServiceProblemError
 
-Served = Any
-Serve = Callable[..., Any]
+Serve = Callable[..., Served]
 
 
 EVERY_ROUTE = (

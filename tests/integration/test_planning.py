@@ -6,24 +6,11 @@ from jobs.database import Database
 from jobs.settings import Settings
 from jobs.states import Status
 from jobs.tables import speeds
-
-Served = Any
-
-
-def _asked(**fields: Any) -> dict[str, Any]:
-    body = {
-        "model": "untrained",
-        "initial_state": {"source": "catalogue", "dataset": "nature-run"},
-        "members": 3,
-        "lead_time": "24h",
-        "seed": 1,
-        "sampler": {"nfe": 2},
-    }
-    return body | fields
+from tests.served import Served, small_request
 
 
 def _estimate(served: Served, **fields: Any) -> Any:
-    response = served.client.post("/forecast?validate_only=true", json=_asked(**fields))
+    response = served.client.post("/forecast?validate_only=true", json=small_request(**fields))
     assert response.status_code == 200, response.text
     return response.json()
 
@@ -66,7 +53,7 @@ def test_evaluations_are_chosen_to_meet_the_deadline_and_a_repeated_request_is_t
     automatic: dict[str, Any] = {"sampler": {"nfe": "auto"}, "seed": None}
     assert _estimate(served, **automatic)["request"]["sampling"]["nfe"] == 4
     assert _estimate(served, deadline_seconds=30, **automatic)["request"]["sampling"]["nfe"] == 4
-    hurried = _asked(deadline_seconds=20, **automatic)
+    hurried = small_request(deadline_seconds=20, **automatic)
     first = served.client.post("/forecast", json=hurried, headers={"Idempotency-Key": "k"})
     assert (first.status_code, first.json()["request"]["sampling"]["nfe"]) == (202, 2)
     served.wait(first.json()["id"])
@@ -76,7 +63,7 @@ def test_evaluations_are_chosen_to_meet_the_deadline_and_a_repeated_request_is_t
     refused = served.client.post("/forecast", json=hurried)
     assert (refused.status_code, refused.json()["type"]) == (422, "/problems/deadline-too-soon")
     assert "`deadline_seconds` must be at least 1.6e+03" in refused.json()["detail"]
-    chosen = served.client.post("/forecast", json=_asked(deadline_seconds=20))
+    chosen = served.client.post("/forecast", json=small_request(deadline_seconds=20))
     assert chosen.status_code == 202
     served.wait(chosen.json()["id"])
 

@@ -12,10 +12,9 @@ import pytest
 
 from jobs.testing import free_port
 from tests.monitoring import program, run_promtool
-from tests.served import write_truth
+from tests.served import Served, write_truth
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-Served = Any
 
 
 @pytest.fixture(scope="module")

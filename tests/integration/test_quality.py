@@ -11,9 +11,7 @@ from diagnostics.moments import spread
 from diagnostics.verification import verify
 from jobs.testing import free_port
 from models.testing import tiny_spec
-from tests.served import write_truth
-
-Served = Any
+from tests.served import Served, write_truth
 
 
 @pytest.fixture(scope="module")

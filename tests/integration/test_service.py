@@ -17,26 +17,14 @@ import zarr
 
 from jobs.states import Status
 from models.testing import tiny_spec
+from tests.served import Served, small_request
 from weather.testing import travelling_waves
 
-Served = Any
-Serve = Callable[..., Any]
-
-
-def _body(**fields: Any) -> dict[str, Any]:
-    body = {
-        "model": "untrained",
-        "initial_state": {"source": "catalogue", "dataset": "nature-run"},
-        "members": 3,
-        "lead_time": "24h",
-        "seed": 1,
-        "sampler": {"nfe": 2},
-    }
-    return body | fields
+Serve = Callable[..., Served]
 
 
 def test_an_ensemble_opens_from_the_moment_of_the_answer_and_grows_without_a_flaw(served: Served) -> None:
-    response = served.client.post("/forecast", json=_body(members=12, lead_time="24h", sampler={"nfe": 500}))
+    response = served.client.post("/forecast", json=small_request(members=12, lead_time="24h", sampler={"nfe": 500}))
     assert response.status_code == 202
     forecast = response.json()
     assert response.headers["Location"] == forecast["links"][0]["href"]
@@ -99,7 +87,7 @@ def test_the_summary_opens_from_the_moment_of_the_answer_and_tells_what_was_aske
 
 def test_a_summary_of_what_is_not_there_is_refused(served: Served) -> None:
     for event in ({"variable": "msl", "value": 1}, {"variable": "u10", "value": 1e9}):
-        answer = served.client.post("/forecast", json=_body(summary={"exceedance": [event]}))
+        answer = served.client.post("/forecast", json=small_request(summary={"exceedance": [event]}))
         assert answer.status_code == 422, answer.text
 
 
@@ -138,7 +126,7 @@ def test_members_are_rounded_where_that_is_asked_for(served: Served) -> None:
         stores.append(xr.open_zarr(f"{served.url}/forecast/{forecast['id']}/ensemble.zarr").load())
     np.testing.assert_allclose(stores[1].u10, stores[0].u10, rtol=2.0**-8, atol=0)
     assert not (stores[1].u10 == stores[0].u10).all()
-    both = served.client.post("/forecast", json=_body(output={"members": False, "keep_bits": 7}))
+    both = served.client.post("/forecast", json=small_request(output={"members": False, "keep_bits": 7}))
     assert (both.status_code, "rounds members" in both.text) == (422, True)
 
 
@@ -198,7 +186,7 @@ def test_one_key_sent_at_once_many_times_makes_one_forecast(served: Served) -> N
 
     def post() -> None:
         with httpx.Client(timeout=60) as client:
-            body = _body(members=1, seed=None)
+            body = small_request(members=1, seed=None)
             answers.append(client.post(f"{served.url}/forecast", json=body, headers={"Idempotency-Key": "one"}))
 
     threads = [threading.Thread(target=post) for _ in range(50)]
@@ -208,7 +196,7 @@ def test_one_key_sent_at_once_many_times_makes_one_forecast(served: Served) -> N
         thread.join()
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert sorted(answer.status_code for answer in answers) == [200] * 49 + [202]
-    other = served.client.post("/forecast", json=_body(members=2), headers={"Idempotency-Key": "one"})
+    other = served.client.post("/forecast", json=small_request(members=2), headers={"Idempotency-Key": "one"})
     assert other.status_code == 422
     assert other.json()["type"] == "/problems/idempotency-key-reuse"
 
@@ -235,7 +223,7 @@ def test_one_key_sent_at_once_many_times_makes_one_forecast(served: Served) -> N
 )
 def test_what_cannot_be_forecast_is_a_problem_that_names_it(served: Served, fields: dict[str, Any], named: str) -> None:
     before = served.client.get("/forecast?limit=200").json()
-    response = served.client.post("/forecast", json=_body(**fields))
+    response = served.client.post("/forecast", json=small_request(**fields))
     assert response.status_code in (404, 422)
     assert response.headers["content-type"] == "application/problem+json"
     assert named in response.text
@@ -245,7 +233,7 @@ def test_what_cannot_be_forecast_is_a_problem_that_names_it(served: Served, fiel
 def test_a_priority_is_shown_and_changes_neither_the_request_nor_what_a_key_was_used_for(served: Served) -> None:
     headers = {"Idempotency-Key": "priority"}
     answers = [
-        served.client.post("/forecast", json=_body(**fields), headers=headers)
+        served.client.post("/forecast", json=small_request(**fields), headers=headers)
         for fields in ({"priority": "low"}, {}, {"priority": "high"})
     ]
     assert [answer.status_code for answer in answers] == [202, 200, 200]
@@ -259,7 +247,7 @@ def test_an_estimate_makes_nothing(served: Served) -> None:
     for forecast in served.client.get("/forecast?limit=200").json()["forecasts"]:
         served.wait(forecast["id"])
     before = served.client.get("/forecast?limit=200").json()
-    response = served.client.post("/forecast?validate_only=true", json=_body(seed=None))
+    response = served.client.post("/forecast?validate_only=true", json=small_request(seed=None))
     assert response.status_code == 200
     told = response.json()
     assert told["network_evaluations"] == 3 * 4 * 3
@@ -322,12 +310,12 @@ def test_models_the_catalogue_and_health_are_told(served: Served) -> None:
 
 def test_pages_of_other_origins_change_nothing(served: Served) -> None:
     foreign = {"Origin": "https://example.org"}
-    refused = served.client.post("/forecast", json=_body(), headers=foreign)
+    refused = served.client.post("/forecast", json=small_request(), headers=foreign)
     assert (refused.status_code, refused.json()["type"]) == (403, "/problems/foreign-origin")
     assert served.client.get("/forecast", headers=foreign).status_code == 200
     rebound = served.client.get("/forecast", headers={"Host": "attacker.example:8000"})
     assert (rebound.status_code, rebound.json()["type"]) == (421, "/problems/foreign-host")
-    own = served.client.post("/forecast?validate_only=true", json=_body(), headers={"Origin": served.url})
+    own = served.client.post("/forecast?validate_only=true", json=small_request(), headers={"Origin": served.url})
     assert own.status_code == 200
 
 
@@ -364,7 +352,7 @@ def test_files_of_a_caller_come_back_as_an_ensemble(
 
 
 def _upload(served: Served, files: list[Path], **fields: Any) -> httpx.Response:
-    body = _body(**({"initial_state": {"source": "upload"}} | fields))
+    body = small_request(**({"initial_state": {"source": "upload"}} | fields))
     parts = [("initial_state", (path.name, path.read_bytes())) for path in files]
     response: httpx.Response = served.client.post("/forecast", data={"request": json.dumps(body)}, files=parts)
     return response
@@ -395,7 +383,7 @@ def test_a_request_in_another_form_is_told_what_is_taken(served: Served, gfs_fil
     assert (text.status_code, text.json()["type"]) == (415, "/problems/unsupported-media-type")
     named = _upload(served, gfs_files, initial_state={"source": "catalogue", "dataset": "gfs"})
     assert (named.status_code, named.json()["type"]) == (422, "/problems/validation")
-    empty = served.client.post("/forecast", json=_body(initial_state={"source": "upload"}))
+    empty = served.client.post("/forecast", json=small_request(initial_state={"source": "upload"}))
     assert "no files" in empty.json()["detail"]
     without = served.client.post("/forecast", files=[("initial_state", ("a", b"GRIB"))])
     assert "one field `request`" in without.json()["detail"]

@@ -6,7 +6,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,29 +32,6 @@ from workers.forecast import Forecast, run_forecast
 from workers.runtime import Runtime
 
 Submit = Callable[..., ForecastRecord]
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data=tmp_path, device="cpu", lease_seconds=30, max_attempts=2)
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    result = Database(settings.url)
-    result.migrate()
-    yield result
-    result.close()
-
-
-@pytest.fixture
-def submitted(submit_small: Submit, database: Database, settings: Settings) -> Submit:
-    return partial(submit_small, database, settings.data)
-
-
-@pytest.fixture
-def runtime(settings: Settings, database: Database) -> Runtime:
-    return Runtime(settings, database)
 
 
 def _alone(forecast: ForecastRecord, folder: ForecastFolder, checkpoint: Path, output: Path) -> xr.Dataset:

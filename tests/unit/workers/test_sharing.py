@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,20 +30,6 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(
         data=tmp_path / "data", device="cpu", threads=1, lease_seconds=2, heartbeat_seconds=0.5, poll_seconds=0.1
     )
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    settings.data.mkdir()
-    result = Database(settings.url)
-    result.migrate()
-    yield result
-    result.close()
-
-
-@pytest.fixture
-def submitted(submit_small: Submit, database: Database, settings: Settings) -> Submit:
-    return partial(submit_small, database, settings.data)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,29 +23,6 @@ from workers import speeds
 from workers.runtime import Runtime
 
 Submit = Callable[..., ForecastRecord]
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data=tmp_path, device="cpu", lease_seconds=30, max_attempts=2)
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    result = Database(settings.url)
-    result.migrate()
-    yield result
-    result.close()
-
-
-@pytest.fixture
-def submitted(submit_small: Submit, database: Database, settings: Settings) -> Submit:
-    return partial(submit_small, database, settings.data)
-
-
-@pytest.fixture
-def runtime(settings: Settings, database: Database) -> Runtime:
-    return Runtime(settings, database)
 
 
 def _outlook(database: Database) -> Outlook:
