@@ -42,9 +42,9 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
 
     `overhead_ratio` is their time over that of the same evaluations alone, the worse of the bundled checkpoint and a
     stand-in of 121 × 240; `eager_ratio` the time of a plain PyTorch loop over theirs, the best in float32;
-    `memory_growth` the highest resident memory of 60 lead times over that of 10; `two_worker_ratio` the time of the
-    evaluations alone over that of two one-thread workers; `convolution_share` the part of an evaluation that
-    convolutions take. `compiled` times the compiled networks too: minutes more.
+    `memory_growth` the highest resident memory of 60 lead times over that of 10, and the difference;
+    `two_worker_ratio` the time of the evaluations alone over that of two one-thread workers; `convolution_share` the
+    part of an evaluation that convolutions take. `compiled` times the compiled networks too: minutes more.
     `tiny` shrinks everything, so that tests can run it; its figures mean nothing.
     """
     if threads:
@@ -78,6 +78,7 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
         "diagnostics_share": max(float(row["diagnostics share"]) for row in rows),
         "two_worker_ratio": alone / shared,
         "memory_growth": long / short,
+        "memory_growth_mb": (long - short) / 1e6,
         "memory_a_member_kb": (many - few) / (sizes.many.members - 8) / 1e3,
     }
     title = f"{sizes.forecast.members} members × {sizes.forecast.num_lead_times} lead times, NFE {sizes.forecast.nfe}"

@@ -1,43 +1,57 @@
 """The summary of a lead time: mean, spread, quantiles and exceedance of each variable and of the wind's speed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diagnostics.sound import sound_members
 from diagnostics.wind import wind_direction, wind_speed
 from weather.summary_template import WIND_DIRECTION, SummaryLayout
 
 Field = NDArray[np.float32]
 
+_BLOCK_BYTES = 2**20
+"""So much of the ensemble is looked at at once, by latitudes: statistics need not hold it another time."""
 
-def lead_time_products(ensemble: Field, layout: SummaryLayout) -> tuple[int, dict[str, Field]]:
+
+def lead_time_products(groups: Sequence[Field], layout: SummaryLayout) -> tuple[int, dict[str, Field]]:
     """Return how many members the summary is of, and its fields by name, on the ensemble's grid.
 
-    `ensemble` is (member, variable, latitude, longitude). Members that are not finite everywhere are left out; without
-    any the fields are NaN, and the spread is NaN for fewer than two. Moments are accumulated in float64. Speeds are the
-    members' own; the direction is that of the mean wind.
+    Each of `groups` is (member, variable, latitude, longitude). Members that are not finite everywhere are left out;
+    without any the fields are NaN, and the spread is NaN for fewer than two. Moments are accumulated in float64. Speeds
+    are the members' own; the direction is that of the mean wind.
     """
-    variables = layout.ensemble.variables
-    finite: NDArray[np.bool_] = np.all(np.isfinite(ensemble), axis=(1, 2, 3))
-    sound = ensemble if finite.all() else ensemble[finite]
-    fields = {name: sound[:, channel] for channel, name in enumerate(variables)}
-    products: dict[str, Field] = {}
+    grid = layout.ensemble.grid.shape
+    sound = [sound_members(group) for group in groups]
+    products = {name: np.empty((*(size for _, size in dims), *grid), np.float32) for name, dims, _ in layout.fields()}
+    latitude_bytes = max(sum(group[:, :, 0].nbytes for group in sound), 1)
+    num_rows = max(_BLOCK_BYTES // latitude_bytes, 1)
+    for first in range(0, grid[0], num_rows):
+        rows = slice(first, first + num_rows)
+        for name, values in _products(np.concatenate([group[:, :, rows] for group in sound]), layout):
+            products[name][..., rows, :] = values
+    return sum(len(group) for group in sound), products
+
+
+def _products(ensemble: Field, layout: SummaryLayout) -> Iterator[tuple[str, Field]]:
+    """Yield the fields of some latitudes."""
+    fields = {name: ensemble[:, channel] for channel, name in enumerate(layout.ensemble.variables)}
+    means = {}
     for variable in layout.variables:
         name = variable.name
         members = fields[name] if name in fields else np.asarray(wind_speed(fields["u10"], fields["v10"]))
-        mean, spread = _moments(members)
-        products[f"{name}_mean"], products[f"{name}_spread"] = mean, spread
+        means[name], spread = _moments(members)
+        yield f"{name}_mean", means[name]
+        yield f"{name}_spread", spread
         if layout.asked.quantiles:
-            products[f"{name}_quantiles"] = quantiles(members, layout.asked.quantiles)
+            yield f"{name}_quantiles", quantiles(members, layout.asked.quantiles)
         for side, passes in (("above", np.greater), ("below", np.less)):
             if thresholds := layout.thresholds(name, side):
-                shares = [_share(passes(members, np.float32(value))) for value in thresholds]
-                products[f"{name}_{side}"] = np.stack(shares)
+                yield f"{name}_{side}", np.stack([_share(passes(members, np.float32(value))) for value in thresholds])
     if layout.has_wind:
-        direction = wind_direction(products["u10_mean"], products["v10_mean"])
-        products[WIND_DIRECTION] = np.where(direction == 360, np.float32(0), direction)
-    return len(sound), products
+        direction = wind_direction(means["u10"], means["v10"])
+        yield WIND_DIRECTION, np.where(direction == 360, np.float32(0), direction)
 
 
 def quantiles(members: Field, probabilities: Sequence[float]) -> Field:

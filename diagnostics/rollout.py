@@ -6,50 +6,70 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.moments import spread
+from diagnostics.arrays import area_mean
+from diagnostics.sound import is_sound, sound_members
 from diagnostics.spectra import spherical_spectrum
 from weather.grids import Grid
 
 BANDS = {"planetary": (1, 10), "synoptic": (11, 40), "meso": (41, None)}
 """First and last total wavenumber of each band of scales."""
 
+Group = NDArray[np.float32]
+
 _BLOCK = 8
 
 
 def lead_time_figures(
-    ensemble: NDArray[np.float32],
-    initial: NDArray[np.float32],
+    groups: Sequence[Group],
+    start: Sequence[NDArray[np.float64]],
     members: Sequence[int],
     variables: Sequence[str],
     grid: Grid,
 ) -> dict[str, Any]:
     """Return the diagnostics of a lead time, ready for JSON.
 
-    `ensemble` is (member, variable, latitude, longitude), `initial` the newest analyses, (analysis, variable, latitude,
-    longitude). Members that are not finite everywhere are listed and left out. By variable: `spread` (None for fewer
-    than two members), `power`, the mean spectrum of the members, and `log_ratio`, by band of scales, the logarithm
-    (base 10) of their power over that of the initial state.
+    Each of `groups` is (member, variable, latitude, longitude); `start` is the `mean_power` of the initial state.
+    Members that are not finite everywhere are listed and left out. By variable: `spread` (None for fewer than two
+    members), `power`, the mean spectrum of the members, and `log_ratio`, by band of scales, the logarithm (base 10) of
+    their power over that of the initial state.
     """
-    finite: NDArray[np.bool_] = np.all(np.isfinite(ensemble), axis=(1, 2, 3))
-    sound = ensemble if finite.all() else ensemble[finite]
+    sound = [sound_members(group) for group in groups]
+    count = sum(len(group) for group in sound)
     figures = {}
     for index, name in enumerate(variables):
-        power = _mean_power(sound[:, index], grid)
-        start = _mean_power(initial[:, index], grid)
+        power = _mean_power(sound, index, grid)
         figures[name] = {
-            "spread": spread(sound[:, index].astype(np.float64), grid.area_weights) if len(sound) > 1 else None,
-            "power": [float(f"{value:.5g}") for value in power] if len(sound) else None,
-            "log_ratio": _log_ratios(power, start) if len(sound) else {},
+            "spread": _spread([group[:, index] for group in sound], grid) if count > 1 else None,
+            "power": [float(f"{value:.5g}") for value in power] if count else None,
+            "log_ratio": _log_ratios(power, start[index]) if count else {},
         }
-    lost = [member for member, is_finite in zip(members, finite, strict=True) if not is_finite]
+    there = np.concatenate([is_sound(group) for group in groups])
+    lost = [member for member, is_there in zip(members, there, strict=True) if not is_there]
     return {"variables": figures, "nonfinite_members": lost}
 
 
-def _mean_power(fields: NDArray[np.float32], grid: Grid) -> NDArray[np.float64]:
-    """Return the mean spectrum of fields (field, latitude, longitude), a few of which are transformed at once."""
-    blocks = (fields[first : first + _BLOCK].astype(np.float64) for first in range(0, len(fields), _BLOCK))
-    totals = [np.asarray(spherical_spectrum(block, grid)).sum(axis=0) for block in blocks]
-    return np.asarray(sum(totals) / len(fields)) if totals else np.zeros(0)
+def mean_power(fields: Group, grid: Grid) -> list[NDArray[np.float64]]:
+    """Return for each variable the mean spectrum of `fields`, (field, variable, latitude, longitude)."""
+    return [_mean_power([fields], index, grid) for index in range(fields.shape[1])]
+
+
+def _mean_power(groups: Sequence[Group], index: int, grid: Grid) -> NDArray[np.float64]:
+    """Return the mean spectrum of a variable, a few of whose fields are transformed at once; empty without any."""
+    total, count = np.zeros(0), sum(len(group) for group in groups)
+    for group in groups:
+        for first in range(0, len(group), _BLOCK):
+            block = group[first : first + _BLOCK, index].astype(np.float64)
+            power = np.asarray(spherical_spectrum(block, grid)).sum(axis=0)
+            total = total + power if len(total) else power
+    return total / max(count, 1)
+
+
+def _spread(groups: Sequence[NDArray[np.float32]], grid: Grid) -> float:
+    """Return `diagnostics.moments.spread` of fields in parts, without a copy of them all."""
+    count = sum(len(group) for group in groups)
+    mean = sum(np.sum(group, axis=0, dtype=np.float64) for group in groups) / count
+    squares = sum((field - mean) ** 2 for group in groups for field in group)
+    return float(np.sqrt(float(area_mean(squares / (count - 1), grid.area_weights))))
 
 
 def _log_ratios(power: NDArray[np.float64], start: NDArray[np.float64]) -> Mapping[str, float]:

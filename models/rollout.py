@@ -1,7 +1,7 @@
 """The autoregressive rollout: one lead time after another, each made from the two before it."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -37,30 +37,21 @@ def rollout(
     seed: int,
     init_time: np.datetime64,
     first_step: int = 0,
-    ahead: Executor | None = None,
+    noise: Callable[[int], Fields] | None = None,
 ) -> Iterator[Fields]:
     """Yield the states of `members` at lead time index `first_step`, `first_step` + 1, … without end.
 
     `previous` and `newest` are the two states before the first one yielded: the initial state's frames, or, to go on
     with a forecast, its two last lead times. All are float32 on the forecaster's device, in physical units. A member
-    that is not finite or leaves the valid range is NaN from there on. `ahead` draws the noise of a step during the one
-    before.
+    that is not finite or leaves the valid range is NaN from there on. `noise` gives the `member_noise` of a step where
+    it has been drawn before it is needed.
     """
     device, time_step = forecaster.device, forecaster.spec.time_step
     guard = RangeGuard(forecaster.spec.known_variables, device)
     shape = (newest.shape[1], newest.shape[2], newest.shape[3])
-    draw = partial(_noise, seed, members, shape, pinned=device.type == "cuda")
-    step = first_step
-    drawn: Future[Fields] | None = None
-    while True:
-        noise = draw(step) if drawn is None else drawn.result()
-        drawn = None if ahead is None else ahead.submit(draw, step + 1)
-        states = forecaster.step(previous, newest, init_time + step * time_step, noise.to(device, non_blocking=True))
+    draw = noise or partial(member_noise, seed, members, shape=shape)
+    for step in itertools.count(first_step):
+        drawn = draw(step).to(device, non_blocking=True)
+        states = forecaster.step(previous, newest, init_time + step * time_step, drawn)
         previous, newest = newest, guard(states)
         yield newest
-        step += 1
-
-
-def _noise(seed: int, members: Sequence[int], shape: tuple[int, int, int], step: int, *, pinned: bool) -> Fields:
-    noise = member_noise(seed, members, step, shape)
-    return noise.pin_memory() if pinned else noise

@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from diagnostics.rollout import mean_power
 from jobs import leases
 from jobs.database import Database
 from jobs.folders import ForecastFolder
@@ -38,6 +42,11 @@ class Forecast:
         store = _open_store(request, folder)
         summary = SummaryStore(folder.summary, SummaryLayout(store.layout, request.summary))
         return cls(request, folder, store, summary, read_canonical(folder.initial_state))
+
+    @cached_property
+    def start(self) -> list[NDArray[np.float64]]:
+        """The power that diagnostics compare with: that of the initial state, by variable."""
+        return mean_power(self.state.newest[:], self.store.layout.grid)
 
     def lead_times(self) -> LeadTimes:
         """Return its whole lead times."""
@@ -89,7 +98,7 @@ class Attempt:
             with self._clock.phase("diagnostics"):
                 diagnose_lead_times(
                     self._database, forecast.folder.forecast_id, forecast.request.checkpoint, forecast.store,
-                    self._lead_times, forecast.state, complete,
+                    self._lead_times, forecast.start, complete,
                 )  # fmt: skip
             with self._clock.phase("summary"):
                 summarise_lead_times(forecast.summary, self._lead_times, complete)

@@ -1,6 +1,6 @@
 """Diagnostics and summary of complete lead times, written once: from what is at hand, else from what is published."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,6 @@ from diagnostics.products import lead_time_products
 from diagnostics.rollout import lead_time_figures
 from jobs.database import Database
 from jobs.figures import diagnose, diagnosed
-from weather.initial_state import InitialState
 from weather.store import EnsembleStore
 from weather.summary_store import SummaryStore
 
@@ -33,15 +32,13 @@ class LeadTimes:
             self._lead_index, self._groups = lead_index, {}
         self._groups[group] = fields
 
-    def fields(self, lead_index: int) -> NDArray[np.float32]:
-        """Return all members of a lead time that all groups have committed."""
+    def groups(self, lead_index: int) -> list[NDArray[np.float32]]:
+        """Return the groups of a lead time that all of them have committed."""
         kept = self._groups if lead_index == self._lead_index else {}
-        return np.concatenate(
-            [
-                kept[group] if group in kept else self._read(group, lead_index)
-                for group in range(self._store.layout.num_groups)
-            ]
-        )
+        return [
+            kept[group] if group in kept else self._read(group, lead_index)
+            for group in range(self._store.layout.num_groups)
+        ]
 
     def _read(self, group: int, lead_index: int) -> NDArray[np.float32]:
         if self._publish is not None and self._store.committed(group) <= lead_index:
@@ -55,14 +52,14 @@ def diagnose_lead_times(
     model: str,
     store: EnsembleStore,
     lead_times: LeadTimes,
-    state: InitialState,
+    start: Sequence[NDArray[np.float64]],
     lead_indices: Iterable[int],
 ) -> None:
-    """Write the diagnostics of complete lead times, where they are not there yet."""
+    """Write the diagnostics of complete lead times, where they are not there yet; `start` is the first power."""
     layout = store.layout
     for lead_index in lead_indices:
-        fields = lead_times.fields(lead_index)
-        figures = lead_time_figures(fields, state.newest, layout.members, layout.variables, layout.grid)
+        groups = lead_times.groups(lead_index)
+        figures = lead_time_figures(groups, start, layout.members, layout.variables, layout.grid)
         diagnose(database, forecast_id, model, _hours(store, lead_index), figures)
 
 
@@ -70,7 +67,7 @@ def summarise_lead_times(summary: SummaryStore, lead_times: LeadTimes, lead_indi
     """Write the summary of complete lead times, where it is not there yet."""
     for lead_index in lead_indices:
         if not summary.is_complete(lead_index):
-            members, products = lead_time_products(lead_times.fields(lead_index), summary.layout)
+            members, products = lead_time_products(lead_times.groups(lead_index), summary.layout)
             summary.write(lead_index, members, products)
 
 

@@ -163,7 +163,7 @@ class Runtime:
         lost = list(store.failed())
         missing = missing_lead_times(self._database, lease.forecast_id, store)
         lead_times = forecast.lead_times()
-        diagnose_lead_times(self._database, lease.forecast_id, model, store, lead_times, forecast.state, missing)
+        diagnose_lead_times(self._database, lease.forecast_id, model, store, lead_times, forecast.start, missing)
         summarise_lead_times(forecast.summary, lead_times, range(layout.num_lead_times))
         forecast.summary.sweep()
         receipt = {

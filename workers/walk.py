@@ -1,17 +1,20 @@
 """The rollouts of a forecast's member groups side by side, each from where its store ends."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models.noise import member_noise
 from models.rollout import Stepper, rollout
 from weather.initial_state import InitialState
 from weather.store import EnsembleStore
+from weather.store_template import Layout
 from workers.host_copies import Fetch, HostCopies
+from workers.noise_ahead import NoiseAhead
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,12 @@ class Walk:
         self, forecaster: Stepper, state: InitialState, store: EnsembleStore, committed: Mapping[int, int], seed: int
     ) -> None:
         self._committed = dict(committed)
-        noise = ThreadPoolExecutor(1, "noise")
-        self._rollouts = {
-            group: _rollout(forecaster, state, store, group, first, seed, noise) for group, first in committed.items()
-        }
         self._layout = store.layout
+        self._noise = NoiseAhead(partial(_noise, store.layout, seed, pinned=forecaster.device.type == "cuda"))
+        self._rollouts = {
+            group: _rollout(forecaster, state, store, group, first, seed, self._noise)
+            for group, first in committed.items()
+        }
         self._copies = HostCopies(forecaster.device)
 
     @property
@@ -47,36 +51,49 @@ class Walk:
 
     def lead_time(self, lead_index: int) -> Iterator[Computed]:
         """Yield a lead time of each group that lacks it; every one must be asked for, in order."""
-        for group, states in self._rollouts.items():
-            if lead_index >= self._committed[group]:
-                members = len(self._layout.group_members(group))
-                yield Computed(group, lead_index, self._copies.begin(next(states)[:members]))
-
-    def drop(self, groups: Iterable[int]) -> None:
-        """Carry these groups no further."""
-        for group in groups:
-            del self._rollouts[group]
+        due = [group for group in self._rollouts if lead_index >= self._committed[group]]
+        following = [(group, lead_index) for group in due[1:]] + [(self.groups[0], lead_index + 1)]
+        for group, piece in zip(due, following, strict=False):
+            self._noise.following = piece
+            members = len(self._layout.group_members(group))
+            yield Computed(group, lead_index, self._copies.begin(next(self._rollouts[group])[:members]))
 
 
 def _rollout(
-    forecaster: Stepper, state: InitialState, store: EnsembleStore, group: int, first: int, seed: int, ahead: Executor
+    forecaster: Stepper,
+    state: InitialState,
+    store: EnsembleStore,
+    group: int,
+    first: int,
+    seed: int,
+    noise: NoiseAhead,
 ) -> Iterator[Tensor]:
-    """Yield the lead times of a group from index `first` on; a short group is padded to the full batch."""
-    members = store.layout.group_members(group)
-    padded = members + (members[-1],) * (store.layout.group_size - len(members))
+    """Yield the lead times of a group from index `first` on, of as many members as a whole group has."""
+    members = _padded(store.layout, group)
     previous, newest = (
-        _frame(state, store, group, index, padded, forecaster.device) for index in (first - 2, first - 1)
+        _frame(state, store, group, index, members, forecaster.device) for index in (first - 2, first - 1)
     )
     yield from rollout(
         forecaster,
         previous,
         newest,
-        members=padded,
+        members=members,
         seed=seed,
         init_time=state.init_time,
         first_step=first,
-        ahead=ahead,
+        noise=partial(noise, group),
     )
+
+
+def _noise(layout: Layout, seed: int, group: int, lead_index: int, *, pinned: bool) -> Tensor:
+    noise = member_noise(seed, _padded(layout, group), lead_index, (len(layout.variables), *layout.grid.shape))
+    return noise.pin_memory() if pinned else noise
+
+
+def _padded(layout: Layout, group: int) -> tuple[int, ...]:
+    """Return the members of a group; a short one is filled up with its last member to the full batch."""
+    members = layout.group_members(group)
+    return members + (members[-1],) * (layout.group_size - len(members))
 
 
 def _frame(
