@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.engine_peers import Bare, Plain, convolution_share
+from benchmarks.engine_peers import Bare, Plain, convolutions
 from benchmarks.engine_place import Place, stand_in
 from benchmarks.engine_processes import Size, peak_bytes, two_workers
 from benchmarks.report import publish
@@ -42,9 +42,10 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
 
     `overhead_ratio` is their time over that of the same evaluations alone, the worse of the bundled checkpoint and a
     stand-in of 121 × 240; `eager_ratio` the time of a plain PyTorch loop over theirs, the best in float32;
-    `memory_growth` the highest resident memory of 60 lead times over that of 10, and the difference;
+    `memory_growth` the highest resident memory of 60 lead times over that of 10;
     `two_worker_ratio` the time of the evaluations alone over that of two one-thread workers; `convolution_share` the
-    part of an evaluation that convolutions take. `compiled` times the compiled networks too: minutes more.
+    part of an evaluation that convolutions take, and `convolution_speed` their operations a second over those of a
+    large matrix product. `compiled` times the compiled networks too: minutes more.
     `tiny` shrinks everything, so that tests can run it; its figures mean nothing.
     """
     if threads:
@@ -66,7 +67,7 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
         rows += [_timed(work / str(index), "demo", demo, sizes.forecast, mode) for index, mode in enumerate(modes)]
         overhead = max(float(row["engine s"]) / float(row["evaluations s"]) for row in rows[: len(grids)])
         exact = [row for row in rows if row["networks"] == "demo" and row["precision"] == "float32"]
-        convolutions = convolution_share(load_checkpoint(demo, torch.device("cpu"))[0], _GROUP_SIZE)
+        share, speed = convolutions(load_checkpoint(demo, torch.device("cpu"))[0], _GROUP_SIZE)
         shared, alone = two_workers(work / "shared", demo, sizes.forecast)
         short, long, few, many = peak_bytes(
             work / "memory", demo, [sizes.short, sizes.long, replace(sizes.many, members=8), sizes.many]
@@ -74,11 +75,11 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
     ratios = {
         "overhead_ratio": overhead,
         "eager_ratio": max(float(row["plain loop s"]) / float(row["engine s"]) for row in exact),
-        "convolution_share": convolutions,
+        "convolution_share": share,
+        "convolution_speed": speed,
         "diagnostics_share": max(float(row["diagnostics share"]) for row in rows),
         "two_worker_ratio": alone / shared,
         "memory_growth": long / short,
-        "memory_growth_mb": (long - short) / 1e6,
         "memory_a_member_kb": (many - few) / (sizes.many.members - 8) / 1e3,
     }
     title = f"{sizes.forecast.members} members × {sizes.forecast.num_lead_times} lead times, NFE {sizes.forecast.nfe}"

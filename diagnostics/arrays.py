@@ -19,7 +19,7 @@ def namespace(*arrays: Array) -> Any:
 def like(values: NDArray[Any], array: Array) -> Array:
     """Return numpy `values` as the kind of `array`, on its device and with its precision."""
     xp = namespace(array)
-    return xp.astype(xp.asarray(values, device=array_api_compat.device(array)), array.dtype)
+    return xp.astype(xp.asarray(values, device=array_api_compat.device(array)), array.dtype, copy=False)
 
 
 def to_numpy(array: Array) -> NDArray[Any]:

@@ -42,16 +42,13 @@ def spherical_spectrum(field: Array, grid: Grid) -> Array:
     """
     xp = namespace(field)
     projection = like(_projection(grid), field)
-    num_m = projection.shape[1]
+    num_m = projection.shape[0]
     waves = xp.fft.rfft(field)[..., :num_m] / field.shape[-1]
-    both = like(_both_signs(grid.shape[1])[:num_m], field)
-    # (ℓ, m, latitude) × (…, latitude, m) → (…, ℓ, m), for real and imaginary parts alike
-    power = 0.0
-    for part in (xp.real(waves), xp.imag(waves)):
-        columns = xp.moveaxis(part, -1, 0)[..., None]
-        coefficients = xp.stack([xp.matmul(projection[:, m, :], columns[m])[..., 0] for m in range(num_m)], axis=-1)
-        power = power + coefficients**2 * both
-    return xp.sum(power, axis=-1)
+    columns = xp.moveaxis(xp.reshape(waves, (-1, *waves.shape[-2:])), -1, 0)
+    both = like(_both_signs(grid.shape[1])[:num_m, None, None], field)
+    # (m, …, latitude) × (m, latitude, ℓ) → (m, …, ℓ)
+    power = sum(xp.sum(both * (part @ projection) ** 2, axis=0) for part in (xp.real(columns), xp.imag(columns)))
+    return xp.reshape(power, (*field.shape[:-2], projection.shape[2]))
 
 
 def power_ratio(forecast: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -85,12 +82,12 @@ def latitude_quadrature(grid: Grid) -> tuple[NDArray[np.float64], int]:
 
 @lru_cache(maxsize=4)
 def _projection(grid: Grid) -> NDArray[np.float64]:
-    """Return weighted harmonics (ℓ, m, latitude) that turn zonal waves into coefficients of unit mean square."""
+    """Return weighted harmonics (m, latitude, ℓ) that turn zonal waves into coefficients of unit mean square."""
     weights, exact = latitude_quadrature(grid)
     highest = min(exact // 2, grid.shape[1] // 2 - 1)
     colatitude = np.radians(90.0 - np.asarray(grid.latitude))
     harmonics = sph_legendre_p_all(highest, highest, colatitude)[0][:, : highest + 1]
-    return np.asarray(harmonics * np.sqrt(4 * np.pi) * weights / 2)
+    return np.ascontiguousarray(np.moveaxis(harmonics * np.sqrt(4 * np.pi) * weights / 2, 0, -1))
 
 
 def _both_signs(num_lon: int) -> NDArray[np.float64]:

@@ -33,7 +33,7 @@ class RestartStore(EnsembleStore):
 
         What is there already stays: it is never written over.
         """
-        if self.members is not None and not (self.members.path / f"complete/c/{lead_index}/{group}").look():
+        if self.members is not None and not self.members.is_marked(self.members.path, group, lead_index):
             fields = self._shown(self.staging(staged).fields(group, lead_index))
             rounded = self.members.staging(place_of(staged) / "rounded")
             rounded.commit(group, lead_index, fields)
@@ -43,9 +43,11 @@ class RestartStore(EnsembleStore):
     def forget(self, lead_index: int, attempts: Iterable[Place]) -> None:
         """Remove a lead time's fields in all groups, here and in the staging stores `attempts`."""
         for folder in (self.path, *attempts):
-            for name in self.layout.variables:
-                (folder / f"{name}/c/0/{lead_index}").remove()
-                (folder / f"rounded/{name}/c/0/{lead_index}").remove()
+            for group in range(self.layout.num_groups):
+                *fields, _mark = self._names(group, lead_index)
+                for name in fields:
+                    (folder / name).remove()
+                    (folder / "rounded" / name).remove()
 
     def _shown(self, fields: NDArray[np.float32]) -> NDArray[np.float32]:
         return fields if self.keep_bits is None else round_bits(fields, self.keep_bits)

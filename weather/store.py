@@ -95,6 +95,10 @@ class EnsembleStore:
         for name in self._names(group, lead_index):
             (self.path / name).take(source / name)
 
+    def is_marked(self, folder: Place, group: int, lead_index: int) -> bool:
+        """Return whether a lead time of a group is complete in `folder`: this store's place, or a staging one's."""
+        return (folder / self._names(group, lead_index)[-1]).look() is not None
+
     def failed(self) -> dict[int, int]:
         """Return the members that have failed, with the index of the lead time that each is lost from."""
         failed = np.asarray(self._arrays["complete"][:]) == FAILED
@@ -115,8 +119,8 @@ class EnsembleStore:
 
     def _names(self, group: int, lead_index: int) -> tuple[str, ...]:
         """Return the names of the chunks of a lead time of a group, its mark last."""
-        fields = (f"{name}/c/0/{lead_index}/{group}/0/0" for name in self.layout.variables)
-        return (*fields, f"complete/c/{lead_index}/{group}")
+        places = dict.fromkeys(self.layout.variables, (0, lead_index, group, 0, 0)) | {"complete": (lead_index, group)}
+        return tuple(f"{name}/{self._arrays[name].metadata.encode_chunk_key(place)}" for name, place in places.items())
 
     def _columns(self, group: int) -> slice:
         first = group * self.layout.group_size

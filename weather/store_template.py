@@ -8,7 +8,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
-from weather.chunks import field_codecs
+from weather.chunks import CHUNK_KEYS, field_codecs
 from weather.grids import Grid
 from weather.variables import KNOWN
 
@@ -68,6 +68,7 @@ def create_arrays(root: zarr.Group, layout: Layout) -> None:
             dtype="float32",
             fill_value=np.nan,
             compressors=field_codecs(),
+            chunk_key_encoding=CHUNK_KEYS,
             dimension_names=FIELD_DIMENSIONS,
             attributes={
                 "standard_name": variable.standard_name,
@@ -83,6 +84,7 @@ def create_arrays(root: zarr.Group, layout: Layout) -> None:
         dtype="uint8",
         fill_value=0,
         compressors=[Crc32cCodec()],
+        chunk_key_encoding=CHUNK_KEYS,
         dimension_names=("lead_time", "number"),
         attributes={
             "long_name": "1 where all fields of this lead time and member are written, 2 where it is lost, else 0",
@@ -103,6 +105,7 @@ def write_coordinate(
         chunks=values.shape,
         dtype=values.dtype,
         compressors=[Crc32cCodec()],
+        chunk_key_encoding=CHUNK_KEYS,
         dimension_names=dims,
         attributes=attributes,
     )

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from weather.chunks import field_chunk, small_chunk
+from weather.chunks import CHUNK_KEYS, chunk_name, field_chunk, small_chunk
 from weather.errors import StoreError
 from weather.places import Place, place_of
 from weather.store_building import build_store
@@ -35,6 +35,7 @@ class SummaryStore:
                 for name, dims, _ in layout.fields()
                 if arrays[name]["shape"][2:-2] != [size for _, size in dims]
                 or [codec["name"] for codec in arrays[name]["codecs"]] != _FIELD_CODECS
+                or arrays[name]["chunk_key_encoding"]["configuration"]["separator"] != CHUNK_KEYS["separator"]
             ]
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise StoreError(f"`{path}` is no summary of this ensemble: {error}.") from error
@@ -54,7 +55,7 @@ class SummaryStore:
 
     def is_complete(self, lead_index: int) -> bool:
         """Return whether a lead time is there."""
-        return (self.path / f"complete/c/{lead_index}").look() is not None
+        return (self.path / chunk_name("complete", lead_index)).look() is not None
 
     def write(self, lead_index: int, members: int, products: Mapping[str, NDArray[np.float32]]) -> None:
         """Write a lead time, its mark last: each field of the layout on the ensemble's grid, and of how many members.
@@ -64,10 +65,10 @@ class SummaryStore:
         assert set(products) == {name for name, _, _ in self.layout.fields()}
         for name, values in products.items():
             rolled = np.roll(values, -self.layout.eastward_columns, axis=-1)
-            place = "/".join(["0", str(lead_index), *["0"] * values.ndim])
-            (self.path / f"{name}/c/{place}").put(field_chunk(rolled))
-        (self.path / f"members/c/{lead_index}").put(small_chunk(np.array(members, "<i4").tobytes()))
-        (self.path / f"complete/c/{lead_index}").put(small_chunk(b"\1"))
+            place = (0, lead_index, *[0] * values.ndim)
+            (self.path / chunk_name(name, *place)).put(field_chunk(rolled))
+        (self.path / chunk_name("members", lead_index)).put(small_chunk(np.array(members, "<i4").tobytes()))
+        (self.path / chunk_name("complete", lead_index)).put(small_chunk(b"\1"))
 
     def sweep(self) -> None:
         """Remove what an interrupted write left behind. Only for the store's one writer."""

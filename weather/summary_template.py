@@ -10,7 +10,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
-from weather.chunks import field_codecs
+from weather.chunks import CHUNK_KEYS, field_codecs
 from weather.store_template import Layout, coordinates, write_coordinate
 from weather.summary import Summary, summarised
 from weather.variables import WIND_SPEED_10M, Variable
@@ -102,6 +102,7 @@ def create_summary_arrays(root: zarr.Group, layout: SummaryLayout) -> None:
             dtype="float32",
             fill_value=np.nan,
             compressors=field_codecs(),
+            chunk_key_encoding=CHUNK_KEYS,
             dimension_names=("init_time", "lead_time", *(dim for dim, _ in dims), "latitude", "longitude"),
             attributes={**attributes, "coordinates": "valid_time"},
         )
@@ -116,6 +117,7 @@ def create_summary_arrays(root: zarr.Group, layout: SummaryLayout) -> None:
             dtype=dtype,
             fill_value=0,
             compressors=[Crc32cCodec()],
+            chunk_key_encoding=CHUNK_KEYS,
             dimension_names=("lead_time",),
             attributes={"long_name": told, "units": "1"},
         )

@@ -13,7 +13,7 @@ def publish_committed(store: EnsembleStore, folder: ForecastFolder, group: int, 
     """
     for lead_index in range(store.committed(group), committed):
         for attempt in folder.attempts(group):
-            if (attempt / f"complete/c/{lead_index}/{group}").look():
+            if store.is_marked(attempt, group, lead_index):
                 store.publish(attempt, group, lead_index)
                 break
         else:

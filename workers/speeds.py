@@ -86,7 +86,7 @@ class SpeedMeter:
         """Return the bytes of members on disk; where asked to `learn`, tell what they say of later ones."""
         sizes = {PurePosixPath(name): size_bytes for name, size_bytes in folder.store.files()}
         chunks = sum(
-            size for path, size in sizes.items() if path.parts[0] in store.layout.variables and "c" in path.parts
+            size for path, size in sizes.items() if path.parts[0] in store.layout.variables and path.name != "zarr.json"
         )
         metadata = sum(size for path, size in sizes.items() if path.name == "zarr.json")
         if learn:

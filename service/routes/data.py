@@ -18,7 +18,7 @@ from weather.places import Place
 
 router = APIRouter(tags=["data"], responses=DOCUMENTED)
 
-_KEY = re.compile(r"(?:[a-z0-9_]+/)?zarr\.json|[a-z0-9_]+/c(?:/\d{1,9}){0,6}")
+_KEY = re.compile(r"(?:[a-z0-9_]+/)?zarr\.json|[a-z0-9_]+/c(?:[./]\d{1,9}){0,6}")
 _OPEN_TO_PAGES = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Content-Range, Content-Length, ETag, Accept-Ranges",

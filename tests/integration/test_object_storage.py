@@ -109,7 +109,7 @@ def test_a_forecast_goes_from_service_to_worker_to_worker_to_reader_without_a_sh
         forecast_id = api.submit()["id"]
         home, folder = f"/forecast/{forecast_id}/ensemble.zarr", ForecastFolder(place, forecast_id)
         assert api.client.get(f"{home}/zarr.json").status_code == 200
-        assert api.client.get(f"{home}/u10/c/0/0/0/0/0").status_code == 404
+        assert api.client.get(f"{home}/u10/c.0.0.0.0.0").status_code == 404
         workers = [
             settings.model_copy(
                 update={
@@ -153,7 +153,7 @@ def test_a_forecast_goes_from_service_to_worker_to_worker_to_reader_without_a_sh
 
 def _reads_well(api: Served, forecast_id: str, objects: dict[str, bytes], tmp_path: Path) -> None:
     """What the service answers is the objects, as files of a disk would be."""
-    home, name = f"/forecast/{forecast_id}/ensemble.zarr", "u10/c/0/1/1/0/0"
+    home, name = f"/forecast/{forecast_id}/ensemble.zarr", "u10/c.0.1.1.0.0"
     chunk, ask = objects[name], api.client.request
     whole = ask("GET", f"{home}/{name}")
     etag = whole.headers["etag"]

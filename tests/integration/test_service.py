@@ -137,10 +137,10 @@ def test_files_of_the_store_have_what_browsers_and_caches_need(served: Served) -
     for method in ("GET", "HEAD"):
         metadata = served.client.request(method, f"{home}/zarr.json")
         assert (metadata.status_code, metadata.headers["access-control-allow-origin"]) == (200, "*")
-        chunk = served.client.request(method, f"{home}/u10/c/0/0/0/0/0", headers={"Range": "bytes=-4"})
+        chunk = served.client.request(method, f"{home}/u10/c.0.0.0.0.0", headers={"Range": "bytes=-4"})
         assert (chunk.status_code, chunk.headers["content-length"]) == (206, "4")
         assert "immutable" in chunk.headers["cache-control"]
-        missing = served.client.request(method, f"{home}/u10/c/0/99/0/0/0")
+        missing = served.client.request(method, f"{home}/u10/c.0.99.0.0.0")
         assert (missing.status_code, missing.headers["cache-control"]) == (404, "no-store")
         assert missing.headers["access-control-allow-origin"] == "*"
     assert served.client.options(f"{home}/zarr.json").status_code == 204

@@ -10,6 +10,7 @@ RATIOS = {
     "engine": {
         "overhead_ratio",
         "convolution_share",
+        "convolution_speed",
         "eager_ratio",
         "diagnostics_share",
         "two_worker_ratio",

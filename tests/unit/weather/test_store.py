@@ -115,7 +115,7 @@ def test_a_commit_writes_no_file_but_its_own(store: EnsembleStore) -> None:
     after = _snapshot(store.path)
     assert {path: after[path] for path in before} == before
     assert {str(path) for path in after.keys() - before.keys()} == {
-        "u10/c/0/2/1/0/0", "v10/c/0/2/1/0/0", "complete/c/2/1",
+        "u10/c.0.2.1.0.0", "v10/c.0.2.1.0.0", "complete/c.2.1",
     }  # fmt: skip
 
 
@@ -133,12 +133,12 @@ def test_files_are_those_that_zarr_writes(store: EnsembleStore, tmp_path: Path) 
 @pytest.mark.parametrize("value", [np.nan, 0.0])
 def test_a_field_of_one_value_only_is_stored_as_a_file(store: EnsembleStore, value: float) -> None:
     store.commit(0, 1, np.full((2, 2, 4, 6), value, np.float32))
-    assert (store.path / "u10/c/0/1/0/0/0").is_file()
+    assert (store.path / "u10/c.0.1.0.0.0").is_file()
     np.testing.assert_array_equal(store.fields(0, 1), value)
     assert EnsembleStore.open(store.path).committed(0) == 0
     reopened = EnsembleStore.open(store.path)
     reopened.commit(0, 0, np.full((2, 2, 4, 6), value, np.float32))
-    assert (store.path / "v10/c/0/0/0/0/0").is_file()
+    assert (store.path / "v10/c.0.0.0.0.0").is_file()
 
 
 def test_fields_are_what_was_committed_bit_for_bit(store: EnsembleStore) -> None:
@@ -263,7 +263,7 @@ def test_opening_something_else_is_refused_and_leaves_it_as_it_is(tmp_path: Path
     assert _snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("chunk", ["u10/c/0/1/0/0/0", "complete/c/1/0", "latitude/c/0"])
+@pytest.mark.parametrize("chunk", ["u10/c.0.1.0.0.0", "complete/c.1.0", "latitude/c.0"])
 def test_a_flipped_bit_anywhere_in_a_chunk_is_noticed(store: EnsembleStore, chunk: str) -> None:
     _commit(store, 0, 1)
     path = store.path / chunk
@@ -283,7 +283,7 @@ def test_a_flipped_bit_anywhere_in_a_chunk_is_noticed(store: EnsembleStore, chun
 
 def test_a_damaged_chunk_is_noticed_by_its_reader(store: EnsembleStore) -> None:
     _commit(store, 0, 1)
-    path = store.path / "v10/c/0/1/0/0/0"
+    path = store.path / "v10/c.0.1.0.0.0"
     path.write_bytes(path.read_bytes()[:-1] + b"\x00")
     with pytest.raises(ValueError, match="checksum"):
         store.fields(0, 1)
@@ -292,7 +292,7 @@ def test_a_damaged_chunk_is_noticed_by_its_reader(store: EnsembleStore) -> None:
 def test_sweeping_removes_what_an_interrupted_write_left_and_nothing_else(store: EnsembleStore) -> None:
     fields = _commit(store, 0, 0)
     before = _snapshot(store.path)
-    for leftover in ("u10/c/0/0/0/0/0.4f1e.partial", "complete/c/0/0.77aa.partial", "zarr.ab12.partial"):
+    for leftover in ("u10/c.0.0.0.0.0.4f1e.partial", "complete/c.0.0.77aa.partial", "zarr.ab12.partial"):
         (store.path / leftover).write_bytes(b"half")
     assert store.committed(0) == 1
     store.sweep()

@@ -85,9 +85,9 @@ def test_a_lead_time_counts_once_all_of_it_is_there(store: SummaryStore) -> None
 def test_a_lead_time_is_one_chunk_of_a_field_and_zeros_are_written_too(store: SummaryStore) -> None:
     store.write(0, 0, {name: np.zeros_like(values) for name, values in _products(0).items()})
     for name, dims, _ in LAYOUT.fields():
-        (chunk,) = (file for file in (store.path / name / "c").rglob("*") if file.is_file())
-        assert chunk == store.path / name / "/".join(["c", "0", "0", *["0"] * (len(dims) + 2)])
-    assert (store.path / "members/c/0").exists()
+        (chunk,) = (store.path / name).glob("c*")
+        assert chunk == store.path / name / ".".join(["c", "0", "0", *["0"] * (len(dims) + 2)])
+    assert (store.path / "members/c.0").exists()
 
 
 def test_what_is_there_is_never_written_over_and_no_metadata_changes(store: SummaryStore) -> None:
@@ -104,9 +104,9 @@ def test_a_write_that_was_cut_short_is_completed(store: SummaryStore, tmp_path: 
     shutil.copytree(store.path, whole)
     SummaryStore(whole, LAYOUT).write(0, 3, _products(0))
     store.write(0, 3, _products(0))
-    (store.path / "complete/c/0").unlink()
-    (store.path / "v10_mean/c/0/0/0/0").unlink()
-    (store.path / "v10_mean/c/0/0/0/0.x.partial").write_bytes(b"torn")
+    (store.path / "complete/c.0").unlink()
+    (store.path / "v10_mean/c.0.0.0.0").unlink()
+    (store.path / "v10_mean/c.0.0.0.0.x.partial").write_bytes(b"torn")
     store.sweep()
     assert not store.is_complete(0)
     store.write(0, 3, _products(0))
@@ -115,7 +115,7 @@ def test_a_write_that_was_cut_short_is_completed(store: SummaryStore, tmp_path: 
 
 def test_damage_is_noticed(store: SummaryStore) -> None:
     store.write(0, 3, _products(0))
-    chunk = store.path / "u10_mean/c/0/0/0/0"
+    chunk = store.path / "u10_mean/c.0.0.0.0"
     flipped = bytearray(chunk.read_bytes())
     flipped[len(flipped) // 2] ^= 1
     chunk.write_bytes(bytes(flipped))
