@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.engine_peers import Bare, Plain, convolutions
+from benchmarks.engine_peers import Bare, convolutions
 from benchmarks.engine_place import Place, stand_in
-from benchmarks.engine_processes import Size, peak_bytes, two_workers
+from benchmarks.engine_processes import Size, peak_bytes, plain_loop, two_workers
 from benchmarks.report import publish
 from jobs.measures import STEP_SECONDS
 from jobs.workers import totals
@@ -20,7 +20,7 @@ from weather.bundled import find_checkpoint
 from workers.runtime import Runtime
 
 _GROUP_SIZE = 8
-_REPEATS, _REPEATS_LARGE = 3, 2
+_REPEATS, _REPEATS_LARGE, _REPEATS_SHARED = 3, 2, 5
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
         overhead = max(float(row["engine s"]) / float(row["evaluations s"]) for row in rows[: len(grids)])
         exact = [row for row in rows if row["networks"] == "demo" and row["precision"] == "float32"]
         share, speed = convolutions(load_checkpoint(demo, torch.device("cpu"))[0], _GROUP_SIZE)
-        shared, alone = two_workers(work / "shared", demo, sizes.forecast)
+        shared, alone = two_workers(work / "shared", demo, sizes.forecast, 1 if tiny else _REPEATS_SHARED)
         short, long, few, many = peak_bytes(
             work / "memory", demo, [sizes.short, sizes.long, replace(sizes.many, members=8), sizes.many]
         )
@@ -91,19 +91,22 @@ def _timed(
 ) -> dict[str, Any]:
     """Time the engine, its evaluations alone and the plain loop in turns, each at its best of some."""
     networks, _ = load_checkpoint(checkpoint, torch.device("cpu"))
-    bare, plain, groups = Bare(networks, execution, _GROUP_SIZE), Plain(networks), size.members // _GROUP_SIZE
+    bare, groups = Bare(networks, execution, _GROUP_SIZE), size.members // _GROUP_SIZE
     seconds: dict[str, list[float]] = {"engine": [], "evaluations": [], "plain loop": []}
     compiling = "on" if execution.compiled else "off"
-    with Place.of(folder, checkpoint, compile=compiling, precision=execution.precision) as place:
+    with (
+        Place.of(folder, checkpoint, compile=compiling, precision=execution.precision) as place,
+        plain_loop(checkpoint) as plain,
+    ):
         runtime = Runtime(place.settings, place.database)
         forecast = {"members": size.members, "num_lead_times": size.num_lead_times, "nfe": size.nfe}
         warm_up = place.run(runtime, **forecast | {"num_lead_times": 1})[1] + bare.run(1, 1, 2)
+        plain(folder / "plain.zarr", replace(size, num_lead_times=1))
         before = _seconds_by_phase(place)
         for repeat in range(repeats):
             seconds["engine"].append(place.run(runtime, **forecast)[1])
             seconds["evaluations"].append(bare.run(groups, size.num_lead_times, size.nfe))
-            store = folder / f"plain-{repeat}.zarr"
-            seconds["plain loop"].append(plain.run(store, size.members, size.num_lead_times, size.nfe, _GROUP_SIZE))
+            seconds["plain loop"].append(plain(folder / f"plain-{repeat}.zarr", size))
         spent = {phase: total - before.get(phase, 0.0) for phase, total in _seconds_by_phase(place).items()}
     best = {f"{work} s": min(times) for work, times in seconds.items()}
     share = spent["diagnostics"] / sum(seconds["engine"])

@@ -21,7 +21,10 @@ INIT_TIME = np.datetime64("2018-09-15T00", "s")
 
 
 class Bare:
-    """Evaluations of both networks on fixed inputs, by what the engine itself evaluates, and nothing beside."""
+    """Evaluations of both networks on fixed inputs, as the engine makes them, and nothing beside.
+
+    What all evaluations of a step share of their inputs is evaluated once a step: whole ones would take longer.
+    """
 
     def __init__(self, networks: Networks, execution: Execution, group_size: int) -> None:
         device = torch.device("cpu")
@@ -33,7 +36,7 @@ class Bare:
             self._context = networks.context(frame, frame, features)
             mean, std = networks.warm_start(self._context)
             self._flow = (frame, torch.full((1,), 0.5), networks.flow.embed(torch.full((1,), 0.5), torch.ones(1)))
-            self._fixed = networks.flow.prepare(self._context, mean, std)
+        self._shared, self._prepare = (self._context, mean, std), networks.flow.prepare
         self._execution, self._device = execution, device
         self._warm_start = execution.prepared(networks.warm_start, device)
         self._velocity = execution.prepared(networks.flow.velocity, device)
@@ -45,8 +48,9 @@ class Bare:
         with self._execution.autocast(self._device):
             for _ in range(num_groups * num_lead_times):
                 self._warm_start(self._context)
+                fixed = self._prepare(*self._shared)
                 for _ in range(nfe):
-                    self._velocity(*self._flow, self._fixed)
+                    self._velocity(*self._flow, fixed)
         return time.perf_counter() - began
 
 
@@ -71,7 +75,10 @@ def convolutions(networks: Networks, group_size: int) -> tuple[float, float]:
 
 
 class Plain:
-    """A rollout in plain PyTorch: evaluation and inference mode, region writes through xarray, diagnostics after."""
+    """A rollout in plain PyTorch: evaluation and inference mode, region writes through xarray, diagnostics after.
+
+    It belongs into a process of its own, where nobody has changed how memory is handed out.
+    """
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks

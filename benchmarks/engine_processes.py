@@ -4,7 +4,8 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.queues import Queue
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.engine_peers import Bare
+from benchmarks.engine_peers import Bare, Plain
 from benchmarks.engine_place import Place
 from jobs.forecasts import look_up
 from jobs.states import OPEN
@@ -23,7 +24,7 @@ from models.execution import Execution
 from workers.runtime import Runtime
 
 _LOOK_SECONDS, _IDLE_SECONDS = 0.002, 0.01
-_ASK_SECONDS = 0.2
+_ASK_SECONDS = 1.0
 """Between two questions whether a forecast has ended: each takes time from the workers."""
 _START_SECONDS = 300
 _WARM_UP = 4
@@ -40,26 +41,45 @@ class Size:
     nfe: int
 
 
-def two_workers(folder: Path, checkpoint: Path, size: Size) -> tuple[float, float]:
+def two_workers(folder: Path, checkpoint: Path, size: Size, repeats: int) -> tuple[float, float]:
     """Return the seconds of a forecast by two one-thread workers, and of its evaluations alone by two processes.
 
-    Both are those of the slower process, and neither has anything to wait for.
+    Both are those of the slower process, at their best of some in turns: a machine's speed changes by the minute.
     """
-    groups = size.members // 8
+    context = multiprocessing.get_context("spawn")
+    awake, over, spent = context.Event(), context.Event(), context.Queue()
     with Place.of(folder, checkpoint, threads=1) as place:
-        over = multiprocessing.get_context("spawn").Event()
-        barrier, processes = _begin(_work, over, folder, checkpoint)
-        barrier.wait(_START_SECONDS)
-        _seconds(place, Size(size.members, 2, 2))
-        shared = _seconds(place, size)
+        work_begins, workers = _begin(_work, awake, over, folder, checkpoint)
+        begin, peers = _begin(_evaluate, checkpoint, size, spent, repeats)
+        work_begins.wait(_START_SECONDS)
+        shared, alone = [], []
+        for _ in range(repeats):
+            awake.set()
+            shared.append(_seconds(place, size))
+            awake.clear()
+            begin.wait(_START_SECONDS)
+            alone.append(max(spent.get(timeout=_START_SECONDS) for _ in peers))
         over.set()
-        _join(processes)
-    spent: Queue[float] = multiprocessing.get_context("spawn").Queue()
-    barrier, processes = _begin(_evaluate, checkpoint, groups // 2, size, spent)
-    barrier.wait(_START_SECONDS)
-    alone = max(spent.get(timeout=_START_SECONDS) for _ in processes)
-    _join(processes)
-    return shared, alone
+        _join(workers + peers)
+    return min(shared), min(alone)
+
+
+@contextmanager
+def plain_loop(checkpoint: Path) -> Iterator[Callable[[Path, Size], float]]:
+    """Give what runs the plain loop of this process's threads to a store, and returns its seconds."""
+    context = multiprocessing.get_context("spawn")
+    asked: Queue[tuple[Path, Size] | None] = context.Queue()
+    spent: Queue[float] = context.Queue()
+    process = context.Process(target=_loop, args=(checkpoint, torch.get_num_threads(), asked, spent), daemon=True)
+    process.start()
+
+    def run(store: Path, size: Size) -> float:
+        asked.put((store, size))
+        return spent.get(timeout=1200)
+
+    yield run
+    asked.put(None)
+    _join([process])
 
 
 def peak_bytes(folder: Path, checkpoint: Path, sizes: list[Size]) -> list[int]:
@@ -97,24 +117,34 @@ def _seconds(place: Place, size: Size) -> float:
     return record.finished - record.created
 
 
-def _work(barrier: Barrier, over: Event, folder: Path, checkpoint: Path) -> None:
-    """Work where `folder` says, until it is over."""
+def _work(barrier: Barrier, awake: Event, over: Event, folder: Path, checkpoint: Path) -> None:
+    """Work where `folder` says, while awake, until it is over."""
     with Place.of(folder, checkpoint, threads=1) as place:
         runtime = Runtime(place.settings, place.database)
         runtime.run()
         barrier.wait(_START_SECONDS)
         while not over.is_set():
-            if not runtime.run():
+            if awake.wait(_ASK_SECONDS) and not runtime.run():
                 time.sleep(_IDLE_SECONDS)
 
 
-def _evaluate(barrier: Barrier, checkpoint: Path, groups: int, size: Size, spent: "Queue[float]") -> None:
+def _evaluate(barrier: Barrier, checkpoint: Path, size: Size, spent: "Queue[float]", repeats: int) -> None:
+    """Make half of a forecast's evaluations, again and again."""
     torch.set_num_threads(1)
     networks, _ = load_checkpoint(checkpoint, torch.device("cpu"))
     bare = Bare(networks, Execution(), 8)
     bare.run(1, 1, 2)
-    barrier.wait(_START_SECONDS)
-    spent.put(bare.run(groups, size.num_lead_times, size.nfe))
+    for _ in range(repeats):
+        barrier.wait(_START_SECONDS)
+        spent.put(bare.run(size.members // 16, size.num_lead_times, size.nfe))
+
+
+def _loop(checkpoint: Path, threads: int, asked: "Queue[tuple[Path, Size] | None]", spent: "Queue[float]") -> None:
+    torch.set_num_threads(threads)
+    plain = Plain(load_checkpoint(checkpoint, torch.device("cpu"))[0])
+    while task := asked.get():
+        store, size = task
+        spent.put(plain.run(store, size.members, size.num_lead_times, size.nfe, 8))
 
 
 def _measure(folder: Path, checkpoint: Path, sizes: list[Size], peaks: "Queue[int]") -> None:

@@ -123,9 +123,12 @@ class DiskPlace(PosixPath):
 
     def take(self, other: Path) -> None:
         """Become another name of the same file."""
-        self.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
-            os.link(other, self)
+            try:
+                os.link(other, self)
+            except FileNotFoundError:
+                self.parent.mkdir(parents=True, exist_ok=True)
+                os.link(other, self)
 
     def sync(self) -> None:
         """Bring a file or a folder to the disk itself, so that what is written later never outlives it."""
@@ -168,9 +171,13 @@ class DiskPlace(PosixPath):
     def _built(self, content: bytes | memoryview) -> Path:
         """Return a file beside this one that has the content, on the disk itself; its name ends in `.partial`."""
         building = self.with_name(f".{self.name}.{uuid.uuid4().hex}.partial")
-        self.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with building.open("xb") as file:
+            file = building.open("xb")
+        except FileNotFoundError:
+            self.parent.mkdir(parents=True, exist_ok=True)
+            file = building.open("xb")
+        try:
+            with file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

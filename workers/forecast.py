@@ -19,6 +19,7 @@ from weather.store_template import Layout
 from weather.summary import Summary
 from weather.summary_store import SummaryStore
 from weather.summary_template import SummaryLayout
+from workers.allocator import keep_freed_memory
 from workers.background import BackgroundWriter
 from workers.diagnosing import LeadTimes, summarise_lead_times
 from workers.walk import Computed, Walk
@@ -67,6 +68,7 @@ def run_forecast(forecast: Forecast, output: Path, *, resume: bool, report: Repo
     where it is of another forecast.
     """
     started = time.monotonic()
+    keep_freed_memory()
     networks, manifest = load_checkpoint(forecast.checkpoint, forecast.device)
     forecaster = Forecaster(networks, forecast.sampling, forecast.device)
     taken = StoreError(f"`{output}` is being written by another process. Wait for it, or stop it.")

@@ -34,6 +34,7 @@ from models.forecaster import Forecaster
 from weather.bundled import find_checkpoint
 from weather.errors import CheckpointError, LeaseLostError, WarmcastError
 from weather.manifest import Manifest
+from workers.allocator import keep_freed_memory
 from workers.attempt import Attempt, Forecast
 from workers.background import BackgroundWriter
 from workers.causes import problem_of
@@ -62,6 +63,7 @@ class Runtime:
         self._device = find_device(settings.device)
         self._told, self._telling = -math.inf, threading.Lock()
         self._checkpoint: tuple[str, Networks] | None = None
+        keep_freed_memory()
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self._meter = SpeedMeter(database, self._device)
