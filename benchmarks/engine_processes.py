@@ -27,7 +27,7 @@ _LOOK_SECONDS, _IDLE_SECONDS = 0.002, 0.01
 _ASK_SECONDS = 1.0
 """Between two questions whether a forecast has ended: each takes time from the workers."""
 _START_SECONDS = 300
-_WARM_UP = 4
+_WARM_UP = 6
 """So many forecasts until the allocator of a worker has found the room that it goes on with."""
 _PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -151,7 +151,7 @@ def _measure(folder: Path, checkpoint: Path, sizes: list[Size], peaks: "Queue[in
     with Place.of(folder, checkpoint, threads=1) as place:
         runtime = Runtime(place.settings, place.database)
         for _ in range(_WARM_UP):
-            place.run(runtime, members=8, num_lead_times=4, nfe=2)
+            place.run(runtime, members=8, num_lead_times=10, nfe=2)
         for size in sizes:
             asked = {"members": size.members, "num_lead_times": size.num_lead_times, "nfe": size.nfe}
             peaks.put(_peak(partial(place.run, runtime, **asked)))

@@ -1,7 +1,6 @@
 """The autoregressive rollout: one lead time after another, each made from the two before it."""
 
 import itertools
-import mmap
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -52,17 +51,8 @@ def rollout(
     shape = (newest.shape[1], newest.shape[2], newest.shape[3])
     draw = noise or partial(member_noise, seed, members, shape=shape)
     for step in itertools.count(first_step):
-        valid_time = init_time + step * time_step
         noise_of_step = draw(step).to(device, non_blocking=True)
-        states = guard(forecaster.step(previous, newest, valid_time, noise_of_step))
-        previous, newest = newest, _apart(states)
-        del noise_of_step, states
+        states = guard(forecaster.step(previous, newest, init_time + step * time_step, noise_of_step))
+        previous, newest = newest, states
+        del noise_of_step, states  # while others step, this rollout holds two frames
         yield newest
-
-
-def _apart(states: Fields) -> Fields:
-    """Return states that stay in host memory in pages of their own: the heap is left to what comes and goes."""
-    if states.device.type != "cpu":
-        return states
-    pages = mmap.mmap(-1, states.nbytes)
-    return torch.frombuffer(pages, dtype=states.dtype).view_as(states).copy_(states)
