@@ -21,6 +21,7 @@ from jobs.forecasts import look_up
 from jobs.states import OPEN
 from models.checkpoint import load_checkpoint
 from models.execution import Execution
+from workers.allocator import keep_freed_memory
 from workers.runtime import Runtime
 
 _LOOK_SECONDS, _IDLE_SECONDS = 0.002, 0.01
@@ -129,7 +130,8 @@ def _work(barrier: Barrier, awake: Event, over: Event, folder: Path, checkpoint:
 
 
 def _evaluate(barrier: Barrier, checkpoint: Path, size: Size, spent: "Queue[float]", repeats: int) -> None:
-    """Make half of a forecast's evaluations, again and again."""
+    """Make half of a forecast's evaluations, again and again, with a worker's memory."""
+    keep_freed_memory()
     torch.set_num_threads(1)
     networks, _ = load_checkpoint(checkpoint, torch.device("cpu"))
     bare = Bare(networks, Execution(), 8)
