@@ -14,7 +14,7 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @dataclass(frozen=True)
 class Execution:
-    """`compiled` networks pay for themselves in long forecasts only: compilation takes minutes on a CPU."""
+    """`compiled` networks are for GPUs: on a CPU convolutions stay as they are, and compilation takes a minute."""
 
     compiled: bool = False
     precision: Precision = "float32"
