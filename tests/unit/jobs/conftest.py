@@ -1,11 +1,9 @@
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jobs.database import Database
-from jobs.forecasts import ForecastRecord
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -19,11 +17,3 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     result.migrate()
     yield result
     result.close()
-
-
-@pytest.fixture
-def submitted(
-    submit_small: Callable[..., ForecastRecord], database: Database, tmp_path: Path
-) -> Callable[..., ForecastRecord]:
-    """Submit a small forecast; `key`, `owner` and fields of the request may be given."""
-    return partial(submit_small, database, tmp_path)

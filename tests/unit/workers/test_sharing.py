@@ -27,9 +27,7 @@ Submit = Callable[..., ForecastRecord]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(
-        data=tmp_path / "data", device="cpu", threads=1, lease_seconds=2, heartbeat_seconds=0.5, poll_seconds=0.1
-    )
+    return Settings(data=tmp_path, device="cpu", threads=1, lease_seconds=2, heartbeat_seconds=0.5, poll_seconds=0.1)
 
 
 @contextmanager
