@@ -10,6 +10,8 @@ from jobs.clock import now
 from jobs.states import EventKind
 from jobs.tables import events
 
+_TELL = insert(events).values(created=now())
+
 
 @dataclass(frozen=True)
 class Event:
@@ -23,7 +25,7 @@ class Event:
 
 def tell(connection: Connection, forecast_id: str, kind: EventKind, **detail: Any) -> None:
     """Add an event in the transaction of what it tells."""
-    connection.execute(insert(events).values(forecast_id=forecast_id, kind=kind, detail=detail, created=now()))
+    connection.execute(_TELL, {"forecast_id": forecast_id, "kind": kind, "detail": detail})
 
 
 def events_since(connection: Connection, forecast_id: str, last_id: int = 0) -> list[Event]:

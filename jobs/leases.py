@@ -4,17 +4,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, Float, Row, Update, and_, bindparam, func, insert, select, update
 
 from jobs.clock import now
 from jobs.database import Database
 from jobs.events import tell
-from jobs.fairness import STATUS_NOW, next_forecast, runnable
+from jobs.fairness import RUNNABLE, STATUS_NOW, next_forecast
 from jobs.sharing import groups_of
 from jobs.states import OPEN, EventKind, Kind, Status
 from jobs.tables import forecasts, work
 from jobs.workers import rest
 from weather.errors import LeaseLostError
+
+_Forecast = Row[str, int, int, int]
+
+# Statements of each lead time are built once: to build one takes longer than to execute it.
+_OF_FORECAST = forecasts.c.id == bindparam("of_forecast")
+_LOCK = (
+    select(STATUS_NOW.label("status"), forecasts.c.num_lead_times, forecasts.c.lead_times, forecasts.c.summarised)
+    .where(_OF_FORECAST)
+    .with_for_update()
+)
+_PROGRESS = (
+    update(forecasts).where(_OF_FORECAST).values(first_lead_time=func.coalesce(forecasts.c.first_lead_time, now()))
+)
+_COMPLETE = select(func.min(work.c.committed)).where(
+    work.c.forecast_id == bindparam("of_forecast"), work.c.kind == Kind.GROUP
+)
+_MINE = and_(work.c.id == bindparam("of_work"), work.c.epoch == bindparam("of_epoch"))
+_HELD = and_(_MINE, work.c.worker.is_not(None), work.c.done.is_(False))
+"""A row is unfinished and has been neither overtaken nor handed back."""
+_RENEW = update(work).where(_HELD).values(lease_until=now() + bindparam("lease_seconds", type_=Float))
+_END = update(work).where(_HELD).values(lease_until=None, worker=None)
 
 
 @dataclass(frozen=True)
@@ -27,6 +48,11 @@ class Lease:
     group: int
     epoch: int
     committed: int
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Return what statements know its row by."""
+        return {"of_work": self.work_id, "of_epoch": self.epoch}
 
 
 def claim(
@@ -52,7 +78,7 @@ def _claim(
         if forecast_id is None:
             rest(connection, worker, idle_seconds)
             return []
-        if _lock(connection, forecast_id) not in OPEN:
+        if not _is_open(_lock(connection, forecast_id)):
             return None
         groups = groups_of(connection, forecast_id, worker, max_attempts)
         taken = _take(connection, forecast_id, worker, lease_seconds, max_attempts, max(groups.share - groups.mine, 1))
@@ -78,12 +104,11 @@ def even_out(
     """
     forecast_id = leases[0].forecast_id
     with database.write() as connection:
-        if _lock(connection, forecast_id) not in OPEN:
+        if not _is_open(_lock(connection, forecast_id)):
             return []
         kept = []
         for lease in leases:
-            renewed = connection.execute(update(work).where(_held(lease)).values(lease_until=now() + lease_seconds))
-            if renewed.rowcount:
+            if connection.execute(_RENEW, lease.row | {"lease_seconds": lease_seconds}).rowcount:
                 committed = connection.scalar(select(work.c.committed).where(work.c.id == lease.work_id))
                 kept.append(replace(lease, committed=committed or 0))
         if not kept or kept[0].kind != Kind.GROUP:
@@ -99,8 +124,9 @@ def _take(
     connection: Connection, forecast_id: str, worker: str, lease_seconds: float, max_attempts: int, number: int
 ) -> list[Lease]:
     """Claim up to `number` free rows of a forecast that is locked, those that are behind first."""
-    free = select(work).join(forecasts).where(runnable(max_attempts), work.c.forecast_id == forecast_id)
-    rows = connection.execute(free.order_by(work.c.committed, work.c.group_index).limit(number)).all()
+    free = select(work).join(forecasts).where(RUNNABLE, work.c.forecast_id == forecast_id)
+    first = free.order_by(work.c.committed, work.c.group_index).limit(number)
+    rows = connection.execute(first, {"max_attempts": max_attempts}).all()
     taken = []
     for row in sorted(rows, key=lambda row: row.group_index):
         connection.execute(
@@ -112,47 +138,43 @@ def _take(
     return taken
 
 
-def commit(database: Database, lease: Lease, committed: int, lease_seconds: float) -> range:
+def commit(database: Database, lease: Lease, committed: int, lease_seconds: float, *, shared: bool = False) -> range:
     """Tell that the first `committed` lead times of a group are on disk; the last one adds the finishing work.
 
-    Returns the indices of the lead times that all groups have from now on, and had not before.
+    Returns the indices of the lead times whose diagnostics and summary are the caller's from now on: those that all
+    groups have and nobody has taken up. Where the forecast is `shared` with other workers, who made the last of them
+    complete is behind, and leaves it to the next one that commits, or to the finishing work.
 
     Raises `LeaseLostError` where the lease was overtaken or the forecast called off: then nothing has changed.
     """
+    of_forecast = {"of_forecast": lease.forecast_id}
     with database.write() as connection:
-        _fence(connection, lease, committed=committed, attempts=1, lease_until=now() + lease_seconds)
-        total, before = connection.execute(
-            select(forecasts.c.num_lead_times, forecasts.c.lead_times).where(forecasts.c.id == lease.forecast_id)
-        ).one()
+        forecast = _fence(
+            connection, _RENEW, lease, {"lease_seconds": lease_seconds, "committed": committed, "attempts": 1}
+        )
+        total, before = forecast.num_lead_times, forecast.lead_times
         if committed == total:
-            connection.execute(
-                update(work).where(work.c.id == lease.work_id).values(done=True, lease_until=None, worker=None)
-            )
-        groups = and_(work.c.forecast_id == lease.forecast_id, work.c.kind == Kind.GROUP)
-        complete = connection.scalar(select(func.min(work.c.committed)).where(groups))
-        if complete is not None and complete > before:
-            first = func.coalesce(forecasts.c.first_lead_time, now())
-            connection.execute(
-                update(forecasts)
-                .where(forecasts.c.id == lease.forecast_id)
-                .values(lead_times=complete, first_lead_time=first)
-            )
+            connection.execute(_END, lease.row | {"done": True})
+        complete = connection.scalar(_COMPLETE, of_forecast) or 0
+        taken = range(forecast.summarised, before if shared else complete)
+        if complete > before or taken:
+            connection.execute(_PROGRESS, of_forecast | {"lead_times": complete, "summarised": taken.stop})
+        if complete > before:
             tell(connection, lease.forecast_id, EventKind.LEAD_TIME, lead_times=complete, num_lead_times=total)
         if complete == total:
             connection.execute(insert(work).values(forecast_id=lease.forecast_id, kind=Kind.FINISH, group_index=0))
-    return range(before, complete or 0)
+    return taken
 
 
 def renew(database: Database, leases: Sequence[Lease], lease_seconds: float) -> bool:
     """Hold on to leases; returns whether all of them that are not done are still held and their forecast is wanted."""
     with database.write() as connection:
-        if _lock(connection, leases[0].forecast_id) not in OPEN:
+        if not _is_open(_lock(connection, leases[0].forecast_id)):
             return False
         held = 0
         for lease in leases:
-            mine = and_(work.c.id == lease.work_id, work.c.epoch == lease.epoch)
-            alive = update(work).where(_held(lease)).values(lease_until=now() + lease_seconds)
-            held += connection.execute(alive).rowcount or bool(connection.scalar(select(work.c.done).where(mine)))
+            renewed = connection.execute(_RENEW, lease.row | {"lease_seconds": lease_seconds}).rowcount
+            held += renewed or bool(connection.scalar(select(work.c.done).where(_MINE), lease.row))
     return held == len(leases)
 
 
@@ -173,7 +195,7 @@ def give_up(
 ) -> None:
     """Hand work back after an error, to be tried again in `wait_seconds`; or fail, where this was the last attempt."""
     with database.write() as connection:
-        found = [connection.scalar(select(work.c.id).where(_held(lease))) for lease in leases]
+        found = [connection.scalar(select(work.c.id).where(_HELD), lease.row) for lease in leases]
         held = [work_id for work_id in found if work_id is not None]
         _hand_back(connection, leases, counts=True, wait_seconds=wait_seconds)
         spent = select(func.count()).where(work.c.id.in_(held), work.c.attempts >= max_attempts)
@@ -185,19 +207,20 @@ def _hand_back(connection: Connection, leases: Sequence[Lease], *, counts: bool,
     for lease in leases:
         connection.execute(
             update(work)
-            .where(_held(lease))
+            .where(_HELD)
             .values(
                 lease_until=now() + wait_seconds if wait_seconds else None,
                 worker=None,
                 attempts=work.c.attempts if counts else work.c.attempts - 1,
-            )
+            ),
+            lease.row,
         )
 
 
 def finish(database: Database, lease: Lease, receipt: Mapping[str, Any], store_bytes: int) -> None:
     """Make a forecast successful, once, with a store of `store_bytes`; raises `LeaseLostError` as `commit` does."""
     with database.write() as connection:
-        _fence(connection, lease, done=True, lease_until=None, worker=None)
+        _fence(connection, _END, lease, {"done": True})
         connection.execute(
             update(forecasts)
             .where(forecasts.c.id == lease.forecast_id)
@@ -209,7 +232,7 @@ def finish(database: Database, lease: Lease, receipt: Mapping[str, Any], store_b
 def fail(database: Database, lease: Lease, problem: Mapping[str, Any]) -> None:
     """Make a forecast failed, its lead times kept; raises `LeaseLostError` as `commit` does."""
     with database.write() as connection:
-        _fence(connection, lease, lease_until=None, worker=None)
+        _fence(connection, _END, lease, {})
         fail_row(connection, lease.forecast_id, problem)
 
 
@@ -224,20 +247,22 @@ def fail_row(connection: Connection, forecast_id: str, problem: Mapping[str, Any
         tell(connection, forecast_id, EventKind.FAILED, **problem)
 
 
-def _fence(connection: Connection, lease: Lease, **values: Any) -> None:
-    """Change a row of work, in the transaction, if its lease and its forecast are still what they were."""
-    status = _lock(connection, lease.forecast_id)
-    changed = connection.execute(update(work).where(_held(lease)).values(**values))
-    if status not in OPEN or changed.rowcount != 1:
+def _fence(connection: Connection, change: Update, lease: Lease, values: Mapping[str, Any]) -> _Forecast:
+    """Change a row of work, in the transaction, if its lease and its forecast are still what they were.
+
+    Returns the forecast's row, locked.
+    """
+    forecast = _lock(connection, lease.forecast_id)
+    changed = connection.execute(change, {**lease.row, **values})
+    if forecast is None or not _is_open(forecast) or changed.rowcount != 1:
         raise LeaseLostError(f"Work {lease.work_id} of forecast {lease.forecast_id} is no longer this worker's.")
+    return forecast
 
 
-def _held(lease: Lease) -> Any:
-    """Return the condition that a row is unfinished and has been neither overtaken nor handed back."""
-    mine = and_(work.c.id == lease.work_id, work.c.epoch == lease.epoch)
-    return and_(mine, work.c.worker.is_not(None), work.c.done.is_(False))
+def _lock(connection: Connection, forecast_id: str) -> _Forecast | None:
+    """Return how far a forecast is, whose row nobody else can change before the transaction ends."""
+    return connection.execute(_LOCK, {"of_forecast": forecast_id}).one_or_none()
 
 
-def _lock(connection: Connection, forecast_id: str) -> str | None:
-    """Return the status of a forecast, whose row nobody else can change before the transaction ends."""
-    return connection.scalar(select(STATUS_NOW).where(forecasts.c.id == forecast_id).with_for_update())
+def _is_open(forecast: _Forecast | None) -> bool:
+    return forecast is not None and forecast.status in OPEN

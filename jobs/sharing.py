@@ -9,14 +9,23 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from jobs.clock import now
 from jobs.database import Database
-from jobs.fairness import STATUS_NOW, runnable
+from jobs.fairness import RUNNABLE, STATUS_NOW
 from jobs.states import Kind, Status
 from jobs.tables import forecasts, work
 from jobs.workers import alive, count_idle
+
+_UNFINISHED = (
+    work.c.forecast_id == bindparam("of_forecast"),
+    work.c.kind == Kind.GROUP,
+    work.c.done.is_(False),
+)
+_HOLDERS = select(work.c.worker).where(*_UNFINISHED, work.c.worker.is_not(None), work.c.lease_until >= now())
+_FREE = select(func.count()).select_from(work.join(forecasts)).where(RUNNABLE)
+_FREE_GROUPS = _FREE.where(*_UNFINISHED)
 
 
 def share(mine: int, free: int, others: Sequence[int], idle: int) -> int:
@@ -48,13 +57,10 @@ class Groups:
 
 def groups_of(connection: Connection, forecast_id: str, worker: str, max_attempts: int) -> Groups:
     """Return who holds the groups of a forecast."""
-    unfinished = (work.c.forecast_id == forecast_id, work.c.kind == Kind.GROUP, work.c.done.is_(False))
-    query = select(work.c.worker).where(*unfinished, work.c.worker.is_not(None), work.c.lease_until >= now())
-    held = Counter(connection.scalars(query))
+    of_forecast = {"of_forecast": forecast_id}
+    held = Counter(connection.scalars(_HOLDERS, of_forecast))
     mine = held.pop(worker, 0)
-    free = connection.scalar(
-        select(func.count()).select_from(work.join(forecasts)).where(*unfinished, runnable(max_attempts))
-    )
+    free = connection.scalar(_FREE_GROUPS, of_forecast | {"max_attempts": max_attempts})
     return Groups(mine, free or 0, tuple(held.values()), count_idle(connection, besides=worker))
 
 
@@ -102,8 +108,6 @@ def count_useful(database: Database, max_attempts: int) -> int:
         )
     )
     with database.read() as connection:
-        free = (
-            connection.scalar(select(func.count()).select_from(work.join(forecasts)).where(runnable(max_attempts))) or 0
-        )
+        free = connection.scalar(_FREE, {"max_attempts": max_attempts}) or 0
         rows, holders = connection.execute(held).one()
         return min(free + rows - holders, max(len(alive(connection)), 1))

@@ -31,6 +31,7 @@ forecasts = Table(
     Column("priority", String(8), nullable=False, default="normal"),
     Column("num_lead_times", Integer, nullable=False),
     Column("lead_times", Integer, nullable=False, default=0),
+    Column("summarised", Integer, nullable=False, default=0),
     Column("error", JSON),
     Column("receipt", JSON),
     Column("data", String(16), nullable=False, default="available"),
@@ -46,6 +47,8 @@ forecasts = Table(
     Index("forecast_by_owner", "owner", "started"),
 )
 """`lead_times` counts those that all groups have; the first of them was there at `first_lead_time`.
+
+`summarised` counts those of them whose diagnostics and summary a worker has taken up.
 
 `expected_bytes` is what the store was planned to take, `store_bytes` what it took.
 """

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Float, bindparam, delete, func, insert, or_, select, update
 
 from jobs.clock import now
 from jobs.database import Database
@@ -16,6 +16,18 @@ FRESH_SECONDS = 30.0
 _FORGOTTEN_SECONDS = 86400.0
 _GONE = ""
 """Name that the counts of forgotten workers are kept under: sums of counters never fall."""
+
+_OF_WORKER = workers.c.id == bindparam("of_worker")
+_REST = (
+    update(workers)
+    .where(
+        _OF_WORKER,
+        or_(workers.c.idle_until.is_(None), workers.c.idle_until < now() + bindparam("seconds", type_=Float) / 2),
+    )
+    .values(idle_until=now() + bindparam("seconds", type_=Float))
+)
+_BUSY = update(workers).where(_OF_WORKER, workers.c.idle_until.is_not(None)).values(idle_until=None)
+_COUNT_IDLE = select(func.count()).where(workers.c.idle_until > now(), workers.c.id != bindparam("besides"))
 
 
 @dataclass(frozen=True)
@@ -58,18 +70,15 @@ def count_alive(database: Database) -> int:
 
 def rest(connection: Connection, name: str, seconds: float) -> None:
     """Tell that a worker is idle for the next `seconds`, told again once half of them are over; 0 is that it is not."""
-    mine = update(workers).where(workers.c.id == name)
     if seconds:
-        due = or_(workers.c.idle_until.is_(None), workers.c.idle_until < now() + seconds / 2)
-        connection.execute(mine.where(due).values(idle_until=now() + seconds))
+        connection.execute(_REST, {"of_worker": name, "seconds": seconds})
     else:
-        connection.execute(mine.where(workers.c.idle_until.is_not(None)).values(idle_until=None))
+        connection.execute(_BUSY, {"of_worker": name})
 
 
 def count_idle(connection: Connection, besides: str) -> int:
     """Return how many workers look for work in vain, one left out."""
-    idle = select(func.count()).where(workers.c.idle_until > now(), workers.c.id != besides)
-    return connection.scalar(idle) or 0
+    return connection.scalar(_COUNT_IDLE, {"besides": besides}) or 0
 
 
 def totals(connection: Connection) -> dict[Sample, float]:

@@ -21,7 +21,7 @@ from weather.store import EnsembleStore
 from weather.summary_store import SummaryStore
 from weather.summary_template import SummaryLayout
 from workers.clock import Lap, StepClock
-from workers.diagnosing import LeadTimes, diagnose_lead_times, summarise_lead_times
+from workers.diagnosing import LeadTimes, diagnose_lead_time, summarise_lead_time
 from workers.publishing import publish_committed
 from workers.walk import Computed
 
@@ -82,25 +82,33 @@ class Attempt:
         self._lead_times = forecast.lead_times()
 
     def write(self, computed: Computed, lap: Lap) -> None:
-        """Bring a lead time of a group to its end, and whole lead times' diagnostics and summary.
+        """Bring a lead time of a group to its end, and the lead times that this makes the worker's to summarise.
 
         Raises `LeaseLostError` where the group has been taken over or the forecast is no longer wanted.
         """
-        forecast, group, lead_index = self._forecast, computed.group, computed.lead_index
+        store, group, lead_index = self._forecast.store, computed.group, computed.lead_index
         fields, staged = computed.fetch(), self._staged[group]
         self._clock.tell(lap)
         with self._clock.phase("write"):
             staged.commit(group, lead_index, fields)
-            complete = leases.commit(self._database, self._leases[group], lead_index + 1, self._lease_seconds)
-            forecast.store.publish(staged.path, group, lead_index)
+            shared = len(self._leases) < store.layout.num_groups
+            mine = leases.commit(
+                self._database, self._leases[group], lead_index + 1, self._lease_seconds, shared=shared
+            )
+            store.publish(staged.path, group, lead_index)
         self._lead_times.keep(group, lead_index, fields)
-        if complete:
-            with self._clock.phase("diagnostics"):
-                diagnose_lead_times(
-                    self._database, forecast.folder.forecast_id, forecast.request.checkpoint, forecast.store,
-                    self._lead_times, forecast.start, complete,
-                )  # fmt: skip
-            with self._clock.phase("summary"):
-                summarise_lead_times(forecast.summary, self._lead_times, complete)
-            for whole in complete:
-                forecast.forget_before(whole)
+        for complete in mine:
+            self._summarise(complete)
+
+    def _summarise(self, lead_index: int) -> None:
+        """Write diagnostics and summary of a complete lead time."""
+        forecast, lead_times = self._forecast, self._lead_times
+        with self._clock.phase("diagnostics"):
+            diagnose_lead_time(
+                self._database, forecast.folder.forecast_id, forecast.request.checkpoint, forecast.store, lead_times,
+                forecast.start, lead_index,
+            )  # fmt: skip
+        with self._clock.phase("summary"):
+            summarise_lead_time(forecast.summary, lead_times, lead_index)
+        lead_times.forget(lead_index)
+        forecast.forget_before(lead_index)

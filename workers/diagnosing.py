@@ -1,6 +1,6 @@
 """Diagnostics and summary of complete lead times, written once: from what is at hand, else from what is published."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,58 +17,59 @@ Publish = Callable[[int, int], None]
 
 
 class LeadTimes:
-    """Whole lead times of a forecast: groups of the newest one are kept as they come, others are read.
+    """Whole lead times of a forecast: groups of the two newest are kept as they come, others are read once.
 
     `publish` is called for what is committed elsewhere and cannot be read yet.
     """
 
     def __init__(self, store: EnsembleStore, publish: Publish | None = None) -> None:
         self._store, self._publish = store, publish
-        self._lead_index, self._groups = -1, dict[int, NDArray[np.float32]]()
+        self._kept: dict[int, dict[int, NDArray[np.float32]]] = {}
 
     def keep(self, group: int, lead_index: int, fields: NDArray[np.float32]) -> None:
-        """Keep a committed group until a later lead time comes."""
-        if lead_index != self._lead_index:
-            self._lead_index, self._groups = lead_index, {}
-        self._groups[group] = fields
+        """Keep a committed group until the lead time is forgotten, or two later."""
+        self._kept.setdefault(lead_index, {})[group] = fields
+        self.forget(lead_index - 2)
 
     def groups(self, lead_index: int) -> list[NDArray[np.float32]]:
         """Return the groups of a lead time that all of them have committed."""
-        kept = self._groups if lead_index == self._lead_index else {}
-        return [
-            kept[group] if group in kept else self._read(group, lead_index)
-            for group in range(self._store.layout.num_groups)
-        ]
+        kept = self._kept.setdefault(lead_index, {})
+        for group in range(self._store.layout.num_groups):
+            if group not in kept:
+                kept[group] = self._read(group, lead_index)
+        return [fields for _, fields in sorted(kept.items())]
+
+    def forget(self, lead_index: int) -> None:
+        """Let go of a lead time and of those before it."""
+        self._kept = {index: groups for index, groups in self._kept.items() if index > lead_index}
 
     def _read(self, group: int, lead_index: int) -> NDArray[np.float32]:
-        if self._publish is not None and self._store.committed(group) <= lead_index:
+        if self._publish is not None and not self._store.is_marked(self._store.path, group, lead_index):
             self._publish(group, lead_index + 1)
         return self._store.fields(group, lead_index)
 
 
-def diagnose_lead_times(
+def diagnose_lead_time(
     database: Database,
     forecast_id: str,
     model: str,
     store: EnsembleStore,
     lead_times: LeadTimes,
     start: Sequence[NDArray[np.float64]],
-    lead_indices: Iterable[int],
+    lead_index: int,
 ) -> None:
-    """Write the diagnostics of complete lead times, where they are not there yet; `start` is the first power."""
+    """Write the diagnostics of a complete lead time, where they are not there yet; `start` is the first power."""
     layout = store.layout
-    for lead_index in lead_indices:
-        groups = lead_times.groups(lead_index)
-        figures = lead_time_figures(groups, start, layout.members, layout.variables, layout.grid)
-        diagnose(database, forecast_id, model, _hours(store, lead_index), figures)
+    groups = lead_times.groups(lead_index)
+    figures = lead_time_figures(groups, start, layout.members, layout.variables, layout.grid)
+    diagnose(database, forecast_id, model, _hours(store, lead_index), figures)
 
 
-def summarise_lead_times(summary: SummaryStore, lead_times: LeadTimes, lead_indices: Iterable[int]) -> None:
-    """Write the summary of complete lead times, where it is not there yet."""
-    for lead_index in lead_indices:
-        if not summary.is_complete(lead_index):
-            members, products = lead_time_products(lead_times.groups(lead_index), summary.layout)
-            summary.write(lead_index, members, products)
+def summarise_lead_time(summary: SummaryStore, lead_times: LeadTimes, lead_index: int) -> None:
+    """Write the summary of a complete lead time, where it is not there yet."""
+    if not summary.is_complete(lead_index):
+        members, products = lead_time_products(lead_times.groups(lead_index), summary.layout)
+        summary.write(lead_index, members, products)
 
 
 def missing_lead_times(database: Database, forecast_id: str, store: EnsembleStore) -> list[int]:

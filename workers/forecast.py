@@ -21,7 +21,7 @@ from weather.summary_store import SummaryStore
 from weather.summary_template import SummaryLayout
 from workers.allocator import keep_freed_memory
 from workers.background import BackgroundWriter
-from workers.diagnosing import LeadTimes, summarise_lead_times
+from workers.diagnosing import LeadTimes, summarise_lead_time
 from workers.walk import Computed, Walk
 
 STORE_NAME = "ensemble.zarr"
@@ -95,18 +95,22 @@ def _fill(
     """Compute and commit what each group lacks beyond its lead times `done`."""
     walk = Walk(forecaster, forecast.state, store, dict(enumerate(done)), forecast.seed)
     lead_times = LeadTimes(store)
-    if summary is not None:
-        summarise_lead_times(summary, lead_times, range(min(done)))
+
+    def summarise(lead_index: int) -> None:
+        if summary is not None:
+            summarise_lead_time(summary, lead_times, lead_index)
+        lead_times.forget(lead_index)
 
     def write(computed: Computed) -> None:
         fields = computed.fetch()
         store.commit(computed.group, computed.lead_index, fields)
         lead_times.keep(computed.group, computed.lead_index, fields)
         if computed.group == walk.groups[-1]:
-            if summary is not None:
-                summarise_lead_times(summary, lead_times, [computed.lead_index])
+            summarise(computed.lead_index)
             report(computed.lead_index)
 
+    for lead_index in range(min(done)):
+        summarise(lead_index)
     with BackgroundWriter(write) as writer:
         for lead_index in range(store.layout.num_lead_times):
             for computed in walk.lead_time(lead_index):

@@ -40,7 +40,7 @@ from workers.background import BackgroundWriter
 from workers.causes import problem_of
 from workers.clock import Lap, StepClock
 from workers.devices import find_device
-from workers.diagnosing import diagnose_lead_times, missing_lead_times, summarise_lead_times
+from workers.diagnosing import diagnose_lead_time, missing_lead_times, summarise_lead_time
 from workers.heartbeat import Heartbeat
 from workers.publishing import publish_committed
 from workers.speeds import SpeedMeter
@@ -165,8 +165,13 @@ class Runtime:
         lost = list(store.failed())
         missing = missing_lead_times(self._database, lease.forecast_id, store)
         lead_times = forecast.lead_times()
-        diagnose_lead_times(self._database, lease.forecast_id, model, store, lead_times, forecast.start, missing)
-        summarise_lead_times(forecast.summary, lead_times, range(layout.num_lead_times))
+        for lead_index in range(layout.num_lead_times):
+            if lead_index in missing:
+                diagnose_lead_time(
+                    self._database, lease.forecast_id, model, store, lead_times, forecast.start, lead_index
+                )
+            summarise_lead_time(forecast.summary, lead_times, lead_index)
+            lead_times.forget(lead_index)
         forecast.summary.sweep()
         receipt = {
             "request": request.model_dump(mode="json"),

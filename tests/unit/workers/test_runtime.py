@@ -5,7 +5,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from weather.manifest import Sampling, read_manifest
 from weather.rounding import round_bits
 from weather.store import EnsembleStore
 from weather.summary_store import SummaryStore
-from workers.diagnosing import LeadTimes, summarise_lead_times
+from workers.diagnosing import LeadTimes, summarise_lead_time
 from workers.forecast import Forecast, run_forecast
 from workers.runtime import Runtime
 
@@ -122,9 +122,9 @@ def test_a_worker_that_ends_between_commit_and_summary_leaves_no_gap(
         if not killed:
             killed.append(True)
             raise SystemExit
-        summarise_lead_times(*arguments)  # type: ignore[arg-type]
+        summarise_lead_time(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("workers.attempt.summarise_lead_times", die)
+    monkeypatch.setattr("workers.attempt.summarise_lead_time", die)
     with pytest.raises(SystemExit):
         runtime.run()
     while runtime.run():
@@ -145,13 +145,13 @@ def test_what_is_not_kept_exactly_goes_on_exactly_after_every_death(
     written = []
     frames = ForecastFolder(settings.data, other.id).frames
 
-    def die(summary: SummaryStore, lead_times: LeadTimes, lead_indices: Iterable[int]) -> None:
+    def die(summary: SummaryStore, lead_times: LeadTimes, lead_index: int) -> None:
         written.append(len({path.name.split(".")[2] for path in frames.glob("u10/c.0.*")}))
         if len(written) in (2, 5):
             raise SystemExit
-        summarise_lead_times(summary, lead_times, lead_indices)
+        summarise_lead_time(summary, lead_times, lead_index)
 
-    monkeypatch.setattr("workers.attempt.summarise_lead_times", die)
+    monkeypatch.setattr("workers.attempt.summarise_lead_time", die)
     for _ in range(2):
         with pytest.raises(SystemExit):
             runtime.run()
