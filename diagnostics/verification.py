@@ -75,7 +75,7 @@ def score_forecast(
         raise VerificationError(f"The truth must have a time after {layout.init_time}, where the forecast begins.")
     scales = store.attributes.get("warmcast_scales", [1.0] * len(layout.variables))
     records = {
-        int(layout.lead_time(index) / np.timedelta64(1, "h")): compare(
+        layout.lead_hours(index): compare(
             lead_time_fields(store, index), frames[time], References(start, climatology), layout.variables, scales,
             layout.grid, time, (seed, index),
         )

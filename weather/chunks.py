@@ -11,6 +11,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 CHUNK_KEYS: dict[str, Any] = {"name": "default", "separator": "."}
 """Chunks of an array lie in its one folder: a folder for each dimension takes as long to make as a chunk."""
 
+_CHECKSUM_BYTES = 4
 _blosc = Blosc("zstd", 3, Blosc.SHUFFLE)
 
 
@@ -29,9 +30,17 @@ def field_chunk(fields: NDArray[np.float32]) -> bytes:
     return small_chunk(_blosc.encode(np.ascontiguousarray(fields, "<f4")))
 
 
+def fields_of(chunk: bytes, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the fields of what `field_chunk` made; raises `ValueError` where it is damaged."""
+    content = chunk[:-_CHECKSUM_BYTES]
+    if small_chunk(content) != chunk:
+        raise ValueError("its checksum is that of something else")
+    return np.frombuffer(_blosc.decode(content), "<f4").reshape(shape)
+
+
 def small_chunk(content: bytes) -> bytes:
     """Return the file of a chunk that is not compressed: its bytes and their checksum."""
-    checksum: bytes = google_crc32c.value(content).to_bytes(4, "little")
+    checksum: bytes = google_crc32c.value(content).to_bytes(_CHECKSUM_BYTES, "little")
     return content + checksum
 
 

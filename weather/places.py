@@ -140,8 +140,9 @@ class DiskPlace(PosixPath):
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Yield name and bytes of each file below."""
-        for path in self.rglob("*"):
-            if path.is_file():
+        for folder, _, names in os.walk(self):
+            for name in names:
+                path = Path(folder, name)
                 yield str(path.relative_to(self)), path.stat().st_size
 
     def folders(self) -> Iterator[Self]:

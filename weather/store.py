@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from weather.chunks import field_chunk, filled, small_chunk
+from weather.chunks import field_chunk, fields_of, filled, small_chunk
 from weather.errors import StoreError
 from weather.grids import Grid
 from weather.places import Place, place_of
@@ -106,9 +106,16 @@ class EnsembleStore:
         return {self.layout.members[column]: int(np.argmax(failed[:, column])) for column in columns}
 
     def fields(self, group: int, lead_index: int) -> NDArray[np.float32]:
-        """Return a committed lead time of a group, float32 (member, variable, latitude, longitude)."""
-        columns = self._columns(group)
-        parts = [np.asarray(self._arrays[name][0, lead_index, columns]) for name in self.layout.variables]
+        """Return a committed lead time of a group, float32 (member, variable, latitude, longitude).
+
+        Raises `StoreError` where a chunk is missing or damaged.
+        """
+        members, shape = len(self.layout.group_members(group)), (self.layout.group_size, *self.layout.grid.shape)
+        *chunks, _ = self._names(group, lead_index)
+        try:
+            parts = [fields_of((self.path / chunk).read_bytes(), shape)[:members] for chunk in chunks]
+        except (FileNotFoundError, ValueError, RuntimeError) as error:
+            raise StoreError(f"`{self.path}` lacks lead time {lead_index} of group {group}: {error}.") from error
         return np.stack(parts, axis=1)
 
     def sweep(self) -> None:

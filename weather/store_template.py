@@ -43,6 +43,10 @@ class Layout:
         """Return the lead time of an index; index 0 is one time step ahead."""
         return (index + 1) * self.time_step
 
+    def lead_hours(self, index: int) -> int:
+        """Return the lead time of an index in hours."""
+        return int(self.lead_time(index) // np.timedelta64(1, "h"))
+
     @property
     def size_bytes(self) -> int:
         """Bytes of all fields before compression."""

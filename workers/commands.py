@@ -101,7 +101,7 @@ def _spreads(path: Path) -> dict[str, dict[str, float]]:
         return {}
     result: dict[str, dict[str, float]] = {name: {} for name in layout.variables}
     for lead_index in range(layout.num_lead_times):
-        hours = int(layout.lead_time(lead_index) / np.timedelta64(1, "h"))
+        hours = layout.lead_hours(lead_index)
         if hours in _TOLD_HOURS:
             fields = np.concatenate([store.fields(group, lead_index) for group in range(layout.num_groups)])
             for channel, name in enumerate(layout.variables):

@@ -21,7 +21,7 @@ from weather.summary_store import SummaryStore
 from weather.summary_template import SummaryLayout
 from workers.allocator import keep_freed_memory
 from workers.background import BackgroundWriter
-from workers.diagnosing import LeadTimes, summarise_lead_time
+from workers.lead_times import LeadTimes, summarise_lead_time
 from workers.walk import Computed, Walk
 
 STORE_NAME = "ensemble.zarr"

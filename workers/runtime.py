@@ -35,13 +35,13 @@ from weather.bundled import find_checkpoint
 from weather.errors import CheckpointError, LeaseLostError, WarmcastError
 from weather.manifest import Manifest
 from workers.allocator import keep_freed_memory
-from workers.attempt import Attempt, Forecast
+from workers.attempt import Attempt
 from workers.background import BackgroundWriter
 from workers.causes import problem_of
 from workers.clock import Lap, StepClock
 from workers.devices import find_device
-from workers.diagnosing import diagnose_lead_time, missing_lead_times, summarise_lead_time
 from workers.heartbeat import Heartbeat
+from workers.opened_forecast import OpenedForecast
 from workers.publishing import publish_committed
 from workers.speeds import SpeedMeter
 from workers.trial import best_batch_size
@@ -54,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 
 class Runtime:
-    """One worker: a process, a device, the checkpoint that it loaded last."""
+    """One worker: a process, a device, the checkpoint and the forecast that it opened last."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -63,6 +63,7 @@ class Runtime:
         self._device = find_device(settings.device)
         self._told, self._telling = -math.inf, threading.Lock()
         self._checkpoint: tuple[str, Networks] | None = None
+        self._forecast: OpenedForecast | None = None
         keep_freed_memory()
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -121,13 +122,15 @@ class Runtime:
 
     def _do(self, claimed: Sequence[Lease], heartbeat: Heartbeat) -> None:
         record = forecasts.look_up(self._database, claimed[0].forecast_id)
-        forecast = Forecast.open(record.request, ForecastFolder(self._data, record.id))
+        if self._forecast is None or self._forecast.folder.forecast_id != record.id:
+            self._forecast = OpenedForecast.open(record.request, ForecastFolder(self._data, record.id))
         if claimed[0].kind == Kind.FINISH:
-            self._finish(claimed[0], forecast, record.started or record.created)
+            self._finish(claimed[0], self._forecast, record.started or record.created)
+            self._forecast = None
         else:
-            self._walk(claimed, forecast, heartbeat)
+            self._walk(claimed, self._forecast, heartbeat)
 
-    def _walk(self, claimed: Sequence[Lease], forecast: Forecast, heartbeat: Heartbeat) -> None:
+    def _walk(self, claimed: Sequence[Lease], forecast: OpenedForecast, heartbeat: Heartbeat) -> None:
         """Walk the claimed groups side by side; a thread beside writes what is computed.
 
         Ends before the last lead time where groups should go to other workers, or come from them.
@@ -156,23 +159,13 @@ class Runtime:
     def _is_uneven(self, forecast_id: str) -> bool:
         return is_uneven(self._database, forecast_id, self.name, self._settings.max_attempts)
 
-    def _finish(self, lease: Lease, forecast: Forecast, started: float) -> None:
+    def _finish(self, lease: Lease, forecast: OpenedForecast, started: float) -> None:
         """Publish what is left, write the receipt, end the forecast."""
         request, folder, store = forecast.request, forecast.folder, forecast.store
         layout, model = store.layout, request.checkpoint
         for group in range(layout.num_groups):
             publish_committed(store, folder, group, layout.num_lead_times)
-        lost = list(store.failed())
-        missing = missing_lead_times(self._database, lease.forecast_id, store)
-        lead_times = forecast.lead_times()
-        for lead_index in range(layout.num_lead_times):
-            if lead_index in missing:
-                diagnose_lead_time(
-                    self._database, lease.forecast_id, model, store, lead_times, forecast.start, lead_index
-                )
-            summarise_lead_time(forecast.summary, lead_times, lead_index)
-            lead_times.forget(lead_index)
-        forecast.summary.sweep()
+        lost = forecast.complete(self._database)
         receipt = {
             "request": request.model_dump(mode="json"),
             "nonfinite_members": lost,

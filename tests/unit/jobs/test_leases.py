@@ -101,6 +101,30 @@ def test_groups_that_end_at_the_same_time_add_the_finishing_work_once(database: 
     assert [lease.kind for lease in _claim(database)] == [Kind.FINISH]
 
 
+def test_a_complete_lead_time_is_its_last_groups_to_summarise(database: Database, submitted: Submit) -> None:
+    submitted()
+    leases = _claim(database)
+    mine = [list(commit(database, lease, lead, LEASE)) for lead in range(1, 5) for lease in leases]
+    assert mine == [[], [], [0], [], [], [1], [], [], [2], [], [], [3]]
+
+
+def test_of_a_shared_forecast_who_is_ahead_summarises_what_others_completed(
+    database: Database, submitted: Submit
+) -> None:
+    forecast = submitted()
+    ahead, between, behind = _claim(database)
+
+    def mine(lease: Lease, committed: int) -> list[int]:
+        return list(commit(database, lease, committed, LEASE, shared=True))
+
+    assert [mine(ahead, 1), mine(between, 1), mine(behind, 1)] == [[], [], []]
+    assert [mine(ahead, 2), mine(between, 2), mine(behind, 2)] == [[0], [], []]
+    assert [mine(between, 3), mine(ahead, 3), mine(ahead, 4)] == [[1], [], []]
+    assert [mine(behind, 3), mine(between, 4), mine(behind, 4)] == [[], [2], []]
+    assert look_up(database, forecast.id).lead_times == 4
+    assert [lease.kind for lease in _claim(database)] == [Kind.FINISH]
+
+
 def test_who_was_overtaken_changes_nothing(database: Database, submitted: Submit) -> None:
     forecast = submitted()
     old = _claim(database, lease=0.01)

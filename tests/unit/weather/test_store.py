@@ -285,7 +285,10 @@ def test_a_damaged_chunk_is_noticed_by_its_reader(store: EnsembleStore) -> None:
     _commit(store, 0, 1)
     path = store.path / "v10/c.0.1.0.0.0"
     path.write_bytes(path.read_bytes()[:-1] + b"\x00")
-    with pytest.raises(ValueError, match="checksum"):
+    with pytest.raises(StoreError, match="lacks lead time 1 of group 0: its checksum"):
+        store.fields(0, 1)
+    path.unlink()
+    with pytest.raises(StoreError, match=r"lacks lead time 1 of group 0: .*No such file"):
         store.fields(0, 1)
 
 

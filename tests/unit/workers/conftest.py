@@ -1,10 +1,13 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from jobs.database import Database
 from jobs.settings import Settings
+from models.forecaster import Forecaster
 from workers.runtime import Runtime
 
 
@@ -24,3 +27,21 @@ def database(settings: Settings) -> Iterator[Database]:
 @pytest.fixture
 def runtime(settings: Settings, database: Database) -> Runtime:
     return Runtime(settings, database)
+
+
+class Losing(Forecaster):
+    """Loses its second member at the second lead time."""
+
+    def step(
+        self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
+    ) -> torch.Tensor:
+        states = super().step(previous, newest, valid_time, noise)
+        if valid_time == np.datetime64("2018-09-15T06", "s"):
+            states = torch.where(torch.arange(len(states))[:, None, None, None] == 1, torch.nan, states)
+        return states
+
+
+@pytest.fixture
+def lose_a_member(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Make later walks of workers lose a member."""
+    return lambda: monkeypatch.setattr("workers.runtime.Forecaster", Losing)

@@ -27,8 +27,8 @@ from weather.manifest import Sampling, read_manifest
 from weather.rounding import round_bits
 from weather.store import EnsembleStore
 from weather.summary_store import SummaryStore
-from workers.diagnosing import LeadTimes, summarise_lead_time
 from workers.forecast import Forecast, run_forecast
+from workers.lead_times import LeadTimes, summarise_lead_time
 from workers.runtime import Runtime
 
 Submit = Callable[..., ForecastRecord]
@@ -263,25 +263,13 @@ def test_a_store_that_is_gone_fails_the_forecast(
     assert look_up(database, forecast.id).status == Status.FAILED
 
 
-class Losing(Forecaster):
-    """Loses its second member at the second lead time."""
-
-    def step(
-        self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
-    ) -> torch.Tensor:
-        states = super().step(previous, newest, valid_time, noise)
-        if valid_time == np.datetime64("2018-09-15T06", "s"):
-            states = torch.where(torch.arange(len(states))[:, None, None, None] == 1, torch.nan, states)
-        return states
-
-
 def test_a_member_that_is_lost_is_marked_and_counted_and_the_others_go_on(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, lose_a_member: Callable[[], None]
 ) -> None:
     sound, losing = submitted(members=3, group_size=3), submitted(members=3, group_size=3)
     while look_up(database, sound.id).status != Status.SUCCESSFUL:
         runtime.run()
-    monkeypatch.setattr("workers.runtime.Forecaster", Losing)
+    lose_a_member()
     while runtime.run():
         pass
     record = look_up(database, losing.id)

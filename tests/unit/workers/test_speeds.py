@@ -18,7 +18,6 @@ from jobs.speeds import look_out
 from jobs.states import Status
 from jobs.tables import forecasts
 from weather.manifest import read_manifest
-from weather.store import EnsembleStore
 from workers import speeds
 from workers.runtime import Runtime
 
@@ -85,8 +84,8 @@ def test_a_long_forecast_teaches_while_it_runs(
 
 
 def test_a_store_of_lost_members_teaches_nothing(
-    submitted: Submit, runtime: Runtime, database: Database, monkeypatch: pytest.MonkeyPatch
+    submitted: Submit, runtime: Runtime, database: Database, lose_a_member: Callable[[], None]
 ) -> None:
-    monkeypatch.setattr(EnsembleStore, "failed", lambda _: (0,))
+    lose_a_member()
     assert _done(runtime, database, submitted()).status == Status.SUCCESSFUL
     assert _outlook(database).storages == {}

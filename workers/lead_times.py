@@ -1,14 +1,11 @@
-"""Diagnostics and summary of complete lead times, written once: from what is at hand, else from what is published."""
+"""Whole lead times, from what is at hand, else from what is published; their summary, written once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.products import lead_time_products
-from diagnostics.rollout import lead_time_figures
-from jobs.database import Database
-from jobs.figures import diagnose, diagnosed
 from weather.store import EnsembleStore
 from weather.summary_store import SummaryStore
 
@@ -49,34 +46,8 @@ class LeadTimes:
         return self._store.fields(group, lead_index)
 
 
-def diagnose_lead_time(
-    database: Database,
-    forecast_id: str,
-    model: str,
-    store: EnsembleStore,
-    lead_times: LeadTimes,
-    start: Sequence[NDArray[np.float64]],
-    lead_index: int,
-) -> None:
-    """Write the diagnostics of a complete lead time, where they are not there yet; `start` is the first power."""
-    layout = store.layout
-    groups = lead_times.groups(lead_index)
-    figures = lead_time_figures(groups, start, layout.members, layout.variables, layout.grid)
-    diagnose(database, forecast_id, model, _hours(store, lead_index), figures)
-
-
 def summarise_lead_time(summary: SummaryStore, lead_times: LeadTimes, lead_index: int) -> None:
     """Write the summary of a complete lead time, where it is not there yet."""
     if not summary.is_complete(lead_index):
         members, products = lead_time_products(lead_times.groups(lead_index), summary.layout)
         summary.write(lead_index, members, products)
-
-
-def missing_lead_times(database: Database, forecast_id: str, store: EnsembleStore) -> list[int]:
-    """Return the indices of lead times without diagnostics: a worker ended between its commit and them."""
-    there = diagnosed(database, forecast_id)
-    return [index for index in range(store.layout.num_lead_times) if _hours(store, index) not in there]
-
-
-def _hours(store: EnsembleStore, lead_index: int) -> int:
-    return int(store.layout.lead_time(lead_index).astype("timedelta64[h]").astype(int))

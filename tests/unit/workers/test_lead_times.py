@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from weather.errors import StoreError
+from weather.grids import Grid
+from weather.store import EnsembleStore
+from weather.store_template import Layout
+from workers.lead_times import LeadTimes
+
+LAYOUT = Layout(
+    init_time=np.datetime64("2018-09-15T00", "s"),
+    num_lead_times=4,
+    time_step=np.timedelta64(6, "h"),
+    members=(0, 1, 2),
+    group_size=2,
+    variables=("u10", "v10"),
+    grid=Grid((67.5, 22.5, -22.5, -67.5), (0.0, 90.0, 180.0, 270.0)),
+)
+
+
+def _fields(group: int, lead_index: int) -> NDArray[np.float32]:
+    shape = (len(LAYOUT.group_members(group)), 2, 4, 4)
+    return np.random.default_rng([group, lead_index]).normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EnsembleStore:
+    return EnsembleStore.create(tmp_path / "ensemble.zarr", LAYOUT, {})
+
+
+def test_groups_at_hand_are_not_read_and_others_are_read_once(store: EnsembleStore) -> None:
+    lead_times = LeadTimes(store)
+    lead_times.keep(0, 1, _fields(0, 1))
+    store.commit(1, 1, _fields(1, 1))
+    for _ in range(2):
+        found = lead_times.groups(1)
+        for group in range(2):
+            np.testing.assert_array_equal(found[group], _fields(group, 1))
+        (store.path / "u10/c.0.1.1.0.0").unlink(missing_ok=True)
+
+
+def test_the_two_newest_lead_times_are_kept_until_they_are_forgotten(store: EnsembleStore) -> None:
+    lead_times = LeadTimes(store)
+    for lead_index in range(3):
+        for group in range(2):
+            lead_times.keep(group, lead_index, _fields(group, lead_index))
+    assert len(lead_times.groups(1)) == len(lead_times.groups(2)) == 2
+    with pytest.raises(StoreError, match="lacks lead time 0 of group 0"):
+        lead_times.groups(0)
+    lead_times.forget(1)
+    assert len(lead_times.groups(2)) == 2
+    with pytest.raises(StoreError, match="lacks lead time 1 of group 0"):
+        lead_times.groups(1)
+
+
+def test_what_is_committed_elsewhere_is_published_before_it_is_read(store: EnsembleStore) -> None:
+    asked = []
+
+    def publish(group: int, number: int) -> None:
+        asked.append((group, number))
+        store.commit(group, number - 1, _fields(group, number - 1))
+
+    lead_times = LeadTimes(store, publish)
+    store.commit(0, 1, _fields(0, 1))
+    np.testing.assert_array_equal(lead_times.groups(1)[1], _fields(1, 1))
+    assert asked == [(1, 2)]
