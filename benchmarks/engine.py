@@ -20,7 +20,7 @@ from weather.bundled import find_checkpoint
 from workers.runtime import Runtime
 
 _GROUP_SIZE = 8
-_REPEATS, _REPEATS_LARGE, _REPEATS_SHARED = 3, 2, 5
+_REPEATS, _REPEATS_LARGE, _REPEATS_SHARED = 3, 2, 11
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
         overhead = max(float(row["engine s"]) / float(row["evaluations s"]) for row in rows[: len(grids)])
         exact = [row for row in rows if row["networks"] == "demo" and row["precision"] == "float32"]
         share, speed = convolutions(load_checkpoint(demo, torch.device("cpu"))[0], _GROUP_SIZE)
-        shared, alone = two_workers(work / "shared", demo, sizes.forecast, 1 if tiny else _REPEATS_SHARED)
+        together = two_workers(work / "shared", demo, sizes.forecast, 1 if tiny else _REPEATS_SHARED)
         short, long, few, many = peak_bytes(
             work / "memory", demo, [sizes.short, sizes.long, replace(sizes.many, members=8), sizes.many]
         )
@@ -78,7 +78,7 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
         "convolution_share": share,
         "convolution_speed": speed,
         "diagnostics_share": max(float(row["diagnostics share"]) for row in rows),
-        "two_worker_ratio": alone / shared,
+        "two_worker_ratio": together,
         "memory_growth": long / short,
         "memory_a_member_kb": (many - few) / (sizes.many.members - 8) / 1e3,
     }

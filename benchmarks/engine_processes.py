@@ -11,6 +11,7 @@ from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -42,10 +43,11 @@ class Size:
     nfe: int
 
 
-def two_workers(folder: Path, checkpoint: Path, size: Size, repeats: int) -> tuple[float, float]:
-    """Return the seconds of a forecast by two one-thread workers, and of its evaluations alone by two processes.
+def two_workers(folder: Path, checkpoint: Path, size: Size, repeats: int) -> float:
+    """Return the time of a forecast's evaluations alone by two processes over that of it by two one-thread workers.
 
-    Both are those of the slower process, at their best of some in turns: a machine's speed changes by the minute.
+    Both are those of the slower process. They take turns, and the median of all turns counts: a machine's speed changes
+    by the minute, and from core to core.
     """
     context = multiprocessing.get_context("spawn")
     awake, over, spent = context.Event(), context.Event(), context.Queue()
@@ -53,16 +55,16 @@ def two_workers(folder: Path, checkpoint: Path, size: Size, repeats: int) -> tup
         work_begins, workers = _begin(_work, awake, over, folder, checkpoint)
         begin, peers = _begin(_evaluate, checkpoint, size, spent, repeats)
         work_begins.wait(_START_SECONDS)
-        shared, alone = [], []
+        ratios: list[float] = []
         for _ in range(repeats):
             awake.set()
-            shared.append(_seconds(place, size))
+            shared = _seconds(place, size)
             awake.clear()
             begin.wait(_START_SECONDS)
-            alone.append(max(spent.get(timeout=_START_SECONDS) for _ in peers))
+            ratios.append(max(spent.get(timeout=_START_SECONDS) for _ in peers) / shared)
         over.set()
         _join(workers + peers)
-    return min(shared), min(alone)
+    return median(ratios)
 
 
 @contextmanager
