@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from diagnostics.rollout import lead_time_figures, mean_power
+from diagnostics.rollout import diagnose_lead_time, mean_spectra
 from models.blending import blend_scale
 from models.build import Networks
 from models.execution import Execution
@@ -106,10 +106,10 @@ class Plain:
                     }
                 ).to_zarr(store, region=region, consolidated=False)
         ensemble = xr.open_zarr(store, consolidated=False)
-        start = mean_power(np.zeros((1, *shape), np.float32), spec.grid.grid)
+        start = mean_spectra(np.zeros((1, *shape), np.float32), spec.grid.grid)
         for lead_index in range(num_lead_times):
             fields = np.stack([ensemble[name][lead_index].values for name in spec.variable_names], axis=1)
-            lead_time_figures([fields], start, range(members), spec.variable_names, spec.grid.grid)
+            diagnose_lead_time([fields], start, range(members), spec.variable_names, spec.grid.grid)
         return time.perf_counter() - began
 
     def _preallocate(self, store: Path, members: int, num_lead_times: int, group_size: int) -> None:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from diagnostics.energy import energy_score_fair
 from diagnostics.records import Record, score_event, score_field, score_references
-from diagnostics.summary import summarise, summarise_numbers
-from diagnostics.wind import WIND_SPEED, with_wind_speed
+from diagnostics.summary import aggregate_records, aggregate_numbers
+from diagnostics.wind import WIND_SPEED, append_wind_speed
 from weather.errors import VerificationError
 from weather.grids import Grid
 
@@ -28,7 +28,7 @@ class References:
     climatology: Fields | None = None
 
 
-def compare(
+def score_lead_time(
     members: Fields,
     truth: Fields,
     references: References,
@@ -52,10 +52,10 @@ def compare(
         )
     units = np.asarray(scales, np.float32)[:, None, None]
     energy = {"energy_score": energy_score_fair(members / units, truth / units, grid.area_weights)}
-    ensemble, names = with_wind_speed(members, variables)
-    came = with_wind_speed(truth, variables)[0]
+    ensemble, names = append_wind_speed(members, variables)
+    came = append_wind_speed(truth, variables)[0]
     start, climatology = (
-        None if fields is None else with_wind_speed(fields, variables)[0]
+        None if fields is None else append_wind_speed(fields, variables)[0]
         for fields in (references.start, references.climatology)
     )
     scores = {}
@@ -72,7 +72,7 @@ def compare(
     return {"scores": scores, "energy": energy, "events": events}
 
 
-def combine(starts: Sequence[Mapping[int, Mapping[str, Any]]], members: int, seed: int) -> dict[str, Any]:
+def combine_starts(starts: Sequence[Mapping[int, Mapping[str, Any]]], members: int, seed: int) -> dict[str, Any]:
     """Return what the records of many starts say, rows by lead time: `scores` and `events` by name, `energy`.
 
     Each of `starts` maps hours of lead time to what `compare` returned; all have the same hours.
@@ -89,16 +89,16 @@ def combine(starts: Sequence[Mapping[int, Mapping[str, Any]]], members: int, see
     first = starts[0][hours[0]]
     return {
         "scores": {
-            name: [{"lead_hours": lead} | summarise(entries, members, draw) for lead, entries in rows("scores", name)]
+            name: [{"lead_hours": lead} | aggregate_records(entries, members, draw) for lead, entries in rows("scores", name)]
             for name in first["scores"]
         },
         "energy": [
-            {"lead_hours": lead} | summarise_numbers(entries, ["energy_score"], draw)
+            {"lead_hours": lead} | aggregate_numbers(entries, ["energy_score"], draw)
             for lead, entries in rows("energy", None)
         ],
         "events": {
             name: [
-                {"lead_hours": lead} | summarise_numbers(entries, ["brier_fair"], draw)
+                {"lead_hours": lead} | aggregate_numbers(entries, ["brier_fair"], draw)
                 for lead, entries in rows("events", name)
             ]
             for name in first["events"]

@@ -5,9 +5,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from diagnostics.figures.ensemble import maps, plume, shown_quantity
+from diagnostics.figures.ensemble import draw_maps, draw_plume, select_quantity
 from diagnostics.forecasts import complete_lead_times, lead_time_fields, open_forecast
-from weather.errors import ConfigurationError, StoreError
+from storage.errors import ConfigurationError
+from weather.errors import StoreError
 from weather.store import EnsembleStore
 from weather.store_template import Layout
 from weather.times import parse_lead_time, short_lead_time
@@ -20,35 +21,35 @@ def plot(*, folder: Path, lead_times: tuple[str, ...], latitude: float, longitud
     store = open_forecast(folder)
     target = folder if str(store.path) != str(folder) else folder.parent
     pictures = [target / "maps.png", target / "plume.png"]
-    draw_maps(store, pictures[0], lead_times)
-    draw_plume(store, pictures[1], latitude, longitude)
+    plot_maps(store, pictures[0], lead_times)
+    plot_plume(store, pictures[1], latitude, longitude)
     return {"pictures": [str(picture) for picture in pictures], "lead_times": complete_lead_times(store)}
 
 
-def draw_maps(store: EnsembleStore, target: Path | BinaryIO, lead_times: tuple[str, ...]) -> None:
+def plot_maps(store: EnsembleStore, target: Path | BinaryIO, lead_times: tuple[str, ...]) -> None:
     """Draw maps at `lead_times`, such as `24h`, by default at 1, 5 and 10 days, into a PNG.
 
     Raises `ConfigurationError` for a lead time that is not complete, and `StoreError` where no member is finite.
     """
     layout, ready = store.layout, complete_lead_times(store)
     indices = [_index(layout, text, ready) for text in lead_times] or _default_indices(layout, ready)
-    quantity, fields = shown_quantity(np.stack([lead_time_fields(store, i) for i in indices]), layout.variables)
+    quantity, fields = select_quantity(np.stack([lead_time_fields(store, i) for i in indices]), layout.variables)
     for index, members in zip(indices, fields, strict=True):
         if not np.isfinite(members).all(axis=(1, 2)).any():
             raise StoreError(f"`{store.path}` has no finite member at {short_lead_time(layout.lead_time(index))}.")
     shown = [(layout.lead_time(index), members) for index, members in zip(indices, fields, strict=True)]
-    maps(target, quantity, layout.grid, layout.init_time, shown)
+    draw_maps(target, quantity, layout.grid, layout.init_time, shown)
 
 
-def draw_plume(store: EnsembleStore, target: Path | BinaryIO, latitude: float, longitude: float) -> None:
+def plot_plume(store: EnsembleStore, target: Path | BinaryIO, latitude: float, longitude: float) -> None:
     """Draw every member's series at the grid point nearest to a place, of all complete lead times, into a PNG."""
     layout, ready = store.layout, complete_lead_times(store)
     row, column = _nearest(layout, latitude, longitude)
     place = (layout.grid.latitude[row], layout.grid.longitude[column])
     here = [lead_time_fields(store, index)[:, :, row, column] for index in range(ready)]
-    quantity, series = shown_quantity(np.stack(here)[..., None, None], layout.variables)
+    quantity, series = select_quantity(np.stack(here)[..., None, None], layout.variables)
     times = [layout.lead_time(index) for index in range(ready)]
-    plume(target, quantity, layout.init_time, times, series[..., 0, 0], place)
+    draw_plume(target, quantity, layout.init_time, times, series[..., 0, 0], place)
 
 
 def _default_indices(layout: Layout, ready: int) -> list[int]:

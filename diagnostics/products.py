@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.sound import sound_members
+from diagnostics.sound import finite_members
 from diagnostics.wind import wind_direction, wind_speed
 from weather.summary_template import WIND_DIRECTION, SummaryLayout
 
@@ -15,7 +15,7 @@ _BLOCK_BYTES = 2**20
 """So much of the ensemble is looked at at once, by latitudes: statistics need not hold it another time."""
 
 
-def lead_time_products(groups: Sequence[Field], layout: SummaryLayout) -> tuple[int, dict[str, Field]]:
+def compute_summary(groups: Sequence[Field], layout: SummaryLayout) -> tuple[int, dict[str, Field]]:
     """Return how many members the summary is of, and its fields by name, on the ensemble's grid.
 
     Each of `groups` is (member, variable, latitude, longitude). Members that are not finite everywhere are left out;
@@ -23,7 +23,7 @@ def lead_time_products(groups: Sequence[Field], layout: SummaryLayout) -> tuple[
     are the members' own; the direction is that of the mean wind.
     """
     grid = layout.ensemble.grid.shape
-    sound = [sound_members(group) for group in groups]
+    sound = [finite_members(group) for group in groups]
     products = {name: np.empty((*(size for _, size in dims), *grid), np.float32) for name, dims, _ in layout.fields()}
     latitude_bytes = max(sum(group[:, :, 0].nbytes for group in sound), 1)
     num_rows = max(_BLOCK_BYTES // latitude_bytes, 1)

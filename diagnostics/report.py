@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from diagnostics.figures.example import Example, draw_example_maps, draw_spaghetti
-from diagnostics.figures.scores import probability_panels, score_panels
+from diagnostics.figures.scores import draw_probability_panels, draw_score_panels
 from diagnostics.wind import WIND_SPEED
 from weather.variables import KNOWN
 
@@ -36,7 +36,7 @@ dt { font-weight: 600; float: left; clear: left; width: 9rem; } dd { margin-left
 """
 
 
-def score_page(title: str, result: Mapping[str, Any], example: Example | None) -> str:
+def render_score_page(title: str, result: Mapping[str, Any], example: Example | None) -> str:
     """Return the page of a result of `diagnostics.comparison.combine` with its `settings`: tables, figures, an example.
 
     `warm_start` is shown where the result has it.
@@ -49,7 +49,7 @@ def score_page(title: str, result: Mapping[str, Any], example: Example | None) -
         parts.append(_picture(partial(draw_spaghetti, example=example), "Members and what came at six places"))
         parts.append(_picture(partial(draw_example_maps, example=example), "What came, a member, mean and spread"))
     if result["events"]:
-        panels = partial(probability_panels, result=result)
+        panels = partial(draw_probability_panels, result=result)
         parts.append(f"<h2>Probabilities</h2>{_picture(panels, 'Brier scores, reliability, PIT of the warm start')}")
     parts.append(f"<h2>Energy score</h2>{_table(_ENERGY, result['energy'])}" if result["energy"] else "")
     return (
@@ -62,7 +62,7 @@ def score_page(title: str, result: Mapping[str, Any], example: Example | None) -
 def _section(variable: str, rows: list[dict[str, Any]]) -> str:
     label, units = _LABELS.get(variable) or (KNOWN[variable].long_name, KNOWN[variable].units)
     picture = _picture(
-        partial(score_panels, units=units, rows=rows), f"Scores of {label} by lead time, ranks and spectra"
+        partial(draw_score_panels, units=units, rows=rows), f"Scores of {label} by lead time, ranks and spectra"
     )
     intervals = (
         " Point at a number for its 95 % interval, from resampling the starts." if "intervals" in rows[0] else ""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.arrays import area_mean
-from diagnostics.sound import is_sound, sound_members
+from diagnostics.sound import finite_mask, finite_members
 from diagnostics.spectra import spherical_spectrum
 from weather.grids import Grid
 
@@ -19,7 +19,7 @@ Group = NDArray[np.float32]
 _BLOCK = 8
 
 
-def lead_time_figures(
+def diagnose_lead_time(
     groups: Sequence[Group],
     start: Sequence[NDArray[np.float64]],
     members: Sequence[int],
@@ -33,27 +33,27 @@ def lead_time_figures(
     members), `power`, the mean spectrum of the members, and `log_ratio`, by band of scales, the logarithm (base 10) of
     their power over that of the initial state.
     """
-    sound = [sound_members(group) for group in groups]
+    sound = [finite_members(group) for group in groups]
     count = sum(len(group) for group in sound)
     figures = {}
     for index, name in enumerate(variables):
-        power = _mean_power(sound, index, grid)
+        power = _mean_spectrum(sound, index, grid)
         figures[name] = {
             "spread": _spread([group[:, index] for group in sound], grid) if count > 1 else None,
             "power": [float(f"{value:.5g}") for value in power] if count else None,
             "log_ratio": _log_ratios(power, start[index]) if count else {},
         }
-    there = np.concatenate([is_sound(group) for group in groups])
+    there = np.concatenate([finite_mask(group) for group in groups])
     lost = [member for member, is_there in zip(members, there, strict=True) if not is_there]
     return {"variables": figures, "nonfinite_members": lost}
 
 
-def mean_power(fields: Group, grid: Grid) -> list[NDArray[np.float64]]:
+def mean_spectra(fields: Group, grid: Grid) -> list[NDArray[np.float64]]:
     """Return for each variable the mean spectrum of `fields`, (field, variable, latitude, longitude)."""
-    return [_mean_power([fields], index, grid) for index in range(fields.shape[1])]
+    return [_mean_spectrum([fields], index, grid) for index in range(fields.shape[1])]
 
 
-def _mean_power(groups: Sequence[Group], index: int, grid: Grid) -> NDArray[np.float64]:
+def _mean_spectrum(groups: Sequence[Group], index: int, grid: Grid) -> NDArray[np.float64]:
     """Return the mean spectrum of a variable, a few of whose fields are transformed at once; empty without any."""
     total, count = np.zeros(0), sum(len(group) for group in groups)
     for group in groups:

@@ -4,12 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def is_sound(group: NDArray[np.float32]) -> NDArray[np.bool_]:
+def finite_mask(group: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return which members of (member, variable, latitude, longitude) are finite everywhere."""
     return np.asarray(np.isfinite(group).all(axis=(1, 2, 3)))
 
 
-def sound_members(group: NDArray[np.float32]) -> NDArray[np.float32]:
+def finite_members(group: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the members that are finite everywhere: the group itself, where all are."""
-    sound = is_sound(group)
+    sound = finite_mask(group)
     return group if sound.all() else group[sound]

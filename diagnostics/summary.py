@@ -14,7 +14,7 @@ _RESAMPLES = 2000
 _LEVEL = 0.95
 
 
-def summarise(records: Sequence[Record], members: int, draw: np.random.Generator) -> dict[str, Any]:
+def aggregate_records(records: Sequence[Record], members: int, draw: np.random.Generator) -> dict[str, Any]:
     """Return what `records` of one variable and lead time, one a start, say together.
 
     `crps_fair`, `crps_biased` and the references are means, `rmse` and `spread` roots of means, `spread_skill` their
@@ -33,7 +33,7 @@ def summarise(records: Sequence[Record], members: int, draw: np.random.Generator
     return result
 
 
-def summarise_numbers(records: Sequence[Record], names: Iterable[str], draw: np.random.Generator) -> dict[str, Any]:
+def aggregate_numbers(records: Sequence[Record], names: Iterable[str], draw: np.random.Generator) -> dict[str, Any]:
     """Return the mean of every number and list of `records`, and `intervals` as above of the numbers in `names`."""
     means: dict[str, Any] = {name: np.mean(_column(records, name), axis=0).tolist() for name in records[0]}
     if len(records) > 1:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.comparison import References, combine, compare
+from diagnostics.comparison import References, combine_starts, score_lead_time
 from diagnostics.figures.example import Example
 from diagnostics.forecasts import complete_lead_times, lead_time_fields, open_forecast
-from diagnostics.report import score_page
+from diagnostics.report import render_score_page
 from weather.climatology import Climatology
 from weather.errors import VerificationError
 from weather.frames import read_truth
@@ -29,7 +29,7 @@ def verify(
     """
     opened = open_forecast(store)
     layout = opened.layout
-    frames = read_truth(truth, layout.variables, layout.grid, times_to_verify(opened))
+    frames = read_truth(truth, layout.variables, layout.grid, verification_times(opened))
     past = Climatology.read(climatology, layout.variables, layout.grid).states if climatology else None
     result = score_forecast(opened, frames, past, seed)
     settings = {"store": str(opened.path), "truth": list(truth), "members": len(layout.members)}
@@ -41,11 +41,11 @@ def verify(
         output.write_text(json.dumps(result, indent=1) + "\n")
     if page is not None:
         ready = complete_lead_times(opened)
-        page.write_text(score_page(f"Forecast from {layout.init_time} UTC", result, _example(opened, frames, ready)))
+        page.write_text(render_score_page(f"Forecast from {layout.init_time} UTC", result, _example(opened, frames, ready)))
     return result
 
 
-def times_to_verify(store: EnsembleStore) -> list[np.datetime64]:
+def verification_times(store: EnsembleStore) -> list[np.datetime64]:
     """Return the time that a forecast begins at and the valid times of its complete lead times.
 
     Raises `VerificationError` for fewer than two members, and `StoreError` where no lead time is complete.
@@ -68,21 +68,21 @@ def score_forecast(
     Raises `VerificationError` where it has none after the beginning.
     """
     layout = store.layout
-    start_time, *times = times_to_verify(store)
+    start_time, *times = verification_times(store)
     frames = dict(truth)
     start = frames.pop(start_time, None)
     if not frames:
         raise VerificationError(f"The truth must have a time after {layout.init_time}, where the forecast begins.")
     scales = store.attributes.get("warmcast_scales", [1.0] * len(layout.variables))
     records = {
-        layout.lead_hours(index): compare(
+        layout.lead_hours(index): score_lead_time(
             lead_time_fields(store, index), frames[time], References(start, climatology), layout.variables, scales,
             layout.grid, time, (seed, index),
         )
         for index, time in enumerate(times)
         if time in frames
     }  # fmt: skip
-    return combine([records], len(layout.members), seed)
+    return combine_starts([records], len(layout.members), seed)
 
 
 def _example(store: EnsembleStore, frames: dict[np.datetime64, Any], ready: int) -> Example:
@@ -91,4 +91,4 @@ def _example(store: EnsembleStore, frames: dict[np.datetime64, Any], ready: int)
     members = np.stack([lead_time_fields(store, index) for index in range(ready)])
     nothing = np.full(members.shape[2:], np.nan, np.float32)
     came = [frames.get(layout.init_time + layout.lead_time(index), nothing) for index in range(ready)]
-    return Example.of_fields(members, np.stack(came), layout.variables, layout.grid, layout.init_time, layout.time_step)
+    return Example.from_fields(members, np.stack(came), layout.variables, layout.grid, layout.init_time, layout.time_step)

@@ -15,7 +15,7 @@ def wind_speed(u: Array, v: Array) -> Array:
     return xp.hypot(u, v)
 
 
-def with_wind_speed(fields: Array, variables: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
+def append_wind_speed(fields: Array, variables: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
     """Return `fields` (…, variable, latitude, longitude) with the speed of their 10 m wind behind, and all names.
 
     Fields without both components are returned as they are.

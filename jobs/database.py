@@ -10,7 +10,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from weather.errors import DataDirectoryError
+from storage.errors import DataDirectoryError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x7761726D

@@ -9,11 +9,11 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs.clock import now
 from jobs.database import Database
+from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 from jobs.events import tell
 from jobs.request import ForecastRequest
 from jobs.states import OPEN, Data, EventKind, Kind, Priority, Status
 from jobs.tables import forecasts, work
-from weather.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 
 
 @dataclass(frozen=True)

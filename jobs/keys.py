@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, update
 from jobs.clock import now
 from jobs.database import Database
 from jobs.tables import api_keys
-from weather.errors import ConfigurationError
+from storage.errors import ConfigurationError
 
 PREFIX = "wc_"
 """What every key begins with, so that one that leaked is recognised."""

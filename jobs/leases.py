@@ -8,13 +8,13 @@ from sqlalchemy import Connection, Float, Row, Update, and_, bindparam, func, in
 
 from jobs.clock import now
 from jobs.database import Database
+from jobs.errors import LeaseLostError
 from jobs.events import tell
 from jobs.fairness import RUNNABLE, STATUS_NOW, next_forecast
 from jobs.sharing import groups_of
 from jobs.states import OPEN, EventKind, Kind, Status
 from jobs.tables import forecasts, work
 from jobs.workers import rest
-from weather.errors import LeaseLostError
 
 _Forecast = Row[str, int, int, int]
 

@@ -5,7 +5,7 @@ import os
 from importlib.util import find_spec
 
 from jobs.settings import Settings
-from weather.errors import ConfigurationError
+from storage.errors import ConfigurationError
 from weather.places import Place, place_of
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from weather.errors import DeadlineError
+from jobs.errors import DeadlineError
 
 MARGIN = 1.25
 """How many times the expected seconds a deadline should leave: measured estimates have been within a quarter."""

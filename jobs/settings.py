@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from weather.errors import ConfigurationError
+from storage.errors import ConfigurationError
 
 PREFIX = "WARMCAST_"
 _OF_OTHERS = {"WARMCAST_URL", "WARMCAST_KEY"}

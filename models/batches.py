@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.errors import OutOfMemoryError
 from models.rollout import Stepper
-from weather.errors import OutOfMemoryError
 
 Fields = Float[Tensor, "member channel lat lon"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from weather.errors import ConfigurationError
+from storage.errors import ConfigurationError
 
 
 def power_grid(num_steps: int, power: float = 1.0) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from service.origins import OriginGuard
 from service.routes import data, events, forecasts, health, models, plots, quality
 from service.routes import metrics as metrics_route
 from service.upkeep import Upkeep
-from weather.errors import DataDirectoryError
+from storage.errors import DataDirectoryError
 from weather.lock import only_holder
 
 

@@ -12,14 +12,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
+from jobs.errors import DeadlineError, ForecastNotFoundError, ForecastOverError, IdempotencyError
+from storage.errors import ConfigurationError, DataDirectoryError, WarmcastError
 from weather.errors import (
     CheckpointError,
-    ConfigurationError,
-    DataDirectoryError,
-    DeadlineError,
-    ForecastNotFoundError,
-    ForecastOverError,
-    IdempotencyError,
     InitialStateError,
     InputCorruptError,
     InputTooLargeError,
@@ -28,7 +24,6 @@ from weather.errors import (
     ParserTimeoutError,
     StoreError,
     VerificationError,
-    WarmcastError,
 )
 
 _log = logging.getLogger(__name__)

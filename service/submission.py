@@ -20,8 +20,8 @@ from service.context import Service
 from service.folders import available_folder
 from service.problems import QUEUE_FULL, TOO_LARGE, ServiceError
 from service.requests import ForecastBody
+from storage.errors import ConfigurationError
 from weather.bundled import find_checkpoint
-from weather.errors import ConfigurationError
 from weather.ingest.artefact import read_canonical
 from weather.initial_state import InitialState
 from weather.manifest import NFE_PER_STEP, Manifest, Sampling, read_manifest

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from diagnostics.report import score_page
+from diagnostics.report import render_score_page
 from diagnostics.spectra import spherical_spectrum
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
@@ -90,7 +90,7 @@ def evaluate_checkpoint(
     output.write_text(json.dumps(result, indent=1) + "\n")
     if page is not None:
         shown = example(forecaster, manifest, series, evaluation)
-        page.write_text(score_page(f"Evaluation of {manifest.name}", result, shown))
+        page.write_text(render_score_page(f"Evaluation of {manifest.name}", result, shown))
     return result
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from weather.errors import ConfigurationError
+from storage.errors import ConfigurationError
 from weather.features import FEATURES
 from weather.manifest import NetworkSpec, Sampling
 from weather.variables import DEFAULT_VARIABLES, KNOWN

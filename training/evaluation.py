@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diagnostics.comparison import References, combine, compare
+from diagnostics.comparison import References, combine_starts, score_lead_time
 from diagnostics.figures.example import Example
 from diagnostics.records import score_gaussian
-from diagnostics.summary import summarise_numbers
+from diagnostics.summary import aggregate_numbers
 from models.forecaster import Forecaster
 from models.rollout import rollout
+from storage.errors import ConfigurationError
 from training.dataset import WeatherSeries
 from weather.climatology import climatology_indices
-from weather.errors import ConfigurationError, TrainingDataError
+from weather.errors import TrainingDataError
 from weather.manifest import Manifest
 
 RECORDS_FORMAT = 2
@@ -118,7 +119,7 @@ def example(forecaster: Forecaster, manifest: Manifest, series: WeatherSeries, e
     start = int(start_indices(series, evaluation)[0])
     members = np.stack(list(_lead_times(forecaster, series, evaluation, start)))
     came = series.frames[start + 1 : start + 1 + evaluation.num_lead_times]
-    return Example.of_fields(
+    return Example.from_fields(
         members, came, manifest.model.variable_names, series.grid, series.valid_times[start], series.time_step
     )
 
@@ -130,7 +131,7 @@ def _record(
     spec = manifest.model
     lead_times = {}
     for lead, members in enumerate(_lead_times(forecaster, series, evaluation, start), start=1):
-        lead_times[lead * spec.time_step_hours] = compare(
+        lead_times[lead * spec.time_step_hours] = score_lead_time(
             members,
             series.frames[start + lead],
             References(series.frames[start], _past(manifest, series, start, lead)),
@@ -209,6 +210,6 @@ def _summary(records: Sequence[dict[str, Any]], evaluation: Evaluation) -> dict[
     fits = [record["warm_start"] for record in records]
     draw = np.random.default_rng(evaluation.seed)
     warm_start = {
-        name: summarise_numbers([fit[name] for fit in fits], ["coverage_50", "coverage_90"], draw) for name in fits[0]
+        name: aggregate_numbers([fit[name] for fit in fits], ["coverage_50", "coverage_90"], draw) for name in fits[0]
     }
-    return combine(starts, evaluation.num_members, evaluation.seed) | {"warm_start": warm_start}
+    return combine_starts(starts, evaluation.num_members, evaluation.seed) | {"warm_start": warm_start}

@@ -10,11 +10,12 @@ import torch
 
 from models.build import Networks, build_networks
 from models.checkpoint import load_checkpoint, save_checkpoint
+from storage.errors import ConfigurationError
 from training.config import TrainingConfig
 from training.dataset import WeatherSeries, grid_spec, load_series
 from training.loop import Progress, Stage, run_stage
 from training.stages import FlowStage, WarmStartStage
-from weather.errors import ConfigurationError, TrainingDataError
+from weather.errors import TrainingDataError
 from weather.manifest import Manifest, ModelSpec, Provenance
 
 _CONFIG_COPY = "config.json"

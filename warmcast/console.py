@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from weather.errors import WarmcastError
+from storage.errors import WarmcastError
 
 Tell = Callable[[int, int], None]
 """Told how many of how many parts are done."""

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage.errors import ConfigurationError
 from weather.bundled import bundled
-from weather.errors import ConfigurationError
 from weather.times import parse_time
 
 

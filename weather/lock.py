@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from weather.errors import WarmcastError
+from storage.errors import WarmcastError
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from weather.errors import CheckpointError, ConfigurationError
+from storage.errors import ConfigurationError
+from weather.errors import CheckpointError
 from weather.features import FEATURES
 from weather.grids import Grid
 from weather.variables import KNOWN, Variable

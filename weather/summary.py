@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from weather.errors import ConfigurationError
+from storage.errors import ConfigurationError
 from weather.variables import KNOWN, WIND_SPEED_10M, Variable
 
 GALE = 17.2

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from weather.errors import ConfigurationError
+from storage.errors import ConfigurationError
 
 _HOURS = {"h": 1, "d": 24, "": 1}
 

@@ -3,7 +3,8 @@
 import errno
 from typing import Any
 
-from weather.errors import OutOfMemoryError, WarmcastError
+from models.errors import OutOfMemoryError
+from storage.errors import WarmcastError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}

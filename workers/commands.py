@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from diagnostics.moments import spread
+from storage.errors import ConfigurationError
 from weather.bundled import bundled, find_checkpoint
-from weather.errors import ConfigurationError
 from weather.initial_state import read_initial_state
 from weather.manifest import read_manifest
 from weather.store import EnsembleStore

@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from weather.errors import ConfigurationError
+from storage.errors import ConfigurationError
 
 
 def find_device(name: str) -> torch.device:

@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.database import Database
 from jobs.dispatch import celery_app
 from jobs.settings import Settings
+from storage.errors import DataDirectoryError
 from weather.bundled import find_checkpoint
-from weather.errors import DataDirectoryError
 from weather.initial_state import read_initial_state
 from weather.manifest import read_manifest
 from workers.commands import sample_files

@@ -11,8 +11,8 @@ from typing import Self
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.database import Database
+from jobs.errors import LeaseLostError
 from jobs.leases import Lease, is_wanted, renew
-from weather.errors import LeaseLostError
 
 STALLED = 70
 """Exit code of a worker that was ended because it did not move."""

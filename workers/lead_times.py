@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.products import lead_time_products
+from diagnostics.products import compute_summary
 from weather.store import EnsembleStore
 from weather.summary_store import SummaryStore
 
@@ -49,5 +49,5 @@ class LeadTimes:
 def summarise_lead_time(summary: SummaryStore, lead_times: LeadTimes, lead_index: int) -> None:
     """Write the summary of a complete lead time, where it is not there yet."""
     if not summary.is_complete(lead_index):
-        members, products = lead_time_products(lead_times.groups(lead_index), summary.layout)
+        members, products = compute_summary(lead_times.groups(lead_index), summary.layout)
         summary.write(lead_index, members, products)

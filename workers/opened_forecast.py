@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.rollout import lead_time_figures, mean_power
+from diagnostics.rollout import diagnose_lead_time, mean_spectra
 from jobs.database import Database
 from jobs.figures import diagnose, diagnosed
 from jobs.folders import ForecastFolder
@@ -43,7 +43,7 @@ class OpenedForecast:
     @cached_property
     def start(self) -> list[NDArray[np.float64]]:
         """The power that diagnostics compare with: that of the initial state, by variable."""
-        return mean_power(self.state.newest[:], self.store.layout.grid)
+        return mean_spectra(self.state.newest[:], self.store.layout.grid)
 
     def lead_times(self) -> LeadTimes:
         """Return its whole lead times."""
@@ -53,7 +53,7 @@ class OpenedForecast:
         """Write the diagnostics of a complete lead time, where they are not there yet, and return them."""
         layout = self.store.layout
         groups = lead_times.groups(lead_index)
-        figures = lead_time_figures(groups, self.start, layout.members, layout.variables, layout.grid)
+        figures = diagnose_lead_time(groups, self.start, layout.members, layout.variables, layout.grid)
         diagnose(database, self.folder.forecast_id, self.request.checkpoint, layout.lead_hours(lead_index), figures)
         return figures
 

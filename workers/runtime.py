@@ -17,6 +17,7 @@ from jobs import forecasts, leases, workers
 from jobs.batch_sizes import remember, remembered
 from jobs.database import Database
 from jobs.deadlines import fail_overdue
+from jobs.errors import LeaseLostError
 from jobs.folders import ForecastFolder
 from jobs.leases import Lease
 from jobs.measures import GPU_MEMORY, NONFINITE, Tally
@@ -31,8 +32,9 @@ from models.build import Networks
 from models.checkpoint import load_checkpoint
 from models.execution import Execution
 from models.forecaster import Forecaster
+from storage.errors import WarmcastError
 from weather.bundled import find_checkpoint
-from weather.errors import CheckpointError, LeaseLostError, WarmcastError
+from weather.errors import CheckpointError
 from weather.manifest import Manifest
 from workers.allocator import keep_freed_memory
 from workers.attempt import Attempt

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from diagnostics.figures.globe import draw_globe
 from diagnostics.moments import ensemble_mean, ensemble_std
-from diagnostics.wind import WIND_SPEED, with_wind_speed
+from diagnostics.wind import WIND_SPEED, append_wind_speed
 from weather.grids import Grid
 from weather.times import short_lead_time
 from weather.variables import KNOWN
@@ -34,15 +34,15 @@ class Quantity:
     units: str
 
 
-def shown_quantity(fields: NDArray[np.float32], variables: Sequence[str]) -> tuple[Quantity, NDArray[np.float32]]:
+def select_quantity(fields: NDArray[np.float32], variables: Sequence[str]) -> tuple[Quantity, NDArray[np.float32]]:
     """Return what is shown of `fields` (…, variable, latitude, longitude): wind speed, else the first variable."""
-    shown, names = with_wind_speed(fields, variables)
+    shown, names = append_wind_speed(fields, variables)
     if WIND_SPEED in names:
         return Quantity("10 m wind speed", "m s-1"), shown[..., -1, :, :]
     return Quantity(KNOWN[names[0]].long_name, KNOWN[names[0]].units), shown[..., 0, :, :]
 
 
-def maps(
+def draw_maps(
     target: Path | BinaryIO,
     quantity: Quantity,
     grid: Grid,
@@ -87,7 +87,7 @@ def maps(
         figure.savefig(target, format="png")
 
 
-def plume(
+def draw_plume(
     path: Path | BinaryIO,
     quantity: Quantity,
     init_time: np.datetime64,
@@ -114,12 +114,12 @@ def plume(
         figure.savefig(path, format="png")
 
 
-def described_time(time: np.datetime64) -> str:
+def format_time(time: np.datetime64) -> str:
     """Return a time to the hour, as people read it."""
     return f"{np.datetime_as_string(time, unit='h').replace('T', ' ')} UTC"
 
 
-def described_place(latitude: float, longitude: float) -> str:
+def format_place(latitude: float, longitude: float) -> str:
     """Return a place to the hundredth of a degree, such as `33.75°N, 78.75°W`."""
     east = round((longitude + 180) % 360 - 180, 2)
     north = round(latitude, 2)

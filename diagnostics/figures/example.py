@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from diagnostics.figures.ensemble import STYLE, Quantity, described_place, described_time, maps, shown_quantity
+from diagnostics.figures.ensemble import STYLE, Quantity, format_place, format_time, draw_maps, select_quantity
 from weather.grids import Grid
 
 _PLACES = ((55.0, 10.0), (40.0, -60.0), (5.0, 100.0), (-5.0, -30.0), (-35.0, 140.0), (-55.0, -80.0))
@@ -31,7 +31,7 @@ class Example:
     truth: NDArray[np.float32]
 
     @classmethod
-    def of_fields(
+    def from_fields(
         cls,
         members: NDArray[np.float32],
         truth: NDArray[np.float32],
@@ -41,8 +41,8 @@ class Example:
         time_step: np.timedelta64,
     ) -> Self:
         """Return what is shown of fields (lead time, member, variable, …); `truth` is the same without members."""
-        quantity, shown = shown_quantity(members, variables)
-        return cls(quantity, grid, init_time, time_step, shown, shown_quantity(truth, variables)[1])
+        quantity, shown = select_quantity(members, variables)
+        return cls(quantity, grid, init_time, time_step, shown, select_quantity(truth, variables)[1])
 
     def lead_time(self, index: int) -> np.timedelta64:
         """Return the lead time of an index; index 0 is one time step ahead."""
@@ -64,7 +64,7 @@ def draw_spaghetti(target: Path | BinaryIO, example: Example) -> None:
             axes.plot(days, lines, color="#31688e", linewidth=0.5, alpha=0.6, label=labels)
             axes.plot(days, lines.mean(axis=1), color="#440154", linewidth=1.6, label="mean of the members")
             axes.plot(days, example.truth[:, row, column], "k.-", linewidth=1.2, markersize=4, label="what came")
-            axes.set_title(described_place(latitude[row], longitude[column]), loc="left")
+            axes.set_title(format_place(latitude[row], longitude[column]), loc="left")
             axes.set_xlim(days[0], days[-1])
         panels[0, 0].legend(frameon=False, fontsize=8)
         panels[0, 0].set_ylim(bottom=min(0.0, float(np.nanmin(example.members))))
@@ -78,4 +78,4 @@ def draw_example_maps(target: Path | BinaryIO, example: Example) -> None:
     known = np.nonzero(np.isfinite(example.truth).all(axis=(1, 2)))[0]
     chosen = sorted({int(known[place]) for place in (len(known) // 8, len(known) // 2, -1)})
     fields = [(example.lead_time(index), example.members[index]) for index in chosen]
-    maps(target, example.quantity, example.grid, example.init_time, fields, [example.truth[index] for index in chosen])
+    draw_maps(target, example.quantity, example.grid, example.init_time, fields, [example.truth[index] for index in chosen])

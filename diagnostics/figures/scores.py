@@ -21,7 +21,7 @@ Rows = Sequence[Mapping[str, Any]]
 """Summaries of one variable, one a lead time, as `diagnostics.records.summarise` makes them."""
 
 
-def score_panels(target: Path | BinaryIO, units: str, rows: Rows) -> None:
+def draw_score_panels(target: Path | BinaryIO, units: str, rows: Rows) -> None:
     """Draw six panels of one variable's scores into a PNG.
 
     By lead time CRPS, spread and RMSE, and their ratio; of three lead times rank histogram, spectrum and η by
@@ -58,7 +58,7 @@ def score_panels(target: Path | BinaryIO, units: str, rows: Rows) -> None:
         figure.savefig(target, format="png")
 
 
-def probability_panels(target: Path | BinaryIO, result: Mapping[str, Any]) -> None:
+def draw_probability_panels(target: Path | BinaryIO, result: Mapping[str, Any]) -> None:
     """Draw what is scored of probabilities into a PNG: Brier scores, reliability, the warm start's PIT if it is known.
 
     `result` holds `events` as `diagnostics.comparison.combine` returns them, and may hold `warm_start`.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from diagnostics.plot import draw_maps, draw_plume
+from diagnostics.plot import plot_maps, plot_plume
 from service.callers import OwnForecast
 from service.context import ServiceHere
 from service.folders import begun_store
@@ -30,7 +30,7 @@ def maps(
     """Return maps of a member, the ensemble mean and the spread."""
     store, picture = begun_store(record, service), io.BytesIO()
     with _drawing:
-        draw_maps(store, picture, tuple(lead_time or ()))
+        plot_maps(store, picture, tuple(lead_time or ()))
     return _png(picture)
 
 
@@ -44,7 +44,7 @@ def plume(
     """Return every member's series at the grid point nearest to a place."""
     store, picture = begun_store(record, service), io.BytesIO()
     with _drawing:
-        draw_plume(store, picture, latitude, longitude)
+        plot_plume(store, picture, latitude, longitude)
     return _png(picture)
 
 

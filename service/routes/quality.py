@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
-from diagnostics.verification import score_forecast, times_to_verify
+from diagnostics.verification import score_forecast, verification_times
 from jobs.figures import Verification, diagnosed, verifications_of, verified
 from jobs.forecasts import ForecastRecord
 from service.callers import OwnForecast
@@ -98,7 +98,7 @@ def _verified(
     store = begun_store(record, service)
     layout = store.layout
     with PARSERS:
-        truth = ingest_truth(paths, names, layout.variables, layout.grid, times_to_verify(store))
+        truth = ingest_truth(paths, names, layout.variables, layout.grid, verification_times(store))
         scores = score_forecast(store, truth, None, record.request.seed)
     return _shown(verified(service.database, record.id, record.request.checkpoint, reference, scores))
 

@@ -16,6 +16,7 @@ import zarr
 from pydantic import SecretStr
 
 from jobs.database import Database
+from jobs.errors import LeaseLostError
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, dismiss, look_up
 from jobs.leases import claim, commit
@@ -25,8 +26,9 @@ from jobs.settings import Settings
 from jobs.states import Status
 from jobs.testing import PostgresServer, S3Server, free_port
 from service.app import create_app
+from storage.errors import ConfigurationError
 from tests.served import Served
-from weather.errors import ConfigurationError, LeaseLostError, StoreError
+from weather.errors import StoreError
 from weather.ingest.artefact import read_canonical
 from weather.places import Place
 from weather.store import EnsembleStore

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from diagnostics.figures.ensemble import Quantity, maps, plume
+from diagnostics.figures.ensemble import Quantity, draw_maps, draw_plume
 from diagnostics.figures.globe import coastlines, draw_globe
 from weather.grids import Grid
 
@@ -22,21 +22,21 @@ def _colours(path: Path) -> int:
 @pytest.mark.parametrize("members", [1, 5])
 def test_maps_are_drawn_for_any_number_of_members(members: int, tmp_path: Path) -> None:
     fields = np.random.default_rng(0).gamma(2, 3, (members, *GRID.shape)).astype(np.float32)
-    maps(tmp_path / "maps.png", WIND, GRID, INIT_TIME, [(np.timedelta64(24, "h"), fields)])
+    draw_maps(tmp_path / "maps.png", WIND, GRID, INIT_TIME, [(np.timedelta64(24, "h"), fields)])
     assert _colours(tmp_path / "maps.png") > 200
 
 
 def test_a_member_that_is_nan_does_not_stop_the_picture(tmp_path: Path) -> None:
     fields = np.random.default_rng(0).gamma(2, 3, (3, *GRID.shape)).astype(np.float32)
     fields[1] = np.nan
-    maps(tmp_path / "maps.png", WIND, GRID, INIT_TIME, [(np.timedelta64(24, "h"), fields)])
+    draw_maps(tmp_path / "maps.png", WIND, GRID, INIT_TIME, [(np.timedelta64(24, "h"), fields)])
     assert (tmp_path / "maps.png").stat().st_size > 10_000
 
 
 def test_the_plume_is_drawn(tmp_path: Path) -> None:
     series = np.random.default_rng(0).gamma(2, 3, (10, 8)).astype(np.float32)
     lead_times = [np.timedelta64(6 * (index + 1), "h") for index in range(10)]
-    plume(tmp_path / "plume.png", WIND, INIT_TIME, lead_times, series, (34.0, -78.0))
+    draw_plume(tmp_path / "plume.png", WIND, INIT_TIME, lead_times, series, (34.0, -78.0))
     assert _colours(tmp_path / "plume.png") > 20
 
 

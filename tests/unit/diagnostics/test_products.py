@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from diagnostics.products import lead_time_products
+from diagnostics.products import compute_summary
 from weather.grids import Grid
 from weather.store_template import Layout
 from weather.summary import Summary, Threshold
@@ -34,7 +34,7 @@ def _members(count: int, *, ties: bool = False) -> NDArray[np.float32]:
 @pytest.mark.parametrize("ties", [False, True])
 def test_every_statistic_is_numpys_on_the_members(count: int, ties: bool) -> None:
     ensemble = _members(count, ties=ties)
-    used, products = lead_time_products([ensemble[:2], ensemble[2:]], _layout(count))
+    used, products = compute_summary([ensemble[:2], ensemble[2:]], _layout(count))
     speed = np.hypot(ensemble[:, 0], ensemble[:, 1])
     assert used == count
     for name, members in (("u10", ensemble[:, 0]), ("v10", ensemble[:, 1]), ("wind_speed_10m", speed)):
@@ -54,16 +54,16 @@ def test_every_statistic_is_numpys_on_the_members(count: int, ties: bool) -> Non
 
 
 def test_latitudes_may_be_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = lead_time_products([_members(5)], _layout(5))[1]
+    whole = compute_summary([_members(5)], _layout(5))[1]
     monkeypatch.setattr("diagnostics.products._BLOCK_BYTES", 1)
-    for name, values in lead_time_products([_members(5)], _layout(5))[1].items():
+    for name, values in compute_summary([_members(5)], _layout(5))[1].items():
         np.testing.assert_array_equal(values, whole[name])
 
 
 def test_pressure_is_as_exact_as_float32_can_hold() -> None:
     draw = np.random.default_rng(0)
     ensemble = (101_325 + 500 * draw.standard_normal((50, 1, *GRID.shape))).astype(np.float32)
-    _, products = lead_time_products([ensemble], _layout(50, ("msl",), ()))
+    _, products = compute_summary([ensemble], _layout(50, ("msl",), ()))
     exact = ensemble[:, 0].astype(np.float64)
     np.testing.assert_allclose(products["msl_mean"], exact.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(products["msl_spread"], exact.std(axis=0, ddof=1), rtol=1e-6)
@@ -74,20 +74,20 @@ def test_pressure_is_as_exact_as_float32_can_hold() -> None:
 def test_a_member_that_is_not_finite_everywhere_is_left_out_and_counted() -> None:
     ensemble = _members(5)
     ensemble[3, 1, 2, 2] = np.nan
-    used, products = lead_time_products([ensemble], _layout(5))
-    rest, expected = lead_time_products([np.delete(ensemble, 3, axis=0)], _layout(4))
+    used, products = compute_summary([ensemble], _layout(5))
+    rest, expected = compute_summary([np.delete(ensemble, 3, axis=0)], _layout(4))
     assert (used, rest) == (4, 4)
     for name, values in expected.items():
         np.testing.assert_array_equal(products[name], values)
 
 
 def test_one_member_has_no_spread_and_none_have_nothing() -> None:
-    used, products = lead_time_products([_members(1)], _layout(1))
+    used, products = compute_summary([_members(1)], _layout(1))
     assert used == 1
     np.testing.assert_array_equal(products["u10_mean"], _members(1)[0, 0])
     np.testing.assert_array_equal(products["u10_quantiles"], np.repeat(_members(1)[:, 0], len(QUANTILES), axis=0))
     assert np.isnan(products["u10_spread"]).all()
-    used, products = lead_time_products([np.full_like(_members(3), np.nan)], _layout(3))
+    used, products = compute_summary([np.full_like(_members(3), np.nan)], _layout(3))
     assert used == 0
     assert all(np.isnan(values).all() for values in products.values())
 
@@ -99,7 +99,7 @@ def test_direction_is_where_the_mean_wind_comes_from() -> None:
         for member, vector in enumerate(vectors):
             ensemble[member, :, 0, column] = vector
     ensemble[:, 1, 0, 5], ensemble[:, 0, 0, 5] = -10, 1e-7
-    _, products = lead_time_products([ensemble], _layout(2))
+    _, products = compute_summary([ensemble], _layout(2))
     direction = products["wind_direction_10m"]
     np.testing.assert_allclose(direction[0], [0, 90, 180, 270, 315, 0], atol=1e-4)
     assert ((direction >= 0) & (direction < 360)).all()

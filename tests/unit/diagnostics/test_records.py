@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from diagnostics.comparison import References, combine, compare
+from diagnostics.comparison import References, combine_starts, score_lead_time
 from diagnostics.crps import crps_fair
 from diagnostics.records import score_event, score_field, score_gaussian, score_references
-from diagnostics.summary import summarise, summarise_numbers
+from diagnostics.summary import aggregate_records, aggregate_numbers
 from weather.grids import Grid
 
 GRID = Grid.from_coordinates(np.degrees(np.arcsin(np.polynomial.legendre.leggauss(24)[0])), np.arange(48) * 7.5)
@@ -22,7 +22,7 @@ def _records(count: int, *, factor: float = 1.0) -> list[dict[str, float | list[
 
 
 def test_a_reliable_ensemble_is_told_as_such() -> None:
-    summary = summarise(_records(30), MEMBERS, np.random.default_rng(0))
+    summary = aggregate_records(_records(30), MEMBERS, np.random.default_rng(0))
     assert summary["crps_fair"] == pytest.approx(1 / np.sqrt(np.pi), rel=0.02)
     assert summary["spread_skill"] == pytest.approx(1, abs=0.02)
     assert summary["spread"] == pytest.approx(1, abs=0.01)
@@ -32,7 +32,7 @@ def test_a_reliable_ensemble_is_told_as_such() -> None:
 
 
 def test_too_weak_an_ensemble_shows_in_spread_and_spectrum() -> None:
-    summary = summarise(_records(10, factor=0.5), MEMBERS, np.random.default_rng(0))
+    summary = aggregate_records(_records(10, factor=0.5), MEMBERS, np.random.default_rng(0))
     assert summary["spread_skill"] < 0.6
     assert np.mean(np.asarray(summary["eta"])[4:]) == pytest.approx(0.25, rel=0.1)
     assert summary["spectrum_deviation"] == pytest.approx(float(np.abs(1 - np.asarray(summary["eta"])).sum()))
@@ -51,24 +51,24 @@ def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
     hits = 0
     for _ in range(200):
         records = [{"score": float(value)} for value in draw.normal(3, 1, 40)]
-        low, high = summarise_numbers(records, ["score"], draw)["intervals"]["score"]
+        low, high = aggregate_numbers(records, ["score"], draw)["intervals"]["score"]
         hits += low <= 3 <= high
     assert hits / 200 == pytest.approx(0.95, abs=0.05)
 
 
 def test_every_number_has_its_interval_and_one_start_has_none() -> None:
     records = _records(12)
-    summary = summarise(records, MEMBERS, np.random.default_rng(0))
+    summary = aggregate_records(records, MEMBERS, np.random.default_rng(0))
     assert set(summary["intervals"]) == set(summary) - {"ranks", "eta", "spectrum", "spectrum_truth", "intervals"}
     for name, (low, high) in summary["intervals"].items():
         assert low <= summary[name] <= high or name == "spectrum_deviation"
-    assert "intervals" not in summarise(records[:1], MEMBERS, np.random.default_rng(0))
+    assert "intervals" not in aggregate_records(records[:1], MEMBERS, np.random.default_rng(0))
 
 
 def test_records_may_come_in_any_order_and_parts() -> None:
     records = _records(6)
     whole, turned = (
-        summarise(part, MEMBERS, np.random.default_rng(0)) for part in (records, records[3:] + records[:3])
+        aggregate_records(part, MEMBERS, np.random.default_rng(0)) for part in (records, records[3:] + records[:3])
     )
     assert whole["spread_skill"] == pytest.approx(turned["spread_skill"], rel=1e-12)
     assert whole["eta"] == pytest.approx(turned["eta"], rel=1e-12)
@@ -79,7 +79,7 @@ def test_starts_scored_apart_and_written_between_say_the_same_together() -> None
     fields = [draw.normal(size=(MEMBERS + 2, 2, *GRID.shape)).astype(np.float32) for _ in range(5)]
     starts = [
         {
-            hours: compare(
+            hours: score_lead_time(
                 field[2:], field[1], References(field[0], field[2:] + 1), ("u10", "v10"), (1.0, 1.0), GRID,
                 np.datetime64("2001-01-01T06"), (0, start, hours),
             )
@@ -89,7 +89,7 @@ def test_starts_scored_apart_and_written_between_say_the_same_together() -> None
     ]  # fmt: skip
     parts = [json.loads(json.dumps(part)) for part in (starts[:2], starts[2:3], starts[3:])]
     merged = [{int(hours): record for hours, record in start.items()} for part in parts for start in part]
-    assert combine(merged, MEMBERS, seed=0) == combine(starts, MEMBERS, seed=0)
+    assert combine_starts(merged, MEMBERS, seed=0) == combine_starts(starts, MEMBERS, seed=0)
 
 
 def test_references_are_those_that_are_given() -> None:
@@ -101,7 +101,7 @@ def test_references_are_those_that_are_given() -> None:
     assert both["persistence_mae"] == pytest.approx(2 / np.sqrt(np.pi), rel=0.05)
     assert both["climatology_crps"] == pytest.approx(1 / np.sqrt(np.pi), rel=0.05)
     records = [record | score_references(truth, GRID, start, states) for record in _records(8)]
-    assert summarise(records, MEMBERS, draw)["climatology_deviation"] < 10
+    assert aggregate_records(records, MEMBERS, draw)["climatology_deviation"] < 10
 
 
 def test_a_reliable_gaussian_has_a_flat_pit_and_the_coverage_it_claims() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from diagnostics.moments import spread
-from diagnostics.rollout import lead_time_figures, mean_power
+from diagnostics.rollout import diagnose_lead_time, mean_spectra
 from weather.grids import Grid
 
 GRID = Grid(tuple(np.linspace(90, -90, 33)), tuple(np.arange(64) * 360 / 64))
@@ -18,7 +18,7 @@ def _wave(wavenumber: int, amplitude: float) -> np.ndarray:
 def test_spread_and_power_by_scale_are_those_of_the_members() -> None:
     initial = np.stack([_wave(3, 1.0) + _wave(14, 1.0)])[None].astype(np.float32)
     members = np.stack([_wave(3, a) + _wave(14, a / 10) for a in (9.0, 10.0, 11.0)])[:, None].astype(np.float32)
-    told = lead_time_figures([members[:1], members[1:]], mean_power(initial, GRID), [0, 1, 2], ["u10"], GRID)
+    told = diagnose_lead_time([members[:1], members[1:]], mean_spectra(initial, GRID), [0, 1, 2], ["u10"], GRID)
     figures = told["variables"]["u10"]
     assert told["nonfinite_members"] == []
     assert figures["spread"] == pytest.approx(spread(members[:, 0], GRID.area_weights))
@@ -33,15 +33,15 @@ def test_members_that_are_lost_are_named_and_left_out() -> None:
     initial = DRAW.normal(size=(1, 1, *GRID.shape)).astype(np.float32)
     members = DRAW.normal(size=(4, 1, *GRID.shape)).astype(np.float32)
     members[2, 0, 5, 5] = np.nan
-    told = lead_time_figures([members[:2], members[2:]], mean_power(initial, GRID), [8, 9, 10, 11], ["u10"], GRID)
+    told = diagnose_lead_time([members[:2], members[2:]], mean_spectra(initial, GRID), [8, 9, 10, 11], ["u10"], GRID)
     assert told["nonfinite_members"] == [10]
     assert told["variables"]["u10"]["spread"] == pytest.approx(spread(members[[0, 1, 3], 0], GRID.area_weights))
 
 
 def test_one_member_or_none_has_no_spread() -> None:
     initial = DRAW.normal(size=(1, 1, *GRID.shape)).astype(np.float32)
-    alone = lead_time_figures([initial], mean_power(initial, GRID), [0], ["u10"], GRID)
+    alone = diagnose_lead_time([initial], mean_spectra(initial, GRID), [0], ["u10"], GRID)
     assert alone["variables"]["u10"]["spread"] is None
     assert alone["variables"]["u10"]["log_ratio"]["planetary"] == pytest.approx(0)
-    lost = lead_time_figures([np.full_like(initial, np.nan)], mean_power(initial, GRID), [0], ["u10"], GRID)
+    lost = diagnose_lead_time([np.full_like(initial, np.nan)], mean_spectra(initial, GRID), [0], ["u10"], GRID)
     assert lost["variables"]["u10"] == {"spread": None, "power": None, "log_ratio": {}}

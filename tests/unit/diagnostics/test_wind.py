@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from diagnostics.wind import wind_direction, wind_speed, with_wind_speed
+from diagnostics.wind import wind_direction, wind_speed, append_wind_speed
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ def test_nan_propagates() -> None:
 
 def test_the_speed_is_put_behind_the_components() -> None:
     fields = np.random.default_rng(0).normal(size=(4, 2, 3, 5))
-    more, names = with_wind_speed(fields, ("u10", "v10"))
+    more, names = append_wind_speed(fields, ("u10", "v10"))
     assert names == ("u10", "v10", "wind_speed_10m")
     np.testing.assert_array_equal(more[:, :2], fields)
     np.testing.assert_allclose(more[:, 2], np.sqrt(fields[:, 0] ** 2 + fields[:, 1] ** 2))
-    assert with_wind_speed(fields, ("u10", "msl"))[1] == ("u10", "msl")
+    assert append_wind_speed(fields, ("u10", "msl"))[1] == ("u10", "msl")

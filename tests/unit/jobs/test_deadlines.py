@@ -11,6 +11,7 @@ from jobs.clock import now
 from jobs.database import Database
 from jobs.deadlines import fail_overdue
 from jobs.dispatch import LocalDispatcher
+from jobs.errors import IdempotencyError, LeaseLostError
 from jobs.events import events_since
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, look_up
@@ -19,7 +20,6 @@ from jobs.reconcile import reconcile
 from jobs.sharing import count_useful
 from jobs.states import EventKind, Kind, Status
 from jobs.tables import forecasts
-from weather.errors import IdempotencyError, LeaseLostError
 from weather.manifest import Sampling
 
 Submit = Callable[..., ForecastRecord]

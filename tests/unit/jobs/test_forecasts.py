@@ -6,11 +6,12 @@ import pytest
 import xarray as xr
 
 from jobs.database import Database
+from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, dismiss, look_up
 from jobs.leases import claim
 from jobs.states import Status
-from weather.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError, StoreError
+from weather.errors import StoreError
 from weather.ingest.artefact import read_canonical
 
 Submit = Callable[..., ForecastRecord]

@@ -4,7 +4,7 @@ from sqlalchemy import select
 from jobs.database import Database
 from jobs.keys import create_key, has_keys, holder_of, list_keys, revoke_key
 from jobs.tables import api_keys
-from weather.errors import ConfigurationError
+from storage.errors import ConfigurationError
 
 
 def test_a_key_opens_until_it_is_revoked_and_its_secret_is_kept_nowhere(database: Database) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import select, update
 
 from jobs.database import Database
 from jobs.dispatch import LocalDispatcher
+from jobs.errors import LeaseLostError
 from jobs.events import events_since
 from jobs.forecasts import ForecastRecord, dismiss, look_up
 from jobs.leases import Lease, claim, commit, fail, finish, is_wanted, release, renew
@@ -15,7 +16,6 @@ from jobs.sharing import count_useful
 from jobs.states import EventKind, Kind, Status
 from jobs.tables import work
 from jobs.workers import seen
-from weather.errors import LeaseLostError
 
 Submit = Callable[..., ForecastRecord]
 LEASE, ATTEMPTS = 30.0, 3

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.errors import DeadlineError
 from jobs.planning import (
     Demand,
     Machine,
@@ -15,7 +16,6 @@ from jobs.planning import (
     memory_bytes,
     speed_at,
 )  # fmt: skip
-from weather.errors import DeadlineError
 
 CPU, GPU = Machine("cpu", 2), Machine("cuda: NVIDIA H100", 16)
 SLOW = Speed(8, 1.0, 2.0, 0.5, 1000.0)

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from jobs.errors import DeadlineError
 from jobs.planning import Machine, Outlook, Speed, Storage, Waiting
 from jobs.plans import check_room, plan_of, with_chosen_nfe
 from jobs.request import ForecastRequest
 from jobs.speeds import demand_of
-from weather.errors import DeadlineError, StoreError
+from weather.errors import StoreError
 from weather.manifest import Manifest, Sampling, read_manifest
 from weather.places import place_of
 

@@ -5,13 +5,13 @@ import pytest
 from sqlalchemy import update
 
 from jobs.database import Database
+from jobs.errors import LeaseLostError
 from jobs.forecasts import ForecastRecord, dismiss
 from jobs.leases import Lease, claim, commit, even_out, fail, release, renew
 from jobs.sharing import count_useful, is_uneven, may_get_some, share
 from jobs.states import Kind
 from jobs.tables import work
 from jobs.workers import rest, seen
-from weather.errors import LeaseLostError
 
 Submit = Callable[..., ForecastRecord]
 LEASE, ATTEMPTS, IDLE = 30.0, 3, 30.0

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from models.batches import Batches
+from models.errors import OutOfMemoryError
 from models.forecaster import Forecaster
 from models.rollout import rollout
 from models.testing import tiny_networks, tiny_spec
-from weather.errors import OutOfMemoryError
 from weather.manifest import Sampling
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import torch
 from models.solvers import SOLVERS, solve
 from models.testing import GaussianField
 from models.time_grids import power_grid
-from weather.errors import ConfigurationError
+from storage.errors import ConfigurationError
 from weather.manifest import NFE_PER_STEP, Sampling
 
 

@@ -6,9 +6,9 @@ import torch
 from typer.testing import CliRunner, Result
 
 from models.checkpoint import load_checkpoint
+from storage.errors import ConfigurationError
 from training.config import read_config
 from warmcast.cli import app
-from weather.errors import ConfigurationError
 
 CPU = torch.device("cpu")
 

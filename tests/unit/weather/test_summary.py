@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from weather.errors import ConfigurationError
+from storage.errors import ConfigurationError
 from weather.summary import Summary, Threshold
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from weather.errors import ConfigurationError
+from storage.errors import ConfigurationError
 from weather.times import parse_lead_time, parse_time, short_lead_time
 
 

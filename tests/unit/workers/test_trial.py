@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from models.errors import OutOfMemoryError
 from models.testing import tiny_spec
-from weather.errors import OutOfMemoryError
 from workers.trial import best_batch_size
 
 
