@@ -8,8 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from storage.atomic import write_text
 
-def publish(
+
+def publish_results(
     title: str, rows: Sequence[Mapping[str, Any]], ratios: Mapping[str, float], path: Path | None
 ) -> dict[str, Any]:
     """Print rows and ratios, write them to `path` where one is given, and return them."""
@@ -24,5 +26,5 @@ def publish(
         console.print(f"{name}: {value:.3g}")
     result = {"rows": [dict(row) for row in rows], **ratios}
     if path is not None:
-        path.write_text(json.dumps(result, indent=1) + "\n")
+        write_text(path, json.dumps(result, indent=1) + "\n")
     return result

@@ -1,4 +1,4 @@
-"""`warmcast plot`: pictures of a forecast on disk."""
+"""Maps and plume of a forecast on disk: the command `warmcast plot` and the pictures that the service returns."""
 
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -7,6 +7,7 @@ import numpy as np
 
 from diagnostics.figures.ensemble import draw_maps, draw_plume, select_quantity
 from diagnostics.forecasts import complete_lead_times, lead_time_fields, open_forecast
+from storage.atomic import replace_file
 from storage.errors import ConfigurationError
 from weather.errors import StoreError
 from weather.store import EnsembleStore
@@ -17,19 +18,21 @@ _DEFAULT_HOURS = (24, 120, 240)
 
 
 def plot(*, folder: Path, lead_times: tuple[str, ...], latitude: float, longitude: float) -> dict[str, Any]:
-    """Draw the maps and the plume of the lead times that all members have; returns the paths of the pictures."""
+    """Draw maps and a plume of a forecast's complete lead times as PNG files next to its store; returns their paths."""
     store = open_forecast(folder)
     target = folder if str(store.path) != str(folder) else folder.parent
     pictures = [target / "maps.png", target / "plume.png"]
-    plot_maps(store, pictures[0], lead_times)
-    plot_plume(store, pictures[1], latitude, longitude)
+    with replace_file(pictures[0]) as partial:
+        plot_maps(store, partial, lead_times)
+    with replace_file(pictures[1]) as partial:
+        plot_plume(store, partial, latitude, longitude)
     return {"pictures": [str(picture) for picture in pictures], "lead_times": complete_lead_times(store)}
 
 
 def plot_maps(store: EnsembleStore, target: Path | BinaryIO, lead_times: tuple[str, ...]) -> None:
-    """Draw maps at `lead_times`, such as `24h`, by default at 1, 5 and 10 days, into a PNG.
+    """Write maps at `lead_times`, such as `24h`, to a PNG; by default at 1, 5 and 10 days.
 
-    Raises `ConfigurationError` for a lead time that is not complete, and `StoreError` where no member is finite.
+    Raises `ConfigurationError` for a lead time that is not complete, and `StoreError` if no member is finite.
     """
     layout, ready = store.layout, complete_lead_times(store)
     indices = [_index(layout, text, ready) for text in lead_times] or _default_indices(layout, ready)
@@ -37,17 +40,17 @@ def plot_maps(store: EnsembleStore, target: Path | BinaryIO, lead_times: tuple[s
     for index, members in zip(indices, fields, strict=True):
         if not np.isfinite(members).all(axis=(1, 2)).any():
             raise StoreError(f"`{store.path}` has no finite member at {short_lead_time(layout.lead_time(index))}.")
-    shown = [(layout.lead_time(index), members) for index, members in zip(indices, fields, strict=True)]
-    draw_maps(target, quantity, layout.grid, layout.init_time, shown)
+    by_lead_time = [(layout.lead_time(index), members) for index, members in zip(indices, fields, strict=True)]
+    draw_maps(target, quantity, layout.grid, layout.init_time, by_lead_time)
 
 
 def plot_plume(store: EnsembleStore, target: Path | BinaryIO, latitude: float, longitude: float) -> None:
-    """Draw every member's series at the grid point nearest to a place, of all complete lead times, into a PNG."""
+    """Write the plume at the grid point nearest to a place, over all complete lead times, to a PNG."""
     layout, ready = store.layout, complete_lead_times(store)
     row, column = _nearest(layout, latitude, longitude)
     place = (layout.grid.latitude[row], layout.grid.longitude[column])
-    here = [lead_time_fields(store, index)[:, :, row, column] for index in range(ready)]
-    quantity, series = select_quantity(np.stack(here)[..., None, None], layout.variables)
+    values = [lead_time_fields(store, index)[:, :, row, column] for index in range(ready)]
+    quantity, series = select_quantity(np.stack(values)[..., None, None], layout.variables)
     times = [layout.lead_time(index) for index in range(ready)]
     draw_plume(target, quantity, layout.init_time, times, series[..., 0, 0], place)
 

@@ -1,4 +1,4 @@
-"""`warmcast verify`: scores of one forecast on disk against what came."""
+"""Verification of one forecast on disk against analyses: the command `warmcast verify` and its parts."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from diagnostics.comparison import References, combine_starts, score_lead_time
 from diagnostics.figures.example import Example
 from diagnostics.forecasts import complete_lead_times, lead_time_fields, open_forecast
 from diagnostics.report import render_score_page
+from storage.atomic import write_text
 from weather.climatology import Climatology
 from weather.errors import VerificationError
 from weather.frames import read_truth
@@ -21,34 +22,35 @@ from weather.store import EnsembleStore
 def verify(
     *, store: Path, truth: Sequence[str], climatology: Path | None, seed: int, output: Path | None, page: Path | None
 ) -> dict[str, Any]:
-    """Return the scores of a forecast at every complete lead time that the truth has.
+    """Score a forecast at every complete lead time whose valid time is in `truth`; write and return the scores.
 
-    Persistence is scored where the truth also has the time that the forecast began at, climatology where a file of it
-    is given. Writes `output` (JSON) and `page` (HTML) where they are given. Raises `VerificationError` where the
-    forecast has fewer than two members or the truth does not fit.
+    `store` is the forecast's folder or store, `truth` the paths of analyses. Persistence is scored if the truth also
+    contains the initial time, climatology if a file of it is given. Writes `output` (JSON) and `page` (HTML) if they
+    are given. Raises `VerificationError` for a forecast of fewer than two members and for a truth that does not fit.
     """
     opened = open_forecast(store)
     layout = opened.layout
     frames = read_truth(truth, layout.variables, layout.grid, verification_times(opened))
-    past = Climatology.read(climatology, layout.variables, layout.grid).states if climatology else None
-    result = score_forecast(opened, frames, past, seed)
+    past_states = Climatology.read(climatology, layout.variables, layout.grid).states if climatology else None
+    result = score_forecast(opened, frames, past_states, seed)
     settings = {"store": str(opened.path), "truth": list(truth), "members": len(layout.members)}
     result = {"settings": settings | dict(opened.attributes)} | result
     for path in (output, page):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
     if output is not None:
-        output.write_text(json.dumps(result, indent=1) + "\n")
+        write_text(output, json.dumps(result, indent=1) + "\n")
     if page is not None:
         ready = complete_lead_times(opened)
-        page.write_text(render_score_page(f"Forecast from {layout.init_time} UTC", result, _example(opened, frames, ready)))
+        example = _example(opened, frames, ready)
+        write_text(page, render_score_page(f"Forecast from {layout.init_time} UTC", result, example))
     return result
 
 
 def verification_times(store: EnsembleStore) -> list[np.datetime64]:
-    """Return the time that a forecast begins at and the valid times of its complete lead times.
+    """Return a forecast's initial time followed by the valid times of its complete lead times.
 
-    Raises `VerificationError` for fewer than two members, and `StoreError` where no lead time is complete.
+    Raises `VerificationError` for fewer than two members, and `StoreError` if no lead time is complete.
     """
     layout = store.layout
     if len(layout.members) < 2:
@@ -63,32 +65,36 @@ def score_forecast(
     climatology: NDArray[np.float32] | None,
     seed: int,
 ) -> dict[str, Any]:
-    """Return the scores at every time of `times_to_verify` that the truth has, (variable, latitude, longitude) each.
+    """Return the scores of a forecast at every complete lead time whose valid time is in `truth`.
 
-    Raises `VerificationError` where it has none after the beginning.
+    `truth` maps times, of those of `verification_times`, to fields (variable, latitude, longitude). The field at
+    initial time, if given, is scored as persistence; `climatology` is (state, variable, latitude, longitude). `seed`
+    seeds the random breaking of ties between ranks. Raises `VerificationError` if `truth` has no time after the initial
+    time.
     """
     layout = store.layout
     start_time, *times = verification_times(store)
     frames = dict(truth)
     start = frames.pop(start_time, None)
     if not frames:
-        raise VerificationError(f"The truth must have a time after {layout.init_time}, where the forecast begins.")
+        raise VerificationError(f"The truth must have a time after {layout.init_time}, the forecast's initial time.")
     scales = store.attributes.get("warmcast_scales", [1.0] * len(layout.variables))
-    records = {
-        layout.lead_hours(index): score_lead_time(
-            lead_time_fields(store, index), frames[time], References(start, climatology), layout.variables, scales,
-            layout.grid, time, (seed, index),
-        )
-        for index, time in enumerate(times)
-        if time in frames
-    }  # fmt: skip
+    references, records = References(start, climatology), {}
+    for index, time in enumerate(times):
+        if time in frames:
+            members = lead_time_fields(store, index)
+            records[layout.lead_hours(index)] = score_lead_time(
+                members, frames[time], references, layout.variables, scales, layout.grid, time, (seed, index)
+            )
     return combine_starts([records], len(layout.members), seed)
 
 
 def _example(store: EnsembleStore, frames: dict[np.datetime64, Any], ready: int) -> Example:
-    """Return the forecast with what came, NaN where that is not known."""
+    """Return the forecast's complete lead times with the truth of `frames`, NaN at lead times that `frames` lacks."""
     layout = store.layout
     members = np.stack([lead_time_fields(store, index) for index in range(ready)])
-    nothing = np.full(members.shape[2:], np.nan, np.float32)
-    came = [frames.get(layout.init_time + layout.lead_time(index), nothing) for index in range(ready)]
-    return Example.from_fields(members, np.stack(came), layout.variables, layout.grid, layout.init_time, layout.time_step)
+    unknown = np.full(members.shape[2:], np.nan, np.float32)
+    truth = [frames.get(layout.init_time + layout.lead_time(index), unknown) for index in range(ready)]
+    return Example.from_fields(
+        members, np.stack(truth), layout.variables, layout.grid, layout.init_time, layout.time_step
+    )

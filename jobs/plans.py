@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from jobs.planning import Outlook, choose_nfe, memory_bytes
+from jobs.planning import Estimator, choose_nfe, memory_bytes
 from jobs.request import ForecastRequest
 from jobs.speeds import demand_of
 from jobs.submit import layout_of, size_of
+from storage.paths import StoragePath
 from weather.errors import StoreError
 from weather.manifest import NFE_PER_STEP, Manifest
-from weather.places import Place
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Plan:
         return (self.uncompressed_bytes if self.store_bytes is None else self.store_bytes) + self.other_bytes
 
 
-def plan_of(outlook: Outlook, request: ForecastRequest, manifest: Manifest) -> Plan:
+def make_plan(outlook: Estimator, request: ForecastRequest, manifest: Manifest) -> Plan:
     """Return the plan of a request that is accepted now."""
     layout = layout_of(request, manifest)
     demand = demand_of(request, layout.num_lead_times)
@@ -53,7 +53,7 @@ def plan_of(outlook: Outlook, request: ForecastRequest, manifest: Manifest) -> P
     )
 
 
-def with_chosen_nfe(outlook: Outlook, request: ForecastRequest, manifest: Manifest) -> ForecastRequest:
+def with_chosen_nfe(outlook: Estimator, request: ForecastRequest, manifest: Manifest) -> ForecastRequest:
     """Return a request whose `nfe` is chosen to meet its deadline; raises `DeadlineError` where none does.
 
     It is at most the checkpoint's own, which is what it was trained and scored for.
@@ -71,7 +71,7 @@ def with_chosen_nfe(outlook: Outlook, request: ForecastRequest, manifest: Manife
     return request.model_copy(update={"sampling": request.sampling.changed(nfe=nfe)})
 
 
-def check_room(outlook: Outlook, plan: Plan, data: Place) -> None:
+def check_room(outlook: Estimator, plan: Plan, data: StoragePath) -> None:
     """Raise `StoreError` where the disk of `data` has no room for a forecast beside what others will still write."""
     needed = plan.room_bytes
     free = data.free_bytes()

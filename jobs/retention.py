@@ -8,15 +8,15 @@ from sqlalchemy import select, update
 from jobs.clock import now
 from jobs.database import Database
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, look_up
+from jobs.forecasts import ForecastRecord, read_forecast
 from jobs.states import OPEN, Data, Status
 from jobs.tables import forecasts
-from weather.places import Place, place_of
+from storage.paths import StoragePath, storage_path
 
 _ABANDONED_SECONDS = 3600.0
 
 
-def delete_data(database: Database, data: Path | Place, forecast_id: str, owner: str) -> ForecastRecord:
+def delete_data(database: Database, data: Path | StoragePath, forecast_id: str, owner: str) -> ForecastRecord:
     """Remove the data of a forecast that has ended, and return its record.
 
     Raises `ForecastNotFoundError`. One that has not ended is returned as it is.
@@ -28,13 +28,13 @@ def delete_data(database: Database, data: Path | Place, forecast_id: str, owner:
             .where(forecasts.c.data == Data.AVAILABLE)
             .values(data=Data.DELETED)
         )
-    record = look_up(database, forecast_id, owner)
+    record = read_forecast(database, forecast_id, owner)
     if record.data != Data.AVAILABLE:
         ForecastFolder(data, forecast_id).path.remove()
     return record
 
 
-def expire(database: Database, keep_hours: float | None) -> None:
+def expire_data(database: Database, keep_hours: float | None) -> None:
     """Let the data of forecasts expire that ended more than `keep_hours` ago."""
     if keep_hours is not None:
         with database.write() as connection:
@@ -45,13 +45,13 @@ def expire(database: Database, keep_hours: float | None) -> None:
             )
 
 
-def sweep(database: Database, data: Path | Place) -> None:
+def sweep_folders(database: Database, data: Path | StoragePath) -> None:
     """Remove folders whose data is gone by their row, and those that no row speaks of, an hour after their last change.
 
     A worker that had not noticed, or a service that was killed in between, may have left them; so it may what only
     workers read, of a forecast that became successful within the last hour.
     """
-    folders = {place.name: place for place in (place_of(data) / "forecasts").folders() if place.name.startswith("fc_")}
+    folders = {place.name: place for place in (storage_path(data) / "forecasts").folders() if place.name.startswith("fc_")}
     with database.read() as connection:
         rows = connection.execute(select(forecasts.c.id, forecasts.c.data))
         known: dict[str, str] = {row.id: row.data for row in rows}
@@ -60,7 +60,7 @@ def sweep(database: Database, data: Path | Place) -> None:
         )
         successful = list(connection.scalars(just_ended))
     for forecast_id, place in folders.items():
-        abandoned = forecast_id not in known and time.time() - place.changed() > _ABANDONED_SECONDS
+        abandoned = forecast_id not in known and time.time() - place.modified_time() > _ABANDONED_SECONDS
         if abandoned or known.get(forecast_id, Data.AVAILABLE) != Data.AVAILABLE:
             place.remove()
         elif forecast_id in successful:

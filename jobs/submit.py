@@ -4,13 +4,13 @@ from pathlib import Path
 
 from jobs.database import Database
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, accept, by_key, new_id
+from jobs.forecasts import ForecastRecord, find_by_idempotency_key, insert_forecast, new_forecast_id
 from jobs.request import ForecastRequest
 from jobs.states import Priority
+from storage.paths import StoragePath
 from weather.ingest.artefact import write_canonical
 from weather.initial_state import InitialState
 from weather.manifest import Manifest
-from weather.places import Place
 from weather.store import EnsembleStore
 from weather.store_attributes import store_description, store_identity
 from weather.store_template import Layout
@@ -22,7 +22,7 @@ _FRAMES = 4
 
 def submit(
     database: Database,
-    data: Path | Place,
+    data: Path | StoragePath,
     owner: str,
     request: ForecastRequest,
     state: InitialState,
@@ -40,10 +40,10 @@ def submit(
     no room: then nothing is left.
     """
     if idempotency_key is not None:
-        earlier = by_key(database, owner, idempotency_key, request)
+        earlier = find_by_idempotency_key(database, owner, idempotency_key, request)
         if earlier is not None:
             return earlier, False
-    folder = ForecastFolder(data, new_id())
+    folder = ForecastFolder(data, new_forecast_id())
     layout, output = layout_of(request, manifest), request.output
     identity = store_identity(manifest, request.sampling, request.seed, state.digest)
     description = store_description(manifest, state.init_time, request.sources)
@@ -55,7 +55,7 @@ def submit(
         if not output.is_exact:
             EnsembleStore.create(folder.frames, layout, identity, frames_bytes(layout))
         SummaryStore.create(folder.summary, SummaryLayout(layout, request.summary), description | identity)
-        record = accept(
+        record = insert_forecast(
             database, folder.forecast_id, owner, request, layout.num_lead_times, idempotency_key, expected_bytes,
             priority,
         )  # fmt: skip

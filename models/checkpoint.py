@@ -1,7 +1,5 @@
-"""Checkpoints on disk: a manifest and two safetensors files, written whole and verified when opened."""
+"""Checkpoints on disk: two safetensors files and a manifest with their SHA-256."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import torch
@@ -10,12 +8,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.build import Networks, build_networks
+from models.shapes import StaticFields
+from storage.atomic import replace_file, write_text
 from weather.errors import CheckpointError
 from weather.manifest import (
     FLOW_FILE,
     MANIFEST_NAME,
     WARM_START_FILE,
     Manifest,
+    ModelSpec,
     Provenance,
     Sampling,
     file_digest,
@@ -28,21 +29,19 @@ _STATIC = "static."
 def save_checkpoint(
     folder: Path, name: str, networks: Networks, sampling: Sampling, provenance: Provenance
 ) -> Manifest:
-    """Write a checkpoint and return its manifest; the manifest is written last, so a torn one has none."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a checkpoint into `folder` and return its manifest.
+
+    The manifest is written last: `load_checkpoint` refuses what an interrupted call leaves behind.
+    """
     static = networks.context.static
     fields = {f"{_STATIC}{field}": static[i].clone() for i, field in enumerate(networks.spec.static_fields)}
-    contents = {WARM_START_FILE: _weights(networks.warm_start) | fields, FLOW_FILE: _weights(networks.flow)}
+    contents = {WARM_START_FILE: _copy_weights(networks.warm_start) | fields, FLOW_FILE: _read_weights(networks.flow)}
     for file, tensors in contents.items():
-        partial = folder / f"{file}.partial"
-        save_file(tensors, partial)
-        os.replace(partial, folder / file)
+        with replace_file(folder / file) as partial:
+            save_file(tensors, partial)
     files = {file: file_digest(folder / file) for file in contents}
     manifest = Manifest(name=name, model=networks.spec, sampling=sampling, provenance=provenance, files=files)
-    with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".partial", delete=False) as text:
-        text.write(manifest.to_json())
-    Path(text.name).chmod(0o644)
-    os.replace(text.name, folder / MANIFEST_NAME)
+    write_text(folder / MANIFEST_NAME, manifest.to_json())
     return manifest
 
 
@@ -52,33 +51,24 @@ def load_checkpoint(folder: Path, device: torch.device) -> tuple[Networks, Manif
     Raises `CheckpointError` where a file is missing, its digest differs, or its tensors do not fit the manifest.
     """
     manifest = read_manifest(folder)
-    warm_start = _verified(folder, WARM_START_FILE, manifest)
-    flow = _verified(folder, FLOW_FILE, manifest)
-    spec = manifest.model
-    fields = {name: warm_start.pop(f"{_STATIC}{name}", None) for name in spec.static_fields}
-    for name, field in fields.items():
-        if field is None or tuple(field.shape) != spec.grid.grid.shape:
-            got = "none" if field is None else tuple(field.shape)
-            raise CheckpointError(
-                f"`{folder / WARM_START_FILE}` must hold the static field `{name}` of shape {spec.grid.grid.shape}. "
-                f"Got: {got}."
-            )
-    stacked = [field for field in fields.values() if field is not None]
-    static = torch.stack(stacked) if stacked else torch.zeros(0, *spec.grid.grid.shape)
+    warm_start = _load_tensors(folder, WARM_START_FILE, manifest)
+    flow = _load_tensors(folder, FLOW_FILE, manifest)
+    static = _pop_static_fields(warm_start, manifest.model, folder / WARM_START_FILE)
     try:
-        networks = build_networks(spec, static)
+        networks = build_networks(manifest.model, static)
     except ValueError as error:
-        raise CheckpointError(f"`{folder / MANIFEST_NAME}` describes no possible network: {error}") from error
-    _fill(networks.warm_start, warm_start, folder / WARM_START_FILE)
-    _fill(networks.flow, flow, folder / FLOW_FILE)
+        raise CheckpointError(f"`{folder / MANIFEST_NAME}` describes networks that cannot be built: {error}") from error
+    _load_weights(networks.warm_start, warm_start, folder / WARM_START_FILE)
+    _load_weights(networks.flow, flow, folder / FLOW_FILE)
     return networks.to(device).eval(), manifest
 
 
-def _weights(net: nn.Module) -> dict[str, Tensor]:
+def _copy_weights(net: nn.Module) -> dict[str, Tensor]:
     return {name: weight.detach().cpu().contiguous() for name, weight in net.state_dict().items()}
 
 
-def _verified(folder: Path, file: str, manifest: Manifest) -> dict[str, Tensor]:
+def _load_tensors(folder: Path, file: str, manifest: Manifest) -> dict[str, Tensor]:
+    """Return the tensors of a weight file whose SHA-256 is the manifest's."""
     path = folder / file
     if file not in manifest.files:
         raise CheckpointError(f"`{folder / MANIFEST_NAME}` must list `{file}`. Got: {', '.join(manifest.files)}.")
@@ -92,10 +82,24 @@ def _verified(folder: Path, file: str, manifest: Manifest) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise CheckpointError(f"`{path}` is no safetensors file: {error}.") from error
+        raise CheckpointError(f"`{path}` is not a safetensors file: {error}.") from error
 
 
-def _fill(net: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+def _pop_static_fields(tensors: dict[str, Tensor], spec: ModelSpec, path: Path) -> StaticFields:
+    """Remove the static fields of `spec` from `tensors`, the content of `path`, and return them."""
+    shape = spec.grid.grid.shape
+    fields = []
+    for name in spec.static_fields:
+        field = tensors.pop(f"{_STATIC}{name}", None)
+        if field is None or tuple(field.shape) != shape:
+            got = "none" if field is None else tuple(field.shape)
+            raise CheckpointError(f"`{path}` must hold the static field `{name}` of shape {shape}. Got: {got}.")
+        fields.append(field)
+    return torch.stack(fields) if fields else torch.zeros(0, *shape)
+
+
+def _load_weights(net: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Load `weights`, the content of `path`, into `net`; raises `CheckpointError` where names or shapes differ."""
     expected = {name: tuple(weight.shape) for name, weight in net.state_dict().items()}
     got = {name: tuple(weight.shape) for name, weight in weights.items()}
     if expected != got:

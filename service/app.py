@@ -1,4 +1,4 @@
-"""The application: routes under `/v1` and at the root, and what runs beside them while it lives."""
+"""Create the FastAPI application: its routes, middleware, metrics and background tasks."""
 
 import importlib.metadata
 from collections.abc import AsyncIterator
@@ -9,7 +9,6 @@ from prometheus_client import start_http_server
 
 from jobs.database import Database
 from jobs.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
-from jobs.places import data_place
 from jobs.settings import Settings
 from jobs.supervisor import Supervisor
 from service import document, problems
@@ -17,23 +16,24 @@ from service.collector import RowsCollector
 from service.context import Service
 from service.limits import BodyLimit
 from service.metrics import Metrics
-from service.observing import Observer
+from service.observing import RequestMetrics
 from service.origins import OriginGuard
 from service.routes import data, events, forecasts, health, models, plots, quality
 from service.routes import metrics as metrics_route
-from service.upkeep import Upkeep
+from service.upkeep import upkeep_tasks
 from storage.errors import DataDirectoryError
-from weather.lock import only_holder
+from storage.lock import lock_folder
+from storage.opening import open_storage
 
 
 def create_app(
     settings: Settings, *, only_loopback: bool = True, with_worker: bool = True, metrics_port: int | None = None
 ) -> FastAPI:
-    """Return the application; nothing is opened before it starts.
+    """Return the application; it opens nothing before it starts.
 
-    `with_worker` it holds a lock on the data folder and, with the local dispatcher, keeps one worker running.
-    `only_loopback` says that nobody else can reach it: only then is anybody served without a key, and `/metrics`
-    among the routes. With `metrics_port` they have a port of their own, for all addresses.
+    With `with_worker` and the local dispatcher it locks the data folder and keeps one worker process running.
+    `only_loopback` says that only this machine can reach it; only then are requests without a key served and
+    `/metrics` is a route. With `metrics_port` the metrics are served on that port instead, on all addresses.
     """
 
     @asynccontextmanager
@@ -41,16 +41,19 @@ def create_app(
         with ExitStack() as stack:
             settings.data.mkdir(parents=True, exist_ok=True)
             if with_worker and settings.dispatcher == "local":
-                taken = DataDirectoryError(f"`{settings.data}` is served by another process. Choose another --data.")
-                stack.enter_context(only_holder(settings.data, taken))
+                in_use = DataDirectoryError(f"`{settings.data}` is served by another process. Choose another --data.")
+                stack.enter_context(lock_folder(settings.data, in_use))
             database = Database(settings.url)
             stack.callback(database.close)
             database.migrate()
             dispatcher: Dispatcher = LocalDispatcher() if settings.dispatcher == "local" else CeleryDispatcher(settings)
             _serve_metrics(metrics, RowsCollector(settings, database), metrics_port, stack)
-            service = Service(settings, database, dispatcher, data_place(settings), only_loopback)
+            service = Service(
+                settings, database, dispatcher, open_storage(settings.data, settings.store), only_loopback
+            )
             app.state.service = service
-            stack.enter_context(Upkeep(settings, database, dispatcher, service.data))
+            for task in upkeep_tasks(settings, database, dispatcher, service.data):
+                stack.enter_context(task)
             if with_worker and settings.dispatcher == "local":
                 stack.enter_context(Supervisor(settings))
             yield
@@ -63,10 +66,10 @@ def create_app(
         lifespan=lifespan,
         redoc_url=None,
     )
-    problems.install(app)
-    document.install(app)
+    problems.add_handlers(app)
+    document.add_schemas(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
-    app.add_middleware(Observer, metrics=metrics)
+    app.add_middleware(RequestMetrics, metrics=metrics)
     app.add_middleware(OriginGuard, only_loopback=only_loopback, public_url=settings.public_url)
     for router in (forecasts.router, events.router, data.router, plots.router, quality.router, models.router):
         app.include_router(router, prefix="/v1")
@@ -79,7 +82,7 @@ def create_app(
 
 
 def _serve_metrics(metrics: Metrics, rows: RowsCollector, port: int | None, stack: ExitStack) -> None:
-    """Collect from the rows, and answer on a port of its own where one is given, until `stack` ends."""
+    """Register the metrics of the database and, if `port` is given, serve all metrics there, until `stack` closes."""
     metrics.registry.register(rows)
     stack.callback(metrics.registry.unregister, rows)
     if port is not None:

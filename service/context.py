@@ -1,4 +1,4 @@
-"""What the routes share: settings, database, dispatcher; made once in the factory."""
+"""The objects that all routes share: settings, database, dispatcher, data folder."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,28 +8,28 @@ from fastapi import Depends, Request
 from jobs.database import Database
 from jobs.dispatch import Dispatcher
 from jobs.settings import Settings
-from weather.places import Place
+from storage.paths import StoragePath
 
 
 @dataclass(frozen=True)
 class Service:
-    """What a process of the API holds."""
+    """The objects that one API process opens at startup and its routes share."""
 
     settings: Settings
     database: Database
     dispatcher: Dispatcher
-    data: Place
+    data: StoragePath
     only_loopback: bool
 
 
-async def _service(request: Request) -> Service:
+async def _current_service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-async def _base(request: Request) -> str:
-    return ((await _service(request)).settings.public_url or str(request.base_url)).rstrip("/")
+async def _base_url(request: Request) -> str:
+    return ((await _current_service(request)).settings.public_url or str(request.base_url)).rstrip("/")
 
 
-ServiceHere = Annotated[Service, Depends(_service)]
-Base = Annotated[str, Depends(_base)]
+ServiceDep = Annotated[Service, Depends(_current_service)]
+BaseUrl = Annotated[str, Depends(_base_url)]

@@ -1,48 +1,27 @@
-"""What is looked after while the service runs: forgotten work, expired data, folders left behind."""
-
-import logging
-import threading
-import time
-
-from sqlalchemy.exc import SQLAlchemyError
+"""Periodic upkeep while the service runs: reconcile work, expire data, remove abandoned folders."""
 
 from jobs.database import Database
 from jobs.dispatch import Dispatcher
+from jobs.periodic import Periodic
 from jobs.reconcile import reconcile
-from jobs.retention import expire, sweep
+from jobs.retention import expire_data, sweep_folders
 from jobs.settings import Settings
-from weather.places import Place
+from storage.paths import StoragePath
 
-_SWEEP_SECONDS = 60.0
-
-_log = logging.getLogger(__name__)
+_RETENTION_SECONDS = 60.0
 
 
-class Upkeep:
-    """A thread that does so while it is entered."""
+def upkeep_tasks(settings: Settings, database: Database, dispatcher: Dispatcher, data: StoragePath) -> list[Periodic]:
+    """Return the periodic tasks of the service: reconcile the work; expire data and remove abandoned folders."""
 
-    def __init__(self, settings: Settings, database: Database, dispatcher: Dispatcher, data: Place) -> None:
-        self._settings, self._database, self._dispatcher, self._data = settings, database, dispatcher, data
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+    def reconcile_work() -> None:
+        reconcile(database, dispatcher, settings.max_attempts)
 
-    def __enter__(self) -> None:
-        self._thread.start()
+    def apply_retention() -> None:
+        expire_data(database, settings.keep_hours)
+        sweep_folders(database, data)
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        settings, swept = self._settings, 0.0
-        while True:
-            try:
-                reconcile(self._database, self._dispatcher, settings.max_attempts)
-                if time.monotonic() > swept + min(_SWEEP_SECONDS, 60 * settings.reconcile_seconds):
-                    expire(self._database, settings.keep_hours)
-                    sweep(self._database, self._data)
-                    swept = time.monotonic()
-            except (SQLAlchemyError, OSError) as error:
-                _log.warning("Upkeep waits for the next turn: %s", error)
-            if self._over.wait(settings.reconcile_seconds):
-                return
+    return [
+        Periodic(reconcile_work, settings.reconcile_seconds, "reconcile"),
+        Periodic(apply_retention, min(_RETENTION_SECONDS, 60 * settings.reconcile_seconds), "retention"),
+    ]

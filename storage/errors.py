@@ -1,8 +1,9 @@
 """The root of every error that Warmcast raises on purpose, and the errors of settings and storage.
 
-WarmcastError             its subclasses also live in `weather.errors`, `jobs.errors`, `models.errors` and `service.problems`
-├── ConfigurationError    an option, a setting or a configuration value is not possible
-└── DataDirectoryError    the data directory is in use, or cannot be used
+WarmcastError
+├── ConfigurationError  an option, a setting or a configuration value is not possible
+├── DataDirectoryError  the data directory is in use, or cannot be used
+└── …                   the subclasses in `weather.errors`, `jobs.errors`, `models.errors` and `service.problems`
 """
 
 from typing import ClassVar

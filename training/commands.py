@@ -12,6 +12,7 @@ from diagnostics.report import render_score_page
 from diagnostics.spectra import spherical_spectrum
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
+from storage.atomic import replace_file, write_text
 from training.config import read_config
 from training.dataset import WeatherSeries, load_series
 from training.evaluation import Evaluation, evaluate, example
@@ -87,10 +88,10 @@ def evaluate_checkpoint(
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
     result = evaluate(forecaster, manifest, series, evaluation, output.with_suffix(".records.jsonl"), tell, announce)
-    output.write_text(json.dumps(result, indent=1) + "\n")
+    write_text(output, json.dumps(result, indent=1) + "\n")
     if page is not None:
         shown = example(forecaster, manifest, series, evaluation)
-        page.write_text(render_score_page(f"Evaluation of {manifest.name}", result, shown))
+        write_text(page, render_score_page(f"Evaluation of {manifest.name}", result, shown))
     return result
 
 
@@ -118,8 +119,8 @@ def build_climatology(
         spectrum = spherical_spectrum(climatology.states[:, channel], series.grid).mean(axis=0)
         told = {"long_name": f"mean power of {name} by total wavenumber", "units": "m2 s-2"}
         dataset[f"{name}_spectrum"] = ("total_wavenumber", spectrum, told)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    dataset.to_netcdf(output)
+    with replace_file(output) as partial:
+        dataset.to_netcdf(partial)
     return {"climatology": str(output), "states": len(chosen), "years": list(years), "valid_time": valid_time}
 
 

@@ -18,6 +18,7 @@ from diagnostics.records import score_gaussian
 from diagnostics.summary import aggregate_numbers
 from models.forecaster import Forecaster
 from models.rollout import rollout
+from storage.atomic import write_text
 from storage.errors import ConfigurationError
 from training.dataset import WeatherSeries
 from weather.climatology import climatology_indices
@@ -106,7 +107,7 @@ def _resumed(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     complete = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    path.write_text("".join(complete))
+    write_text(path, "".join(complete))
     if not complete:
         return []
     if json.loads(complete[0]) != settings:
@@ -127,7 +128,7 @@ def example(forecaster: Forecaster, manifest: Manifest, series: WeatherSeries, e
 def _record(
     forecaster: Forecaster, manifest: Manifest, series: WeatherSeries, evaluation: Evaluation, start: int
 ) -> dict[str, Any]:
-    """Return what `compare` says of each lead time of the forecast from one start, and of its warm start."""
+    """Return the records of every lead time of the forecast from one start, and of its warm start."""
     spec = manifest.model
     lead_times = {}
     for lead, members in enumerate(_lead_times(forecaster, series, evaluation, start), start=1):

@@ -1,7 +1,6 @@
 """The state of an interrupted stage on disk: weights, their average, the optimiser's moments. No pickle."""
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from storage.atomic import replace_file
 from training.ema import Ema
 
 
@@ -22,9 +22,8 @@ def save_state(path: Path, net: nn.Module, ema: Ema, optimiser: torch.optim.Adam
         if moments:
             tensors[f"first/{name}"] = moments["exp_avg"].contiguous()
             tensors[f"second/{name}"] = moments["exp_avg_sq"].contiguous()
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"progress": json.dumps({"step": step, "seconds": seconds})})
-    os.replace(partial, path)
+    with replace_file(path) as partial:
+        save_file(tensors, partial, metadata={"progress": json.dumps({"step": step, "seconds": seconds})})
 
 
 def load_state(path: Path, net: nn.Module, ema: Ema, optimiser: torch.optim.AdamW) -> tuple[int, float]:

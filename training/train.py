@@ -10,6 +10,7 @@ import torch
 
 from models.build import Networks, build_networks
 from models.checkpoint import load_checkpoint, save_checkpoint
+from storage.atomic import write_text
 from storage.errors import ConfigurationError
 from training.config import TrainingConfig
 from training.dataset import WeatherSeries, grid_spec, load_series
@@ -80,8 +81,7 @@ def _prepare(output: Path, config: TrainingConfig, *, resume: bool) -> None:
         )
     if copy.exists() and copy.read_text() != config.model_dump_json():
         raise ConfigurationError(f"`{output}` holds a training of another configuration; choose another folder.")
-    output.mkdir(parents=True, exist_ok=True)
-    copy.write_text(config.model_dump_json())
+    write_text(copy, config.model_dump_json())
 
 
 def _stage(

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from weather.places import Place, place_of
+from storage.paths import StoragePath, storage_path
 from weather.rounding import round_bits
 from weather.store import EnsembleStore
 
@@ -22,25 +22,25 @@ class RestartStore(EnsembleStore):
     keep_bits: int | None = None
 
     @classmethod
-    def open_beside(cls, path: Place, members: Place | None, keep_bits: int | None) -> Self:
+    def open_beside(cls, path: StoragePath, members: StoragePath | None, keep_bits: int | None) -> Self:
         """Open the store, and `members`, which users read, where there are any; raises `StoreError`."""
         store = cls.open(path)
         store.members, store.keep_bits = None if members is None else EnsembleStore.open(members), keep_bits
         return store
 
-    def publish(self, staged: Path | Place, group: int, lead_index: int) -> None:
+    def publish(self, staged: Path | StoragePath, group: int, lead_index: int) -> None:
         """Make a lead time that was committed in a staging store part of this one, and of `members` before.
 
         What is there already stays: it is never written over.
         """
         if self.members is not None and not self.members.is_marked(self.members.path, group, lead_index):
             fields = self._shown(self.staging(staged).fields(group, lead_index))
-            rounded = self.members.staging(place_of(staged) / "rounded")
+            rounded = self.members.staging(storage_path(staged) / "rounded")
             rounded.commit(group, lead_index, fields)
             self.members.publish(rounded.path, group, lead_index)
         super().publish(staged, group, lead_index)
 
-    def forget(self, lead_index: int, attempts: Iterable[Place]) -> None:
+    def forget(self, lead_index: int, attempts: Iterable[StoragePath]) -> None:
         """Remove a lead time's fields in all groups, here and in the staging stores `attempts`."""
         for folder in (self.path, *attempts):
             for group in range(self.layout.num_groups):

@@ -12,10 +12,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from storage.paths import StoragePath, storage_path
 from weather.chunks import field_chunk, fields_of, filled, small_chunk
 from weather.errors import StoreError
 from weather.grids import Grid
-from weather.places import Place, place_of
 from weather.store_building import build_store
 from weather.store_template import COMPLETE, FAILED, Layout, create_arrays
 
@@ -23,7 +23,7 @@ from weather.store_template import COMPLETE, FAILED, Layout, create_arrays
 class EnsembleStore:
     """An ensemble in a place. Several processes may write it, as long as no two write the same group."""
 
-    def __init__(self, path: Place, root: zarr.Group, layout: Layout) -> None:
+    def __init__(self, path: StoragePath, root: zarr.Group, layout: Layout) -> None:
         self.path = path
         self.layout = layout
         self.attributes: Mapping[str, Any] = dict(root.attrs)
@@ -31,7 +31,7 @@ class EnsembleStore:
 
     @classmethod
     def create(
-        cls, path: Path | Place, layout: Layout, attributes: Mapping[str, Any], needs_bytes: int | None = None
+        cls, path: Path | StoragePath, layout: Layout, attributes: Mapping[str, Any], needs_bytes: int | None = None
     ) -> Self:
         """Create the whole store, filled with NaN, and open it; it appears at `path` at once or not at all.
 
@@ -47,11 +47,11 @@ class EnsembleStore:
         return cls.open(place)
 
     @classmethod
-    def open(cls, path: Path | Place) -> Self:
+    def open(cls, path: Path | StoragePath) -> Self:
         """Open an existing store for writing; raises `StoreError` where `path` holds none of ours."""
-        place = place_of(path)
+        place = storage_path(path)
         try:
-            root = zarr.open_group(place.zarr(), mode="r+", zarr_format=3)
+            root = zarr.open_group(place.zarr_store(), mode="r+", zarr_format=3)
             return cls(place, root, _read_layout(root))
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise StoreError(f"`{place}` is no ensemble store of Warmcast: {error}.") from error
@@ -77,27 +77,27 @@ class EnsembleStore:
         (self.path / mark).write(small_chunk(filled(marks, size, 0).tobytes()))
         (self.path / mark).sync()
 
-    def staging(self, folder: Path | Place) -> "EnsembleStore":
+    def staging(self, folder: Path | StoragePath) -> "EnsembleStore":
         """Return an empty store of the same shape in `folder`, made where it is missing: for lead times not yet ours.
 
         It holds metadata and chunks only, and is read by nothing but `publish`.
         """
-        place = place_of(folder)
-        (place / "zarr.json").take(self.path / "zarr.json")
-        return EnsembleStore(place, zarr.open_group(place.zarr(), mode="r+", zarr_format=3), self.layout)
+        place = storage_path(folder)
+        (place / "zarr.json").link_or_copy(self.path / "zarr.json")
+        return EnsembleStore(place, zarr.open_group(place.zarr_store(), mode="r+", zarr_format=3), self.layout)
 
-    def publish(self, staged: Path | Place, group: int, lead_index: int) -> None:
+    def publish(self, staged: Path | StoragePath, group: int, lead_index: int) -> None:
         """Make a lead time that was committed in a staging store part of this one, its mark last.
 
         The chunks become the same files here. What is here already stays: it is never written over.
         """
-        source = place_of(staged)
+        source = storage_path(staged)
         for name in self._names(group, lead_index):
-            (self.path / name).take(source / name)
+            (self.path / name).link_or_copy(source / name)
 
-    def is_marked(self, folder: Place, group: int, lead_index: int) -> bool:
+    def is_marked(self, folder: StoragePath, group: int, lead_index: int) -> bool:
         """Return whether a lead time of a group is complete in `folder`: this store's place, or a staging one's."""
-        return (folder / self._names(group, lead_index)[-1]).look() is not None
+        return (folder / self._names(group, lead_index)[-1]).file_stat() is not None
 
     def failed(self) -> dict[int, int]:
         """Return the members that have failed, with the index of the lead time that each is lost from."""

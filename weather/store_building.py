@@ -9,21 +9,24 @@ from typing import Any
 import zarr
 from zarr.core.buffer import Buffer
 
+from storage.paths import StoragePath, storage_path
 from weather.errors import StoreError
-from weather.places import Place, place_of
 
 _silencing = threading.Lock()
 """Held while warnings are silenced, which Python does for all threads at once."""
 
 
 def build_store(
-    where: Path | Place, attributes: Mapping[str, Any], create_arrays: Callable[[zarr.Group], None], needs_bytes: int
-) -> Place:
+    where: Path | StoragePath,
+    attributes: Mapping[str, Any],
+    create_arrays: Callable[[zarr.Group], None],
+    needs_bytes: int,
+) -> StoragePath:
     """Create a store at a place, at once or not at all, and return the place.
 
     Raises `StoreError` where something is there already, or there is less room than `needs_bytes`.
     """
-    place = place_of(where)
+    place = storage_path(where)
     if place.exists():
         raise StoreError(f"`{place}` already exists. Choose another folder, or pass --resume to go on with it.")
     free = place.free_bytes()
@@ -32,7 +35,7 @@ def build_store(
             f"`{place}` may need {needs_bytes / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Choose "
             "another disk, or fewer members or lead times."
         )
-    place.create(_template(attributes, create_arrays))
+    place.create_folder(_template(attributes, create_arrays))
     return place
 
 

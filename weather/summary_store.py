@@ -12,9 +12,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.paths import StoragePath, storage_path
 from weather.chunks import CHUNK_KEYS, chunk_name, field_chunk, small_chunk
 from weather.errors import StoreError
-from weather.places import Place, place_of
 from weather.store_building import build_store
 from weather.summary_template import SummaryLayout, create_summary_arrays
 
@@ -25,9 +25,9 @@ _FIELD_CODECS = ["bytes", "blosc", "crc32c"]
 class SummaryStore:
     """A summary on disk; several processes may write it at once."""
 
-    def __init__(self, path: Path | Place, layout: SummaryLayout) -> None:
+    def __init__(self, path: Path | StoragePath, layout: SummaryLayout) -> None:
         """Open the summary of `layout` at `path`; raises `StoreError` where there is another or none."""
-        self.path, self.layout = place_of(path), layout
+        self.path, self.layout = storage_path(path), layout
         try:
             arrays = json.loads((self.path / _METADATA).read_bytes())["consolidated_metadata"]["metadata"]
             different = [
@@ -43,7 +43,7 @@ class SummaryStore:
             raise StoreError(f"`{path}` is no summary of this ensemble: it differs in {', '.join(different)}.")
 
     @classmethod
-    def create(cls, path: Path | Place, layout: SummaryLayout, attributes: Mapping[str, Any]) -> Self:
+    def create(cls, path: Path | StoragePath, layout: SummaryLayout, attributes: Mapping[str, Any]) -> Self:
         """Create the whole store, filled with NaN, and open it; it appears at `path` at once or not at all.
 
         `attributes` are those of the ensemble. Raises `StoreError` where something is there already, or the disk has
@@ -55,7 +55,7 @@ class SummaryStore:
 
     def is_complete(self, lead_index: int) -> bool:
         """Return whether a lead time is there."""
-        return (self.path / chunk_name("complete", lead_index)).look() is not None
+        return (self.path / chunk_name("complete", lead_index)).file_stat() is not None
 
     def write(self, lead_index: int, members: int, products: Mapping[str, NDArray[np.float32]]) -> None:
         """Write a lead time, its mark last: each field of the layout on the ensemble's grid, and of how many members.
@@ -66,9 +66,9 @@ class SummaryStore:
         for name, values in products.items():
             rolled = np.roll(values, -self.layout.eastward_columns, axis=-1)
             place = (0, lead_index, *[0] * values.ndim)
-            (self.path / chunk_name(name, *place)).put(field_chunk(rolled))
-        (self.path / chunk_name("members", lead_index)).put(small_chunk(np.array(members, "<i4").tobytes()))
-        (self.path / chunk_name("complete", lead_index)).put(small_chunk(b"\1"))
+            (self.path / chunk_name(name, *place)).write_if_absent(field_chunk(rolled))
+        (self.path / chunk_name("members", lead_index)).write_if_absent(small_chunk(np.array(members, "<i4").tobytes()))
+        (self.path / chunk_name("complete", lead_index)).write_if_absent(small_chunk(b"\1"))
 
     def sweep(self) -> None:
         """Remove what an interrupted write left behind. Only for the store's one writer."""

@@ -18,22 +18,22 @@ from pydantic import SecretStr
 from jobs.database import Database
 from jobs.errors import LeaseLostError
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, dismiss, look_up
+from jobs.forecasts import ForecastRecord, cancel_forecast, read_forecast
 from jobs.leases import claim, commit
-from jobs.places import data_place
-from jobs.retention import delete_data, sweep
+from jobs.retention import delete_data, sweep_folders
 from jobs.settings import Settings
 from jobs.states import Status
 from jobs.testing import PostgresServer, S3Server, free_port
 from service.app import create_app
 from storage.errors import ConfigurationError
+from storage.opening import open_storage
+from storage.paths import StoragePath
 from tests.served import Served
 from weather.errors import StoreError
 from weather.ingest.artefact import read_canonical
-from weather.places import Place
 from weather.store import EnsembleStore
-from workers.forecast import Forecast, run_forecast
-from workers.runtime import Runtime
+from workers.loop import Worker
+from workers.standalone import StandaloneForecast, run_forecast
 
 Submit = Callable[..., ForecastRecord]
 
@@ -53,8 +53,8 @@ def settings(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def place(settings: Settings) -> Place:
-    return data_place(settings)
+def place(settings: Settings) -> StoragePath:
+    return open_storage(settings.data, settings.store)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def _die_after(commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a worker die between a commit and its publication."""
     publish, done = EnsembleStore.publish, 0
 
-    def dying(store: EnsembleStore, staged: Place, group: int, lead_index: int) -> None:
+    def dying(store: EnsembleStore, staged: StoragePath, group: int, lead_index: int) -> None:
         nonlocal done
         done += 1
         if done > commits:
@@ -83,7 +83,7 @@ def _die_after(commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EnsembleStore, "publish", dying)
 
 
-def _content(place: Place) -> dict[str, bytes]:
+def _content(place: StoragePath) -> dict[str, bytes]:
     return {name: (place / name).read_bytes() for name, _ in place.files()}
 
 
@@ -91,7 +91,7 @@ def _alone(record: ForecastRecord, folder: ForecastFolder, checkpoint: Path, out
     """The files of the same forecast made on a disk."""
     request = record.request
     state = read_canonical(folder.initial_state)
-    asked = Forecast(
+    asked = StandaloneForecast(
         state, checkpoint, tuple(range(request.members)), record.num_lead_times, request.group_size, request.seed,
         request.sampling, torch.device("cpu"),
     )  # fmt: skip
@@ -100,7 +100,7 @@ def _alone(record: ForecastRecord, folder: ForecastFolder, checkpoint: Path, out
 
 
 def test_a_forecast_goes_from_service_to_worker_to_worker_to_reader_without_a_shared_disk(
-    settings: Settings, place: Place, postgres: PostgresServer, untrained_checkpoint: Path, tmp_path: Path,
+    settings: Settings, place: StoragePath, postgres: PostgresServer, untrained_checkpoint: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     url = postgres.new_database()
@@ -124,14 +124,14 @@ def test_a_forecast_goes_from_service_to_worker_to_worker_to_reader_without_a_sh
         with monkeypatch.context() as dying:
             _die_after(3, dying)
             with pytest.raises(_Killed):
-                Runtime(workers[0], database).run()
-        assert look_up(database, forecast_id).lead_times == 2
+                Worker(workers[0], database).run()
+        assert read_forecast(database, forecast_id).lead_times == 2
         assert int(xr.open_zarr(api.url + home).complete.sum()) == 5
         time.sleep(settings.lease_seconds)
-        second = Runtime(workers[1], database)
+        second = Worker(workers[1], database)
         while second.run():
             pass
-        record = look_up(database, forecast_id)
+        record = read_forecast(database, forecast_id)
         assert record.status == Status.SUCCESSFUL, record.error
         objects = _content(folder.store)
         alone = _alone(record, folder, untrained_checkpoint, tmp_path / "alone")
@@ -193,7 +193,7 @@ def _reads_well(api: Served, forecast_id: str, objects: dict[str, bytes], tmp_pa
 
 
 def test_what_a_zombie_stages_and_publishes_changes_nothing(
-    settings: Settings, place: Place, database: Database, submit_small: Submit
+    settings: Settings, place: StoragePath, database: Database, submit_small: Submit
 ) -> None:
     forecast = submit_small(database, place, members=2)
     folder = ForecastFolder(place, forecast.id)
@@ -203,7 +203,7 @@ def test_what_a_zombie_stages_and_publishes_changes_nothing(
     wrong = np.full((2, 2, *zombie.layout.grid.shape), 7, np.float32)
     staged.commit(0, 0, wrong)
     time.sleep(0.05)
-    runtime = Runtime(settings, database)
+    runtime = Worker(settings, database)
     while runtime.run():
         pass
     objects = _content(folder.store)
@@ -213,17 +213,17 @@ def test_what_a_zombie_stages_and_publishes_changes_nothing(
         zombie.publish(staged.path, 0, lead_index)
     with pytest.raises(LeaseLostError):
         commit(database, lease, 1, 30)
-    assert look_up(database, forecast.id).status == Status.SUCCESSFUL
+    assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
     assert _content(folder.store) == objects
     assert not (EnsembleStore.open(folder.store).fields(0, 0) == 7).any()
 
 
-def test_none_of_many_who_publish_at_once_writes_over_what_is_there(place: Place) -> None:
+def test_none_of_many_who_publish_at_once_writes_over_what_is_there(place: StoragePath) -> None:
     sources = [place / f"staging/{number}" for number in range(8)]
     for number, source in enumerate(sources):
         source.write(str(number).encode())
-    (place / "target").take(sources[3])
-    threads = [threading.Thread(target=(place / "target").take, args=(source,)) for source in sources]
+    (place / "target").link_or_copy(sources[3])
+    threads = [threading.Thread(target=(place / "target").link_or_copy, args=(source,)) for source in sources]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -232,16 +232,16 @@ def test_none_of_many_who_publish_at_once_writes_over_what_is_there(place: Place
 
 
 def test_what_is_gone_by_its_row_is_swept_and_the_rest_stays(
-    place: Place, database: Database, submit_small: Submit
+    place: StoragePath, database: Database, submit_small: Submit
 ) -> None:
     gone, kept = (submit_small(database, place, seed=seed) for seed in (1, 2))
-    dismiss(database, gone.id, "local")
+    cancel_forecast(database, gone.id, "local")
     delete_data(database, place, gone.id, "local")
     folder = ForecastFolder(place, gone.id)
     assert not folder.path.exists()
     (folder.attempt(0, 1) / "late").write(b"of a worker that had not noticed")
     (ForecastFolder(place, "fc_young").path / "file").write(b"no row speaks of it yet")
-    sweep(database, place)
+    sweep_folders(database, place)
     assert {found.name for found in (place / "forecasts").folders()} == {kept.id, "fc_young"}
     with pytest.raises(StoreError, match="is no ensemble store"):
         EnsembleStore.open(folder.store)
@@ -249,7 +249,7 @@ def test_what_is_gone_by_its_row_is_swept_and_the_rest_stays(
         read_canonical(folder.initial_state)
 
 
-def test_a_store_is_created_once(place: Place, database: Database, submit_small: Submit) -> None:
+def test_a_store_is_created_once(place: StoragePath, database: Database, submit_small: Submit) -> None:
     folder = ForecastFolder(place, submit_small(database, place).id)
     store = EnsembleStore.open(folder.store)
     with pytest.raises(StoreError, match="already exists"):
@@ -257,9 +257,9 @@ def test_a_store_is_created_once(place: Place, database: Database, submit_small:
 
 
 def test_object_storage_without_its_extra_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.places.find_spec", lambda _: None)
+    monkeypatch.setattr("storage.opening.find_spec", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"warmcast\[s3\]"):
-        data_place(settings)
+        open_storage(settings.data, settings.store)
 
 
 def test_a_service_that_does_not_reach_its_storage_says_that_it_is_not_ready(

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.paths import StoragePath, storage_path
 from weather.errors import StoreError
 from weather.initial_state import InitialState
-from weather.places import Place, place_of
 
 _ARRAY = "initial_state.npy"
 _DESCRIPTION = "initial_state.json"
 _FRAMES = "frames.npz"
 
 
-def write_canonical(state: InitialState, folder: Path | Place) -> None:
+def write_canonical(state: InitialState, folder: Path | StoragePath) -> None:
     """Write a state into `folder`, which is made; the description comes last, so that what it describes is whole."""
-    place, array = place_of(folder), io.BytesIO()
+    place, array = storage_path(folder), io.BytesIO()
     described = {
         "init_time": np.datetime_as_string(state.init_time, "s"),
         "sources": list(state.sources),
@@ -30,9 +30,9 @@ def write_canonical(state: InitialState, folder: Path | Place) -> None:
     (place / _DESCRIPTION).write((json.dumps(described, indent=1) + "\n").encode())
 
 
-def read_canonical(folder: Path | Place) -> InitialState:
+def read_canonical(folder: Path | StoragePath) -> InitialState:
     """Return the state that `write_canonical` wrote; raises `StoreError` where it is not there or not what it was."""
-    place = place_of(folder)
+    place = storage_path(folder)
     try:
         described = json.loads((place / _DESCRIPTION).read_bytes())
         frames = np.load(io.BytesIO((place / _ARRAY).read_bytes()), allow_pickle=False)

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 from jobs.errors import DeadlineError
-from jobs.planning import Machine, Outlook, Speed, Storage, Waiting
-from jobs.plans import check_room, plan_of, with_chosen_nfe
+from jobs.planning import Compression, Estimator, Machine, QueuedForecast, Speed
+from jobs.plans import check_room, make_plan, with_chosen_nfe
 from jobs.request import ForecastRequest
 from jobs.speeds import demand_of
+from storage.paths import storage_path
 from weather.errors import StoreError
 from weather.manifest import Manifest, Sampling, read_manifest
-from weather.places import place_of
 
 CPU = Machine("cpu", 1)
 FIELD_BYTES = 2 * 16 * 32 * 4
@@ -35,15 +35,15 @@ def asked(manifest: Manifest) -> ForecastRequest:
 
 
 @pytest.fixture
-def outlook(manifest: Manifest) -> Outlook:
+def outlook(manifest: Manifest) -> Estimator:
     """One worker that takes 1 s for everything."""
     speeds = {manifest.digest: [(CPU, Speed(2, 1.0, 1.0, 1.0, 5e6))]}
-    return Outlook(speeds, {manifest.digest: [Storage(2, 0.5, 1000.0)]}, [CPU], [])
+    return Estimator(speeds, {manifest.digest: [Compression(2, 0.5, 1000.0)]}, [CPU], [])
 
 
-def test_a_plan_adds_up(outlook: Outlook, asked: ForecastRequest, manifest: Manifest) -> None:
-    queue = [Waiting(demand_of(asked, 4), 1.0, 0.5, 1000)]
-    plan = plan_of(replace(outlook, queue=queue), asked, manifest)
+def test_a_plan_adds_up(outlook: Estimator, asked: ForecastRequest, manifest: Manifest) -> None:
+    queue = [QueuedForecast(demand_of(asked, 4), 1.0, 0.5, 1000)]
+    plan = make_plan(replace(outlook, queue=queue), asked, manifest)
     assert plan.uncompressed_bytes == 5 * 4 * FIELD_BYTES
     assert plan.store_bytes is not None
     assert 0 < plan.store_bytes - (plan.uncompressed_bytes / 2 + 1000) < 1000
@@ -53,14 +53,14 @@ def test_a_plan_adds_up(outlook: Outlook, asked: ForecastRequest, manifest: Mani
 
 
 def test_a_plan_of_what_was_never_measured_says_so(asked: ForecastRequest, manifest: Manifest) -> None:
-    plan = plan_of(Outlook({}, {}, [CPU], []), asked, manifest)
+    plan = make_plan(Estimator({}, {}, [CPU], []), asked, manifest)
     assert (plan.seconds, plan.store_bytes, plan.memory_bytes, plan.wait_seconds) == (None, None, None, 0)
     assert plan.uncompressed_bytes == 5 * 4 * FIELD_BYTES
 
 
 @pytest.mark.parametrize(("deadline", "nfe"), [(3600.0, 4), (90.0, 4), (80.0, 2), (48.0, 2), (None, 2)])
 def test_the_evaluations_are_what_the_deadline_leaves(
-    deadline: float | None, nfe: int, outlook: Outlook, asked: ForecastRequest, manifest: Manifest
+    deadline: float | None, nfe: int, outlook: Estimator, asked: ForecastRequest, manifest: Manifest
 ) -> None:
     automatic = asked.model_copy(update={"deadline_seconds": deadline, "nfe_is_automatic": True})
     chosen = with_chosen_nfe(outlook, automatic, manifest)
@@ -68,7 +68,7 @@ def test_the_evaluations_are_what_the_deadline_leaves(
     assert chosen.digest == automatic.digest
 
 
-def test_evaluations_that_the_caller_chose_stay(outlook: Outlook, asked: ForecastRequest, manifest: Manifest) -> None:
+def test_evaluations_that_the_caller_chose_stay(outlook: Estimator, asked: ForecastRequest, manifest: Manifest) -> None:
     hurried = asked.model_copy(update={"deadline_seconds": 1.0})
     assert with_chosen_nfe(outlook, hurried, manifest) == hurried
     with pytest.raises(DeadlineError, match="must be at least 48"):
@@ -76,21 +76,21 @@ def test_evaluations_that_the_caller_chose_stay(outlook: Outlook, asked: Forecas
 
 
 def test_the_disk_must_have_room_beside_what_others_will_still_write(
-    outlook: Outlook, asked: ForecastRequest, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    outlook: Estimator, asked: ForecastRequest, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_of(outlook, asked, manifest)
+    plan = make_plan(outlook, asked, manifest)
     assert plan.store_bytes is not None
     free = plan.room_bytes + 1_000_000
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-    half_done = Waiting(demand_of(asked, 4), 1.0, 0.5, 2_000_000)
-    check_room(replace(outlook, queue=[half_done]), plan, place_of(tmp_path))
+    half_done = QueuedForecast(demand_of(asked, 4), 1.0, 0.5, 2_000_000)
+    check_room(replace(outlook, queue=[half_done]), plan, storage_path(tmp_path))
     with pytest.raises(StoreError, match="1 MB are taken by forecasts that were accepted before"):
-        check_room(replace(outlook, queue=[replace(half_done, expected_bytes=2_000_002)]), plan, place_of(tmp_path))
+        check_room(replace(outlook, queue=[replace(half_done, expected_bytes=2_000_002)]), plan, storage_path(tmp_path))
     with pytest.raises(StoreError):
         check_room(
             replace(outlook, queue=[half_done]),
             replace(plan, store_bytes=None, uncompressed_bytes=free),
-            place_of(tmp_path),
+            storage_path(tmp_path),
         )
 
 

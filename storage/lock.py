@@ -1,4 +1,4 @@
-"""One process a folder: a lock that the operating system drops with its process, however that ends."""
+"""Lock a folder for one process; the operating system releases the lock when the process ends, however it ends."""
 
 import fcntl
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from storage.errors import WarmcastError
 
 
 @contextmanager
-def only_holder(folder: Path, error: WarmcastError) -> Iterator[None]:
-    """Hold the lock of a folder, which is made where it is missing; raises `error` where another process holds it."""
+def lock_folder(folder: Path, error: WarmcastError) -> Iterator[None]:
+    """Hold the lock of a folder, which is created if it is missing; raise `error` if another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:

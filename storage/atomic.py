@@ -1,0 +1,81 @@
+"""Write files and folders whole: a reader, another process or a crash never meets one that is half written.
+
+Content is written under a unique temporary name in the same folder, flushed to the disk, and renamed.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+PARTIAL_SUFFIX = ".partial"
+"""Temporary files end in it; those that a killed process left behind may be removed by the folder's one writer."""
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole, replacing an existing one."""
+    with replace_file(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8 whole, replacing an existing one."""
+    write_bytes(path, text.encode())
+
+
+@contextmanager
+def replace_file(path: Path, *, sync_folder: bool = True) -> Iterator[Path]:
+    """Yield a temporary path for the block to write to; when the block ends, rename it to `path`.
+
+    Missing parent folders are created; the file and its folder are flushed to the disk. Without `sync_folder`, a crash
+    of the machine may undo the rename, but never leaves a damaged file: for callers that write many files and then
+    flush once. An error leaves `path` as it was.
+    """
+    with temporary_file(path) as partial:
+        yield partial
+        sync(partial)
+        os.replace(partial, path)
+    if sync_folder:
+        sync(path.parent)
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[Path]:
+    """Yield an unused path in the folder of `path`, which is created if it is missing; remove that file at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def create_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Create a folder, and missing parents, with `files` (content by relative name) whole, flushed to the disk.
+
+    Raises `OSError` if `path` is a file or a folder that is not empty.
+    """
+    building = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        building.mkdir(parents=True)
+        for name, content in files.items():
+            file = building / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        for entry in (*building.rglob("*"), building):
+            sync(entry)
+        os.replace(building, path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file's content, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,160 @@
+"""Paths of objects in S3-compatible object storage; needs obstore, of the extra `[s3]`."""
+
+import math
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Self
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import ObjectStore as Bucket
+from obstore.store import S3Store
+from zarr.storage import ObjectStore, StorePath
+
+from storage.paths import FileStat
+
+_PARALLEL_WRITES, _RETRIES = 8, 5
+_TIMEOUT = timedelta(minutes=2)
+
+
+def open_bucket(url: str, *, allow_http: bool) -> "BucketPath":
+    """Return the path of `s3://bucket/prefix`; credentials, region and endpoint come from the `AWS_*` variables."""
+    with _python_errors(url):
+        bucket = S3Store.from_url(
+            url, client_options={"allow_http": allow_http, "timeout": _TIMEOUT}, retry_config={"max_retries": _RETRIES}
+        )
+        return BucketPath(bucket, url, "")
+
+
+@dataclass(frozen=True)
+class BucketPath:
+    """A `StoragePath` in a bucket: the object of a key, and the folder of all keys that start with it and a slash."""
+
+    bucket: Bucket
+    url: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.url.rstrip('/')}/{self.key}"
+
+    def __truediv__(self, name: str, /) -> Self:
+        return type(self)(self.bucket, self.url, f"{self.key}/{name}".lstrip("/"))
+
+    @property
+    def name(self) -> str:
+        """The last part of the key."""
+        return self.key.rsplit("/", 1)[-1]
+
+    def exists(self) -> bool:
+        """Return whether an object has this key, or a key below it."""
+        return self.file_stat() is not None or any(True for _ in self.files())
+
+    def file_stat(self) -> FileStat | None:
+        """Return size and entity tag of the object, or None if there is none."""
+        try:
+            with _python_errors(self):
+                head = obstore.head(self.bucket, self.key)
+        except FileNotFoundError:
+            return None
+        return FileStat(head["size"], (head["e_tag"] or "").strip('"'))
+
+    def read_bytes(self) -> bytes:
+        """Return the content of the object."""
+        with _python_errors(self):
+            return bytes(obstore.get(self.bucket, self.key).bytes())
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        """Return the bytes `start` to `stop` of the object."""
+        with _python_errors(self):
+            return bytes(obstore.get_range(self.bucket, self.key, start=start, end=stop))
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Put the object, replacing an existing one."""
+        with _python_errors(self):
+            obstore.put(self.bucket, self.key, content)
+
+    def write_if_absent(self, content: bytes) -> None:
+        """Put the object; an existing one stays unchanged.
+
+        S3 also refuses a conditional put while another one is running, which may still fail: only `file_stat` shows
+        whether the object exists.
+        """
+        for _ in range(_RETRIES):
+            with suppress(FileExistsError):
+                return self._put_new(content)
+            if self.file_stat():
+                return None
+        raise ConnectionError(f"`{self}` cannot be written: the storage says that it exists, but it does not.")
+
+    def create_folder(self, files: Mapping[str, bytes]) -> None:
+        """Put all files, the last one when all others are there; raises `FileExistsError` if that one exists."""
+        *names, last = files
+        with ThreadPoolExecutor(_PARALLEL_WRITES) as pool:
+            list(pool.map(lambda name: (self / name).write(files[name]), names))
+        (self / last)._put_new(files[last])
+
+    def link_or_copy(self, source: Self) -> None:
+        """Copy the object `source` to this key; an existing object stays unchanged.
+
+        The content passes through this process: servers support the conditional put best, and some overwrite an
+        existing object by a conditional copy.
+        """
+        self.write_if_absent(source.read_bytes())
+
+    def sync(self) -> None:
+        """Do nothing: an object that was put is durable."""
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield relative key and size in bytes of every object below."""
+        with _python_errors(self):
+            for batch in obstore.list(self.bucket, self.key or None):
+                for entry in batch:
+                    yield entry["path"].removeprefix(f"{self.key}/"), entry["size"]
+
+    def folders(self) -> Iterator[Self]:
+        """Yield the immediate subfolders: the common prefixes up to the next slash."""
+        with _python_errors(self):
+            for key in obstore.list_with_delimiter(self.bucket, self.key or None)["common_prefixes"]:
+                yield type(self)(self.bucket, self.url, key)
+
+    def modified_time(self) -> float:
+        """Return when the newest object below was put, in seconds since 1970; 0 if there is none."""
+        with _python_errors(self):
+            batches = obstore.list(self.bucket, self.key)
+            return max((entry["last_modified"].timestamp() for batch in batches for entry in batch), default=0.0)
+
+    def remove(self) -> None:
+        """Delete the object and all objects below it."""
+        with _python_errors(self):
+            obstore.delete(self.bucket, [self.key])
+            for batch in obstore.list(self.bucket, self.key):
+                obstore.delete(self.bucket, [entry["path"] for entry in batch])
+
+    def free_bytes(self) -> float:
+        """Return infinity: a bucket has no limit that could be queried."""
+        return math.inf
+
+    def zarr_store(self) -> StorePath:
+        """Return the key as zarr's path of a store."""
+        return StorePath(ObjectStore(self.bucket), self.key)
+
+    def _put_new(self, content: bytes) -> None:
+        """Put the object; raises `FileExistsError` if it exists."""
+        with _python_errors(self):
+            obstore.put(self.bucket, self.key, content, mode="create", use_multipart=False)
+
+
+@contextmanager
+def _python_errors(path: object) -> Iterator[None]:
+    """Turn obstore's errors into `FileNotFoundError`, `FileExistsError` and `ConnectionError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except AlreadyExistsError as error:
+        raise FileExistsError(f"`{path}` exists already.") from error
+    except BaseError as error:
+        raise ConnectionError(f"`{path}` was not reached: {str(error).split(chr(10), 1)[0]}") from error

@@ -1,0 +1,163 @@
+"""Paths of files and folders, on a disk or in object storage, behind one protocol."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PosixPath
+from typing import Any, Protocol, Self
+
+from storage.atomic import create_folder, replace_file, sync, temporary_file
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """Size of a file and its entity tag, which changes whenever the content does."""
+
+    size_bytes: int
+    etag: str
+
+
+class StoragePath(Protocol):
+    """A file or a folder; `path / name` is inside the folder, and `name` may contain slashes.
+
+    Every write is whole: readers find the complete file or none. Methods raise `OSError`, and `ConnectionError` if
+    remote storage is not reached.
+    """
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+
+    def __truediv__(self, name: str, /) -> Self: ...
+
+    def exists(self) -> bool:
+        """Return whether a file or a folder exists here."""
+
+    def file_stat(self) -> FileStat | None:
+        """Return size and entity tag of the file, or None if there is none."""
+
+    def read_bytes(self) -> bytes:
+        """Return the content of the file; raises `FileNotFoundError` if there is none."""
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        """Return the bytes `start` to `stop` of the file; raises `FileNotFoundError` if there is none."""
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Write the file, replacing an existing one; missing parent folders are created."""
+
+    def write_if_absent(self, content: bytes) -> None:
+        """Write the file; an existing one stays unchanged."""
+
+    def create_folder(self, files: Mapping[str, bytes]) -> None:
+        """Create the folder with `files`; the last of them becomes visible only when all others are.
+
+        Raises `OSError` if the folder exists.
+        """
+
+    def link_or_copy(self, source: Self) -> None:
+        """Make this file equal to `source`, which is in the same storage; an existing file stays unchanged."""
+
+    def sync(self) -> None:
+        """Flush the file to storage that survives a crash of the machine, with all that was renamed before it."""
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield relative name and size in bytes of every file in the folder and its subfolders."""
+
+    def folders(self) -> Iterator[Self]:
+        """Yield the immediate subfolders."""
+
+    def modified_time(self) -> float:
+        """Return when the folder last got a new entry, in seconds since 1970."""
+
+    def remove(self) -> None:
+        """Remove the file, or the folder with its content; do nothing if there is none."""
+
+    def free_bytes(self) -> float:
+        """Return the free space of the storage that the path is in."""
+
+    def zarr_store(self) -> Any:
+        """Return the folder as a store that zarr accepts."""
+
+
+class DiskPath(PosixPath):
+    """A `StoragePath` on a disk; usable as an ordinary `pathlib.Path`."""
+
+    def file_stat(self) -> FileStat | None:
+        """Return size and entity tag of the file, or None if there is none."""
+        if not self.is_file():
+            return None
+        stat = self.stat()
+        return FileStat(stat.st_size, f"{stat.st_mtime_ns:x}-{stat.st_size:x}")
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        """Return the bytes `start` to `stop` of the file."""
+        with self.open("rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Write the file, replacing an existing one; its content is flushed to the disk, its name by `sync`."""
+        with replace_file(self, sync_folder=False) as partial:
+            partial.write_bytes(content)
+
+    def write_if_absent(self, content: bytes) -> None:
+        """Write the file under a temporary name and link it; an existing file stays unchanged."""
+        with temporary_file(self) as partial:
+            partial.write_bytes(content)
+            sync(partial)
+            self.link_or_copy(partial)
+
+    def create_folder(self, files: Mapping[str, bytes]) -> None:
+        """Create the folder with `files` by one rename."""
+        create_folder(self, files)
+
+    def link_or_copy(self, source: Path) -> None:
+        """Make this file a hard link to `source`; an existing file stays unchanged."""
+        with suppress(FileExistsError):
+            try:
+                os.link(source, self)
+            except FileNotFoundError:
+                self.parent.mkdir(parents=True, exist_ok=True)
+                os.link(source, self)
+
+    def sync(self) -> None:
+        """Flush the file to the disk; a journalling file system then also keeps every earlier rename."""
+        sync(self)
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield relative name and size in bytes of every file in the folder and its subfolders."""
+        for folder, _, names in os.walk(self):
+            for name in names:
+                path = Path(folder, name)
+                yield str(path.relative_to(self)), path.stat().st_size
+
+    def folders(self) -> Iterator[Self]:
+        """Yield the immediate subfolders."""
+        return (path for path in self.glob("*") if path.is_dir())
+
+    def modified_time(self) -> float:
+        """Return when an entry was last added to or removed from the folder, in seconds since 1970."""
+        return self.stat().st_mtime
+
+    def remove(self) -> None:
+        """Remove the file, or as much of the folder as can be removed."""
+        if self.is_dir():
+            shutil.rmtree(self, ignore_errors=True)
+        else:
+            self.unlink(missing_ok=True)
+
+    def free_bytes(self) -> float:
+        """Return the free bytes of the disk; the parent folder is created if it is missing."""
+        self.parent.mkdir(parents=True, exist_ok=True)
+        return shutil.disk_usage(self.parent).free
+
+    def zarr_store(self) -> Path:
+        """Return the path itself."""
+        return self
+
+
+def storage_path(path: Path | StoragePath) -> StoragePath:
+    """Return a `pathlib.Path` as a `StoragePath`; a `StoragePath` is returned unchanged."""
+    return DiskPath(path) if isinstance(path, Path) and not isinstance(path, DiskPath) else path

@@ -1,0 +1,33 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storage.errors import DataDirectoryError
+from storage.lock import lock_folder
+
+
+def test_a_folder_is_locked_by_one_holder_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "new/folder"
+    with (
+        lock_folder(folder, DataDirectoryError("first")),
+        pytest.raises(DataDirectoryError, match="second"),
+        lock_folder(folder, DataDirectoryError("second")),
+    ):
+        pass
+    with lock_folder(folder, DataDirectoryError("third")):
+        pass
+
+
+def test_a_killed_holder_holds_no_lock(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib\n"
+        "from storage.errors import DataDirectoryError\n"
+        "from storage.lock import lock_folder\n"
+        f"with lock_folder(pathlib.Path({str(tmp_path)!r}), DataDirectoryError()):\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    with lock_folder(tmp_path, DataDirectoryError("the killed process still holds it")):
+        pass
