@@ -1,5 +1,5 @@
 #!/bin/sh
-# The demo: a service of its own, one forecast from the bundled GFS analysis, pictures of it.  demo.sh BIN FOLDER PORT
+# Start a service, compute one forecast from the bundled GFS analysis, draw its maps and plume.  demo.sh BIN FOLDER PORT
 set -eu
 bin=$1
 folder=$2
@@ -19,6 +19,6 @@ until "$bin/warmcast" list >/dev/null 2>&1; do
 done
 "$bin/warmcast" submit --initial-state gfs --members 16 --lead-time 240h --seed 1 --json >"$folder/submitted.json"
 id=$("$bin/python" -c 'import json, sys; print(json.load(sys.stdin)["id"])' <"$folder/submitted.json")
-echo "Open it while it grows:  xarray.open_zarr(\"$url/forecast/$id/ensemble.zarr\")"
+echo "Open the ensemble while it is computed:  xarray.open_zarr(\"$url/forecast/$id/ensemble.zarr\")"
 "$bin/warmcast" watch "$id"
 "$bin/warmcast" plot "$folder/forecasts/$id" --latitude 34 --longitude -78

@@ -1,6 +1,6 @@
-"""A forecast beside what came and beside references: one lead time as a record, many starts as a result."""
+"""Scores of forecasts against the truth and references: a record per lead time, and their aggregate over starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,20 +9,24 @@ from numpy.typing import NDArray
 
 from diagnostics.energy import energy_score_fair
 from diagnostics.records import Record, score_event, score_field, score_references
-from diagnostics.summary import aggregate_records, aggregate_numbers
+from diagnostics.summary import aggregate_numbers, aggregate_records
 from diagnostics.wind import WIND_SPEED, append_wind_speed
 from weather.errors import VerificationError
 from weather.grids import Grid
 
 EVENT_SPEEDS = (10.0, 15.0)
-"""Wind speeds in m s-1 whose exceedance is scored."""
+"""Thresholds of wind speed, in m s-1, whose exceedance is scored as an event."""
 
 Fields = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class References:
-    """What a forecast is compared with: the state it began from, (variable, lat, lon), and states of climatology."""
+    """References to score next to a forecast; those that are None are not scored.
+
+    `start` (variable, latitude, longitude) is the analysis at initial time, for persistence; `climatology` is
+    (state, variable, latitude, longitude).
+    """
 
     start: Fields | None = None
     climatology: Fields | None = None
@@ -38,11 +42,12 @@ def score_lead_time(
     valid_time: np.datetime64,
     seed: Sequence[int],
 ) -> dict[str, Any]:
-    """Return the record of one lead time: `scores` by variable and wind speed, `energy_score`, `events`.
+    """Return the record of one lead time: `scores` by variable and of wind speed, `energy`, and `events`.
 
-    `members` is (member, variable, latitude, longitude), `truth` the same without members, both at `valid_time`.
-    `scales` are standard deviations that make variables comparable in the energy score; `seed` breaks ties of ranks.
-    Raises `VerificationError` that names a member which is not finite: without it, the others would be flattered.
+    `members` is (member, variable, latitude, longitude), `truth` the same without the member axis, both at
+    `valid_time`. `scales` are the standard deviations that the energy score divides each variable by; `seed` seeds the
+    random breaking of ties between ranks. Raises `VerificationError` with the variable and the number of the first
+    member that is not finite: scores of the remaining members alone would be biased.
     """
     lost = np.argwhere(~np.isfinite(members).all(axis=(2, 3)))
     if len(lost):
@@ -53,54 +58,61 @@ def score_lead_time(
     units = np.asarray(scales, np.float32)[:, None, None]
     energy = {"energy_score": energy_score_fair(members / units, truth / units, grid.area_weights)}
     ensemble, names = append_wind_speed(members, variables)
-    came = append_wind_speed(truth, variables)[0]
+    true_fields = append_wind_speed(truth, variables)[0]
     start, climatology = (
         None if fields is None else append_wind_speed(fields, variables)[0]
         for fields in (references.start, references.climatology)
     )
     scores = {}
     for channel, name in enumerate(names):
-        draw = np.random.default_rng([*seed, channel])
-        scores[name] = score_field(ensemble[:, channel], came[channel], grid, draw) | score_references(
-            came[channel],
+        rng = np.random.default_rng([*seed, channel])
+        scores[name] = score_field(ensemble[:, channel], true_fields[channel], grid, rng) | score_references(
+            true_fields[channel],
             grid,
             None if start is None else start[channel],
             None if climatology is None else climatology[:, channel],
         )
     speeds = EVENT_SPEEDS if WIND_SPEED in scores else ()
-    events = {f"{WIND_SPEED} > {speed:g}": score_event(ensemble[:, -1], came[-1], speed, grid) for speed in speeds}
+    events = {
+        f"{WIND_SPEED} > {speed:g}": score_event(ensemble[:, -1], true_fields[-1], speed, grid) for speed in speeds
+    }
     return {"scores": scores, "energy": energy, "events": events}
 
 
 def combine_starts(starts: Sequence[Mapping[int, Mapping[str, Any]]], members: int, seed: int) -> dict[str, Any]:
-    """Return what the records of many starts say, rows by lead time: `scores` and `events` by name, `energy`.
+    """Aggregate the records of many starts: `scores` and `events` by name and `energy`, each a row per lead time.
 
-    Each of `starts` maps hours of lead time to what `compare` returned; all have the same hours.
+    Each of `starts` maps hours of lead time to the record of `score_lead_time`; all have the same hours. `members` is
+    the number of members, `seed` that of the resampling.
     """
-    draw = np.random.default_rng(seed)
-    hours = list(starts[0])
-
-    def rows(kind: str, name: str | None) -> list[tuple[int, list[Record]]]:
-        records = [
-            [start[lead][kind] if name is None else start[lead][kind][name] for start in starts] for lead in hours
-        ]
-        return list(zip(hours, records, strict=True))
-
-    first = starts[0][hours[0]]
+    rng = np.random.default_rng(seed)
+    first = next(iter(starts[0].values()))
     return {
         "scores": {
-            name: [{"lead_hours": lead} | aggregate_records(entries, members, draw) for lead, entries in rows("scores", name)]
+            name: [
+                {"lead_hours": hours} | aggregate_records(records, members, rng)
+                for hours, records in _by_lead_time(starts, "scores", name)
+            ]
             for name in first["scores"]
         },
         "energy": [
-            {"lead_hours": lead} | aggregate_numbers(entries, ["energy_score"], draw)
-            for lead, entries in rows("energy", None)
+            {"lead_hours": hours} | aggregate_numbers(records, ["energy_score"], rng)
+            for hours, records in _by_lead_time(starts, "energy")
         ],
         "events": {
             name: [
-                {"lead_hours": lead} | aggregate_numbers(entries, ["brier_fair"], draw)
-                for lead, entries in rows("events", name)
+                {"lead_hours": hours} | aggregate_numbers(records, ["brier_fair"], rng)
+                for hours, records in _by_lead_time(starts, "events", name)
             ]
             for name in first["events"]
         },
     }
+
+
+def _by_lead_time(
+    starts: Sequence[Mapping[int, Mapping[str, Any]]], kind: str, name: str | None = None
+) -> Iterator[tuple[int, list[Record]]]:
+    """Yield each lead time in hours and the records of all starts, of a `kind` and, where it has names, of a `name`."""
+    for hours in starts[0]:
+        records = [start[hours][kind] for start in starts]
+        yield hours, records if name is None else [record[name] for record in records]

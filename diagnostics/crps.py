@@ -1,7 +1,7 @@
 """The continuous ranked probability score of an ensemble, exact and in O(M log M).
 
-CRPS = mean_i |x_i − y| − Σ_{i<j} |x_i − x_j| / D, with D = M(M−1) for the fair estimator (what an ensemble without end
-would score, in expectation) and D = M² for the biased one (the ensemble as it is, taken for the distribution).
+CRPS = mean_i |x_i − y| − Σ_{i<j} |x_i − x_j| / D. D = M(M−1) gives the fair estimator, whose expectation is the CRPS of
+an infinite ensemble; D = M² gives the biased one, the CRPS of the empirical distribution of the M members.
 The double sum is Σ_i (2i − M − 1) x_(i) over the sorted members. Source: Ferro (2014).
 """
 
@@ -18,7 +18,7 @@ def crps_fair(ensemble: Array, truth: Array) -> Array:
     `ensemble` is (member, *shape of truth). NaN in any member or in the truth gives NaN there. Raises `ValueError` for
     fewer than two members, where it is undefined, and for shapes that differ.
     """
-    members = _checked(ensemble, truth)
+    members = _num_members(ensemble, truth)
     if members < 2:
         raise ValueError(f"The fair CRPS needs at least 2 members. Got: {members}.")
     return _crps(ensemble, truth, members * (members - 1))
@@ -29,11 +29,12 @@ def crps_biased(ensemble: Array, truth: Array) -> Array:
 
     `ensemble` is (member, *shape of truth). NaN propagates. For one member it is the absolute error.
     """
-    members = _checked(ensemble, truth)
+    members = _num_members(ensemble, truth)
     return _crps(ensemble, truth, members**2)
 
 
-def _checked(ensemble: Array, truth: Array) -> int:
+def _num_members(ensemble: Array, truth: Array) -> int:
+    """Return the number of members; raises `ValueError` for shapes that do not fit and for no member."""
     if tuple(ensemble.shape[1:]) != tuple(truth.shape) or not ensemble.shape[0]:
         raise ValueError(
             f"`ensemble` must be (member, *shape of `truth`). Got: {tuple(ensemble.shape)} and {tuple(truth.shape)}."
@@ -42,7 +43,7 @@ def _checked(ensemble: Array, truth: Array) -> int:
 
 
 def _crps(ensemble: Array, truth: Array, pairs: int) -> Array:
-    """Work through blocks of points, members last, so that sorting stays in cache and memory small."""
+    """Compute the CRPS with `pairs` as D, in blocks of points with members last, so that sorting stays in cache."""
     xp = namespace(ensemble, truth)
     members, points = ensemble.shape[0], int(np.prod(truth.shape))
     flat, flat_truth = xp.reshape(ensemble, (members, points)), xp.reshape(truth, (points,))

@@ -1,4 +1,4 @@
-"""The energy score: the CRPS of whole fields, which also sees how points belong together."""
+"""The energy score: a multivariate CRPS of whole fields, sensitive to dependence between points and variables."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,10 +7,10 @@ from diagnostics.arrays import Array, like, namespace
 
 
 def energy_score_fair(ensemble: Array, truth: Array, area_weights: NDArray[np.float64]) -> float:
-    """Return mean_i ‖x_i − y‖ − Σ_{i<j} ‖x_i − x_j‖ / (M(M−1)), fair in the number of members.
+    """Return the fair energy score, mean_i ‖x_i − y‖ − Σ_{i<j} ‖x_i − x_j‖ / (M(M−1)).
 
-    `ensemble` is (member, …, latitude, longitude) and `truth` the same without members; ‖·‖² is the area mean of the
-    squares, summed over the axes before (variables, normalised by the caller where their units differ).
+    `ensemble` is (member, …, latitude, longitude) and `truth` the same without the member axis. ‖·‖² is the area mean
+    of the squares, summed over the remaining axes; variables of different units must be normalised beforehand.
     Raises `ValueError` for fewer than two members. NaN propagates. Source: Gneiting & Raftery (2007), Eq. 21.
     """
     xp = namespace(ensemble, truth)
@@ -22,7 +22,7 @@ def energy_score_fair(ensemble: Array, truth: Array, area_weights: NDArray[np.fl
     errors = xp.linalg.vector_norm(deviations, axis=-1)
     distances = 0.0
     for member in range(1, members):
-        apart = xp.linalg.vector_norm(deviations[:member] - deviations[member], axis=-1)
-        distances += float(xp.sum(apart))
+        pair_distances = xp.linalg.vector_norm(deviations[:member] - deviations[member], axis=-1)
+        distances += float(xp.sum(pair_distances))
     score: float = float(xp.mean(errors)) - distances / (members * (members - 1))
     return score

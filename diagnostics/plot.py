@@ -6,12 +6,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from diagnostics.figures.ensemble import draw_maps, draw_plume, select_quantity
-from diagnostics.forecasts import complete_lead_times, lead_time_fields, open_forecast
 from storage.atomic import replace_file
 from storage.errors import ConfigurationError
 from weather.errors import StoreError
-from weather.store import EnsembleStore
-from weather.store_template import Layout
+from weather.stores.ensemble import EnsembleStore, complete_lead_times, lead_time_fields, open_forecast
+from weather.stores.layout import Layout
 from weather.times import parse_lead_time, short_lead_time
 
 _DEFAULT_HOURS = (24, 120, 240)

@@ -1,4 +1,4 @@
-"""Forecasts of an event, the exceedance of a threshold: Brier score and reliability."""
+"""Probability forecasts of exceeding a threshold: the Brier score and reliability."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -7,21 +7,21 @@ from diagnostics.arrays import Array, like, namespace, to_numpy
 
 
 def exceedance_probability(ensemble: Array, threshold: float) -> Array:
-    """Return the share of members above `threshold`. NaN in any member gives NaN."""
+    """Return the fraction of members above `threshold` at each point. NaN in any member gives NaN."""
     xp = namespace(ensemble)
     share = xp.mean(xp.astype(ensemble > threshold, ensemble.dtype), axis=0)
     return xp.where(xp.any(xp.isnan(ensemble), axis=0), like(np.asarray(np.nan), ensemble), share)
 
 
 def brier_biased(ensemble: Array, truth: Array, threshold: float) -> Array:
-    """Return (p − o)², the Brier score of the members' share p above `threshold` for the outcome o. NaN propagates."""
+    """Return the Brier score (p − o)²: p is the fraction of members above `threshold`, o the outcome."""
     xp = namespace(ensemble, truth)
     outcome = xp.where(xp.isnan(truth), truth, xp.astype(truth > threshold, truth.dtype))
     return (exceedance_probability(ensemble, threshold) - outcome) ** 2
 
 
 def brier_fair(ensemble: Array, truth: Array, threshold: float) -> Array:
-    """Return the Brier score without what the finite number of members adds: (p − o)² − p(1−p)/(M−1).
+    """Return the fair Brier score, (p − o)² − p(1−p)/(M−1), which does not depend on the number of members M.
 
     Raises `ValueError` for fewer than two members. Source: Ferro (2014).
     """
@@ -35,10 +35,10 @@ def brier_fair(ensemble: Array, truth: Array, threshold: float) -> Array:
 def reliability(
     ensemble: Array, truth: Array, threshold: float, weights: ArrayLike | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return, for each share i/M of members above `threshold`, how often it was forecast and how often it came true.
+    """Return how often each probability i/M was forecast, and how often the event occurred when it was.
 
-    Both are weighted counts of length M + 1; their ratio against i/M is the reliability diagram. Raises `ValueError`
-    where a value is NaN, which is neither above nor below.
+    i is the number of members above `threshold`, out of M. Both arrays are weighted counts of length M + 1; their
+    ratio, the observed frequency, against i/M is the reliability diagram. Raises `ValueError` if a value is NaN.
     """
     xp = namespace(ensemble, truth)
     if bool(xp.any(xp.isnan(ensemble))) or bool(xp.any(xp.isnan(truth))):

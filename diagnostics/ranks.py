@@ -1,4 +1,4 @@
-"""Where the truth falls among the members, or in a Gaussian: flat means reliable."""
+"""Rank histogram of an ensemble, PIT and coverage of a Gaussian; a reliable forecast has flat histograms."""
 
 from typing import Any
 
@@ -9,37 +9,37 @@ from scipy.special import ndtr
 from diagnostics.arrays import Array, namespace, to_numpy
 
 
-def ranks(ensemble: Array, truth: Array, draw: np.random.Generator) -> NDArray[np.int64]:
+def ranks(ensemble: Array, truth: Array, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the rank of the truth among the members, 0 to M, of the shape of `truth`; ties are broken at random.
 
-    Raises `ValueError` where a value is NaN, which has no rank.
+    Raises `ValueError` if a value is NaN.
     """
     xp = namespace(ensemble, truth)
     if bool(xp.any(xp.isnan(ensemble))) or bool(xp.any(xp.isnan(truth))):
         raise ValueError("Ranks need finite values. Got: NaN in `ensemble` or `truth`.")
     below = to_numpy(xp.sum(xp.astype(ensemble < truth, xp.int64), axis=0))
     ties = to_numpy(xp.sum(xp.astype(ensemble == truth, xp.int64), axis=0))
-    return np.asarray(below + draw.integers(0, ties, endpoint=True), dtype=np.int64)
+    return np.asarray(below + rng.integers(0, ties, endpoint=True), dtype=np.int64)
 
 
 def rank_histogram(
-    ensemble: Array, truth: Array, draw: np.random.Generator, weights: ArrayLike | None = None
+    ensemble: Array, truth: Array, rng: np.random.Generator, weights: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """Return the M + 1 weighted counts of ranks; `weights` broadcast to the shape of `truth` (area weights, say)."""
-    found = ranks(ensemble, truth, draw)
-    weighted = np.broadcast_to(1.0 if weights is None else np.asarray(weights, np.float64), found.shape)
-    return np.asarray(np.bincount(found.ravel(), weighted.ravel(), ensemble.shape[0] + 1), np.float64)
+    """Return the M + 1 weighted counts of the truth's ranks; `weights` (such as area weights) broadcast to `truth`."""
+    truth_ranks = ranks(ensemble, truth, rng)
+    weighted = np.broadcast_to(1.0 if weights is None else np.asarray(weights, np.float64), truth_ranks.shape)
+    return np.asarray(np.bincount(truth_ranks.ravel(), weighted.ravel(), ensemble.shape[0] + 1), np.float64)
 
 
 def pit_gaussian(mean: Array, std: Array, truth: Array) -> NDArray[Any]:
-    """Return Φ((truth − mean)/std), uniform on [0, 1] where the Gaussian (mean, std) is reliable. NaN propagates."""
+    """Return the probability integral transform Φ((truth − mean)/std), uniform if reliable. NaN propagates."""
     return np.asarray(ndtr(to_numpy((truth - mean) / std)))
 
 
 def coverage(pit: NDArray[Any], level: float) -> NDArray[np.bool_]:
-    """Return where the truth lies within the central interval of probability `level`, from its PIT.
+    """Return a mask of the points whose truth is within the central interval of probability `level`, from its PIT.
 
-    Raises `ValueError` where the PIT is NaN, which lies neither within nor without.
+    Raises `ValueError` for a level outside (0, 1) and if the PIT is NaN anywhere.
     """
     if not 0 < level < 1:
         raise ValueError(f"`level` must lie between 0 and 1. Got: {level}.")

@@ -1,4 +1,4 @@
-"""Scores of one forecast at one lead time as a record: plain numbers that can be written, joined and resampled."""
+"""Scores of one forecast at one lead time as a record of plain numbers, ready to be stored, joined and resampled."""
 
 from collections.abc import Mapping
 
@@ -17,15 +17,15 @@ _PIT_BINS = 20
 Record = Mapping[str, float | list[float]]
 
 
-def score_field(ensemble: Array, truth: Array, grid: Grid, draw: np.random.Generator) -> dict[str, float | list[float]]:
+def score_field(ensemble: Array, truth: Array, grid: Grid, rng: np.random.Generator) -> dict[str, float | list[float]]:
     """Return the scores of `ensemble` (member, latitude, longitude) for `truth` (latitude, longitude).
 
-    `crps_fair`, `crps_biased`, `squared_error` (of the mean) and `variance` (unbiased) are area means in units of the
-    field or its square; `ranks` are M + 1 shares of area; `spectrum` (mean over members) and `spectrum_truth` are
-    powers by total wavenumber.
+    `crps_fair`, `crps_biased`, `squared_error` (of the ensemble mean) and `variance` (unbiased) are area means, in the
+    unit of the field or its square; `ranks` are the fractions of the area with each rank 0 … M; `spectrum` (mean over
+    members) and `spectrum_truth` are power by total wavenumber.
     """
     weights = grid.area_weights
-    counts = rank_histogram(ensemble, truth, draw, weights[:, None])
+    counts = rank_histogram(ensemble, truth, rng, weights[:, None])
     return {
         "crps_fair": float(area_mean(crps_fair(ensemble, truth), weights)),
         "crps_biased": float(area_mean(crps_biased(ensemble, truth), weights)),
@@ -40,11 +40,11 @@ def score_field(ensemble: Array, truth: Array, grid: Grid, draw: np.random.Gener
 def score_references(
     truth: Array, grid: Grid, start: Array | None, climatology: Array | None
 ) -> dict[str, float | list[float]]:
-    """Return what references score for `truth` (latitude, longitude): keys for those that are given.
+    """Return the scores of reference forecasts for `truth` (latitude, longitude), for those that are given.
 
-    `persistence_mae` is the area mean error of `start`, the state that a forecast began from, (latitude, longitude);
-    `climatology_crps` the fair CRPS of the states of `climatology`, (state, latitude, longitude), and
-    `spectrum_climatology` their mean spectrum.
+    `persistence_mae` is the mean absolute error of `start` (latitude, longitude), the analysis at initial time;
+    `climatology_crps` is the fair CRPS of the states of `climatology` (state, latitude, longitude), and
+    `spectrum_climatology` is their mean spectrum. Both scores are area means.
     """
     result: dict[str, float | list[float]] = {}
     if start is not None:
@@ -56,10 +56,11 @@ def score_references(
 
 
 def score_event(ensemble: Array, truth: Array, threshold: float, grid: Grid) -> dict[str, float | list[float]]:
-    """Return how the members' share above `threshold` fits the outcome, (member, latitude, longitude) and without.
+    """Return the scores of the event that a value exceeds `threshold`.
 
-    `brier_fair` is an area mean; `forecast` and `occurred` are the shares of area where 0, 1, … M members were above,
-    and where that came true: their ratio against i/M is the reliability diagram.
+    `ensemble` is (member, latitude, longitude), `truth` (latitude, longitude). `brier_fair` is an area mean. `forecast`
+    is the fraction of the area where i = 0 … M members exceed the threshold, and `occurred` the fraction where in
+    addition the truth does: `occurred` / `forecast` against i/M is the reliability diagram.
     """
     forecast, occurred = reliability(ensemble, truth, threshold, grid.area_weights[:, None])
     return {
@@ -70,13 +71,14 @@ def score_event(ensemble: Array, truth: Array, threshold: float, grid: Grid) -> 
 
 
 def score_gaussian(mean: Array, std: Array, truth: Array, grid: Grid) -> dict[str, float | list[float]]:
-    """Return how a Gaussian field (mean, std) fits `truth`, all (latitude, longitude), by share of area.
+    """Return the calibration of a Gaussian forecast (mean, std) of `truth`, all (latitude, longitude).
 
-    `pit` is the histogram of Φ((truth − mean)/std) in 20 bins, flat where the Gaussian is reliable; `coverage_50` and
-    `coverage_90` are the shares within the central intervals of these probabilities.
+    `pit` is the histogram of Φ((truth − mean)/std) in 20 bins, as fractions of the area, flat if the Gaussian is
+    reliable; `coverage_50` and `coverage_90` are the fractions of the area whose truth is within the central 50 % and
+    90 % intervals.
     """
     pit = pit_gaussian(mean, std, truth)
     weights = np.broadcast_to(grid.area_weights[:, None], pit.shape)
-    shares = np.histogram(pit, _PIT_BINS, (0, 1), weights=weights)[0] / weights.sum()
+    fractions = np.histogram(pit, _PIT_BINS, (0, 1), weights=weights)[0] / weights.sum()
     covered = {level: float((coverage(pit, level) * weights).sum() / weights.sum()) for level in (0.5, 0.9)}
-    return {"pit": shares.tolist(), "coverage_50": covered[0.5], "coverage_90": covered[0.9]}
+    return {"pit": fractions.tolist(), "coverage_50": covered[0.5], "coverage_90": covered[0.9]}

@@ -1,4 +1,4 @@
-"""Scores as one HTML page that needs nothing beside itself."""
+"""Report of an evaluation as one self-contained HTML page, with pictures embedded."""
 
 import base64
 import html
@@ -24,7 +24,10 @@ _COLUMNS = {
     "of climatology": "climatology_deviation",
 }
 
-_ENERGY = {"lead": "lead_hours", "fair energy score, all variables, each in its standard deviations": "energy_score"}
+_ENERGY = {
+    "lead": "lead_hours",
+    "fair energy score, all variables, each divided by its standard deviation": "energy_score",
+}
 
 _LABELS = {WIND_SPEED: ("10 metre wind speed", "m s-1")}
 
@@ -37,17 +40,22 @@ dt { font-weight: 600; float: left; clear: left; width: 9rem; } dd { margin-left
 
 
 def render_score_page(title: str, result: Mapping[str, Any], example: Example | None) -> str:
-    """Return the page of a result of `diagnostics.comparison.combine` with its `settings`: tables, figures, an example.
+    """Return the HTML page of an evaluation: tables and figures of its scores, pictures of an example, its settings.
 
-    `warm_start` is shown where the result has it.
+    `result` is that of `combine_starts` with `settings` added, and optionally `warm_start`, the calibration of the warm
+    start.
     """
     name = html.escape(title)
-    told = [f"<dt>{html.escape(key)}</dt><dd>{_shown(value)}</dd>" for key, value in result["settings"].items()]
+    settings = [
+        f"<dt>{html.escape(key)}</dt><dd>{_format_setting(value)}</dd>" for key, value in result["settings"].items()
+    ]
     parts = [_section(variable, rows) for variable, rows in result["scores"].items()]
     if example is not None:
-        parts.append("<h2>One of the forecasts</h2>")
-        parts.append(_picture(partial(draw_spaghetti, example=example), "Members and what came at six places"))
-        parts.append(_picture(partial(draw_example_maps, example=example), "What came, a member, mean and spread"))
+        parts.append("<h2>Example of a forecast</h2>")
+        parts.append(_picture(partial(draw_spaghetti, example=example), "Members and truth at six grid points"))
+        parts.append(
+            _picture(partial(draw_example_maps, example=example), "Maps of truth, one member, mean and spread")
+        )
     if result["events"]:
         panels = partial(draw_probability_panels, result=result)
         parts.append(f"<h2>Probabilities</h2>{_picture(panels, 'Brier scores, reliability, PIT of the warm start')}")
@@ -55,39 +63,42 @@ def render_score_page(title: str, result: Mapping[str, Any], example: Example | 
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
         f"<style>{_STYLE}</style><h1>{name}</h1>{''.join(parts)}"
-        f"<h2>Settings</h2><dl>{''.join(told)}</dl></html>\n"
+        f"<h2>Settings</h2><dl>{''.join(settings)}</dl></html>\n"
     )
 
 
 def _section(variable: str, rows: list[dict[str, Any]]) -> str:
+    """Return the heading, figure, table and caption of one variable's scores."""
     label, units = _LABELS.get(variable) or (KNOWN[variable].long_name, KNOWN[variable].units)
     picture = _picture(
         partial(draw_score_panels, units=units, rows=rows), f"Scores of {label} by lead time, ranks and spectra"
     )
     intervals = (
-        " Point at a number for its 95 % interval, from resampling the starts." if "intervals" in rows[0] else ""
+        " Hover over a number to see its 95 % interval, from resampling the starts." if "intervals" in rows[0] else ""
     )
-    told = f"<p>Area means; CRPS (fair), persistence, climatology, RMSE and spread in {units}.{intervals}</p>"
-    return f"<h2>{html.escape(label)}</h2>{picture}{_table(_COLUMNS, rows)}{told}"
+    caption = f"<p>Area means; CRPS (fair), persistence, climatology, RMSE and spread in {units}.{intervals}</p>"
+    return f"<h2>{html.escape(label)}</h2>{picture}{_table(_COLUMNS, rows)}{caption}"
 
 
-def _picture(draw: Callable[[io.BytesIO], None], told: str) -> str:
+def _picture(draw: Callable[[io.BytesIO], None], description: str) -> str:
+    """Return an `img` element with the PNG that `draw` writes, and `description` as its alternative text."""
     target = io.BytesIO()
     draw(target)
     encoded = base64.b64encode(target.getvalue()).decode()
-    return f'<img src="data:image/png;base64,{encoded}" alt="{html.escape(told)}">'
+    return f'<img src="data:image/png;base64,{encoded}" alt="{html.escape(description)}">'
 
 
 def _table(columns: Mapping[str, str], rows: list[dict[str, Any]]) -> str:
-    """Return the first lead time and whole days, those columns that the rows have, with their intervals."""
+    """Return a table of the first lead time and of whole days, with those of `columns` that the rows have."""
     present = {title: key for title, key in columns.items() if key in rows[0]}
     head = "".join(f"<th>{html.escape(title)}</th>" for title in present)
-    told = [row for index, row in enumerate(rows) if index == 0 or row["lead_hours"] % 24 == 0]
-    body = "".join(f"<tr>{''.join(_cell(row, key) for key in present.values())}</tr>" for row in told)
+    selected = [row for index, row in enumerate(rows) if index == 0 or row["lead_hours"] % 24 == 0]
+    body = "".join(f"<tr>{''.join(_cell(row, key) for key in present.values())}</tr>" for row in selected)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def _cell(row: Mapping[str, Any], key: str) -> str:
+    """Return a table cell, with the interval of its number as a tooltip if the row has intervals."""
     if key == "lead_hours":
         return f"<td>{row[key]} h</td>"
     if "intervals" not in row:
@@ -96,5 +107,5 @@ def _cell(row: Mapping[str, Any], key: str) -> str:
     return f'<td title="95 %: {low:.3f} to {high:.3f}">{row[key]:.3f}</td>'
 
 
-def _shown(value: Any) -> str:
+def _format_setting(value: Any) -> str:
     return html.escape(", ".join(map(str, value)) if isinstance(value, list) else str(value))

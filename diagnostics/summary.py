@@ -1,4 +1,4 @@
-"""What the records of many forecasts say together, with intervals from resampling the starts."""
+"""Means of the records of many starts, with confidence intervals from resampling the starts (bootstrap)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,36 +14,37 @@ _RESAMPLES = 2000
 _LEVEL = 0.95
 
 
-def aggregate_records(records: Sequence[Record], members: int, draw: np.random.Generator) -> dict[str, Any]:
-    """Return what `records` of one variable and lead time, one a start, say together.
+def aggregate_records(records: Sequence[Record], members: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Aggregate the `records` of one variable and lead time, one per start, into scores.
 
-    `crps_fair`, `crps_biased` and the references are means, `rmse` and `spread` roots of means, `spread_skill` their
-    ratio for M members, `ranks` the mean histogram, `spectrum` and `spectrum_truth` mean spectra, `eta` their ratio,
-    `spectrum_deviation` Σ|1−η|, also of climatology where the records have it. `intervals` holds the central 95 % of
-    each number under resampling, where there is more than one start.
+    `crps_fair`, `crps_biased` and the scores of references are means over starts; `rmse` and `spread` are roots of
+    means, and `spread_skill` is their ratio for M `members`. `ranks` is the mean histogram; `spectrum` and
+    `spectrum_truth` are mean spectra, `eta` their ratio, `spectrum_deviation` is Σ|1−η|, and `climatology_deviation`
+    the same of climatology if the records have it. For more than one start, `intervals` holds the central 95 %
+    interval of each scalar under resampling.
     """
     means = {name: np.mean(_column(records, name), axis=0) for name in records[0]}
     result: dict[str, Any] = {name: value.tolist() for name, value in _derived(means, members).items()}
     result |= {name: means[name].tolist() for name in ("ranks", "spectrum", "spectrum_truth")}
     result["eta"] = power_ratio(means["spectrum"], means["spectrum_truth"]).tolist()
     if len(records) > 1:
-        shares = _shares(len(records), draw)
-        resampled = {name: shares @ _column(records, name) for name in records[0] if name != "ranks"}
+        weights = _resample_weights(len(records), rng)
+        resampled = {name: weights @ _column(records, name) for name in records[0] if name != "ranks"}
         result["intervals"] = {name: _interval(values) for name, values in _derived(resampled, members).items()}
     return result
 
 
-def aggregate_numbers(records: Sequence[Record], names: Iterable[str], draw: np.random.Generator) -> dict[str, Any]:
-    """Return the mean of every number and list of `records`, and `intervals` as above of the numbers in `names`."""
+def aggregate_numbers(records: Sequence[Record], names: Iterable[str], rng: np.random.Generator) -> dict[str, Any]:
+    """Return the mean over `records` of every value, and `intervals` (central 95 %) of the scalars in `names`."""
     means: dict[str, Any] = {name: np.mean(_column(records, name), axis=0).tolist() for name in records[0]}
     if len(records) > 1:
-        shares = _shares(len(records), draw)
-        means["intervals"] = {name: _interval(shares @ _column(records, name)) for name in names}
+        weights = _resample_weights(len(records), rng)
+        means["intervals"] = {name: _interval(weights @ _column(records, name)) for name in names}
     return means
 
 
 def _derived(means: Mapping[str, NDArray[np.float64]], members: int) -> dict[str, NDArray[np.float64]]:
-    """Return the numbers that follow from means over starts, for one set of means or many (resample, …)."""
+    """Return the scalar scores that follow from means over starts; means may have a leading axis of resamples."""
     error, variance, truth = means["squared_error"], means["variance"], means["spectrum_truth"]
     result = {
         "crps_fair": means["crps_fair"],
@@ -60,15 +61,16 @@ def _derived(means: Mapping[str, NDArray[np.float64]], members: int) -> dict[str
 
 
 def _column(records: Sequence[Record], name: str) -> NDArray[np.float64]:
+    """Return the values of `name` in all records, (start, …)."""
     return np.array([record[name] for record in records], np.float64)
 
 
-def _shares(starts: int, draw: np.random.Generator) -> NDArray[np.float64]:
-    """Return how often each start is in each resample, as shares, (resample, start)."""
-    return draw.multinomial(starts, np.full(starts, 1 / starts), _RESAMPLES) / starts
+def _resample_weights(starts: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the weight of each start in each bootstrap resample, (resample, start), with sum 1 per resample."""
+    return rng.multinomial(starts, np.full(starts, 1 / starts), _RESAMPLES) / starts
 
 
 def _interval(values: NDArray[np.float64]) -> list[float]:
-    """Return the central interval of `values` (resample)."""
+    """Return the bounds of the central 95 % interval of `values` (resample)."""
     low, high = np.quantile(values, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return [float(low), float(high)]

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from diagnostics.comparison import References, combine_starts, score_lead_time
 from diagnostics.figures.example import Example
-from diagnostics.forecasts import complete_lead_times, lead_time_fields, open_forecast
 from diagnostics.report import render_score_page
 from storage.atomic import write_text
 from weather.climatology import Climatology
 from weather.errors import VerificationError
-from weather.frames import read_truth
-from weather.store import EnsembleStore
+from weather.readers.series import read_truth
+from weather.stores.ensemble import EnsembleStore, complete_lead_times, lead_time_fields, open_forecast
 
 
 def verify(

@@ -1,4 +1,4 @@
-"""Wind speed and direction from components."""
+"""Wind speed and direction from the components u (eastward) and v (northward)."""
 
 import math
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ def wind_speed(u: Array, v: Array) -> Array:
 
 
 def append_wind_speed(fields: Array, variables: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
-    """Return `fields` (…, variable, latitude, longitude) with the speed of their 10 m wind behind, and all names.
+    """Return `fields` (…, variable, latitude, longitude) with the 10 m wind speed appended, and the names of all.
 
-    Fields without both components are returned as they are.
+    Fields that lack `u10` or `v10` are returned unchanged.
     """
     if not {"u10", "v10"} <= set(variables):
         return fields, tuple(variables)
@@ -28,7 +28,7 @@ def append_wind_speed(fields: Array, variables: Sequence[str]) -> tuple[Array, t
 
 
 def wind_direction(u: Array, v: Array) -> Array:
-    """Return where the wind comes from, degrees clockwise from north in [0, 360): 0 for a wind from the north."""
+    """Return the direction that the wind blows from, degrees clockwise from north in [0, 360): 90 is an easterly."""
     xp = namespace(u, v)
     degrees = xp.atan2(-u, -v) * (180 / math.pi)
     return xp.where(degrees < 0, degrees + 360, degrees)

@@ -1,4 +1,4 @@
-"""Write the dashboards as JSON: `python deploy/grafana/generate.py [FOLDER]`, beside this file by default."""
+"""Write the dashboards as JSON: `python deploy/grafana/generate.py [FOLDER]`; the default is `dashboards/` here."""
 
 import sys
 from pathlib import Path
@@ -8,8 +8,8 @@ from overview import overview
 from quality import quality
 
 
-def write(folder: Path) -> None:
-    """Write each dashboard to a file of its own."""
+def write_dashboards(folder: Path) -> None:
+    """Write each dashboard as a JSON file to `folder`."""
     folder.mkdir(exist_ok=True)
     for name, dashboard in {"overview.json": overview(), "quality.json": quality()}.items():
         text = JSONEncoder(sort_keys=True, indent=1).encode(dashboard.build())
@@ -17,4 +17,4 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "dashboards")
+    write_dashboards(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "dashboards")

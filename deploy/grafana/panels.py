@@ -1,8 +1,8 @@
-"""Panels, rows and variables as both dashboards have them."""
+"""Panels, rows and variables of a dashboard, translated to Grafana's builders."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.models.common import (
@@ -28,31 +28,52 @@ _COLUMNS = 24
 
 @dataclass(frozen=True)
 class Panel:
-    """What a panel shows: PromQL expressions, each with its legend; `width` of 24 columns."""
+    """One panel: PromQL expressions by legend, and its size; a dashboard is 24 columns wide.
+
+    Values below `bad_below` and above `bad_above` are drawn in red.
+    """
 
     title: str
     description: str
     unit: str
-    queries: Sequence[tuple[str, str]]
+    queries: Mapping[str, str]
     kind: Literal["timeseries", "stat", "bars"] = "timeseries"
     width: int = 12
     height: int = 8
     bad_below: float | None = None
     bad_above: float | None = None
 
+    @classmethod
+    def stat(
+        cls,
+        title: str,
+        description: str,
+        legend: str,
+        query: str,
+        unit: str = "short",
+        *,
+        bad_below: float | None = None,
+        bad_above: float | None = None,
+    ) -> Self:
+        """Return a small panel that shows the latest value of one expression."""
+        return cls(title, description, unit, {legend: query}, "stat", 4, 4, bad_below, bad_above)
+
 
 @dataclass(frozen=True)
 class Row:
-    """A titled row of panels."""
+    """A row of panels with a title."""
 
     title: str
     panels: Sequence[Panel]
 
 
-def built(
+def build_dashboard(
     uid: str, title: str, description: str, variables: Sequence[tuple[str, str]], rows: Sequence[Row]
 ) -> dashboard.Dashboard:
-    """Return a dashboard; each of `variables` is a name and the `label_values` query that fills it."""
+    """Return a dashboard with `rows`, laid out from top to bottom.
+
+    Each of `variables` is the name of a dashboard variable and the `label_values` query for its choices.
+    """
     result = (
         dashboard.Dashboard(title)
         .uid(uid)
@@ -66,17 +87,7 @@ def built(
         .with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
     )
     for name, query in variables:
-        result.with_variable(
-            dashboard.QueryVariable(name)
-            .label(name.replace("_", " ").capitalize())
-            .query(query)
-            .datasource(SOURCE)
-            .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-            .include_all(True)
-            .all_value(".*")
-            .multi(True)
-            .current(VariableOption(selected=True, text="All", value="$__all"))
-        )
+        result.with_variable(_variable(name, query))
     number, top = 1, 0
     for row in rows:
         result.with_row(dashboard.Row(row.title).id(number).grid_pos(GridPos(h=1, w=_COLUMNS, x=0, y=top)))
@@ -84,14 +95,30 @@ def built(
         for panel in row.panels:
             if left + panel.width > _COLUMNS:
                 left, top = 0, top + panel.height
-            place = GridPos(h=panel.height, w=panel.width, x=left, y=top)
-            result.with_panel(_panel(panel).id(number).grid_pos(place))
+            position = GridPos(h=panel.height, w=panel.width, x=left, y=top)
+            result.with_panel(_panel(panel).id(number).grid_pos(position))
             number, left = number + 1, left + panel.width
         top += max(panel.height for panel in row.panels)
     return result
 
 
+def _variable(name: str, query: str) -> dashboard.QueryVariable:
+    """Return a variable that accepts several values, all by default."""
+    return (
+        dashboard.QueryVariable(name)
+        .label(name.replace("_", " ").capitalize())
+        .query(query)
+        .datasource(SOURCE)
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .include_all(True)
+        .all_value(".*")
+        .multi(True)
+        .current(VariableOption(selected=True, text="All", value="$__all"))
+    )
+
+
 def _panel(panel: Panel) -> timeseries.Panel | stat.Panel | bargauge.Panel:
+    """Return Grafana's builder of a panel, without its position."""
     if panel.kind == "stat":
         result: timeseries.Panel | stat.Panel | bargauge.Panel = stat.Panel()
     elif panel.kind == "bars":
@@ -101,7 +128,7 @@ def _panel(panel: Panel) -> timeseries.Panel | stat.Panel | bargauge.Panel:
         tooltip = common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI)
         result = timeseries.Panel().legend(legend.show_legend(True)).tooltip(tooltip).line_width(2).fill_opacity(8)
     result.title(panel.title).description(panel.description).unit(panel.unit).datasource(SOURCE)
-    for index, (expression, legend_format) in enumerate(panel.queries):
+    for index, (legend_format, expression) in enumerate(panel.queries.items()):
         query = prometheus.Dataquery().expr(expression).legend_format(legend_format).ref_id(chr(ord("A") + index))
         query.datasource(SOURCE)
         result.with_target(query.instant() if panel.kind == "bars" else query.range())
@@ -109,6 +136,7 @@ def _panel(panel: Panel) -> timeseries.Panel | stat.Panel | bargauge.Panel:
 
 
 def _thresholds(panel: Panel) -> dashboard.ThresholdsConfig:
+    """Return the values at which a panel's colour changes between green and red."""
     steps = [Threshold(value=None, color="red" if panel.bad_below is not None else "green")]
     if panel.bad_below is not None:
         steps.append(Threshold(value=panel.bad_below, color="green"))

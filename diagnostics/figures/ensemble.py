@@ -1,4 +1,4 @@
-"""Pictures of an ensemble: maps of a member, the mean and the spread, and the plume at a point."""
+"""Pictures of an ensemble: maps of a member, the mean and the spread, and the plume at a grid point."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,18 +28,18 @@ STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is drawn: its name with unit, and how it follows from the members' fields."""
+    """Name and unit of the quantity that a picture shows."""
 
     label: str
     units: str
 
 
 def select_quantity(fields: NDArray[np.float32], variables: Sequence[str]) -> tuple[Quantity, NDArray[np.float32]]:
-    """Return what is shown of `fields` (…, variable, latitude, longitude): wind speed, else the first variable."""
-    shown, names = append_wind_speed(fields, variables)
+    """Return the quantity to draw and its fields (…, latitude, longitude): 10 m wind speed, else the first variable."""
+    extended, names = append_wind_speed(fields, variables)
     if WIND_SPEED in names:
-        return Quantity("10 m wind speed", "m s-1"), shown[..., -1, :, :]
-    return Quantity(KNOWN[names[0]].long_name, KNOWN[names[0]].units), shown[..., 0, :, :]
+        return Quantity("10 m wind speed", "m s-1"), extended[..., -1, :, :]
+    return Quantity(KNOWN[names[0]].long_name, KNOWN[names[0]].units), extended[..., 0, :, :]
 
 
 def draw_maps(
@@ -50,18 +50,18 @@ def draw_maps(
     fields: Sequence[tuple[np.timedelta64, NDArray[np.float32]]],
     truth: Sequence[NDArray[np.float32]] = (),
 ) -> None:
-    """Draw a member, the ensemble mean and the spread as rows, lead times as columns, into a PNG.
+    """Write maps of a member, the ensemble mean and the spread (rows) at several lead times (columns) to a PNG.
 
-    Each of `fields` is (member, latitude, longitude) at a lead time; a single member is drawn alone. `truth`, one a
-    lead time, is drawn above. Members that are not finite are left out, and the title says how many are drawn. Raises
-    `ValueError` where none is finite.
+    Each of `fields` is (member, latitude, longitude) at a lead time; for a single member only the member is drawn.
+    `truth`, one field per lead time, is drawn in a row above if given. Members that are not finite are left out, and
+    the title says how many remain. Raises `ValueError` if none is finite.
     """
     total = fields[0][1].shape[0]
     fields = [(lead_time, field[np.isfinite(field).all(axis=(1, 2))]) for lead_time, field in fields]
     drawn_members = min(field.shape[0] for _, field in fields)
     if not drawn_members:
         raise ValueError("No member is finite.")
-    rows = ["what came"] if truth else []
+    rows = ["truth"] if truth else []
     rows += ["member", "ensemble mean", "spread"] if drawn_members > 1 else ["member"]
     count = f"{drawn_members} of {total}" if drawn_members < total else f"{total}"
     top = float(np.percentile(np.concatenate([field[:1] for _, field in fields]), 99.5))
@@ -82,8 +82,8 @@ def draw_maps(
                     bar = figure.colorbar(mesh, ax=axes[row, :], shrink=0.8, aspect=18, pad=0.01)
                     bar.set_label(f"{rows[row]} ({quantity.units})")
                     bar.outline.set_visible(False)
-            axes[0, column].set_title(f"+{short_lead_time(lead_time)}   {described_time(init_time + lead_time)}")
-        figure.suptitle(f"{quantity.label}, {count} members from {described_time(init_time)}", fontsize=11)
+            axes[0, column].set_title(f"+{short_lead_time(lead_time)}   {format_time(init_time + lead_time)}")
+        figure.suptitle(f"{quantity.label}, {count} members from {format_time(init_time)}", fontsize=11)
         figure.savefig(target, format="png")
 
 
@@ -95,7 +95,7 @@ def draw_plume(
     series: NDArray[np.float32],
     place: tuple[float, float],
 ) -> None:
-    """Draw every member's `series` (lead time, member) at `place` (latitude, longitude), with median and quantiles."""
+    """Write a plume to a PNG: members' `series` (lead time, member) at a point (latitude, longitude), and quantiles."""
     days = np.array([lead_time / np.timedelta64(1, "D") for lead_time in lead_times])
     with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(8.2, 3.4), layout="constrained", dpi=130)
@@ -107,15 +107,15 @@ def draw_plume(
         axes.plot(days, np.nanmedian(series, axis=1), color="#440154", linewidth=1.8, label="median")
         axes.set_xlim(0, days[-1])
         axes.set_ylim(bottom=0)
-        axes.set_xlabel(f"days after {described_time(init_time)}")
+        axes.set_xlabel(f"days after {format_time(init_time)}")
         axes.set_ylabel(f"{quantity.label} ({quantity.units})")
-        axes.set_title(f"{described_place(*place)}, {series.shape[1]} members", loc="left")
+        axes.set_title(f"{format_place(*place)}, {series.shape[1]} members", loc="left")
         axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
         figure.savefig(path, format="png")
 
 
 def format_time(time: np.datetime64) -> str:
-    """Return a time to the hour, as people read it."""
+    """Return a time to the hour, such as `2018-09-15 00 UTC`."""
     return f"{np.datetime_as_string(time, unit='h').replace('T', ' ')} UTC"
 
 

@@ -1,4 +1,4 @@
-"""One forecast beside what came: the members' lines at places over the globe, and maps."""
+"""Pictures of one forecast with its truth: time series at six grid points, and maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from diagnostics.figures.ensemble import STYLE, Quantity, format_place, format_time, draw_maps, select_quantity
+from diagnostics.figures.ensemble import STYLE, Quantity, draw_maps, format_place, format_time, select_quantity
 from weather.grids import Grid
 
 _PLACES = ((55.0, 10.0), (40.0, -60.0), (5.0, 100.0), (-5.0, -30.0), (-35.0, 140.0), (-55.0, -80.0))
@@ -18,9 +18,10 @@ _PLACES = ((55.0, 10.0), (40.0, -60.0), (5.0, 100.0), (-5.0, -30.0), (-35.0, 140
 
 @dataclass(frozen=True)
 class Example:
-    """Members (lead time, member, latitude, longitude) of a quantity, and what came, without members.
+    """One forecast of a quantity and its truth.
 
-    Where what came is not known at a lead time, it is NaN.
+    `members` is (lead time, member, latitude, longitude), `truth` the same without the member axis, NaN at lead times
+    whose truth is not known.
     """
 
     quantity: Quantity
@@ -40,9 +41,9 @@ class Example:
         init_time: np.datetime64,
         time_step: np.timedelta64,
     ) -> Self:
-        """Return what is shown of fields (lead time, member, variable, …); `truth` is the same without members."""
-        quantity, shown = select_quantity(members, variables)
-        return cls(quantity, grid, init_time, time_step, shown, select_quantity(truth, variables)[1])
+        """Select the quantity to draw from `members` (lead time, member, variable, …) and `truth`, without members."""
+        quantity, fields = select_quantity(members, variables)
+        return cls(quantity, grid, init_time, time_step, fields, select_quantity(truth, variables)[1])
 
     def lead_time(self, index: int) -> np.timedelta64:
         """Return the lead time of an index; index 0 is one time step ahead."""
@@ -50,7 +51,7 @@ class Example:
 
 
 def draw_spaghetti(target: Path | BinaryIO, example: Example) -> None:
-    """Draw every member's line and what came, at six places in both hemispheres and the tropics, into a PNG."""
+    """Write time series of all members and of the truth to a PNG, at six places in both hemispheres and the tropics."""
     days = np.array([example.lead_time(index) / np.timedelta64(1, "D") for index in range(len(example.members))])
     latitude, longitude = np.asarray(example.grid.latitude), np.asarray(example.grid.longitude)
     with matplotlib.style.context(STYLE):
@@ -63,19 +64,21 @@ def draw_spaghetti(target: Path | BinaryIO, example: Example) -> None:
             labels = ["members"] + [None] * (lines.shape[1] - 1)
             axes.plot(days, lines, color="#31688e", linewidth=0.5, alpha=0.6, label=labels)
             axes.plot(days, lines.mean(axis=1), color="#440154", linewidth=1.6, label="mean of the members")
-            axes.plot(days, example.truth[:, row, column], "k.-", linewidth=1.2, markersize=4, label="what came")
+            axes.plot(days, example.truth[:, row, column], "k.-", linewidth=1.2, markersize=4, label="truth")
             axes.set_title(format_place(latitude[row], longitude[column]), loc="left")
             axes.set_xlim(days[0], days[-1])
         panels[0, 0].legend(frameon=False, fontsize=8)
         panels[0, 0].set_ylim(bottom=min(0.0, float(np.nanmin(example.members))))
-        figure.supxlabel(f"days after {described_time(example.init_time)}", fontsize=9)
+        figure.supxlabel(f"days after {format_time(example.init_time)}", fontsize=9)
         figure.supylabel(f"{example.quantity.label} ({example.quantity.units})", fontsize=9)
         figure.savefig(target, format="png")
 
 
 def draw_example_maps(target: Path | BinaryIO, example: Example) -> None:
-    """Draw what came, a member, the mean and the spread at up to three lead times that have their truth."""
+    """Write maps of truth, member, mean and spread to a PNG, at up to three lead times whose truth is known."""
     known = np.nonzero(np.isfinite(example.truth).all(axis=(1, 2)))[0]
     chosen = sorted({int(known[place]) for place in (len(known) // 8, len(known) // 2, -1)})
     fields = [(example.lead_time(index), example.members[index]) for index in chosen]
-    draw_maps(target, example.quantity, example.grid, example.init_time, fields, [example.truth[index] for index in chosen])
+    draw_maps(
+        target, example.quantity, example.grid, example.init_time, fields, [example.truth[index] for index in chosen]
+    )

@@ -1,4 +1,4 @@
-"""A world map: fields of a latitude–longitude grid in equal-area projection, with coastlines."""
+"""World map of a field on a latitude–longitude grid, in an equal-area projection with coastlines."""
 
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from weather.grids import Grid
 
 @cache
 def coastlines() -> NDArray[np.float64]:
-    """Return coastlines as radians, (point, [longitude, latitude]), lines parted by NaN.
+    """Return coastlines in radians, (point, [longitude, latitude]), with a NaN between two lines.
 
     Natural Earth 1:110m land (public domain), as packed by world-atlas 2.0.2, in hundredths of a degree.
     """
@@ -24,14 +24,14 @@ def coastlines() -> NDArray[np.float64]:
 
 @cache
 def _projected_coastlines() -> NDArray[np.float64]:
-    """Return coastlines as Mollweide draws them, which takes longer than drawing them."""
+    """Return the coastlines in Mollweide coordinates, cached because projecting takes longer than drawing."""
     return np.asarray(MollweideAxes.MollweideTransform(int(MollweideAxes.RESOLUTION)).transform(coastlines()))
 
 
 def draw_globe(
     axes: Axes, grid: Grid, field: NDArray[np.float64], colours: str, limits: tuple[float, float]
 ) -> QuadMesh:
-    """Draw `field` (latitude, longitude) on Mollweide `axes`, 0° in the middle; returns what a colour bar needs."""
+    """Draw `field` (latitude, longitude) on Mollweide `axes` centred on 0°; returns the mesh, for a colour bar."""
     longitude = np.asarray(grid.longitude)
     shift = int(np.searchsorted(longitude, 180.0))
     east = np.concatenate([longitude[shift:] - 360, longitude[:shift]])
@@ -58,4 +58,5 @@ def draw_globe(
 
 
 def _pole(row: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a row at the pole: the mean of `row`, the closest latitude, at every longitude."""
     return np.full_like(row, row.mean())

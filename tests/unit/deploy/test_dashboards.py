@@ -28,34 +28,35 @@ def _panels(board: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _expressions() -> list[str]:
-    told = [target["expr"] for board in BOARDS.values() for panel in _panels(board) for target in panel["targets"]]
-    return [*told, *(rule["expr"] for rule in RULES)]
+    queries = [target["expr"] for board in BOARDS.values() for panel in _panels(board) for target in panel["targets"]]
+    return [*queries, *(rule["expr"] for rule in RULES)]
 
 
-def _filled(expression: str) -> str:
+def _substitute_variables(expression: str) -> str:
+    """Replace Grafana's variables, which are not PromQL."""
     return re.sub(r"\$__\w+", "1m", expression).replace("$", "")
 
 
 @pytest.fixture(scope="module")
 def metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
-    """Names of all metrics that are registered."""
+    """Names of all registered metrics."""
     folder = tmp_path_factory.mktemp("metrics")
     database = Database(f"sqlite:///{folder}/warmcast.db")
     database.migrate()
-    held = Metrics()
-    held.registry.register(RowsCollector(Settings(data=folder), database))
-    yield {family.name for family in held.registry.collect()}
+    process_metrics = Metrics()
+    process_metrics.registry.register(RowsCollector(Settings(data=folder), database))
+    yield {family.name for family in process_metrics.registry.collect()}
     database.close()
 
 
-def test_the_dashboards_are_what_their_code_makes(tmp_path: Path) -> None:
+def test_the_committed_dashboards_equal_those_that_the_code_generates(tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(GRAFANA / "generate.py"), str(tmp_path)], check=True, capture_output=True)
-    made = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
-    assert made == BOARDS, "run: make dashboards"
+    generated = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    assert generated == BOARDS, "run: make dashboards"
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_every_panel_says_what_it_shows(name: str) -> None:
+def test_every_panel_has_title_description_unit_and_legends(name: str) -> None:
     board = BOARDS[name]
     ids = [panel["id"] for panel in board["panels"]]
     assert len(set(ids)) == len(ids)
@@ -77,8 +78,8 @@ def test_every_dashboard_has_its_own_uid() -> None:
 
 
 @pytest.mark.parametrize("expression", _expressions())
-def test_every_expression_is_promql_of_metrics_that_exist(expression: str, metrics: set[str]) -> None:
-    promql_parser.parse(_filled(expression))
+def test_every_expression_is_promql_over_existing_metrics(expression: str, metrics: set[str]) -> None:
+    promql_parser.parse(_substitute_variables(expression))
     for name in set(re.findall(r"\bwarmcast_\w+", expression)):
         assert name in metrics or SUFFIXES.sub("", name) in metrics, name
     for counter in re.findall(r"(\w+)\((warmcast_\w+_total)", expression):
@@ -86,17 +87,17 @@ def test_every_expression_is_promql_of_metrics_that_exist(expression: str, metri
 
 
 def test_every_metric_is_on_a_dashboard_or_in_a_rule(metrics: set[str]) -> None:
-    shown = " ".join(_expressions())
-    assert {name for name in metrics if name not in shown} == set()
+    expressions = " ".join(_expressions())
+    assert {name for name in metrics if name not in expressions} == set()
 
 
-def test_every_alert_says_what_happens_and_what_to_do() -> None:
+def test_every_alert_has_severity_summary_and_description() -> None:
     for rule in (rule for rule in RULES if "alert" in rule):
         assert rule["labels"]["severity"] in {"info", "warning", "critical"}
         assert set(rule["annotations"]) == {"summary", "description"}
 
 
-def test_the_rules_fire_when_they_should_and_only_then() -> None:
+def test_the_alerts_fire_as_promtools_tests_expect() -> None:
     run_promtool("check", "rules", "rules.yml", folder=PROMETHEUS)
     run_promtool("test", "rules", "rules_test.yml", folder=PROMETHEUS)
 
@@ -108,8 +109,8 @@ def test_every_alert_is_tested() -> None:
 
 def test_every_metric_and_alert_is_documented(metrics: set[str]) -> None:
     document = (DEPLOY.parent / "docs/metrics.md").read_text()
-    told = {SUFFIXES.sub("", name) for name in re.findall(r"^\| `(warmcast_\w+)` \|", document, flags=re.M)}
-    assert told == metrics
+    documented = {SUFFIXES.sub("", name) for name in re.findall(r"^\| `(warmcast_\w+)` \|", document, flags=re.M)}
+    assert documented == metrics
     assert set(re.findall(r"^\| `(Warmcast\w+)` \|", document, flags=re.M)) == {
         rule["alert"] for rule in RULES if "alert" in rule
     }

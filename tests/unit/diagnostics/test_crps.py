@@ -12,17 +12,16 @@ from hypothesis.extra.numpy import arrays
 
 from diagnostics.crps import crps_biased, crps_fair
 
-DRAW = np.random.default_rng(0)
-
 
 def _case(members: int, shape: tuple[int, ...] = (3, 40), *, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    ensemble, truth = DRAW.normal(size=(members, *shape)), DRAW.normal(size=shape)
+    rng = np.random.default_rng(0)
+    ensemble, truth = rng.normal(size=(members, *shape)), rng.normal(size=shape)
     return (ensemble.round(1), truth.round(1)) if ties else (ensemble, truth)
 
 
 def _brute_force(ensemble: np.ndarray, truth: np.ndarray, pairs: int) -> np.ndarray:
-    apart = sum(abs(a - b) for i, a in enumerate(ensemble) for b in ensemble[:i])
-    return np.abs(ensemble - truth).mean(axis=0) - apart / pairs
+    distances = sum(abs(a - b) for i, a in enumerate(ensemble) for b in ensemble[:i])
+    return np.abs(ensemble - truth).mean(axis=0) - distances / pairs
 
 
 @pytest.mark.parametrize("members", [2, 3, 16, 50])
@@ -37,7 +36,7 @@ def test_both_estimators_equal_their_double_sums(members: int, ties: bool) -> No
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("members", [2, 20, 51])
-def test_scores_equal_those_of_others(members: int, ties: bool) -> None:
+def test_scores_equal_those_of_other_libraries(members: int, ties: bool) -> None:
     ensemble, truth = _case(members, (3, 400), ties=ties)
     assert ties == bool((np.diff(np.sort(ensemble, axis=0), axis=0) == 0).any())
     assert ties == bool((ensemble == truth).any())
@@ -51,19 +50,19 @@ def test_scores_equal_those_of_others(members: int, ties: bool) -> None:
 
 def test_a_gaussian_ensemble_scores_its_closed_form() -> None:
     """σ[z(2Φ(z)−1) + 2φ(z) − 1/√π] for any truth; σ/√π in the mean for a reliable one, (1 + 1/M) that if biased."""
-    std, points, members = 2.0, 200_000, 10
-    ensemble = std * DRAW.normal(size=(members, points))
+    rng, std, points, members = np.random.default_rng(0), 2.0, 200_000, 10
+    ensemble = std * rng.normal(size=(members, points))
     for z in (0.0, 0.7, -2.0):
         cdf, pdf = 0.5 * (1 + math.erf(z / math.sqrt(2))), math.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
         exact = std * (z * (2 * cdf - 1) + 2 * pdf - 1 / math.sqrt(math.pi))
         assert crps_fair(ensemble, np.full(points, std * z)).mean() == pytest.approx(exact, rel=5e-3)
-    truth = std * DRAW.normal(size=points)
+    truth = std * rng.normal(size=points)
     perfect = std / math.sqrt(math.pi)
     assert crps_fair(ensemble, truth).mean() == pytest.approx(perfect, rel=1e-2)
     assert crps_biased(ensemble, truth).mean() == pytest.approx((1 + 1 / members) * perfect, rel=1e-2)
 
 
-def test_one_member_scores_its_absolute_error_and_is_never_fair() -> None:
+def test_a_single_member_scores_its_absolute_error_and_has_no_fair_score() -> None:
     ensemble, truth = _case(1)
     np.testing.assert_allclose(crps_biased(ensemble, truth), np.abs(ensemble[0] - truth))
     with pytest.raises(ValueError, match=r"at least 2 members\. Got: 1"):
@@ -76,7 +75,7 @@ def test_one_member_scores_its_absolute_error_and_is_never_fair() -> None:
     st.floats(-10, 10).filter(lambda factor: abs(factor) > 1e-3),
     st.floats(-50, 50),
 )
-def test_scores_scale_with_the_unit_and_ignore_the_origin(values: np.ndarray, factor: float, shift: float) -> None:
+def test_scores_scale_with_the_unit_whatever_the_origin(values: np.ndarray, factor: float, shift: float) -> None:
     ensemble, truth = values[:4], values[4]
     moved = crps_fair(factor * ensemble + shift, factor * truth + shift)
     np.testing.assert_allclose(moved, abs(factor) * crps_fair(ensemble, truth), atol=1e-9)
@@ -87,7 +86,7 @@ def test_the_order_of_members_does_not_matter() -> None:
     np.testing.assert_allclose(crps_fair(ensemble[::-1], truth), crps_fair(ensemble, truth), atol=1e-14)
 
 
-def test_nan_propagates_to_its_point_and_no_further() -> None:
+def test_nan_propagates_to_its_own_point_only() -> None:
     ensemble, truth = _case(6)
     expected = crps_fair(ensemble, truth)
     ensemble[3, 0, 5] = truth[1, 7] = np.nan
@@ -99,13 +98,13 @@ def test_nan_propagates_to_its_point_and_no_further() -> None:
     np.testing.assert_array_equal(got[rest], expected[rest])
 
 
-def test_a_large_offset_costs_no_precision() -> None:
+def test_a_large_offset_does_not_reduce_precision() -> None:
     ensemble, truth = (array.astype(np.float32) for array in _case(20))
     shifted = crps_fair(ensemble + np.float32(1024), truth + np.float32(1024))
     np.testing.assert_allclose(shifted, crps_fair(ensemble, truth), atol=2e-4)
 
 
-def test_torch_and_numpy_agree_and_keep_their_kind() -> None:
+def test_torch_and_numpy_give_equal_scores_of_their_own_kind_and_precision() -> None:
     ensemble, truth = _case(12)
     got = crps_fair(torch.from_numpy(ensemble).float(), torch.from_numpy(truth).float())
     assert got.dtype == torch.float32
@@ -118,7 +117,7 @@ def test_more_points_than_a_block_give_the_same_scores() -> None:
     np.testing.assert_allclose(crps_fair(ensemble, truth), np.stack(parts), atol=1e-13)
 
 
-def test_shapes_that_do_not_fit_are_named() -> None:
+def test_the_error_for_mismatched_shapes_names_them() -> None:
     ensemble, truth = _case(4)
     with pytest.raises(ValueError, match=r"Got: \(4, 3, 40\) and \(40, 3\)"):
         crps_fair(ensemble, truth.T)

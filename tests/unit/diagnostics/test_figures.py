@@ -26,7 +26,7 @@ def test_maps_are_drawn_for_any_number_of_members(members: int, tmp_path: Path) 
     assert _colours(tmp_path / "maps.png") > 200
 
 
-def test_a_member_that_is_nan_does_not_stop_the_picture(tmp_path: Path) -> None:
+def test_maps_are_drawn_without_a_member_that_is_nan(tmp_path: Path) -> None:
     fields = np.random.default_rng(0).gamma(2, 3, (3, *GRID.shape)).astype(np.float32)
     fields[1] = np.nan
     draw_maps(tmp_path / "maps.png", WIND, GRID, INIT_TIME, [(np.timedelta64(24, "h"), fields)])
@@ -40,7 +40,7 @@ def test_the_plume_is_drawn(tmp_path: Path) -> None:
     assert _colours(tmp_path / "plume.png") > 20
 
 
-def test_a_map_has_every_value_at_its_place_and_no_seam() -> None:
+def test_a_map_shows_every_value_at_its_coordinates_without_a_seam() -> None:
     longitude = np.repeat(np.asarray(GRID.longitude)[None], 36, axis=0)
     field = np.cos(np.radians(longitude))
     axes = Figure().subplots(subplot_kw={"projection": "mollweide"})
@@ -53,6 +53,6 @@ def test_a_map_has_every_value_at_its_place_and_no_seam() -> None:
     assert coordinates[0, -1] == pytest.approx(180)
 
 
-def test_coastlines_never_jump_across_the_map() -> None:
+def test_coastlines_have_no_segment_across_the_map() -> None:
     steps = np.abs(np.diff(np.degrees(coastlines()), axis=0))
     assert np.nanmax(steps) < 30

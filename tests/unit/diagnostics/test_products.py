@@ -4,9 +4,9 @@ from numpy.typing import NDArray
 
 from diagnostics.products import compute_summary
 from weather.grids import Grid
-from weather.store_template import Layout
-from weather.summary import Summary, Threshold
-from weather.summary_template import SummaryLayout
+from weather.stores.layout import Layout
+from weather.stores.summary_layout import SummaryLayout
+from weather.stores.summary_request import Summary, Threshold
 
 GRID = Grid((67.5, 22.5, -22.5, -67.5), (0.0, 60.0, 120.0, 180.0, 240.0, 300.0))
 QUANTILES = (0.0, 0.1, 0.25, 1 / 3, 0.5, 0.75, 0.9, 1.0)
@@ -25,14 +25,14 @@ def _layout(members: int, variables: tuple[str, ...] = ("u10", "v10"), exceedanc
 
 
 def _members(count: int, *, ties: bool = False) -> NDArray[np.float32]:
-    draw = np.random.default_rng(count)
-    fields = (8 * draw.standard_normal((count, 2, *GRID.shape), np.float32)).astype(np.float32)
+    rng = np.random.default_rng(count)
+    fields = (8 * rng.standard_normal((count, 2, *GRID.shape), np.float32)).astype(np.float32)
     return np.round(fields / 5) * np.float32(5) if ties else fields
 
 
 @pytest.mark.parametrize("count", [2, 3, 16, 50])
 @pytest.mark.parametrize("ties", [False, True])
-def test_every_statistic_is_numpys_on_the_members(count: int, ties: bool) -> None:
+def test_every_statistic_equals_numpys(count: int, ties: bool) -> None:
     ensemble = _members(count, ties=ties)
     used, products = compute_summary([ensemble[:2], ensemble[2:]], _layout(count))
     speed = np.hypot(ensemble[:, 0], ensemble[:, 1])
@@ -53,16 +53,16 @@ def test_every_statistic_is_numpys_on_the_members(count: int, ties: bool) -> Non
     assert all(values.dtype == np.float32 for values in products.values())
 
 
-def test_latitudes_may_be_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_one_latitude_give_the_same_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = compute_summary([_members(5)], _layout(5))[1]
     monkeypatch.setattr("diagnostics.products._BLOCK_BYTES", 1)
     for name, values in compute_summary([_members(5)], _layout(5))[1].items():
         np.testing.assert_array_equal(values, whole[name])
 
 
-def test_pressure_is_as_exact_as_float32_can_hold() -> None:
-    draw = np.random.default_rng(0)
-    ensemble = (101_325 + 500 * draw.standard_normal((50, 1, *GRID.shape))).astype(np.float32)
+def test_statistics_of_pressure_have_the_precision_of_float32() -> None:
+    rng = np.random.default_rng(0)
+    ensemble = (101_325 + 500 * rng.standard_normal((50, 1, *GRID.shape))).astype(np.float32)
     _, products = compute_summary([ensemble], _layout(50, ("msl",), ()))
     exact = ensemble[:, 0].astype(np.float64)
     np.testing.assert_allclose(products["msl_mean"], exact.mean(axis=0), rtol=1e-6)
@@ -71,7 +71,7 @@ def test_pressure_is_as_exact_as_float32_can_hold() -> None:
     assert set(products) == {"msl_mean", "msl_spread", "msl_quantiles"}
 
 
-def test_a_member_that_is_not_finite_everywhere_is_left_out_and_counted() -> None:
+def test_a_member_that_is_not_finite_is_left_out_of_the_fields_and_the_count() -> None:
     ensemble = _members(5)
     ensemble[3, 1, 2, 2] = np.nan
     used, products = compute_summary([ensemble], _layout(5))
@@ -81,7 +81,7 @@ def test_a_member_that_is_not_finite_everywhere_is_left_out_and_counted() -> Non
         np.testing.assert_array_equal(products[name], values)
 
 
-def test_one_member_has_no_spread_and_none_have_nothing() -> None:
+def test_the_spread_of_one_member_and_all_fields_of_no_member_are_nan() -> None:
     used, products = compute_summary([_members(1)], _layout(1))
     assert used == 1
     np.testing.assert_array_equal(products["u10_mean"], _members(1)[0, 0])
@@ -92,7 +92,7 @@ def test_one_member_has_no_spread_and_none_have_nothing() -> None:
     assert all(np.isnan(values).all() for values in products.values())
 
 
-def test_direction_is_where_the_mean_wind_comes_from() -> None:
+def test_the_direction_is_that_which_the_mean_wind_blows_from() -> None:
     ensemble = np.zeros((2, 2, *GRID.shape), np.float32)
     winds = {0: ((0, -5), (0, -1)), 1: ((-5, 0), (-1, 0)), 2: ((0, 5), (0, 1)), 3: ((5, 0), (1, 0)), 4: ((1, -1),) * 2}
     for column, vectors in winds.items():

@@ -15,8 +15,8 @@ def test_the_rank_counts_the_members_below() -> None:
 
 
 def test_a_reliable_ensemble_has_a_flat_histogram() -> None:
-    draw = _draw()
-    counts = rank_histogram(draw.normal(size=(9, 200_000)), draw.normal(size=200_000), draw)
+    rng = _draw()
+    counts = rank_histogram(rng.normal(size=(9, 200_000)), rng.normal(size=200_000), rng)
     assert counts.sum() == 200_000
     assert np.abs(counts / 20_000 - 1).max() < 0.03
 
@@ -27,22 +27,22 @@ def test_ties_are_broken_evenly() -> None:
 
 
 def test_too_little_spread_fills_the_outer_ranks() -> None:
-    draw = _draw()
-    counts = rank_histogram(0.3 * draw.normal(size=(9, 20_000)), draw.normal(size=20_000), draw)
+    rng = _draw()
+    counts = rank_histogram(0.3 * rng.normal(size=(9, 20_000)), rng.normal(size=20_000), rng)
     assert min(counts[0], counts[-1]) > 3 * counts[1:-1].max()
 
 
-def test_weights_count_points() -> None:
+def test_the_histogram_sums_the_weights_of_points() -> None:
     counts = rank_histogram(np.array([[1.0, 1.0]]), np.array([0.0, 2.0]), _draw(), weights=np.array([0.25, 3.0]))
     assert counts.tolist() == [0.25, 3.0]
 
 
-def test_nan_has_no_rank() -> None:
+def test_ranks_refuse_nan() -> None:
     with pytest.raises(ValueError, match="NaN"):
         ranks(np.array([[np.nan], [1.0]]), np.array([0.0]), _draw())
 
 
-def test_nan_lies_neither_within_an_interval_nor_without() -> None:
+def test_the_pit_propagates_nan_and_coverage_refuses_it() -> None:
     pit = pit_gaussian(np.zeros(3), np.ones(3), np.array([0.0, np.nan, 1.0]))
     assert np.isnan(pit).tolist() == [False, True, False]
     with pytest.raises(ValueError, match="NaN"):
@@ -50,9 +50,9 @@ def test_nan_lies_neither_within_an_interval_nor_without() -> None:
 
 
 def test_the_pit_of_a_reliable_gaussian_is_uniform() -> None:
-    draw = _draw()
-    mean, std = draw.normal(size=100_000), draw.uniform(0.5, 2, 100_000)
-    pit = pit_gaussian(mean, std, mean + std * draw.normal(size=100_000))
+    rng = _draw()
+    mean, std = rng.normal(size=100_000), rng.uniform(0.5, 2, 100_000)
+    pit = pit_gaussian(mean, std, mean + std * rng.normal(size=100_000))
     assert np.abs(np.histogram(pit, 10, (0, 1))[0] / 10_000 - 1).max() < 0.04
     assert pit_gaussian(np.array([0.0]), np.array([1.0]), np.array([1.6448536]))[0] == pytest.approx(0.95)
     for level in (0.5, 0.9):

@@ -6,7 +6,7 @@ import pytest
 from diagnostics.comparison import References, combine_starts, score_lead_time
 from diagnostics.crps import crps_fair
 from diagnostics.records import score_event, score_field, score_gaussian, score_references
-from diagnostics.summary import aggregate_records, aggregate_numbers
+from diagnostics.summary import aggregate_numbers, aggregate_records
 from weather.grids import Grid
 
 GRID = Grid.from_coordinates(np.degrees(np.arcsin(np.polynomial.legendre.leggauss(24)[0])), np.arange(48) * 7.5)
@@ -14,14 +14,14 @@ MEMBERS = 12
 
 
 def _records(count: int, *, factor: float = 1.0) -> list[dict[str, float | list[float]]]:
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     return [
-        score_field(factor * draw.normal(size=(MEMBERS, *GRID.shape)), draw.normal(size=GRID.shape), GRID, draw)
+        score_field(factor * rng.normal(size=(MEMBERS, *GRID.shape)), rng.normal(size=GRID.shape), GRID, rng)
         for _ in range(count)
     ]
 
 
-def test_a_reliable_ensemble_is_told_as_such() -> None:
+def test_a_reliable_ensemble_has_a_ratio_of_one_and_flat_ranks() -> None:
     summary = aggregate_records(_records(30), MEMBERS, np.random.default_rng(0))
     assert summary["crps_fair"] == pytest.approx(1 / np.sqrt(np.pi), rel=0.02)
     assert summary["spread_skill"] == pytest.approx(1, abs=0.02)
@@ -31,7 +31,7 @@ def test_a_reliable_ensemble_is_told_as_such() -> None:
     assert summary["eta"] == pytest.approx(np.divide(summary["spectrum"], summary["spectrum_truth"]))
 
 
-def test_too_weak_an_ensemble_shows_in_spread_and_spectrum() -> None:
+def test_too_weak_an_ensemble_has_too_little_spread_and_power() -> None:
     summary = aggregate_records(_records(10, factor=0.5), MEMBERS, np.random.default_rng(0))
     assert summary["spread_skill"] < 0.6
     assert np.mean(np.asarray(summary["eta"])[4:]) == pytest.approx(0.25, rel=0.1)
@@ -39,24 +39,24 @@ def test_too_weak_an_ensemble_shows_in_spread_and_spectrum() -> None:
 
 
 def test_scores_are_area_means() -> None:
-    draw = np.random.default_rng(1)
-    ensemble, truth = draw.normal(size=(MEMBERS, *GRID.shape)), draw.normal(size=GRID.shape)
+    rng = np.random.default_rng(1)
+    ensemble, truth = rng.normal(size=(MEMBERS, *GRID.shape)), rng.normal(size=GRID.shape)
     rows = np.asarray(GRID.area_weights)
     expected = (crps_fair(ensemble, truth).mean(axis=1) * rows).sum() / rows.sum()
-    assert score_field(ensemble, truth, GRID, draw)["crps_fair"] == pytest.approx(expected)
+    assert score_field(ensemble, truth, GRID, rng)["crps_fair"] == pytest.approx(expected)
 
 
-def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
-    draw = np.random.default_rng(2)
+def test_the_95_percent_interval_contains_the_mean_95_percent_of_the_time() -> None:
+    rng = np.random.default_rng(2)
     hits = 0
     for _ in range(200):
-        records = [{"score": float(value)} for value in draw.normal(3, 1, 40)]
-        low, high = aggregate_numbers(records, ["score"], draw)["intervals"]["score"]
+        records = [{"score": float(value)} for value in rng.normal(3, 1, 40)]
+        low, high = aggregate_numbers(records, ["score"], rng)["intervals"]["score"]
         hits += low <= 3 <= high
     assert hits / 200 == pytest.approx(0.95, abs=0.05)
 
 
-def test_every_number_has_its_interval_and_one_start_has_none() -> None:
+def test_every_scalar_has_an_interval_unless_there_is_one_start() -> None:
     records = _records(12)
     summary = aggregate_records(records, MEMBERS, np.random.default_rng(0))
     assert set(summary["intervals"]) == set(summary) - {"ranks", "eta", "spectrum", "spectrum_truth", "intervals"}
@@ -65,7 +65,7 @@ def test_every_number_has_its_interval_and_one_start_has_none() -> None:
     assert "intervals" not in aggregate_records(records[:1], MEMBERS, np.random.default_rng(0))
 
 
-def test_records_may_come_in_any_order_and_parts() -> None:
+def test_the_order_of_records_does_not_matter() -> None:
     records = _records(6)
     whole, turned = (
         aggregate_records(part, MEMBERS, np.random.default_rng(0)) for part in (records, records[3:] + records[:3])
@@ -74,9 +74,9 @@ def test_records_may_come_in_any_order_and_parts() -> None:
     assert whole["eta"] == pytest.approx(turned["eta"], rel=1e-12)
 
 
-def test_starts_scored_apart_and_written_between_say_the_same_together() -> None:
-    draw = np.random.default_rng(6)
-    fields = [draw.normal(size=(MEMBERS + 2, 2, *GRID.shape)).astype(np.float32) for _ in range(5)]
+def test_records_that_were_stored_as_json_aggregate_to_the_same_scores() -> None:
+    rng = np.random.default_rng(6)
+    fields = [rng.normal(size=(MEMBERS + 2, 2, *GRID.shape)).astype(np.float32) for _ in range(5)]
     starts = [
         {
             hours: score_lead_time(
@@ -92,35 +92,35 @@ def test_starts_scored_apart_and_written_between_say_the_same_together() -> None
     assert combine_starts(merged, MEMBERS, seed=0) == combine_starts(starts, MEMBERS, seed=0)
 
 
-def test_references_are_those_that_are_given() -> None:
-    draw = np.random.default_rng(5)
-    truth, start, states = (draw.normal(size=(*shape, *GRID.shape)) for shape in ((), (), (50,)))
+def test_only_given_references_are_scored() -> None:
+    rng = np.random.default_rng(5)
+    truth, start, states = (rng.normal(size=(*shape, *GRID.shape)) for shape in ((), (), (50,)))
     assert score_references(truth, GRID, None, None) == {}
     assert set(score_references(truth, GRID, start, None)) == {"persistence_mae"}
     both = score_references(truth, GRID, start, states)
     assert both["persistence_mae"] == pytest.approx(2 / np.sqrt(np.pi), rel=0.05)
     assert both["climatology_crps"] == pytest.approx(1 / np.sqrt(np.pi), rel=0.05)
     records = [record | score_references(truth, GRID, start, states) for record in _records(8)]
-    assert aggregate_records(records, MEMBERS, draw)["climatology_deviation"] < 10
+    assert aggregate_records(records, MEMBERS, rng)["climatology_deviation"] < 10
 
 
-def test_a_reliable_gaussian_has_a_flat_pit_and_the_coverage_it_claims() -> None:
-    draw = np.random.default_rng(3)
+def test_a_reliable_gaussian_has_a_flat_pit_and_nominal_coverage() -> None:
+    rng = np.random.default_rng(3)
     records = []
     for _ in range(20):
-        mean, std = draw.normal(size=GRID.shape), draw.uniform(0.5, 2, GRID.shape)
-        records.append(score_gaussian(mean, std, mean + std * draw.normal(size=GRID.shape), GRID))
+        mean, std = rng.normal(size=GRID.shape), rng.uniform(0.5, 2, GRID.shape)
+        records.append(score_gaussian(mean, std, mean + std * rng.normal(size=GRID.shape), GRID))
     assert np.mean([record["pit"] for record in records], axis=0) == pytest.approx(np.full(20, 0.05), rel=0.1)
     assert np.mean([record["coverage_50"] for record in records]) == pytest.approx(0.5, abs=0.01)
     assert np.mean([record["coverage_90"] for record in records]) == pytest.approx(0.9, abs=0.01)
-    tight = score_gaussian(np.zeros(GRID.shape), np.full(GRID.shape, 0.5), draw.normal(size=GRID.shape), GRID)
+    tight = score_gaussian(np.zeros(GRID.shape), np.full(GRID.shape, 0.5), rng.normal(size=GRID.shape), GRID)
     assert tight["coverage_90"] < 0.7
 
 
 def test_a_perfect_event_forecast_is_reliable_and_scores_its_uncertainty() -> None:
-    draw = np.random.default_rng(4)
+    rng = np.random.default_rng(4)
     records = [
-        score_event(draw.uniform(size=(MEMBERS, *GRID.shape)), draw.uniform(size=GRID.shape), 0.7, GRID)
+        score_event(rng.uniform(size=(MEMBERS, *GRID.shape)), rng.uniform(size=GRID.shape), 0.7, GRID)
         for _ in range(40)
     ]
     assert np.mean([record["brier_fair"] for record in records]) == pytest.approx(0.21, abs=0.005)

@@ -6,7 +6,6 @@ from diagnostics.rollout import diagnose_lead_time, mean_spectra
 from weather.grids import Grid
 
 GRID = Grid(tuple(np.linspace(90, -90, 33)), tuple(np.arange(64) * 360 / 64))
-DRAW = np.random.default_rng(0)
 
 
 def _wave(wavenumber: int, amplitude: float) -> np.ndarray:
@@ -15,31 +14,34 @@ def _wave(wavenumber: int, amplitude: float) -> np.ndarray:
     return amplitude * np.cos(latitude) ** wavenumber * np.cos(wavenumber * longitude)
 
 
-def test_spread_and_power_by_scale_are_those_of_the_members() -> None:
+def test_spread_and_power_by_scale_equal_those_of_the_members() -> None:
     initial = np.stack([_wave(3, 1.0) + _wave(14, 1.0)])[None].astype(np.float32)
     members = np.stack([_wave(3, a) + _wave(14, a / 10) for a in (9.0, 10.0, 11.0)])[:, None].astype(np.float32)
-    told = diagnose_lead_time([members[:1], members[1:]], mean_spectra(initial, GRID), [0, 1, 2], ["u10"], GRID)
-    figures = told["variables"]["u10"]
-    assert told["nonfinite_members"] == []
-    assert figures["spread"] == pytest.approx(spread(members[:, 0], GRID.area_weights))
+    diagnostics = diagnose_lead_time([members[:1], members[1:]], mean_spectra(initial, GRID), [0, 1, 2], ["u10"], GRID)
+    u10 = diagnostics["variables"]["u10"]
+    assert diagnostics["nonfinite_members"] == []
+    assert u10["spread"] == pytest.approx(spread(members[:, 0], GRID.area_weights))
     mean_square = (81 + 100 + 121) / 3
-    assert figures["log_ratio"]["planetary"] == pytest.approx(np.log10(mean_square), abs=1e-5)
-    assert figures["log_ratio"]["synoptic"] == pytest.approx(np.log10(mean_square / 100), abs=1e-5)
-    assert "meso" not in figures["log_ratio"], "the grid has no such scales"
-    assert int(np.argmax(figures["power"])) == 3
+    assert u10["log_ratio"]["planetary"] == pytest.approx(np.log10(mean_square), abs=1e-5)
+    assert u10["log_ratio"]["synoptic"] == pytest.approx(np.log10(mean_square / 100), abs=1e-5)
+    assert "meso" not in u10["log_ratio"], "the grid has no such scales"
+    assert int(np.argmax(u10["power"])) == 3
 
 
-def test_members_that_are_lost_are_named_and_left_out() -> None:
-    initial = DRAW.normal(size=(1, 1, *GRID.shape)).astype(np.float32)
-    members = DRAW.normal(size=(4, 1, *GRID.shape)).astype(np.float32)
+def test_lost_members_are_listed_and_left_out() -> None:
+    rng = np.random.default_rng(0)
+    initial = rng.normal(size=(1, 1, *GRID.shape)).astype(np.float32)
+    members = rng.normal(size=(4, 1, *GRID.shape)).astype(np.float32)
     members[2, 0, 5, 5] = np.nan
-    told = diagnose_lead_time([members[:2], members[2:]], mean_spectra(initial, GRID), [8, 9, 10, 11], ["u10"], GRID)
-    assert told["nonfinite_members"] == [10]
-    assert told["variables"]["u10"]["spread"] == pytest.approx(spread(members[[0, 1, 3], 0], GRID.area_weights))
+    diagnostics = diagnose_lead_time(
+        [members[:2], members[2:]], mean_spectra(initial, GRID), [8, 9, 10, 11], ["u10"], GRID
+    )
+    assert diagnostics["nonfinite_members"] == [10]
+    assert diagnostics["variables"]["u10"]["spread"] == pytest.approx(spread(members[[0, 1, 3], 0], GRID.area_weights))
 
 
-def test_one_member_or_none_has_no_spread() -> None:
-    initial = DRAW.normal(size=(1, 1, *GRID.shape)).astype(np.float32)
+def test_fewer_than_two_members_have_no_spread() -> None:
+    initial = np.random.default_rng(0).normal(size=(1, 1, *GRID.shape)).astype(np.float32)
     alone = diagnose_lead_time([initial], mean_spectra(initial, GRID), [0], ["u10"], GRID)
     assert alone["variables"]["u10"]["spread"] is None
     assert alone["variables"]["u10"]["log_ratio"]["planetary"] == pytest.approx(0)

@@ -23,7 +23,7 @@ def _lat_lon(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     return np.radians(grid.latitude)[:, None], np.radians(grid.longitude)[None]
 
 
-def test_waves_have_half_their_squared_amplitude() -> None:
+def test_the_power_of_a_wave_is_half_its_squared_amplitude() -> None:
     longitude = np.radians(REGULAR.longitude)
     power = zonal_spectrum((2 + 3 * np.cos(5 * longitude) + 0.5 * np.sin(31 * longitude))[None])[0]
     expected = np.zeros(121)
@@ -37,7 +37,7 @@ def test_zonal_power_sums_to_the_mean_square(num_lon: int) -> None:
     np.testing.assert_allclose(zonal_spectrum(field).sum(-1), (field**2).mean(-1))
 
 
-def test_zonal_power_is_that_of_weatherbench_but_for_the_highest_wavenumber() -> None:
+def test_zonal_power_equals_weatherbenchs_except_at_the_highest_wavenumber() -> None:
     """S_0 = C|F_0|² and S_k = 2C|F_k|², C the circumference of the latitude circle and F the transform divided by N."""
     field = np.random.default_rng(0).normal(size=(7, 24))
     circumference = 2 * np.pi * 6.371e6 * np.cos(np.radians(np.linspace(60, -60, 7)))[:, None]
@@ -48,7 +48,7 @@ def test_zonal_power_is_that_of_weatherbench_but_for_the_highest_wavenumber() ->
     np.testing.assert_allclose(2 * ours[:, -1], theirs[:, -1])
 
 
-def test_the_zonal_mean_weighs_by_area() -> None:
+def test_the_zonal_mean_spectrum_is_weighted_by_area() -> None:
     latitude, longitude = _lat_lon(REGULAR)
     power = zonal_mean_spectrum(np.sin(latitude) * np.cos(4 * longitude), REGULAR.area_weights)
     assert power[4] == pytest.approx(1 / 6, rel=1e-3)
@@ -90,10 +90,10 @@ def test_spectra_equal_those_of_pyshtools() -> None:
 
 
 def test_parseval_holds_for_a_field_that_the_grid_resolves() -> None:
-    draw = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     latitude, longitude = _lat_lon(GAUSSIAN)
     field = sum(
-        draw.normal() * np.sin(latitude) ** k * np.cos(latitude) ** m * np.cos(m * longitude + draw.uniform(0, 6))
+        rng.normal() * np.sin(latitude) ** k * np.cos(latitude) ** m * np.cos(m * longitude + rng.uniform(0, 6))
         for k in range(4)
         for m in range(20)
     )
@@ -101,7 +101,7 @@ def test_parseval_holds_for_a_field_that_the_grid_resolves() -> None:
     assert spherical_spectrum(field, GAUSSIAN).sum() == pytest.approx(weights @ (field**2).mean(-1) / 2, rel=1e-9)
 
 
-def test_leading_axes_and_torch_are_kept() -> None:
+def test_leading_axes_and_the_kind_of_array_are_kept() -> None:
     fields = np.random.default_rng(2).normal(size=(2, 3, *GAUSSIAN.shape))
     together = spherical_spectrum(fields, GAUSSIAN)
     assert together.shape == (2, 3, 48)
@@ -111,7 +111,7 @@ def test_leading_axes_and_torch_are_kept() -> None:
                                zonal_mean_spectrum(fields, GAUSSIAN.area_weights), atol=1e-12)  # fmt: skip
 
 
-def test_nan_propagates_to_its_circle_and_to_every_scale_of_its_sphere() -> None:
+def test_nan_propagates_to_its_latitude_circle_and_to_all_scales_of_its_field() -> None:
     fields = np.random.default_rng(2).normal(size=(2, *GAUSSIAN.shape))
     fields[1, 5, 7] = np.nan
     zonal = zonal_spectrum(fields)
@@ -129,7 +129,7 @@ def test_a_rotation_about_the_axis_changes_nothing() -> None:
     )
 
 
-def test_the_deviation_sums_the_distances_of_the_ratio_from_one() -> None:
+def test_the_deviation_is_the_sum_of_absolute_differences_of_the_ratio_from_one() -> None:
     truth = np.array([2.0, 4.0])
     assert power_ratio(0.25 * truth, truth).tolist() == [0.25, 0.25]
     assert total_deviation(power_ratio(np.array([[0.5, 6.0], [2.0, 4.0]]), truth)).tolist() == [1.25, 0.0]

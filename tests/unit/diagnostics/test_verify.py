@@ -12,8 +12,8 @@ from warmcast.cli import app
 from weather.climatology import Climatology
 from weather.grids import Grid
 from weather.manifest import ModelSpec
-from weather.store import EnsembleStore
-from weather.store_template import Layout
+from weather.stores.ensemble import EnsembleStore
+from weather.stores.layout import Layout
 from weather.testing import travelling_waves
 
 INIT_TIME = np.datetime64("2018-09-15T00", "s")
@@ -22,14 +22,14 @@ MEMBERS = 5
 
 @pytest.fixture
 def forecast(spec: ModelSpec, tmp_path: Path) -> Path:
-    """Truth plus noise of unit variance, four lead times, two groups."""
+    """A forecast of four lead times and two groups: the truth plus noise of unit variance."""
     layout = Layout(INIT_TIME, 4, np.timedelta64(6, "h"), tuple(range(MEMBERS)), 3, ("u10", "v10"), spec.grid.grid)
     store = EnsembleStore.create(tmp_path / "forecast/ensemble.zarr", layout, {})
-    truth, draw = _truth(spec.grid.grid), np.random.default_rng(0)
+    truth, rng = _truth(spec.grid.grid), np.random.default_rng(0)
     for lead_index in range(4):
         field = np.stack([truth[name].values[lead_index + 1] for name in ("u10", "v10")])
         for group in range(2):
-            noise = draw.normal(size=(len(layout.group_members(group)), *field.shape))
+            noise = rng.normal(size=(len(layout.group_members(group)), *field.shape))
             store.commit(group, lead_index, (field + noise).astype(np.float32))
     return tmp_path / "forecast"
 
@@ -43,18 +43,18 @@ def _verify(store: Path, truth: Path, *more: str) -> Result:
     return CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
-def _scored(store: Path, truth: Path, *more: str) -> dict[str, Any]:
+def _scores(store: Path, truth: Path, *more: str) -> dict[str, Any]:
     output = truth.parent / "scores.json"
     result = _verify(store, truth, "--json", str(output), *more)
     assert result.exit_code == 0, result.output
-    scored: dict[str, Any] = json.loads(output.read_text())
-    return scored
+    scores: dict[str, Any] = json.loads(output.read_text())
+    return scores
 
 
-def test_scores_equal_those_of_the_arrays(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
+def test_scores_equal_those_computed_from_the_arrays(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
     truth = _truth(spec.grid.grid)
     truth.to_netcdf(tmp_path / "truth.nc")
-    result = _scored(forecast, tmp_path / "truth.nc")
+    result = _scores(forecast, tmp_path / "truth.nc")
     assert len(result["scores"]["u10"]) == 4
     assert set(result["scores"]) == {"u10", "v10", "wind_speed_10m"}
     assert len(result["energy"]) == len(result["events"]["wind_speed_10m > 10"]) == 4
@@ -67,21 +67,21 @@ def test_scores_equal_those_of_the_arrays(forecast: Path, spec: ModelSpec, tmp_p
         assert row["rmse"] == pytest.approx(1 / np.sqrt(MEMBERS), rel=0.15)
 
 
-def test_only_times_that_both_have_are_scored(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
+def test_only_times_in_both_forecast_and_truth_are_scored(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
     _truth(spec.grid.grid).isel(time=[0, 2, 5]).to_netcdf(tmp_path / "truth.nc")
-    rows = _scored(forecast, tmp_path / "truth.nc")["scores"]["u10"]
+    rows = _scores(forecast, tmp_path / "truth.nc")["scores"]["u10"]
     assert [row["lead_hours"] for row in rows] == [12]
 
 
-def test_references_are_scored_where_they_are_known(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
+def test_references_are_scored_if_they_are_known(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
     truth, grid = _truth(spec.grid.grid), spec.grid.grid
     truth.isel(time=slice(1, None)).to_netcdf(tmp_path / "later.nc")
-    assert "persistence_mae" not in _scored(forecast, tmp_path / "later.nc")["scores"]["u10"][0]
+    assert "persistence_mae" not in _scores(forecast, tmp_path / "later.nc")["scores"]["u10"][0]
     truth.to_netcdf(tmp_path / "truth.nc")
     states = np.stack([truth[name].values for name in ("u10", "v10")], axis=1)
     times = truth.time.values.astype("datetime64[s]")
     Climatology(("u10", "v10"), grid, times, states).to_dataset().to_netcdf(tmp_path / "climatology.nc")
-    row = _scored(forecast, tmp_path / "truth.nc", "--climatology", str(tmp_path / "climatology.nc"))["scores"]["u10"][
+    row = _scores(forecast, tmp_path / "truth.nc", "--climatology", str(tmp_path / "climatology.nc"))["scores"]["u10"][
         1
     ]
     error = abs(truth.u10[0] - truth.u10[2]).mean("longitude").values
@@ -90,7 +90,7 @@ def test_references_are_scored_where_they_are_known(forecast: Path, spec: ModelS
     assert row["climatology_deviation"] > 0
 
 
-def test_a_climatology_on_another_grid_is_told(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
+def test_a_climatology_on_another_grid_is_refused(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
     _truth(spec.grid.grid).to_netcdf(tmp_path / "truth.nc")
     other = Grid.from_coordinates(np.linspace(-80, 80, 9), np.arange(12) * 30.0)
     times = np.arange("2000-01-01", "2000-01-03", dtype="datetime64[D]").astype("datetime64[s]")
@@ -101,7 +101,7 @@ def test_a_climatology_on_another_grid_is_told(forecast: Path, spec: ModelSpec, 
     assert "expected that of the forecast" in result.stderr
 
 
-def test_the_report_shows_the_forecast_beside_what_came(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
+def test_the_report_shows_the_forecast_with_its_truth(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
     _truth(spec.grid.grid).isel(time=[0, 1, 2, 4]).to_netcdf(tmp_path / "truth.nc")
     result = _verify(forecast, tmp_path / "truth.nc", "--html", str(tmp_path / "new/report.html"))
     assert result.exit_code == 0, result.output
@@ -110,14 +110,14 @@ def test_the_report_shows_the_forecast_beside_what_came(forecast: Path, spec: Mo
     assert "Forecast from 2018-09-15T00:00:00 UTC" in page
 
 
-def test_a_truth_of_the_start_alone_is_told(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
+def test_a_truth_of_the_initial_time_alone_is_refused(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
     _truth(spec.grid.grid).isel(time=[0]).to_netcdf(tmp_path / "truth.nc")
     result = _verify(forecast, tmp_path / "truth.nc")
     assert result.exit_code == 2
     assert "must have a time after" in result.stderr
 
 
-def test_a_truth_with_a_missing_value_is_told(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
+def test_a_truth_with_a_missing_value_is_refused(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
     truth = _truth(spec.grid.grid)
     truth["v10"][2, 3, 4] = np.nan
     truth.to_netcdf(tmp_path / "truth.nc")
@@ -127,7 +127,7 @@ def test_a_truth_with_a_missing_value_is_told(forecast: Path, spec: ModelSpec, t
     assert not (tmp_path / "scores.json").exists()
 
 
-def test_a_lost_member_is_told(spec: ModelSpec, tmp_path: Path) -> None:
+def test_the_error_for_a_lost_member_names_it(spec: ModelSpec, tmp_path: Path) -> None:
     layout = Layout(INIT_TIME, 2, np.timedelta64(6, "h"), (0, 1, 2), 3, ("u10", "v10"), spec.grid.grid)
     store = EnsembleStore.create(tmp_path / "ensemble.zarr", layout, {})
     fields = np.ones((3, 2, *spec.grid.grid.shape), np.float32)
@@ -149,7 +149,7 @@ def test_the_table_is_printed(forecast: Path, spec: ModelSpec, tmp_path: Path) -
     assert "climatology" not in output
 
 
-def test_a_truth_that_does_not_fit_is_one_error(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
+def test_a_truth_that_does_not_fit_is_refused(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
     waves = _truth(spec.grid.grid)
     waves.assign_coords(time=waves.time + np.timedelta64(365, "D")).to_netcdf(tmp_path / "later.nc")
     waves[["u10"]].to_netcdf(tmp_path / "half.nc")
@@ -159,7 +159,7 @@ def test_a_truth_that_does_not_fit_is_one_error(forecast: Path, spec: ModelSpec,
         assert named in result.stderr
 
 
-def test_a_store_without_a_complete_lead_time_is_told(spec: ModelSpec, tmp_path: Path) -> None:
+def test_a_store_without_a_complete_lead_time_is_refused(spec: ModelSpec, tmp_path: Path) -> None:
     layout = Layout(INIT_TIME, 4, np.timedelta64(6, "h"), (0, 1), 2, ("u10", "v10"), spec.grid.grid)
     EnsembleStore.create(tmp_path / "ensemble.zarr", layout, {})
     _truth(spec.grid.grid).to_netcdf(tmp_path / "truth.nc")

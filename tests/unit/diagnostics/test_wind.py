@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from diagnostics.wind import wind_direction, wind_speed, append_wind_speed
+from diagnostics.wind import append_wind_speed, wind_direction, wind_speed
 
 
 @pytest.mark.parametrize(
     ("u", "v", "direction"),
     [(0, -1, 0), (-1, -1, 45), (-1, 0, 90), (0, 1, 180), (1, 0, 270), (1, -1, 315)],
 )
-def test_the_direction_is_where_the_wind_comes_from(u: float, v: float, direction: float) -> None:
+def test_the_direction_is_that_which_the_wind_blows_from(u: float, v: float, direction: float) -> None:
     assert wind_direction(np.array([u * 3.0]), np.array([v * 3.0]))[0] == pytest.approx(direction)
     assert float(wind_direction(torch.tensor([u * 3.0]), torch.tensor([v * 3.0]))[0]) == pytest.approx(direction)
 
@@ -24,7 +24,7 @@ def test_nan_propagates() -> None:
     assert np.isnan(wind_direction(u, v)).all()
 
 
-def test_the_speed_is_put_behind_the_components() -> None:
+def test_the_speed_is_appended_after_the_components() -> None:
     fields = np.random.default_rng(0).normal(size=(4, 2, 3, 5))
     more, names = append_wind_speed(fields, ("u10", "v10"))
     assert names == ("u10", "v10", "wind_speed_10m")
