@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from diagnostics.figures.globe import draw_globe
-from diagnostics.moments import ensemble_mean, ensemble_std
-from diagnostics.wind import WIND_SPEED, append_wind_speed
+from diagnostics.scores.moments import ensemble_mean, ensemble_std
+from diagnostics.scores.wind import WIND_SPEED, append_wind_speed
 from weather.grids import Grid
 from weather.times import short_lead_time
 from weather.variables import KNOWN

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from diagnostics.figures.ensemble import STYLE
-from diagnostics.wind import WIND_SPEED
+from diagnostics.scores.wind import WIND_SPEED
 
 _BLUE, _PURPLE, _GREY, _OCHRE = "#31688e", "#440154", "#888888", "#c08a1e"
 

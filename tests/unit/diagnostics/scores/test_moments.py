@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from diagnostics.arrays import area_mean
-from diagnostics.moments import (
+from diagnostics.scores.arrays import area_mean
+from diagnostics.scores.moments import (
     ensemble_mean,
     ensemble_mean_squared_error,
     ensemble_std,

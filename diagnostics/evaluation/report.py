@@ -9,7 +9,7 @@ from typing import Any
 
 from diagnostics.figures.example import Example, draw_example_maps, draw_spaghetti
 from diagnostics.figures.scores import draw_probability_panels, draw_score_panels
-from diagnostics.wind import WIND_SPEED
+from diagnostics.scores.wind import WIND_SPEED
 from weather.variables import KNOWN
 
 _COLUMNS = {

@@ -7,7 +7,7 @@ The double sum is Σ_i (2i − M − 1) x_(i) over the sorted members. Source: F
 
 import numpy as np
 
-from diagnostics.arrays import Array, like, namespace
+from diagnostics.scores.arrays import Array, like, namespace
 
 _BLOCK_ELEMENTS = 250_000
 

@@ -3,7 +3,7 @@ import pytest
 import scoringrules
 import torch
 
-from diagnostics.energy import energy_score_fair
+from diagnostics.scores.energy import energy_score_fair
 
 ROWS = np.array([0.2, 1.0, 1.8])
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from diagnostics.moments import spread
-from diagnostics.rollout import diagnose_lead_time, mean_spectra
+from diagnostics.live import diagnose_lead_time, mean_spectra
+from diagnostics.scores.moments import spread
 from weather.grids import Grid
 
 GRID = Grid(tuple(np.linspace(90, -90, 33)), tuple(np.arange(64) * 360 / 64))

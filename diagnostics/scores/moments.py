@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.arrays import Array, area_mean, namespace
+from diagnostics.scores.arrays import Array, area_mean, namespace
 
 
 def ensemble_mean(ensemble: Array) -> Array:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diagnostics.arrays import Array, like, namespace, to_numpy
+from diagnostics.scores.arrays import Array, like, namespace, to_numpy
 
 
 def exceedance_probability(ensemble: Array, threshold: float) -> Array:

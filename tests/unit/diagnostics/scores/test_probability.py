@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from diagnostics.probability import brier_biased, brier_fair, exceedance_probability, reliability
+from diagnostics.scores.probability import brier_biased, brier_fair, exceedance_probability, reliability
 
 
 def test_the_probability_is_the_share_of_members_above() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from diagnostics.wind import append_wind_speed, wind_direction, wind_speed
+from diagnostics.scores.wind import append_wind_speed, wind_direction, wind_speed
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.sound import finite_members
-from diagnostics.wind import wind_direction, wind_speed
+from diagnostics.finite import finite_members
+from diagnostics.scores.wind import wind_direction, wind_speed
 from weather.stores.summary_layout import WIND_DIRECTION, SummaryLayout
 
 Field = NDArray[np.float32]

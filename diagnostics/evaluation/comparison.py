@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.energy import energy_score_fair
-from diagnostics.records import Record, score_event, score_field, score_references
-from diagnostics.summary import aggregate_numbers, aggregate_records
-from diagnostics.wind import WIND_SPEED, append_wind_speed
+from diagnostics.evaluation.records import Record, score_event, score_field, score_references
+from diagnostics.evaluation.resampling import aggregate_numbers, aggregate_records
+from diagnostics.scores.energy import energy_score_fair
+from diagnostics.scores.wind import WIND_SPEED, append_wind_speed
 from weather.errors import VerificationError
 from weather.grids import Grid
 

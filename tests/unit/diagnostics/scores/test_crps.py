@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from diagnostics.crps import crps_biased, crps_fair
+from diagnostics.scores.crps import crps_biased, crps_fair
 
 
 def _case(members: int, shape: tuple[int, ...] = (3, 40), *, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:

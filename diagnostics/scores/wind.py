@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from diagnostics.arrays import Array, namespace
+from diagnostics.scores.arrays import Array, namespace
 from weather.variables import WIND_SPEED_10M
 
 WIND_SPEED = WIND_SPEED_10M.name

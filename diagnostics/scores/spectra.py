@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import eval_legendre, sph_legendre_p_all
 
-from diagnostics.arrays import Array, like, namespace
+from diagnostics.scores.arrays import Array, like, namespace
 from weather.grids import Grid
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from diagnostics.arrays import Array, namespace, to_numpy
+from diagnostics.scores.arrays import Array, namespace, to_numpy
 
 
 def ranks(ensemble: Array, truth: Array, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.arrays import area_mean
-from diagnostics.sound import finite_mask, finite_members
-from diagnostics.spectra import spherical_spectrum
+from diagnostics.finite import finite_mask, finite_members
+from diagnostics.scores.arrays import area_mean
+from diagnostics.scores.spectra import spherical_spectrum
 from weather.grids import Grid
 
 BANDS = {"planetary": (1, 10), "synoptic": (11, 40), "meso": (41, None)}
@@ -65,7 +65,7 @@ def _mean_spectrum(groups: Sequence[Group], index: int, grid: Grid) -> NDArray[n
 
 
 def _spread(groups: Sequence[NDArray[np.float32]], grid: Grid) -> float:
-    """Return `diagnostics.moments.spread` of the members of all groups, without concatenating them."""
+    """Return `diagnostics.scores.moments.spread` of the members of all groups, without concatenating them."""
     count = sum(len(group) for group in groups)
     mean = sum(np.sum(group, axis=0, dtype=np.float64) for group in groups) / count
     squares = sum((field - mean) ** 2 for group in groups for field in group)

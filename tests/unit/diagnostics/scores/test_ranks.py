@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from diagnostics.ranks import coverage, pit_gaussian, rank_histogram, ranks
+from diagnostics.scores.ranks import coverage, pit_gaussian, rank_histogram, ranks
 
 
 def _draw() -> np.random.Generator:

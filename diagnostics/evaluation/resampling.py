@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.moments import spread_skill_ratio
-from diagnostics.records import Record
-from diagnostics.spectra import power_ratio, total_deviation
+from diagnostics.evaluation.records import Record
+from diagnostics.scores.moments import spread_skill_ratio
+from diagnostics.scores.spectra import power_ratio, total_deviation
 
 _RESAMPLES = 2000
 _LEVEL = 0.95

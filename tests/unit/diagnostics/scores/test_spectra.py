@@ -5,7 +5,7 @@ import pyshtools
 import pytest
 import torch
 
-from diagnostics.spectra import (
+from diagnostics.scores.spectra import (
     latitude_quadrature,
     power_ratio,
     spherical_spectrum,

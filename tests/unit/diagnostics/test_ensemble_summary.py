@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from diagnostics.products import compute_summary
+from diagnostics.ensemble_summary import compute_summary
 from weather.grids import Grid
 from weather.stores.layout import Layout
 from weather.stores.summary_layout import SummaryLayout
@@ -55,7 +55,7 @@ def test_every_statistic_equals_numpys(count: int, ties: bool) -> None:
 
 def test_blocks_of_one_latitude_give_the_same_summary(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = compute_summary([_members(5)], _layout(5))[1]
-    monkeypatch.setattr("diagnostics.products._BLOCK_BYTES", 1)
+    monkeypatch.setattr("diagnostics.ensemble_summary._BLOCK_BYTES", 1)
     for name, values in compute_summary([_members(5)], _layout(5))[1].items():
         np.testing.assert_array_equal(values, whole[name])
 

@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from diagnostics.comparison import References, combine_starts, score_lead_time
-from diagnostics.crps import crps_fair
-from diagnostics.records import score_event, score_field, score_gaussian, score_references
-from diagnostics.summary import aggregate_numbers, aggregate_records
+from diagnostics.evaluation.comparison import References, combine_starts, score_lead_time
+from diagnostics.evaluation.records import score_event, score_field, score_gaussian, score_references
+from diagnostics.evaluation.resampling import aggregate_numbers, aggregate_records
+from diagnostics.scores.crps import crps_fair
 from weather.grids import Grid
 
 GRID = Grid.from_coordinates(np.degrees(np.arcsin(np.polynomial.legendre.leggauss(24)[0])), np.arange(48) * 7.5)

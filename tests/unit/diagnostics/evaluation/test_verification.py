@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner, Result
 
-from diagnostics.crps import crps_fair
+from diagnostics.scores.crps import crps_fair
 from warmcast.cli import app
 from weather.climatology import Climatology
 from weather.grids import Grid

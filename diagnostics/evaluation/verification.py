@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.comparison import References, combine_starts, score_lead_time
+from diagnostics.evaluation.comparison import References, combine_starts, score_lead_time
+from diagnostics.evaluation.report import render_score_page
 from diagnostics.figures.example import Example
-from diagnostics.report import render_score_page
 from storage.atomic import write_text
 from weather.climatology import Climatology
 from weather.errors import VerificationError

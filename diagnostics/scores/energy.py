@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.arrays import Array, like, namespace
+from diagnostics.scores.arrays import Array, like, namespace
 
 
 def energy_score_fair(ensemble: Array, truth: Array, area_weights: NDArray[np.float64]) -> float:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from diagnostics.arrays import Array, area_mean, to_numpy
-from diagnostics.crps import crps_biased, crps_fair
-from diagnostics.moments import ensemble_mean_squared_error, ensemble_variance
-from diagnostics.probability import brier_fair, reliability
-from diagnostics.ranks import coverage, pit_gaussian, rank_histogram
-from diagnostics.spectra import spherical_spectrum
+from diagnostics.scores.arrays import Array, area_mean, to_numpy
+from diagnostics.scores.crps import crps_biased, crps_fair
+from diagnostics.scores.moments import ensemble_mean_squared_error, ensemble_variance
+from diagnostics.scores.probability import brier_fair, reliability
+from diagnostics.scores.ranks import coverage, pit_gaussian, rank_histogram
+from diagnostics.scores.spectra import spherical_spectrum
 from weather.grids import Grid
 
 _PIT_BINS = 20
