@@ -1,53 +1,55 @@
-"""Who asks: the holder of an API key, or, as long as no key was ever made, anybody on this machine."""
+"""Authenticate requests: by API key, or by loopback address while no key exists."""
 
 from typing import Annotated
 
 from fastapi import Depends, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from jobs.forecasts import ForecastRecord, look_up
-from jobs.keys import has_keys, holder_of
-from service.context import Service, ServiceHere
+from jobs.forecasts import ForecastRecord, read_forecast
+from jobs.keys import find_key_id, has_keys
+from service.context import Service, ServiceDep
 from service.problems import UNAUTHORIZED, ServiceError
 
 LOCAL_OWNER = "local"
-"""Who owns what callers without a key ask for."""
+"""Owner of the forecasts that are submitted without a key."""
 
 _BEARER = HTTPBearer(auto_error=False, description="`Authorization: Bearer KEY`")
-_TOKEN = APIKeyHeader(name="PRIVATE-TOKEN", auto_error=False, description="The same key, as ECMWF's clients send it")
+_TOKEN = APIKeyHeader(
+    name="PRIVATE-TOKEN", auto_error=False, description="The same key, in the header that ECMWF clients send"
+)
 
 
-def owner_of(
-    service: ServiceHere,
+def authenticate(
+    service: ServiceDep,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     token: Annotated[str | None, Security(_TOKEN)],
 ) -> str:
-    """Return whose forecasts the caller sees; raises `ServiceError` for one who may not be here."""
+    """Return the owner whose forecasts the caller may see; raise `ServiceError` (401) for an unauthorized caller."""
     secret = bearer.credentials if bearer is not None else token
     if secret is not None:
-        holder = holder_of(service.database, secret)
+        holder = find_key_id(service.database, secret)
         if holder is None:
-            raise ServiceError(UNAUTHORIZED, "The API key is not known, or was revoked.")
+            raise ServiceError(UNAUTHORIZED, "The API key is unknown or revoked.")
         return holder
-    return _keyless(service)
+    return _authenticate_without_key(service)
 
 
-def _keyless(service: Service) -> str:
+def _authenticate_without_key(service: Service) -> str:
     if has_keys(service.database):
-        raise ServiceError(UNAUTHORIZED, "An API key is needed: `Authorization: Bearer KEY`.")
+        raise ServiceError(UNAUTHORIZED, "An API key is required: `Authorization: Bearer KEY`.")
     if not service.only_loopback:
         raise ServiceError(
-            UNAUTHORIZED, "An API key is needed, and none exists yet: `warmcast key create NAME` makes one."
+            UNAUTHORIZED, "An API key is required, and none exists yet: create one with `warmcast key create NAME`."
         )
     return LOCAL_OWNER
 
 
-Owner = Annotated[str, Depends(owner_of)]
+Owner = Annotated[str, Depends(authenticate)]
 
 
-def _own_forecast(forecast_id: str, service: ServiceHere, owner: Owner) -> ForecastRecord:
-    return look_up(service.database, forecast_id, owner)
+def _find_own_forecast(forecast_id: str, service: ServiceDep, owner: Owner) -> ForecastRecord:
+    return read_forecast(service.database, forecast_id, owner)
 
 
-OwnForecast = Annotated[ForecastRecord, Depends(_own_forecast)]
-"""The forecast of the path, if it is the caller's: another's is not there (404)."""
+OwnForecast = Annotated[ForecastRecord, Depends(_find_own_forecast)]
+"""The forecast named in the path; a forecast of another owner is a 404."""

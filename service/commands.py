@@ -1,4 +1,4 @@
-"""`warmcast serve`, `warmcast api` and `warmcast key`: the service in this process, and who may ask it."""
+"""Carry out `warmcast serve`, `warmcast serve_api` and `warmcast key`."""
 
 import ipaddress
 from collections.abc import Callable
@@ -15,60 +15,66 @@ from service.app import create_app
 
 
 def serve(
-    *, host: str, port: int, metrics_port: int | None, data: Path | None, tell: Callable[[str], None]
+    *, host: str, port: int, metrics_port: int | None, data: Path | None, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Serve until stopped, with a worker beside."""
-    return _serve(host, port, metrics_port, data, tell, with_worker=True)
+    """Serve until stopped, and keep one worker process running."""
+    return _serve(host, port, metrics_port, data, report, with_worker=True)
 
 
-def api(
-    *, host: str, port: int, metrics_port: int | None, data: Path | None, tell: Callable[[str], None]
+def serve_api(
+    *, host: str, port: int, metrics_port: int | None, data: Path | None, report: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Serve until stopped; workers are elsewhere."""
-    return _serve(host, port, metrics_port, data, tell, with_worker=False)
+    """Serve until stopped, without a worker."""
+    return _serve(host, port, metrics_port, data, report, with_worker=False)
 
 
-def make_key(*, name: str, data: Path | None) -> dict[str, Any]:
-    """Make an API key; its secret is in the receipt, and nowhere else."""
-    database = _database(data)
+def create_api_key(*, name: str, data: Path | None) -> dict[str, Any]:
+    """Create an API key; only the returned receipt contains its secret."""
+    database = _open_database(data)
     key, secret = create_key(database, name)
     database.close()
     return asdict(key) | {"secret": secret}
 
 
-def show_keys(*, data: Path | None) -> dict[str, Any]:
+def list_api_keys(*, data: Path | None) -> dict[str, Any]:
     """Return all keys, without their secrets."""
-    database = _database(data)
+    database = _open_database(data)
     keys = [asdict(key) for key in list_keys(database)]
     database.close()
     return {"keys": keys}
 
 
-def withdraw_key(*, key_id: str, data: Path | None) -> dict[str, Any]:
+def revoke_api_key(*, key_id: str, data: Path | None) -> dict[str, Any]:
     """Revoke a key."""
-    database = _database(data)
+    database = _open_database(data)
     revoke_key(database, key_id)
     database.close()
     return {"id": key_id}
 
 
 def _serve(
-    host: str, port: int, metrics_port: int | None, data: Path | None, tell: Callable[[str], None], *, with_worker: bool
+    host: str,
+    port: int,
+    metrics_port: int | None,
+    data: Path | None,
+    report: Callable[[str], None],
+    *,
+    with_worker: bool,
 ) -> dict[str, Any]:
-    settings = _settings(data)
-    tell(f"Warmcast serves http://{host}:{port} from {settings.data.resolve()}; ask it at /docs.")
+    settings = _read_settings(data)
+    report(f"Warmcast serves http://{host}:{port} from {settings.data.resolve()}; its API is described at /docs.")
     app = create_app(settings, only_loopback=_is_loopback(host), with_worker=with_worker, metrics_port=metrics_port)
     uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
     return {}
 
 
-def _settings(data: Path | None) -> Settings:
+def _read_settings(data: Path | None) -> Settings:
     settings = Settings.read()
     return settings if data is None else settings.model_copy(update={"data": data})
 
 
-def _database(data: Path | None) -> Database:
-    settings = _settings(data)
+def _open_database(data: Path | None) -> Database:
+    settings = _read_settings(data)
     settings.data.mkdir(parents=True, exist_ok=True)
     database = Database(settings.url)
     database.migrate()

@@ -1,4 +1,4 @@
-"""The OpenAPI document, with the bodies that FastAPI does not see: those of requests in two forms, and problems."""
+"""Add schemas to the OpenAPI document that FastAPI cannot infer: the two-form request body, and problems."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from service.requests import ForecastBody
 _TEMPLATE = "#/components/schemas/{model}"
 
 
-def install(app: FastAPI) -> None:
-    """Let the document of `app` name them."""
-    made = app.openapi
+def add_schemas(app: FastAPI) -> None:
+    """Add the schemas of `ForecastBody` and `Problem` to the OpenAPI document of `app`."""
+    generate = app.openapi
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _, told = models_json_schema(
+            _, schemas = models_json_schema(
                 [(ForecastBody, "validation"), (Problem, "validation")], ref_template=_TEMPLATE
             )
-            made()["components"]["schemas"].update(told["$defs"])
-        return made()
+            generate()["components"]["schemas"].update(schemas["$defs"])
+        return generate()
 
-    app.openapi = document  # type: ignore[method-assign]
+    app.openapi = document  # type: ignore[method-assign] # FastAPI documents replacing this method

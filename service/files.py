@@ -15,14 +15,14 @@ _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{1,18})?|-(\d{1,18}))")
 _BINARY = "application/octet-stream"
 
 
-def respond_with_file(place: StoragePath, facts: FileStat, request: Request, headers: Mapping[str, str]) -> Response:
+def respond_with_file(path: StoragePath, stat: FileStat, request: Request, headers: Mapping[str, str]) -> Response:
     """Return the response with a file, or with the range that the request names.
 
     A request for several ranges of an object in a bucket receives the whole object.
     """
-    if isinstance(place, Path):
-        return FileResponse(place, headers=headers, media_type=_BINARY)
-    size, etag = facts.size_bytes, f'"{facts.etag}"'
+    if isinstance(path, Path):
+        return FileResponse(path, headers=headers, media_type=_BINARY)
+    size, etag = stat.size_bytes, f'"{stat.etag}"'
     response_headers = {**headers, "ETag": etag, "Accept-Ranges": "bytes"}
     byte_range = _RANGE.fullmatch(request.headers.get("Range", ""))
     status, start, stop = 200, 0, size
@@ -35,7 +35,7 @@ def respond_with_file(place: StoragePath, facts: FileStat, request: Request, hea
         response_headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     if request.method == "HEAD":
         return Response(None, status, {**response_headers, "Content-Length": str(stop - start)}, _BINARY)
-    return Response(place.read_range(start, stop), status, response_headers, _BINARY)
+    return Response(path.read_range(start, stop), status, response_headers, _BINARY)
 
 
 def stream_zip(folder: StoragePath) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457): the one table from what went wrong to what callers are told."""
+"""Map errors to problem documents (RFC 9457)."""
 
 import logging
 import secrets
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class Problem(BaseModel):
-    """What went wrong; `type` stays the same, `detail` is for people."""
+    """An error (RFC 9457): `type` is stable and meant for programs, `detail` is meant for people."""
 
     type: str
     title: str
@@ -38,12 +38,14 @@ class Problem(BaseModel):
     detail: str
     trace_id: str
     retryable: bool
-    errors: list[dict[str, str]] = Field(default=[], description="Each wrong place of the request, a JSON pointer.")
+    errors: list[dict[str, str]] = Field(
+        default=[], description="Each invalid field of the request: a JSON pointer and its problem."
+    )
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of problem."""
+class ProblemKind:
+    """A kind of problem: its type, HTTP status, title, and the seconds after which a retry can help, if any."""
 
     slug: str
     status: int
@@ -52,68 +54,68 @@ class Kind:
 
 
 class ServiceError(WarmcastError):
-    """A problem that only the service knows."""
+    """An error that is specific to HTTP requests and has no domain error."""
 
-    def __init__(self, kind: Kind, detail: str) -> None:
+    def __init__(self, kind: ProblemKind, detail: str) -> None:
         self.kind = kind
         super().__init__(detail)
 
 
-VALIDATION = Kind("validation", 422, "The request is wrong")
-NOT_FOUND = Kind("not-found", 404, "There is nothing here")
-NOT_FINISHED = Kind("not-finished", 409, "The forecast has not ended", 10)
-NOT_ALLOWED = Kind("method-not-allowed", 405, "The method is not allowed here")
-TOO_LARGE = Kind("too-large", 413, "The request is too large")
-UNSUPPORTED = Kind("unsupported-media-type", 415, "The kind of content is not supported")
-QUEUE_FULL = Kind("queue-full", 429, "Too many forecasts wait", 30)
-UNAUTHORIZED = Kind("unauthorized", 401, "The caller is not known")
-DATA_GONE = Kind("data-gone", 410, "The data of the forecast is gone")
-FOREIGN_ORIGIN = Kind("foreign-origin", 403, "A page of another origin may not do this")
-FOREIGN_HOST = Kind("foreign-host", 421, "The request was meant for another host")
-UNAVAILABLE = Kind("unavailable", 503, "The service is not ready", 5)
-INTERNAL = Kind("internal", 500, "Something went wrong here")
+VALIDATION = ProblemKind("validation", 422, "The request is invalid")
+NOT_FOUND = ProblemKind("not-found", 404, "The resource does not exist")
+NOT_FINISHED = ProblemKind("not-finished", 409, "The forecast has not ended", 10)
+NOT_ALLOWED = ProblemKind("method-not-allowed", 405, "The method is not allowed")
+TOO_LARGE = ProblemKind("too-large", 413, "The request is too large")
+UNSUPPORTED = ProblemKind("unsupported-media-type", 415, "The content type is not supported")
+QUEUE_FULL = ProblemKind("queue-full", 429, "Too many forecasts are waiting", 30)
+UNAUTHORIZED = ProblemKind("unauthorized", 401, "The caller is not authenticated")
+DATA_GONE = ProblemKind("data-gone", 410, "The data of the forecast is gone")
+FOREIGN_ORIGIN = ProblemKind("foreign-origin", 403, "Pages of other origins may not change anything")
+FOREIGN_HOST = ProblemKind("foreign-host", 421, "The request is addressed to another host")
+UNAVAILABLE = ProblemKind("unavailable", 503, "The service is not ready", 5)
+INTERNAL = ProblemKind("internal", 500, "The service failed")
 
-OF_ERRORS: dict[type[WarmcastError], Kind] = {
-    DeadlineError: Kind("deadline-too-soon", 422, "The deadline cannot be met"),
-    ForecastNotFoundError: Kind("no-such-forecast", 404, "There is no such forecast"),
-    ForecastOverError: Kind("forecast-over", 409, "The forecast has ended"),
-    IdempotencyError: Kind("idempotency-key-reuse", 422, "The idempotency key was used for another request"),
-    InputCorruptError: Kind("input-corrupt", 422, "A file is damaged, or its structure is not allowed"),
-    InputTooLargeError: Kind("input-too-large", 413, "A file needs more memory than is allowed"),
-    InputUnsupportedError: Kind("input-unsupported", 415, "A file is of a kind that is not taken"),
-    ParserCrashedError: Kind("parser-crashed", 422, "The program that read a file came to a bad end"),
-    ParserTimeoutError: Kind("parser-timeout", 422, "Reading a file took too long"),
-    InitialStateError: Kind("state-incompatible", 422, "The initial state cannot start a forecast"),
-    VerificationError: Kind("truth-incompatible", 422, "The forecast cannot be verified against this"),
-    CheckpointError: Kind("no-such-model", 404, "There is no such model"),
+KIND_OF_ERROR: dict[type[WarmcastError], ProblemKind] = {
+    DeadlineError: ProblemKind("deadline-too-soon", 422, "The deadline cannot be met"),
+    ForecastNotFoundError: ProblemKind("no-such-forecast", 404, "There is no such forecast"),
+    ForecastOverError: ProblemKind("forecast-over", 409, "The forecast has ended"),
+    IdempotencyError: ProblemKind("idempotency-key-reuse", 422, "The idempotency key was used for another request"),
+    InputCorruptError: ProblemKind("input-corrupt", 422, "A file is damaged, or its structure is not allowed"),
+    InputTooLargeError: ProblemKind("input-too-large", 413, "A file needs more memory than is allowed"),
+    InputUnsupportedError: ProblemKind("input-unsupported", 415, "The file format is not supported"),
+    ParserCrashedError: ProblemKind("parser-crashed", 422, "The parser of a file crashed"),
+    ParserTimeoutError: ProblemKind("parser-timeout", 422, "Reading a file took too long"),
+    InitialStateError: ProblemKind("state-incompatible", 422, "The initial state cannot start a forecast"),
+    VerificationError: ProblemKind("truth-incompatible", 422, "The forecast cannot be verified against these files"),
+    CheckpointError: ProblemKind("no-such-model", 404, "There is no such model"),
     ConfigurationError: VALIDATION,
     DataDirectoryError: UNAVAILABLE,
-    StoreError: Kind("insufficient-storage", 507, "The ensemble cannot be stored", 60),
+    StoreError: ProblemKind("insufficient-storage", 507, "The ensemble cannot be stored", 60),
 }
-_OF_STATUS = {404: NOT_FOUND, 405: NOT_ALLOWED, 413: TOO_LARGE, 415: UNSUPPORTED}
+_KIND_OF_STATUS = {404: NOT_FOUND, 405: NOT_ALLOWED, 413: TOO_LARGE, 415: UNSUPPORTED}
 
-DOCUMENTED: dict[int | str, dict[str, Any]] = {
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "A problem",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
 }
-"""For OpenAPI: what every route may answer."""
+"""The problem response of every route in the OpenAPI document."""
 
 
-def install(app: FastAPI) -> None:
+def add_handlers(app: FastAPI) -> None:
     """Answer every error with a problem document."""
-    app.add_exception_handler(WarmcastError, _domain)
-    app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(OperationalError, _database)
-    app.add_exception_handler(InterfaceError, _database)
-    app.add_exception_handler(ConnectionError, _storage)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(WarmcastError, _handle_domain_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(OperationalError, _handle_database_error)
+    app.add_exception_handler(InterfaceError, _handle_database_error)
+    app.add_exception_handler(ConnectionError, _handle_storage_error)
+    app.add_exception_handler(Exception, _handle_unexpected_error)
 
 
-def answer(kind: Kind, detail: str, errors: list[dict[str, str]] | None = None) -> JSONResponse:
-    """Return the response of a problem."""
+def problem_response(kind: ProblemKind, detail: str, errors: list[dict[str, str]] | None = None) -> JSONResponse:
+    """Return the HTTP response with a problem document."""
     problem = Problem(
         type=f"/problems/{kind.slug}",
         title=kind.title,
@@ -129,45 +131,45 @@ def answer(kind: Kind, detail: str, errors: list[dict[str, str]] | None = None) 
     return JSONResponse(problem.model_dump(), kind.status, headers, "application/problem+json")
 
 
-async def _domain(_request: Request, error: Exception) -> JSONResponse:
+async def _handle_domain_error(_request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, ServiceError):
-        return answer(error.kind, str(error))
-    kind = next((OF_ERRORS[base] for base in type(error).__mro__ if base in OF_ERRORS), INTERNAL)
-    return answer(kind, str(error))
+        return problem_response(error.kind, str(error))
+    kind = next((KIND_OF_ERROR[base] for base in type(error).__mro__ if base in KIND_OF_ERROR), INTERNAL)
+    return problem_response(kind, str(error))
 
 
-async def _validation(_request: Request, error: Exception) -> JSONResponse:
+async def _handle_validation_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = [
-        {"pointer": "/" + "/".join(str(part) for part in entry["loc"][1:]), "detail": _told(entry)}
+        {"pointer": "/" + "/".join(str(part) for part in entry["loc"][1:]), "detail": _entry_message(entry)}
         for entry in error.errors()
     ]
-    places = "; ".join(f"`{entry['pointer']}`: {entry['detail']}" for entry in errors)
-    return answer(VALIDATION, f"The request is wrong at {places}", errors)
+    entries = "; ".join(f"`{entry['pointer']}`: {entry['detail']}" for entry in errors)
+    return problem_response(VALIDATION, f"The request is invalid at {entries}", errors)
 
 
-def _told(entry: dict[str, Any]) -> str:
+def _entry_message(entry: dict[str, Any]) -> str:
     got = repr(entry.get("input"))
     return f"{entry['msg']}. Got: {got if len(got) < 200 else got[:200] + '…'}."
 
 
-async def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    kind = _OF_STATUS.get(error.status_code, Kind("http", error.status_code, "The request was refused"))
-    return answer(kind, str(error.detail))
+    kind = _KIND_OF_STATUS.get(error.status_code, ProblemKind("http", error.status_code, "The request was refused"))
+    return problem_response(kind, str(error.detail))
 
 
-async def _database(_request: Request, error: Exception) -> JSONResponse:
-    _log.error("The database was not reached: %s", error)
-    return answer(UNAVAILABLE, "The database is not reached at the moment. Try again.")
+async def _handle_database_error(_request: Request, error: Exception) -> JSONResponse:
+    _log.error("The database cannot be reached: %s", error)
+    return problem_response(UNAVAILABLE, "The database cannot be reached at the moment. Try again.")
 
 
-async def _storage(_request: Request, error: Exception) -> JSONResponse:
-    _log.error("The storage was not reached: %s", error)
-    return answer(UNAVAILABLE, "The storage of forecasts is not reached at the moment. Try again.")
+async def _handle_storage_error(_request: Request, error: Exception) -> JSONResponse:
+    _log.error("The storage cannot be reached: %s", error)
+    return problem_response(UNAVAILABLE, "The storage of forecasts cannot be reached at the moment. Try again.")
 
 
-async def _unexpected(_request: Request, error: Exception) -> JSONResponse:
-    response = answer(INTERNAL, "This is a fault of the service, not of the request.")
-    _log.error("An unexpected error", exc_info=error)
+async def _handle_unexpected_error(_request: Request, error: Exception) -> JSONResponse:
+    response = problem_response(INTERNAL, "This is a fault of the service, not of the request.")
+    _log.error("Unexpected error", exc_info=error)
     return response

@@ -1,4 +1,4 @@
-"""What callers send: every field bounded, unknown ones refused."""
+"""Request bodies of the API: every field is bounded, unknown fields are refused."""
 
 from typing import Annotated, Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.request import Output
 from jobs.states import Priority
-from weather.summary import Summary
+from weather.stores.summary_request import Summary
 
 
 class _Body(BaseModel):
@@ -14,57 +14,58 @@ class _Body(BaseModel):
 
 
 class CatalogueSource(_Body):
-    """A state of the catalogue."""
+    """An initial state of the catalogue."""
 
     source: Literal["catalogue"]
-    dataset: str = Field(max_length=100, examples=["gfs"], description="Data set, as `GET /catalogue` lists it.")
-    init_time: str | None = Field(None, max_length=40, description="Time to begin at, UTC; the newest by default.")
+    dataset: str = Field(max_length=100, examples=["gfs"], description="Data set, as listed by `GET /catalogue`.")
+    init_time: str | None = Field(None, max_length=40, description="Initial time in UTC; the newest by default.")
 
 
 class UploadSource(_Body):
-    """The file parts of the same multipart request."""
+    """An initial state in the files of the same multipart request."""
 
     source: Literal["upload"]
-    init_time: str | None = Field(None, max_length=40, description="Time to begin at, UTC; the newest by default.")
+    init_time: str | None = Field(None, max_length=40, description="Initial time in UTC; the newest by default.")
 
 
 class Sampler(_Body):
-    """How the flow is sampled; what is left out is the checkpoint's choice."""
+    """How the flow is sampled; missing fields take the checkpoint's values."""
 
     solver: Literal["euler", "midpoint"] | None = None
     nfe: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] | None = Field(
         None,
-        description="Network evaluations a time step; `auto`: what the deadline leaves, at most the checkpoint's.",
+        description="Evaluations per time step; `auto`: as many as the deadline allows, up to the checkpoint's.",
     )
-    warmth: float | None = Field(None, ge=0, le=1, description="1 is fully warm.")
+    warmth: float | None = Field(None, ge=0, le=1, description="Warmth of the start, from 0 (noise) to 1 (fully warm).")
 
 
 class ForecastBody(_Body):
-    """A forecast to be made."""
+    """A forecast to submit."""
 
     model: str = Field(
-        "demo", pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$", description="Checkpoint, as `GET /models` lists."
+        "demo", pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$", description="Name of a checkpoint, as listed by `GET /models`."
     )
     initial_state: Annotated[CatalogueSource | UploadSource, Field(discriminator="source")]
-    lead_time: str = Field("120h", max_length=10, examples=["120h", "5d"], description="How far ahead.")
-    members: int = Field(8, ge=1, description="Number of members.")
-    seed: int | None = Field(
-        None, ge=0, lt=2**63, description="Seed of the members' noise; drawn where it is left out."
+    lead_time: str = Field(
+        "120h", max_length=10, examples=["120h", "5d"], description="Length of the forecast, in hours or days."
     )
+    members: int = Field(8, ge=1, description="Number of ensemble members.")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="Seed of the members' noise; random by default.")
     sampler: Sampler = Sampler()
     deadline_seconds: float | None = Field(
-        None, ge=1, le=2_592_000, description="Seconds from acceptance after which a forecast that has not ended fails."
+        None, ge=1, le=2_592_000, description="Seconds after acceptance at which a forecast that has not ended fails."
     )
     priority: Priority = Field(
-        Priority.NORMAL, description="Forecasts of a higher priority that wait come first; values do not depend on it."
+        Priority.NORMAL,
+        description="Waiting forecasts of a higher priority start first; the values do not depend on it.",
     )
     summary: Summary = Summary()
     output: Output = Output()
 
 
 class ReplayBody(_Body):
-    """Members of an earlier forecast, to be made again."""
+    """Members of an earlier forecast to recompute."""
 
     members: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
-        min_length=1, max_length=1000, examples=[[7]], description="Their numbers."
+        min_length=1, max_length=1000, examples=[[7]], description="Numbers of the members."
     )

@@ -1,4 +1,4 @@
-"""Initial states for requests: parsed in limited children, a few at once; those of the catalogue parsed once."""
+"""Read the initial state of a request: uploaded files, or a state of the catalogue."""
 
 import threading
 from dataclasses import replace
@@ -8,37 +8,38 @@ from pathlib import Path
 import numpy as np
 
 from service.requests import UploadSource
-from service.uploads import Asked
-from weather.catalogue import find_state
-from weather.ingest.ingest import ingest
+from service.uploads import ParsedRequest
+from weather.bundled import find_state
+from weather.ingest.parent import ingest_initial_state
 from weather.initial_state import InitialState
 from weather.manifest import Manifest, ModelSpec
 from weather.times import parse_time
 
-PARSERS = threading.BoundedSemaphore(2)
-"""Each may take gigabytes: the others wait."""
-_KEPT_STATES = 8
+PARSER_SLOTS = threading.BoundedSemaphore(2)
+"""Limits how many files are parsed at once, since a parser may use gigabytes of memory."""
+_MAX_CACHED_STATES = 8
 
 _catalogue_lock = threading.Lock()
 
 
-def initial_state_of(asked: Asked, manifest: Manifest) -> InitialState:
-    """Return the initial state that a request names or brings, on the checkpoint's grid.
+def read_initial_state(request: ParsedRequest, manifest: Manifest) -> InitialState:
+    """Return the initial state of a request, from its files or from the catalogue, on the checkpoint's grid.
 
-    Raises `InitialStateError` of some kind, or `ConfigurationError` for a state that the catalogue does not have.
+    Raises a subclass of `InitialStateError`, or `ConfigurationError` if the catalogue has no such state.
     """
-    source = asked.body.initial_state
+    source = request.body.initial_state
     if isinstance(source, UploadSource):
         init_time = parse_time(source.init_time) if source.init_time else None
-        with PARSERS:
-            return ingest(asked.files, asked.names, manifest.model, init_time)
-    found = find_state(source.dataset, source.init_time)
+        with PARSER_SLOTS:
+            return ingest_initial_state(request.files, request.names, manifest.model, init_time)
+    entry = find_state(source.dataset, source.init_time)
     with _catalogue_lock:
-        state = _catalogued(tuple(found.files), parse_time(found.init_time), manifest.model.model_dump_json())
-    return replace(state, sources=tuple(path.name for path in found.files))
+        state = _read_catalogue_state(tuple(entry.files), parse_time(entry.init_time), manifest.model.model_dump_json())
+    return replace(state, sources=tuple(path.name for path in entry.files))
 
 
-@lru_cache(_KEPT_STATES)
-def _catalogued(files: tuple[Path, ...], init_time: np.datetime64, spec: str) -> InitialState:
+@lru_cache(_MAX_CACHED_STATES)
+def _read_catalogue_state(files: tuple[Path, ...], init_time: np.datetime64, spec: str) -> InitialState:
+    """Parse a state of the catalogue; `spec` is the `ModelSpec` as JSON, which the cache can hash."""
     names = [path.name for path in files]
-    return ingest(files, names, ModelSpec.model_validate_json(spec), init_time)
+    return ingest_initial_state(files, names, ModelSpec.model_validate_json(spec), init_time)

@@ -1,4 +1,4 @@
-"""A submitted request in either form: JSON, or multipart with the files of its initial state."""
+"""Parse a submitted request in either form: JSON, or multipart with the files of its initial state."""
 
 import shutil
 import tempfile
@@ -19,7 +19,7 @@ from service.requests import ForecastBody, UploadSource
 
 _JSON, _MULTIPART = "application/json", "multipart/form-data"
 _MAX_FILES = 2
-_LONGEST_NAME = 100
+_MAX_NAME_LENGTH = 100
 
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
@@ -30,23 +30,23 @@ REQUEST_BODY: dict[str, Any] = {
                 "type": "object",
                 "required": ["request", "initial_state"],
                 "properties": {
-                    "request": {"type": "string", "description": "The JSON of the other form; `source` is `upload`."},
+                    "request": {"type": "string", "description": "The request as JSON, with the source `upload`."},
                     "initial_state": {
                         "type": "array", "minItems": 1, "maxItems": _MAX_FILES,
                         "items": {"type": "string", "format": "binary"},
-                        "description": "GRIB, NetCDF or a zipped Zarr store, with both frames or one each.",
+                        "description": "GRIB, NetCDF or zipped Zarr: one file with both frames, or one file for each.",
                     },
                 },
             }
         },
     },
 }  # fmt: skip
-"""For OpenAPI."""
+"""The request body of `POST /forecast` in the OpenAPI document."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request and its files under names of ours, with the names that their sender gave them."""
+class ParsedRequest:
+    """A validated request, the temporary copies of its files, and the names that the client gave them."""
 
     body: ForecastBody
     files: tuple[Path, ...] = ()
@@ -54,15 +54,15 @@ class Asked:
 
 
 @asynccontextmanager
-async def asked(request: Request) -> AsyncIterator[Asked]:
-    """Read a request; its files are gone afterwards.
+async def parse_request(request: Request) -> AsyncIterator[ParsedRequest]:
+    """Parse and validate a request; its temporary files are deleted on exit.
 
-    Raises `RequestValidationError` for a wrong field, and `ServiceError` for content of another kind.
+    Raises `RequestValidationError` for an invalid field, and `ServiceError` for another content type.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind == _JSON:
-        yield Asked(_validated(await request.body(), uploads=False))
-    elif kind == _MULTIPART:
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type == _JSON:
+        yield ParsedRequest(_parse_body(await request.body(), uploads=False))
+    elif content_type == _MULTIPART:
         async with request.form(max_files=_MAX_FILES, max_fields=1, max_part_size=1_000_000) as form:
             text, parts = form.get("request"), form.getlist("initial_state")
             files = [part for part in parts if isinstance(part, UploadFile)]
@@ -72,24 +72,25 @@ async def asked(request: Request) -> AsyncIterator[Asked]:
                     "A multipart request must have one field `request`, of JSON, and one or two files `initial_state`. "
                     f"Got: {', '.join(sorted(form)) or 'nothing'}.",
                 )
-            body = _validated(text.encode(), uploads=True)
-            async with kept(files) as (paths, names):
-                yield Asked(body, paths, names)
+            body = _parse_body(text.encode(), uploads=True)
+            async with save_uploads(files) as (paths, names):
+                yield ParsedRequest(body, paths, names)
     else:
-        raise ServiceError(UNSUPPORTED, f"`Content-Type` must be {_JSON} or {_MULTIPART}. Got: {kind!r}.")
+        raise ServiceError(UNSUPPORTED, f"`Content-Type` must be {_JSON} or {_MULTIPART}. Got: {content_type!r}.")
 
 
 @asynccontextmanager
-async def kept(files: Sequence[UploadFile]) -> AsyncIterator[tuple[tuple[Path, ...], tuple[str, ...]]]:
-    """Keep uploaded files, under names of ours, with the names that their sender gave them; gone afterwards."""
+async def save_uploads(files: Sequence[UploadFile]) -> AsyncIterator[tuple[tuple[Path, ...], tuple[str, ...]]]:
+    """Copy uploaded files to a temporary folder, deleted on exit; yield the copies and the client's file names."""
     with tempfile.TemporaryDirectory(prefix="warmcast-upload-") as folder:
         paths = tuple(Path(folder) / str(index) for index in range(len(files)))
         for path, file in zip(paths, files, strict=True):
-            await run_in_threadpool(_keep, file, path)
-        yield paths, tuple(_harmless(file.filename or f"file {index}") for index, file in enumerate(files))
+            await run_in_threadpool(_copy_upload, file, path)
+        yield paths, tuple(_sanitize_name(file.filename or f"file {index}") for index, file in enumerate(files))
 
 
-def _validated(text: bytes, *, uploads: bool) -> ForecastBody:
+def _parse_body(text: bytes, *, uploads: bool) -> ForecastBody:
+    """Return the validated body; `uploads` says whether the request contains files."""
     try:
         body = ForecastBody.model_validate_json(text)
     except ValidationError as error:
@@ -98,18 +99,18 @@ def _validated(text: bytes, *, uploads: bool) -> ForecastBody:
     if isinstance(body.initial_state, UploadSource) != uploads:
         raise ServiceError(
             VALIDATION,
-            "`initial_state.source` must be `upload` where files are sent, and only there. "
+            "`initial_state.source` must be `upload` if and only if the request contains files. "
             f"Got: {body.initial_state.source!r} and {'some' if uploads else 'no'} files.",
         )
     return body
 
 
-def _keep(file: UploadFile, path: Path) -> None:
+def _copy_upload(file: UploadFile, path: Path) -> None:
     with path.open("wb") as target:
         shutil.copyfileobj(file.file, target)
 
 
-def _harmless(name: str) -> str:
-    """Return a sender's file name as text to show: printable, short, no path."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in name.replace("\\", "/").rsplit("/", 1)[-1])
-    return shown[:_LONGEST_NAME] or "file"
+def _sanitize_name(name: str) -> str:
+    """Return a client's file name made safe for messages: printable, short, without a path."""
+    safe = "".join(letter if letter.isprintable() else "?" for letter in name.replace("\\", "/").rsplit("/", 1)[-1])
+    return safe[:_MAX_NAME_LENGTH] or "file"

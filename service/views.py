@@ -1,4 +1,4 @@
-"""Forecasts as callers see them."""
+"""The JSON view of a forecast: status, progress, links, remaining time."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,12 +8,12 @@ from pydantic import BaseModel, Field
 
 from jobs.database import Database
 from jobs.forecasts import ForecastRecord
-from jobs.speeds import demand_of, look_out
+from jobs.speeds import demand_of, load_estimator
 from jobs.states import OPEN, Data, Priority, Status
 
 
 class Link(BaseModel):
-    """Where something is."""
+    """A link to a related resource."""
 
     rel: str
     href: str
@@ -21,52 +21,52 @@ class Link(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far a forecast is."""
+    """The progress of a forecast in lead times."""
 
-    lead_times: int = Field(description="Lead times that all members have.")
+    lead_times: int = Field(description="Lead times that are complete for all members.")
     num_lead_times: int
     eta_seconds: float | None = Field(
-        None, description="Seconds to the end: as planned, then at the pace so far; null before anything was measured."
+        None, description="Seconds until the end: from the plan, then from the pace so far; null without measurements."
     )
 
 
 class Caution(BaseModel):
-    """What a caller should know of a forecast that is successful all the same."""
+    """A warning about a forecast that did not fail, such as lost members."""
 
     code: Literal["members-lost"]
     message: str
 
 
 class ForecastView(BaseModel):
-    """A forecast: `status` is one of OGC API Processes; the last three are final."""
+    """A forecast. `status` is one of OGC API Processes; successful, failed and dismissed are final."""
 
     id: str
     type: Literal["forecast"] = "forecast"
     status: Status
     priority: Priority
-    progress: int = Field(ge=0, le=100, description="Per cent of the lead times.")
+    progress: int = Field(ge=0, le=100, description="Percentage of the lead times that are complete.")
     progress_detail: Progress
     created: str
     started: str | None
     finished: str | None
-    request: dict[str, Any] = Field(description="The request, complete, with its seed.")
+    request: dict[str, Any] = Field(description="The complete request, with all defaults and the seed.")
     error: dict[str, Any] | None
     warnings: list[Caution]
-    data: Data = Field(description="Whether the ensemble is still there; the record always is.")
+    data: Data = Field(description="Whether the data is still available; the record always is.")
     links: list[Link]
 
 
 class ForecastList(BaseModel):
-    """Forecasts, the newest first."""
+    """A page of forecasts, newest first."""
 
     forecasts: list[ForecastView]
     links: list[Link]
 
 
-def view(record: ForecastRecord, base: str, now: float, planned: float | None) -> ForecastView:
-    """Return what callers see of a forecast; `base` is the URL that all of the service's begin with.
+def view_forecast(record: ForecastRecord, base: str, now: float, planned: float | None) -> ForecastView:
+    """Return the JSON view of a forecast.
 
-    `planned` is its part of `planned_seconds`.
+    `base` is the base URL of the service, `now` is in seconds since 1970, `planned` from `planned_seconds`.
     """
     home = f"{base}/v1/forecast/{record.id}"
     has_members = record.request.output.members
@@ -91,9 +91,9 @@ def view(record: ForecastRecord, base: str, now: float, planned: float | None) -
             num_lead_times=record.num_lead_times,
             eta_seconds=eta_seconds(record, now, planned),
         ),
-        created=shown_time(record.created),
-        started=None if record.started is None else shown_time(record.started),
-        finished=None if record.finished is None else shown_time(record.finished),
+        created=format_time(record.created),
+        started=None if record.started is None else format_time(record.started),
+        finished=None if record.finished is None else format_time(record.finished),
         request=record.request.model_dump(mode="json"),
         error=record.error,
         warnings=_warnings(record),
@@ -106,28 +106,33 @@ def _warnings(record: ForecastRecord) -> list[Caution]:
     lost = (record.receipt or {}).get("nonfinite_members", [])
     if not lost:
         return []
-    told = f"Members {', '.join(map(str, lost))} left the valid range and are NaN from there on; the others are whole."
-    return [Caution(code="members-lost", message=told)]
+    message = (
+        f"Members {', '.join(map(str, lost))} left the valid range and are NaN from then on; the others are complete."
+    )
+    return [Caution(code="members-lost", message=message)]
 
 
 def planned_seconds(database: Database, records: Sequence[ForecastRecord], now: float) -> dict[str, float]:
-    """Return by id the seconds to the end of those without any lead time yet, where speeds were measured."""
-    early = [record for record in records if record.status in OPEN and not record.lead_times]
-    if not early:
+    """Return, by id, the planned seconds until the end of open forecasts that have no complete lead time yet.
+
+    Forecasts without a measured speed are left out.
+    """
+    unstarted = [record for record in records if record.status in OPEN and not record.lead_times]
+    if not unstarted:
         return {}
     with database.read() as connection:
-        outlook = look_out(connection)
+        estimator = load_estimator(connection)
     planned = {}
-    for record in early:
-        seconds = outlook.seconds(demand_of(record.request, record.num_lead_times))
-        wait = outlook.wait_seconds(record.created) if record.started is None else record.started - now
+    for record in unstarted:
+        seconds = estimator.seconds(demand_of(record.request, record.num_lead_times))
+        wait = estimator.wait_seconds(record.created) if record.started is None else record.started - now
         if seconds is not None and wait is not None:
             planned[record.id] = max(wait + seconds, 0.0)
     return planned
 
 
 def eta_seconds(record: ForecastRecord, now: float, planned: float | None) -> float | None:
-    """Return the seconds to the end at the pace so far, `planned` where there is none yet, 0 where it has ended."""
+    """Return the seconds until the end: at the pace so far, or `planned` before the first lead time; 0 at the end."""
     if record.status not in OPEN:
         return 0.0
     if record.started is None or not record.lead_times:
@@ -136,6 +141,6 @@ def eta_seconds(record: ForecastRecord, now: float, planned: float | None) -> fl
     return round(max(pace * (record.num_lead_times - record.lead_times), 0.0), 1)
 
 
-def shown_time(seconds: float) -> str:
-    """Return seconds since 1970 as callers see them, in UTC."""
+def format_time(seconds: float) -> str:
+    """Return seconds since 1970 as an ISO 8601 time in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

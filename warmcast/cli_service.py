@@ -1,4 +1,4 @@
-"""The commands that run a service: `warmcast serve`, `api`, `worker`, `key create | list | revoke`."""
+"""The commands that run a service: `warmcast serve`, `api`, `worker`, and `key create`, `list` and `revoke`."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,24 +7,30 @@ from typing import Annotated
 import typer
 
 from warmcast.commands import run
-from warmcast.console import exit_codes, line, print_json
+from warmcast.console import exit_codes, print_json, print_line
+from warmcast.options import Json
 
-Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
-Host = Annotated[str, typer.Option(help="Address to listen on; beyond this machine every caller needs an API key.")]
-MetricsPort = Annotated[
-    int | None, typer.Option(min=1, max=65535, help="Port for /metrics, which is at the other port on loopback only.")
+Port = Annotated[int, typer.Option(min=1, max=65535, help="TCP port to listen on.")]
+Host = Annotated[
+    str, typer.Option(help="Address to listen on; on any but a loopback address every request needs an API key.")
 ]
-DataFolder = Annotated[Path | None, typer.Option(help="Folder of forecasts; WARMCAST_DATA by default.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=65535, help="TCP port of /metrics for other machines; by default --port serves it, on loopback only."
+    ),
+]
+DataFolder = Annotated[
+    Path | None, typer.Option(help="Folder of the service's data; by default the setting WARMCAST_DATA.")
+]
 
-keys = typer.Typer(help="API keys: whoever holds one sees the forecasts asked for with it.", no_args_is_help=True)
+keys = typer.Typer(help="API keys; the holder of a key has access to the forecasts made with it.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(serve)
-    app.command()(api)
-    app.command()(worker)
+    """Add the commands to an application."""
+    for command in (serve, api, worker):
+        app.command()(command)
     keys.command()(create)
     keys.command("list")(list_)
     keys.command()(revoke)
@@ -34,55 +40,56 @@ def add_to(app: typer.Typer) -> None:
 def serve(
     port: Port = 8000, host: Host = "127.0.0.1", metrics_port: MetricsPort = None, data: DataFolder = None
 ) -> None:
-    """Serve forecasts over HTTP, with one worker beside; nothing else has to be installed or started."""
+    """Serve forecasts over HTTP, with one worker on this machine; no other program is needed."""
     with exit_codes():
-        run("serve", host=host, port=port, metrics_port=metrics_port, data=data, tell=line)
+        run("serve", host=host, port=port, metrics_port=metrics_port, data=data, report=print_line)
 
 
 def api(port: Port = 8000, host: Host = "127.0.0.1", metrics_port: MetricsPort = None, data: DataFolder = None) -> None:
-    """Serve forecasts over HTTP; the work is done by `warmcast worker` elsewhere."""
+    """Serve forecasts over HTTP without a worker; start workers with `warmcast worker`."""
     with exit_codes():
-        run("api", host=host, port=port, metrics_port=metrics_port, data=data, tell=line)
+        run("api", host=host, port=port, metrics_port=metrics_port, data=data, report=print_line)
 
 
 def worker(data: DataFolder = None) -> None:
-    """Work for a service: take forecasts that wait and compute them."""
+    """Run a worker, which computes the forecasts in a service's queue."""
     with exit_codes():
         run("worker", data=data)
 
 
 def create(
-    name: Annotated[str, typer.Argument(help="Who or what it is for.")], data: DataFolder = None, json: Json = False
+    name: Annotated[str, typer.Argument(help="Name of the key, such as its holder.")],
+    data: DataFolder = None,
+    json: Json = False,
 ) -> None:
-    """Make a key and print it, this once."""
+    """Create an API key and print its secret, which cannot be printed again."""
     with exit_codes():
         key = run("key create", name=name, data=data)
     if json:
         print_json(key)
         return
     typer.echo(key["secret"])
-    typer.echo(
-        f"Its id is {key['id']}. Keep it: it is not shown again. From now on nobody is served without a key.", err=True
-    )
+    print_line(f"The id of the key is {key['id']}. Save the secret: it cannot be printed again.")
+    print_line("From now on the service refuses every request without a key.")
 
 
 def list_(data: DataFolder = None, json: Json = False) -> None:
-    """List the keys, without their secrets."""
+    """List the API keys, without their secrets."""
     with exit_codes():
-        shown = run("key list", data=data)
+        receipt = run("key list", data=data)
     if json:
-        print_json(shown)
+        print_json(receipt)
         return
-    for key in shown["keys"]:
-        told = f"revoked {_day(key['revoked'])}" if key["revoked"] else "valid"
-        typer.echo(f"{key['id']}  {_day(key['created'])}  {told:<18}  {key['name']}")
+    for key in receipt["keys"]:
+        validity = f"revoked {_date(key['revoked'])}" if key["revoked"] else "valid"
+        typer.echo(f"{key['id']}  {_date(key['created'])}  {validity:<18}  {key['name']}")
 
 
-def revoke(key_id: Annotated[str, typer.Argument(help="Id of a key.")], data: DataFolder = None) -> None:
-    """Let a key open nothing from now on; its forecasts stay."""
+def revoke(key_id: Annotated[str, typer.Argument(help="Id of the key.")], data: DataFolder = None) -> None:
+    """Revoke an API key: requests with it are refused from now on; its forecasts are kept."""
     with exit_codes():
         run("key revoke", key_id=key_id, data=data)
 
 
-def _day(seconds: float) -> str:
+def _date(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()

@@ -41,18 +41,18 @@ def read_summary_file(record: OwnForecast, key: str, service: ServiceDep, reques
 
 
 def _read_store_file(record: ForecastRecord, store: StoragePath, key: str, request: Request) -> Response:
-    place = store / key
-    facts = place.file_stat() if _KEY.fullmatch(key) else None
-    if facts is None:
+    path = store / key
+    stat = path.file_stat() if _KEY.fullmatch(key) else None
+    if stat is None:
         missing = problem_response(NOT_FOUND, f"The store has no file {key!r}, or it is not written yet.")
         missing.headers.update(_CROSS_ORIGIN_HEADERS)
         return missing
-    if place.name == "zarr.json":
+    if path.name == "zarr.json":
         return Response(
-            place.read_bytes(), 200, {"Cache-Control": "no-cache"} | _CROSS_ORIGIN_HEADERS, "application/json"
+            path.read_bytes(), 200, {"Cache-Control": "no-cache"} | _CROSS_ORIGIN_HEADERS, "application/json"
         )
     caching = _IMMUTABLE if record.status == Status.SUCCESSFUL else "no-cache"
-    return respond_with_file(place, facts, request, {"Cache-Control": caching} | _CROSS_ORIGIN_HEADERS)
+    return respond_with_file(path, stat, request, {"Cache-Control": caching} | _CROSS_ORIGIN_HEADERS)
 
 
 @router.options("/forecast/{forecast_id}/ensemble.zarr/{key:path}", include_in_schema=False)

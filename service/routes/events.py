@@ -1,4 +1,4 @@
-"""A forecast's events as they come (server-sent events); a listener that comes back misses none."""
+"""Stream the events of a forecast (server-sent events); a client that reconnects misses none."""
 
 import time
 from collections.abc import AsyncIterator
@@ -9,39 +9,42 @@ from fastapi import APIRouter, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from jobs.events import Event, events_since
-from jobs.forecasts import look_up
+from jobs.events import Event, list_events
+from jobs.forecasts import read_forecast
 from jobs.states import OPEN
 from service.callers import OwnForecast
-from service.context import Service, ServiceHere
-from service.problems import DOCUMENTED
+from service.context import Service, ServiceDep
+from service.problems import PROBLEM_RESPONSES
 
-router = APIRouter(tags=["forecasts"], responses=DOCUMENTED)
+router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES)
 
-_LOOK_SECONDS = 0.5
-_LONGEST_SECONDS = 3600.0
+_POLL_SECONDS = 0.5
+_MAX_STREAM_SECONDS = 3600.0
 
 
 @router.get("/forecast/{forecast_id}/events", response_class=EventSourceResponse)
-async def events(
+async def stream_events(
     record: OwnForecast,
-    service: ServiceHere,
+    service: ServiceDep,
     last_event_id: Annotated[int, Header(alias="Last-Event-ID", ge=0, lt=2**63)] = 0,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Send all events after `Last-Event-ID`, then each new one, and end with the forecast."""
-    seen, ends = last_event_id, time.monotonic() + _LONGEST_SECONDS
+    """Send all events after `Last-Event-ID`, then each new one, and close the stream when the forecast ends."""
+    last_id, ends = last_event_id, time.monotonic() + _MAX_STREAM_SECONDS
     while time.monotonic() < ends:
-        over, new = await run_in_threadpool(_look, service, record.id, seen)
-        for event in new:
-            seen = event.id
+        has_ended, events = await run_in_threadpool(_read_new_events, service, record.id, last_id)
+        for event in events:
+            last_id = event.id
             yield ServerSentEvent(event=event.kind, id=str(event.id), data=dict(event.detail), retry=2000)
-        if over:
+        if has_ended:
             return
-        await anyio.sleep(_LOOK_SECONDS)
+        await anyio.sleep(_POLL_SECONDS)
 
 
-def _look(service: Service, forecast_id: str, seen: int) -> tuple[bool, list[Event]]:
-    """Return whether the forecast had ended before its new events were read, and these."""
-    over = look_up(service.database, forecast_id).status not in OPEN
+def _read_new_events(service: Service, forecast_id: str, last_id: int) -> tuple[bool, list[Event]]:
+    """Return whether the forecast has ended, and its events after `last_id`.
+
+    The status is read first: no event can follow those returned with an ended forecast.
+    """
+    has_ended = read_forecast(service.database, forecast_id).status not in OPEN
     with service.database.read() as connection:
-        return over, events_since(connection, forecast_id, seen)
+        return has_ended, list_events(connection, forecast_id, last_id)

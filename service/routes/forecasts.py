@@ -1,4 +1,4 @@
-"""Ask for a forecast, follow it, list, call off."""
+"""Routes to submit, list, follow, replay, cancel and delete forecasts."""
 
 import time
 from typing import Annotated
@@ -8,84 +8,86 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from jobs.forecasts import ForecastRecord, dismiss, list_forecasts
+from jobs.forecasts import ForecastRecord, cancel_forecast, list_forecasts
 from jobs.retention import delete_data
 from jobs.states import OPEN, Status
 from service.callers import Owner, OwnForecast
-from service.context import Base, Service, ServiceHere
-from service.problems import DOCUMENTED, NOT_FINISHED, ServiceError
+from service.context import BaseUrl, Service, ServiceDep
+from service.problems import NOT_FINISHED, PROBLEM_RESPONSES, ServiceError
 from service.requests import ReplayBody
-from service.states import initial_state_of
-from service.submission import accept, estimate, manifest_of, replay
-from service.uploads import REQUEST_BODY, Asked, asked
-from service.views import ForecastList, ForecastView, Link, eta_seconds, planned_seconds, view
+from service.states import read_initial_state
+from service.submission import accept, estimate, read_requested_manifest, replay
+from service.uploads import REQUEST_BODY, ParsedRequest, parse_request
+from service.views import ForecastList, ForecastView, Link, eta_seconds, planned_seconds, view_forecast
 
-router = APIRouter(tags=["forecasts"], responses=DOCUMENTED)
+router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES)
 
-_LONGEST_RETRY, _FIRST_RETRY = 30, 2
+_MAX_RETRY_SECONDS, _FIRST_RETRY_SECONDS = 30, 2
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
 
 
 class EstimateView(BaseModel):
-    """What a forecast would take that is asked for now; null is "not measured yet"."""
+    """The estimated cost of a forecast that is submitted now; null means "not measured yet"."""
 
     request: dict[str, object]
-    network_evaluations: int = Field(description="Of both networks, each of one member.")
+    network_evaluations: int = Field(description="Evaluations of both networks, counted per member.")
     uncompressed_bytes: int = Field(description="Bytes of the members' fields before compression.")
-    store_bytes: int | None = Field(description="Bytes of the members that are expected on disk.")
-    other_bytes: int = Field(description="Bytes of all else, as the summary, before compression.")
-    memory_bytes: int | None = Field(description="Peak memory of its worker: on its GPU, or of the process.")
-    wait_seconds: float | None = Field(description="Seconds until a worker is free; null too where none is alive.")
-    seconds: float | None = Field(description="Seconds from then to the end.")
-    is_scaled: bool = Field(description="Whether speeds were measured with groups of another size only.")
+    store_bytes: int | None = Field(description="Expected bytes of the members on disk.")
+    other_bytes: int = Field(description="Bytes of everything else, such as the summary, before compression.")
+    memory_bytes: int | None = Field(description="Peak memory of the worker: on its GPU, or of its process.")
+    wait_seconds: float | None = Field(description="Seconds until a worker is free; null also if no worker is alive.")
+    seconds: float | None = Field(description="Seconds from the start to the end.")
+    is_scaled: bool = Field(description="Whether speeds were measured only with another group size.")
 
 
 @router.post(
     "/forecast",
     status_code=202,
     response_model=ForecastView,
-    responses={200: {"model": ForecastView | EstimateView, "description": "Had been accepted before; or the estimate"}},
+    responses={200: {"model": ForecastView | EstimateView, "description": "Already accepted earlier; or the estimate"}},
     openapi_extra={"requestBody": REQUEST_BODY},
 )
-async def submit(
+async def submit_forecast(
     request: Request,
-    service: ServiceHere,
+    service: ServiceDep,
     owner: Owner,
-    base: Base,
+    base: BaseUrl,
     idempotency_key: Key = None,
-    validate_only: Annotated[bool, Query(description="Check and estimate; make nothing.")] = False,
+    validate_only: Annotated[bool, Query(description="Only check the request and estimate its cost.")] = False,
 ) -> Response:
-    """Accept a forecast; its `data` link can be opened at once and fills as lead times are done.
+    """Accept a forecast. Its `data` link can be opened at once; lead times appear as they are computed.
 
-    As JSON, from a state of the catalogue; or as multipart, with the files of an initial state.
+    The body is JSON for a state of the catalogue, or multipart with the files of an initial state.
     """
-    async with asked(request) as wanted:
-        return await run_in_threadpool(_submitted, wanted, service, owner, base, idempotency_key, validate_only)
+    async with parse_request(request) as parsed:
+        return await run_in_threadpool(_submit, parsed, service, owner, base, idempotency_key, validate_only)
 
 
-def _submitted(asked: Asked, service: Service, owner: str, base: str, key: str | None, validate_only: bool) -> Response:
-    manifest = manifest_of(service, asked.body)
-    state = initial_state_of(asked, manifest)
+def _submit(
+    request: ParsedRequest, service: Service, owner: str, base: str, key: str | None, validate_only: bool
+) -> Response:
+    manifest = read_requested_manifest(service, request.body)
+    state = read_initial_state(request, manifest)
     if validate_only:
-        told = estimate(service, asked.body, manifest, state)
-        shown = EstimateView(
-            request=told.request.model_dump(mode="json"),
-            network_evaluations=told.network_evaluations,
-            uncompressed_bytes=told.plan.uncompressed_bytes,
-            store_bytes=told.plan.store_bytes,
-            other_bytes=told.plan.other_bytes,
-            memory_bytes=told.plan.memory_bytes,
-            wait_seconds=_rounded(told.plan.wait_seconds),
-            seconds=_rounded(told.plan.seconds),
-            is_scaled=told.plan.is_scaled,
+        cost = estimate(service, request.body, manifest, state)
+        estimate_view = EstimateView(
+            request=cost.request.model_dump(mode="json"),
+            network_evaluations=cost.network_evaluations,
+            uncompressed_bytes=cost.plan.uncompressed_bytes,
+            store_bytes=cost.plan.store_bytes,
+            other_bytes=cost.plan.other_bytes,
+            memory_bytes=cost.plan.memory_bytes,
+            wait_seconds=_round_seconds(cost.plan.wait_seconds),
+            seconds=_round_seconds(cost.plan.seconds),
+            is_scaled=cost.plan.is_scaled,
         )
-        return JSONResponse(shown.model_dump(mode="json"), 200)
-    return _accepted(*accept(service, owner, asked.body, manifest, state, key), service, base)
+        return JSONResponse(estimate_view.model_dump(mode="json"), 200)
+    return _accepted_response(*accept(service, owner, request.body, manifest, state, key), service, base)
 
 
-def _accepted(record: ForecastRecord, is_new: bool, service: Service, base: str) -> Response:
-    response = _shown(record, service, base, 202 if is_new else 200)
+def _accepted_response(record: ForecastRecord, is_new: bool, service: Service, base: str) -> Response:
+    response = _view_response(record, service, base, 202 if is_new else 200)
     response.headers["Location"] = f"{base}/v1/forecast/{record.id}"
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
@@ -96,40 +98,45 @@ def _accepted(record: ForecastRecord, is_new: bool, service: Service, base: str)
     "/forecast/{forecast_id}/replay",
     status_code=202,
     response_model=ForecastView,
-    responses={200: {"model": ForecastView, "description": "Had been accepted before"}},
+    responses={200: {"model": ForecastView, "description": "Already accepted earlier"}},
 )
 def replay_members(
-    record: OwnForecast, body: ReplayBody, service: ServiceHere, base: Base, idempotency_key: Key = None
+    record: OwnForecast, body: ReplayBody, service: ServiceDep, base: BaseUrl, idempotency_key: Key = None
 ) -> Response:
-    """Make members of an earlier forecast again, exactly, as a forecast of their own; also where they were not kept."""
-    return _accepted(*replay(service, record.owner, record, body.members, idempotency_key), service, base)
+    """Recompute members of an earlier forecast exactly, as a new forecast, even if their fields were not stored."""
+    return _accepted_response(*replay(service, record.owner, record, body.members, idempotency_key), service, base)
 
 
 @router.get("/forecast", response_model=ForecastList)
-def list_all(
-    service: ServiceHere,
+def list_own_forecasts(
+    service: ServiceDep,
     owner: Owner,
-    base: Base,
+    base: BaseUrl,
     status: Status | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    before: Annotated[str | None, Query(max_length=40, description="Id of the last one seen.")] = None,
+    before: Annotated[
+        str | None, Query(max_length=40, description="Return only forecasts older than the one of this id.")
+    ] = None,
 ) -> ForecastList:
-    """Return forecasts, the newest first."""
+    """Return the caller's forecasts, newest first."""
     records = list_forecasts(service.database, owner, status, limit, before)
     links = [Link(rel="self", href=f"{base}/v1/forecast")]
     if len(records) == limit:
-        asked = f"&status={status}" if status else ""
-        links.append(Link(rel="next", href=f"{base}/v1/forecast?limit={limit}&before={records[-1].id}{asked}"))
+        status_filter = f"&status={status}" if status else ""
+        links.append(Link(rel="next", href=f"{base}/v1/forecast?limit={limit}&before={records[-1].id}{status_filter}"))
     now = time.time()
     planned = planned_seconds(service.database, records, now)
-    views = [view(record, base, now, planned.get(record.id)) for record in records]
+    views = [view_forecast(record, base, now, planned.get(record.id)) for record in records]
     return ForecastList(forecasts=views, links=links)
 
 
 @router.get("/forecast/{forecast_id}", response_model=ForecastView)
-def status(record: OwnForecast, service: ServiceHere, base: Base, request: Request) -> Response:
-    """Return how far a forecast is; ask again after `Retry-After` seconds, with the `ETag` as `If-None-Match`."""
-    response = _shown(record, service, base, 200)
+def read_status(record: OwnForecast, service: ServiceDep, base: BaseUrl, request: Request) -> Response:
+    """Return a forecast and its progress.
+
+    Poll again after `Retry-After` seconds, with `If-None-Match` set to the last `ETag`.
+    """
+    response = _view_response(record, service, base, 200)
     if request.headers.get("If-None-Match") == response.headers["ETag"]:
         return Response(status_code=304, headers={"ETag": response.headers["ETag"]})
     return response
@@ -139,42 +146,44 @@ def status(record: OwnForecast, service: ServiceHere, base: Base, request: Reque
     "/forecast/{forecast_id}",
     status_code=202,
     response_model=ForecastView,
-    responses={204: {"description": "It had ended; its data is gone now"}},
+    responses={204: {"description": "The forecast had ended; its data is deleted"}},
 )
-def call_off(
+def cancel_or_delete_forecast(
     record: OwnForecast,
-    service: ServiceHere,
-    base: Base,
-    keep_data: Annotated[bool, Query(description="Only call off; one that has ended is refused (409).")] = False,
+    service: ServiceDep,
+    base: BaseUrl,
+    keep_data: Annotated[bool, Query(description="Only cancel; refuse if the forecast has ended (409).")] = False,
 ) -> Response:
-    """Call a forecast off: one that waits never runs, one that runs stops, and its lead times stay (202).
+    """Cancel a forecast that has not ended; its complete lead times are kept (202).
 
-    Of one that has ended, remove the data; the record stays (204).
+    If the forecast has ended, delete its data; its record is kept (204).
     """
     if record.status in OPEN or keep_data:
-        return _shown(dismiss(service.database, record.id, record.owner), service, base, 202)
+        return _view_response(cancel_forecast(service.database, record.id, record.owner), service, base, 202)
     delete_data(service.database, service.data, record.id, record.owner)
     return Response(status_code=204)
 
 
 @router.get("/forecast/{forecast_id}/receipt")
-def receipt(record: OwnForecast) -> JSONResponse:
-    """Return what was done: request, seed, checkpoint, versions, device, seconds."""
+def read_receipt(record: OwnForecast) -> JSONResponse:
+    """Return the receipt of a successful forecast: request, seed, checkpoint, versions, device, seconds."""
     if record.status != Status.SUCCESSFUL:
-        raise ServiceError(NOT_FINISHED, f"Forecast {record.id} is {record.status}; only successful ones have one.")
+        raise ServiceError(
+            NOT_FINISHED, f"Forecast {record.id} is {record.status}; only a successful forecast has a receipt."
+        )
     return JSONResponse(record.receipt)
 
 
-def _shown(record: ForecastRecord, service: Service, base: str, code: int) -> JSONResponse:
+def _view_response(record: ForecastRecord, service: Service, base: str, code: int) -> JSONResponse:
     now = time.time()
     planned = planned_seconds(service.database, [record], now).get(record.id)
     headers = {"ETag": f'W/"{record.status}-{record.lead_times}-{record.data}"', "Cache-Control": "no-cache"}
     if record.status in OPEN:
         eta = eta_seconds(record, now, planned)
-        seconds = _FIRST_RETRY if eta is None else min(max(round(eta / 4), 1), _LONGEST_RETRY)
+        seconds = _FIRST_RETRY_SECONDS if eta is None else min(max(round(eta / 4), 1), _MAX_RETRY_SECONDS)
         headers["Retry-After"] = str(seconds)
-    return JSONResponse(view(record, base, now, planned).model_dump(mode="json"), code, headers)
+    return JSONResponse(view_forecast(record, base, now, planned).model_dump(mode="json"), code, headers)
 
 
-def _rounded(seconds: float | None) -> float | None:
+def _round_seconds(seconds: float | None) -> float | None:
     return None if seconds is None else float(f"{seconds:.3g}")

@@ -9,7 +9,7 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/metrics", response_class=Response)
-def metrics(request: Request) -> Response:
-    """Return all metrics in Prometheus' text format: this process', and of all workers and forecasts by their rows."""
-    held: Metrics = request.app.state.metrics
-    return Response(generate_latest(held.registry), media_type=CONTENT_TYPE_LATEST)
+def export_metrics(request: Request) -> Response:
+    """Return, in Prometheus' text format, the metrics of this process and those read from the database."""
+    metrics: Metrics = request.app.state.metrics
+    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

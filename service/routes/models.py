@@ -1,22 +1,21 @@
-"""What forecasts can be made of: checkpoints and catalogue states."""
+"""Routes for the checkpoints and the catalogue states that forecasts can start from."""
 
 from typing import Any
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from service.callers import owner_of
-from service.context import ServiceHere
-from service.problems import DOCUMENTED
-from weather.bundled import find_checkpoint, known_checkpoints
-from weather.catalogue import catalogue
+from service.callers import authenticate
+from service.context import ServiceDep
+from service.problems import PROBLEM_RESPONSES
+from weather.bundled import catalogue, find_checkpoint, known_checkpoints
 from weather.manifest import Manifest, read_manifest
 
-router = APIRouter(tags=["models"], responses=DOCUMENTED, dependencies=[Depends(owner_of)])
+router = APIRouter(tags=["models"], responses=PROBLEM_RESPONSES, dependencies=[Depends(authenticate)])
 
 
 class Model(BaseModel):
-    """A checkpoint: what it forecasts, on what, and where it comes from."""
+    """A checkpoint: its variables, grid, time step, sampling defaults, provenance, and the limits of the service."""
 
     id: str
     digest: str
@@ -30,35 +29,37 @@ class Model(BaseModel):
 
 
 class State(BaseModel):
-    """A state of the catalogue."""
+    """An initial state of the catalogue."""
 
     dataset: str
     init_time: str
 
 
 @router.get("/models")
-def models(service: ServiceHere) -> list[Model]:
-    """Return the checkpoints that forecasts can be asked of."""
+def list_models(service: ServiceDep) -> list[Model]:
+    """Return all checkpoints that a forecast may name as its `model`."""
     folders = service.settings.checkpoint_folders
-    return [_model(service, name, read_manifest(find_checkpoint(name, folders))) for name in known_checkpoints(folders)]
+    return [
+        _view_model(service, name, read_manifest(find_checkpoint(name, folders))) for name in known_checkpoints(folders)
+    ]
 
 
 @router.get("/models/{model}")
-def model(model: str, service: ServiceHere) -> Model:
-    """Return one checkpoint."""
+def view_model(model: str, service: ServiceDep) -> Model:
+    """Return the checkpoint of this name."""
     name = next((known for known in known_checkpoints(service.settings.checkpoint_folders) if known == model), "")
-    return _model(
+    return _view_model(
         service, model, read_manifest(find_checkpoint(name or f"{model!r}", service.settings.checkpoint_folders))
     )
 
 
 @router.get("/catalogue")
-def states() -> list[State]:
-    """Return the initial states that are at hand."""
+def list_states() -> list[State]:
+    """Return the initial states of the catalogue."""
     return [State(dataset=state.dataset, init_time=state.init_time) for state in catalogue()]
 
 
-def _model(service: ServiceHere, name: str, manifest: Manifest) -> Model:
+def _view_model(service: ServiceDep, name: str, manifest: Manifest) -> Model:
     spec = manifest.model
     latitudes, longitudes = spec.grid.grid.shape
     return Model(

@@ -1,4 +1,4 @@
-"""How good a forecast is: diagnostics of each lead time, and scores against what came."""
+"""Routes for the quality of a forecast: diagnostics of each lead time, and scores against analyses."""
 
 import re
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
-from diagnostics.verification import score_forecast, verification_times
-from jobs.figures import Verification, diagnosed, verifications_of, verified
+from diagnostics.evaluation.verification import score_forecast, verification_times
+from jobs.figures import Verification, list_verifications, read_diagnostics, save_verification
 from jobs.forecasts import ForecastRecord
 from service.callers import OwnForecast
-from service.context import Service, ServiceHere
-from service.folders import begun_store
-from service.problems import DOCUMENTED, VALIDATION, ServiceError
-from service.states import PARSERS
-from service.uploads import kept
-from service.views import shown_time
-from weather.ingest.ingest import ingest_truth
+from service.context import Service, ServiceDep
+from service.folders import open_ensemble
+from service.problems import PROBLEM_RESPONSES, VALIDATION, ServiceError
+from service.states import PARSER_SLOTS
+from service.uploads import save_uploads
+from service.views import format_time
+from weather.ingest.parent import ingest_truth
 
-router = APIRouter(tags=["quality"], responses=DOCUMENTED)
+router = APIRouter(tags=["quality"], responses=PROBLEM_RESPONSES)
 
 _MAX_FILES = 100
 _REFERENCE = r"^[a-z0-9][a-z0-9-]{0,39}$"
@@ -35,7 +35,7 @@ _BODY: dict[str, Any] = {
                 "type": "object",
                 "required": ["truth", "reference"],
                 "properties": {
-                    "reference": {"type": "string", "pattern": _REFERENCE, "description": "What the truth is."},
+                    "reference": {"type": "string", "pattern": _REFERENCE, "description": "Name of the truth."},
                     "truth": {
                         "type": "array", "minItems": 1, "maxItems": _MAX_FILES,
                         "items": {"type": "string", "format": "binary"},
@@ -49,35 +49,35 @@ _BODY: dict[str, Any] = {
 
 
 class VerificationView(BaseModel):
-    """Scores of a forecast against a truth, as `warmcast verify` writes them."""
+    """The scores of a forecast against a truth, in the form that `warmcast verify` writes."""
 
-    reference: str = Field(description="What the truth is.")
+    reference: str = Field(description="Name of the truth.")
     created: str
     scores: dict[str, Any]
 
 
 class Quality(BaseModel):
-    """What is known of a forecast's quality."""
+    """Diagnostics and verifications of a forecast."""
 
-    lead_times: dict[int, dict[str, Any]] = Field(description="Diagnostics by hours of lead time.")
+    lead_times: dict[int, dict[str, Any]] = Field(description="Diagnostics by lead time in hours.")
     verifications: list[VerificationView]
 
 
 @router.get("/forecast/{forecast_id}/diagnostics")
-def diagnostics(record: OwnForecast, service: ServiceHere) -> Quality:
-    """Return spread, spectra and lost members of each complete lead time, and all verifications."""
-    there = verifications_of(service.database, record.id)
+def view_diagnostics(record: OwnForecast, service: ServiceDep) -> Quality:
+    """Return the spread, spectra and lost members of each complete lead time, and all verifications."""
+    verifications = list_verifications(service.database, record.id)
     return Quality(
-        lead_times=diagnosed(service.database, record.id),
-        verifications=[_shown(verification) for verification in there],
+        lead_times=read_diagnostics(service.database, record.id),
+        verifications=[_view_verification(verification) for verification in verifications],
     )
 
 
 @router.post("/forecast/{forecast_id}/verify", openapi_extra={"requestBody": _BODY}, response_model=VerificationView)
-async def verify(record: OwnForecast, service: ServiceHere, request: Request) -> VerificationView:
-    """Score the complete lead times against analyses of their valid times, and keep the scores.
+async def verify_forecast(record: OwnForecast, service: ServiceDep, request: Request) -> VerificationView:
+    """Score the complete lead times against analyses of their valid times, and store the scores.
 
-    Persistence is scored too where the time is there that the forecast began at.
+    If the files contain an analysis of the initial time, the persistence forecast is scored too.
     """
     async with request.form(max_files=_MAX_FILES, max_fields=1) as form:
         parts, reference = form.getlist("truth"), form.get("reference")
@@ -88,22 +88,24 @@ async def verify(record: OwnForecast, service: ServiceHere, request: Request) ->
                 f"The request must be multipart, with a field `reference` and 1 to {_MAX_FILES} files `truth`. "
                 f"Got: {', '.join(sorted(form)) or 'nothing'}.",
             )
-        async with kept(files) as (paths, names):
-            return await run_in_threadpool(_verified, record, service, _checked(reference), paths, names)
+        async with save_uploads(files) as (paths, names):
+            return await run_in_threadpool(_verify, record, service, _check_reference(reference), paths, names)
 
 
-def _verified(
+def _verify(
     record: ForecastRecord, service: Service, reference: str, paths: Sequence[Path], names: Sequence[str]
 ) -> VerificationView:
-    store = begun_store(record, service)
+    store = open_ensemble(record, service)
     layout = store.layout
-    with PARSERS:
+    with PARSER_SLOTS:
         truth = ingest_truth(paths, names, layout.variables, layout.grid, verification_times(store))
         scores = score_forecast(store, truth, None, record.request.seed)
-    return _shown(verified(service.database, record.id, record.request.checkpoint, reference, scores))
+    return _view_verification(
+        save_verification(service.database, record.id, record.request.checkpoint, reference, scores)
+    )
 
 
-def _checked(reference: str) -> str:
+def _check_reference(reference: str) -> str:
     if not re.fullmatch(_REFERENCE, reference):
         raise ServiceError(
             VALIDATION, f"`reference` must be 1 to 40 small letters, digits and hyphens. Got: {reference[:100]!r}."
@@ -111,6 +113,6 @@ def _checked(reference: str) -> str:
     return reference
 
 
-def _shown(verification: Verification) -> VerificationView:
-    created = shown_time(verification.created)
+def _view_verification(verification: Verification) -> VerificationView:
+    created = format_time(verification.created)
     return VerificationView(reference=verification.reference, created=created, scores=dict(verification.scores))

@@ -13,13 +13,13 @@ from sqlalchemy import func, select
 
 from jobs.database import Database
 from jobs.dispatch import CeleryDispatcher
-from jobs.forecasts import ForecastRecord, dismiss, look_up
+from jobs.forecasts import ForecastRecord, cancel_forecast, read_forecast
 from jobs.reconcile import reconcile
 from jobs.settings import Settings
 from jobs.tables import work
 from jobs.testing import RedisServer
-from jobs.workers import count_alive
-from workers.runtime import Runtime
+from jobs.workers import count_live_workers
+from workers.loop import Worker
 
 
 @contextmanager
@@ -44,8 +44,8 @@ def _wait_for(is_so: Callable[[], object], process: "subprocess.Popen[bytes]", l
         time.sleep(0.05)
 
 
-def _held(database: Database) -> list[int]:
-    """How many groups each worker holds."""
+def _count_held_groups(database: Database) -> list[int]:
+    """Return the number of groups that each worker holds."""
     held = select(func.count()).where(work.c.worker.is_not(None)).group_by(work.c.worker)
     with database.read() as connection:
         return list(connection.scalars(held))
@@ -67,17 +67,17 @@ def database(settings: Settings) -> Iterator[Database]:
     result.close()
 
 
-def test_a_celery_worker_is_known_before_it_has_work_and_helps_one_that_has_much(
+def test_an_idle_celery_worker_is_alive_and_takes_groups_of_a_busy_one(
     settings: Settings, database: Database, submit_small: Callable[..., ForecastRecord], tmp_path: Path
 ) -> None:
-    dispatcher, runtime, log = CeleryDispatcher(settings), Runtime(settings, database), tmp_path / "worker.log"
+    dispatcher, worker, log = CeleryDispatcher(settings), Worker(settings, database), tmp_path / "worker.log"
     with _celery_worker(settings, log) as process:
-        _wait_for(lambda: count_alive(database), process, log)
+        _wait_for(lambda: count_live_workers(database), process, log)
         forecast = submit_small(database, settings.data, members=8, lead_hours=6 * 500)
-        working = threading.Thread(target=runtime.run)
+        working = threading.Thread(target=worker.run)
         working.start()
-        _wait_for(lambda: look_up(database, forecast.id).lead_times, process, log)
+        _wait_for(lambda: read_forecast(database, forecast.id).lead_times, process, log)
         assert reconcile(database, dispatcher, settings.max_attempts) == 2
-        _wait_for(lambda: _held(database) == [2, 2], process, log)
-        dismiss(database, forecast.id, "local")
+        _wait_for(lambda: _count_held_groups(database) == [2, 2], process, log)
+        cancel_forecast(database, forecast.id, "local")
         working.join()

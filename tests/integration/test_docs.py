@@ -1,4 +1,4 @@
-"""Every block of the documents is run as a reader would: shell and Python, from top to bottom, against a service."""
+"""Run every shell and Python block of the documents, from top to bottom, against a service."""
 
 import os
 import re
@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 RUN = ("quickstart.md", "api.md", "operations.md", "metrics.md")
 STARTS = r"(make install|\. \.venv/bin/activate|((WARMCAST|AWS)_\w+=\S+ )*warmcast (serve|api|worker))"
-"""What a block may hold that is not run: it starts what the others need."""
+"""Commands of the blocks that are not run: they start the processes that the other blocks need."""
 
 
 def _script(text: str) -> str:
@@ -58,7 +58,7 @@ def test_every_block_of_a_document_works(
 
 
 @pytest.mark.parametrize("name", RUN)
-def test_what_is_not_run_only_starts_what_is_needed(name: str) -> None:
+def test_blocks_that_are_not_run_only_start_processes(name: str) -> None:
     for language, block in BLOCK.findall((DOCS / name).read_text()):
         assert language in {"sh", "python", "console"}
         if language == "console":

@@ -39,7 +39,7 @@ def _client(served: Served, key: str) -> Client:
     return Client(served.url, key=key)
 
 
-def test_two_keys_never_see_each_others_forecasts(serve: Serve) -> None:
+def test_a_key_cannot_access_forecasts_of_another_key(serve: Serve) -> None:
     served = serve()
     open_to_all = served.submit(lead_time="6h")
     made = [json.loads(_key(served, "create", name, "--json")) for name in ("one", "two")]
@@ -57,7 +57,7 @@ def test_two_keys_never_see_each_others_forecasts(serve: Serve) -> None:
         assert (len(one.list()), len(two.list())) == (1, 0)
 
 
-def test_a_key_that_was_revoked_or_never_made_opens_nothing(serve: Serve) -> None:
+def test_a_revoked_or_unknown_key_is_refused(serve: Serve) -> None:
     served = serve()
     key = json.loads(_key(served, "create", "desk", "--json"))
     with _client(served, key["secret"]) as client:
@@ -73,7 +73,7 @@ def test_a_key_that_was_revoked_or_never_made_opens_nothing(serve: Serve) -> Non
     assert key["secret"] not in listed
 
 
-def test_beyond_this_machine_nobody_is_served_without_a_key(serve: Serve) -> None:
+def test_beyond_loopback_every_request_needs_a_key(serve: Serve) -> None:
     served = serve("--host", "0.0.0.0")
     refused = served.client.get("/forecast")
     assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthorized")
@@ -85,7 +85,7 @@ def test_beyond_this_machine_nobody_is_served_without_a_key(serve: Serve) -> Non
     assert served.client.get("/forecast", headers=headers).json()["forecasts"] == []
 
 
-def test_links_begin_with_what_callers_know_the_service_by(serve: Serve) -> None:
+def test_links_begin_with_the_public_url(serve: Serve) -> None:
     served = serve(public_url="https://warmcast.example/weather")
     listed = served.client.get("/forecast", headers={"Host": "warmcast.example"})
     assert listed.json()["links"][0]["href"] == "https://warmcast.example/weather/v1/forecast"

@@ -1,4 +1,4 @@
-"""Workers and a service that share a database and a bucket, and no disk."""
+"""Workers and a service that share a database and a bucket, but no disk."""
 
 import asyncio
 import re
@@ -30,8 +30,8 @@ from storage.opening import open_storage
 from storage.paths import StoragePath
 from tests.served import Served
 from weather.errors import StoreError
-from weather.ingest.artefact import read_canonical
-from weather.store import EnsembleStore
+from weather.ingest.exchange import load_initial_state
+from weather.stores.ensemble import EnsembleStore
 from workers.loop import Worker
 from workers.standalone import StandaloneForecast, run_forecast
 
@@ -66,11 +66,11 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 class _Killed(BaseException):
-    """What no part of a worker handles: from here on it does nothing."""
+    """A sudden death of a worker: no part of it handles this exception."""
 
 
 def _die_after(commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a worker die between a commit and its publication."""
+    """Kill a worker between the commit of a lead time and its publication, after so many publications."""
     publish, done = EnsembleStore.publish, 0
 
     def dying(store: EnsembleStore, staged: StoragePath, group: int, lead_index: int) -> None:
@@ -88,18 +88,18 @@ def _content(place: StoragePath) -> dict[str, bytes]:
 
 
 def _alone(record: ForecastRecord, folder: ForecastFolder, checkpoint: Path, output: Path) -> dict[str, bytes]:
-    """The files of the same forecast made on a disk."""
+    """Return the files of the same forecast computed on a disk."""
     request = record.request
-    state = read_canonical(folder.initial_state)
-    asked = StandaloneForecast(
+    state = load_initial_state(folder.initial_state)
+    forecast = StandaloneForecast(
         state, checkpoint, tuple(range(request.members)), record.num_lead_times, request.group_size, request.seed,
         request.sampling, torch.device("cpu"),
     )  # fmt: skip
-    store = run_forecast(asked, output, resume=False, report=lambda _: None).store
+    store = run_forecast(forecast, output, resume=False, report=lambda _: None).store
     return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
-def test_a_forecast_goes_from_service_to_worker_to_worker_to_reader_without_a_shared_disk(
+def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_disk(
     settings: Settings, place: StoragePath, postgres: PostgresServer, untrained_checkpoint: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -142,7 +142,7 @@ def test_a_forecast_goes_from_service_to_worker_to_worker_to_reader_without_a_sh
         assert sorted({name.split("/")[0] for name in _content(folder.path)}) == [
             "ensemble.zarr", "initial_state", "receipt.json", "summary.zarr",
         ]  # fmt: skip
-        _reads_well(api, forecast_id, objects, tmp_path)
+        _check_reads(api, forecast_id, objects, tmp_path)
         assert api.client.delete(f"/forecast/{forecast_id}").status_code == 204
         assert list(place.files()) == []
         assert api.client.get(f"{home}/zarr.json").status_code == 410
@@ -153,8 +153,8 @@ def test_a_forecast_goes_from_service_to_worker_to_worker_to_reader_without_a_sh
         api.stop()
 
 
-def _reads_well(api: Served, forecast_id: str, objects: dict[str, bytes], tmp_path: Path) -> None:
-    """What the service answers is the objects, as files of a disk would be."""
+def _check_reads(api: Served, forecast_id: str, objects: dict[str, bytes], tmp_path: Path) -> None:
+    """Check that the service answers for objects in a bucket as it does for files on a disk."""
     home, name = f"/forecast/{forecast_id}/ensemble.zarr", "u10/c.0.1.1.0.0"
     chunk, ask = objects[name], api.client.request
     whole = ask("GET", f"{home}/{name}")
@@ -162,7 +162,7 @@ def _reads_well(api: Served, forecast_id: str, objects: dict[str, bytes], tmp_pa
     assert (whole.status_code, whole.content) == (200, chunk)
     assert "immutable" in whole.headers["cache-control"]
     last = len(chunk) - 1
-    for asked, status, content, told in (
+    for byte_range, status, content, content_range in (
         ("bytes=2-5", 206, chunk[2:6], f"bytes 2-5/{len(chunk)}"),
         ("bytes=7-", 206, chunk[7:], f"bytes 7-{last}/{len(chunk)}"),
         ("bytes=-4", 206, chunk[-4:], f"bytes {last - 3}-{last}/{len(chunk)}"),
@@ -172,14 +172,14 @@ def _reads_well(api: Served, forecast_id: str, objects: dict[str, bytes], tmp_pa
         ("lines=0-1", 200, chunk, None),
     ):
         for method in ("GET", "HEAD"):
-            answered = ask(method, f"{home}/{name}", headers={"Range": asked})
-            assert (answered.status_code, answered.headers.get("content-range")) == (status, told)
-            assert answered.content == (content if method == "GET" else b"")
-            assert answered.headers["content-length"] == str(len(content))
-            assert answered.headers["access-control-allow-origin"] == "*"
+            response = ask(method, f"{home}/{name}", headers={"Range": byte_range})
+            assert (response.status_code, response.headers.get("content-range")) == (status, content_range)
+            assert response.content == (content if method == "GET" else b"")
+            assert response.headers["content-length"] == str(len(content))
+            assert response.headers["access-control-allow-origin"] == "*"
     for condition, status in ((etag, 206), ('"another"', 200)):
-        answered = ask("GET", f"{home}/{name}", headers={"Range": "bytes=0-1", "If-Range": condition})
-        assert (answered.status_code, answered.headers["etag"]) == (status, etag)
+        response = ask("GET", f"{home}/{name}", headers={"Range": "bytes=0-1", "If-Range": condition})
+        assert (response.status_code, response.headers["etag"]) == (status, etag)
     assert ask("GET", f"{home}/../receipt.json").status_code == 404
     assert ask("GET", f"{home}/u10").status_code == 404
     ensemble = xr.open_zarr(api.url + home).load()
@@ -192,7 +192,7 @@ def _reads_well(api: Served, forecast_id: str, objects: dict[str, bytes], tmp_pa
     assert ask("GET", f"/forecast/{forecast_id}/plots/plume.png").status_code == 200
 
 
-def test_what_a_zombie_stages_and_publishes_changes_nothing(
+def test_a_worker_whose_lease_was_taken_over_cannot_change_the_store(
     settings: Settings, place: StoragePath, database: Database, submit_small: Submit
 ) -> None:
     forecast = submit_small(database, place, members=2)
@@ -203,8 +203,8 @@ def test_what_a_zombie_stages_and_publishes_changes_nothing(
     wrong = np.full((2, 2, *zombie.layout.grid.shape), 7, np.float32)
     staged.commit(0, 0, wrong)
     time.sleep(0.05)
-    runtime = Worker(settings, database)
-    while runtime.run():
+    worker = Worker(settings, database)
+    while worker.run():
         pass
     objects = _content(folder.store)
     staged = zombie.staging(folder.attempt(0, lease.epoch))
@@ -218,7 +218,7 @@ def test_what_a_zombie_stages_and_publishes_changes_nothing(
     assert not (EnsembleStore.open(folder.store).fields(0, 0) == 7).any()
 
 
-def test_none_of_many_who_publish_at_once_writes_over_what_is_there(place: StoragePath) -> None:
+def test_concurrent_writers_never_overwrite_an_existing_object(place: StoragePath) -> None:
     sources = [place / f"staging/{number}" for number in range(8)]
     for number, source in enumerate(sources):
         source.write(str(number).encode())
@@ -231,7 +231,7 @@ def test_none_of_many_who_publish_at_once_writes_over_what_is_there(place: Stora
     assert (place / "target").read_bytes() == b"3"
 
 
-def test_what_is_gone_by_its_row_is_swept_and_the_rest_stays(
+def test_a_sweep_removes_only_folders_of_forecasts_without_data(
     place: StoragePath, database: Database, submit_small: Submit
 ) -> None:
     gone, kept = (submit_small(database, place, seed=seed) for seed in (1, 2))
@@ -239,14 +239,14 @@ def test_what_is_gone_by_its_row_is_swept_and_the_rest_stays(
     delete_data(database, place, gone.id, "local")
     folder = ForecastFolder(place, gone.id)
     assert not folder.path.exists()
-    (folder.attempt(0, 1) / "late").write(b"of a worker that had not noticed")
-    (ForecastFolder(place, "fc_young").path / "file").write(b"no row speaks of it yet")
+    (folder.attempt(0, 1) / "late").write(b"late write of a worker")
+    (ForecastFolder(place, "fc_young").path / "file").write(b"its row is not inserted yet")
     sweep_folders(database, place)
     assert {found.name for found in (place / "forecasts").folders()} == {kept.id, "fc_young"}
     with pytest.raises(StoreError, match="is no ensemble store"):
         EnsembleStore.open(folder.store)
     with pytest.raises(StoreError, match="holds no initial state"):
-        read_canonical(folder.initial_state)
+        load_initial_state(folder.initial_state)
 
 
 def test_a_store_is_created_once(place: StoragePath, database: Database, submit_small: Submit) -> None:
@@ -256,13 +256,13 @@ def test_a_store_is_created_once(place: StoragePath, database: Database, submit_
         EnsembleStore.create(folder.store, store.layout, {})
 
 
-def test_object_storage_without_its_extra_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_object_storage_without_its_extra_names_the_extra(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.opening.find_spec", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"warmcast\[s3\]"):
         open_storage(settings.data, settings.store)
 
 
-def test_a_service_that_does_not_reach_its_storage_says_that_it_is_not_ready(
+def test_a_service_without_access_to_its_storage_answers_503(
     settings: Settings, database: Database, submit_small: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forecast = submit_small(database, tmp_path / "elsewhere")

@@ -1,4 +1,4 @@
-"""Random requests after the OpenAPI document, `--examples` a route: nothing breaks, every answer is as it says."""
+"""Send random requests from the OpenAPI document, `--examples` a route, and check every response against it."""
 
 import json
 import re
@@ -26,7 +26,7 @@ from tests.served import Served
 
 @pytest.fixture(scope="module")
 def bounded(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A service that takes only small forecasts, however many are asked for."""
+    """A service with low limits on members, lead time and open forecasts."""
     folder = tmp_path_factory.mktemp("bounded")
     limits = {"max_members": "4", "max_lead_hours": "12", "max_open_forecasts": "5"}
     served = Served(folder / "data", untrained_checkpoint.parent, **limits)
@@ -49,7 +49,7 @@ CHECKS = (
 
 
 def _either(operation: Any) -> SearchStrategy[Any]:
-    """Requests that fit the document, and, where there are any, requests that do not."""
+    """Return a strategy for requests that fit the document and, if the operation has inputs, that do not."""
     modes = [GenerationMode.POSITIVE]
     if operation.body or operation.query or operation.headers:
         modes.append(GenerationMode.NEGATIVE)
@@ -57,7 +57,7 @@ def _either(operation: Any) -> SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("label", [label for label in OPERATIONS if not label.endswith("/events")])
-def test_every_answer_is_one_of_the_document(request: pytest.FixtureRequest, bounded: Served, label: str) -> None:
+def test_every_response_conforms_to_the_document(request: pytest.FixtureRequest, bounded: Served, label: str) -> None:
     known = bounded.submit(members=1, lead_time="6h")["id"]
     operation = OPERATIONS[label]
 
@@ -78,12 +78,12 @@ def test_every_answer_is_one_of_the_document(request: pytest.FixtureRequest, bou
     assert bounded.client.get("/healthz").status_code == 200
 
 
-def test_everything_that_the_document_speaks_of_is_in_it() -> None:
+def test_the_document_contains_every_schema_that_it_references() -> None:
     named = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(DOCUMENT)))
     assert named - set(DOCUMENT["components"]["schemas"]) == set()
     assert {"ForecastBody", "Problem"} <= named
 
 
-def test_the_document_that_is_committed_is_the_services() -> None:
+def test_the_committed_document_is_current() -> None:
     committed = Path(__file__).parents[2] / "docs/openapi.json"
     assert json.loads(committed.read_text()) == DOCUMENT, "run: make openapi"

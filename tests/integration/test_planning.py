@@ -15,29 +15,29 @@ def _estimate(served: Served, **fields: Any) -> Any:
     return response.json()
 
 
-def test_a_forecast_teaches_what_the_next_ones_are_told(served: Served) -> None:
+def test_estimates_follow_from_the_speeds_measured_by_earlier_forecasts(served: Served) -> None:
     before = _estimate(served, model="demo")
     assert {before[name] for name in ("store_bytes", "memory_bytes", "seconds")} == {None}
     assert served.wait(served.submit()["id"])["status"] == Status.SUCCESSFUL
-    told = []
+    estimates = []
     for members, lead_time, nfe in ((3, "12h", 2), (3, "24h", 6), (3, "48h", 8)):
         fields: dict[str, Any] = {"members": members, "lead_time": lead_time, "sampler": {"nfe": nfe}}
-        told.append(_estimate(served, **fields))
+        estimates.append(_estimate(served, **fields))
         forecast = served.submit(**fields)
         assert forecast["progress_detail"]["eta_seconds"] is not None  # tenths of a second, and it takes less
         served.wait(forecast["id"])
         store = served.data / "forecasts" / forecast["id"] / "ensemble.zarr"
         taken = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
-        assert abs(told[-1]["store_bytes"] / taken - 1) < 0.05
-    assert 0 < told[0]["seconds"] < told[1]["seconds"] < told[2]["seconds"]
-    assert all(estimate["memory_bytes"] > 10_000_000 for estimate in told)
-    assert {estimate["wait_seconds"] for estimate in told} == {0}
-    assert not told[0]["is_scaled"]
+        assert abs(estimates[-1]["store_bytes"] / taken - 1) < 0.05
+    assert 0 < estimates[0]["seconds"] < estimates[1]["seconds"] < estimates[2]["seconds"]
+    assert all(estimate["memory_bytes"] > 10_000_000 for estimate in estimates)
+    assert {estimate["wait_seconds"] for estimate in estimates} == {0}
+    assert not estimates[0]["is_scaled"]
     assert _estimate(served, members=2)["is_scaled"]
 
 
 def _set_speed(served: Served, seconds: float) -> None:
-    """Let every evaluation of the small checkpoint have taken so long."""
+    """Overwrite the measured speed of every evaluation of the small checkpoint."""
     database = Database(Settings(data=served.data).url)
     values = dict.fromkeys(("warm_start_seconds", "flow_seconds", "beside_seconds"), seconds)
     with database.write() as connection:

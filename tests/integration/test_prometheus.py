@@ -19,7 +19,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 
 @pytest.fixture(scope="module")
 def prometheus(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Debian's Prometheus with the configuration that is shipped, but for the address, the folder and the pace."""
+    """Debian's Prometheus with our configuration, except for addresses, folders and the scrape interval."""
     folder = tmp_path_factory.mktemp("prometheus")
     shipped = (DEPLOY / "prometheus/prometheus.yml").read_text()
     text = shipped.replace("api:9100", served.url.removeprefix("http://")).replace("15s", "1s")
@@ -42,7 +42,7 @@ def prometheus(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def _value(client: httpx.Client, query: str) -> float | None:
-    """Return the first finite value that Prometheus finds, or None."""
+    """Return the first finite value of a query, or None."""
     try:
         found = client.get("/query", params={"query": query})
     except httpx.TransportError:
@@ -93,7 +93,7 @@ def test_the_metrics_are_well_formed(served: Served) -> None:
     run_promtool("check", "metrics", text=served.client.get("/metrics").text)
 
 
-def test_no_alert_fires_of_a_service_that_is_well(prometheus: httpx.Client) -> None:
+def test_no_alert_fires_for_a_healthy_service(prometheus: httpx.Client) -> None:
     alerts = prometheus.get("/alerts").json()["data"]["alerts"]
     assert [alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"] == []
     assert prometheus.get("/rules").json()["data"]["groups"][0]["name"] == "warmcast"

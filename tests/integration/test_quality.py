@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 from prometheus_client.parser import text_string_to_metric_families
 
-from diagnostics.moments import spread
-from diagnostics.verification import verify
+from diagnostics.evaluation.verification import verify
+from diagnostics.scores.moments import spread
 from jobs.testing import free_port
 from models.testing import tiny_spec
 from tests.served import Served, write_truth
@@ -28,19 +28,19 @@ def _samples(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     return found
 
 
-def test_diagnostics_of_each_lead_time_are_those_of_the_ensemble(served: Served, forecast: Any) -> None:
-    shown = served.client.get(f"/forecast/{forecast['id']}/diagnostics").json()
-    assert list(shown["lead_times"]) == ["6", "12", "18", "24"]
+def test_diagnostics_equal_those_computed_from_the_ensemble(served: Served, forecast: Any) -> None:
+    diagnostics = served.client.get(f"/forecast/{forecast['id']}/diagnostics").json()
+    assert list(diagnostics["lead_times"]) == ["6", "12", "18", "24"]
     ensemble = xr.open_zarr(f"{served.url}/forecast/{forecast['id']}/ensemble.zarr").load()
-    for index, told in enumerate(shown["lead_times"].values()):
+    for index, record in enumerate(diagnostics["lead_times"].values()):
         for name in ("u10", "v10"):
             fields = ensemble[name].values[0, index].astype(np.float64)
             expected = spread(fields, tiny_spec().grid.grid.area_weights)
-            assert told["variables"][name]["spread"] == pytest.approx(expected, rel=1e-6)
-        assert told["nonfinite_members"] == []
+            assert record["variables"][name]["spread"] == pytest.approx(expected, rel=1e-6)
+        assert record["nonfinite_members"] == []
 
 
-def test_a_verification_gives_the_scores_of_the_command_and_shows_them_as_metrics(
+def test_a_verification_equals_that_of_the_command_and_is_exported_as_metrics(
     served: Served, forecast: Any, tmp_path: Path
 ) -> None:
     truth = write_truth(tmp_path, forecast)
@@ -53,8 +53,8 @@ def test_a_verification_gives_the_scores_of_the_command_and_shows_them_as_metric
     expected = verify(store=store, truth=[str(truth)], climatology=None, seed=1, output=None, page=None)
     assert answer.json()["scores"]["scores"] == expected["scores"]
     assert [row["lead_hours"] for row in expected["scores"]["u10"]] == [6, 12, 24]
-    shown = served.client.get(f"/forecast/{forecast['id']}/diagnostics").json()["verifications"]
-    assert [entry["reference"] for entry in shown] == ["waves"]
+    verifications = served.client.get(f"/forecast/{forecast['id']}/diagnostics").json()["verifications"]
+    assert [entry["reference"] for entry in verifications] == ["waves"]
     samples = _samples(served.client.get("/metrics").text)
     labels = {"model": "untrained", "variable": "u10", "lead_hours": "24", "reference": "waves"}
     crps = samples["warmcast_crps"][tuple(sorted((labels | {"estimator": "fair"}).items()))]
@@ -71,7 +71,7 @@ def test_a_verification_gives_the_scores_of_the_command_and_shows_them_as_metric
         ({"data": {"reference": "waves"}, "files": [("truth", ("a.nc", b"nothing"))]}, 415, "`a.nc` must be"),
     ],
 )
-def test_what_cannot_verify_is_told(
+def test_an_unusable_truth_is_refused_with_its_reason(
     served: Served, forecast: Any, form: dict[str, Any], status: int, named: str
 ) -> None:
     answer = served.client.post(f"/forecast/{forecast['id']}/verify", **form)
@@ -79,7 +79,7 @@ def test_what_cannot_verify_is_told(
     assert named in answer.json()["detail"]
 
 
-def test_a_truth_of_other_times_is_told(served: Served, forecast: Any, tmp_path: Path) -> None:
+def test_a_truth_of_other_times_is_refused(served: Served, forecast: Any, tmp_path: Path) -> None:
     truth = write_truth(tmp_path, forecast, hours=(48, 54))
     files = [("truth", ("truth.nc", truth.read_bytes()))]
     answer = served.client.post(f"/forecast/{forecast['id']}/verify", data={"reference": "waves"}, files=files)
@@ -87,7 +87,7 @@ def test_a_truth_of_other_times_is_told(served: Served, forecast: Any, tmp_path:
     assert "must have a time of the forecast" in answer.json()["detail"]
 
 
-def test_pictures_are_drawn_of_what_is_complete(served: Served, forecast: Any) -> None:
+def test_plots_show_complete_lead_times(served: Served, forecast: Any) -> None:
     for name in ("maps.png?lead_time=6h&lead_time=24h", "plume.png?latitude=40&longitude=-20"):
         picture = served.client.get(f"/forecast/{forecast['id']}/plots/{name}")
         assert picture.headers["content-type"] == "image/png"
@@ -97,7 +97,7 @@ def test_pictures_are_drawn_of_what_is_complete(served: Served, forecast: Any) -
     assert "up to 24h" in beyond.json()["detail"]
 
 
-def test_data_goes_and_the_record_stays(served: Served) -> None:
+def test_a_deleted_forecast_loses_its_data_and_keeps_its_record(served: Served) -> None:
     forecast = served.submit(lead_time="6h")
     home = f"/forecast/{forecast['id']}"
     served.wait(forecast["id"])
@@ -113,7 +113,7 @@ def test_data_goes_and_the_record_stays(served: Served) -> None:
     assert not (served.data / "forecasts" / forecast["id"]).exists()
 
 
-def test_metrics_have_a_port_of_their_own_where_one_is_given(serve: Any) -> None:
+def test_metrics_are_served_on_their_own_port_if_one_is_given(serve: Any) -> None:
     port = free_port()
     served = serve("--metrics-port", str(port))
     assert served.client.get("/metrics").status_code == 404

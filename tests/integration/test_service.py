@@ -23,7 +23,7 @@ from weather.testing import travelling_waves
 Serve = Callable[..., Served]
 
 
-def test_an_ensemble_opens_from_the_moment_of_the_answer_and_grows_without_a_flaw(served: Served) -> None:
+def test_an_ensemble_opens_at_once_and_only_ever_gains_complete_lead_times(served: Served) -> None:
     response = served.client.post("/forecast", json=small_request(members=12, lead_time="24h", sampler={"nfe": 500}))
     assert response.status_code == 202
     forecast = response.json()
@@ -53,7 +53,7 @@ def test_an_ensemble_opens_from_the_moment_of_the_answer_and_grows_without_a_fla
     assert np.isfinite(whole.v10).all()
 
 
-def test_the_zip_is_the_same_ensemble_and_comes_in_parts(served: Served, tmp_path: Path) -> None:
+def test_the_zip_equals_the_ensemble_and_supports_ranges(served: Served, tmp_path: Path) -> None:
     forecast = served.submit()
     early = served.client.get(f"/forecast/{forecast['id']}/ensemble.zarr.zip")
     assert early.status_code in (200, 409)
@@ -69,7 +69,7 @@ def test_the_zip_is_the_same_ensemble_and_comes_in_parts(served: Served, tmp_pat
     xr.testing.assert_identical(zipped, xr.open_zarr(f"{served.url}/forecast/{forecast['id']}/ensemble.zarr").load())
 
 
-def test_the_summary_opens_from_the_moment_of_the_answer_and_tells_what_was_asked(served: Served) -> None:
+def test_the_summary_opens_at_once_and_holds_the_requested_statistics(served: Served) -> None:
     event = {"variable": "u10", "op": "<", "value": 0}
     forecast = served.submit(summary={"quantiles": [0.5], "exceedance": [event]})
     home = next(link["href"] for link in forecast["links"] if link["rel"] == "summary")
@@ -85,13 +85,13 @@ def test_the_summary_opens_from_the_moment_of_the_answer_and_tells_what_was_aske
     assert (missing.status_code, missing.headers["access-control-allow-origin"]) == (404, "*")
 
 
-def test_a_summary_of_what_is_not_there_is_refused(served: Served) -> None:
+def test_a_summary_of_an_unknown_variable_or_value_is_refused(served: Served) -> None:
     for event in ({"variable": "msl", "value": 1}, {"variable": "u10", "value": 1e9}):
         answer = served.client.post("/forecast", json=small_request(summary={"exceedance": [event]}))
         assert answer.status_code == 422, answer.text
 
 
-def test_members_that_were_not_kept_are_made_again_exactly(served: Served) -> None:
+def test_a_replay_recomputes_members_that_were_not_stored_exactly(served: Served) -> None:
     exact, lean = served.submit(members=5), served.submit(members=5, output={"members": False})
     served.wait(exact["id"])
     assert served.wait(lean["id"])["status"] == Status.SUCCESSFUL
@@ -104,9 +104,9 @@ def test_members_that_were_not_kept_are_made_again_exactly(served: Served) -> No
     summaries = [xr.open_zarr(f"{home}/{one['id']}/summary.zarr").load().drop_attrs() for one in (exact, lean)]
     xr.testing.assert_identical(*summaries)
     key = {"Idempotency-Key": "again"}
-    asked = served.client.post(f"/forecast/{lean['id']}/replay", json={"members": [4, 1]}, headers=key)
-    assert asked.status_code == 202, asked.text
-    again = asked.json()
+    replayed = served.client.post(f"/forecast/{lean['id']}/replay", json={"members": [4, 1]}, headers=key)
+    assert replayed.status_code == 202, replayed.text
+    again = replayed.json()
     assert (
         served.client.post(f"/forecast/{lean['id']}/replay", json={"members": [4, 1]}, headers=key).status_code == 200
     )
@@ -118,7 +118,7 @@ def test_members_that_were_not_kept_are_made_again_exactly(served: Served) -> No
         assert refused.status_code == 422, refused.text
 
 
-def test_members_are_rounded_where_that_is_asked_for(served: Served) -> None:
+def test_members_are_rounded_to_the_requested_bits(served: Served) -> None:
     exact, rounded = served.submit(), served.submit(output={"keep_bits": 7})
     stores = []
     for forecast in (exact, rounded):
@@ -130,7 +130,7 @@ def test_members_are_rounded_where_that_is_asked_for(served: Served) -> None:
     assert (both.status_code, "rounds members" in both.text) == (422, True)
 
 
-def test_files_of_the_store_have_what_browsers_and_caches_need(served: Served) -> None:
+def test_files_of_the_store_have_the_headers_that_browsers_and_caches_need(served: Served) -> None:
     forecast = served.submit()
     served.wait(forecast["id"])
     home = f"/forecast/{forecast['id']}/ensemble.zarr"
@@ -149,7 +149,7 @@ def test_files_of_the_store_have_what_browsers_and_caches_need(served: Served) -
 @pytest.mark.parametrize(
     "key", ["../receipt.json", "%2e%2e/receipt.json", "u10/../../receipt.json", ".lock", "u10", "/etc/passwd"]
 )
-def test_nothing_but_the_store_is_served(served: Served, key: str) -> None:
+def test_paths_outside_the_store_are_not_served(served: Served, key: str) -> None:
     forecast = served.submit()
     served.wait(forecast["id"])
     address = f"{served.url}/forecast/{forecast['id']}/ensemble.zarr/{key}"
@@ -160,18 +160,18 @@ def test_nothing_but_the_store_is_served(served: Served, key: str) -> None:
     assert curl.stdout == "404"
 
 
-def test_events_tell_everything_once_and_go_on_where_a_listener_left(served: Served) -> None:
+def test_each_event_is_sent_once_and_a_reconnected_client_gets_the_rest(served: Served) -> None:
     forecast = served.submit()
     with served.client.stream("GET", f"/forecast/{forecast['id']}/events") as stream:
         lines = list(stream.iter_lines())
-    told = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
-    assert told == ["accepted", "running", *["lead_time"] * 4, "successful"]
+    events = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    assert events == ["accepted", "running", *["lead_time"] * 4, "successful"]
     ids = [line.removeprefix("id: ") for line in lines if line.startswith("id: ")]
     again = served.client.get(f"/forecast/{forecast['id']}/events", headers={"Last-Event-ID": ids[-3]})
     assert [line for line in again.text.splitlines() if line.startswith("id: ")] == [f"id: {id_}" for id_ in ids[-2:]]
 
 
-def test_a_status_that_has_not_changed_is_not_sent_again(served: Served) -> None:
+def test_an_unchanged_status_is_not_sent_again(served: Served) -> None:
     forecast = served.submit()
     served.wait(forecast["id"])
     address = f"/forecast/{forecast['id']}"
@@ -181,7 +181,7 @@ def test_a_status_that_has_not_changed_is_not_sent_again(served: Served) -> None
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_one_key_sent_at_once_many_times_makes_one_forecast(served: Served) -> None:
+def test_concurrent_requests_with_one_idempotency_key_make_one_forecast(served: Served) -> None:
     answers: list[httpx.Response] = []
 
     def post() -> None:
@@ -221,7 +221,9 @@ def test_one_key_sent_at_once_many_times_makes_one_forecast(served: Served) -> N
         ({"lead": "24h"}, "/lead"),
     ],
 )
-def test_what_cannot_be_forecast_is_a_problem_that_names_it(served: Served, fields: dict[str, Any], named: str) -> None:
+def test_an_invalid_request_is_a_problem_naming_the_field(
+    served: Served, fields: dict[str, Any], named: str
+) -> None:
     before = served.client.get("/forecast?limit=200").json()
     response = served.client.post("/forecast", json=small_request(**fields))
     assert response.status_code in (404, 422)
@@ -230,7 +232,7 @@ def test_what_cannot_be_forecast_is_a_problem_that_names_it(served: Served, fiel
     assert served.client.get("/forecast?limit=200").json() == before
 
 
-def test_a_priority_is_shown_and_changes_neither_the_request_nor_what_a_key_was_used_for(served: Served) -> None:
+def test_a_priority_is_part_of_the_forecast_but_not_of_its_request(served: Served) -> None:
     headers = {"Idempotency-Key": "priority"}
     answers = [
         served.client.post("/forecast", json=small_request(**fields), headers=headers)
@@ -243,19 +245,19 @@ def test_a_priority_is_shown_and_changes_neither_the_request_nor_what_a_key_was_
     assert served.submit()["priority"] == "normal"
 
 
-def test_an_estimate_makes_nothing(served: Served) -> None:
+def test_an_estimate_creates_no_forecast(served: Served) -> None:
     for forecast in served.client.get("/forecast?limit=200").json()["forecasts"]:
         served.wait(forecast["id"])
     before = served.client.get("/forecast?limit=200").json()
     response = served.client.post("/forecast?validate_only=true", json=small_request(seed=None))
     assert response.status_code == 200
-    told = response.json()
-    assert told["network_evaluations"] == 3 * 4 * 3
-    assert told["request"]["seed"] >= 0
+    estimate = response.json()
+    assert estimate["network_evaluations"] == 3 * 4 * 3
+    assert estimate["request"]["seed"] >= 0
     assert served.client.get("/forecast?limit=200").json() == before
 
 
-def test_forecasts_are_listed_the_newest_first_and_by_pages(serve: Serve) -> None:
+def test_forecasts_are_listed_newest_first_and_in_pages(serve: Serve) -> None:
     served = serve()
     ids = [served.submit(members=1)["id"] for _ in range(5)]
     for forecast_id in ids:
@@ -266,7 +268,7 @@ def test_forecasts_are_listed_the_newest_first_and_by_pages(serve: Serve) -> Non
     assert served.client.get("/forecast", params={"status": "failed"}).json()["forecasts"] == []
 
 
-def test_a_restarted_service_finishes_what_waits_and_runs_and_forgets_what_was_called_off(serve: Serve) -> None:
+def test_a_restarted_service_finishes_open_forecasts_and_not_cancelled_ones(serve: Serve) -> None:
     served = serve()
     running = served.submit(lead_time="360h", members=16, sampler={"nfe": 20})
     waiting = [served.submit(seed=seed) for seed in range(3)]
@@ -278,8 +280,8 @@ def test_a_restarted_service_finishes_what_waits_and_runs_and_forgets_what_was_c
     served.start()
     for forecast in (running, waiting[0], waiting[2]):
         assert served.wait(forecast["id"], 120)["status"] == "successful"
-    called_off = served.status(waiting[1]["id"])
-    assert (called_off["status"], called_off["started"]) == ("dismissed", None)
+    cancelled = served.status(waiting[1]["id"])
+    assert (cancelled["status"], cancelled["started"]) == ("dismissed", None)
     again = served.client.delete(f"/forecast/{waiting[1]['id']}", params={"keep_data": True})
     assert (again.status_code, again.json()["type"]) == (409, "/problems/forecast-over")
 
@@ -293,7 +295,7 @@ def test_a_second_service_on_the_same_data_refuses_to_start(serve: Serve) -> Non
     assert served.client.get("/healthz").status_code == 200
 
 
-def test_models_the_catalogue_and_health_are_told(served: Served) -> None:
+def test_models_catalogue_and_readiness_are_listed(served: Served) -> None:
     names = [model["id"] for model in served.client.get("/models").json()]
     assert names == ["demo", "untrained"]
     one = served.client.get("/models/untrained").json()
@@ -333,9 +335,7 @@ def _as_zarr(path: Path) -> Path:
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("form", ["GRIB2", "NetCDF", "zipped Zarr"])
-def test_files_of_a_caller_come_back_as_an_ensemble(
-    served: Served, form: str, gfs_files: list[Path], tmp_path: Path
-) -> None:
+def test_uploaded_files_start_an_ensemble(served: Served, form: str, gfs_files: list[Path], tmp_path: Path) -> None:
     files = {
         "GRIB2": lambda: gfs_files,
         "NetCDF": lambda: [_as_netcdf(tmp_path)],
@@ -358,7 +358,7 @@ def _upload(served: Served, files: list[Path], **fields: Any) -> httpx.Response:
     return response
 
 
-def test_a_file_that_cannot_start_a_forecast_is_a_problem_and_leaves_nothing(
+def test_an_unusable_file_is_a_problem_and_leaves_no_files(
     served: Served, gfs_files: list[Path], tmp_path: Path
 ) -> None:
     (tmp_path / "letter.txt").write_text("Dear sirs")
@@ -378,7 +378,7 @@ def test_a_file_that_cannot_start_a_forecast_is_a_problem_and_leaves_nothing(
     assert not list(served.temporary.iterdir())
 
 
-def test_a_request_in_another_form_is_told_what_is_taken(served: Served, gfs_files: list[Path]) -> None:
+def test_a_request_in_another_form_is_refused_with_the_accepted_forms(served: Served, gfs_files: list[Path]) -> None:
     text = served.client.post("/forecast", content="hello", headers={"Content-Type": "text/plain"})
     assert (text.status_code, text.json()["type"]) == (415, "/problems/unsupported-media-type")
     named = _upload(served, gfs_files, initial_state={"source": "catalogue", "dataset": "gfs"})
@@ -389,7 +389,7 @@ def test_a_request_in_another_form_is_told_what_is_taken(served: Served, gfs_fil
     assert "one field `request`" in without.json()["detail"]
 
 
-def test_a_body_that_is_too_large_is_refused_declared_or_endless(serve: Serve) -> None:
+def test_a_body_over_the_limit_is_refused_with_or_without_a_declared_length(serve: Serve) -> None:
     served = serve(max_upload_bytes="1000000")
     head = b"POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     for rest, part in (

@@ -30,15 +30,15 @@ def test_every_setting_is_documented_with_its_meaning(name: str) -> None:
 
 
 def test_every_problem_is_documented_with_its_status() -> None:
-    kinds = [value for value in vars(problems).values() if isinstance(value, problems.Kind)]
-    for kind in (*kinds, *problems.OF_ERRORS.values()):
+    kinds = [value for value in vars(problems).values() if isinstance(value, problems.ProblemKind)]
+    for kind in (*kinds, *problems.KIND_OF_ERROR.values()):
         (row,) = re.findall(rf"^.*`/problems/{kind.slug}`.*$", ERRORS, flags=re.M)
         assert f"| {kind.status} |" in row
 
 
 def test_no_problem_is_told_that_is_not_there() -> None:
-    kinds = [value for value in vars(problems).values() if isinstance(value, problems.Kind)]
-    slugs = {kind.slug for kind in (*kinds, *problems.OF_ERRORS.values())}
+    kinds = [value for value in vars(problems).values() if isinstance(value, problems.ProblemKind)]
+    slugs = {kind.slug for kind in (*kinds, *problems.KIND_OF_ERROR.values())}
     assert set(re.findall(r"`/problems/([\w-]+)`", ERRORS)) == slugs
 
 

@@ -7,7 +7,7 @@ import pytest
 from jobs.database import Database
 from jobs.forecasts import ForecastRecord
 from jobs.states import Status
-from service.views import view
+from service.views import view_forecast
 
 
 @pytest.fixture
@@ -17,14 +17,14 @@ def record(submit_small: Callable[..., ForecastRecord], tmp_path: Path) -> Forec
     return submit_small(database, tmp_path)
 
 
-def test_callers_are_warned_of_lost_members(record: ForecastRecord) -> None:
+def test_a_forecast_with_lost_members_has_a_warning(record: ForecastRecord) -> None:
     ended = replace(record, status=Status.SUCCESSFUL, receipt={"nonfinite_members": [3, 7]}, finished=record.created)
-    (warning,) = view(ended, "http://here", record.created, None).warnings
+    (warning,) = view_forecast(ended, "http://here", record.created, None).warnings
     assert warning.code == "members-lost"
     assert "Members 3, 7 " in warning.message
 
 
-def test_callers_of_a_whole_ensemble_are_not_warned(record: ForecastRecord) -> None:
-    assert view(record, "http://here", record.created, None).warnings == []
+def test_a_complete_ensemble_has_no_warning(record: ForecastRecord) -> None:
+    assert view_forecast(record, "http://here", record.created, None).warnings == []
     ended = replace(record, status=Status.SUCCESSFUL, receipt={"nonfinite_members": []}, finished=record.created)
-    assert view(ended, "http://here", record.created, None).warnings == []
+    assert view_forecast(ended, "http://here", record.created, None).warnings == []
