@@ -60,7 +60,7 @@ def winds(spec: ModelSpec) -> xr.Dataset:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server, on a folder that its user may enter."""
+    """A PostgreSQL server, in a folder that its user can read."""
     with tempfile.TemporaryDirectory(prefix="warmcast-postgres-") as folder:
         server = PostgresServer(Path(folder))
         yield server
@@ -105,15 +105,15 @@ def submit_small(untrained_checkpoint: Path, spec: ModelSpec) -> Callable[..., F
             "seed": 3,
             "sampling": Sampling(nfe=2),
         }
-        asked = ForecastRequest.model_validate(request | fields)
-        return submit(database, data, owner, asked, state, manifest, key, priority=priority)[0]
+        parsed = ForecastRequest.model_validate(request | fields)
+        return submit(database, data, owner, parsed, state, manifest, key, priority=priority)[0]
 
     return submit_small
 
 
 @pytest.fixture
 def serve(untrained_checkpoint: Path, tmp_path: Path) -> Iterator[Callable[..., Served]]:
-    """Start services; all of them end with the test."""
+    """Start services that end with the test."""
     started: list[Served] = []
 
     def serve(*arguments: str, **settings: str) -> Served:
@@ -129,7 +129,7 @@ def serve(untrained_checkpoint: Path, tmp_path: Path) -> Iterator[Callable[..., 
 
 @pytest.fixture(scope="module")
 def served(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One service for the tests that leave it as they found it."""
+    """One service per module, for tests that do not change its state."""
     result = Served(tmp_path_factory.mktemp("served") / "data", untrained_checkpoint.parent)
     yield result
     result.client.close()
@@ -137,6 +137,6 @@ def served(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=3, help="how often the kill campaigns kill")
-    parser.addoption("--examples", type=int, default=15, help="random requests for each route of the service")
-    parser.addoption("--mutants", type=int, default=3, help="damaged files of each form that are sent to the service")
+    parser.addoption("--kills", type=int, default=3, help="number of kills of each kill campaign")
+    parser.addoption("--examples", type=int, default=15, help="number of random requests for each route of the service")
+    parser.addoption("--mutants", type=int, default=3, help="number of damaged files of each format that are sent to the service")

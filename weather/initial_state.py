@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from weather.canonical import Problems
 from weather.errors import InitialStateError
-from weather.files import UNREADABLE
-from weather.frames import read_frames
 from weather.manifest import ModelSpec
+from weather.readers.canonical import Problems
+from weather.readers.files import UNREADABLE
+from weather.readers.series import read_frames
 from weather.regrid import regrid
 from weather.variables import KNOWN
 

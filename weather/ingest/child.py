@@ -1,4 +1,8 @@
-"""The program that alone parses what strangers send: `python -m weather.ingest.child`, a request on standard input."""
+"""The process that parses untrusted files: `python -m weather.ingest.child`, with a request on standard input.
+
+The request is JSON: `files` to parse, the `names` that messages call them by, the `task`, the `output` folder and the
+resource limits. The reply on standard output is `{}`, `{"problems": […]}` or `{"unsupported": "…"}`.
+"""
 
 import json
 import sys
@@ -11,63 +15,64 @@ from typing import Any
 import numpy as np
 
 from weather.errors import InitialStateError, VerificationError
-from weather.frames import read_truth
 from weather.grids import Grid
-from weather.ingest.artefact import write_canonical, write_frames
-from weather.ingest.gate_hdf5 import hdf5_problem
+from weather.ingest.exchange import save_frames, save_initial_state
+from weather.ingest.gate_hdf5 import find_hdf5_problem
 from weather.ingest.sandbox import limit_resources, restrict_files
 from weather.initial_state import read_initial_state
 from weather.manifest import ModelSpec
+from weather.readers.series import read_truth
 
-_LIBRARIES = ("/usr", "/lib", "/lib64", "/etc", "/opt", "/dev/null", "/dev/urandom", "/proc/self", "/proc/cpuinfo")
+_SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/etc", "/opt", "/dev/null", "/dev/urandom", "/proc/self", "/proc/cpuinfo")
 
 
 def main() -> None:
-    """Parse as the request says: write what is wanted, or the problems to standard output."""
+    """Carry out the request on standard input within its limits, and write the reply to standard output."""
     request = json.load(sys.stdin)
     files, output = [Path(path) for path in request["files"]], Path(request["output"])
     limit_resources(request["memory_bytes"], request["cpu_seconds"], request["output_bytes"])
-    libraries = [Path(place) for place in (*_LIBRARIES, sys.prefix, sys.base_prefix, *sys.path) if place]
+    libraries = [Path(path) for path in (*_SYSTEM_PATHS, sys.prefix, sys.base_prefix, *sys.path) if path]
     restrict_files([*libraries, *files], [output])
     warnings.simplefilter("ignore")
-    json.dump(_parsed(files, request["names"], request["wanted"], output), sys.stdout)
+    json.dump(_parse(files, request["names"], request["task"], output), sys.stdout)
 
 
-def _parsed(files: list[Path], names: list[str], wanted: dict[str, Any], output: Path) -> dict[str, Any]:
+def _parse(files: list[Path], names: list[str], task: dict[str, Any], output: Path) -> dict[str, Any]:
+    """Write the result of the task into `output` and return the reply."""
     for file, name in zip(files, names, strict=True):
         if file.suffix == ".h5":
-            wrong = hdf5_problem(file)
-            if wrong:
-                return {"unsupported": f"`{name}`: {wrong}."}
+            problem = find_hdf5_problem(file)
+            if problem:
+                return {"unsupported": f"`{name}`: {problem}."}
     try:
-        _WRITERS[wanted["kind"]](files, names, wanted, output)
+        _TASKS[task["kind"]](files, names, task, output)
     except InitialStateError as error:
-        return {"problems": [_named(problem, files, names) for problem in error.problems]}
+        return {"problems": [_use_names(problem, files, names) for problem in error.problems]}
     except VerificationError as error:
-        return {"problems": [_named(str(error), files, names)]}
+        return {"problems": [_use_names(str(error), files, names)]}
     return {}
 
 
-def _write_initial_state(files: list[Path], names: list[str], wanted: dict[str, Any], output: Path) -> None:
-    init_time = None if wanted["init_time"] is None else np.datetime64(wanted["init_time"], "s")
-    state = read_initial_state([str(file) for file in files], ModelSpec.model_validate(wanted["spec"]), init_time)
-    write_canonical(replace(state, sources=tuple(names)), output)
+def _write_initial_state(files: list[Path], names: list[str], task: dict[str, Any], output: Path) -> None:
+    init_time = None if task["init_time"] is None else np.datetime64(task["init_time"], "s")
+    state = read_initial_state([str(file) for file in files], ModelSpec.model_validate(task["spec"]), init_time)
+    save_initial_state(replace(state, sources=tuple(names)), output)
 
 
-def _write_truth(files: list[Path], _names: list[str], wanted: dict[str, Any], output: Path) -> None:
-    grid = Grid(tuple(wanted["latitude"]), tuple(wanted["longitude"]))
-    times = [np.datetime64(time, "s") for time in wanted["times"]]
-    write_frames(read_truth([str(file) for file in files], wanted["variables"], grid, times), output)
+def _write_truth(files: list[Path], _names: list[str], task: dict[str, Any], output: Path) -> None:
+    grid = Grid(tuple(task["latitude"]), tuple(task["longitude"]))
+    times = [np.datetime64(time, "s") for time in task["times"]]
+    save_frames(read_truth([str(file) for file in files], task["variables"], grid, times), output)
 
 
-_WRITERS: dict[str, Callable[[list[Path], list[str], dict[str, Any], Path], None]] = {
+_TASKS: dict[str, Callable[[list[Path], list[str], dict[str, Any], Path], None]] = {
     "initial_state": _write_initial_state,
     "truth": _write_truth,
 }
 
 
-def _named(problem: str, files: list[Path], names: list[str]) -> str:
-    """Return a problem with the names that users gave their files."""
+def _use_names(problem: str, files: list[Path], names: list[str]) -> str:
+    """Return a problem with the users' names of the files in place of their paths."""
     for file, name in zip(files, names, strict=True):
         problem = problem.replace(str(file), name)
     return problem

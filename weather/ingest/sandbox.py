@@ -1,7 +1,7 @@
-"""Limits that a process puts on itself before it parses what strangers sent: memory, time, files, network.
+"""Limits that a process sets on itself before it parses untrusted files: memory, time, files and network.
 
-Landlock is spoken to by system calls (numbers of the generic table, the same on x86-64 and arm64): Python has no
-binding. Where the kernel has none, the other limits still hold.
+Python has no binding of Landlock, so it is called by system call numbers, which are the same on x86-64 and arm64. On a
+kernel without Landlock the other limits still hold.
 """
 
 import ctypes
@@ -11,17 +11,20 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-_CREATE, _ADD, _RESTRICT = 444, 445, 446
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _SIGKILL = 1, 38, 9
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1, 2, 4, 8, 1 << 14
-_ALL_OF_VERSION = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
-_ALL_LATER = (1 << 16) - 1
-_ALL_NETWORK = 3
-_BENEATH_PATH = 1
+_FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
+_LATER_FILE_RIGHTS = (1 << 16) - 1
+_NETWORK_RIGHTS = 3
+_PATH_BENEATH = 1
 
 
 def limit_resources(memory_bytes: int, cpu_seconds: int, file_bytes: int) -> None:
-    """Bound this process; what goes beyond ends in an error or a signal. It dies with its parent."""
+    """Limit memory, CPU time and file size of this process, and have the kernel kill it when its parent dies.
+
+    Exceeding a limit raises an error or ends the process by a signal.
+    """
     for kind, most in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_CPU, cpu_seconds),
@@ -38,32 +41,32 @@ def limit_resources(memory_bytes: int, cpu_seconds: int, file_bytes: int) -> Non
 
 
 def restrict_files(readable: Sequence[Path], writable: Sequence[Path]) -> bool:
-    """Leave this process only the files and folders named, and no TCP; returns whether the kernel can.
+    """Deny this process all other files and folders, and TCP; return whether the kernel supports that.
 
-    Raises `OSError` where it can and does not.
+    Raises `OSError` if the kernel supports it but refuses a rule.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_CREATE, None, 0, 1)
+    version = libc.syscall(_CREATE_RULESET, None, 0, 1)
     if version < 1:
         return False
-    all_rights = _ALL_OF_VERSION.get(version, _ALL_LATER)
-    attributes = struct.pack("QQ", all_rights, _ALL_NETWORK) if version >= 4 else struct.pack("Q", all_rights)
-    rules = _checked(libc.syscall(_CREATE, attributes, len(attributes), 0), "create")
+    all_rights = _FILE_RIGHTS.get(version, _LATER_FILE_RIGHTS)
+    attributes = struct.pack("QQ", all_rights, _NETWORK_RIGHTS) if version >= 4 else struct.pack("Q", all_rights)
+    ruleset = _check(libc.syscall(_CREATE_RULESET, attributes, len(attributes), 0), "create a ruleset")
     for paths, rights in ((readable, _READ_FILE | _READ_FOLDER | _EXECUTE), (writable, all_rights)):
         for path in paths:
             if path.exists():
-                of_files = _READ_FILE | _WRITE_FILE | _EXECUTE | _TRUNCATE
-                given = rights & all_rights & (all_rights if path.is_dir() else of_files)
-                place = os.open(path, os.O_PATH)
-                rule = struct.pack("=Qi", given, place)
-                _checked(libc.syscall(_ADD, rules, _BENEATH_PATH, rule, 0), f"allow {path}")
-                os.close(place)
-    _checked(libc.syscall(_RESTRICT, rules, 0), "restrict")
-    os.close(rules)
+                possible = all_rights if path.is_dir() else _READ_FILE | _WRITE_FILE | _EXECUTE | _TRUNCATE
+                descriptor = os.open(path, os.O_PATH)
+                rule = struct.pack("=Qi", rights & all_rights & possible, descriptor)
+                _check(libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0), f"allow {path}")
+                os.close(descriptor)
+    _check(libc.syscall(_RESTRICT_SELF, ruleset, 0), "restrict the process")
+    os.close(ruleset)
     return True
 
 
-def _checked(result: int, what: str) -> int:
+def _check(result: int, action: str) -> int:
+    """Return the result of a system call; raise `OSError` if it failed."""
     if result < 0:
-        raise OSError(ctypes.get_errno(), f"Landlock: {what}")
+        raise OSError(ctypes.get_errno(), f"Landlock cannot {action}")
     return result

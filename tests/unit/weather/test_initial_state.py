@@ -12,11 +12,11 @@ import zarr
 from numpy.typing import NDArray
 
 from models.testing import tiny_spec
-from weather.canonical import Problems
 from weather.errors import InitialStateError
-from weather.files import read_fields
 from weather.initial_state import InitialState, read_initial_state
 from weather.manifest import ModelSpec
+from weather.readers.canonical import Problems
+from weather.readers.files import read_fields
 
 WIND = ("u10", "v10")
 SIGNS = (("u10", 1), ("v10", -1))

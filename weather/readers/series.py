@@ -6,10 +6,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from weather.canonical import Problems
 from weather.errors import VerificationError
-from weather.files import UNREADABLE, read_fields
 from weather.grids import Grid
+from weather.readers.canonical import Problems
+from weather.readers.files import UNREADABLE, read_fields
 from weather.regrid import regrid
 
 

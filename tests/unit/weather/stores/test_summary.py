@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from weather.errors import StoreError
 from weather.grids import Grid
-from weather.store_template import Layout
-from weather.summary import Summary, Threshold
-from weather.summary_store import SummaryStore
-from weather.summary_template import SummaryLayout
+from weather.stores.layout import Layout
+from weather.stores.summary import SummaryStore
+from weather.stores.summary_layout import SummaryLayout
+from weather.stores.summary_request import Summary, Threshold
 
 ENSEMBLE = Layout(
     init_time=np.datetime64("2018-09-15T00", "s"),

@@ -11,8 +11,8 @@ import eccodes
 import xarray as xr
 import zarr
 
-from weather.canonical import Problems, canonical
-from weather.grib import read_grib
+from weather.readers.canonical import Problems, canonical
+from weather.readers.grib import read_grib
 
 Kind = Literal["GRIB", "NetCDF", "Zarr", "zipped Zarr"]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cfgrib.messages
 import xarray as xr
 
-from weather.canonical import Problems, canonical, missing_sentence
+from weather.readers.canonical import Problems, canonical, missing_sentence
 from weather.variables import KNOWN
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.paths import StoragePath, storage_path
-from weather.chunks import CHUNK_KEYS, chunk_name, field_chunk, small_chunk
 from weather.errors import StoreError
-from weather.store_building import build_store
-from weather.summary_template import SummaryLayout, create_summary_arrays
+from weather.stores.chunks import CHUNK_KEYS, chunk_name, field_chunk, small_chunk
+from weather.stores.create import build_store
+from weather.stores.summary_layout import SummaryLayout, create_summary_arrays
 
 _METADATA = "zarr.json"
 _FIELD_CODECS = ["bytes", "blosc", "crc32c"]

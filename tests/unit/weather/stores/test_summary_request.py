@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from storage.errors import ConfigurationError
-from weather.summary import Summary, Threshold
+from weather.stores.summary_request import Summary, Threshold
 
 
 def test_what_is_left_out_is_the_chance_of_a_gale_where_there_is_wind() -> None:

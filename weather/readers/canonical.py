@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from weather.dimensions import DIMENSION_NAMES, forecast_step, standard_dimensions
 from weather.grids import Grid, eastward, grid_problems
+from weather.readers.dimensions import DIMENSION_NAMES, forecast_step, standard_dimensions
 from weather.variables import KNOWN, Variable, accepted_units, conversion
 
 

@@ -13,11 +13,11 @@ import zarr
 from numpy.typing import NDArray
 
 from storage.paths import StoragePath, storage_path
-from weather.chunks import field_chunk, fields_of, filled, small_chunk
 from weather.errors import StoreError
 from weather.grids import Grid
-from weather.store_building import build_store
-from weather.store_template import COMPLETE, FAILED, Layout, create_arrays
+from weather.stores.chunks import field_chunk, fields_of, filled, small_chunk
+from weather.stores.create import build_store
+from weather.stores.layout import COMPLETE, FAILED, Layout, create_arrays
 
 
 class EnsembleStore:
@@ -159,3 +159,21 @@ def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
 
 def _values(root: zarr.Group, name: str) -> NDArray[Any]:
     return np.asarray(_array(root, name)[:])
+
+
+def open_forecast(folder: Path) -> EnsembleStore:
+    """Return the store in a forecast's folder, or the store itself."""
+    return EnsembleStore.open(folder if (folder / "zarr.json").exists() else folder / "ensemble.zarr")
+
+
+def complete_lead_times(store: EnsembleStore) -> int:
+    """Return how many lead times all groups have; raises `StoreError` where there is none yet."""
+    ready = min(store.committed(group) for group in range(store.layout.num_groups))
+    if not ready:
+        raise StoreError(f"`{store.path}` has no complete lead time yet. Wait for the first, or resume the forecast.")
+    return ready
+
+
+def lead_time_fields(store: EnsembleStore, lead_index: int) -> NDArray[np.float32]:
+    """Return all members of a lead time, (member, variable, latitude, longitude)."""
+    return np.concatenate([store.fields(group, lead_index) for group in range(store.layout.num_groups)])

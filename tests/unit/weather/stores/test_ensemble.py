@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from weather.errors import StoreError
 from weather.grids import Grid
-from weather.store import EnsembleStore
-from weather.store_template import Layout
+from weather.stores.ensemble import EnsembleStore
+from weather.stores.layout import Layout
 
 LAYOUT = Layout(
     init_time=np.datetime64("2018-09-15T00", "s"),

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.paths import StoragePath, storage_path
-from weather.rounding import round_bits
-from weather.store import EnsembleStore
+from weather.stores.ensemble import EnsembleStore
+from weather.stores.rounding import round_bits
 
 
 class RestartStore(EnsembleStore):

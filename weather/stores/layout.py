@@ -8,8 +8,8 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
-from weather.chunks import CHUNK_KEYS, field_codecs
 from weather.grids import Grid
+from weather.stores.chunks import CHUNK_KEYS, field_codecs
 from weather.variables import KNOWN
 
 FIELD_DIMENSIONS = ("init_time", "lead_time", "number", "latitude", "longitude")

@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 
 from weather.grids import Grid
-from weather.store import EnsembleStore
-from weather.store_template import Layout
+from weather.stores.ensemble import EnsembleStore
+from weather.stores.layout import Layout
 
 # In a process of its own: pyproj, which the checker loads, and eccodes bring two copies of PROJ that crash together.
 CHECK = """

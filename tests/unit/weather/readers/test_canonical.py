@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from weather.canonical import Problems, canonical
+from weather.readers.canonical import Problems, canonical
 
 WIND = ("u10", "v10")
 KNOT = 1852 / 3600

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numcodecs import BitRound
 
-from weather.rounding import round_bits
+from weather.stores.rounding import round_bits
 
 VALUES = (np.random.default_rng(0).standard_normal(10_000) * 10.0 ** np.arange(-10, 10).repeat(500)).astype(np.float32)
 

@@ -10,9 +10,9 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
-from weather.chunks import CHUNK_KEYS, field_codecs
-from weather.store_template import Layout, coordinates, write_coordinate
-from weather.summary import Summary, summarised
+from weather.stores.chunks import CHUNK_KEYS, field_codecs
+from weather.stores.layout import Layout, coordinates, write_coordinate
+from weather.stores.summary_request import Summary, summarised
 from weather.variables import WIND_SPEED_10M, Variable
 
 WIND_DIRECTION = "wind_direction_10m"
