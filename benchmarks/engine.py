@@ -1,4 +1,4 @@
-"""`warmcast bench engine`: what the engine adds to the evaluations of its networks, and what it saves."""
+"""`warmcast bench engine`: time and memory of forecasts, compared with evaluations alone and with a plain loop."""
 
 import tempfile
 from dataclasses import dataclass, replace
@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-from benchmarks.engine_peers import Bare, convolutions
-from benchmarks.engine_place import Place, stand_in
+from benchmarks.engine_peers import BareEvaluations, convolutions
 from benchmarks.engine_processes import Size, peak_bytes, plain_loop, two_workers
-from benchmarks.report import publish
+from benchmarks.measurement import publish_results
+from benchmarks.workbench import Workbench, write_untrained_checkpoint
 from jobs.measures import STEP_SECONDS
-from jobs.workers import totals
+from jobs.workers import sum_counters
 from models.checkpoint import load_checkpoint
 from models.execution import Execution
 from models.testing import write_tiny_checkpoint
 from weather.bundled import find_checkpoint
-from workers.runtime import Runtime
+from workers.loop import Worker
 
 _GROUP_SIZE = 8
 _REPEATS, _REPEATS_LARGE, _REPEATS_SHARED = 3, 2, 11
@@ -25,7 +25,7 @@ _REPEATS, _REPEATS_LARGE, _REPEATS_SHARED = 3, 2, 11
 
 @dataclass(frozen=True)
 class _Sizes:
-    """How much is measured."""
+    """Sizes of the forecasts that are measured."""
 
     forecast: Size
     short: Size
@@ -38,15 +38,18 @@ _TINY = _Sizes(Size(16, 2, 2), Size(8, 2, 2), Size(8, 4, 2), Size(16, 2, 2))
 
 
 def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool) -> dict[str, Any]:
-    """Time whole forecasts of a warm worker (rows, diagnostics, Zarr on disk) beside two peers in the same run.
+    """Time whole forecasts of a warm worker (rows, diagnostics, Zarr on disk) against two peers in the same run.
 
-    `overhead_ratio` is their time over that of the same evaluations alone, the worse of the bundled checkpoint and a
-    stand-in of 121 × 240; `eager_ratio` the time of a plain PyTorch loop over theirs, the best in float32;
-    `memory_growth` the highest resident memory of 60 lead times over that of 10;
-    `two_worker_ratio` the time of the evaluations alone over that of two one-thread workers; `convolution_share` the
-    part of an evaluation that convolutions take, and `convolution_speed` their operations a second over those of a
-    large matrix product. `compiled` times the compiled networks too: minutes more.
-    `tiny` shrinks everything, so that tests can run it; its figures mean nothing.
+    - `overhead_ratio`: time of a forecast over that of its evaluations alone, the larger one of the bundled checkpoint
+      and an untrained one on 121 × 240.
+    - `eager_ratio`: time of a plain PyTorch loop over that of a forecast, the best in float32.
+    - `memory_growth`: peak of resident memory of 60 lead times over that of 10.
+    - `two_worker_ratio`: time of the evaluations alone, by two processes, over that of two one-thread workers.
+    - `convolution_share`: part of an evaluation's time that is spent in convolutions.
+    - `convolution_speed`: operations per second of convolutions over those of a large matrix product.
+
+    `compiled` also measures compiled networks, which takes minutes longer. `tiny` makes everything small for tests; its
+    results mean nothing.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -57,7 +60,7 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
             write_tiny_checkpoint(work / "tiny", trained=False)
         demo = work / "tiny" if tiny else find_checkpoint("demo", ())
         grid = (17, 32) if tiny else (121, 240)
-        grids = {"demo": demo, f"{grid[0]} × {grid[1]}": stand_in(work / "stand-in", *grid)}
+        grids = {"demo": demo, f"{grid[0]} × {grid[1]}": write_untrained_checkpoint(work / "stand-in", *grid)}
         rows = [
             _timed(work / f"{name}-eager", name, path, sizes.forecast, Execution(), repeats)
             for (name, path), repeats in zip(grids.items(), (_REPEATS, _REPEATS_LARGE), strict=True)
@@ -83,32 +86,32 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
         "memory_a_member_kb": (many - few) / (sizes.many.members - 8) / 1e3,
     }
     title = f"{sizes.forecast.members} members × {sizes.forecast.num_lead_times} lead times, NFE {sizes.forecast.nfe}"
-    return publish(f"{title}, {torch.get_num_threads()} threads", rows, ratios, json)
+    return publish_results(f"{title}, {torch.get_num_threads()} threads", rows, ratios, json)
 
 
 def _timed(
     folder: Path, name: str, checkpoint: Path, size: Size, execution: Execution, repeats: int = _REPEATS
 ) -> dict[str, Any]:
-    """Time the engine, its evaluations alone and the plain loop in turns, each at its best of some."""
+    """Time the engine, its evaluations alone and the plain loop in turns; return the shortest time of each as a row."""
     networks, _ = load_checkpoint(checkpoint, torch.device("cpu"))
-    bare, groups = Bare(networks, execution, _GROUP_SIZE), size.members // _GROUP_SIZE
+    bare, groups = BareEvaluations(networks, execution, _GROUP_SIZE), size.members // _GROUP_SIZE
     seconds: dict[str, list[float]] = {"engine": [], "evaluations": [], "plain loop": []}
     compiling = "on" if execution.compiled else "off"
     with (
-        Place.of(folder, checkpoint, compile=compiling, precision=execution.precision) as place,
+        Workbench.open(folder, checkpoint, compile=compiling, precision=execution.precision) as bench,
         plain_loop(checkpoint) as plain,
     ):
-        runtime = Runtime(place.settings, place.database)
+        worker = Worker(bench.settings, bench.database)
         forecast = {"members": size.members, "num_lead_times": size.num_lead_times, "nfe": size.nfe}
-        warm_up = place.run(runtime, **forecast | {"num_lead_times": 1})[1] + bare.run(1, 1, 2)
+        warm_up = bench.run(worker, **forecast | {"num_lead_times": 1})[1] + bare.run(1, 1, 2)
         plain(folder / "plain.zarr", replace(size, num_lead_times=1))
-        before = _seconds_by_phase(place)
+        before = _seconds_by_phase(bench)
         for repeat in range(repeats):
-            seconds["engine"].append(place.run(runtime, **forecast)[1])
+            seconds["engine"].append(bench.run(worker, **forecast)[1])
             seconds["evaluations"].append(bare.run(groups, size.num_lead_times, size.nfe))
             seconds["plain loop"].append(plain(folder / f"plain-{repeat}.zarr", size))
-        spent = {phase: total - before.get(phase, 0.0) for phase, total in _seconds_by_phase(place).items()}
-    best = {f"{work} s": min(times) for work, times in seconds.items()}
+        spent = {phase: total - before.get(phase, 0.0) for phase, total in _seconds_by_phase(bench).items()}
+    best = {f"{kind} s": min(times) for kind, times in seconds.items()}
     share = spent["diagnostics"] / sum(seconds["engine"])
     return {
         "networks": name,
@@ -122,10 +125,10 @@ def _timed(
     }
 
 
-def _seconds_by_phase(place: Place) -> dict[str, float]:
-    """Return what the place's workers have told of the phases of their lead times."""
-    with place.database.read() as connection:
-        counted = totals(connection)
+def _seconds_by_phase(bench: Workbench) -> dict[str, float]:
+    """Return the seconds of each phase of lead times, as the workers of the bench have counted them."""
+    with bench.database.read() as connection:
+        counted = sum_counters(connection)
     return {
         sample.labels[1]: value
         for sample, value in counted.items()

@@ -1,4 +1,4 @@
-"""What the engine is compared with: nothing but its evaluations, and a rollout as one would write it first."""
+"""Peers of the engine: its network evaluations alone, and a straightforward rollout in plain PyTorch."""
 
 import itertools
 import time
@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from diagnostics.rollout import diagnose_lead_time, mean_spectra
+from diagnostics.live import diagnose_lead_time, mean_spectra
 from models.blending import blend_scale
 from models.build import Networks
 from models.execution import Execution
@@ -20,10 +20,10 @@ from weather.features import feature_fields
 INIT_TIME = np.datetime64("2018-09-15T00", "s")
 
 
-class Bare:
-    """Evaluations of both networks on fixed inputs, as the engine makes them, and nothing beside.
+class BareEvaluations:
+    """Evaluations of both networks on fixed inputs, as the engine makes them, without any other work.
 
-    What all evaluations of a step share of their inputs is evaluated once a step: whole ones would take longer.
+    As in the engine, the layers whose input is the same for all evaluations of a step are evaluated once per step.
     """
 
     def __init__(self, networks: Networks, execution: Execution, group_size: int) -> None:
@@ -36,14 +36,14 @@ class Bare:
             self._context = networks.context(frame, frame, features)
             mean, std = networks.warm_start(self._context)
             self._flow = (frame, torch.full((1,), 0.5), networks.flow.embed(torch.full((1,), 0.5), torch.ones(1)))
-        self._shared, self._prepare = (self._context, mean, std), networks.flow.prepare
+        self._shared, self._prepare = (self._context, mean, std), networks.flow.precompute
         self._execution, self._device = execution, device
-        self._warm_start = execution.prepared(networks.warm_start, device)
-        self._velocity = execution.prepared(networks.flow.velocity, device)
+        self._warm_start = execution.compile(networks.warm_start, device)
+        self._velocity = execution.compile(networks.flow.velocity, device)
 
     @torch.inference_mode()
     def run(self, num_groups: int, num_lead_times: int, nfe: int) -> float:
-        """Return the seconds of as many evaluations as a forecast makes of full batches."""
+        """Make the evaluations of a forecast with full batches, and return the seconds that they take."""
         began = time.perf_counter()
         with self._execution.autocast(self._device):
             for _ in range(num_groups * num_lead_times):
@@ -55,11 +55,11 @@ class Bare:
 
 
 def convolutions(networks: Networks, group_size: int) -> tuple[float, float]:
-    """Return the part of an eager evaluation's time that convolutions take, and their speed.
+    """Return the share of an eager evaluation's time spent in convolutions, and their relative speed.
 
-    The speed is in floating point operations, over that of a large matrix product: no compilation makes them faster.
+    The speed is their floating point operations per second over those of a 2048 × 2048 matrix product.
     """
-    bare = Bare(networks, Execution(), group_size)
+    bare = BareEvaluations(networks, Execution(), group_size)
     bare.run(1, 1, 2)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], with_flops=True) as profile:
         bare.run(1, 1, 4)
@@ -74,10 +74,10 @@ def convolutions(networks: Networks, group_size: int) -> tuple[float, float]:
     return float(convolving / sum(spent.values())), float(speed / speeds["aten::mm"])
 
 
-class Plain:
-    """A rollout in plain PyTorch: evaluation and inference mode, region writes through xarray, diagnostics after.
+class PlainLoop:
+    """A rollout in plain PyTorch: inference mode, region writes through xarray, diagnostics at the end.
 
-    It belongs into a process of its own, where nobody has changed how memory is handed out.
+    Run it in a separate process, where the settings of the memory allocator are unchanged.
     """
 
     def __init__(self, networks: Networks) -> None:
@@ -85,7 +85,7 @@ class Plain:
 
     @torch.inference_mode()
     def run(self, store: Path, members: int, num_lead_times: int, nfe: int, group_size: int) -> float:
-        """Write the forecast of the midpoint solver to `store`, diagnose it, and return the seconds."""
+        """Compute a forecast with the midpoint solver, write it to `store`, diagnose it, and return the seconds."""
         began = time.perf_counter()
         spec = self._networks.spec
         shape = (len(spec.variables), *spec.grid.grid.shape)
@@ -93,11 +93,11 @@ class Plain:
         groups = [range(first, min(first + group_size, members)) for first in range(0, members, group_size)]
         frames = [[torch.randn(len(group), *shape)] * 2 for group in groups]
         for lead_index in range(num_lead_times):
-            for place, group in enumerate(groups):
-                previous, newest = frames[place]
+            for index, group in enumerate(groups):
+                previous, newest = frames[index]
                 noise = member_noise(0, group, lead_index, (shape[0], shape[1], shape[2]))
                 states = self._step(previous, newest, lead_index, noise, nfe)
-                frames[place] = [newest, states]
+                frames[index] = [newest, states]
                 region = {"lead_time": slice(lead_index, lead_index + 1), "number": slice(group[0], group[-1] + 1)}
                 xr.Dataset(
                     {
@@ -141,7 +141,7 @@ class Plain:
         return networks.context.denormalise(restore(x_t, mean, scale))
 
     def _velocity(self, x_t: Tensor, t: Tensor, warmth: Tensor, context: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-        """Evaluate the flow network on its whole input, as the method is written down."""
+        """Evaluate the flow network on its full input, without sharing layers between evaluations."""
         flow, times = self._networks.flow, t.expand(len(x_t))
         kappa = torch.sqrt(t**2 + (1 - t) ** 2)
         whole = torch.cat([x_t / kappa, context, mean, scale], dim=1)

@@ -1,4 +1,4 @@
-"""`warmcast bench networks`: what the stem and the memory format do to a U-Net's speed, as ratios in one run."""
+"""`warmcast bench networks`: effect of the stem and of the memory format on the speed of a U-Net."""
 
 from functools import partial
 from pathlib import Path
@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.report import publish
-from benchmarks.timing import shortest_seconds
+from benchmarks.measurement import publish_results, shortest_seconds
 from models.unet import UNet
 from weather.manifest import NetworkSpec
 
@@ -16,9 +15,9 @@ _CHANNELS = 12
 
 
 def networks(*, json: Path | None, tiny: bool) -> dict[str, Any]:
-    """Time training steps and evaluations on the T31 grid, and publish them beside the design without the choice.
+    """Time training steps and evaluations on the T31 grid, with and without the stem and channels-last memory.
 
-    `tiny` shrinks everything, so that tests can run it; its figures mean nothing.
+    `tiny` makes everything small for tests; its results mean nothing.
     """
     grid, widths, batch = ((16, 32), (8, 16), 2) if tiny else ((48, 96), (48, 96, 160), 8)
     designs = {
@@ -41,7 +40,7 @@ def networks(*, json: Path | None, tiny: bool) -> dict[str, Any]:
         )
     chosen, contiguous, bare = (float(row["training samples/s"]) for row in rows)  # type: ignore[arg-type]
     ratios = {"stem_ratio": chosen / bare, "channels_last_ratio": chosen / contiguous}
-    return publish(f"U-Net on {grid[0]} × {grid[1]}, {torch.get_num_threads()} threads", rows, ratios, json)
+    return publish_results(f"U-Net on {grid[0]} × {grid[1]}, {torch.get_num_threads()} threads", rows, ratios, json)
 
 
 def _training_step(net: UNet, inputs: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""`warmcast bench scores`: the CRPS of an ensemble against other libraries' and the memory that it takes."""
+"""`warmcast bench scores`: time and memory of the CRPS, compared with other libraries."""
 
 import tracemalloc
 from functools import partial
@@ -10,19 +10,18 @@ import scoringrules
 import xarray as xr
 import xskillscore
 
-from benchmarks.report import publish
-from benchmarks.timing import shortest_seconds_of_each
-from diagnostics.crps import crps_biased, crps_fair
+from benchmarks.measurement import publish_results, shortest_seconds_of_each
+from diagnostics.scores.crps import crps_biased, crps_fair
 
 _EXACT = (("pwm", "numpy"), ("pwm", "numba"), ("qd", "numba"), ("fair", "numba"))
 _DIMENSIONS = ("lead_time", "latitude", "longitude")
 
 
 def scores(*, json: Path | None, tiny: bool) -> dict[str, Any]:
-    """Time the CRPS of 50 members × 20 lead times × 121 × 240, and publish it beside peers in the same run.
+    """Time the CRPS of 50 members × 20 lead times × 121 × 240 by Warmcast, xskillscore and scoringrules.
 
-    Ratios: how many times as long xskillscore and the fastest exact estimator of scoringrules take, and the extra
-    memory as a part of the input. `tiny` shrinks everything, so that tests can run it; its figures mean nothing.
+    Ratios: the times of xskillscore and of the fastest exact estimator of scoringrules over ours, and our extra memory
+    over the size of the input. `tiny` makes everything small for tests; its results mean nothing.
     """
     shape = (5, 2, 12, 24) if tiny else (50, 20, 121, 240)
     draw = np.random.default_rng(0)
@@ -46,11 +45,11 @@ def scores(*, json: Path | None, tiny: bool) -> dict[str, Any]:
         "extra_memory_ratio": _extra_bytes(ensemble, truth) / (ensemble.nbytes + truth.nbytes),
     }
     rows = [{"CRPS by": name, "seconds": value} for name, value in seconds.items()]
-    return publish(f"CRPS of {' × '.join(map(str, shape))} values", rows, ratios, json)
+    return publish_results(f"CRPS of {' × '.join(map(str, shape))} values", rows, ratios, json)
 
 
 def _extra_bytes(ensemble: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> int:
-    """Return the most memory that our CRPS holds at once beside its input."""
+    """Return the peak of memory in bytes that our CRPS allocates in addition to its input."""
     tracemalloc.start()
     crps_fair(ensemble, truth)
     peak = tracemalloc.get_traced_memory()[1]

@@ -1,4 +1,4 @@
-"""A service as a process of its own, for tests."""
+"""The service in a separate process, for tests."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ WARMCAST = (sys.executable, "-c", "from warmcast.cli import main; main()")
 
 
 class Served:
-    """`warmcast serve` as a process of its own, which can be killed and started again on the same data."""
+    """`warmcast serve` in a separate process, which can be killed and started again on the same data."""
 
     def __init__(self, data: Path, checkpoints: Path, *arguments: str, command: str = "serve", **settings: str) -> None:
         self.data, self._command = data, (command, *arguments)
@@ -58,10 +58,10 @@ class Served:
         raise TimeoutError("the service did not start")
 
     def wait_for_worker(self, seconds: float = 60) -> None:
-        """Wait until a worker has told that it is alive: until then `/readyz` rightly answers 503."""
+        """Wait until a worker has recorded a heartbeat; before that `/readyz` answers 503."""
         ends = time.monotonic() + seconds
         while self.client.get("/readyz").status_code != 200:
-            assert time.monotonic() < ends, "no worker came"
+            assert time.monotonic() < ends, "no worker started"
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -75,36 +75,36 @@ class Served:
     def kill_after(self, seconds: float) -> threading.Thread:
         """Kill the service some seconds from now, and start it again."""
 
-        def disturb() -> None:
+        def kill_and_start() -> None:
             time.sleep(seconds)
             self.kill()
             self.start()
 
-        thread = threading.Thread(target=disturb)
+        thread = threading.Thread(target=kill_and_start)
         thread.start()
         return thread
 
     def submit(self, **fields: Any) -> dict[str, Any]:
-        """Ask for a small forecast of the tiny checkpoint; fields may be given."""
+        """Submit a small forecast of the tiny checkpoint; `fields` replace those of the request."""
         response = self.client.post("/forecast", json=small_request(**fields))
         assert response.status_code == 202, response.text
-        shown: dict[str, Any] = response.json()
-        return shown
+        view: dict[str, Any] = response.json()
+        return view
 
     def status(self, forecast_id: str) -> dict[str, Any]:
-        shown: dict[str, Any] = self.client.get(f"/forecast/{forecast_id}").json()
-        return shown
+        view: dict[str, Any] = self.client.get(f"/forecast/{forecast_id}").json()
+        return view
 
     def wait(self, forecast_id: str, seconds: float = 60) -> dict[str, Any]:
         ends = time.monotonic() + seconds
-        while (shown := self.status(forecast_id))["status"] in ("accepted", "running"):
-            assert time.monotonic() < ends, shown
+        while (view := self.status(forecast_id))["status"] in ("accepted", "running"):
+            assert time.monotonic() < ends, view
             time.sleep(0.1)
-        return shown
+        return view
 
 
 def small_request(**fields: Any) -> dict[str, Any]:
-    """Return what asks for a small forecast of the tiny checkpoint; fields may be given."""
+    """Return the request of a small forecast of the tiny checkpoint; `fields` replace its own."""
     request = {
         "model": "untrained",
         "initial_state": {"source": "catalogue", "dataset": "nature-run"},
@@ -117,7 +117,7 @@ def small_request(**fields: Any) -> dict[str, Any]:
 
 
 def write_truth(folder: Path, forecast: Any, *, hours: tuple[int, ...] = (0, 6, 12, 24)) -> Path:
-    """Write the waves at lead times of a forecast, and return the file."""
+    """Write travelling waves at lead times of a forecast as its truth, and return the file."""
     start = np.datetime64(forecast["request"]["init_time"], "s")
     times = [start + np.timedelta64(lead, "h") for lead in hours]
     travelling_waves(tiny_spec().grid.grid, times).to_netcdf(folder / "truth.nc")

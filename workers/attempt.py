@@ -1,24 +1,23 @@
-"""One claim of a forecast's groups: each lead time staged, then committed to its row, then published."""
+"""Write the results of one claim: each lead time of a group is staged, committed to its row, then published."""
 
 from collections.abc import Sequence
 
 from jobs import leases
 from jobs.database import Database
 from jobs.leases import Lease
-from workers.clock import Lap, StepClock
+from workers.claimed_forecast import ClaimedForecast, publish_committed
 from workers.lead_times import summarise_lead_time
-from workers.opened_forecast import OpenedForecast
-from workers.publishing import publish_committed
-from workers.walk import Computed
+from workers.rollouts import GroupStates
+from workers.timing import PhaseMarks, StepClock
 
 
 class Attempt:
-    """Writes what is computed under the leases of one claim; `write` is called by one thread."""
+    """Write the lead times that one claim computes, under its leases; `write` must be called by one thread only."""
 
     def __init__(
         self,
         database: Database,
-        forecast: OpenedForecast,
+        forecast: ClaimedForecast,
         claimed: Sequence[Lease],
         lease_seconds: float,
         clock: StepClock,
@@ -32,29 +31,30 @@ class Attempt:
         self._is_shared = len(claimed) < store.layout.num_groups
         self._lead_times = forecast.lead_times()
 
-    def write(self, computed: Computed, lap: Lap) -> None:
-        """Bring a lead time of a group to its end, and the lead times that this makes the worker's to summarise.
+    def write(self, computed: GroupStates, marks: PhaseMarks) -> None:
+        """Stage, commit and publish a lead time of a group, then write the products of newly complete lead times.
 
-        Raises `LeaseLostError` where the group has been taken over or the forecast is no longer wanted.
+        The commit returns the complete lead times whose products this worker has to write. Raises `LeaseLostError`
+        where another worker has taken the group over or the forecast has been cancelled.
         """
         store, group, lead_index = self._forecast.store, computed.group, computed.lead_index
         fields, staged = computed.fetch(), self._staged[group]
-        self._clock.tell(lap)
+        self._clock.record(marks)
         with self._clock.phase("write"):
             staged.commit(group, lead_index, fields)
             lease, committed = self._leases[group], lead_index + 1
-            mine = leases.commit(self._database, lease, committed, self._lease_seconds, shared=self._is_shared)
+            due = leases.commit(self._database, lease, committed, self._lease_seconds, shared=self._is_shared)
             store.publish(staged.path, group, lead_index)
         self._lead_times.keep(group, lead_index, fields)
-        for complete in mine:
-            self._summarise(complete)
+        for complete_index in due:
+            self._write_products(complete_index)
 
-    def _summarise(self, lead_index: int) -> None:
-        """Write diagnostics and summary of a complete lead time."""
+    def _write_products(self, lead_index: int) -> None:
+        """Write the diagnostics and the summary of a lead time that all groups have committed."""
         forecast, lead_times = self._forecast, self._lead_times
         with self._clock.phase("diagnostics"):
             forecast.diagnose(self._database, lead_times, lead_index)
         with self._clock.phase("summary"):
             summarise_lead_time(forecast.summary, lead_times, lead_index)
-        lead_times.forget(lead_index)
-        forecast.forget_before(lead_index)
+        lead_times.discard(lead_index)
+        forecast.discard_frames_before(lead_index)

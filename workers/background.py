@@ -1,4 +1,4 @@
-"""What is computed is written by a thread beside, a few pieces behind at most."""
+"""A writer thread with a bounded queue, so that computation and output overlap."""
 
 import queue
 import threading
@@ -9,14 +9,15 @@ from typing import Generic, Self, TypeVar
 
 Piece = TypeVar("Piece")
 
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 class BackgroundWriter(Generic[Piece]):
-    """Calls `write` for each piece, in order, in one thread; `put` waits while `depth` pieces wait already.
+    """Call `write` for each piece, in order, in one thread; `put` blocks while `depth` pieces are queued.
 
-    What `write` raises comes out of the next `put`, of `drain` or at the end, and nothing is written after it. Left by
-    an error, the writer ends the piece at hand and drops those that wait.
+    An exception of `write` is raised again by the next `put`, by `drain` or on leaving the context, and no piece is
+    written after it. Where the context is left by an exception, the writer finishes the piece it is writing and drops
+    the queued ones.
     """
 
     def __init__(self, write: Callable[[Piece], None], depth: int = 2) -> None:
@@ -27,14 +28,14 @@ class BackgroundWriter(Generic[Piece]):
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write what waits, and end; after an error, drop what waits."""
+        """Write the queued pieces and end the thread; after an exception, drop them."""
         self._dropping = error is not None
         self._pieces.put(None)
         self._thread.join()
@@ -42,19 +43,19 @@ class BackgroundWriter(Generic[Piece]):
             self._raise()
 
     def put(self, piece: Piece) -> None:
-        """Hand a piece over."""
+        """Queue a piece; raise the exception of `write`, if there was one."""
         while True:
             self._raise()
             try:
-                self._pieces.put(piece, timeout=_LOOK_SECONDS)
+                self._pieces.put(piece, timeout=_POLL_SECONDS)
             except queue.Full:
                 continue
             return
 
     def drain(self) -> None:
-        """Wait until all that was handed over is written."""
+        """Wait until all queued pieces are written."""
         while self._pieces.unfinished_tasks and self._error is None:
-            time.sleep(_LOOK_SECONDS / 20)
+            time.sleep(_POLL_SECONDS / 20)
         self._raise()
 
     def _run(self) -> None:
@@ -62,7 +63,7 @@ class BackgroundWriter(Generic[Piece]):
             if self._error is None and not self._dropping:
                 try:
                     self._write(piece)
-                except BaseException as error:  # it is raised again in the thread that computes
+                except BaseException as error:  # raised again in the computing thread
                     self._error = error
             self._pieces.task_done()
 

@@ -1,4 +1,4 @@
-"""A Celery worker: `python -m workers.celery_worker`, one a device."""
+"""Start a Celery worker, one per device: `python -m workers.celery_worker`."""
 
 import os
 import sys
@@ -10,11 +10,11 @@ from jobs.settings import Settings
 
 _COMMAND = (sys.executable, "-m", "workers.celery_worker")
 _SOFT_STOP = "REMAP_SIGTERM"
-"""Read by Celery when it is imported: hence this process begins once more with it."""
+"""Celery reads this environment variable when it is imported, so the process replaces itself to set it."""
 
 
 def work_for_celery(settings: Settings, arguments: Sequence[str] = ()) -> None:
-    """Work until stopped, with more `arguments` of Celery's; SIGTERM is a soft stop that hands the work back."""
+    """Run a Celery worker until it is stopped; `arguments` go to Celery. On SIGTERM the worker releases its leases."""
     if os.environ.get(_SOFT_STOP) != "SIGQUIT":
         os.execve(
             sys.executable, [*_COMMAND, *arguments], os.environ | settings.environment() | {_SOFT_STOP: "SIGQUIT"}

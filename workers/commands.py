@@ -1,4 +1,4 @@
-"""`warmcast forecast`: from options to a forecast, and to the receipt."""
+"""`warmcast forecast`: run a forecast from the options of the command line and return its receipt."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -8,19 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from diagnostics.moments import spread
+from diagnostics.scores.moments import spread
+from jobs.settings import Settings
 from storage.errors import ConfigurationError
 from weather.bundled import bundled, find_checkpoint
 from weather.initial_state import read_initial_state
 from weather.manifest import read_manifest
-from weather.store import EnsembleStore
+from weather.stores.ensemble import EnsembleStore
 from weather.times import count_lead_times, parse_time
-from workers.devices import find_device
-from workers.forecast import SUMMARY_NAME, Forecast, run_forecast
+from workers.celery_worker import work_for_celery
+from workers.device import find_device
+from workers.polling import poll
+from workers.standalone import SUMMARY_NAME, StandaloneForecast, run_forecast
 
 DEFAULT_GROUP_SIZE = 8
 SAMPLE = "sample"
-_TOLD_HOURS = (24, 120, 240)
+_SPREAD_HOURS = (24, 120, 240)
+"""Lead times at which the receipt gives the spread."""
 
 
 def forecast(
@@ -42,9 +46,9 @@ def forecast(
     threads: int | None,
     resume: bool,
     summary: bool,
-    tell: Callable[[int, int], None],
+    report_progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Run a forecast and return its receipt; `tell` hears how many lead times of how many are complete."""
+    """Run a forecast and return its receipt; `report_progress` is called with (complete lead times, all lead times)."""
     if threads:
         torch.set_num_threads(threads)
     folder = find_checkpoint(checkpoint, checkpoint_folders)
@@ -55,7 +59,7 @@ def forecast(
     sources = sample_files() if list(initial_state) == [SAMPLE] else list(initial_state)
     state = read_initial_state(sources, manifest.model, parse_time(init_time) if init_time else None)
     receipt = run_forecast(
-        Forecast(
+        StandaloneForecast(
             state=state,
             checkpoint=folder,
             members=members,
@@ -68,7 +72,7 @@ def forecast(
         ),
         output,
         resume=resume,
-        report=lambda lead_index: tell(lead_index + 1, num_lead_times),
+        report=lambda lead_index: report_progress(lead_index + 1, num_lead_times),
     )
     return asdict(receipt) | {
         "store": str(receipt.store),
@@ -82,19 +86,19 @@ def forecast(
 
 
 def sample_files() -> list[str]:
-    """Return the bundled initial state: two GFS analyses of September 2018."""
+    """Return the files of the bundled initial state: two GFS analyses of September 2018."""
     return sorted(str(path) for path in bundled("samples").glob("gfs_2018-09-15T00/*.grib2"))
 
 
 def _members(num_members: int, only: tuple[int, ...]) -> tuple[int, ...]:
-    wrong = [member for member in only if member >= num_members]
-    if wrong:
-        raise ConfigurationError(f"`member` must be less than the number of members, {num_members}. Got: {wrong[0]}.")
+    invalid = [member for member in only if member >= num_members]
+    if invalid:
+        raise ConfigurationError(f"`member` must be less than the number of members, {num_members}. Got: {invalid[0]}.")
     return tuple(sorted(set(only))) or tuple(range(num_members))
 
 
 def _spreads(path: Path) -> dict[str, dict[str, float]]:
-    """Return each variable's area-mean spread at the lead times that are told, where two members or more are there."""
+    """Return the area-mean spread of each variable at 24, 120 and 240 h; nothing for a single member."""
     store = EnsembleStore.open(path)
     layout = store.layout
     if len(layout.members) < 2:
@@ -102,9 +106,21 @@ def _spreads(path: Path) -> dict[str, dict[str, float]]:
     result: dict[str, dict[str, float]] = {name: {} for name in layout.variables}
     for lead_index in range(layout.num_lead_times):
         hours = layout.lead_hours(lead_index)
-        if hours in _TOLD_HOURS:
+        if hours in _SPREAD_HOURS:
             fields = np.concatenate([store.fields(group, lead_index) for group in range(layout.num_groups)])
             for channel, name in enumerate(layout.variables):
                 value = spread(fields[:, channel], layout.grid.area_weights)
                 result[name][f"{hours}h"] = round(float(value), 4)
     return result
+
+
+def work(*, data: Path | None) -> dict[str, Any]:
+    """Run a worker until it is stopped; `data` replaces the data folder of the settings."""
+    settings = Settings.read()
+    if data is not None:
+        settings = settings.model_copy(update={"data": data})
+    if settings.dispatcher == "celery":
+        work_for_celery(settings)
+    else:
+        poll(settings)
+    return {}

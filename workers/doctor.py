@@ -1,4 +1,4 @@
-"""`warmcast doctor`: whether this machine can forecast, told in a block to paste into a question."""
+"""`warmcast doctor`: check whether this machine can run forecasts, as a report to paste into a bug report."""
 
 import importlib.metadata
 import os
@@ -20,12 +20,12 @@ from weather.bundled import find_checkpoint
 from weather.initial_state import read_initial_state
 from weather.manifest import read_manifest
 from workers.commands import sample_files
-from workers.devices import find_device
-from workers.examination import Finding, Subject, examine
+from workers.device import find_device
+from workers.self_test import Finding, Subject, run_self_test
 
 
 def doctor(*, checkpoint: str, checkpoint_folders: Sequence[Path], device: str, threads: int | None) -> dict[str, Any]:
-    """Look at the machine, at what the settings name, and at a checkpoint on a device."""
+    """Check the machine, the data folder and servers that the settings name, and a checkpoint on a device."""
     if threads:
         torch.set_num_threads(threads)
     settings, chosen = Settings.read(), find_device(device)
@@ -34,9 +34,9 @@ def doctor(*, checkpoint: str, checkpoint_folders: Sequence[Path], device: str, 
     state = read_initial_state(sample_files(), manifest.model, None)
     findings = [
         *_machine(chosen),
-        *_surroundings(settings),
+        *_services(settings),
         Finding("checkpoint", f"{manifest.name} {manifest.digest[:12]}", True),
-        *examine(Subject.of(folder, manifest, chosen, state)),
+        *run_self_test(Subject.of(folder, manifest, chosen, state)),
     ]
     return {
         "is_well": all(finding.is_well for finding in findings),
@@ -57,19 +57,21 @@ def _machine(device: torch.device) -> list[Finding]:
     ]
 
 
-def _surroundings(settings: Settings) -> list[Finding]:
-    """Look at what a worker needs beside a device; nothing is made that is not there."""
+def _services(settings: Settings) -> list[Finding]:
+    """Check the data folder, the database and Redis, as far as the settings name them; create nothing."""
     data = next(folder for folder in (settings.data.resolve(), *settings.data.resolve().parents) if folder.exists())
     free, writable = shutil.disk_usage(data).free, os.access(data, os.W_OK)
     findings = [Finding("data", f"{settings.data}: {free / 1e9:.0f} GB free", writable)]
     if settings.database_url is not None:
-        findings.append(_reached("database", lambda: Database(settings.url).migrate()))
+        findings.append(_connection("database", lambda: Database(settings.url).migrate()))
     if settings.dispatcher == "celery":
-        findings.append(_reached("redis", lambda: celery_app(settings).connection().ensure_connection(max_retries=1)))
+        findings.append(
+            _connection("redis", lambda: celery_app(settings).connection().ensure_connection(max_retries=1))
+        )
     return findings
 
 
-def _reached(name: str, attempt: Any) -> Finding:
+def _connection(name: str, attempt: Any) -> Finding:
     try:
         attempt()
     except (DataDirectoryError, OperationalError, OSError, SQLAlchemyError) as error:

@@ -1,22 +1,23 @@
-"""Whole lead times, from what is at hand, else from what is published; their summary, written once."""
+"""All groups of a lead time, from memory or from the store, and the summary that is computed from them."""
 
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.products import compute_summary
-from weather.store import EnsembleStore
-from weather.summary_store import SummaryStore
+from diagnostics.ensemble_summary import compute_summary
+from weather.stores.ensemble import EnsembleStore
+from weather.stores.summary import SummaryStore
 
 Publish = Callable[[int, int], None]
-"""Brings the first lead times of a group, as many as told, into the store."""
+"""Publish the first lead times of a group into the store: (group, number of lead times)."""
 
 
 class LeadTimes:
-    """Whole lead times of a forecast: groups of the two newest are kept as they come, others are read once.
+    """The fields of all groups at a lead time; groups of the two newest lead times stay in memory.
 
-    `publish` is called for what is committed elsewhere and cannot be read yet.
+    Other groups are read from the store once. `publish` is called before a group is read that another attempt has
+    committed but not yet published.
     """
 
     def __init__(self, store: EnsembleStore, publish: Publish | None = None) -> None:
@@ -24,20 +25,20 @@ class LeadTimes:
         self._kept: dict[int, dict[int, NDArray[np.float32]]] = {}
 
     def keep(self, group: int, lead_index: int, fields: NDArray[np.float32]) -> None:
-        """Keep a committed group until the lead time is forgotten, or two later."""
+        """Keep a committed group in memory until its lead time is discarded; discard the lead time two steps before."""
         self._kept.setdefault(lead_index, {})[group] = fields
-        self.forget(lead_index - 2)
+        self.discard(lead_index - 2)
 
     def groups(self, lead_index: int) -> list[NDArray[np.float32]]:
-        """Return the groups of a lead time that all of them have committed."""
+        """Return the fields of every group, in order, at a lead time that all groups have committed."""
         kept = self._kept.setdefault(lead_index, {})
         for group in range(self._store.layout.num_groups):
             if group not in kept:
                 kept[group] = self._read(group, lead_index)
         return [fields for _, fields in sorted(kept.items())]
 
-    def forget(self, lead_index: int) -> None:
-        """Let go of a lead time and of those before it."""
+    def discard(self, lead_index: int) -> None:
+        """Discard this lead time and all earlier ones from memory."""
         self._kept = {index: groups for index, groups in self._kept.items() if index > lead_index}
 
     def _read(self, group: int, lead_index: int) -> NDArray[np.float32]:
@@ -47,7 +48,7 @@ class LeadTimes:
 
 
 def summarise_lead_time(summary: SummaryStore, lead_times: LeadTimes, lead_index: int) -> None:
-    """Write the summary of a complete lead time, where it is not there yet."""
+    """Write the summary of a complete lead time, unless it has been written already."""
     if not summary.is_complete(lead_index):
         members, products = compute_summary(lead_times.groups(lead_index), summary.layout)
         summary.write(lead_index, members, products)

@@ -1,4 +1,4 @@
-"""A worker that looks into the table itself: `python -m workers.polling`, started by the supervisor."""
+"""Run a worker that polls the database for work: `python -m workers.polling PARENT`, started by the supervisor."""
 
 import ctypes
 import logging
@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.database import Database
 from jobs.settings import Settings
-from workers.runtime import Runtime
+from workers.loop import Worker
 
 _PR_SET_PDEATHSIG = 1
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def poll(settings: Settings, parent: int | None = None) -> None:
-    """Work until stopped; a parent that dies takes this process with it."""
+    """Claim and compute work until stopped; the process also ends when the process `parent` ends."""
     signal.signal(signal.SIGTERM, _stop)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -28,12 +28,12 @@ def poll(settings: Settings, parent: int | None = None) -> None:
         _die_with(parent)
     database = Database(settings.url)
     database.migrate()
-    runtime = Runtime(settings, database)
+    worker = Worker(settings, database)
     while True:
         try:
-            busy = runtime.run()
+            busy = worker.run()
         except SQLAlchemyError as error:
-            _log.warning("The database was not reached: %s", error)
+            _log.warning("The database is not reachable: %s", error)
             busy = False
         if not busy:
             time.sleep(settings.poll_seconds)
@@ -44,7 +44,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End this process, at once, when the parent ends; where the system knows how."""
+    """Make the kernel kill this process when its parent ends (Linux); exit if the parent has already ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

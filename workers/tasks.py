@@ -1,6 +1,5 @@
-"""The Celery task, found by its name, and the thread beside it that says that its process is alive."""
+"""The Celery task `warmcast.forecast`, and the thread that records the heartbeat of its process."""
 
-import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -8,59 +7,49 @@ from functools import cache
 
 from celery import shared_task
 from celery.signals import worker_process_init
-from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.database import Database
 from jobs.dispatch import TASK, CeleryDispatcher
+from jobs.periodic import Periodic
 from jobs.settings import Settings
-from jobs.sharing import count_useful, may_get_some
-from workers.runtime import Runtime
+from jobs.sharing import count_needed_workers, may_receive_groups
+from workers.loop import Worker
 
-_TELL_SECONDS = 5.0
+_HEARTBEAT_SECONDS = 5.0
 
-_log = logging.getLogger(__name__)
-_making = threading.Lock()
+_lock = threading.Lock()
 
 
 @shared_task(name=TASK)  # type: ignore[untyped-decorator] # Celery has no types
 def forecast() -> None:
-    """Do what is free, or wait for what another worker hands over; then poke those who can do what is there now."""
-    here = _process()
-    while not here.runtime.run():
-        if not may_get_some(here.database, here.runtime.name):
+    """Compute free work, or wait while another worker may share its groups; then notify workers of remaining work."""
+    process = _process()
+    while not process.worker.run():
+        if not may_receive_groups(process.database, process.worker.name):
             return
-        time.sleep(here.settings.poll_seconds)
-    here.dispatcher.poke(count_useful(here.database, here.settings.max_attempts))
+        time.sleep(process.settings.poll_seconds)
+    process.dispatcher.notify(count_needed_workers(process.database, process.settings.max_attempts))
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator] # Celery has no types
-def _watch(**_: object) -> None:
-    threading.Thread(target=_tell_alive, name="alive", daemon=True).start()
-
-
-def _tell_alive() -> None:
-    """Tell that this worker is alive, also while nothing comes: no task runs then."""
-    while True:
-        try:
-            _process().runtime.tell_alive()
-        except SQLAlchemyError as error:
-            _log.warning("The database was not reached: %s", error)
-        time.sleep(_TELL_SECONDS)
+def _start_heartbeat(**_: object) -> None:
+    """Record heartbeats from now on, also while no task runs."""
+    Periodic(lambda: _process().worker.record_heartbeat(), _HEARTBEAT_SECONDS, "heartbeat").start()
 
 
 @dataclass(frozen=True)
 class _Process:
-    """What this process works with."""
+    """Settings, connections and worker of this process."""
 
     settings: Settings
     database: Database
     dispatcher: CeleryDispatcher
-    runtime: Runtime
+    worker: Worker
 
 
 def _process() -> _Process:
-    """Return it, made when it is needed first."""
-    with _making:
+    """Return those of this process; the first call makes them, while other threads wait."""
+    with _lock:
         return _make_process()
 
 
@@ -68,4 +57,4 @@ def _process() -> _Process:
 def _make_process() -> _Process:
     settings = Settings.read()
     database = Database(settings.url)
-    return _Process(settings, database, CeleryDispatcher(settings), Runtime(settings, database))
+    return _Process(settings, database, CeleryDispatcher(settings), Worker(settings, database))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from models.batches import Batches
+from models.batches import BatchedStepper
 from models.rollout import Stepper
 
 SIZES = (8, 16, 32, 64, 128, 256)
@@ -21,7 +21,7 @@ def best_batch_size(stepper: Stepper, sizes: Iterable[int] = SIZES) -> int:
     """
     best, fastest = 0, float("inf")
     for size in sizes:
-        batches = Batches(stepper, size)
+        batches = BatchedStepper(stepper, size)
         seconds = _seconds_a_member(batches, size)
         if best and batches.size < size:
             break
@@ -31,7 +31,7 @@ def best_batch_size(stepper: Stepper, sizes: Iterable[int] = SIZES) -> int:
     return best
 
 
-def _seconds_a_member(batches: Batches, size: int) -> float:
+def _seconds_a_member(batches: BatchedStepper, size: int) -> float:
     """Return the shorter of two steps' wall time a member; the first may have to warm up."""
     spec, device = batches.spec, batches.device
     frame = torch.zeros(size, len(spec.variables), *spec.grid.grid.shape, device=device)

@@ -1,6 +1,6 @@
-"""Workers, their children and Redis killed at random: every forecast ends once, as if nothing had happened.
+"""Kill workers, their children and Redis at random: every forecast ends once, with the result of an undisturbed one.
 
-A few kills in an ordinary run; `make campaign` asks for many.
+A few kills in an ordinary run; `make campaign` sets many.
 """
 
 import os
@@ -22,18 +22,18 @@ from pydantic import SecretStr
 
 from jobs.database import Database
 from jobs.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
-from jobs.events import events_since
+from jobs.events import list_events
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, look_up
+from jobs.forecasts import ForecastRecord, read_forecast
 from jobs.reconcile import reconcile
 from jobs.request import Output
-from jobs.retention import sweep
+from jobs.retention import sweep_folders
 from jobs.settings import Settings
 from jobs.states import OPEN, EventKind, Status
 from jobs.supervisor import Supervisor
 from jobs.testing import RedisServer
-from weather.rounding import round_bits
-from workers.runtime import Runtime
+from weather.stores.rounding import round_bits
+from workers.loop import Worker
 
 LEAD_TIMES = 40
 Submit = Callable[..., ForecastRecord]
@@ -63,7 +63,7 @@ def settings(request: pytest.FixtureRequest, dispatcher: str, redis_server: Redi
 
 
 class CeleryWorkers:
-    """Two Celery workers, begun again when they end."""
+    """Two Celery workers, restarted when they end."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._environment = os.environ | settings.environment()
@@ -74,7 +74,7 @@ class CeleryWorkers:
         self._thread.start()
 
     def pids(self) -> list[int]:
-        """The workers' main processes and their children."""
+        """Return the ids of the workers' main processes and of their children."""
         found = []
         for process in self._processes:
             found.append(process.pid)
@@ -140,7 +140,7 @@ def _send(pid: int, sent: signal.Signals) -> None:
 
 
 def _disturb(draw: random.Random, workers: CeleryWorkers | LocalWorkers, redis_server: RedisServer | None) -> str:
-    """Kill or stop one process, or lose what Redis holds."""
+    """Kill or pause one process, or restart or empty Redis; return which."""
     kinds = ["kill", "kill", "kill", "pause", *(["flush", "restart"] if redis_server else [])]
     kind, pids = draw.choice(kinds), workers.pids()
     if redis_server and kind == "flush":
@@ -157,7 +157,7 @@ def _disturb(draw: random.Random, workers: CeleryWorkers | LocalWorkers, redis_s
     return kind
 
 
-def test_disturbed_forecasts_end_once_and_as_undisturbed_ones(
+def test_disturbed_forecasts_end_once_with_the_result_of_undisturbed_ones(
     request: pytest.FixtureRequest,
     settings: Settings,
     database: Database,
@@ -168,7 +168,7 @@ def test_disturbed_forecasts_end_once_and_as_undisturbed_ones(
 ) -> None:
     kills = int(request.config.getoption("--kills"))
     celery = settings.dispatcher == "celery"
-    told: Dispatcher = CeleryDispatcher(settings) if celery else LocalDispatcher()
+    dispatcher: Dispatcher = CeleryDispatcher(settings) if celery else LocalDispatcher()
     outputs = [Output(), Output(members=False), Output(keep_bits=9)]
     forecasts = [
         submit_small(database, settings.data, lead_hours=6 * LEAD_TIMES, seed=seed, output=outputs[seed % len(outputs)])
@@ -176,20 +176,20 @@ def test_disturbed_forecasts_end_once_and_as_undisturbed_ones(
     ]
     draw, done = random.Random(20180915), Counter[str]()
     next_kill, deadline = time.monotonic() + 5, time.monotonic() + 60 + 15 * kills
-    while any(look_up(database, forecast.id).status in OPEN for forecast in forecasts):
-        assert time.monotonic() < deadline, (done, [look_up(database, forecast.id) for forecast in forecasts])
-        reconcile(database, told, settings.max_attempts)
+    while any(read_forecast(database, forecast.id).status in OPEN for forecast in forecasts):
+        assert time.monotonic() < deadline, (done, [read_forecast(database, forecast.id) for forecast in forecasts])
+        reconcile(database, dispatcher, settings.max_attempts)
         time.sleep(0.5)
         if done.total() < kills and time.monotonic() > next_kill:
             done[_disturb(draw, workers, redis_server if celery else None)] += 1
             next_kill = time.monotonic() + draw.uniform(0.5, 6)
-    sweep(database, settings.data)
+    sweep_folders(database, settings.data)
     reference = _undisturbed(submit_small, [forecast.request.seed for forecast in forecasts], tmp_path / "reference")
     for forecast in forecasts:
-        record, folder = look_up(database, forecast.id), ForecastFolder(settings.data, forecast.id)
+        record, folder = read_forecast(database, forecast.id), ForecastFolder(settings.data, forecast.id)
         assert record.status == Status.SUCCESSFUL, record
         with database.read() as connection:
-            events = events_since(connection, forecast.id)
+            events = list_events(connection, forecast.id)
         assert [event.kind for event in events if event.kind != EventKind.LEAD_TIME] == [
             EventKind.ACCEPTED, EventKind.RUNNING, EventKind.SUCCESSFUL
         ]  # fmt: skip
@@ -221,8 +221,8 @@ def _undisturbed(submit_small: Submit, seeds: list[int], data: Path) -> dict[int
     data.mkdir()
     database = Database(settings.url)
     database.migrate()
-    runtime = Runtime(settings, database)
+    worker = Worker(settings, database)
     records = {seed: submit_small(database, data, lead_hours=6 * LEAD_TIMES, seed=seed) for seed in seeds}
-    while runtime.run():
+    while worker.run():
         pass
     return {seed: _stores(ForecastFolder(data, record.id)) for seed, record in records.items()}

@@ -1,6 +1,6 @@
-"""SIGKILL at random moments: the store always opens, nothing is torn, nothing committed is computed again.
+"""SIGKILL at random moments: the store can always be opened, no chunk is torn, no committed one is computed again.
 
-A few kills in an ordinary run; `make campaign` asks for many.
+A few kills in an ordinary run; `make campaign` sets many.
 """
 
 import random
@@ -33,13 +33,13 @@ def _command(checkpoint: Path, states: list[Path], output: Path, *, resume: bool
 
 
 def _chunks(store: Path) -> dict[str, tuple[int, int]]:
-    """Inode and modification time of every chunk file, by its place in the store."""
+    """Return the inode and modification time of every chunk file, by its path in the store."""
     files = [path for path in store.rglob("*") if path.is_file() and not path.name.endswith(".partial")]
     return {str(path.relative_to(store)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
 def _committed_chunks(store: Path) -> dict[str, tuple[int, int]]:
-    """The field chunks that `complete` vouches for; each is read, so that its checksum is verified."""
+    """Return the field chunks that `complete` marks; each is read, which verifies its checksum."""
     root = zarr.open_group(store, mode="r")
     complete = np.asarray(root["complete"][:])  # type: ignore[index]
     chunks, places = _chunks(store), {}

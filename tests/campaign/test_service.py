@@ -1,6 +1,6 @@
-"""The service killed at random while callers ask: every forecast is made once; damaged files neither stop nor slow it.
+"""Kill the service at random during requests, and send it damaged files; each forecast is computed once.
 
-A few kills and files in an ordinary run; `make campaign` asks for many.
+A few kills and files in an ordinary run; `make campaign` sets many.
 """
 
 import logging
@@ -23,8 +23,8 @@ from weather.testing import travelling_waves
 Serve = Callable[..., Served]
 
 
-def _persistently(served: Served, method: str, path: str, **more: Any) -> httpx.Response:
-    """Ask until there is an answer, as a caller does whose connection broke."""
+def _request_until_answered(served: Served, method: str, path: str, **more: Any) -> httpx.Response:
+    """Repeat a request until it is answered, as a client does after a broken connection."""
     ends = time.monotonic() + 120
     while True:
         try:
@@ -34,36 +34,34 @@ def _persistently(served: Served, method: str, path: str, **more: Any) -> httpx.
             time.sleep(0.2)
 
 
-def test_a_service_that_is_killed_again_and_again_makes_each_forecast_once(
-    request: pytest.FixtureRequest, serve: Serve
-) -> None:
+def test_a_repeatedly_killed_service_computes_each_forecast_once(request: pytest.FixtureRequest, serve: Serve) -> None:
     kills = int(request.config.getoption("--kills"))
     served, draw = serve(max_attempts="10"), random.Random(1987)
     body = {
         "model": "untrained", "initial_state": {"source": "catalogue", "dataset": "nature-run"}, "members": 3,
         "lead_time": "120h", "sampler": {"nfe": 4},
     }  # fmt: skip
-    asked: dict[str, str] = {}
+    keys: dict[str, str] = {}
     for index in range(kills):
         killed = served.kill_after(draw.uniform(0.1, 4.0))
         key = {"Idempotency-Key": f"forecast {index}".replace(" ", "-")}
-        answer = _persistently(served, "POST", "/forecast", json=body | {"seed": index}, headers=key)
+        answer = _request_until_answered(served, "POST", "/forecast", json=body | {"seed": index}, headers=key)
         assert answer.status_code in (200, 202), answer.text
-        asked[answer.json()["id"]] = key["Idempotency-Key"]
+        keys[answer.json()["id"]] = key["Idempotency-Key"]
         killed.join()
-    assert len(asked) == kills
-    for forecast_id in asked:
+    assert len(keys) == kills
+    for forecast_id in keys:
         assert served.wait(forecast_id, 60 + 15 * kills)["status"] == "successful"
         events = served.client.get(f"/forecast/{forecast_id}/events").text.splitlines()
-        told = [line.removeprefix("event: ") for line in events if line.startswith("event: ")]
-        assert told == ["accepted", "running", *["lead_time"] * 20, "successful"]
+        kinds = [line.removeprefix("event: ") for line in events if line.startswith("event: ")]
+        assert kinds == ["accepted", "running", *["lead_time"] * 20, "successful"]
         ensemble = xr.open_zarr(f"{served.url}/forecast/{forecast_id}/ensemble.zarr")
         assert np.isfinite(ensemble.u10).all()
     listed = served.client.get("/forecast", params={"limit": 200}).json()["forecasts"]
-    assert {forecast["id"] for forecast in listed} == set(asked)
+    assert {forecast["id"] for forecast in listed} == set(keys)
 
 
-def test_damaged_files_in_a_row_neither_stop_nor_slow_the_service(
+def test_many_damaged_files_neither_stop_nor_slow_the_service(
     request: pytest.FixtureRequest, serve: Serve, gfs_files: list[Path], tmp_path: Path
 ) -> None:
     mutants = int(request.config.getoption("--mutants"))
@@ -89,5 +87,5 @@ def test_damaged_files_in_a_row_neither_stop_nor_slow_the_service(
     assert list(served.temporary.iterdir()) == []
     third = max(len(seconds) // 3, 1)
     first, last = statistics.median(seconds[:third]), statistics.median(seconds[-third:])
-    told = f"{len(seconds)} damaged files: median {first:.2f} s in the first third, {last:.2f} s in the last"
-    logging.getLogger(__name__).warning(told)
+    detail = f"{len(seconds)} damaged files: median {first:.2f} s in the first third, {last:.2f} s in the last"
+    logging.getLogger(__name__).warning(detail)

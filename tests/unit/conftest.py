@@ -9,8 +9,8 @@ from jobs.forecasts import ForecastRecord
 
 
 @pytest.fixture
-def submitted(
+def submit_forecast(
     submit_small: Callable[..., ForecastRecord], database: Database, tmp_path: Path
 ) -> Callable[..., ForecastRecord]:
-    """Submit a small forecast to the room's database; `key`, `owner` and fields of the request may be given."""
+    """Submit a small forecast to the `database` fixture; takes `key`, `owner` and fields of the request."""
     return partial(submit_small, database, tmp_path)

@@ -8,7 +8,7 @@ import torch
 from jobs.database import Database
 from jobs.settings import Settings
 from models.forecaster import Forecaster
-from workers.runtime import Runtime
+from workers.loop import Worker
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def database(settings: Settings) -> Iterator[Database]:
 
 
 @pytest.fixture
-def runtime(settings: Settings, database: Database) -> Runtime:
-    return Runtime(settings, database)
+def worker(settings: Settings, database: Database) -> Worker:
+    return Worker(settings, database)
 
 
 class Losing(Forecaster):
@@ -44,4 +44,4 @@ class Losing(Forecaster):
 @pytest.fixture
 def lose_a_member(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Make later walks of workers lose a member."""
-    return lambda: monkeypatch.setattr("workers.runtime.Forecaster", Losing)
+    return lambda: monkeypatch.setattr("workers.engine.Forecaster", Losing)

@@ -15,7 +15,7 @@ def test_pieces_are_written_in_order_by_another_thread() -> None:
     assert {thread for _, thread in written}.isdisjoint({threading.get_ident()})
 
 
-def test_put_waits_while_too_many_pieces_wait() -> None:
+def test_put_blocks_while_the_queue_is_full() -> None:
     free, written = threading.Event(), list[int]()
 
     def write(piece: int) -> None:
@@ -34,7 +34,7 @@ def test_put_waits_while_too_many_pieces_wait() -> None:
     assert written == [0, 1, 2, 3]
 
 
-def test_an_error_comes_out_of_the_next_put_and_nothing_is_written_after_it() -> None:
+def test_an_error_is_raised_by_the_next_put_and_nothing_is_written_after_it() -> None:
     written: list[int] = []
 
     def write(piece: int) -> None:
@@ -53,7 +53,7 @@ def test_an_error_comes_out_of_the_next_put_and_nothing_is_written_after_it() ->
     assert written == [0]
 
 
-def test_an_error_of_the_last_piece_comes_out_at_the_end() -> None:
+def test_an_error_of_the_last_piece_is_raised_at_the_end() -> None:
     def write(_: int) -> None:
         raise ValueError("torn")
 
@@ -61,7 +61,7 @@ def test_an_error_of_the_last_piece_comes_out_at_the_end() -> None:
         writer.put(0)
 
 
-def test_drain_returns_once_all_is_written() -> None:
+def test_drain_returns_once_all_pieces_are_written() -> None:
     written: list[int] = []
 
     def write(piece: int) -> None:
@@ -75,18 +75,18 @@ def test_drain_returns_once_all_is_written() -> None:
         assert written == [0, 1, 2, 3, 4]
 
 
-def test_an_interruption_ends_the_piece_at_hand_and_drops_the_rest() -> None:
-    begun, written = threading.Event(), list[int]()
+def test_an_interruption_finishes_the_current_piece_and_drops_the_queued_ones() -> None:
+    started, written = threading.Event(), list[int]()
 
     def write(piece: int) -> None:
-        begun.set()
+        started.set()
         time.sleep(0.2)
         written.append(piece)
 
     def run() -> None:
         with BackgroundWriter(write) as writer:
             writer.put(0)
-            assert begun.wait(10)
+            assert started.wait(10)
             writer.put(1)
             raise SystemExit
 

@@ -8,15 +8,15 @@ from jobs.settings import Settings
 from workers.celery_worker import work_for_celery
 
 
-def test_celery_does_not_see_the_arguments_of_warmcast(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[list[str]] = []
+def test_celery_does_not_receive_the_arguments_of_warmcast(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
 
     def execve(_path: str, command: list[str], environment: dict[str, Any]) -> None:
-        begun.append(command)
+        commands.append(command)
         raise SystemExit
 
     monkeypatch.setattr(sys, "argv", ["warmcast", "worker"])
     monkeypatch.setattr(os, "execve", execve)
     with pytest.raises(SystemExit):
         work_for_celery(Settings())
-    assert begun == [[sys.executable, "-m", "workers.celery_worker"]]
+    assert commands == [[sys.executable, "-m", "workers.celery_worker"]]

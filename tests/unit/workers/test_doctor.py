@@ -11,7 +11,7 @@ from models.forecaster import Forecaster
 from warmcast.cli import app
 from weather.initial_state import InitialState
 from weather.manifest import read_manifest
-from workers.examination import Subject, examine
+from workers.self_test import Subject, run_self_test
 
 
 @pytest.fixture
@@ -22,16 +22,14 @@ def subject(tiny_checkpoint: Path) -> Subject:
     return Subject.of(tiny_checkpoint, read_manifest(tiny_checkpoint), torch.device("cpu"), state)
 
 
-def test_a_sound_device_is_well(subject: Subject) -> None:
-    findings = {finding.name: finding for finding in examine(subject)}
+def test_a_correct_device_passes_every_check(subject: Subject) -> None:
+    findings = {finding.name: finding for finding in run_self_test(subject)}
     assert all(finding.is_well for finding in findings.values()), findings
     assert "bit for bit" in findings["same seed again"].found
     assert {"in a spawned process", "member 7 alone", "bfloat16", "evaluations a second"} <= findings.keys()
 
 
-def test_a_device_that_computes_otherwise_each_time_is_not_well(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_with_irreproducible_results_fails(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = iter(range(10**6))
 
     class Drifting(Forecaster):
@@ -40,12 +38,12 @@ def test_a_device_that_computes_otherwise_each_time_is_not_well(
         ) -> torch.Tensor:
             return super().step(previous, newest, valid_time, noise) + 0.001 * next(calls)
 
-    monkeypatch.setattr("workers.examination.Forecaster", Drifting)
-    wrong = {finding.name for finding in examine(subject) if not finding.is_well}
+    monkeypatch.setattr("workers.self_test.Forecaster", Drifting)
+    wrong = {finding.name for finding in run_self_test(subject) if not finding.is_well}
     assert {"same seed again", "in a spawned process", "member 7 alone"} <= wrong
 
 
-def test_the_command_prints_a_block_and_fails_where_something_is_not_there(
+def test_the_command_prints_the_findings_and_fails_where_a_server_is_missing(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WARMCAST_DATA", str(tmp_path / "data"))
@@ -57,11 +55,11 @@ def test_the_command_prints_a_block_and_fails_where_something_is_not_there(
     monkeypatch.setenv("WARMCAST_REDIS_URL", "redis://127.0.0.1:1/0")
     ill = CliRunner().invoke(app, [*command, "--json"])
     assert ill.exit_code == 3, ill.output
-    told = {each["name"]: each for each in json.loads(ill.stdout)["findings"]}
-    assert told["redis"]["is_well"] is False
+    findings = {each["name"]: each for each in json.loads(ill.stdout)["findings"]}
+    assert findings["redis"]["is_well"] is False
     assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_cuda_device_is_well(subject: Subject) -> None:
-    assert all(finding.is_well for finding in examine(replace(subject, device=torch.device("cuda"))))
+def test_a_cuda_device_passes_every_check(subject: Subject) -> None:
+    assert all(finding.is_well for finding in run_self_test(replace(subject, device=torch.device("cuda"))))

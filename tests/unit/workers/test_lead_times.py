@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from weather.errors import StoreError
 from weather.grids import Grid
-from weather.store import EnsembleStore
-from weather.store_template import Layout
+from weather.stores.ensemble import EnsembleStore
+from weather.stores.layout import Layout
 from workers.lead_times import LeadTimes
 
 LAYOUT = Layout(
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> EnsembleStore:
     return EnsembleStore.create(tmp_path / "ensemble.zarr", LAYOUT, {})
 
 
-def test_groups_at_hand_are_not_read_and_others_are_read_once(store: EnsembleStore) -> None:
+def test_groups_in_memory_are_not_read_and_others_are_read_once(store: EnsembleStore) -> None:
     lead_times = LeadTimes(store)
     lead_times.keep(0, 1, _fields(0, 1))
     store.commit(1, 1, _fields(1, 1))
@@ -42,7 +42,7 @@ def test_groups_at_hand_are_not_read_and_others_are_read_once(store: EnsembleSto
         (store.path / "u10/c.0.1.1.0.0").unlink(missing_ok=True)
 
 
-def test_the_two_newest_lead_times_are_kept_until_they_are_forgotten(store: EnsembleStore) -> None:
+def test_the_two_newest_lead_times_are_kept_until_they_are_discarded(store: EnsembleStore) -> None:
     lead_times = LeadTimes(store)
     for lead_index in range(3):
         for group in range(2):
@@ -50,20 +50,20 @@ def test_the_two_newest_lead_times_are_kept_until_they_are_forgotten(store: Ense
     assert len(lead_times.groups(1)) == len(lead_times.groups(2)) == 2
     with pytest.raises(StoreError, match="lacks lead time 0 of group 0"):
         lead_times.groups(0)
-    lead_times.forget(1)
+    lead_times.discard(1)
     assert len(lead_times.groups(2)) == 2
     with pytest.raises(StoreError, match="lacks lead time 1 of group 0"):
         lead_times.groups(1)
 
 
-def test_what_is_committed_elsewhere_is_published_before_it_is_read(store: EnsembleStore) -> None:
-    asked = []
+def test_a_group_committed_by_another_attempt_is_published_before_it_is_read(store: EnsembleStore) -> None:
+    published = []
 
     def publish(group: int, number: int) -> None:
-        asked.append((group, number))
+        published.append((group, number))
         store.commit(group, number - 1, _fields(group, number - 1))
 
     lead_times = LeadTimes(store, publish)
     store.commit(0, 1, _fields(0, 1))
     np.testing.assert_array_equal(lead_times.groups(1)[1], _fields(1, 1))
-    assert asked == [(1, 2)]
+    assert published == [(1, 2)]

@@ -16,11 +16,11 @@ from sqlalchemy import func, select
 
 from jobs.database import Database
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, look_up
+from jobs.forecasts import ForecastRecord, read_forecast
 from jobs.settings import Settings
 from jobs.states import OPEN, Kind, Status
 from jobs.tables import samples, work, workers
-from workers.runtime import Runtime
+from workers.loop import Worker
 
 Submit = Callable[..., ForecastRecord]
 
@@ -43,12 +43,12 @@ def _worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 @contextmanager
-def _polling(runtime: Runtime) -> Iterator[None]:
-    """The same in a thread: it is there at once."""
+def _polling(worker: Worker) -> Iterator[None]:
+    """Run a worker in a thread of this process, where it starts at once."""
     over = threading.Event()
 
     def poll() -> None:
-        while not over.wait(0.0 if runtime.run() else 0.05):
+        while not over.wait(0.0 if worker.run() else 0.05):
             pass
 
     thread = threading.Thread(target=poll)
@@ -86,59 +86,59 @@ def _evaluations(database: Database) -> list[float]:
 
 
 def _files(settings: Settings, forecast: ForecastRecord) -> dict[str, bytes]:
-    """All bytes of a store, less the second that it was made in."""
+    """Return the bytes of every file of a store, without the time of creation."""
     store = ForecastFolder(settings.data, forecast.id).store
     files = {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
     return files | {"zarr.json": re.sub(rb'"history": "[^"]*"', b"", files["zarr.json"])}
 
 
-def _by_one_worker(submit_small: Submit, settings: Settings, data: Path, **fields: object) -> dict[str, bytes]:
+def _run_alone(submit_small: Submit, settings: Settings, data: Path, **fields: object) -> dict[str, bytes]:
     alone = settings.model_copy(update={"data": data})
     data.mkdir()
     database = Database(alone.url)
     database.migrate()
     forecast = submit_small(database, data, **fields)
-    runtime = Runtime(alone, database)
-    while runtime.run():
+    worker = Worker(alone, database)
+    while worker.run():
         pass
     database.close()
     return _files(alone, forecast)
 
 
 def test_two_workers_make_the_store_that_one_makes(
-    submitted: Submit, submit_small: Submit, settings: Settings, database: Database, tmp_path: Path
+    submit_forecast: Submit, submit_small: Submit, settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    asked = {"members": 7, "lead_hours": 6 * 10}
+    fields = {"members": 7, "lead_hours": 6 * 10}
     with _worker(settings), _worker(settings):
         _wait_for(lambda: _idle(database) == 2)
-        forecast = submitted(**asked)
-        _wait_for(lambda: look_up(database, forecast.id).status not in OPEN)
+        forecast = submit_forecast(**fields)
+        _wait_for(lambda: read_forecast(database, forecast.id).status not in OPEN)
         _wait_for(lambda: len(_evaluations(database)) == 2)
-    assert look_up(database, forecast.id).status == Status.SUCCESSFUL
+    assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
     counted = _evaluations(database)
-    assert counted[0] >= 10 * 2 * 3  # no less than a group of two members, three evaluations a lead time
-    assert sum(counted) == 4 * 10 * 2 * 3 - 4  # none is made twice, and the first warm start once a group
-    assert _files(settings, forecast) == _by_one_worker(submit_small, settings, tmp_path / "alone", **asked)
+    assert counted[0] >= 10 * 2 * 3  # at least one group of two members, with three evaluations per lead time
+    assert sum(counted) == 4 * 10 * 2 * 3 - 4  # no evaluation is repeated; groups share the first warm start
+    assert _files(settings, forecast) == _run_alone(submit_small, settings, tmp_path / "alone", **fields)
 
 
-def test_who_comes_late_is_used_and_goes_on_alone_when_the_first_dies(
-    submitted: Submit, submit_small: Submit, settings: Settings, database: Database, tmp_path: Path
+def test_a_second_worker_takes_its_share_and_finishes_alone_when_the_first_dies(
+    submit_forecast: Submit, submit_small: Submit, settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    asked = {"members": 8, "lead_hours": 6 * 24}
+    fields = {"members": 8, "lead_hours": 6 * 24}
     with _worker(settings) as first:
         _wait_for(lambda: _idle(database) == 1)
-        forecast = submitted(**asked)
-        _wait_for(lambda: look_up(database, forecast.id).lead_times >= 2)
+        forecast = submit_forecast(**fields)
+        _wait_for(lambda: read_forecast(database, forecast.id).lead_times >= 2)
         assert list(_held(database).values()) == [4]
-        late = Runtime(settings, database)
-        began = look_up(database, forecast.id).lead_times
+        late = Worker(settings, database)
+        began = read_forecast(database, forecast.id).lead_times
         with _polling(late):
             _wait_for(lambda: sorted(_held(database).values()) == [2, 2])
-            joined = look_up(database, forecast.id).lead_times
-            assert joined - began < 10  # as many as pass between two looks, on a machine that is busy
-            _wait_for(lambda: look_up(database, forecast.id).lead_times >= joined + 2)
+            joined = read_forecast(database, forecast.id).lead_times
+            assert joined - began < 10  # lead times between two polls, on a busy machine
+            _wait_for(lambda: read_forecast(database, forecast.id).lead_times >= joined + 2)
             first.kill()
-            _wait_for(lambda: look_up(database, forecast.id).status not in OPEN)
-    record = look_up(database, forecast.id)
+            _wait_for(lambda: read_forecast(database, forecast.id).status not in OPEN)
+    record = read_forecast(database, forecast.id)
     assert (record.status, record.lead_times) == (Status.SUCCESSFUL, 24)
-    assert _files(settings, forecast) == _by_one_worker(submit_small, settings, tmp_path / "alone", **asked)
+    assert _files(settings, forecast) == _run_alone(submit_small, settings, tmp_path / "alone", **fields)

@@ -11,7 +11,7 @@ from workers.trial import best_batch_size
 
 
 class Device:
-    """A stepper that takes `seconds(members)`, and at most `most` members."""
+    """A stepper that takes `seconds(members)` for a step, and runs out of memory beyond `most` members."""
 
     def __init__(self, seconds: Callable[[int], float], most: int = 10**9) -> None:
         self.spec, self.device = tiny_spec(), torch.device("cpu")
@@ -39,6 +39,6 @@ def test_groups_fit_into_memory(most: int, found: int) -> None:
     assert best_batch_size(Device(lambda _: 0.02, most), (8, 16, 32)) == found
 
 
-def test_a_device_too_small_for_one_member_is_told() -> None:
+def test_a_device_too_small_for_one_member_is_refused() -> None:
     with pytest.raises(OutOfMemoryError):
         best_batch_size(Device(lambda _: 0.0, 0))

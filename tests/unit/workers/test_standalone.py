@@ -9,8 +9,8 @@ import xarray as xr
 from weather.errors import StoreError
 from weather.initial_state import InitialState
 from weather.manifest import Sampling
-from weather.store import EnsembleStore
-from workers.forecast import Forecast, run_forecast
+from weather.stores.ensemble import EnsembleStore
+from workers.standalone import StandaloneForecast, run_forecast
 
 INIT_TIME = np.datetime64("2018-09-15T00", "s")
 
@@ -22,8 +22,8 @@ def _state(analyses: int = 1) -> InitialState:
 
 
 @pytest.fixture
-def forecast(tiny_checkpoint: Path) -> Forecast:
-    return Forecast(
+def forecast(tiny_checkpoint: Path) -> StandaloneForecast:
+    return StandaloneForecast(
         state=_state(),
         checkpoint=tiny_checkpoint,
         members=tuple(range(6)),
@@ -35,29 +35,29 @@ def forecast(tiny_checkpoint: Path) -> Forecast:
     )
 
 
-def _run(forecast: Forecast, output: Path, *, resume: bool = False) -> xr.Dataset:
+def _run(forecast: StandaloneForecast, output: Path, *, resume: bool = False) -> xr.Dataset:
     run_forecast(forecast, output, resume=resume, report=lambda _: None)
     return xr.open_zarr(output / "ensemble.zarr").load()
 
 
-def test_a_forecast_fills_the_store(forecast: Forecast, tmp_path: Path) -> None:
-    told: list[int] = []
-    receipt = run_forecast(forecast, tmp_path, resume=False, report=told.append)
+def test_a_forecast_fills_the_store(forecast: StandaloneForecast, tmp_path: Path) -> None:
+    reported: list[int] = []
+    receipt = run_forecast(forecast, tmp_path, resume=False, report=reported.append)
     dataset = xr.open_zarr(tmp_path / "ensemble.zarr")
     assert bool(np.isfinite(dataset.u10).all())
     assert bool((dataset.complete == 1).all())
-    assert told == [0, 1, 2, 3]
+    assert reported == [0, 1, 2, 3]
     assert (receipt.lead_times_computed, receipt.lead_times_resumed) == (8, 0)
     assert (receipt.flow_evaluations, receipt.warm_start_evaluations) == (16, 8)
     assert receipt.nonfinite_members == ()
 
 
-def test_spread_grows_from_one_analysis(forecast: Forecast, tmp_path: Path) -> None:
+def test_spread_grows_from_one_analysis(forecast: StandaloneForecast, tmp_path: Path) -> None:
     spread = _run(forecast, tmp_path).u10.std("number").mean(("latitude", "longitude")).values[0]
     assert 0 < spread[0] < spread[-1]
 
 
-def test_the_store_says_what_it_follows_from(forecast: Forecast, tmp_path: Path) -> None:
+def test_the_store_records_its_inputs(forecast: StandaloneForecast, tmp_path: Path) -> None:
     attributes = _run(forecast, tmp_path).attrs
     assert attributes["Conventions"] == "CF-1.11"
     assert attributes["initial_state"] == "numbers.nc"
@@ -67,7 +67,7 @@ def test_the_store_says_what_it_follows_from(forecast: Forecast, tmp_path: Path)
     assert "Philox" in attributes["warmcast_rng"]
 
 
-def test_the_store_can_be_written_to_netcdf_as_it_is(forecast: Forecast, tmp_path: Path) -> None:
+def test_the_store_can_be_written_to_netcdf_unchanged(forecast: StandaloneForecast, tmp_path: Path) -> None:
     dataset = _run(forecast, tmp_path)
     dataset.to_netcdf(tmp_path / "ensemble.nc")
     with xr.open_dataset(tmp_path / "ensemble.nc", decode_timedelta=True) as again:
@@ -75,7 +75,7 @@ def test_the_store_can_be_written_to_netcdf_as_it_is(forecast: Forecast, tmp_pat
         assert again.lead_time.values.tolist() == dataset.lead_time.values.tolist()
 
 
-def test_one_member_alone_equals_itself_among_all_bit_for_bit(forecast: Forecast, tmp_path: Path) -> None:
+def test_one_member_alone_equals_itself_among_all_bit_for_bit(forecast: StandaloneForecast, tmp_path: Path) -> None:
     together = _run(forecast, tmp_path / "all")
     alone = _run(replace(forecast, members=(5,)), tmp_path / "one")
     assert alone.number.values.tolist() == [5]
@@ -83,14 +83,14 @@ def test_one_member_alone_equals_itself_among_all_bit_for_bit(forecast: Forecast
         np.testing.assert_array_equal(alone[name].sel(number=5), together[name].sel(number=5))
 
 
-def test_batch_sizes_agree_over_the_first_day(forecast: Forecast, tmp_path: Path) -> None:
+def test_batch_sizes_agree_over_the_first_day(forecast: StandaloneForecast, tmp_path: Path) -> None:
     eight = _run(replace(forecast, group_size=8), tmp_path / "8")
     one = _run(replace(forecast, group_size=1), tmp_path / "1")
     for name in ("u10", "v10"):
         np.testing.assert_allclose(one[name], eight[name], rtol=0, atol=1e-4)
 
 
-def test_members_take_an_ensemble_of_analyses_in_turn(forecast: Forecast, tmp_path: Path) -> None:
+def test_members_take_an_ensemble_of_analyses_in_turn(forecast: StandaloneForecast, tmp_path: Path) -> None:
     state = _state(analyses=2)
     dataset = _run(replace(forecast, state=state, num_lead_times=1), tmp_path / "pair")
     for analysis in range(2):
@@ -101,7 +101,7 @@ def test_members_take_an_ensemble_of_analyses_in_turn(forecast: Forecast, tmp_pa
             np.testing.assert_allclose(found, expected.u10.sel(number=member), rtol=0, atol=1e-4)
 
 
-def test_an_interrupted_forecast_goes_on_to_the_same_end(forecast: Forecast, tmp_path: Path) -> None:
+def test_an_interrupted_forecast_resumes_to_the_same_result(forecast: StandaloneForecast, tmp_path: Path) -> None:
     whole = _run(forecast, tmp_path / "whole")
 
     def stop(lead_index: int) -> None:
@@ -120,24 +120,24 @@ def test_an_interrupted_forecast_goes_on_to_the_same_end(forecast: Forecast, tmp
     xr.testing.assert_identical(*summaries)
 
 
-def test_a_summary_that_lacks_a_lead_time_gets_it_on_resuming(forecast: Forecast, tmp_path: Path) -> None:
+def test_resuming_writes_missing_lead_times_of_the_summary(forecast: StandaloneForecast, tmp_path: Path) -> None:
     run_forecast(replace(forecast, with_summary=False), tmp_path, resume=False, report=lambda _: None)
     assert not (tmp_path / "summary.zarr").exists()
     run_forecast(forecast, tmp_path, resume=True, report=lambda _: None)
     assert (xr.open_zarr(tmp_path / "summary.zarr").complete == 1).all()
 
 
-def test_resuming_a_finished_forecast_computes_nothing(forecast: Forecast, tmp_path: Path) -> None:
+def test_resuming_a_finished_forecast_computes_nothing(forecast: StandaloneForecast, tmp_path: Path) -> None:
     run_forecast(forecast, tmp_path, resume=False, report=lambda _: None)
     receipt = run_forecast(forecast, tmp_path, resume=True, report=lambda _: None)
     assert (receipt.lead_times_computed, receipt.lead_times_resumed) == (0, 8)
 
 
-def test_resuming_where_nothing_is_starts_afresh(forecast: Forecast, tmp_path: Path) -> None:
+def test_resuming_without_a_store_starts_a_new_one(forecast: StandaloneForecast, tmp_path: Path) -> None:
     assert bool(np.isfinite(_run(forecast, tmp_path, resume=True).u10).all())
 
 
-def test_an_existing_store_is_not_touched_without_resume(forecast: Forecast, tmp_path: Path) -> None:
+def test_an_existing_store_is_not_changed_without_resume(forecast: StandaloneForecast, tmp_path: Path) -> None:
     before = _run(forecast, tmp_path)
     with pytest.raises(StoreError, match="already exists"):
         _run(replace(forecast, seed=2), tmp_path)
@@ -156,14 +156,16 @@ def test_an_existing_store_is_not_touched_without_resume(forecast: Forecast, tmp
     ],
 )
 def test_another_forecast_is_not_resumed(
-    forecast: Forecast, tmp_path: Path, change: dict[str, object], named: str
+    forecast: StandaloneForecast, tmp_path: Path, change: dict[str, object], named: str
 ) -> None:
     run_forecast(forecast, tmp_path, resume=False, report=lambda _: None)
     with pytest.raises(StoreError, match=f"holds another forecast: it differs in (warmcast_)?{named}"):
         run_forecast(replace(forecast, **change), tmp_path, resume=True, report=lambda _: None)  # type: ignore[arg-type]
 
 
-def test_a_member_that_is_not_finite_is_kept_as_nan_and_told(forecast: Forecast, tmp_path: Path) -> None:
+def test_a_lost_member_is_stored_as_nan_and_reported(
+    forecast: StandaloneForecast, tmp_path: Path
+) -> None:
     state = _state(analyses=6)
     state.newest[3] = np.inf
     receipt = run_forecast(replace(forecast, state=state), tmp_path, resume=False, report=lambda _: None)
@@ -175,10 +177,10 @@ def test_a_member_that_is_not_finite_is_kept_as_nan_and_told(forecast: Forecast,
     assert np.isfinite(np.delete(fields, 3, axis=0)).all()
 
 
-def test_a_second_writer_is_refused_and_the_first_goes_on(forecast: Forecast, tmp_path: Path) -> None:
-    def intrude(lead_index: int) -> None:
+def test_a_second_writer_is_refused_and_the_first_continues(forecast: StandaloneForecast, tmp_path: Path) -> None:
+    def write_at_the_same_time(lead_index: int) -> None:
         with pytest.raises(StoreError, match="being written by another process"):
             run_forecast(forecast, tmp_path, resume=True, report=lambda _: None)
 
-    assert run_forecast(forecast, tmp_path, resume=False, report=intrude).lead_times_computed == 8
+    assert run_forecast(forecast, tmp_path, resume=False, report=write_at_the_same_time).lead_times_computed == 8
     assert run_forecast(forecast, tmp_path, resume=True, report=lambda _: None).lead_times_resumed == 8

@@ -1,4 +1,4 @@
-"""What can be found out about a device with a checkpoint: whether it computes right, alike and fast."""
+"""Self-test of a device with a checkpoint: finite values, reproducibility, precision and speed."""
 
 import itertools
 import multiprocessing
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diagnostics.crps import crps_fair
+from diagnostics.scores.crps import crps_fair
 from models.checkpoint import load_checkpoint
 from models.execution import Execution, Precision
 from models.forecaster import Forecaster
@@ -21,14 +21,15 @@ from weather.manifest import Manifest, Sampling
 
 _MEMBERS = 8
 _STEPS = 4
-_ALIKE = 1e-4
-"""Most m/s that members may differ by over the first day between batch sizes, or between this process and another."""
-_AS_GOOD = 0.02
+_MAX_DIFFERENCE = 1e-4
+"""Largest difference allowed, in m/s over the first day, between batch sizes or between two processes."""
+_MAX_SCORE_CHANGE = 0.02
+"""Largest relative change allowed of the CRPS between bfloat16 and float32."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what was found, and whether it is well."""
+    """The result of one check, and whether the check passed."""
 
     name: str
     found: str
@@ -37,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is examined: a checkpoint on a device, from one initial state, in few evaluations."""
+    """A checkpoint on a device, an initial state, and the sampling that the checks run with."""
 
     checkpoint: Path
     device: torch.device
@@ -51,7 +52,7 @@ class Subject:
         return cls(checkpoint, device, state, sampling.changed(nfe=sampling.nfe // sampling.num_steps))
 
     def day(self, members: range, *, precision: Precision = "float32") -> NDArray[np.float32]:
-        """Return the first lead times of members, (lead time, member, variable, latitude, longitude)."""
+        """Return the first day of a forecast of `members`: (lead time, member, variable, latitude, longitude)."""
         networks, _ = load_checkpoint(self.checkpoint, self.device)
         forecaster = Forecaster(networks, self.sampling, self.device, Execution(precision=precision))
         frames = (self.state.previous[:1], self.state.newest[:1])
@@ -62,28 +63,28 @@ class Subject:
         return np.stack([states.cpu().numpy() for states in itertools.islice(states, _STEPS)])
 
 
-def examine(subject: Subject) -> list[Finding]:
-    """Return what was found, in the order of a person's questions."""
+def run_self_test(subject: Subject) -> list[Finding]:
+    """Run all checks and return their findings, with the total time last."""
     began = time.perf_counter()
     together = subject.day(range(_MEMBERS))
     findings = [
         Finding("finite", f"{_MEMBERS} members, {_STEPS} lead times", bool(np.isfinite(together).all())),
-        _repeated(subject, together),
-        _in_another_process(subject, together),
-        _alone(subject, together),
-        _lower_precision(subject, together),
-        _throughput(subject),
+        _check_repetition(subject, together),
+        _check_other_process(subject, together),
+        _check_single_member(subject, together),
+        _check_bfloat16(subject, together),
+        _measure_throughput(subject),
     ]
-    return [*findings, Finding("examined in", f"{time.perf_counter() - began:.1f} s", True)]
+    return [*findings, Finding("total time", f"{time.perf_counter() - began:.1f} s", True)]
 
 
-def _repeated(subject: Subject, together: NDArray[np.float32]) -> Finding:
+def _check_repetition(subject: Subject, together: NDArray[np.float32]) -> Finding:
     same = np.array_equal(subject.day(range(_MEMBERS)), together)
     return Finding("same seed again", "bit for bit the same" if same else "differs", same)
 
 
-def _in_another_process(subject: Subject, together: NDArray[np.float32]) -> Finding:
-    """Workers are spawned, never forked: CUDA does not survive a fork."""
+def _check_other_process(subject: Subject, together: NDArray[np.float32]) -> Finding:
+    """Compare with a spawned process: workers are spawned, as CUDA does not survive a fork."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         other = pool.apply(_day_of, (subject, torch.get_num_threads()))
     return _difference("in a spawned process", other, together)
@@ -94,32 +95,32 @@ def _day_of(subject: Subject, threads: int) -> NDArray[np.float32]:
     return subject.day(range(_MEMBERS))
 
 
-def _alone(subject: Subject, together: NDArray[np.float32]) -> Finding:
+def _check_single_member(subject: Subject, together: NDArray[np.float32]) -> Finding:
     member = _MEMBERS - 1
     return _difference(f"member {member} alone", subject.day(range(member, member + 1)), together[:, member:])
 
 
 def _difference(name: str, found: NDArray[np.float32], expected: NDArray[np.float32]) -> Finding:
     most = float(np.abs(found - expected).max())
-    return Finding(name, f"differs by at most {most:.1e}, {_ALIKE:g} is allowed", most <= _ALIKE)
+    return Finding(name, f"differs by at most {most:.1e}, {_MAX_DIFFERENCE:g} is allowed", most <= _MAX_DIFFERENCE)
 
 
-def _lower_precision(subject: Subject, together: NDArray[np.float32]) -> Finding:
-    """Score both precisions against a member that neither sees, as if it had come."""
+def _check_bfloat16(subject: Subject, together: NDArray[np.float32]) -> Finding:
+    """Compare the CRPS of both precisions, with member 0 as the truth and the other members as the ensemble."""
     lower = subject.day(range(_MEMBERS), precision="bfloat16")
     truth = together[-1, 0]
     exact, rounded = (float(np.mean(crps_fair(fields[-1, 1:], truth))) for fields in (together, lower))
-    told = f"CRPS of a perfect model {rounded:.4f}, {exact:.4f} in float32"
-    return Finding("bfloat16", told, abs(rounded / exact - 1) <= _AS_GOOD)
+    detail = f"CRPS of a perfect model {rounded:.4f}, {exact:.4f} in float32"
+    return Finding("bfloat16", detail, abs(rounded / exact - 1) <= _MAX_SCORE_CHANGE)
 
 
-def _throughput(subject: Subject) -> Finding:
-    rates = {precision: _evaluations_a_second(subject, precision) for precision in ("float32", "bfloat16")}
-    told = ", ".join(f"{rate:.0f} in {precision}" for precision, rate in rates.items())
-    return Finding("evaluations a second", told, True)
+def _measure_throughput(subject: Subject) -> Finding:
+    rates = {precision: _evaluations_per_second(subject, precision) for precision in ("float32", "bfloat16")}
+    detail = ", ".join(f"{rate:.0f} in {precision}" for precision, rate in rates.items())
+    return Finding("evaluations a second", detail, True)
 
 
-def _evaluations_a_second(subject: Subject, precision: Any) -> float:
+def _evaluations_per_second(subject: Subject, precision: Any) -> float:
     subject.day(range(_MEMBERS), precision=precision)
     began = time.perf_counter()
     subject.day(range(_MEMBERS), precision=precision)

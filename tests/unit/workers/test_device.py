@@ -7,7 +7,7 @@ import pytest
 
 FAULTS = """
 import resource, numpy as np
-from workers.allocator import keep_freed_memory
+from workers.device import keep_freed_memory
 assert keep_freed_memory() == {kept}
 def block():
     np.ones(400_000).sum()
@@ -27,6 +27,6 @@ def _faults(*, kept: bool, **environment: str) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no glibc")
-def test_what_was_freed_is_not_asked_of_the_system_again_unless_it_was_told_otherwise() -> None:
+def test_freed_memory_is_reused_unless_the_environment_configures_malloc() -> None:
     assert _faults(kept=True) < PAGES / 20
     assert _faults(kept=False, MALLOC_MMAP_THRESHOLD_="1000000") > PAGES * 0.9

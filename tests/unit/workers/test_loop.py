@@ -13,51 +13,51 @@ import pytest
 import torch
 import xarray as xr
 
-from jobs.batch_sizes import group_size_for, remember, remembered
+from jobs.batch_sizes import choose_group_size, read_batch_size, save_batch_size
 from jobs.database import Database
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, dismiss, look_up
+from jobs.forecasts import ForecastRecord, cancel_forecast, read_forecast
 from jobs.leases import claim, commit
 from jobs.request import Output
 from jobs.settings import Settings
 from jobs.states import Status
 from models.forecaster import Forecaster
-from weather.ingest.artefact import read_canonical
+from weather.ingest.exchange import load_initial_state
 from weather.manifest import Sampling, read_manifest
-from weather.rounding import round_bits
-from weather.store import EnsembleStore
-from weather.summary_store import SummaryStore
-from workers.forecast import Forecast, run_forecast
+from weather.stores.ensemble import EnsembleStore
+from weather.stores.rounding import round_bits
+from weather.stores.summary import SummaryStore
 from workers.lead_times import LeadTimes, summarise_lead_time
-from workers.runtime import Runtime
+from workers.loop import Worker
+from workers.standalone import StandaloneForecast, run_forecast
 
 Submit = Callable[..., ForecastRecord]
 
 
-def _alone(forecast: ForecastRecord, folder: ForecastFolder, checkpoint: Path, output: Path) -> xr.Dataset:
-    """The same forecast, by `warmcast forecast`'s own path."""
+def _run_alone(forecast: ForecastRecord, folder: ForecastFolder, checkpoint: Path, output: Path) -> xr.Dataset:
+    """Run the same forecast in this process, as `warmcast forecast` does."""
     request = forecast.request
-    state = read_canonical(folder.initial_state)
+    state = load_initial_state(folder.initial_state)
     lead_times = forecast.num_lead_times
-    asked = Forecast(
+    alone = StandaloneForecast(
         state, checkpoint, tuple(range(request.members)), lead_times, request.group_size, request.seed,
         request.sampling, torch.device("cpu"),
     )  # fmt: skip
-    run_forecast(asked, output, resume=False, report=lambda _: None)
+    run_forecast(alone, output, resume=False, report=lambda _: None)
     return xr.open_zarr(output / "ensemble.zarr").load()
 
 
-def test_a_forecast_ends_as_the_command_line_would_have_made_it(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, untrained_checkpoint: Path,
+def test_a_worker_makes_the_same_store_as_the_command_line(
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, untrained_checkpoint: Path,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    forecast = submitted()
-    assert [runtime.run(), runtime.run(), runtime.run()] == [True, True, False]
-    record, folder = look_up(database, forecast.id), ForecastFolder(settings.data, forecast.id)
+    forecast = submit_forecast()
+    assert [worker.run(), worker.run(), worker.run()] == [True, True, False]
+    record, folder = read_forecast(database, forecast.id), ForecastFolder(settings.data, forecast.id)
     assert record.status == Status.SUCCESSFUL
     ensemble = xr.open_zarr(folder.store).load()
     assert (ensemble.complete == 1).all()
-    alone = _alone(record, folder, untrained_checkpoint, tmp_path / "alone")
+    alone = _run_alone(record, folder, untrained_checkpoint, tmp_path / "alone")
     xr.testing.assert_equal(ensemble, alone)
     assert json.loads(folder.receipt.read_text()) == record.receipt
     assert record.receipt is not None
@@ -65,32 +65,32 @@ def test_a_forecast_ends_as_the_command_line_would_have_made_it(
     assert not (folder.path / "staging").exists()
 
 
-def test_what_was_committed_but_not_published_is_published_and_not_computed_again(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database
+def test_a_committed_lead_time_is_published_and_not_computed_again(
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database
 ) -> None:
-    forecast = submitted(members=2)
+    forecast = submit_forecast(members=2)
     folder = ForecastFolder(settings.data, forecast.id)
     store = EnsembleStore.open(folder.store)
-    (lease,) = claim(database, "died before it published", 0.01, 2)
+    (lease,) = claim(database, "died before publishing", 0.01, 2)
     attempt = store.staging(folder.attempt(0, lease.epoch))
     marked = np.full((2, 2, *store.layout.grid.shape), 7, np.float32)
     attempt.commit(0, 0, marked)
     commit(database, lease, 1, 0.01)
     attempt.commit(0, 1, marked)
     time.sleep(0.05)
-    while runtime.run():
+    while worker.run():
         pass
     ensemble = xr.open_zarr(folder.store).load()
-    assert look_up(database, forecast.id).status == Status.SUCCESSFUL
+    assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
     assert (ensemble.u10[0, 0] == 7).all()
     assert not (ensemble.u10[0, 1] == 7).any()
 
 
-def test_the_summary_is_numpys_on_the_members(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database
+def test_the_summary_equals_numpy_on_the_members(
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database
 ) -> None:
-    forecast = submitted()
-    assert [runtime.run(), runtime.run()] == [True, True]
+    forecast = submit_forecast()
+    assert [worker.run(), worker.run()] == [True, True]
     folder = ForecastFolder(settings.data, forecast.id)
     ensemble, summary = xr.open_zarr(folder.store).load(), xr.open_zarr(folder.summary).load()
     assert (summary.complete == 1).all()
@@ -112,10 +112,10 @@ def test_the_summary_is_numpys_on_the_members(
 
 
 def test_a_worker_that_ends_between_commit_and_summary_leaves_no_gap(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, cut = submitted(), submitted()
-    assert [runtime.run(), runtime.run()] == [True, True]
+    whole, cut = submit_forecast(), submit_forecast()
+    assert [worker.run(), worker.run()] == [True, True]
     killed = []
 
     def die(*arguments: object) -> None:
@@ -126,22 +126,22 @@ def test_a_worker_that_ends_between_commit_and_summary_leaves_no_gap(
 
     monkeypatch.setattr("workers.attempt.summarise_lead_time", die)
     with pytest.raises(SystemExit):
-        runtime.run()
-    while runtime.run():
+        worker.run()
+    while worker.run():
         pass
-    assert look_up(database, cut.id).status == Status.SUCCESSFUL
+    assert read_forecast(database, cut.id).status == Status.SUCCESSFUL
     summaries = [xr.open_zarr(ForecastFolder(settings.data, forecast.id).summary).load() for forecast in (whole, cut)]
     assert (summaries[1].complete == 1).all()
     xr.testing.assert_identical(summaries[0].drop_attrs(), summaries[1].drop_attrs())
 
 
 @pytest.mark.parametrize("output", [Output(keep_bits=5), Output(members=False)])
-def test_what_is_not_kept_exactly_goes_on_exactly_after_every_death(
-    output: Output, submitted: Submit, runtime: Runtime, settings: Settings, database: Database,
+def test_rounded_or_discarded_members_resume_exactly_after_every_death(
+    output: Output, submit_forecast: Submit, worker: Worker, settings: Settings, database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    exact, other = (submitted(lead_hours=72, output=kept) for kept in (Output(), output))
-    assert [runtime.run(), runtime.run()] == [True, True]
+    exact, other = (submit_forecast(lead_hours=72, output=kept) for kept in (Output(), output))
+    assert [worker.run(), worker.run()] == [True, True]
     written = []
     frames = ForecastFolder(settings.data, other.id).frames
 
@@ -154,12 +154,12 @@ def test_what_is_not_kept_exactly_goes_on_exactly_after_every_death(
     monkeypatch.setattr("workers.attempt.summarise_lead_time", die)
     for _ in range(2):
         with pytest.raises(SystemExit):
-            runtime.run()
-    while runtime.run():
+            worker.run()
+    while worker.run():
         pass
-    assert look_up(database, other.id).status == Status.SUCCESSFUL
-    left_by_a_death = 2
-    assert max(written) <= 3 + 2 * left_by_a_death
+    assert read_forecast(database, other.id).status == Status.SUCCESSFUL
+    kept_after_a_death = 2
+    assert max(written) <= 3 + 2 * kept_after_a_death
     assert not frames.exists()
     expected, found = (ForecastFolder(settings.data, forecast.id) for forecast in (exact, other))
     summaries = [xr.open_zarr(folder.summary).load().drop_attrs() for folder in (expected, found)]
@@ -173,37 +173,37 @@ def test_what_is_not_kept_exactly_goes_on_exactly_after_every_death(
             np.testing.assert_array_equal(rounded[name], round_bits(members[name].values, output.keep_bits))
 
 
-def test_a_member_alone_is_the_member_among_all(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database
+def test_a_member_computed_alone_equals_the_member_of_the_ensemble(
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database
 ) -> None:
-    together, alone = submitted(), submitted(members=2, member_numbers=(1, 4))
-    while runtime.run():
+    together, alone = submit_forecast(), submit_forecast(members=2, member_numbers=(1, 4))
+    while worker.run():
         pass
     both = [xr.open_zarr(ForecastFolder(settings.data, forecast.id).store).load() for forecast in (together, alone)]
     assert both[1].number.values.tolist() == [1, 4]
     xr.testing.assert_equal(both[0].sel(number=[1, 4]), both[1])
 
 
-def test_a_dismissed_forecast_frees_its_worker_within_an_evaluation(
-    submitted: Submit, runtime: Runtime, database: Database
+def test_a_cancelled_forecast_frees_its_worker_within_an_evaluation(
+    submit_forecast: Submit, worker: Worker, database: Database
 ) -> None:
-    forecast = submitted(lead_hours=6 * 2000)
-    running = threading.Thread(target=runtime.run)
+    forecast = submit_forecast(lead_hours=6 * 2000)
+    running = threading.Thread(target=worker.run)
     running.start()
-    while look_up(database, forecast.id).lead_times < 2:
+    while read_forecast(database, forecast.id).lead_times < 2:
         time.sleep(0.02)
-    dismiss(database, forecast.id, "local")
-    asked = time.monotonic()
+    cancel_forecast(database, forecast.id, "local")
+    cancelled = time.monotonic()
     running.join(10)
-    assert time.monotonic() - asked < 3
-    assert look_up(database, forecast.id).status == Status.DISMISSED
-    assert runtime.run() is False
+    assert time.monotonic() - cancelled < 3
+    assert read_forecast(database, forecast.id).status == Status.DISMISSED
+    assert worker.run() is False
 
 
-def test_a_soft_stop_hands_the_work_back_and_another_worker_goes_on(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database
+def test_a_soft_stop_releases_the_work_and_another_worker_can_claim_it(
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database
 ) -> None:
-    forecast = submitted(lead_hours=6 * 300)
+    forecast = submit_forecast(lead_hours=6 * 300)
 
     def stop(*_: object) -> None:
         raise SystemExit(0)
@@ -211,15 +211,15 @@ def test_a_soft_stop_hands_the_work_back_and_another_worker_goes_on(
     before = signal.signal(signal.SIGTERM, stop)
 
     def stop_soon() -> None:
-        while look_up(database, forecast.id).lead_times < 2:
+        while read_forecast(database, forecast.id).lead_times < 2:
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=stop_soon).start()
     with pytest.raises(SystemExit):
-        runtime.run()
+        worker.run()
     signal.signal(signal.SIGTERM, before)
-    done = look_up(database, forecast.id).lead_times
+    done = read_forecast(database, forecast.id).lead_times
     assert 0 < done < 300
     leases = claim(database, "next", 30, 2)
     assert len(leases) == 3
@@ -227,84 +227,88 @@ def test_a_soft_stop_hands_the_work_back_and_another_worker_goes_on(
 
 
 def test_a_checkpoint_that_has_changed_fails_the_forecast_with_its_cause(
-    submitted: Submit, runtime: Runtime, database: Database
+    submit_forecast: Submit, worker: Worker, database: Database
 ) -> None:
-    forecast = submitted(checkpoint_digest="0" * 64)
-    assert runtime.run()
-    record = look_up(database, forecast.id)
+    forecast = submit_forecast(checkpoint_digest="0" * 64)
+    assert worker.run()
+    record = read_forecast(database, forecast.id)
     assert record.status == Status.FAILED
     assert record.error is not None
     assert "has changed since the forecast was accepted" in record.error["detail"]
-    assert runtime.run() is False
+    assert worker.run() is False
 
 
 def test_an_error_of_the_machine_is_tried_again_later(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database
 ) -> None:
-    forecast = submitted()
+    forecast = submit_forecast()
     staging = ForecastFolder(settings.data, forecast.id).path / "staging"
-    staging.write_text("in the way")
-    assert runtime.run()
-    assert look_up(database, forecast.id).status == Status.RUNNING
-    assert runtime.run() is False
+    staging.write_text("a file instead of a folder")
+    assert worker.run()
+    assert read_forecast(database, forecast.id).status == Status.RUNNING
+    assert worker.run() is False
     staging.unlink()
-    while look_up(database, forecast.id).status == Status.RUNNING:
-        runtime.run()
+    while read_forecast(database, forecast.id).status == Status.RUNNING:
+        worker.run()
         time.sleep(0.2)
-    assert look_up(database, forecast.id).status == Status.SUCCESSFUL
+    assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
 
 
-def test_a_store_that_is_gone_fails_the_forecast(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database
+def test_a_missing_store_fails_the_forecast(
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database
 ) -> None:
-    forecast = submitted(sampling=Sampling(nfe=4))
+    forecast = submit_forecast(sampling=Sampling(nfe=4))
     shutil.rmtree(ForecastFolder(settings.data, forecast.id).store)
-    runtime.run()
-    assert look_up(database, forecast.id).status == Status.FAILED
+    worker.run()
+    assert read_forecast(database, forecast.id).status == Status.FAILED
 
 
-def test_a_member_that_is_lost_is_marked_and_counted_and_the_others_go_on(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, lose_a_member: Callable[[], None]
+def test_a_lost_member_is_marked_and_counted_and_the_others_continue(
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, lose_a_member: Callable[[], None]
 ) -> None:
-    sound, losing = submitted(members=3, group_size=3), submitted(members=3, group_size=3)
-    while look_up(database, sound.id).status != Status.SUCCESSFUL:
-        runtime.run()
+    finite, losing = submit_forecast(members=3, group_size=3), submit_forecast(members=3, group_size=3)
+    while read_forecast(database, finite.id).status != Status.SUCCESSFUL:
+        worker.run()
     lose_a_member()
-    while runtime.run():
+    while worker.run():
         pass
-    record = look_up(database, losing.id)
+    record = read_forecast(database, losing.id)
     assert record.status == Status.SUCCESSFUL
     assert record.receipt is not None
     assert record.receipt["nonfinite_members"] == [1]
-    expected, found = (xr.open_zarr(ForecastFolder(settings.data, each.id).store).load() for each in (sound, losing))
+    expected, found = (xr.open_zarr(ForecastFolder(settings.data, each.id).store).load() for each in (finite, losing))
     assert found.complete.values.tolist() == [[1, 1, 1], *[[1, 2, 1]] * 3]
     assert found.u10.isel(number=1, lead_time=slice(1, None)).isnull().all()
     xr.testing.assert_equal(found[["u10", "v10"]].isel(lead_time=0), expected[["u10", "v10"]].isel(lead_time=0))
     xr.testing.assert_equal(found[["u10", "v10"]].sel(number=[0, 2]), expected[["u10", "v10"]].sel(number=[0, 2]))
 
 
-def test_the_size_of_groups_is_tried_once_and_remembered(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, untrained_checkpoint: Path
+def test_the_best_group_size_is_measured_once_and_saved(
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, untrained_checkpoint: Path
 ) -> None:
     digest = read_manifest(untrained_checkpoint).digest
-    assert group_size_for(database, digest) == 8
-    submitted()
-    runtime.run()
-    found = remembered(database, digest, "cpu")
+    assert choose_group_size(database, digest) == 8
+    submit_forecast()
+    worker.run()
+    found = read_batch_size(database, digest, "cpu")
     assert found is not None
-    remember(database, digest, "cpu", 3)
-    submitted()
-    other = Runtime(settings, database)
+    save_batch_size(database, digest, "cpu", 3)
+    submit_forecast()
+    other = Worker(settings, database)
     while other.run():
         pass
-    assert (remembered(database, digest, "cpu"), group_size_for(database, digest)) == (3, 3)
+    assert (read_batch_size(database, digest, "cpu"), choose_group_size(database, digest)) == (3, 3)
 
 
-def test_a_batch_that_did_not_fit_is_remembered(
-    submitted: Submit, runtime: Runtime, database: Database, untrained_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_batch_size_that_was_halved_is_saved(
+    submit_forecast: Submit,
+    worker: Worker,
+    database: Database,
+    untrained_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     digest = read_manifest(untrained_checkpoint).digest
-    remember(database, digest, "cpu", 8)
+    save_batch_size(database, digest, "cpu", 8)
 
     class Scarce(Forecaster):
         def step(
@@ -314,12 +318,12 @@ def test_a_batch_that_did_not_fit_is_remembered(
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             return super().step(previous, newest, valid_time, noise)
 
-    monkeypatch.setattr("workers.runtime.Forecaster", Scarce)
-    forecast = submitted(members=5, group_size=5)
-    while runtime.run():
+    monkeypatch.setattr("workers.engine.Forecaster", Scarce)
+    forecast = submit_forecast(members=5, group_size=5)
+    while worker.run():
         pass
-    assert look_up(database, forecast.id).status == Status.SUCCESSFUL
-    assert group_size_for(database, digest) == 2
+    assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
+    assert choose_group_size(database, digest) == 2
 
 
 @pytest.fixture
@@ -334,7 +338,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def _on(disk: Path, forecast: ForecastRecord, settings: Settings) -> ForecastFolder:
+def _move_to(disk: Path, forecast: ForecastRecord, settings: Settings) -> ForecastFolder:
     """Move a forecast's folder to another disk."""
     folder = ForecastFolder(settings.data, forecast.id)
     shutil.move(folder.path, disk / forecast.id)
@@ -342,21 +346,21 @@ def _on(disk: Path, forecast: ForecastRecord, settings: Settings) -> ForecastFol
     return folder
 
 
-def _tried_until_over(runtime: Runtime, database: Database, forecast: ForecastRecord) -> ForecastRecord:
-    while look_up(database, forecast.id).status not in (Status.FAILED, Status.SUCCESSFUL):
-        runtime.run()
+def _run_until_ended(worker: Worker, database: Database, forecast: ForecastRecord) -> ForecastRecord:
+    while read_forecast(database, forecast.id).status not in (Status.FAILED, Status.SUCCESSFUL):
+        worker.run()
         time.sleep(0.05)
-    return look_up(database, forecast.id)
+    return read_forecast(database, forecast.id)
 
 
-def test_a_disk_that_becomes_full_fails_the_forecast_with_its_cause_and_keeps_what_is_complete(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, small_disk: Path,
+def test_a_disk_that_becomes_full_fails_the_forecast_with_its_cause_and_keeps_complete_lead_times(
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, small_disk: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("workers.runtime.RETRY_SECONDS", 0.05)
-    forecast = submitted(lead_hours=6 * 100)
-    folder = _on(small_disk, forecast, settings)
-    record = _tried_until_over(runtime, database, forecast)
+    monkeypatch.setattr("workers.loop.RETRY_SECONDS", 0.05)
+    forecast = submit_forecast(lead_hours=6 * 100)
+    folder = _move_to(small_disk, forecast, settings)
+    record = _run_until_ended(worker, database, forecast)
     assert (record.status, record.error and record.error["type"]) == (Status.FAILED, "insufficient-storage")
     assert 0 < record.lead_times < 100
     ensemble = xr.open_zarr(folder.store)
@@ -365,36 +369,36 @@ def test_a_disk_that_becomes_full_fails_the_forecast_with_its_cause_and_keeps_wh
     assert np.isfinite(ensemble.u10[0, : record.lead_times].values).all()
 
 
-def test_a_disk_that_has_room_again_is_tried_again(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, small_disk: Path,
+def test_a_forecast_continues_once_the_disk_has_space_again(
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, small_disk: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("workers.runtime.RETRY_SECONDS", 0.05)
-    forecast = submitted()
-    _on(small_disk, forecast, settings)
+    monkeypatch.setattr("workers.loop.RETRY_SECONDS", 0.05)
+    forecast = submit_forecast()
+    _move_to(small_disk, forecast, settings)
     filling = small_disk / "filling"
     filling.write_bytes(bytes(shutil.disk_usage(small_disk).free))
-    assert runtime.run()
-    assert look_up(database, forecast.id).status == Status.RUNNING
+    assert worker.run()
+    assert read_forecast(database, forecast.id).status == Status.RUNNING
     filling.unlink()
-    assert _tried_until_over(runtime, database, forecast).status == Status.SUCCESSFUL
+    assert _run_until_ended(worker, database, forecast).status == Status.SUCCESSFUL
 
 
-def test_a_disk_that_cannot_be_written_fails_the_forecast_with_its_cause(
-    submitted: Submit, runtime: Runtime, settings: Settings, database: Database, small_disk: Path,
+def test_a_read_only_disk_fails_the_forecast_with_its_cause(
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, small_disk: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("workers.runtime.RETRY_SECONDS", 0.05)
-    forecast = submitted()
-    _on(small_disk, forecast, settings)
+    monkeypatch.setattr("workers.loop.RETRY_SECONDS", 0.05)
+    forecast = submit_forecast()
+    _move_to(small_disk, forecast, settings)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    record = _tried_until_over(runtime, database, forecast)
+    record = _run_until_ended(worker, database, forecast)
     assert (record.status, record.error and record.error["type"]) == (Status.FAILED, "store-not-writable")
     assert "Read-only file system" in (record.error or {})["detail"]
 
 
 def test_a_device_without_memory_fails_the_forecast_with_its_cause(
-    submitted: Submit, runtime: Runtime, database: Database, monkeypatch: pytest.MonkeyPatch
+    submit_forecast: Submit, worker: Worker, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(Forecaster):
         def step(
@@ -402,6 +406,6 @@ def test_a_device_without_memory_fails_the_forecast_with_its_cause(
         ) -> torch.Tensor:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("workers.runtime.Forecaster", Full)
-    record = _tried_until_over(runtime, database, submitted())
+    monkeypatch.setattr("workers.engine.Forecaster", Full)
+    record = _run_until_ended(worker, database, submit_forecast())
     assert (record.status, record.error and record.error["type"]) == (Status.FAILED, "out-of-memory")

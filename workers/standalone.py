@@ -1,4 +1,4 @@
-"""A whole forecast in one process: from an initial state to a complete ensemble store."""
+"""A forecast in one process, without the database: from an initial state to a complete ensemble store."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,28 +9,28 @@ import torch
 
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
+from storage.lock import lock_folder
 from weather.errors import StoreError
 from weather.initial_state import InitialState
-from weather.lock import only_holder
 from weather.manifest import Manifest, Sampling
-from weather.store import EnsembleStore
-from weather.store_attributes import store_description, store_identity
-from weather.store_template import Layout
-from weather.summary import Summary
-from weather.summary_store import SummaryStore
-from weather.summary_template import SummaryLayout
-from workers.allocator import keep_freed_memory
+from weather.stores.attributes import store_description, store_identity
+from weather.stores.ensemble import EnsembleStore
+from weather.stores.layout import Layout
+from weather.stores.summary import SummaryStore
+from weather.stores.summary_layout import SummaryLayout
+from weather.stores.summary_request import Summary
 from workers.background import BackgroundWriter
+from workers.device import keep_freed_memory
 from workers.lead_times import LeadTimes, summarise_lead_time
-from workers.walk import Computed, Walk
+from workers.rollouts import GroupStates, Rollouts
 
 STORE_NAME = "ensemble.zarr"
 SUMMARY_NAME = "summary.zarr"
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """What is to be forecast, and how."""
+class StandaloneForecast:
+    """Inputs and options of a forecast that this process computes alone."""
 
     state: InitialState
     checkpoint: Path
@@ -44,8 +44,8 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class Receipt:
-    """What a run has done: lead times counted a group, network evaluations of both networks, member-steps."""
+class RunReceipt:
+    """What a run computed: lead times counted per group, evaluations of both networks, lost members, wall time."""
 
     store: Path
     lead_times_computed: int
@@ -57,28 +57,28 @@ class Receipt:
 
 
 Report = Callable[[int], None]
-"""Told the lead time index of each lead time that is complete in all groups."""
+"""Called with the index of each lead time that all groups have committed."""
 
 
-def run_forecast(forecast: Forecast, output: Path, *, resume: bool, report: Report) -> Receipt:
-    """Compute what is missing of a forecast in `output/ensemble.zarr`; every lead time is on disk before the next.
+def run_forecast(forecast: StandaloneForecast, output: Path, *, resume: bool, report: Report) -> RunReceipt:
+    """Compute the lead times that `output/ensemble.zarr` lacks; each is written in full before the next one.
 
-    Beside it, where it is asked for, `output/summary.zarr` is written. Lead times are walked outside and member groups
-    inside, so that whole ensembles come early. Raises `StoreError` where the store exists and `resume` is false, or
-    where it is of another forecast.
+    Also writes `output/summary.zarr` if `with_summary` is set. All member groups advance together, so that the first
+    lead times of the whole ensemble are available early. Raises `StoreError` where the store exists and `resume` is
+    false, where it holds another forecast, or where another process writes it.
     """
     started = time.monotonic()
     keep_freed_memory()
     networks, manifest = load_checkpoint(forecast.checkpoint, forecast.device)
     forecaster = Forecaster(networks, forecast.sampling, forecast.device)
-    taken = StoreError(f"`{output}` is being written by another process. Wait for it, or stop it.")
-    with only_holder(output, taken):
+    locked = StoreError(f"`{output}` is being written by another process. Wait for it, or stop it.")
+    with lock_folder(output, locked):
         store = _open_store(output / STORE_NAME, forecast, manifest, resume=resume)
         done = [store.committed(group) for group in range(store.layout.num_groups)]
         summary = _open_summary(output / SUMMARY_NAME, store) if forecast.with_summary else None
         _fill(forecaster, forecast, store, summary, done, report)
     computed = store.layout.num_lead_times * len(done) - sum(done)
-    return Receipt(
+    return RunReceipt(
         output / STORE_NAME, computed, sum(done), computed * forecast.sampling.nfe, computed, tuple(store.failed()),
         round(time.monotonic() - started, 3),
     )  # fmt: skip
@@ -86,26 +86,26 @@ def run_forecast(forecast: Forecast, output: Path, *, resume: bool, report: Repo
 
 def _fill(
     forecaster: Forecaster,
-    forecast: Forecast,
+    forecast: StandaloneForecast,
     store: EnsembleStore,
     summary: SummaryStore | None,
     done: Sequence[int],
     report: Report,
 ) -> None:
-    """Compute and commit what each group lacks beyond its lead times `done`."""
-    walk = Walk(forecaster, forecast.state, store, dict(enumerate(done)), forecast.seed)
+    """Compute and commit the lead times of each group after the first `done` ones."""
+    rollouts = Rollouts(forecaster, forecast.state, store, dict(enumerate(done)), forecast.seed)
     lead_times = LeadTimes(store)
 
     def summarise(lead_index: int) -> None:
         if summary is not None:
             summarise_lead_time(summary, lead_times, lead_index)
-        lead_times.forget(lead_index)
+        lead_times.discard(lead_index)
 
-    def write(computed: Computed) -> None:
+    def write(computed: GroupStates) -> None:
         fields = computed.fetch()
         store.commit(computed.group, computed.lead_index, fields)
         lead_times.keep(computed.group, computed.lead_index, fields)
-        if computed.group == walk.groups[-1]:
+        if computed.group == rollouts.groups[-1]:
             summarise(computed.lead_index)
             report(computed.lead_index)
 
@@ -113,11 +113,11 @@ def _fill(
         summarise(lead_index)
     with BackgroundWriter(write) as writer:
         for lead_index in range(store.layout.num_lead_times):
-            for computed in walk.lead_time(lead_index):
+            for computed in rollouts.advance(lead_index):
                 writer.put(computed)
 
 
-def _open_store(path: Path, forecast: Forecast, manifest: Manifest, *, resume: bool) -> EnsembleStore:
+def _open_store(path: Path, forecast: StandaloneForecast, manifest: Manifest, *, resume: bool) -> EnsembleStore:
     layout = Layout(
         init_time=forecast.state.init_time,
         num_lead_times=forecast.num_lead_times,

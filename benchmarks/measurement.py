@@ -1,0 +1,53 @@
+"""Measured wall times, and results of benchmarks printed as a table and written as JSON."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from storage.atomic import write_text
+
+
+def shortest_seconds(work: Callable[[], object], repeats: int = 5) -> float:
+    """Return the shortest wall time of `work` in seconds, over `repeats` runs after one that is not counted."""
+    work()
+    return min(_seconds(work) for _ in range(repeats))
+
+
+def shortest_seconds_of_each(works: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
+    """Return the shortest wall time of each of `works` in seconds.
+
+    They run in turns, so that other load on the machine affects all of them equally; at each turn every work first runs
+    once unmeasured, which allocates its memory.
+    """
+    turns = [{name: shortest_seconds(work, 1) for name, work in works.items()} for _ in range(repeats)]
+    return {name: min(turn[name] for turn in turns) for name in works}
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def publish_results(
+    title: str, rows: Sequence[Mapping[str, Any]], ratios: Mapping[str, float], path: Path | None
+) -> dict[str, Any]:
+    """Print rows and ratios, write them as JSON to `path` if given, and return them."""
+    table = Table(title=title)
+    for column in rows[0]:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
+    console = Console()
+    console.print(table)
+    for name, value in ratios.items():
+        console.print(f"{name}: {value:.3g}")
+    result = {"rows": [dict(row) for row in rows], **ratios}
+    if path is not None:
+        write_text(path, json.dumps(result, indent=1) + "\n")
+    return result

@@ -1,0 +1,101 @@
+"""A data folder with a database and a checkpoint, in which benchmarks submit and run forecasts."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from jobs.database import Database
+from jobs.forecasts import read_forecast
+from jobs.request import ForecastRequest
+from jobs.settings import Settings
+from jobs.states import Status
+from jobs.submit import submit
+from models.build import build_networks
+from models.checkpoint import save_checkpoint
+from weather.bundled import find_checkpoint
+from weather.initial_state import InitialState
+from weather.manifest import GridSpec, Manifest, ModelSpec, Provenance, Sampling, read_manifest
+from workers.loop import Worker
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A data folder with its database, and the checkpoint and initial state of the forecasts that run in it."""
+
+    settings: Settings
+    database: Database
+    checkpoint: Path
+    manifest: Manifest
+    state: InitialState
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, data: Path, checkpoint: Path, state: InitialState | None = None, **settings: Any
+    ) -> Iterator["Workbench"]:
+        """Open the workbench in `data`, made where it is missing; the initial state is of random numbers by default."""
+        data.mkdir(parents=True, exist_ok=True)
+        read = Settings(data=data, group_size=8, poll_seconds=0.01, **settings)
+        database = Database(read.url)
+        database.migrate()
+        manifest = read_manifest(checkpoint)
+        yield cls(read, database, checkpoint, manifest, state or _random_state(manifest.model))
+        database.close()
+
+    def request(self, *, members: int, num_lead_times: int, nfe: int, group_size: int = 8) -> ForecastRequest:
+        """Return the request of a forecast from the workbench's initial state."""
+        return ForecastRequest(
+            checkpoint=str(self.checkpoint),
+            checkpoint_digest=self.manifest.digest,
+            initial_state_digest=self.state.digest,
+            sources=self.state.sources,
+            init_time=np.datetime_as_string(self.state.init_time, "s"),
+            lead_hours=num_lead_times * self.manifest.model.time_step_hours,
+            members=members,
+            group_size=group_size,
+            seed=0,
+            sampling=self.manifest.sampling.changed(nfe=nfe),
+        )
+
+    def submit(self, **forecast: int) -> str:
+        """Submit a forecast of the size that `request` takes, and return its id."""
+        request = self.request(**forecast)
+        return submit(self.database, self.settings.data, "bench", request, self.state, self.manifest)[0].id
+
+    def run(self, worker: Worker, **forecast: int) -> tuple[str, float]:
+        """Submit a forecast and run it to its end; return its id and the seconds since its submission."""
+        began = time.perf_counter()
+        forecast_id = self.submit(**forecast)
+        while worker.run():
+            pass
+        seconds = time.perf_counter() - began
+        assert read_forecast(self.database, forecast_id).status == Status.SUCCESSFUL
+        return forecast_id, seconds
+
+
+def _random_state(spec: ModelSpec) -> InitialState:
+    draw = np.random.default_rng(0)
+    shape = (1, len(spec.variables), *spec.grid.grid.shape)
+    previous, newest = (draw.normal(0, 5, shape).astype(np.float32) for _ in range(2))
+    return InitialState(np.datetime64("2018-09-15T00", "s"), previous, newest, ("random numbers",))
+
+
+def write_untrained_checkpoint(folder: Path, num_lat: int, num_lon: int) -> Path:
+    """Write an untrained checkpoint with the demo's networks on a grid with poles, and return its folder."""
+    demo = read_manifest(find_checkpoint("demo", ())).model
+    latitude = tuple(np.linspace(90.0, -90.0, num_lat).tolist())
+    longitude = tuple((np.arange(num_lon) * 360.0 / num_lon).tolist())
+    spec: ModelSpec = demo.model_copy(update={"grid": GridSpec(latitude=latitude, longitude=longitude)})
+    provenance = Provenance(
+        data="random numbers", attribution="Nothing was learnt.", train_years=(), validation_years=(), code_version="0",
+        warm_start_steps=0, flow_steps=0, training_hours=0.0,
+    )  # fmt: skip
+    networks = build_networks(spec, torch.zeros(len(spec.static_fields), num_lat, num_lon))
+    save_checkpoint(folder, folder.name, networks, Sampling(), provenance)
+    return folder

@@ -1,0 +1,108 @@
+"""A forecast that a worker has claimed: its stores and initial state, publishing, and products of lead times."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diagnostics.live import diagnose_lead_time, mean_spectra
+from jobs.database import Database
+from jobs.figures import read_diagnostics, save_diagnostics
+from jobs.folders import ForecastFolder
+from jobs.request import ForecastRequest
+from weather.errors import StoreError
+from weather.ingest.exchange import load_initial_state
+from weather.initial_state import InitialState
+from weather.stores.ensemble import EnsembleStore
+from weather.stores.restart import RestartStore
+from weather.stores.summary import SummaryStore
+from weather.stores.summary_layout import SummaryLayout
+from workers.lead_times import LeadTimes, summarise_lead_time
+
+
+@dataclass(frozen=True)
+class ClaimedForecast:
+    """A forecast that this process computes: its request, folder, stores and initial state."""
+
+    request: ForecastRequest
+    folder: ForecastFolder
+    store: EnsembleStore
+    summary: SummaryStore
+    state: InitialState
+
+    @classmethod
+    def open(cls, request: ForecastRequest, folder: ForecastFolder) -> Self:
+        """Open the stores and the initial state of an accepted forecast; raises `StoreError` where one is damaged."""
+        store = _open_store(request, folder)
+        summary = SummaryStore(folder.summary, SummaryLayout(store.layout, request.summary))
+        return cls(request, folder, store, summary, load_initial_state(folder.initial_state))
+
+    @cached_property
+    def start(self) -> list[NDArray[np.float64]]:
+        """Power spectrum of the initial state for each variable: the reference of the live diagnostics."""
+        return mean_spectra(self.state.newest[:], self.store.layout.grid)
+
+    def lead_times(self) -> LeadTimes:
+        """Return an empty cache of the forecast's lead times, which reads from its store."""
+        return LeadTimes(self.store, partial(publish_committed, self.store, self.folder))
+
+    def diagnose(self, database: Database, lead_times: LeadTimes, lead_index: int) -> Mapping[str, Any]:
+        """Compute the diagnostics of a complete lead time, save them as a row, and return them."""
+        layout = self.store.layout
+        groups = lead_times.groups(lead_index)
+        figures = diagnose_lead_time(groups, self.start, layout.members, layout.variables, layout.grid)
+        save_diagnostics(
+            database, self.folder.forecast_id, self.request.checkpoint, layout.lead_hours(lead_index), figures
+        )
+        return figures
+
+    def write_missing_products(self, database: Database) -> list[int]:
+        """Write the diagnostics and summaries that are missing, as a worker may have ended before it wrote them.
+
+        Returns the numbers of the lost members.
+        """
+        lead_times, figures = self.lead_times(), read_diagnostics(database, self.folder.forecast_id)
+        lost = {member for record in figures.values() for member in record["nonfinite_members"]}
+        for lead_index in range(self.store.layout.num_lead_times):
+            if self.store.layout.lead_hours(lead_index) not in figures:
+                lost.update(self.diagnose(database, lead_times, lead_index)["nonfinite_members"])
+            summarise_lead_time(self.summary, lead_times, lead_index)
+            lead_times.discard(lead_index)
+        self.summary.sweep()
+        return sorted(lost)
+
+    def discard_frames_before(self, lead_index: int) -> None:
+        """Delete the restart frames two lead times before this one, if summarised; no group resumes from them."""
+        old = lead_index - 2
+        if isinstance(self.store, RestartStore) and old >= 0 and self.summary.is_complete(old):
+            self.store.forget(old, (self.folder.path / "staging").folders())
+
+
+def _open_store(request: ForecastRequest, folder: ForecastFolder) -> EnsembleStore:
+    """Open the store of exact members: the public ensemble store, or the restart store where that is not exact."""
+    output = request.output
+    if output.is_exact:
+        return EnsembleStore.open(folder.store)
+    return RestartStore.open_beside(folder.frames, folder.store if output.members else None, output.keep_bits)
+
+
+def publish_committed(store: EnsembleStore, folder: ForecastFolder, group: int, committed: int) -> None:
+    """Publish those of the first `committed` lead times of a group that an earlier attempt left unpublished.
+
+    Where several attempts have staged a lead time, the latest of them committed it: an attempt starts at the lead time
+    after those that were committed when it claimed the group. Lead times are published in order, so unpublished ones
+    are the last of the committed ones. Raises `StoreError` where no attempt has a committed lead time.
+    """
+    first = committed
+    while first and not store.is_marked(store.path, group, first - 1):
+        first -= 1
+    for lead_index in range(first, committed):
+        for attempt in folder.attempts(group):
+            if store.is_marked(attempt, group, lead_index):
+                store.publish(attempt, group, lead_index)
+                break
+        else:
+            raise StoreError(f"`{folder.path}` lacks lead time {lead_index} of group {group}, which was committed.")

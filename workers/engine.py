@@ -1,0 +1,108 @@
+"""The engine of a worker: its device, the networks of the checkpoint used last, and the computation of groups."""
+
+import os
+from collections.abc import Callable, Sequence
+
+import torch
+
+from jobs.batch_sizes import read_batch_size, save_batch_size
+from jobs.database import Database
+from jobs.leases import Lease
+from jobs.measures import GPU_MEMORY, Tally
+from jobs.planning import Machine
+from jobs.request import ForecastRequest
+from jobs.settings import Settings
+from models.batches import BatchedStepper
+from models.build import Networks
+from models.checkpoint import load_checkpoint
+from models.execution import Execution
+from models.forecaster import Forecaster
+from weather.bundled import find_checkpoint
+from weather.errors import CheckpointError
+from weather.manifest import Manifest
+from workers.attempt import Attempt
+from workers.background import BackgroundWriter
+from workers.claimed_forecast import ClaimedForecast
+from workers.device import find_device, keep_freed_memory
+from workers.rollouts import GroupStates, Rollouts
+from workers.timing import PhaseMarks, SpeedMeter, StepClock
+from workers.trial import best_batch_size
+
+
+class Engine:
+    """Compute member groups on one device; keep the networks of the checkpoint used last, and measure speeds."""
+
+    def __init__(self, settings: Settings, database: Database, tally: Tally) -> None:
+        self._settings, self._database, self._tally = settings, database, tally
+        self.device = find_device(settings.device)
+        keep_freed_memory()
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self.meter = SpeedMeter(database, self.device)
+        compiled = settings.compile == "on" or (settings.compile == "auto" and self.device.type == "cuda")
+        self.execution = Execution(compiled, settings.precision)
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.data.resolve() / "compiled"))
+        self._checkpoint: tuple[str, Networks] | None = None
+
+    @property
+    def machine(self) -> Machine:
+        """The kind of device and the threads that its speeds are measured with."""
+        return self.meter.machine
+
+    def record_memory(self) -> None:
+        """Set the gauge of GPU memory; nothing on the CPU."""
+        if self.device.type == "cuda":
+            self._tally.set(GPU_MEMORY, value=torch.cuda.memory_allocated(self.device))
+
+    def compute(
+        self,
+        forecast: ClaimedForecast,
+        claimed: Sequence[Lease],
+        *,
+        record_progress: Callable[[], None],
+        should_rebalance: Callable[[], bool],
+    ) -> None:
+        """Compute the claimed groups together up to the last lead time, and write them in a second thread.
+
+        Returns early, between two lead times, where `should_rebalance` says that groups have to move between workers.
+        `record_progress` is called before each evaluation, and may end the computation by raising.
+        """
+        request, store = forecast.request, forecast.store
+        networks = self._load_networks(request)
+        clock = StepClock(self._tally, request.checkpoint, self.device, record_progress, self.meter.record_step)
+        forecaster = Forecaster(networks, request.sampling, self.device, self.execution, clock)
+        batches = BatchedStepper(forecaster, request.group_size)
+        attempt = Attempt(self._database, forecast, claimed, self._settings.lease_seconds, clock)
+        committed = {lease.group: lease.committed for lease in claimed}
+        rollouts = Rollouts(batches, forecast.state, store, committed, request.seed)
+        with (
+            self.meter.measure(request, store.layout),
+            BackgroundWriter[tuple[GroupStates, PhaseMarks]](lambda piece: attempt.write(*piece)) as writer,
+        ):
+            first = min(committed.values())
+            for lead_index in range(first, store.layout.num_lead_times):
+                if lead_index > first and should_rebalance():
+                    break
+                for states in rollouts.advance(lead_index):
+                    writer.put((states, clock.end_step()))
+        if batches.size < request.group_size:
+            save_batch_size(self._database, request.checkpoint_digest, self.machine.device, batches.size)
+
+    def _load_networks(self, request: ForecastRequest) -> Networks:
+        """Return the networks of a request's checkpoint, loaded once; raises `CheckpointError` where it has changed."""
+        if self._checkpoint is None or self._checkpoint[0] != request.checkpoint_digest:
+            path = find_checkpoint(request.checkpoint, self._settings.checkpoint_folders)
+            networks, manifest = load_checkpoint(path, self.device)
+            if manifest.digest != request.checkpoint_digest:
+                raise CheckpointError(f"Checkpoint `{path}` has changed since the forecast was accepted. Ask again.")
+            self._find_batch_size(networks, manifest)
+            self._checkpoint = (manifest.digest, networks)
+        return self._checkpoint[1]
+
+    def _find_batch_size(self, networks: Networks, manifest: Manifest) -> None:
+        """Measure, once per checkpoint and kind of device, the best group size for later forecasts, and save it."""
+        device = self.machine.device
+        if self._settings.group_size is None and read_batch_size(self._database, manifest.digest, device) is None:
+            shortest = manifest.sampling.changed(nfe=manifest.sampling.nfe // manifest.sampling.num_steps)
+            size = best_batch_size(Forecaster(networks, shortest, self.device))
+            save_batch_size(self._database, manifest.digest, device, size)

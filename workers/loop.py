@@ -1,0 +1,148 @@
+"""The loop of a worker: claim groups, compute them, and record its heartbeat and how each attempt ends."""
+
+import errno
+import logging
+import math
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from jobs import forecasts, leases, workers
+from jobs.database import Database
+from jobs.deadlines import fail_overdue
+from jobs.errors import LeaseLostError
+from jobs.folders import ForecastFolder
+from jobs.leases import Lease
+from jobs.measures import Tally
+from jobs.planning import Machine
+from jobs.settings import Settings
+from jobs.sharing import should_rebalance
+from jobs.states import Kind
+from models.errors import OutOfMemoryError
+from storage.errors import WarmcastError
+from storage.opening import open_storage
+from workers.claimed_forecast import ClaimedForecast
+from workers.engine import Engine
+from workers.lease_keeper import LeaseKeeper
+from workers.receipt import finish_forecast
+
+RETRY_SECONDS = 5.0
+"""Pause before work is tried again after an error of the machine."""
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One worker: a process with an engine on one device, and the forecast that it claimed last."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._settings, self._database = settings, database
+        self._data = open_storage(settings.data, settings.store)
+        self._tally = Tally()
+        self._engine = Engine(settings, database, self._tally)
+        self._forecast: ClaimedForecast | None = None
+        self._recorded, self._recording = -math.inf, threading.Lock()
+
+    @property
+    def machine(self) -> Machine:
+        """The kind of device and the threads that its speeds are measured with."""
+        return self._engine.machine
+
+    def run(self) -> bool:
+        """Claim this worker's share of the free work of one forecast and do it; return whether there was any.
+
+        On a soft stop (`SystemExit`) the leases are released. An error ends the attempt: it fails the forecast, or the
+        work is tried again later.
+        """
+        settings = self._settings
+        self.record_heartbeat()
+        limits = (settings.lease_seconds, settings.max_attempts)
+        claimed = leases.claim(self._database, self.name, *limits, 2 + 3 * settings.poll_seconds)
+        if not claimed:
+            return False
+        forecast_id = claimed[0].forecast_id
+        try:
+            while claimed:
+                self._work_on(claimed)
+                claimed = leases.rebalance(self._database, self.name, claimed, *limits)
+        except LeaseLostError:
+            _log.info("forecast %s: lease lost, cancelled or past its deadline", forecast_id)
+            fail_overdue(self._database)
+            leases.release(self._database, claimed, counts=False)
+        except WarmcastError as error:
+            _log.warning("forecast %s: %s", forecast_id, error)
+            self._fail(claimed[0], error)
+        except (SystemExit, KeyboardInterrupt):
+            leases.release(self._database, claimed, counts=False)
+            raise
+        except Exception as error:
+            _log.exception("forecast %s: this attempt ends", forecast_id)
+            leases.retry_or_fail(self._database, claimed, problem_of(error), settings.max_attempts, RETRY_SECONDS)
+        self.record_heartbeat(now=True)
+        return True
+
+    def record_heartbeat(self, *, now: bool = False) -> None:
+        """Save in the database that this worker is alive, and its counts; at intervals, or at once with `now`."""
+        with self._recording:
+            if now or time.monotonic() - self._recorded > workers.FRESH_SECONDS / 3:
+                self._engine.record_memory()
+                device, samples = str(self._engine.device), self._tally.samples()
+                workers.record_heartbeat(self._database, self.name, device, samples, self.machine)
+                self._recorded = time.monotonic()
+
+    def _work_on(self, claimed: Sequence[Lease]) -> None:
+        """Compute the claimed groups, or finish the forecast, while a thread renews the leases."""
+        settings, lease = self._settings, claimed[0]
+        with LeaseKeeper(
+            self._database,
+            claimed,
+            lease_seconds=settings.lease_seconds,
+            renew_seconds=settings.heartbeat_seconds,
+            stall_seconds=settings.stall_seconds,
+            record_heartbeat=self.record_heartbeat,
+        ) as keeper:
+            record = forecasts.read_forecast(self._database, lease.forecast_id)
+            if self._forecast is None or self._forecast.folder.forecast_id != record.id:
+                self._forecast = ClaimedForecast.open(record.request, ForecastFolder(self._data, record.id))
+            if lease.kind == Kind.FINISH:
+                started = record.started or record.created
+                finish_forecast(self._database, lease, self._forecast, self._engine, self._tally, started=started)
+                self._forecast = None
+            else:
+                uneven = partial(should_rebalance, self._database, record.id, self.name, settings.max_attempts)
+                self._engine.compute(
+                    self._forecast, claimed, record_progress=keeper.record_progress, should_rebalance=uneven
+                )
+
+    def _fail(self, lease: Lease, error: WarmcastError) -> None:
+        try:
+            leases.fail(self._database, lease, problem_of(error))
+        except LeaseLostError:
+            _log.info("forecast %s: lease lost or cancelled before it failed", lease.forecast_id)
+
+
+def problem_of(error: Exception) -> dict[str, Any]:
+    """Map an exception of a worker to a problem document; `retryable` where a later try may succeed."""
+    if isinstance(error, OutOfMemoryError):
+        return _problem("out-of-memory", str(error))
+    if isinstance(error, WarmcastError):
+        return _problem("forecast-failed", str(error), retryable=False)
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return _problem("insufficient-storage", f"The disk of the ensemble is full: {error.strerror}.")
+    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+        return _problem("store-not-writable", f"The ensemble cannot be written: {error.strerror}.")
+    return _problem("worker-lost", f"The worker failed: {type(error).__name__}: {error}.")
+
+
+def _problem(slug: str, detail: str, *, retryable: bool = True) -> dict[str, Any]:
+    detail = f"{detail} Its complete lead times are kept." if retryable else detail
+    return {"type": slug, "detail": detail, "retryable": retryable}

@@ -1,0 +1,180 @@
+"""Rollouts of a forecast's member groups, advanced together, with noise drawn and results copied in parallel."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.noise import member_noise
+from models.rollout import Stepper, rollout
+from weather.initial_state import InitialState
+from weather.stores.ensemble import EnsembleStore
+from weather.stores.layout import Layout
+
+Piece = tuple[int, int]
+"""One lead time of one group: (group, lead time index)."""
+
+Fetch = Callable[[], NDArray[np.float32]]
+"""Wait for a copy to finish and return it: float32 (member, variable, latitude, longitude)."""
+
+
+@dataclass(frozen=True)
+class GroupStates:
+    """The states of a group at a lead time; `fetch` returns them in host memory."""
+
+    group: int
+    lead_index: int
+    fetch: Fetch
+
+
+class Rollouts:
+    """Advance member groups together: lead times in the outer loop, groups in the inner one.
+
+    So the first lead times of the whole ensemble are ready early. `committed` gives the number of lead times of each
+    group that `store` holds; a group continues from the last two of them.
+    """
+
+    def __init__(
+        self, forecaster: Stepper, state: InitialState, store: EnsembleStore, committed: Mapping[int, int], seed: int
+    ) -> None:
+        self._committed, self._layout = dict(committed), store.layout
+        pieces = _pieces(self._committed, store.layout.num_lead_times)
+        noise = draw_ahead(partial(_draw_noise, store.layout, seed, pinned=forecaster.device.type == "cuda"), pieces)
+        self._rollouts = {
+            group: _rollout(forecaster, state, store, group, first, seed, partial(_next_noise, noise, group))
+            for group, first in committed.items()
+        }
+        self._copies = HostCopies(forecaster.device)
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """The groups that are advanced, in order."""
+        return tuple(self._committed)
+
+    def advance(self, lead_index: int) -> Iterator[GroupStates]:
+        """Yield the states of each group that lacks this lead time.
+
+        Call it for one lead time after another, from the first that a group lacks, and exhaust each iterator: the noise
+        is drawn in this order.
+        """
+        for group in _groups_without(self._committed, lead_index):
+            members = len(self._layout.group_members(group))
+            yield GroupStates(group, lead_index, self._copies.begin(next(self._rollouts[group])[:members]))
+
+
+class HostCopies:
+    """Copy states to host memory: on CUDA by a separate stream into pinned memory; on the CPU nothing is copied."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+    def begin(self, states: Tensor) -> Fetch:
+        """Start to copy `states`, which must not change until the copy is fetched; any thread may fetch it."""
+        if self._stream is None:
+            return states.numpy
+        host = torch.empty(states.shape, dtype=states.dtype, pin_memory=True)
+        self._stream.wait_stream(torch.cuda.current_stream(states.device))
+        with torch.cuda.stream(self._stream):
+            host.copy_(states, non_blocking=True)
+            states.record_stream(self._stream)
+            done = self._stream.record_event()
+
+        def fetch() -> NDArray[np.float32]:
+            done.synchronize()
+            return host.numpy()
+
+        return fetch
+
+
+def _groups_without(committed: Mapping[int, int], lead_index: int) -> list[int]:
+    return [group for group, number in committed.items() if lead_index >= number]
+
+
+def _pieces(committed: Mapping[int, int], num_lead_times: int) -> Iterator[Piece]:
+    """Yield the pieces in the order in which `Rollouts.advance` computes them."""
+    for lead_index in range(min(committed.values()), num_lead_times):
+        for group in _groups_without(committed, lead_index):
+            yield group, lead_index
+
+
+def draw_ahead(draw: Callable[[int, int], Tensor], pieces: Iterable[Piece]) -> Iterator[tuple[Piece, Tensor]]:
+    """Yield each of `pieces` with `draw(*piece)`; while the caller uses one, a thread draws the next, and no more."""
+    with ThreadPoolExecutor(1, "noise") as thread:
+        drawn: deque[tuple[Piece, Future[Tensor]]] = deque()
+        for piece in pieces:
+            drawn.append((piece, thread.submit(draw, *piece)))
+            if len(drawn) == 2:
+                yield _result(*drawn.popleft())
+        for last in drawn:
+            yield _result(*last)
+
+
+def _result(piece: Piece, noise: Future[Tensor]) -> tuple[Piece, Tensor]:
+    return piece, noise.result()
+
+
+def _next_noise(noise: Iterator[tuple[Piece, Tensor]], group: int, lead_index: int) -> Tensor:
+    """Return the next noise, which must be that of this piece: float32 (member, variable, latitude, longitude)."""
+    piece, drawn = next(noise)
+    assert piece == (group, lead_index), f"noise of {piece} for {(group, lead_index)}"
+    return drawn
+
+
+def _draw_noise(layout: Layout, seed: int, group: int, lead_index: int, *, pinned: bool) -> Tensor:
+    noise = member_noise(seed, _padded(layout, group), lead_index, (len(layout.variables), *layout.grid.shape))
+    return noise.pin_memory() if pinned else noise
+
+
+def _rollout(
+    forecaster: Stepper,
+    state: InitialState,
+    store: EnsembleStore,
+    group: int,
+    first: int,
+    seed: int,
+    noise: Callable[[int], Tensor],
+) -> Iterator[Tensor]:
+    """Yield the states of a group from lead time index `first` on, padded to the group size."""
+    members = _padded(store.layout, group)
+    previous, newest = (
+        _frame(state, store, group, index, members, forecaster.device) for index in (first - 2, first - 1)
+    )
+    yield from rollout(
+        forecaster,
+        previous,
+        newest,
+        members=members,
+        seed=seed,
+        init_time=state.init_time,
+        first_step=first,
+        noise=noise,
+    )
+
+
+def _padded(layout: Layout, group: int) -> tuple[int, ...]:
+    """Return the members of a group, with the last one repeated where the group is smaller than the group size."""
+    members = layout.group_members(group)
+    return members + (members[-1],) * (layout.group_size - len(members))
+
+
+def _frame(
+    state: InitialState, store: EnsembleStore, group: int, lead_index: int, members: Sequence[int], device: torch.device
+) -> Tensor:
+    """Return the states of `members` at a lead time index; −1 and −2 are the frames of the initial state.
+
+    Member i starts from analysis i modulo their number; a single analysis is expanded to all members, not copied. A
+    stored group that is smaller than the group size is padded with its last member.
+    """
+    if lead_index >= 0:
+        fields = store.fields(group, lead_index)
+        return torch.from_numpy(fields[np.minimum(np.arange(len(members)), len(fields) - 1)]).to(device)
+    analyses = state.newest if lead_index == -1 else state.previous
+    if len(analyses) == 1:
+        return torch.from_numpy(analyses[:]).to(device).expand(len(members), -1, -1, -1)
+    return torch.from_numpy(analyses[[member % len(analyses) for member in members]]).to(device)

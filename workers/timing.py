@@ -1,0 +1,218 @@
+"""Measure how fast a worker computes and how much memory and disk it takes; save that for estimates and metrics."""
+
+import logging
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from statistics import fmean, median
+
+import torch
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs.database import Database
+from jobs.folders import ForecastFolder
+from jobs.measures import EVALUATIONS, STEP_SECONDS, Tally
+from jobs.planning import FIELDS_PER_MEMBER, Compression, Machine, Speed
+from jobs.request import ForecastRequest
+from jobs.speeds import record_compression, record_speed
+from weather.stores.ensemble import EnsembleStore
+from weather.stores.layout import Layout
+
+SAVE_SECONDS = 10.0
+"""Interval at which the speed is saved while a long forecast is computed."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Measurements:
+    """Seconds of each step since the last save, where a step is one lead time of one group.
+
+    `overhead` is the time from the end of one step to the end of the next, less the next one's warm start and flow.
+    """
+
+    request: ForecastRequest
+    held_bytes: int
+    saved: float
+    ended: float | None = None
+    warm_start: list[float] = field(default_factory=list)
+    flow: list[float] = field(default_factory=list)
+    overhead: list[float] = field(default_factory=list)
+
+
+class SpeedMeter:
+    """Measure the steps of each forecast that a process computes, and the bytes of its store, for this `machine`."""
+
+    def __init__(self, database: Database, device: torch.device) -> None:
+        kind = f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
+        self.machine = Machine(kind[:100], torch.get_num_threads())
+        self._database, self._device = database, device
+        self._current: _Measurements | None = None
+        self._warmed_up: set[tuple[str, int]] = set()
+
+    @contextmanager
+    def measure(self, request: ForecastRequest, layout: Layout) -> Iterator[None]:
+        """Measure the steps within the block, and save the speed at its end, also after an exception."""
+        held = FIELDS_PER_MEMBER * layout.size_bytes // layout.num_lead_times
+        self._current = _Measurements(request, held, time.perf_counter())
+        self._reset_peak_memory()
+        try:
+            yield
+        finally:
+            self._save(self._current)
+            self._current = None
+
+    def record_step(self, warm_start_seconds: float, flow_seconds: float, ended: float) -> None:
+        """Record the device time of one lead time of a group, and when it ended; must be called by one thread only.
+
+        The first step of a checkpoint and group size in a process is left out, as it includes warm-up.
+        """
+        current = self._current
+        if current is None:
+            return
+        if current.ended is not None:
+            current.overhead.append(ended - current.ended - warm_start_seconds - flow_seconds)
+        current.ended = ended
+        kind = (current.request.checkpoint_digest, current.request.group_size)
+        if kind in self._warmed_up:
+            if warm_start_seconds:  # groups that start from the same state share their first warm start
+                current.warm_start.append(warm_start_seconds)
+            current.flow.append(flow_seconds)
+        self._warmed_up.add(kind)
+        if ended - current.saved > SAVE_SECONDS:
+            self._save(current)
+            current.saved = ended
+
+    def measure_store(
+        self, request: ForecastRequest, store: EnsembleStore, folder: ForecastFolder, *, learn: bool
+    ) -> int:
+        """Return the bytes of an ensemble store; with `learn`, also save its compression for later estimates."""
+        sizes = {PurePosixPath(name): size_bytes for name, size_bytes in folder.store.files()}
+        chunks = sum(
+            size for path, size in sizes.items() if path.parts[0] in store.layout.variables and path.name != "zarr.json"
+        )
+        metadata = sum(size for path, size in sizes.items() if path.name == "zarr.json")
+        if learn:
+            storage = Compression(request.group_size, chunks / store.layout.size_bytes, metadata)
+            with self._ignore_database_errors():
+                record_compression(self._database, request.checkpoint_digest, self.machine, storage)
+        return sum(sizes.values())
+
+    def _save(self, current: _Measurements) -> None:
+        """Save the speed since the last save, if each part of it was measured, and start over."""
+        request = current.request
+        if current.warm_start and current.flow and current.overhead:
+            speed = Speed(
+                request.group_size,
+                median(current.warm_start),
+                median(current.flow) / request.sampling.nfe,
+                max(fmean(current.overhead), 0.0),
+                max(self._peak_memory() - current.held_bytes, 0),
+            )
+            with self._ignore_database_errors():
+                record_speed(self._database, request.checkpoint_digest, self.machine, speed, len(current.flow))
+            for seconds in (current.warm_start, current.flow, current.overhead):
+                seconds.clear()
+
+    @contextmanager
+    def _ignore_database_errors(self) -> Iterator[None]:
+        """Log errors of the database: speeds are not worth failing a forecast."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            _log.warning("The database is not reachable; speeds are not saved: %s", error)
+
+    def _reset_peak_memory(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        else:
+            with suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")
+
+    def _peak_memory(self) -> int:
+        """Return the peak of memory in bytes since the last reset; without `/proc`, since the start of the process."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        with suppress(OSError, StopIteration):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+Mark = float | torch.cuda.Event
+RecordStep = Callable[[float, float, float], None]
+"""Called with the seconds of warm start and flow of a step, and the time when it ended."""
+
+
+@dataclass(frozen=True)
+class PhaseMarks:
+    """When each phase of a lead time of a group starts, and when the last one ends."""
+
+    marks: tuple[tuple[str, Mark], ...]
+    end: Mark
+
+    def seconds(self) -> Mapping[str, float]:
+        """Return the seconds of each phase; wait until the device has completed them."""
+        ends = [mark for _, mark in self.marks[1:]] + [self.end]
+        return {phase: _seconds(mark, over) for (phase, mark), over in zip(self.marks, ends, strict=True)}
+
+
+class StepClock:
+    """Count network evaluations and time the phases of each lead time of a group, as an `EvaluationObserver`.
+
+    `before_each` is called before every evaluation and may end the rollout by raising. `record_step` is called for each
+    lead time of a group once the device has completed it.
+    """
+
+    def __init__(
+        self, tally: Tally, model: str, device: torch.device, before_each: Callable[[], None], record_step: RecordStep
+    ) -> None:
+        self._tally, self._model, self._device = tally, model, device
+        self._before_each, self._record_step = before_each, record_step
+        self._marks: list[tuple[str, Mark]] = []
+
+    def before_evaluation(self, network: str, members: int) -> None:
+        """Count an evaluation; a new phase starts where the network differs from that of the last evaluation."""
+        self._before_each()
+        self._tally.count(EVALUATIONS, self._model, by=members)
+        if not self._marks or self._marks[-1][0] != network:
+            self._marks.append((network, self._mark()))
+
+    def end_step(self) -> PhaseMarks:
+        """End the last phase of a lead time of a group; return the marks of its phases, and start afresh."""
+        marks, self._marks = PhaseMarks(tuple(self._marks), self._mark()), []
+        return marks
+
+    def record(self, marks: PhaseMarks) -> None:
+        """Add the seconds of a step's phases to the metrics; wait until the device has completed them."""
+        phases = marks.seconds()
+        for phase, seconds in phases.items():
+            self._tally.observe(STEP_SECONDS, self._model, phase, value=seconds)
+        ended = marks.end if isinstance(marks.end, float) else time.perf_counter()
+        self._record_step(phases.get("warm_start", 0.0), phases.get("flow", 0.0), ended)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase that runs on the host."""
+        began = time.perf_counter()
+        yield
+        self._tally.observe(STEP_SECONDS, self._model, name, value=time.perf_counter() - began)
+
+    def _mark(self) -> Mark:
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+
+def _seconds(begin: Mark, end: Mark) -> float:
+    if isinstance(begin, float) and isinstance(end, float):
+        return end - begin
+    assert not isinstance(begin, float)
+    assert not isinstance(end, float)
+    end.synchronize()
+    return float(begin.elapsed_time(end)) / 1000
