@@ -9,7 +9,7 @@ DEFAULT_GROUP_SIZE = 8
 """Members of a group where nothing has been tried yet."""
 
 
-def remember(database: Database, checkpoint_digest: str, device: str, members: int) -> None:
+def save_batch_size(database: Database, checkpoint_digest: str, device: str, members: int) -> None:
     """Keep what was found, in the place of what was there."""
     key = {"checkpoint_digest": checkpoint_digest, "device": device}
     with database.write() as connection:
@@ -17,7 +17,7 @@ def remember(database: Database, checkpoint_digest: str, device: str, members: i
         connection.execute(insert(batch_sizes).values(**key, members=members))
 
 
-def remembered(database: Database, checkpoint_digest: str, device: str) -> int | None:
+def read_batch_size(database: Database, checkpoint_digest: str, device: str) -> int | None:
     """Return what was found for a device, if it was tried."""
     query = select(batch_sizes.c.members).filter_by(checkpoint_digest=checkpoint_digest, device=device)
     with database.read() as connection:
@@ -25,7 +25,7 @@ def remembered(database: Database, checkpoint_digest: str, device: str) -> int |
     return members
 
 
-def group_size_for(database: Database, checkpoint_digest: str) -> int:
+def choose_group_size(database: Database, checkpoint_digest: str) -> int:
     """Return the size of a new forecast's groups: one that suits all devices that have been tried."""
     query = select(func.min(batch_sizes.c.members)).filter_by(checkpoint_digest=checkpoint_digest)
     with database.read() as connection:

@@ -4,7 +4,7 @@ from sqlalchemy import select
 
 from jobs.clock import now
 from jobs.database import Database
-from jobs.leases import fail_row
+from jobs.leases import fail_forecast
 from jobs.states import OPEN
 from jobs.tables import forecasts
 
@@ -24,4 +24,4 @@ def fail_overdue(database: Database) -> None:
             "Its complete lead times are kept."
         )
         with database.write() as connection:
-            fail_row(connection, row.id, {"type": DEADLINE_PASSED, "detail": detail, "retryable": True})
+            fail_forecast(connection, row.id, {"type": DEADLINE_PASSED, "detail": detail, "retryable": True})

@@ -21,14 +21,14 @@ _log = logging.getLogger(__name__)
 class Dispatcher(Protocol):
     """Who hears that work may be taken."""
 
-    def poke(self, number: int) -> None:
+    def notify(self, number: int) -> None:
         """Tell so many workers, some time, that there is something to do; never raises."""
 
 
 class LocalDispatcher:
     """Workers that look into the table themselves."""
 
-    def poke(self, number: int) -> None:
+    def notify(self, number: int) -> None:
         """Do nothing: the worker polls."""
 
 
@@ -38,7 +38,7 @@ class CeleryDispatcher:
     def __init__(self, settings: Settings) -> None:
         self._celery = celery_app(settings)
 
-    def poke(self, number: int) -> None:
+    def notify(self, number: int) -> None:
         """Send so many tasks, less those that wait already; where Redis is not there, the reconciler tries again."""
         if not number:
             return

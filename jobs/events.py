@@ -23,12 +23,12 @@ class Event:
     created: float
 
 
-def tell(connection: Connection, forecast_id: str, kind: EventKind, **detail: Any) -> None:
+def append_event(connection: Connection, forecast_id: str, kind: EventKind, **detail: Any) -> None:
     """Add an event in the transaction of what it tells."""
     connection.execute(_TELL, {"forecast_id": forecast_id, "kind": kind, "detail": detail})
 
 
-def events_since(connection: Connection, forecast_id: str, last_id: int = 0) -> list[Event]:
+def list_events(connection: Connection, forecast_id: str, last_id: int = 0) -> list[Event]:
     """Return the events of a forecast after the one with `last_id`, oldest first."""
     query = select(events).where(events.c.forecast_id == forecast_id, events.c.id > last_id).order_by(events.c.id)
     return [Event(row.id, EventKind(row.kind), row.detail, row.created) for row in connection.execute(query)]

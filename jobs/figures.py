@@ -22,7 +22,9 @@ class Verification:
     created: float
 
 
-def diagnose(database: Database, forecast_id: str, model: str, lead_hours: int, figures: Mapping[str, Any]) -> None:
+def save_diagnostics(
+    database: Database, forecast_id: str, model: str, lead_hours: int, figures: Mapping[str, Any]
+) -> None:
     """Write the diagnostics of a lead time; what is there already stays."""
     row = {"forecast_id": forecast_id, "model": model, "lead_hours": lead_hours, "figures": dict(figures)}
     try:
@@ -32,24 +34,24 @@ def diagnose(database: Database, forecast_id: str, model: str, lead_hours: int, 
         pass
 
 
-def diagnosed(database: Database, forecast_id: str) -> dict[int, dict[str, Any]]:
+def read_diagnostics(database: Database, forecast_id: str) -> dict[int, dict[str, Any]]:
     """Return the diagnostics of a forecast by hours of lead time."""
     query = select(diagnostics).where(diagnostics.c.forecast_id == forecast_id).order_by(diagnostics.c.lead_hours)
     with database.read() as connection:
         return {row.lead_hours: row.figures for row in connection.execute(query)}
 
 
-def verified(
+def save_verification(
     database: Database, forecast_id: str, model: str, reference: str, scores: Mapping[str, Any]
 ) -> Verification:
     """Write the scores of a verification and return it."""
     row = {"forecast_id": forecast_id, "model": model, "reference": reference, "scores": dict(scores)}
     with database.write() as connection:
         connection.execute(insert(verifications).values(**row, created=now()))
-    return verifications_of(database, forecast_id)[-1]
+    return list_verifications(database, forecast_id)[-1]
 
 
-def verifications_of(database: Database, forecast_id: str) -> list[Verification]:
+def list_verifications(database: Database, forecast_id: str) -> list[Verification]:
     """Return the verifications of a forecast, the oldest first."""
     query = select(verifications).where(verifications.c.forecast_id == forecast_id).order_by(verifications.c.id)
     with database.read() as connection:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from jobs.clock import now
 from jobs.database import Database
 from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
-from jobs.events import tell
+from jobs.events import append_event
 from jobs.request import ForecastRequest
 from jobs.states import OPEN, Data, EventKind, Kind, Priority, Status
 from jobs.tables import forecasts, work
@@ -35,12 +35,12 @@ class ForecastRecord:
     finished: float | None
 
 
-def new_id() -> str:
+def new_forecast_id() -> str:
     """Return an id that nobody can guess."""
     return f"fc_{secrets.token_hex(12)}"
 
 
-def accept(
+def insert_forecast(
     database: Database,
     forecast_id: str,
     owner: str,
@@ -73,16 +73,18 @@ def accept(
         with database.write() as connection:
             connection.execute(insert(forecasts).values(**row, created=now()))
             connection.execute(insert(work), groups)
-            tell(connection, forecast_id, EventKind.ACCEPTED)
+            append_event(connection, forecast_id, EventKind.ACCEPTED)
     except IntegrityError:
-        earlier = by_key(database, owner, idempotency_key, request) if idempotency_key else None
+        earlier = find_by_idempotency_key(database, owner, idempotency_key, request) if idempotency_key else None
         if earlier is None:
             raise
         return earlier
-    return look_up(database, forecast_id, owner)
+    return read_forecast(database, forecast_id, owner)
 
 
-def by_key(database: Database, owner: str, idempotency_key: str, request: ForecastRequest) -> ForecastRecord | None:
+def find_by_idempotency_key(
+    database: Database, owner: str, idempotency_key: str, request: ForecastRequest
+) -> ForecastRecord | None:
     """Return the forecast that `owner` asked for under this key, if any.
 
     Raises `IdempotencyError` where that was another request.
@@ -97,7 +99,7 @@ def by_key(database: Database, owner: str, idempotency_key: str, request: Foreca
     return None if row is None else _record(row)
 
 
-def look_up(database: Database, forecast_id: str, owner: str | None = None) -> ForecastRecord:
+def read_forecast(database: Database, forecast_id: str, owner: str | None = None) -> ForecastRecord:
     """Return a forecast; raises `ForecastNotFoundError` where there is none, or it is not the owner's."""
     query = select(forecasts).where(forecasts.c.id == forecast_id)
     if owner is not None:
@@ -136,7 +138,7 @@ def count_open(database: Database) -> tuple[int, float | None]:
     return number, oldest
 
 
-def dismiss(database: Database, forecast_id: str, owner: str) -> ForecastRecord:
+def cancel_forecast(database: Database, forecast_id: str, owner: str) -> ForecastRecord:
     """Call a forecast off: one that waits never runs, one that runs commits nothing more.
 
     Raises `ForecastNotFoundError`, and `ForecastOverError` where it has ended.
@@ -148,8 +150,8 @@ def dismiss(database: Database, forecast_id: str, owner: str) -> ForecastRecord:
             .values(status=Status.DISMISSED, finished=now())
         )
         if changed.rowcount:
-            tell(connection, forecast_id, EventKind.DISMISSED)
-    record = look_up(database, forecast_id, owner)
+            append_event(connection, forecast_id, EventKind.DISMISSED)
+    record = read_forecast(database, forecast_id, owner)
     if not changed.rowcount:
         raise ForecastOverError(f"Forecast {forecast_id} has ended: it is {record.status}.")
     return record

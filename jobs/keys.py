@@ -53,7 +53,7 @@ def revoke_key(database: Database, key_id: str) -> None:
         raise ConfigurationError(f"`key_id` must be one that `warmcast key list` shows. Got: {key_id!r}.")
 
 
-def holder_of(database: Database, secret: str) -> str | None:
+def find_key_id(database: Database, secret: str) -> str | None:
     """Return the id of the key with this secret, or None where there is none that is valid."""
     query = select(api_keys.c.id).where(api_keys.c.digest == _digest(secret), api_keys.c.revoked.is_(None))
     with database.read() as connection:

@@ -9,12 +9,12 @@ from sqlalchemy import Connection, Float, Row, Update, and_, bindparam, func, in
 from jobs.clock import now
 from jobs.database import Database
 from jobs.errors import LeaseLostError
-from jobs.events import tell
+from jobs.events import append_event
 from jobs.fairness import RUNNABLE, STATUS_NOW, next_forecast
-from jobs.sharing import groups_of
+from jobs.sharing import count_groups
 from jobs.states import OPEN, EventKind, Kind, Status
 from jobs.tables import forecasts, work
-from jobs.workers import rest
+from jobs.workers import mark_idle
 
 _Forecast = Row[str, int, int, int]
 
@@ -76,26 +76,26 @@ def _claim(
     with database.write() as connection:
         forecast_id = next_forecast(connection, max_attempts)
         if forecast_id is None:
-            rest(connection, worker, idle_seconds)
+            mark_idle(connection, worker, idle_seconds)
             return []
         if not _is_open(_lock(connection, forecast_id)):
             return None
-        groups = groups_of(connection, forecast_id, worker, max_attempts)
+        groups = count_groups(connection, forecast_id, worker, max_attempts)
         taken = _take(connection, forecast_id, worker, lease_seconds, max_attempts, max(groups.share - groups.mine, 1))
         if not taken:
             return None
-        rest(connection, worker, 0.0)
+        mark_idle(connection, worker, 0.0)
         began = connection.execute(
             update(forecasts)
             .where(forecasts.c.id == forecast_id, forecasts.c.status == Status.ACCEPTED)
             .values(status=Status.RUNNING, started=now())
         )
         if began.rowcount:
-            tell(connection, forecast_id, EventKind.RUNNING)
+            append_event(connection, forecast_id, EventKind.RUNNING)
     return taken
 
 
-def even_out(
+def rebalance(
     database: Database, worker: str, leases: Sequence[Lease], lease_seconds: float, max_attempts: int
 ) -> list[Lease]:
     """Return leases on what a worker goes on with, of what it holds: what is unfinished, its share of it.
@@ -113,7 +113,7 @@ def even_out(
                 kept.append(replace(lease, committed=committed or 0))
         if not kept or kept[0].kind != Kind.GROUP:
             return kept
-        number = groups_of(connection, forecast_id, worker, max_attempts).share
+        number = count_groups(connection, forecast_id, worker, max_attempts).share
         _hand_back(connection, kept[number:], counts=False)
         more = number - len(kept)
         taken = _take(connection, forecast_id, worker, lease_seconds, max_attempts, more) if more > 0 else []
@@ -160,7 +160,7 @@ def commit(database: Database, lease: Lease, committed: int, lease_seconds: floa
         if complete > before or taken:
             connection.execute(_PROGRESS, of_forecast | {"lead_times": complete, "summarised": taken.stop})
         if complete > before:
-            tell(connection, lease.forecast_id, EventKind.LEAD_TIME, lead_times=complete, num_lead_times=total)
+            append_event(connection, lease.forecast_id, EventKind.LEAD_TIME, lead_times=complete, num_lead_times=total)
         if complete == total:
             connection.execute(insert(work).values(forecast_id=lease.forecast_id, kind=Kind.FINISH, group_index=0))
     return taken
@@ -178,7 +178,7 @@ def renew(database: Database, leases: Sequence[Lease], lease_seconds: float) -> 
     return held == len(leases)
 
 
-def is_wanted(database: Database, forecast_id: str) -> bool:
+def is_open(database: Database, forecast_id: str) -> bool:
     """Return whether a forecast still waits or runs."""
     with database.read() as connection:
         return connection.scalar(select(STATUS_NOW).where(forecasts.c.id == forecast_id)) in OPEN
@@ -190,7 +190,7 @@ def release(database: Database, leases: Sequence[Lease], *, counts: bool, wait_s
         _hand_back(connection, leases, counts=counts, wait_seconds=wait_seconds)
 
 
-def give_up(
+def retry_or_fail(
     database: Database, leases: Sequence[Lease], problem: Mapping[str, Any], max_attempts: int, wait_seconds: float
 ) -> None:
     """Hand work back after an error, to be tried again in `wait_seconds`; or fail, where this was the last attempt."""
@@ -200,7 +200,7 @@ def give_up(
         _hand_back(connection, leases, counts=True, wait_seconds=wait_seconds)
         spent = select(func.count()).where(work.c.id.in_(held), work.c.attempts >= max_attempts)
         if connection.scalar(spent):
-            fail_row(connection, leases[0].forecast_id, problem)
+            fail_forecast(connection, leases[0].forecast_id, problem)
 
 
 def _hand_back(connection: Connection, leases: Sequence[Lease], *, counts: bool, wait_seconds: float = 0.0) -> None:
@@ -226,17 +226,17 @@ def finish(database: Database, lease: Lease, receipt: Mapping[str, Any], store_b
             .where(forecasts.c.id == lease.forecast_id)
             .values(status=Status.SUCCESSFUL, receipt=dict(receipt), store_bytes=store_bytes, finished=now())
         )
-        tell(connection, lease.forecast_id, EventKind.SUCCESSFUL)
+        append_event(connection, lease.forecast_id, EventKind.SUCCESSFUL)
 
 
 def fail(database: Database, lease: Lease, problem: Mapping[str, Any]) -> None:
     """Make a forecast failed, its lead times kept; raises `LeaseLostError` as `commit` does."""
     with database.write() as connection:
         _fence(connection, _END, lease, {})
-        fail_row(connection, lease.forecast_id, problem)
+        fail_forecast(connection, lease.forecast_id, problem)
 
 
-def fail_row(connection: Connection, forecast_id: str, problem: Mapping[str, Any]) -> None:
+def fail_forecast(connection: Connection, forecast_id: str, problem: Mapping[str, Any]) -> None:
     """Write the failure of a forecast that has not ended."""
     changed = connection.execute(
         update(forecasts)
@@ -244,7 +244,7 @@ def fail_row(connection: Connection, forecast_id: str, problem: Mapping[str, Any
         .values(status=Status.FAILED, error=dict(problem), finished=now())
     )
     if changed.rowcount:
-        tell(connection, forecast_id, EventKind.FAILED, **problem)
+        append_event(connection, forecast_id, EventKind.FAILED, **problem)
 
 
 def _fence(connection: Connection, change: Update, lease: Lease, values: Mapping[str, Any]) -> _Forecast:

@@ -10,7 +10,7 @@ STEP_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60
 
 
 @dataclass(frozen=True)
-class Measure:
+class Metric:
     """A metric of workers: a counter, a histogram with the upper ends of its buckets, or a gauge of a live worker.
 
     The first label is the model; `known` are the values of the others that are there before anything is counted.
@@ -24,27 +24,27 @@ class Measure:
     known: tuple[tuple[str, ...], ...] = ()
 
 
-STEP_SECONDS = Measure(
+STEP_SECONDS = Metric(
     "warmcast_rollout_step_seconds", "histogram", "Seconds that a phase of one lead time of a member group takes.",
     ("model", "phase"), STEP_BUCKETS,
     tuple((phase,) for phase in ("warm_start", "flow", "write", "diagnostics", "summary")),
 )  # fmt: skip
-EVALUATIONS = Measure(
+EVALUATIONS = Metric(
     "warmcast_network_evaluations",
     "counter",
     "Evaluations of both networks, each of one member.",
     ("model",),
     known=((),),
 )
-NONFINITE = Measure(
+NONFINITE = Metric(
     "warmcast_member_nonfinite",
     "counter",
     "Members of ended forecasts that are not finite everywhere.",
     ("model",),
     known=((),),
 )
-GPU_MEMORY = Measure("warmcast_gpu_memory_bytes", "gauge", "Bytes that a worker's tensors take on its GPU.", ())
-MEASURES = {measure.name: measure for measure in (STEP_SECONDS, EVALUATIONS, NONFINITE, GPU_MEMORY)}
+GPU_MEMORY = Metric("warmcast_gpu_memory_bytes", "gauge", "Bytes that a worker's tensors take on its GPU.", ())
+METRICS = {measure.name: measure for measure in (STEP_SECONDS, EVALUATIONS, NONFINITE, GPU_MEMORY)}
 
 _SUM = "sum"
 
@@ -76,17 +76,17 @@ class Tally:
         self._values: dict[Sample, float] = {}
         self._lock = Lock()
 
-    def count(self, measure: Measure, *labels: str, by: float = 1.0) -> None:
+    def count(self, measure: Metric, *labels: str, by: float = 1.0) -> None:
         """Add to a counter."""
         self._add(Sample(measure.name, labels), by)
 
-    def observe(self, measure: Measure, *labels: str, value: float) -> None:
+    def observe(self, measure: Metric, *labels: str, value: float) -> None:
         """Add a value to a histogram."""
         end = next((str(end) for end in measure.buckets if value <= end), "+Inf")
         self._add(Sample(measure.name, labels, end), 1.0)
         self._add(Sample(measure.name, labels, _SUM), value)
 
-    def set(self, measure: Measure, *labels: str, value: float) -> None:
+    def set(self, measure: Metric, *labels: str, value: float) -> None:
         """Set a gauge."""
         with self._lock:
             self._values[Sample(measure.name, labels)] = value
@@ -101,8 +101,8 @@ class Tally:
             self._values[sample] = self._values.get(sample, 0.0) + by
 
 
-def histogram_of(
-    measure: Measure, labels: tuple[str, ...], totals: Mapping[Sample, float]
+def cumulative_histogram(
+    measure: Metric, labels: tuple[str, ...], totals: Mapping[Sample, float]
 ) -> tuple[list[tuple[str, float]], float]:
     """Return cumulative counts by upper end, and the sum, as Prometheus wants them."""
     cumulative, count = [], 0.0

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from jobs.errors import DeadlineError
 
-MARGIN = 1.25
+DEADLINE_MARGIN = 1.25
 """How many times the expected seconds a deadline should leave: measured estimates have been within a quarter."""
 
-FIELDS_A_MEMBER = 3
+FIELDS_PER_MEMBER = 3
 """Fields that a worker holds for each member: its two newest frames, and the lead time that is diagnosed."""
 
 
@@ -40,7 +40,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Storage:
+class Compression:
     """Bytes of chunks on disk for each byte before compression, and bytes of a store's metadata."""
 
     group_size: int
@@ -60,7 +60,7 @@ class Demand:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class QueuedForecast:
     """A forecast that has not ended: `remaining` is the share of its lead times that is to come, over all groups."""
 
     demand: Demand
@@ -75,20 +75,21 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Estimator:
     """What is known at one moment: speeds, the latest first, by checkpoint; machines of live workers; the queue."""
 
     speeds: Mapping[str, Sequence[tuple[Machine, Speed]]]
-    storages: Mapping[str, Sequence[Storage]]
+    storages: Mapping[str, Sequence[Compression]]
     machines: Sequence[Machine]
-    queue: Sequence[Waiting]
+    queue: Sequence[QueuedForecast]
 
     def speed(self, demand: Demand) -> Speed | None:
         """Return the speed of the slowest live worker that was measured; where none is alive, the latest measured."""
         measured = self.speeds.get(demand.checkpoint_digest, ())
         machines = set(self.machines) or {machine for machine, _ in measured[:1]}
         known = [
-            speed_at([speed for of, speed in measured if of == machine], demand.group_size) for machine in machines
+            speed_for_group_size([speed for of, speed in measured if of == machine], demand.group_size)
+            for machine in machines
         ]
         found = [speed for speed in known if speed is not None]
         return max(found, key=lambda speed: speed.lead_time_seconds(demand.nfe), default=None)
@@ -114,7 +115,7 @@ class Outlook:
 
     def store_bytes(self, checkpoint_digest: str, group_size: int, field_bytes: int, index_bytes: int) -> int | None:
         """Return the bytes on disk of an ensemble of `field_bytes` before compression."""
-        known = self.storages.get(checkpoint_digest, ())
+        known = self.compressions.get(checkpoint_digest, ())
         nearest = min(known, key=lambda storage: abs(storage.group_size - group_size), default=None)
         if nearest is None:
             return None
@@ -126,7 +127,7 @@ class Outlook:
         return sum(waiting.bytes_to_come for waiting in self.queue)
 
 
-def speed_at(measured: Iterable[Speed], group_size: int) -> Speed | None:
+def speed_for_group_size(measured: Iterable[Speed], group_size: int) -> Speed | None:
     """Return the speed of one machine at a group size, from those that it was measured at.
 
     Between two sizes it is interpolated; beyond them seconds are in proportion to the nearest, and memory is not told.
@@ -172,7 +173,7 @@ def memory_bytes(speed: Speed, members: int, member_bytes: int) -> int | None:
     """Return the peak memory of a worker that holds all members, each with fields of `member_bytes`."""
     if speed.memory_bytes is None:
         return None
-    return round(speed.memory_bytes + FIELDS_A_MEMBER * members * member_bytes)
+    return round(speed.memory_bytes + FIELDS_PER_MEMBER * members * member_bytes)
 
 
 def choose_nfe(
@@ -188,7 +189,7 @@ def choose_nfe(
         needed = seconds(nfe)
         if needed is None or wait is None:
             return allowed[0]
-        if MARGIN * (wait + needed) <= deadline_seconds:
+        if DEADLINE_MARGIN * (wait + needed) <= deadline_seconds:
             return nfe
     assert needed is not None
     assert wait is not None

@@ -6,8 +6,8 @@ from jobs.clock import now
 from jobs.database import Database
 from jobs.deadlines import fail_overdue
 from jobs.dispatch import Dispatcher
-from jobs.leases import fail_row
-from jobs.sharing import count_useful
+from jobs.leases import fail_forecast
+from jobs.sharing import count_needed_workers
 from jobs.states import OPEN
 from jobs.tables import forecasts, work
 
@@ -17,13 +17,13 @@ WORKER_LOST = "worker-lost"
 def reconcile(database: Database, dispatcher: Dispatcher, max_attempts: int) -> int:
     """Fail what is late or kills its workers, poke as many workers as have something to do, and return how many."""
     fail_overdue(database)
-    fail_lost(database, max_attempts)
-    useful = count_useful(database, max_attempts)
-    dispatcher.poke(useful)
+    fail_exhausted(database, max_attempts)
+    useful = count_needed_workers(database, max_attempts)
+    dispatcher.notify(useful)
     return useful
 
 
-def fail_lost(database: Database, max_attempts: int) -> None:
+def fail_exhausted(database: Database, max_attempts: int) -> None:
     """Fail every forecast that has work begun `max_attempts` times without progress, and nobody at it."""
     spent = and_(
         work.c.done.is_(False),
@@ -36,4 +36,4 @@ def fail_lost(database: Database, max_attempts: int) -> None:
     for forecast_id, attempts in lost:
         detail = f"Its worker ended {attempts} times without finishing a lead time. Its complete lead times are kept."
         with database.write() as connection:
-            fail_row(connection, forecast_id, {"type": WORKER_LOST, "detail": detail, "retryable": True})
+            fail_forecast(connection, forecast_id, {"type": WORKER_LOST, "detail": detail, "retryable": True})

@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from weather.manifest import Sampling
-from weather.rounding import MANTISSA_BITS
-from weather.summary import Summary
+from weather.stores.rounding import MANTISSA_BITS
+from weather.stores.summary_request import Summary
 
 
 class Output(BaseModel):

@@ -51,7 +51,9 @@ def sweep_folders(database: Database, data: Path | StoragePath) -> None:
     A worker that had not noticed, or a service that was killed in between, may have left them; so it may what only
     workers read, of a forecast that became successful within the last hour.
     """
-    folders = {place.name: place for place in (storage_path(data) / "forecasts").folders() if place.name.startswith("fc_")}
+    folders = {
+        place.name: place for place in (storage_path(data) / "forecasts").folders() if place.name.startswith("fc_")
+    }
     with database.read() as connection:
         rows = connection.execute(select(forecasts.c.id, forecasts.c.data))
         known: dict[str, str] = {row.id: row.data for row in rows}

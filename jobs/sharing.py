@@ -16,7 +16,7 @@ from jobs.database import Database
 from jobs.fairness import RUNNABLE, STATUS_NOW
 from jobs.states import Kind, Status
 from jobs.tables import forecasts, work
-from jobs.workers import alive, count_idle
+from jobs.workers import count_idle_workers, list_live_workers
 
 _UNFINISHED = (
     work.c.forecast_id == bindparam("of_forecast"),
@@ -28,7 +28,7 @@ _FREE = select(func.count()).select_from(work.join(forecasts)).where(RUNNABLE)
 _FREE_GROUPS = _FREE.where(*_UNFINISHED)
 
 
-def share(mine: int, free: int, others: Sequence[int], idle: int) -> int:
+def fair_share(mine: int, free: int, others: Sequence[int], idle: int) -> int:
     """Return how many unfinished groups a worker should hold that holds `mine`, while `others` hold theirs.
 
     An equal part among those at the forecast and those that are idle, rounded up: then nobody gives and takes in
@@ -41,7 +41,7 @@ def share(mine: int, free: int, others: Sequence[int], idle: int) -> int:
 
 
 @dataclass(frozen=True)
-class Groups:
+class GroupCounts:
     """The unfinished groups of a forecast as one worker sees them, and how many other workers are idle."""
 
     mine: int
@@ -52,26 +52,26 @@ class Groups:
     @property
     def share(self) -> int:
         """How many this worker should hold."""
-        return share(self.mine, self.free, self.others, self.idle)
+        return fair_share(self.mine, self.free, self.others, self.idle)
 
 
-def groups_of(connection: Connection, forecast_id: str, worker: str, max_attempts: int) -> Groups:
+def count_groups(connection: Connection, forecast_id: str, worker: str, max_attempts: int) -> GroupCounts:
     """Return who holds the groups of a forecast."""
     of_forecast = {"of_forecast": forecast_id}
     held = Counter(connection.scalars(_HOLDERS, of_forecast))
     mine = held.pop(worker, 0)
     free = connection.scalar(_FREE_GROUPS, of_forecast | {"max_attempts": max_attempts})
-    return Groups(mine, free or 0, tuple(held.values()), count_idle(connection, besides=worker))
+    return GroupCounts(mine, free or 0, tuple(held.values()), count_idle_workers(connection, besides=worker))
 
 
-def is_uneven(database: Database, forecast_id: str, worker: str, max_attempts: int) -> bool:
+def should_rebalance(database: Database, forecast_id: str, worker: str, max_attempts: int) -> bool:
     """Return whether a worker holds more or fewer groups of a forecast than it should from now on."""
     with database.read() as connection:
-        groups = groups_of(connection, forecast_id, worker, max_attempts)
+        groups = count_groups(connection, forecast_id, worker, max_attempts)
     return groups.share != groups.mine
 
 
-def may_get_some(database: Database, worker: str) -> bool:
+def may_receive_groups(database: Database, worker: str) -> bool:
     """Return whether an idle worker may wait for somebody to hand groups over to it."""
     query = (
         select(work.c.forecast_id, work.c.worker, func.count())
@@ -84,15 +84,15 @@ def may_get_some(database: Database, worker: str) -> bool:
     with database.read() as connection:
         for forecast_id, _, number in connection.execute(query):
             held.setdefault(forecast_id, []).append(number)
-        idle = 1 + count_idle(connection, besides=worker)
+        idle = 1 + count_idle_workers(connection, besides=worker)
     return any(
-        share(mine, 0, [*numbers[:index], *numbers[index + 1 :]], idle) < mine
+        fair_share(mine, 0, [*numbers[:index], *numbers[index + 1 :]], idle) < mine
         for numbers in held.values()
         for index, mine in enumerate(numbers)
     )
 
 
-def count_useful(database: Database, max_attempts: int) -> int:
+def count_needed_workers(database: Database, max_attempts: int) -> int:
     """Return how many of the workers that are alive could do something more now, at least 1 where anything is free.
 
     Something is a row that is free, or a group of a worker that holds several.
@@ -110,4 +110,4 @@ def count_useful(database: Database, max_attempts: int) -> int:
     with database.read() as connection:
         free = connection.scalar(_FREE, {"max_attempts": max_attempts}) or 0
         rows, holders = connection.execute(held).one()
-        return min(free + rows - holders, max(len(alive(connection)), 1))
+        return min(free + rows - holders, max(len(list_live_workers(connection)), 1))

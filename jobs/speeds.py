@@ -7,17 +7,17 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs.clock import now
 from jobs.database import Database
-from jobs.planning import Demand, Machine, Outlook, Speed, Storage, Waiting
+from jobs.planning import Compression, Demand, Estimator, Machine, QueuedForecast, Speed
 from jobs.request import ForecastRequest
 from jobs.states import OPEN, Kind
 from jobs.tables import forecasts, speeds, work
-from jobs.workers import alive
+from jobs.workers import list_live_workers
 
 _STEPS_OF_MEMORY = 20
 """So many lead times of a group weigh as much as all that was measured before."""
 
 
-def learn_speed(database: Database, checkpoint_digest: str, machine: Machine, speed: Speed, num_steps: int) -> None:
+def record_speed(database: Database, checkpoint_digest: str, machine: Machine, speed: Speed, num_steps: int) -> None:
     """Let the running values come nearer to what `num_steps` lead times of a group took; the first is taken whole."""
     values: dict[str, float | None] = {
         "warm_start_seconds": speed.warm_start_seconds,
@@ -29,16 +29,16 @@ def learn_speed(database: Database, checkpoint_digest: str, machine: Machine, sp
     _learn(database, checkpoint_digest, machine, speed.group_size, values, weight)
 
 
-def learn_storage(database: Database, checkpoint_digest: str, machine: Machine, storage: Storage) -> None:
+def record_compression(database: Database, checkpoint_digest: str, machine: Machine, storage: Compression) -> None:
     """Let the running values come half of the way to what a whole store takes."""
     values: dict[str, float | None] = {"store_ratio": storage.ratio, "metadata_bytes": storage.metadata_bytes}
     _learn(database, checkpoint_digest, machine, storage.group_size, values, 0.5)
 
 
-def look_out(connection: Connection) -> Outlook:
+def load_estimator(connection: Connection) -> Estimator:
     """Return what is known now for plans."""
     by_checkpoint: dict[str, list[tuple[Machine, Speed]]] = {}
-    storages: dict[str, list[Storage]] = {}
+    storages: dict[str, list[Compression]] = {}
     for row in connection.execute(select(speeds).order_by(speeds.c.updated.desc())):
         if row.flow_seconds is not None:
             speed = Speed(
@@ -47,10 +47,10 @@ def look_out(connection: Connection) -> Outlook:
             machine = Machine(row.device, row.threads)
             by_checkpoint.setdefault(row.checkpoint_digest, []).append((machine, speed))
         if row.store_ratio is not None:
-            storage = Storage(row.group_size, row.store_ratio, row.metadata_bytes)
+            storage = Compression(row.group_size, row.store_ratio, row.metadata_bytes)
             storages.setdefault(row.checkpoint_digest, []).append(storage)
-    machines = [worker.machine for worker in alive(connection) if worker.machine is not None]
-    return Outlook(by_checkpoint, storages, machines, _queue(connection))
+    machines = [worker.machine for worker in list_live_workers(connection) if worker.machine is not None]
+    return Estimator(by_checkpoint, storages, machines, _queue(connection))
 
 
 def demand_of(request: ForecastRequest, num_lead_times: int) -> Demand:
@@ -64,7 +64,7 @@ def demand_of(request: ForecastRequest, num_lead_times: int) -> Demand:
     )
 
 
-def _queue(connection: Connection) -> list[Waiting]:
+def _queue(connection: Connection) -> list[QueuedForecast]:
     """Return the forecasts that have not ended, in the order that they were accepted."""
     groups = select(work.c.forecast_id, work.c.committed).join(forecasts)
     groups = groups.where(forecasts.c.status.in_(OPEN), work.c.kind == Kind.GROUP)
@@ -76,7 +76,7 @@ def _queue(connection: Connection) -> list[Waiting]:
         done = committed.get(row.id, [])
         demand = demand_of(ForecastRequest.model_validate(row.request), row.num_lead_times)
         remaining = 1.0 - sum(done) / (len(done) * row.num_lead_times) if done else 1.0
-        queue.append(Waiting(demand, row.created, remaining, row.expected_bytes or 0))
+        queue.append(QueuedForecast(demand, row.created, remaining, row.expected_bytes or 0))
     return queue
 
 

@@ -51,7 +51,7 @@ def count_by_status(connection: Connection) -> list[tuple[str, str, int]]:
     return [(model, status, number) for model, status, number in rows]
 
 
-def queue(connection: Connection) -> tuple[int, int, float]:
+def count_queue(connection: Connection) -> tuple[int, int, float]:
     """Return how many forecasts wait, how many run, and for how many seconds the oldest that waits has done so."""
     query = select(forecasts.c.status, func.count(), func.min(forecasts.c.created)).where(forecasts.c.status.in_(OPEN))
     rows = {row[0]: row for row in connection.execute(query.group_by(forecasts.c.status))}
@@ -67,7 +67,7 @@ def store_bytes(connection: Connection) -> int:
     return int(connection.scalar(query) or 0)
 
 
-def durations(connection: Connection, kind: Durations) -> dict[str, tuple[list[tuple[str, float]], float]]:
+def duration_histograms(connection: Connection, kind: Durations) -> dict[str, tuple[list[tuple[str, float]], float]]:
     """Return by model the cumulative counts by upper end of a bucket, and the sum of the seconds."""
     seconds: ColumnElement[float] = kind.end - kind.begin
     counts = [func.sum(case((seconds <= end, 1), else_=0)) for end in kind.buckets]

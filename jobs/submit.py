@@ -8,14 +8,14 @@ from jobs.forecasts import ForecastRecord, find_by_idempotency_key, insert_forec
 from jobs.request import ForecastRequest
 from jobs.states import Priority
 from storage.paths import StoragePath
-from weather.ingest.artefact import write_canonical
+from weather.ingest.exchange import save_initial_state
 from weather.initial_state import InitialState
 from weather.manifest import Manifest
-from weather.store import EnsembleStore
-from weather.store_attributes import store_description, store_identity
-from weather.store_template import Layout
-from weather.summary_store import SummaryStore
-from weather.summary_template import SummaryLayout
+from weather.stores.attributes import store_description, store_identity
+from weather.stores.ensemble import EnsembleStore
+from weather.stores.layout import Layout
+from weather.stores.summary import SummaryStore
+from weather.stores.summary_layout import SummaryLayout
 
 _FRAMES = 4
 
@@ -48,7 +48,7 @@ def submit(
     identity = store_identity(manifest, request.sampling, request.seed, state.digest)
     description = store_description(manifest, state.init_time, request.sources)
     try:
-        write_canonical(state, folder.initial_state)
+        save_initial_state(state, folder.initial_state)
         if output.members:
             rounding = {} if output.is_exact else {"warmcast_keep_bits": output.keep_bits}
             EnsembleStore.create(folder.store, layout, description | identity | rounding)

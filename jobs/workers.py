@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Float, bindparam, delete, func, insert, or_, 
 
 from jobs.clock import now
 from jobs.database import Database
-from jobs.measures import MEASURES, Sample
+from jobs.measures import METRICS, Sample
 from jobs.planning import Machine
 from jobs.tables import samples as sample_rows
 from jobs.tables import workers
@@ -39,7 +39,7 @@ class Worker:
     machine: Machine | None
 
 
-def seen(
+def record_heartbeat(
     database: Database, name: str, device: str, counted: Mapping[Sample, float], machine: Machine | None = None
 ) -> None:
     """Tell that a worker is alive and what it has counted; workers not seen for a day are forgotten."""
@@ -53,7 +53,7 @@ def seen(
         _replace(connection, name, {sample.text: value for sample, value in counted.items()})
 
 
-def alive(connection: Connection) -> list[Worker]:
+def list_live_workers(connection: Connection) -> list[Worker]:
     """Return the workers that told that they are alive in the last 30 s."""
     query = select(workers).where(workers.c.seen > now() - FRESH_SECONDS).order_by(workers.c.id)
     return [
@@ -62,13 +62,13 @@ def alive(connection: Connection) -> list[Worker]:
     ]
 
 
-def count_alive(database: Database) -> int:
+def count_live_workers(database: Database) -> int:
     """Return how many workers are alive."""
     with database.read() as connection:
-        return len(alive(connection))
+        return len(list_live_workers(connection))
 
 
-def rest(connection: Connection, name: str, seconds: float) -> None:
+def mark_idle(connection: Connection, name: str, seconds: float) -> None:
     """Tell that a worker is idle for the next `seconds`, told again once half of them are over; 0 is that it is not."""
     if seconds:
         connection.execute(_REST, {"of_worker": name, "seconds": seconds})
@@ -76,19 +76,19 @@ def rest(connection: Connection, name: str, seconds: float) -> None:
         connection.execute(_BUSY, {"of_worker": name})
 
 
-def count_idle(connection: Connection, besides: str) -> int:
+def count_idle_workers(connection: Connection, besides: str) -> int:
     """Return how many workers look for work in vain, one left out."""
     return connection.scalar(_COUNT_IDLE, {"besides": besides}) or 0
 
 
-def totals(connection: Connection) -> dict[Sample, float]:
+def sum_counters(connection: Connection) -> dict[Sample, float]:
     """Return what all workers have counted together, gauges left out."""
     query = select(sample_rows.c.sample, func.sum(sample_rows.c.value)).group_by(sample_rows.c.sample)
     parsed = {Sample.parse(text): float(value) for text, value in connection.execute(query)}
     return {sample: value for sample, value in parsed.items() if not _is_gauge(sample)}
 
 
-def gauges(connection: Connection, worker: str) -> dict[Sample, float]:
+def read_gauges(connection: Connection, worker: str) -> dict[Sample, float]:
     """Return the gauges of one worker."""
     rows = connection.execute(select(sample_rows.c.sample, sample_rows.c.value).where(sample_rows.c.worker == worker))
     parsed = {Sample.parse(text): float(value) for text, value in rows}
@@ -117,4 +117,4 @@ def _replace(connection: Connection, worker: str, values: Mapping[str, float]) -
 
 
 def _is_gauge(sample: Sample) -> bool:
-    return sample.measure in MEASURES and MEASURES[sample.measure].kind == "gauge"
+    return sample.measure in METRICS and METRICS[sample.measure].kind == "gauge"

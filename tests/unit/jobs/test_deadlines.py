@@ -12,12 +12,12 @@ from jobs.database import Database
 from jobs.deadlines import fail_overdue
 from jobs.dispatch import LocalDispatcher
 from jobs.errors import IdempotencyError, LeaseLostError
-from jobs.events import events_since
+from jobs.events import list_events
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, look_up
-from jobs.leases import claim, commit, finish, is_wanted, renew
+from jobs.forecasts import ForecastRecord, read_forecast
+from jobs.leases import claim, commit, finish, is_open, renew
 from jobs.reconcile import reconcile
-from jobs.sharing import count_useful
+from jobs.sharing import count_needed_workers
 from jobs.states import EventKind, Kind, Status
 from jobs.tables import forecasts
 from weather.manifest import Sampling
@@ -31,50 +31,50 @@ def _pass(database: Database, forecast: ForecastRecord) -> None:
         connection.execute(update(forecasts).where(forecasts.c.id == forecast.id).values(deadline=now() - 1))
 
 
-def test_a_deadline_counts_from_acceptance_and_ends_what_waits(database: Database, submitted: Submit) -> None:
-    waits, without = submitted(deadline_seconds=900.0), submitted()
+def test_a_deadline_counts_from_acceptance_and_ends_what_waits(database: Database, submit_forecast: Submit) -> None:
+    waits, without = submit_forecast(deadline_seconds=900.0), submit_forecast()
     with database.read() as connection:
         left = connection.scalar(select(forecasts.c.deadline - now()).where(forecasts.c.id == waits.id))
     assert left is not None
     assert 800 < left <= 900
-    assert is_wanted(database, waits.id)
+    assert is_open(database, waits.id)
     fail_overdue(database)
-    assert look_up(database, waits.id).status == Status.ACCEPTED
+    assert read_forecast(database, waits.id).status == Status.ACCEPTED
     _pass(database, waits)
-    assert not is_wanted(database, waits.id)
+    assert not is_open(database, waits.id)
     assert [lease.forecast_id for lease in claim(database, "a", 30.0, 3)] == [without.id] * 3
     reconcile(database, LocalDispatcher(), 3)
-    record = look_up(database, waits.id)
+    record = read_forecast(database, waits.id)
     assert (record.status, record.started) == (Status.FAILED, None)
     assert record.error is not None
     assert (record.error["type"], record.error["retryable"]) == ("deadline-passed", True)
     assert record.error["detail"].startswith("It had not ended 900 s after it was accepted")
     with database.read() as connection:
-        told = [event.kind for event in events_since(connection, waits.id)]
+        told = [event.kind for event in list_events(connection, waits.id)]
     assert told == [EventKind.ACCEPTED, EventKind.FAILED]
-    assert look_up(database, without.id).status == Status.RUNNING
+    assert read_forecast(database, without.id).status == Status.RUNNING
 
 
 def test_a_running_forecast_keeps_its_lead_times_and_commits_no_more(
-    database: Database, submitted: Submit, tmp_path: Path
+    database: Database, submit_forecast: Submit, tmp_path: Path
 ) -> None:
-    forecast = submitted(deadline_seconds=900.0)
+    forecast = submit_forecast(deadline_seconds=900.0)
     leases = claim(database, "a", 30.0, 3)
     for lease in leases:
         commit(database, lease, 1, 30.0)
     _pass(database, forecast)
     assert not renew(database, leases, 30.0)
-    assert count_useful(database, 3) == 0
+    assert count_needed_workers(database, 3) == 0
     with pytest.raises(LeaseLostError):
         commit(database, leases[0], 2, 30.0)
     fail_overdue(database)
-    record = look_up(database, forecast.id)
+    record = read_forecast(database, forecast.id)
     assert (record.status, record.lead_times) == (Status.FAILED, 1)
     assert xr.open_zarr(ForecastFolder(tmp_path, forecast.id).store).sizes["lead_time"] == 4
 
 
-def test_what_has_ended_in_time_stays_so(database: Database, submitted: Submit) -> None:
-    forecast = submitted(deadline_seconds=900.0)
+def test_what_has_ended_in_time_stays_so(database: Database, submit_forecast: Submit) -> None:
+    forecast = submit_forecast(deadline_seconds=900.0)
     for lease in claim(database, "a", 30.0, 3):
         for committed in range(1, 5):
             commit(database, lease, committed, 30.0)
@@ -83,11 +83,13 @@ def test_what_has_ended_in_time_stays_so(database: Database, submitted: Submit) 
     finish(database, last, {}, store_bytes=1)
     _pass(database, forecast)
     fail_overdue(database)
-    assert look_up(database, forecast.id).status == Status.SUCCESSFUL
+    assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
 
 
-def test_a_key_with_an_automatic_number_of_evaluations_is_one_forecast_whatever_is_chosen(submitted: Submit) -> None:
-    automatic: Callable[..., Any] = partial(submitted, key="k", deadline_seconds=900.0, nfe_is_automatic=True)
+def test_a_key_with_an_automatic_number_of_evaluations_is_one_forecast_whatever_is_chosen(
+    submit_forecast: Submit,
+) -> None:
+    automatic: Callable[..., Any] = partial(submit_forecast, key="k", deadline_seconds=900.0, nfe_is_automatic=True)
     forecast = automatic(sampling=Sampling(nfe=4))
     again = automatic(sampling=Sampling(nfe=2))
     assert (again.id, again.request.sampling.nfe) == (forecast.id, 4)

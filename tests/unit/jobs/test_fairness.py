@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
 from jobs.database import Database
-from jobs.forecasts import ForecastRecord, look_up
+from jobs.forecasts import ForecastRecord, read_forecast
 from jobs.leases import Lease, claim, commit, finish, release
 from jobs.states import Kind, Priority
 
@@ -24,47 +24,47 @@ def _next(database: Database, worker: str = "a") -> str:
     return last.forecast_id
 
 
-def test_two_keys_with_ten_forecasts_each_finish_alternately(database: Database, submitted: Submit) -> None:
-    first = [submitted(owner="first", members=1).id for _ in range(10)]
-    second = [submitted(owner="second", members=1).id for _ in range(10)]
+def test_two_keys_with_ten_forecasts_each_finish_alternately(database: Database, submit_forecast: Submit) -> None:
+    first = [submit_forecast(owner="first", members=1).id for _ in range(10)]
+    second = [submit_forecast(owner="second", members=1).id for _ in range(10)]
     done = [_next(database) for _ in range(20)]
     assert done[0::2] == first
     assert done[1::2] == second
 
 
-def test_who_comes_late_is_next_though_others_have_waited_longer(database: Database, submitted: Submit) -> None:
-    many = [submitted(owner="many", members=1).id for _ in range(3)]
+def test_who_comes_late_is_next_though_others_have_waited_longer(database: Database, submit_forecast: Submit) -> None:
+    many = [submit_forecast(owner="many", members=1).id for _ in range(3)]
     assert _next(database) == many[0]
-    late = submitted(owner="late", members=1).id
+    late = submit_forecast(owner="late", members=1).id
     assert [_next(database) for _ in range(3)] == [late, *many[1:]]
 
 
-def test_who_has_fewest_running_is_next(database: Database, submitted: Submit) -> None:
-    running = {owner: [submitted(owner=owner, members=1).id for _ in range(3)] for owner in ("x", "y")}
+def test_who_has_fewest_running_is_next(database: Database, submit_forecast: Submit) -> None:
+    running = {owner: [submit_forecast(owner=owner, members=1).id for _ in range(3)] for owner in ("x", "y")}
     taken = [_claim(database, worker)[0].forecast_id for worker in "abc"]
     assert taken == [running["x"][0], running["y"][0], running["x"][1]]
     assert _claim(database, "d")[0].forecast_id == running["y"][1]
 
 
-def test_a_higher_priority_comes_before_fairness_and_age(database: Database, submitted: Submit) -> None:
-    low = submitted(owner="x", members=1, priority=Priority.LOW).id
-    normal = submitted(owner="y", members=1).id
-    high = [submitted(owner="z", members=1, priority=Priority.HIGH).id for _ in range(3)]
+def test_a_higher_priority_comes_before_fairness_and_age(database: Database, submit_forecast: Submit) -> None:
+    low = submit_forecast(owner="x", members=1, priority=Priority.LOW).id
+    normal = submit_forecast(owner="y", members=1).id
+    high = [submit_forecast(owner="z", members=1, priority=Priority.HIGH).id for _ in range(3)]
     assert [_next(database) for _ in range(5)] == [*high, normal, low]
-    assert look_up(database, high[0]).priority == Priority.HIGH
+    assert read_forecast(database, high[0]).priority == Priority.HIGH
 
 
-def test_what_has_begun_goes_on_before_what_waits(database: Database, submitted: Submit) -> None:
-    begun = submitted(owner="x", priority=Priority.LOW).id
+def test_what_has_begun_goes_on_before_what_waits(database: Database, submit_forecast: Submit) -> None:
+    begun = submit_forecast(owner="x", priority=Priority.LOW).id
     leases = _claim(database, "a")
-    submitted(owner="y", priority=Priority.HIGH)
+    submit_forecast(owner="y", priority=Priority.HIGH)
     release(database, leases, counts=False)
     assert {lease.forecast_id for lease in _claim(database, "b")} == {begun}
 
 
 def test_a_forecast_asked_again_under_its_key_is_the_same_whatever_the_priority(
-    database: Database, submitted: Submit
+    database: Database, submit_forecast: Submit
 ) -> None:
-    first = submitted(key="once", priority=Priority.LOW)
-    again = submitted(key="once", priority=Priority.HIGH)
+    first = submit_forecast(key="once", priority=Priority.LOW)
+    again = submit_forecast(key="once", priority=Priority.HIGH)
     assert (again.id, again.priority) == (first.id, Priority.LOW)

@@ -8,37 +8,37 @@ import xarray as xr
 from jobs.database import Database
 from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, dismiss, look_up
+from jobs.forecasts import ForecastRecord, cancel_forecast, read_forecast
 from jobs.leases import claim
 from jobs.states import Status
 from weather.errors import StoreError
-from weather.ingest.artefact import read_canonical
+from weather.ingest.exchange import load_initial_state
 
 Submit = Callable[..., ForecastRecord]
 
 
-def test_the_ensemble_of_an_accepted_forecast_can_be_opened_at_once(submitted: Submit, tmp_path: Path) -> None:
-    forecast = submitted()
+def test_the_ensemble_of_an_accepted_forecast_can_be_opened_at_once(submit_forecast: Submit, tmp_path: Path) -> None:
+    forecast = submit_forecast()
     folder = ForecastFolder(tmp_path, forecast.id)
     assert (forecast.status, forecast.lead_times, forecast.num_lead_times) == (Status.ACCEPTED, 0, 4)
     ensemble = xr.open_zarr(folder.store)
     assert dict(ensemble.sizes) | {"lead_time": 4, "number": 5} == dict(ensemble.sizes)
     assert ensemble.u10.isnull().all()
-    assert read_canonical(folder.initial_state).digest == forecast.request.initial_state_digest
+    assert load_initial_state(folder.initial_state).digest == forecast.request.initial_state_digest
 
 
-def test_what_is_another_owners_is_not_there(database: Database, submitted: Submit) -> None:
-    forecast = submitted(owner="alice")
-    assert look_up(database, forecast.id, "alice") == forecast
-    for attempt in (look_up, dismiss):
+def test_what_is_another_owners_is_not_there(database: Database, submit_forecast: Submit) -> None:
+    forecast = submit_forecast(owner="alice")
+    assert read_forecast(database, forecast.id, "alice") == forecast
+    for attempt in (read_forecast, cancel_forecast):
         with pytest.raises(ForecastNotFoundError, match="There is no forecast"):
             attempt(database, forecast.id, "bob")
-    assert look_up(database, forecast.id).status == Status.ACCEPTED
+    assert read_forecast(database, forecast.id).status == Status.ACCEPTED
 
 
-def test_a_key_that_comes_many_times_at_once_makes_one_forecast(submitted: Submit, tmp_path: Path) -> None:
+def test_a_key_that_comes_many_times_at_once_makes_one_forecast(submit_forecast: Submit, tmp_path: Path) -> None:
     made: list[str] = []
-    threads = [threading.Thread(target=lambda: made.append(submitted(key="k").id)) for _ in range(20)]
+    threads = [threading.Thread(target=lambda: made.append(submit_forecast(key="k").id)) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -48,32 +48,32 @@ def test_a_key_that_comes_many_times_at_once_makes_one_forecast(submitted: Submi
     assert [folder.name for folder in (tmp_path / "forecasts").iterdir()] == [made[0]]
 
 
-def test_a_key_is_of_one_request_and_one_owner(submitted: Submit) -> None:
-    forecast = submitted(key="k")
+def test_a_key_is_of_one_request_and_one_owner(submit_forecast: Submit) -> None:
+    forecast = submit_forecast(key="k")
     with pytest.raises(IdempotencyError, match=f"was used for another request, forecast {forecast.id}"):
-        submitted(key="k", seed=4)
-    assert submitted(key="k", owner="bob").id != forecast.id
+        submit_forecast(key="k", seed=4)
+    assert submit_forecast(key="k", owner="bob").id != forecast.id
 
 
-def test_what_has_ended_cannot_be_dismissed(database: Database, submitted: Submit) -> None:
-    forecast = submitted()
+def test_what_has_ended_cannot_be_dismissed(database: Database, submit_forecast: Submit) -> None:
+    forecast = submit_forecast()
     claim(database, "a", 30.0, 3)
-    assert dismiss(database, forecast.id, "local").status == Status.DISMISSED
+    assert cancel_forecast(database, forecast.id, "local").status == Status.DISMISSED
     with pytest.raises(ForecastOverError, match="it is dismissed"):
-        dismiss(database, forecast.id, "local")
+        cancel_forecast(database, forecast.id, "local")
 
 
-def test_a_forecast_that_cannot_be_stored_leaves_nothing(submitted: Submit, tmp_path: Path) -> None:
+def test_a_forecast_that_cannot_be_stored_leaves_nothing(submit_forecast: Submit, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="MB are free"):
-        submitted(members=100_000_000, group_size=8)
+        submit_forecast(members=100_000_000, group_size=8)
     assert not list((tmp_path / "forecasts").glob("*"))
 
 
-def test_migrating_again_and_at_once_is_harmless(database: Database, submitted: Submit) -> None:
-    forecast = submitted()
+def test_migrating_again_and_at_once_is_harmless(database: Database, submit_forecast: Submit) -> None:
+    forecast = submit_forecast()
     threads = [threading.Thread(target=database.migrate) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert look_up(database, forecast.id) == forecast
+    assert read_forecast(database, forecast.id) == forecast

@@ -8,14 +8,14 @@ from sqlalchemy import select, update
 from jobs.database import Database
 from jobs.dispatch import LocalDispatcher
 from jobs.errors import LeaseLostError
-from jobs.events import events_since
-from jobs.forecasts import ForecastRecord, dismiss, look_up
-from jobs.leases import Lease, claim, commit, fail, finish, is_wanted, release, renew
+from jobs.events import list_events
+from jobs.forecasts import ForecastRecord, cancel_forecast, read_forecast
+from jobs.leases import Lease, claim, commit, fail, finish, is_open, release, renew
 from jobs.reconcile import reconcile
-from jobs.sharing import count_useful
+from jobs.sharing import count_needed_workers
 from jobs.states import EventKind, Kind, Status
 from jobs.tables import work
-from jobs.workers import seen
+from jobs.workers import record_heartbeat
 
 Submit = Callable[..., ForecastRecord]
 LEASE, ATTEMPTS = 30.0, 3
@@ -27,7 +27,7 @@ def _claim(database: Database, worker: str = "a", lease: float = LEASE) -> list[
 
 def _events(database: Database, forecast_id: str) -> list[EventKind]:
     with database.read() as connection:
-        return [event.kind for event in events_since(connection, forecast_id)]
+        return [event.kind for event in list_events(connection, forecast_id)]
 
 
 def _complete(database: Database, leases: list[Lease]) -> None:
@@ -36,19 +36,19 @@ def _complete(database: Database, leases: list[Lease]) -> None:
             commit(database, lease, lead, LEASE)
 
 
-def test_a_claim_takes_every_free_group_of_the_oldest_forecast(database: Database, submitted: Submit) -> None:
-    first, second = submitted(), submitted()
+def test_a_claim_takes_every_free_group_of_the_oldest_forecast(database: Database, submit_forecast: Submit) -> None:
+    first, second = submit_forecast(), submit_forecast()
     leases = _claim(database)
     assert [(lease.forecast_id, lease.group, lease.epoch, lease.committed) for lease in leases] == [
         (first.id, group, 1, 0) for group in range(3)
     ]
-    assert look_up(database, first.id).status == Status.RUNNING
+    assert read_forecast(database, first.id).status == Status.RUNNING
     assert {lease.forecast_id for lease in _claim(database, "b")} == {second.id}
     assert _claim(database, "c") == []
 
 
-def test_many_workers_at_once_claim_each_group_once(database: Database, submitted: Submit) -> None:
-    forecasts = [submitted() for _ in range(10)]
+def test_many_workers_at_once_claim_each_group_once(database: Database, submit_forecast: Submit) -> None:
+    forecasts = [submit_forecast() for _ in range(10)]
     taken: list[Lease] = []
 
     def work_on() -> None:
@@ -70,16 +70,16 @@ def test_many_workers_at_once_claim_each_group_once(database: Database, submitte
 
 
 def test_the_last_group_adds_the_finishing_work_once_and_finishing_ends_it(
-    database: Database, submitted: Submit
+    database: Database, submit_forecast: Submit
 ) -> None:
-    forecast = submitted()
+    forecast = submit_forecast()
     _complete(database, _claim(database))
-    record = look_up(database, forecast.id)
+    record = read_forecast(database, forecast.id)
     assert (record.status, record.lead_times) == (Status.RUNNING, 4)
     (last,) = _claim(database)
     assert last.kind == Kind.FINISH
     finish(database, last, {"done": True}, store_bytes=1000)
-    record = look_up(database, forecast.id)
+    record = read_forecast(database, forecast.id)
     assert (record.status, record.receipt) == (Status.SUCCESSFUL, {"done": True})
     with pytest.raises(LeaseLostError):
         finish(database, last, {"done": "again"}, store_bytes=1000)
@@ -88,8 +88,10 @@ def test_the_last_group_adds_the_finishing_work_once_and_finishing_ends_it(
     assert _claim(database) == []
 
 
-def test_groups_that_end_at_the_same_time_add_the_finishing_work_once(database: Database, submitted: Submit) -> None:
-    submitted()
+def test_groups_that_end_at_the_same_time_add_the_finishing_work_once(
+    database: Database, submit_forecast: Submit
+) -> None:
+    submit_forecast()
     leases = _claim(database)
     for lease in leases:
         commit(database, lease, 3, LEASE)
@@ -101,17 +103,17 @@ def test_groups_that_end_at_the_same_time_add_the_finishing_work_once(database: 
     assert [lease.kind for lease in _claim(database)] == [Kind.FINISH]
 
 
-def test_a_complete_lead_time_is_its_last_groups_to_summarise(database: Database, submitted: Submit) -> None:
-    submitted()
+def test_a_complete_lead_time_is_its_last_groups_to_summarise(database: Database, submit_forecast: Submit) -> None:
+    submit_forecast()
     leases = _claim(database)
     mine = [list(commit(database, lease, lead, LEASE)) for lead in range(1, 5) for lease in leases]
     assert mine == [[], [], [0], [], [], [1], [], [], [2], [], [], [3]]
 
 
 def test_of_a_shared_forecast_who_is_ahead_summarises_what_others_completed(
-    database: Database, submitted: Submit
+    database: Database, submit_forecast: Submit
 ) -> None:
-    forecast = submitted()
+    forecast = submit_forecast()
     ahead, between, behind = _claim(database)
 
     def mine(lease: Lease, committed: int) -> list[int]:
@@ -121,12 +123,12 @@ def test_of_a_shared_forecast_who_is_ahead_summarises_what_others_completed(
     assert [mine(ahead, 2), mine(between, 2), mine(behind, 2)] == [[0], [], []]
     assert [mine(between, 3), mine(ahead, 3), mine(ahead, 4)] == [[1], [], []]
     assert [mine(behind, 3), mine(between, 4), mine(behind, 4)] == [[], [2], []]
-    assert look_up(database, forecast.id).lead_times == 4
+    assert read_forecast(database, forecast.id).lead_times == 4
     assert [lease.kind for lease in _claim(database)] == [Kind.FINISH]
 
 
-def test_who_was_overtaken_changes_nothing(database: Database, submitted: Submit) -> None:
-    forecast = submitted()
+def test_who_was_overtaken_changes_nothing(database: Database, submit_forecast: Submit) -> None:
+    forecast = submit_forecast()
     old = _claim(database, lease=0.01)
     commit(database, old[0], 1, 0.01)
     time.sleep(0.05)
@@ -139,20 +141,20 @@ def test_who_was_overtaken_changes_nothing(database: Database, submitted: Submit
     assert not renew(database, old, LEASE)
     release(database, old, counts=False)
     assert _claim(database, "c") == []
-    assert look_up(database, forecast.id).status == Status.RUNNING
+    assert read_forecast(database, forecast.id).status == Status.RUNNING
     assert renew(database, new, LEASE)
 
 
-def test_a_renewed_lease_is_not_taken_away(database: Database, submitted: Submit) -> None:
-    submitted()
+def test_a_renewed_lease_is_not_taken_away(database: Database, submit_forecast: Submit) -> None:
+    submit_forecast()
     leases = _claim(database, lease=0.2)
     assert renew(database, leases, LEASE)
     time.sleep(0.3)
     assert _claim(database, "b") == []
 
 
-def test_work_that_is_handed_back_goes_on_where_it_was(database: Database, submitted: Submit) -> None:
-    submitted()
+def test_work_that_is_handed_back_goes_on_where_it_was(database: Database, submit_forecast: Submit) -> None:
+    submit_forecast()
     leases = _claim(database)
     for lease in leases:
         commit(database, lease, 2, LEASE)
@@ -160,22 +162,22 @@ def test_work_that_is_handed_back_goes_on_where_it_was(database: Database, submi
     assert [(lease.epoch, lease.committed) for lease in _claim(database, "b")] == [(2, 2)] * 3
 
 
-def test_a_dismissed_forecast_is_never_claimed_and_commits_nothing(database: Database, submitted: Submit) -> None:
-    waiting, running = submitted(), submitted()
-    dismiss(database, waiting.id, "local")
+def test_a_dismissed_forecast_is_never_claimed_and_commits_nothing(database: Database, submit_forecast: Submit) -> None:
+    waiting, running = submit_forecast(), submit_forecast()
+    cancel_forecast(database, waiting.id, "local")
     leases = _claim(database)
     assert {lease.forecast_id for lease in leases} == {running.id}
-    dismiss(database, running.id, "local")
-    assert not is_wanted(database, running.id)
+    cancel_forecast(database, running.id, "local")
+    assert not is_open(database, running.id)
     assert not renew(database, leases, LEASE)
     with pytest.raises(LeaseLostError):
         commit(database, leases[0], 1, LEASE)
     assert _claim(database, "b") == []
-    assert count_useful(database, ATTEMPTS) == 0
+    assert count_needed_workers(database, ATTEMPTS) == 0
 
 
-def test_only_crashes_without_progress_fail_a_forecast(database: Database, submitted: Submit) -> None:
-    forecast = submitted()
+def test_only_crashes_without_progress_fail_a_forecast(database: Database, submit_forecast: Submit) -> None:
+    forecast = submit_forecast()
     for lead in range(1, 4):
         lease = _claim(database, lease=0.01)[0]
         commit(database, lease, lead, 0.01)
@@ -185,29 +187,31 @@ def test_only_crashes_without_progress_fail_a_forecast(database: Database, submi
         _claim(database, lease=0.01)
         time.sleep(0.03)
     reconcile(database, LocalDispatcher(), ATTEMPTS)
-    record = look_up(database, forecast.id)
+    record = read_forecast(database, forecast.id)
     assert record.status == Status.FAILED
     assert record.error is not None
     assert (record.error["type"], record.error["retryable"]) == ("worker-lost", True)
     assert _events(database, forecast.id)[-1] == EventKind.FAILED
 
 
-def test_the_reconciler_pokes_as_many_workers_as_have_something_to_do(database: Database, submitted: Submit) -> None:
+def test_the_reconciler_pokes_as_many_workers_as_have_something_to_do(
+    database: Database, submit_forecast: Submit
+) -> None:
     class Remembering:
         def __init__(self) -> None:
             self.poked: list[int] = []
 
-        def poke(self, number: int) -> None:
+        def notify(self, number: int) -> None:
             self.poked.append(number)
 
-    submitted()
+    submit_forecast()
     dispatcher = Remembering()
     assert reconcile(database, dispatcher, ATTEMPTS) == 1  # nobody is alive yet: who comes first finds the message
     for worker in "abcdefghijk":
-        seen(database, worker, "cpu", {})
+        record_heartbeat(database, worker, "cpu", {})
     assert reconcile(database, dispatcher, ATTEMPTS) == 3
     _claim(database)
-    second, third = submitted(), submitted()
+    second, third = submit_forecast(), submit_forecast()
     assert reconcile(database, dispatcher, ATTEMPTS) == 8  # six free groups, and two that the first could hand over
     assert dispatcher.poked == [1, 3, 8]
     assert {lease.forecast_id for lease in _claim(database, "b")} == {second.id}
@@ -220,8 +224,8 @@ def _attempts(database: Database) -> int:
         return max(connection.scalars(select(work.c.attempts)))
 
 
-def test_a_read_does_not_wait_for_a_writer(database: Database, submitted: Submit) -> None:
-    forecast = submitted()
+def test_a_read_does_not_wait_for_a_writer(database: Database, submit_forecast: Submit) -> None:
+    forecast = submit_forecast()
     with database.write() as connection:
         connection.execute(update(work).values(worker="somebody"))
-        assert look_up(database, forecast.id).status == Status.ACCEPTED
+        assert read_forecast(database, forecast.id).status == Status.ACCEPTED

@@ -5,16 +5,16 @@ import pytest
 
 from jobs.errors import DeadlineError
 from jobs.planning import (
+    Compression,
     Demand,
+    Estimator,
     Machine,
-    Outlook,
+    QueuedForecast,
     Speed,
-    Storage,
-    Waiting,
     choose_nfe,
     compute_seconds,
     memory_bytes,
-    speed_at,
+    speed_for_group_size,
 )  # fmt: skip
 
 CPU, GPU = Machine("cpu", 2), Machine("cuda: NVIDIA H100", 16)
@@ -24,9 +24,11 @@ DEMAND = Demand("c", group_size=8, num_groups=3, num_lead_times=10, nfe=4)
 
 
 def _outlook(
-    machines: Sequence[Machine], *, queue: Sequence[Waiting] = (), measured: Sequence[tuple[Machine, Speed]] = ()
-) -> Outlook:
-    return Outlook({"c": measured or [(CPU, SLOW), (GPU, FAST)]}, {"c": [Storage(8, 0.8, 100.0)]}, machines, queue)
+    machines: Sequence[Machine], *, queue: Sequence[QueuedForecast] = (), measured: Sequence[tuple[Machine, Speed]] = ()
+) -> Estimator:
+    return Estimator(
+        {"c": measured or [(CPU, SLOW), (GPU, FAST)]}, {"c": [Compression(8, 0.8, 100.0)]}, machines, queue
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def test_a_group_size_that_was_not_measured_is_scaled_and_says_so(
     sizes: list[int], asked: int, flow: float | None, memory: float | None
 ) -> None:
     measured = [Speed(size, 0.1 * size, 0.25 * size, 0.0, 600.0 + 50.0 * size) for size in sizes]
-    speed = speed_at(measured, asked)
+    speed = speed_for_group_size(measured, asked)
     assert (speed and speed.flow_seconds) == flow
     if speed is not None:
         assert speed.is_scaled == (asked not in sizes)
@@ -67,13 +69,13 @@ def test_what_was_never_measured_is_not_told() -> None:
     assert _outlook([CPU]).seconds(other) is None
     assert _outlook([Machine("cpu", 7)]).seconds(DEMAND) is None
     assert _outlook([CPU]).store_bytes("d", 8, 1000, 10) is None
-    assert _outlook([CPU], queue=[Waiting(other, 1.0, 1.0, 10)]).wait_seconds() is None
+    assert _outlook([CPU], queue=[QueuedForecast(other, 1.0, 1.0, 10)]).wait_seconds() is None
     assert _outlook([]).wait_seconds() is None
     assert memory_bytes(replace(SLOW, memory_bytes=None), 4, 10) is None
 
 
 def test_who_waits_counts_what_was_accepted_before_and_what_of_it_is_left() -> None:
-    queue = [Waiting(DEMAND, 1.0, 0.5, 1000), Waiting(DEMAND, 2.0, 1.0, 2000)]
+    queue = [QueuedForecast(DEMAND, 1.0, 0.5, 1000), QueuedForecast(DEMAND, 2.0, 1.0, 2000)]
     outlook = _outlook([CPU], queue=queue)
     assert outlook.wait_seconds() == pytest.approx(1.5 * 285)
     assert outlook.wait_seconds(before=2.0) == pytest.approx(0.5 * 285)

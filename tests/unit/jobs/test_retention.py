@@ -7,8 +7,8 @@ from sqlalchemy import update
 from jobs.clock import now
 from jobs.database import Database
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, dismiss, look_up
-from jobs.retention import delete_data, expire, sweep
+from jobs.forecasts import ForecastRecord, cancel_forecast, read_forecast
+from jobs.retention import delete_data, expire_data, sweep_folders
 from jobs.states import Data, Status
 from jobs.tables import forecasts
 
@@ -16,32 +16,32 @@ Submit = Callable[..., ForecastRecord]
 
 
 def test_data_is_deleted_after_the_end_only_and_its_record_stays(
-    database: Database, submitted: Submit, tmp_path: Path
+    database: Database, submit_forecast: Submit, tmp_path: Path
 ) -> None:
-    forecast = submitted()
+    forecast = submit_forecast()
     folder = ForecastFolder(tmp_path, forecast.id).path
     assert delete_data(database, tmp_path, forecast.id, forecast.owner).data == Data.AVAILABLE
     assert folder.is_dir()
-    dismiss(database, forecast.id, forecast.owner)
+    cancel_forecast(database, forecast.id, forecast.owner)
     assert delete_data(database, tmp_path, forecast.id, forecast.owner).data == Data.DELETED
     assert not folder.exists()
-    assert look_up(database, forecast.id).request == forecast.request
+    assert read_forecast(database, forecast.id).request == forecast.request
 
 
-def test_data_expires_some_hours_after_the_end(database: Database, submitted: Submit, tmp_path: Path) -> None:
-    old, young, running = submitted(), submitted(), submitted()
+def test_data_expires_some_hours_after_the_end(database: Database, submit_forecast: Submit, tmp_path: Path) -> None:
+    old, young, running = submit_forecast(), submit_forecast(), submit_forecast()
     for forecast, hours in ((old, 3), (young, 1)):
-        dismiss(database, forecast.id, forecast.owner)
+        cancel_forecast(database, forecast.id, forecast.owner)
         with database.write() as connection:
             ended = update(forecasts).where(forecasts.c.id == forecast.id).values(finished=now() - 3600 * hours)
             connection.execute(ended)
-    expire(database, None)
-    assert look_up(database, old.id).data == Data.AVAILABLE
-    expire(database, 2.0)
-    sweep(database, tmp_path)
+    expire_data(database, None)
+    assert read_forecast(database, old.id).data == Data.AVAILABLE
+    expire_data(database, 2.0)
+    sweep_folders(database, tmp_path)
     there = {forecast.id: ForecastFolder(tmp_path, forecast.id).path.exists() for forecast in (old, young, running)}
     assert there == {old.id: False, young.id: True, running.id: True}
-    assert look_up(database, old.id).data == Data.EXPIRED
+    assert read_forecast(database, old.id).data == Data.EXPIRED
 
 
 def test_folders_that_no_row_speaks_of_go_after_an_hour(database: Database, tmp_path: Path) -> None:
@@ -50,22 +50,22 @@ def test_folders_that_no_row_speaks_of_go_after_an_hour(database: Database, tmp_
         folder.mkdir(parents=True)
         changed = folder.stat().st_mtime - age
         os.utime(folder, (changed, changed))
-    sweep(database, tmp_path)
+    sweep_folders(database, tmp_path)
     assert [path.name for path in (tmp_path / "forecasts").iterdir()] == ["fc_new"]
 
 
 def test_what_only_workers_read_goes_once_a_forecast_is_successful(
-    database: Database, submitted: Submit, tmp_path: Path
+    database: Database, submit_forecast: Submit, tmp_path: Path
 ) -> None:
     """Its last worker may have died between the row and the folders."""
-    successful, running = submitted(), submitted()
+    successful, running = submit_forecast(), submit_forecast()
     for forecast in (successful, running):
         (ForecastFolder(tmp_path, forecast.id).attempt(0, 1) / "c").write(b"")
         (ForecastFolder(tmp_path, forecast.id).frames / "c").write(b"")
     with database.write() as connection:
         ended = update(forecasts).where(forecasts.c.id == successful.id)
         connection.execute(ended.values(status=Status.SUCCESSFUL, finished=now()))
-    sweep(database, tmp_path)
+    sweep_folders(database, tmp_path)
     for forecast, is_there in ((successful, False), (running, True)):
         folder = ForecastFolder(tmp_path, forecast.id)
         assert [(folder.path / name).exists() for name in ("staging", "frames.zarr")] == [is_there, is_there]

@@ -6,12 +6,12 @@ from sqlalchemy import update
 
 from jobs.database import Database
 from jobs.errors import LeaseLostError
-from jobs.forecasts import ForecastRecord, dismiss
-from jobs.leases import Lease, claim, commit, even_out, fail, release, renew
-from jobs.sharing import count_useful, is_uneven, may_get_some, share
+from jobs.forecasts import ForecastRecord, cancel_forecast
+from jobs.leases import Lease, claim, commit, fail, rebalance, release, renew
+from jobs.sharing import count_needed_workers, fair_share, may_receive_groups, should_rebalance
 from jobs.states import Kind
 from jobs.tables import work
-from jobs.workers import rest, seen
+from jobs.workers import mark_idle, record_heartbeat
 
 Submit = Callable[..., ForecastRecord]
 LEASE, ATTEMPTS, IDLE = 30.0, 3, 30.0
@@ -39,7 +39,7 @@ LEASE, ATTEMPTS, IDLE = 30.0, 3, 30.0
     ],
 )
 def test_a_share(mine: int, free: int, others: list[int], idle: int, expected: int) -> None:
-    assert share(mine, free, others, idle) == expected
+    assert fair_share(mine, free, others, idle) == expected
 
 
 def test_shares_settle_soon_and_are_as_equal_as_can_be() -> None:
@@ -55,7 +55,7 @@ def test_shares_settle_soon_and_are_as_equal_as_can_be() -> None:
             others = [number for index, number in enumerate(held) if number and index != worker]
             idle = sum(number == 0 for index, number in enumerate(held) if index != worker)
             before = held[worker]
-            held[worker] = share(before, groups - sum(held), others, idle)
+            held[worker] = fair_share(before, groups - sum(held), others, idle)
             return held[worker] != before
 
         for _ in range(3):
@@ -71,35 +71,35 @@ def _claim(database: Database, worker: str) -> list[Lease]:
 
 
 def _even_out(database: Database, worker: str, leases: list[Lease]) -> list[Lease]:
-    return even_out(database, worker, leases, LEASE, ATTEMPTS)
+    return rebalance(database, worker, leases, LEASE, ATTEMPTS)
 
 
 def _uneven(database: Database, leases: list[Lease], worker: str) -> bool:
-    return is_uneven(database, leases[0].forecast_id, worker, ATTEMPTS)
+    return should_rebalance(database, leases[0].forecast_id, worker, ATTEMPTS)
 
 
 @pytest.fixture
 def database(database: Database) -> Database:
     """With two workers that are known."""
     for worker in "ab":
-        seen(database, worker, "cpu", {})
+        record_heartbeat(database, worker, "cpu", {})
     return database
 
 
-def test_who_claims_leaves_their_share_to_the_idle(database: Database, submitted: Submit) -> None:
+def test_who_claims_leaves_their_share_to_the_idle(database: Database, submit_forecast: Submit) -> None:
     assert _claim(database, "a") == _claim(database, "b") == []
-    submitted()
+    submit_forecast()
     assert [lease.group for lease in _claim(database, "a")] == [0, 1]
     assert [lease.group for lease in _claim(database, "b")] == [2]
     assert _claim(database, "a") == []
 
 
-def test_who_comes_late_gets_a_share_at_the_next_lead_time(database: Database, submitted: Submit) -> None:
-    submitted(members=8)
+def test_who_comes_late_gets_a_share_at_the_next_lead_time(database: Database, submit_forecast: Submit) -> None:
+    submit_forecast(members=8)
     mine = _claim(database, "a")
     assert [lease.group for lease in mine] == [0, 1, 2, 3]
     assert not _uneven(database, mine, "a")
-    assert may_get_some(database, "b")
+    assert may_receive_groups(database, "b")
     assert _claim(database, "b") == []
     for lease in mine:
         commit(database, lease, 1, LEASE)
@@ -111,12 +111,12 @@ def test_who_comes_late_gets_a_share_at_the_next_lead_time(database: Database, s
     assert [(lease.group, lease.epoch, lease.committed) for lease in theirs] == [(2, 2, 1), (3, 2, 1)]
     assert not _uneven(database, kept, "a")
     assert not _uneven(database, theirs, "b")
-    assert not may_get_some(database, "c")
-    assert count_useful(database, ATTEMPTS) == 2
+    assert not may_receive_groups(database, "c")
+    assert count_needed_workers(database, ATTEMPTS) == 2
 
 
-def test_what_was_handed_over_can_no_longer_be_changed(database: Database, submitted: Submit) -> None:
-    submitted()
+def test_what_was_handed_over_can_no_longer_be_changed(database: Database, submit_forecast: Submit) -> None:
+    submit_forecast()
     mine = _claim(database, "a")
     assert _claim(database, "b") == []
     assert len(_even_out(database, "a", mine)) == 2
@@ -132,8 +132,8 @@ def test_what_was_handed_over_can_no_longer_be_changed(database: Database, submi
     assert theirs == []
 
 
-def test_handing_over_is_no_attempt(database: Database, submitted: Submit) -> None:
-    submitted()
+def test_handing_over_is_no_attempt(database: Database, submit_forecast: Submit) -> None:
+    submit_forecast()
     leases = _claim(database, "a")
     for _ in range(2 * ATTEMPTS):
         claim(database, "b", LEASE, ATTEMPTS, IDLE)
@@ -146,8 +146,8 @@ def test_handing_over_is_no_attempt(database: Database, submitted: Submit) -> No
         assert len(leases) == 3
 
 
-def test_what_nobody_comes_for_is_taken_back_and_is_behind(database: Database, submitted: Submit) -> None:
-    submitted()
+def test_what_nobody_comes_for_is_taken_back_and_is_behind(database: Database, submit_forecast: Submit) -> None:
+    submit_forecast()
     mine = _claim(database, "a")
     assert _claim(database, "b") == []
     kept = _even_out(database, "a", mine)
@@ -155,17 +155,17 @@ def test_what_nobody_comes_for_is_taken_back_and_is_behind(database: Database, s
     for lease in kept:
         commit(database, lease, 1, LEASE)
     with database.write() as connection:
-        rest(connection, "b", 0.0)
+        mark_idle(connection, "b", 0.0)
     assert _uneven(database, kept, "a")
     again = _even_out(database, "a", kept)
     assert [(lease.group, lease.epoch, lease.committed) for lease in again] == [(0, 1, 1), (1, 1, 1), (2, 2, 0)]
 
 
 def test_the_groups_of_a_worker_that_died_are_taken_between_two_lead_times(
-    database: Database, submitted: Submit
+    database: Database, submit_forecast: Submit
 ) -> None:
     assert _claim(database, "a") == []
-    submitted()
+    submit_forecast()
     assert len(_claim(database, "b")) == 2
     mine = _claim(database, "a")
     assert not _uneven(database, mine, "a")
@@ -175,8 +175,8 @@ def test_the_groups_of_a_worker_that_died_are_taken_between_two_lead_times(
     assert [lease.group for lease in _even_out(database, "a", mine)] == [0, 1, 2]
 
 
-def test_the_finishing_work_is_one_workers(database: Database, submitted: Submit) -> None:
-    submitted()
+def test_the_finishing_work_is_one_workers(database: Database, submit_forecast: Submit) -> None:
+    submit_forecast()
     mine = _claim(database, "a")
     assert _claim(database, "b") == []
     for lead in range(1, 5):
@@ -186,15 +186,15 @@ def test_the_finishing_work_is_one_workers(database: Database, submitted: Submit
     (last,) = _claim(database, "b")
     assert last.kind == Kind.FINISH
     assert _claim(database, "a") == []
-    assert not may_get_some(database, "a")
-    assert count_useful(database, ATTEMPTS) == 0
+    assert not may_receive_groups(database, "a")
+    assert count_needed_workers(database, ATTEMPTS) == 0
     assert _even_out(database, "b", [last]) == [last]
 
 
-def test_a_forecast_that_was_called_off_is_shared_no_more(database: Database, submitted: Submit) -> None:
-    forecast = submitted()
+def test_a_forecast_that_was_called_off_is_shared_no_more(database: Database, submit_forecast: Submit) -> None:
+    forecast = submit_forecast()
     mine = _claim(database, "a")
     assert _claim(database, "b") == []
-    dismiss(database, forecast.id, "local")
+    cancel_forecast(database, forecast.id, "local")
     assert _even_out(database, "a", mine) == []
-    assert not may_get_some(database, "b")
+    assert not may_receive_groups(database, "b")
