@@ -1,26 +1,23 @@
-"""Steps in batches as large as memory allows: halved where it runs out, and never doubled again."""
+"""Forecast steps in batches of members; the batch size is halved where the device's memory runs out."""
 
 import gc
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from models.errors import OutOfMemoryError
 from models.rollout import Stepper
+from models.shapes import Fields
 
-Fields = Float[Tensor, "member channel lat lon"]
-
-_ON_CPU = "can't allocate memory"
-"""What PyTorch's allocator of host memory says, in a `RuntimeError` of no class of its own."""
+_CPU_ALLOCATION_FAILED = "can't allocate memory"
+"""Part of the message of PyTorch's CPU allocator, which raises a plain `RuntimeError`."""
 
 
-class Batches:
-    """A stepper that gives another one at most `size` members at once.
+class BatchedStepper:
+    """Advance members in batches of at most `size`; `size` is halved where memory runs out and never grows again.
 
-    Noise belongs to members and steps, so a step that is tried again in halves draws nothing again; its values differ
-    from the undivided ones by rounding.
+    Noise is an argument, so a step that is repeated in smaller batches uses the same noise; its states differ from
+    those of the undivided batch by rounding only.
     """
 
     def __init__(self, stepper: Stepper, size: int) -> None:
@@ -28,25 +25,28 @@ class Batches:
         self._stepper = stepper
 
     def step(self, previous: Fields, newest: Fields, valid_time: np.datetime64, noise: Fields) -> Fields:
-        """Return the states one time step after `newest`.
+        """Return the states one time step after `newest`, whose time is `valid_time`.
 
-        Raises `OutOfMemoryError` where memory does not suffice for one member.
+        Raises `OutOfMemoryError` where a single member does not fit into memory.
         """
         while True:
-            parts = zip(*(fields.split(self.size) for fields in (previous, newest, noise)), strict=True)  # type: ignore[no-untyped-call]
+            batches = zip(*(torch.split(fields, self.size) for fields in (previous, newest, noise)), strict=True)
             try:
-                states = [self._stepper.step(before, now, valid_time, drawn) for before, now, drawn in parts]
+                states = [self._stepper.step(before, now, valid_time, drawn) for before, now, drawn in batches]
                 return states[0] if len(states) == 1 else torch.cat(states)
             except torch.OutOfMemoryError as error:
                 detail = str(error)
             except RuntimeError as error:
-                if _ON_CPU not in str(error):
+                if _CPU_ALLOCATION_FAILED not in str(error):
                     raise
                 detail = str(error)
             self._halve(min(self.size, len(newest)), detail)
 
     def _halve(self, size: int, detail: str) -> None:
-        """Make room, outside of the handler: its traceback holds on to what did not fit."""
+        """Set `self.size` to half of `size`, which did not fit, and release cached memory.
+
+        Call it outside the `except` block: the exception's traceback keeps the tensors that did not fit alive.
+        """
         if size == 1:
             raise OutOfMemoryError(
                 f"A single member does not fit into the memory of {self.device}: {detail.splitlines()[0]}"

@@ -1,17 +1,15 @@
-"""Eq. 4 of the paper: how warmth blends the warm start's standard deviation with one."""
+"""The scale of the residual, Eq. 4 of the paper."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+
+from models.shapes import Fields, Warmth
 
 
-def blend_scale(
-    std: Float[Tensor, "member channel lat lon"], warmth: Float[Tensor, " batch"]
-) -> Float[Tensor, "member channel lat lon"]:
-    """Return the scale that the residual is divided by.
+def blend_scale(std: Fields, warmth: Warmth) -> Fields:
+    """Return the scale that divides the residual: the warm start's standard deviation σ blended with 1 by warmth w.
 
-    w·max(σ, 1−w) + (1−w), element by element, in normalised units; w in [0, 1] is one number a member, or one for all.
-    At w = 1 it is σ, at w = 0 it is 1, and for w ≤ 1−σ it is 1−w² whatever σ is.
+    w·max(σ, 1−w) + (1−w), element by element, in normalised units.
+    At w = 1 it is σ, at w = 0 it is 1, and for w ≤ 1−σ it is 1−w², independent of σ.
     Source: Scholz & Turner, Eq. 4.
     """
     w = warmth[:, None, None, None]

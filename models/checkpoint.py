@@ -35,7 +35,7 @@ def save_checkpoint(
     """
     static = networks.context.static
     fields = {f"{_STATIC}{field}": static[i].clone() for i, field in enumerate(networks.spec.static_fields)}
-    contents = {WARM_START_FILE: _copy_weights(networks.warm_start) | fields, FLOW_FILE: _read_weights(networks.flow)}
+    contents = {WARM_START_FILE: _copy_weights(networks.warm_start) | fields, FLOW_FILE: _copy_weights(networks.flow)}
     for file, tensors in contents.items():
         with replace_file(folder / file) as partial:
             save_file(tensors, partial)

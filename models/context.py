@@ -1,25 +1,23 @@
-"""What both networks are told: the two newest frames, static fields and features of the date, normalised."""
+"""The context of both networks: the two newest frames, static fields and features of the date, normalised."""
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.shapes import Context, Features, Fields, StaticFields
 from weather.manifest import ModelSpec
 
-Fields = Float[Tensor, "member channel lat lon"]
 
-
-class Context(nn.Module):
+class ContextBuilder(nn.Module):
     """Build the context C = [newest frame, previous frame, static fields, features].
 
-    Frames are in physical units. `static` is (field, lat, lon), already normalised.
+    Frames are given in physical units, static fields and features already normalised.
     """
 
     static: Tensor
     mean: Tensor
     std: Tensor
 
-    def __init__(self, spec: ModelSpec, static: Float[Tensor, "field lat lon"]) -> None:
+    def __init__(self, spec: ModelSpec, static: StaticFields) -> None:
         super().__init__()
         means = torch.tensor([variable.mean for variable in spec.variables], dtype=torch.float32)
         stds = torch.tensor([variable.std for variable in spec.variables], dtype=torch.float32)
@@ -28,17 +26,15 @@ class Context(nn.Module):
         self.register_buffer("static", static, persistent=False)
 
     def normalise(self, frames: Fields) -> Fields:
-        """Return physical fields in normalised units."""
+        """Return physical fields in normalised units: (x − mean) / std of each variable."""
         return (frames - self.mean) / self.std
 
     def denormalise(self, frames: Fields) -> Fields:
-        """Return normalised fields in physical units."""
+        """Return normalised fields in physical units, the inverse of `normalise`."""
         return torch.addcmul(self.mean, frames, self.std)
 
-    def forward(
-        self, newest: Fields, previous: Fields, features: Float[Tensor, "batch feature lat lon"]
-    ) -> Float[Tensor, "member context lat lon"]:
-        """Return the context; `features` has one entry a member, or one for all."""
+    def forward(self, newest: Fields, previous: Fields, features: Features) -> Context:
+        """Return the context of each member."""
         members = newest.shape[0]
         static = self.static.expand(members, *self.static.shape)
         features = features.expand(members, *features.shape[1:])
@@ -46,10 +42,10 @@ class Context(nn.Module):
 
 
 def variable_signs(spec: ModelSpec) -> tuple[int, ...]:
-    """Return −1 for each variable that reverses across a pole, else 1."""
+    """Return −1 for each variable that is a vector component, which changes sign across a pole, else 1."""
     return tuple(-1 if variable.is_vector else 1 for variable in spec.known_variables)
 
 
 def context_signs(spec: ModelSpec) -> tuple[int, ...]:
-    """Return the signs of all channels of the context."""
+    """Return −1 for each channel of the context that changes sign across a pole, else 1."""
     return variable_signs(spec) * 2 + (1,) * (len(spec.static_fields) + len(spec.features))

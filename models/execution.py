@@ -1,4 +1,4 @@
-"""How networks are run: as they are or compiled, in float32 or under autocast; values differ by rounding only."""
+"""How networks are evaluated: eager or compiled, in float32 or under autocast; results differ by rounding only."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -14,15 +14,19 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @dataclass(frozen=True)
 class Execution:
-    """`compiled` networks are for GPUs: on a CPU convolutions stay as they are, and compilation takes a minute."""
+    """The mode in which networks are evaluated.
+
+    `compiled` is meant for GPUs: on a CPU convolutions gain nothing, and compilation takes a minute.
+    """
 
     compiled: bool = False
     precision: Precision = "float32"
 
-    def prepared(self, function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-        """Return `function` as it is run on `device`; each new shape of its arguments is compiled once a process.
+    def compile(self, function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+        """Return `function` compiled for `device`, or unchanged where `compiled` is false.
 
-        On CUDA it is captured as a graph, and its outputs are copied out of the graph's own memory.
+        It is compiled once a process for each new combination of argument shapes. On CUDA it runs as a CUDA graph; its
+        outputs are copied, because the next call overwrites the graph's memory.
         """
         if not self.compiled:
             return function
@@ -30,12 +34,12 @@ class Execution:
         compiled = torch.compile(function, dynamic=False, mode=mode)
 
         def run(*arguments: Any) -> Any:
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             return tree_map(torch.clone, compiled(*arguments))
 
         return run if device.type == "cuda" else compiled
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Return the context that evaluations are made in."""
+        """Return the context manager for evaluations: autocast to `precision`, or nothing for float32."""
         dtype = _DTYPES.get(self.precision)
         return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

@@ -3,15 +3,12 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from models.layers import ScalarEmbedding
-from models.paths import FlowTime, expand, gaussian_velocity, interpolate
+from models.paths import expand, gaussian_velocity, interpolate
+from models.shapes import Context, Embedding, Fields, FlowTime, Scalar, Warmth
 from models.unet import FixedInputs, UNet
-
-Fields = Float[Tensor, "member channel lat lon"]
-Context = Float[Tensor, "member context lat lon"]
 
 Preconditioning = Literal["gaussian", "none"]
 
@@ -19,10 +16,10 @@ Preconditioning = Literal["gaussian", "none"]
 class FlowNet(nn.Module):
     """v(x_t, t, w, C, μ, scale), the velocity of the normalised residual.
 
-    The input is [x_t, C, μ, scale] with Eq. 4's blended scale; embeddings of flow time and warmth are summed.
-    With `gaussian` preconditioning the network adds to the exact velocity of white Gaussian noise and sees
-    unit-variance input, so that an untrained network samples N(μ, scale²): a departure from the paper
-    (its code has `none`), docs/method.md §4.
+    The input is [x_t, C, μ, scale] with the scale of Eq. 4; the embeddings of flow time and warmth are summed.
+    With `gaussian` preconditioning the network's output is added to the exact velocity of white Gaussian noise, and
+    its input x_t is scaled to unit variance, so that an untrained network samples N(μ, scale²). This departs from the
+    paper, whose code is `none` (docs/method.md §4).
     """
 
     def __init__(self, net: UNet, preconditioning: Preconditioning) -> None:
@@ -33,22 +30,22 @@ class FlowNet(nn.Module):
         self.warmth_embedding = ScalarEmbedding(net.config.embedding_width)
 
     def forward(
-        self, x_t: Fields, t: FlowTime, warmth: FlowTime, context: Context, mean: Fields, scale: Fields
+        self, x_t: Fields, t: FlowTime, warmth: Warmth, context: Context, mean: Fields, scale: Fields
     ) -> Fields:
-        """Return the velocity, of the shape of `x_t`."""
-        return self.velocity(x_t, t, self.embed(t, warmth), self.prepare(context, mean, scale))
+        """Return the velocity at `x_t` and flow time `t`."""
+        return self.velocity(x_t, t, self.embed(t, warmth), self.precompute(context, mean, scale))
 
-    def embed(self, t: FlowTime, warmth: FlowTime) -> Float[Tensor, "batch width"]:
-        """Return what the network is told of flow time and warmth."""
+    def embed(self, t: FlowTime, warmth: Warmth) -> Embedding:
+        """Return the sum of the embeddings of flow time and warmth."""
         embedding: Tensor = self.time_embedding(t) + self.warmth_embedding(warmth)
         return embedding
 
-    def prepare(self, context: Context, mean: Fields, scale: Fields) -> FixedInputs:
-        """Return what does not change with x_t and t, for all evaluations of one step of the forecast."""
-        return self.net.prepare(torch.cat([context, mean, scale], dim=1))
+    def precompute(self, context: Context, mean: Fields, scale: Fields) -> FixedInputs:
+        """Return what the inputs that do not depend on x_t and t contribute to every evaluation of a forecast step."""
+        return self.net.precompute(torch.cat([context, mean, scale], dim=1))
 
-    def velocity(self, x_t: Fields, t: FlowTime, embedding: Float[Tensor, "batch width"], fixed: FixedInputs) -> Fields:
-        """Return the velocity; `t` and its `embedding` are one for all members, or one each."""
+    def velocity(self, x_t: Fields, t: FlowTime, embedding: Embedding, fixed: FixedInputs) -> Fields:
+        """Return the velocity at `x_t` and flow time `t`, from the results of `embed` and `precompute`."""
         if self.preconditioning == "none":
             velocity: Tensor = self.net(x_t, embedding, fixed)
             return velocity
@@ -58,8 +55,8 @@ class FlowNet(nn.Module):
 
 
 def flow_matching_loss(
-    net: FlowNet, x_0: Fields, x_1: Fields, t: FlowTime, warmth: FlowTime, context: Context, mean: Fields, scale: Fields
-) -> Float[Tensor, ""]:
+    net: FlowNet, x_0: Fields, x_1: Fields, t: FlowTime, warmth: Warmth, context: Context, mean: Fields, scale: Fields
+) -> Scalar:
     """Return the mean squared error of the velocity at x_t against x_1 − x_0.
 
     Its floor for white N(0, 1) residuals at skewed times is 1.539 (docs/method.md §4). Source: Scholz & Turner, Alg. 1.

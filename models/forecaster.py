@@ -1,16 +1,16 @@
-"""One step of the forecast: Algorithm 2 of the paper around a solver."""
+"""One time step of the forecast: Algorithm 2 of the paper."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from models.blending import blend_scale
 from models.build import Networks
 from models.execution import Execution
+from models.shapes import Context, Fields, Warmth
 from models.solvers import evaluation_times, solve
 from models.time_grids import power_grid
 from models.unet import FixedInputs
@@ -18,20 +18,22 @@ from models.warm_start import restore
 from weather.features import feature_fields
 from weather.manifest import Sampling
 
-Fields = Float[Tensor, "member channel lat lon"]
 EAGER = Execution()
 
 
 @runtime_checkable
-class Watch(Protocol):
-    """Who hears of each evaluation before it is made, and may end the step by raising."""
+class EvaluationObserver(Protocol):
+    """Is called before each network evaluation; an exception that it raises ends the step."""
 
-    def before(self, network: str, members: int) -> None:
-        """Hear that `network`, `warm_start` or `flow`, is about to be evaluated for `members` members."""
+    def before_evaluation(self, network: str, members: int) -> None:
+        """Note that `network`, `warm_start` or `flow`, is about to be evaluated for `members` members."""
 
 
-class WarmField:
-    """The vector field that the flow network gives for one context; counts its evaluations in `nfe`."""
+class FlowField:
+    """The vector field of the flow network for one context; counts its evaluations in `nfe`.
+
+    `embeddings` maps each flow time of the solver to a tensor of that time and its embedding.
+    """
 
     def __init__(
         self, velocity: Callable[..., Fields], embeddings: dict[float, tuple[Tensor, Tensor]], fixed: FixedInputs
@@ -46,7 +48,7 @@ class WarmField:
 
 
 class Forecaster:
-    """Carry states one time step ahead with the networks of a checkpoint."""
+    """Advance states by one time step with the networks of a checkpoint."""
 
     def __init__(
         self,
@@ -54,16 +56,16 @@ class Forecaster:
         sampling: Sampling,
         device: torch.device,
         execution: Execution = EAGER,
-        watch: Watch | None = None,
+        observer: EvaluationObserver | None = None,
     ) -> None:
         self.spec = networks.spec
         self.sampling = sampling
         self.device = device
         self._networks = networks
-        self._execution, self._watch = execution, watch
+        self._execution, self._observer = execution, observer
         self._times = power_grid(sampling.num_steps, sampling.power)
-        self._compiled_warm_start = execution.prepared(networks.warm_start, device)
-        self._compiled_velocity = execution.prepared(networks.flow.velocity, device)
+        self._compiled_warm_start = execution.compile(networks.warm_start, device)
+        self._compiled_velocity = execution.compile(networks.flow.velocity, device)
         self._embeddings: dict[float, tuple[Tensor, Tensor]] = {}
 
     @torch.inference_mode()
@@ -74,10 +76,10 @@ class Forecaster:
         Where all members share their frames (tensors expanded from one), the warm start is evaluated once for all.
         Source: Scholz & Turner, Algorithm 2.
         """
-        context, mean, std = self._warm_start(previous, newest, valid_time)
+        context, mean, std = self._evaluate_warm_start(previous, newest, valid_time)
         warmth = torch.full((1,), self.sampling.warmth, dtype=newest.dtype, device=self.device)
         scale = blend_scale(std, warmth)
-        field = WarmField(self._velocity, self._embedded(warmth), self._fixed(context, mean, scale))
+        field = FlowField(self._evaluate_flow, self._embed_times(warmth), self._precompute(context, mean, scale))
         x_1 = solve(self.sampling.solver, field, noise, self._times)
         assert field.nfe == self.sampling.nfe
         return self._networks.context.denormalise(restore(x_1, mean, scale))
@@ -85,52 +87,53 @@ class Forecaster:
     @torch.inference_mode()
     def warm_start(self, previous: Fields, newest: Fields, valid_time: np.datetime64) -> tuple[Fields, Fields]:
         """Return the warm start's own mean and standard deviation one time step after `newest`, in physical units."""
-        _, mean, std = self._warm_start(previous, newest, valid_time)
+        _, mean, std = self._evaluate_warm_start(previous, newest, valid_time)
         return self._networks.context.denormalise(mean), std * self._networks.context.std
 
-    def _warm_start(
+    def _evaluate_warm_start(
         self, previous: Fields, newest: Fields, valid_time: np.datetime64
-    ) -> tuple[Float[Tensor, "member context lat lon"], Fields, Fields]:
-        members, shared = newest.shape[0], _is_one(previous) and _is_one(newest)
+    ) -> tuple[Context, Fields, Fields]:
+        """Return context, mean and standard deviation of each member, in normalised units."""
+        members, shared = newest.shape[0], _is_expanded(previous) and _is_expanded(newest)
         if shared:
             previous, newest = previous[:1], newest[:1]
-        context = self._context(previous, newest, valid_time)
-        evaluate = self._networks.warm_start if shared else self._compiled_warm_start
-        mean, std = self._evaluated("warm_start", len(newest), evaluate, context)
+        context = self._build_context(previous, newest, valid_time)
+        network = self._networks.warm_start if shared else self._compiled_warm_start
+        mean, std = self._evaluate("warm_start", len(newest), network, context)
         return (
             context.expand(members, -1, -1, -1),
             mean.float().expand(members, -1, -1, -1),
             std.float().expand(members, -1, -1, -1),
         )
 
-    def _velocity(self, x_t: Fields, t: Tensor, embedding: Tensor, fixed: FixedInputs) -> Fields:
-        velocity: Tensor = self._evaluated("flow", len(x_t), self._compiled_velocity, x_t, t, embedding, fixed)
+    def _evaluate_flow(self, x_t: Fields, t: Tensor, embedding: Tensor, fixed: FixedInputs) -> Fields:
+        velocity: Tensor = self._evaluate("flow", len(x_t), self._compiled_velocity, x_t, t, embedding, fixed)
         return velocity.float()
 
-    def _evaluated(self, network: str, members: int, evaluate: Callable[..., Any], *arguments: Any) -> Any:
-        if self._watch is not None:
-            self._watch.before(network, members)
+    def _evaluate(self, name: str, members: int, network: Callable[..., Any], *arguments: Any) -> Any:
+        if self._observer is not None:
+            self._observer.before_evaluation(name, members)
         with self._execution.autocast(self.device):
-            return evaluate(*arguments)
+            return network(*arguments)
 
-    def _fixed(self, context: Tensor, mean: Fields, scale: Fields) -> FixedInputs:
+    def _precompute(self, context: Context, mean: Fields, scale: Fields) -> FixedInputs:
         with self._execution.autocast(self.device):
-            return self._networks.flow.prepare(context, mean, scale)
+            return self._networks.flow.precompute(context, mean, scale)
 
-    def _embedded(self, warmth: Tensor) -> dict[float, tuple[Tensor, Tensor]]:
-        """Return flow time and embedding of each evaluation of a step, the same in every step."""
+    def _embed_times(self, warmth: Warmth) -> dict[float, tuple[Tensor, Tensor]]:
+        """Return tensor and embedding of each flow time of a step; all steps share them."""
         if not self._embeddings:
             for t in evaluation_times(self.sampling.solver, self._times):
                 time = torch.full((1,), t, dtype=warmth.dtype, device=self.device)
                 self._embeddings[t] = time, self._networks.flow.embed(time, warmth)
         return self._embeddings
 
-    def _context(self, previous: Fields, newest: Fields, valid_time: np.datetime64) -> Tensor:
+    def _build_context(self, previous: Fields, newest: Fields, valid_time: np.datetime64) -> Context:
         features = feature_fields(self.spec.features, self.spec.grid.grid, valid_time)[None]
         context: Tensor = self._networks.context(newest, previous, torch.from_numpy(features).to(self.device))
         return context
 
 
-def _is_one(frames: Fields) -> bool:
-    """Return whether all members are one frame, expanded."""
+def _is_expanded(frames: Fields) -> bool:
+    """Return whether all members are one frame, expanded without a copy."""
     return frames.stride(0) == 0

@@ -1,25 +1,25 @@
-"""What is done about a member that goes wrong: it is lost from there on, and the others do not notice."""
+"""The check of each member's state against the valid range of its variables."""
 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from models.shapes import Fields
 from weather.variables import Variable
 
-Fields = Float[Tensor, "member channel lat lon"]
 
-
-class RangeGuard:
-    """Finds members that are not finite, or leave the valid range of a variable, without waiting for the device."""
+class ValidRange:
+    """The valid range of each variable, on a device."""
 
     def __init__(self, variables: Sequence[Variable], device: torch.device) -> None:
         low, high = zip(*(variable.valid_range for variable in variables), strict=True)
         self._low, self._high = (torch.tensor(limit, dtype=torch.float32, device=device) for limit in (low, high))
 
-    def __call__(self, states: Fields) -> Fields:
-        """Return the states, with NaN everywhere in the members that are wrong anywhere."""
+    def mask_lost_members(self, states: Fields) -> Fields:
+        """Return `states` with NaN in the whole of each member that is not finite or out of range at any point.
+
+        It does not wait for the device.
+        """
         least, most = states.flatten(2).aminmax(dim=2)
-        sound = ((least >= self._low) & (most <= self._high)).all(dim=1)
-        return torch.where(sound[:, None, None, None], states, torch.nan)
+        is_valid = ((least >= self._low) & (most <= self._high)).all(dim=1)
+        return torch.where(is_valid[:, None, None, None], states, torch.nan)

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
+
+from models.shapes import Fields
 
 
-def member_noise(
-    seed: int, members: Sequence[int], step: int, shape: tuple[int, int, int]
-) -> Float[Tensor, "member channel lat lon"]:
+def member_noise(seed: int, members: Sequence[int], step: int, shape: tuple[int, int, int]) -> Fields:
     """Return standard normal noise, float32 on the CPU, of shape (member, *`shape`).
 
     Each member's noise is drawn from its own stream of a counter-based generator, so it does not depend on which

@@ -4,17 +4,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.shapes import Fields
 
-def pad_longitude(x: Float[Tensor, "member channel lat lon"], width: int) -> Tensor:
-    """Extend both ends of the longitude axis by `width` columns from the other end."""
+
+def pad_longitude(x: Fields, width: int) -> Tensor:
+    """Return `x` with `width` columns from the other end added at both ends of the longitude axis."""
     return torch.cat([x[..., -width:], x, x[..., :width]], dim=-1)
 
 
 class GlobePadding(nn.Module):
-    """Rows added beyond both poles so that a strided network fits the grid; `crop` removes them.
+    """Add rows beyond both poles so that a strided network fits the grid; `crop` removes them.
 
     A row beyond the pole is the mirrored row on the other side of the globe: rolled by 180° of longitude,
-    with the sign of vector components changed, because east and north both reverse there. At least
+    with the sign of vector components changed, because east and north both reverse across the pole. At least
     `margin` rows are added at each pole, and as many as make the number of rows a multiple of `stride`.
     """
 
@@ -34,15 +36,13 @@ class GlobePadding(nn.Module):
                 f"A grid of {num_lat} latitudes is too small for {self.south} rows of padding; lower the stride."
             )
 
-    def forward(
-        self, x: Float[Tensor, "member channel lat lon"], sign: Float[Tensor, "channel 1 1"]
-    ) -> Float[Tensor, "member channel padded_lat lon"]:
-        """Return `x` with rows added; `sign` is −1 for the channels that reverse across a pole, else 1."""
+    def forward(self, x: Fields, sign: Float[Tensor, "channel 1 1"]) -> Float[Tensor, "member channel padded_lat lon"]:
+        """Return `x` with rows added; `sign` is −1 for the channels that change sign across a pole, else 1."""
         north = x[:, :, self.skip : self.skip + self.north]
         south = x[:, :, x.shape[2] - self.skip - self.south : x.shape[2] - self.skip]
         return torch.cat([self._beyond(north, sign), x, self._beyond(south, sign)], dim=2)
 
-    def crop(self, x: Float[Tensor, "member channel padded_lat lon"]) -> Float[Tensor, "member channel lat lon"]:
+    def crop(self, x: Float[Tensor, "member channel padded_lat lon"]) -> Fields:
         """Return `x` without the rows that `forward` added."""
         return x[:, :, self.north : self.north + self.num_lat]
 

@@ -1,4 +1,4 @@
-"""The straight (conditional optimal transport) path, and what is what along it.
+"""The straight (conditional optimal transport) path from noise to data.
 
 Flow time `t` runs from 0 (the source, noise) to 1 (the target, data); 1 − t is the noise time of diffusion models.
 `x_0` is the source, `x_1` the target, x_t = t·x_1 + (1−t)·x_0, so α_t = t and σ_t = 1−t. The velocity is x_1 − x_0.
@@ -8,13 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Fields = Float[Tensor, "member channel lat lon"]
-FlowTime = Float[Tensor, " batch"]
-"""One number a member, or one for all."""
+from models.shapes import Fields, FlowTime, Scalars
 
 
 def expand(t: FlowTime) -> Float[Tensor, "batch 1 1 1"]:
-    """Return `t` in a shape that multiplies fields."""
+    """Return `t` in a shape that broadcasts against fields."""
     return t[:, None, None, None]
 
 
@@ -36,13 +34,14 @@ def noise_from_velocity(velocity: Fields, x_t: Fields, t: FlowTime) -> Fields:
 def gaussian_velocity(x_t: Fields, t: FlowTime) -> Fields:
     """Return the exact velocity where the target is white and N(0, 1): (2t−1)·x_t / (t² + (1−t)²).
 
-    It is what a perfect warm start leaves to do; with it one midpoint step is the identity (docs/method.md §3).
+    This is the whole velocity where the warm start is perfect; one midpoint step is then the identity
+    (docs/method.md §3).
     """
     s = expand(t)
     return (2 * s - 1) / (s**2 + (1 - s) ** 2) * x_t
 
 
-def skewed_times(normal: Float[Tensor, " member"]) -> FlowTime:
+def skewed_times(normal: Scalars) -> FlowTime:
     """Return training flow times from standard normal draws: t = 1/(1+exp(1.2·z − 1.2)), clipped to [1e-4, 1].
 
     Source: EDM's noise law on the straight path, as the paper's code samples it (docs/method.md §4).

@@ -1,4 +1,4 @@
-"""Small stand-ins that satisfy the same contracts as the real things: for tests of this project and of others."""
+"""Small networks, checkpoints and vector fields for tests, of this project and of others."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 
 from models.build import Networks, build_networks
 from models.checkpoint import save_checkpoint
-from models.solvers import Fields
+from models.shapes import Fields
 from weather.manifest import GridSpec, Manifest, ModelSpec, NetworkSpec, Normalisation, Provenance, Sampling
 
 
@@ -28,7 +28,7 @@ class GaussianField:
 
 
 def tiny_spec(num_lat: int = 16, num_lon: int = 32, *, has_poles: bool = False) -> ModelSpec:
-    """Return a specification of wind on a coarse grid, with one static field and small networks of stride 4."""
+    """Return the specification of a wind model on a coarse grid, with one static field and networks of stride 4."""
     edge = 90.0 if has_poles else 90.0 - 90.0 / num_lat
     return ModelSpec(
         grid=GridSpec(
@@ -44,7 +44,7 @@ def tiny_spec(num_lat: int = 16, num_lon: int = 32, *, has_poles: bool = False) 
 
 
 def tiny_networks(spec: ModelSpec, *, trained: bool = True, seed: int = 0) -> Networks:
-    """Return small networks on the CPU; `trained` ones have no layer left at zero, so that all of them matter."""
+    """Return small networks on the CPU; where `trained`, no layer is zero, so that each one affects the output."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         networks = build_networks(spec, torch.randn(len(spec.static_fields), *spec.grid.grid.shape))

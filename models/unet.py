@@ -1,4 +1,4 @@
-"""The U-Net that both networks are made of: unshuffle stem, residual levels, full-resolution head."""
+"""The U-Net of both networks: unshuffling stem, residual levels, full-resolution head."""
 
 from typing import NamedTuple
 
@@ -9,21 +9,22 @@ from torch.nn import functional as F
 
 from models.layers import PeriodicConv, ResidualBlock
 from models.padding import GlobePadding
+from models.shapes import Embedding
 from weather.manifest import NetworkSpec
 
 
 class FixedInputs(NamedTuple):
-    """What input channels that stay the same over several evaluations add in the stem and in the head."""
+    """What input channels that are constant over several evaluations contribute to the stem and to the head."""
 
     stem: Tensor
     head: Tensor
 
 
 class UNet(nn.Module):
-    """Map fields to fields on one latitude–longitude grid, of any number of members.
+    """Map fields to fields on one latitude–longitude grid, for any number of members.
 
-    `in_signs` holds −1 for each input channel that is a vector component (it reverses across a pole), else 1.
-    The output layer starts at zero. Rolling all inputs by `config.stride` columns rolls the output.
+    `in_signs` holds −1 for each input channel that is a vector component (it changes sign across a pole), else 1.
+    The output layer is initialised to zero. Rolling all inputs by `config.stride` columns rolls the output by as many.
     """
 
     signs: Tensor
@@ -61,51 +62,56 @@ class UNet(nn.Module):
             self.up.append(nn.ModuleList(blocks))
         self.unstem = nn.Conv2d(widths[0], config.head_channels * config.stem**2, 1)
         self.head = PeriodicConv(config.head_channels + len(in_signs), out_channels)
-        nn.init.zeros_(self.head.conv.weight)
-        nn.init.zeros_(self.head.conv.bias)  # type: ignore[arg-type]
+        self.head.zero_parameters()
 
     def forward(
         self,
         inputs: Float[Tensor, "member in_channel lat lon"],
-        embedding: Float[Tensor, "batch width"] | None = None,
+        embedding: Embedding | None = None,
         fixed: FixedInputs | None = None,
     ) -> Float[Tensor, "member out_channel lat lon"]:
         """Return the network's output.
 
-        `embedding` only where the configuration has an `embedding_width`: one for all members, or one each. With
-        `fixed`, from `prepare`, `inputs` are the channels before those that were prepared.
+        `embedding` is required exactly where the configuration has an `embedding_width`. With `fixed`, the result of
+        `precompute` for the last input channels, `inputs` holds only the channels before those.
         """
-        padded = self._padded(inputs, 0)
+        padded = self._pad(inputs, 0)
         unshuffled = F.pixel_unshuffle(padded, self.config.stem)
-        h = self.stem(unshuffled) if fixed is None else self.stem.part(unshuffled, 0) + fixed.stem
+        h = self.stem(unshuffled) if fixed is None else self.stem.contribution(unshuffled, 0) + fixed.stem
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
-            for block in blocks:  # type: ignore[attr-defined]
-                h = block(h, embedding)
+            h = _apply(blocks, h, embedding)
             if level < len(self.shrink):
                 skips.append(h)
                 h = self.shrink[level](h)
         for grow, blocks in zip(self.grow, self.up, strict=True):
             h = F.interpolate(grow(h), scale_factor=2.0, mode="nearest")
             h = torch.cat([h, skips.pop()], dim=1)
-            for block in blocks:  # type: ignore[attr-defined]
-                h = block(h, embedding)
+            h = _apply(blocks, h, embedding)
         h = F.pixel_shuffle(self.unstem(F.silu(h)), self.config.stem)
         h = torch.cat([h, padded], dim=1)
-        h = self.head(h) if fixed is None else self.head.part(h, 0) + fixed.head
+        h = self.head(h) if fixed is None else self.head.contribution(h, 0) + fixed.head
         return self.padding.crop(h).contiguous()
 
-    def prepare(self, inputs: Float[Tensor, "member in_channel lat lon"]) -> FixedInputs:
-        """Return what the last input channels add, so that evaluations that share them compute it once.
+    def precompute(self, inputs: Float[Tensor, "member in_channel lat lon"]) -> FixedInputs:
+        """Return what the last input channels contribute, so that evaluations that share them compute it once.
 
-        Both places are convolutions, linear in each channel: the output is the same but for rounding.
+        Stem and head are convolutions, linear in each input channel, so the output changes by rounding only.
         """
         first = self.signs.shape[0] - inputs.shape[1]
-        padded = self._padded(inputs, first)
-        stem = self.stem.part(F.pixel_unshuffle(padded, self.config.stem), first * self.config.stem**2)
-        return FixedInputs(stem, self.head.part(padded, self.config.head_channels + first))
+        padded = self._pad(inputs, first)
+        stem = self.stem.contribution(F.pixel_unshuffle(padded, self.config.stem), first * self.config.stem**2)
+        return FixedInputs(stem, self.head.contribution(padded, self.config.head_channels + first))
 
-    def _padded(self, inputs: Float[Tensor, "member in_channel lat lon"], first: int) -> Tensor:
+    def _pad(self, inputs: Float[Tensor, "member in_channel lat lon"], first: int) -> Tensor:
         signs = self.signs[first : first + inputs.shape[1]]
         padded: Tensor = self.padding(inputs, signs)
         return padded.contiguous(memory_format=torch.channels_last)
+
+
+def _apply(blocks: nn.Module, h: Tensor, embedding: Tensor | None) -> Tensor:
+    """Return the output of residual blocks that are applied one after another."""
+    assert isinstance(blocks, nn.ModuleList)
+    for block in blocks:
+        h = block(h, embedding)
+    return h

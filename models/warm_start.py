@@ -3,20 +3,18 @@
 import math
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
+from models.shapes import Context, Fields, Scalar
 from models.unet import UNet
-
-Fields = Float[Tensor, "member channel lat lon"]
 
 
 class WarmStart(nn.Module):
     """h(C) → μ, σ in normalised units.
 
-    The mean is the newest frame (the first channels of the context) plus what the network adds; the standard
-    deviation is softplus, never below `std_floor`. At initialisation the mean is the newest frame exactly.
+    The mean is the newest frame (the first channels of the context) plus an output of the network; the standard
+    deviation is the softplus of another, never below `std_floor`. Before training the mean is exactly the newest frame.
     Source: Scholz & Turner, §3; docs/method.md §1.
     """
 
@@ -26,14 +24,14 @@ class WarmStart(nn.Module):
         self.num_variables = num_variables
         self.std_floor = std_floor
 
-    def forward(self, context: Float[Tensor, "member context lat lon"]) -> tuple[Fields, Fields]:
-        """Return the mean and the standard deviation, each (member, variable, lat, lon)."""
+    def forward(self, context: Context) -> tuple[Fields, Fields]:
+        """Return the mean and the standard deviation."""
         change, raw = self.net(context).split(self.num_variables, dim=1)
         mean = context[:, : self.num_variables] + change
         return mean, F.softplus(raw).clamp(min=self.std_floor)
 
 
-def gaussian_nll(target: Fields, mean: Fields, std: Fields) -> Float[Tensor, ""]:
+def gaussian_nll(target: Fields, mean: Fields, std: Fields) -> Scalar:
     """Return the mean over all elements of −log N(target | mean, std²), constant included.
 
     Source: Scholz & Turner, Eq. 5.
@@ -42,7 +40,7 @@ def gaussian_nll(target: Fields, mean: Fields, std: Fields) -> Float[Tensor, ""]
 
 
 def normalised_residual(target: Fields, mean: Fields, scale: Fields) -> Fields:
-    """Return x_1 = (x − μ) / scale, what the flow has to generate."""
+    """Return x_1 = (x − μ) / scale, the target of the flow."""
     return (target - mean) / scale
 
 

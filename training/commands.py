@@ -1,4 +1,4 @@
-"""`warmcast train`, `evaluate` and `climatology`: from files and options to what they end in."""
+"""The commands `warmcast train`, `evaluate` and `climatology`."""
 
 import json
 import math
@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from diagnostics.report import render_score_page
-from diagnostics.spectra import spherical_spectrum
+from diagnostics.evaluation.report import render_score_page
+from diagnostics.scores.spectra import spherical_spectrum
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
 from storage.atomic import replace_file, write_text
 from training.config import read_config
 from training.dataset import WeatherSeries, load_series
-from training.evaluation import Evaluation, evaluate, example
+from training.evaluation import Evaluation, compute_example, evaluate
 from training.loop import Progress
 from training.train import train
 from weather.bundled import find_checkpoint
@@ -33,18 +33,18 @@ def train_from_files(
     start: str | None,
     resume: bool,
     threads: int | None,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Train and return the receipt; `tell` hears one line a report."""
+    """Train on files, write `output/checkpoint` and return a receipt; `report` receives lines of progress."""
     if threads:
         torch.set_num_threads(threads)
     manifest = train(
         read_config(config),
-        data_files(data),
+        list_data_files(data),
         output,
         find_checkpoint(start, ()) if start else None,
         resume=resume,
-        report=lambda progress: tell(progress_line(progress)),
+        report=lambda progress: report(format_progress(progress)),
     )
     return {"checkpoint": str(output / "checkpoint"), "manifest": manifest.model_dump(mode="json")}
 
@@ -66,15 +66,18 @@ def evaluate_checkpoint(
     threads: int | None,
     output: Path,
     page: Path | None,
-    tell: Callable[[int, int], None],
-    announce: Callable[[float], None],
+    report_progress: Callable[[int, int], None],
+    report_duration: Callable[[float], None],
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint, write `output` (JSON) and `page` (HTML), and return what they hold."""
+    """Evaluate a checkpoint, write the scores to `output` (JSON) and a report to `page` (HTML), and return the scores.
+
+    `report_progress` and `report_duration` are those of `evaluate`.
+    """
     if threads:
         torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks, manifest = load_checkpoint(find_checkpoint(checkpoint, checkpoint_folders), device)
-    series = _series_of(manifest, data)
+    series = _load_series(manifest, data)
     evaluation = Evaluation(
         years=years or manifest.provenance.validation_years,
         num_starts=starts,
@@ -87,11 +90,12 @@ def evaluate_checkpoint(
     for path in (output, page):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-    result = evaluate(forecaster, manifest, series, evaluation, output.with_suffix(".records.jsonl"), tell, announce)
+    records = output.with_suffix(".records.jsonl")
+    result = evaluate(forecaster, manifest, series, evaluation, records, report_progress, report_duration)
     write_text(output, json.dumps(result, indent=1) + "\n")
     if page is not None:
-        shown = example(forecaster, manifest, series, evaluation)
-        write_text(page, render_score_page(f"Evaluation of {manifest.name}", result, shown))
+        example = compute_example(forecaster, manifest, series, evaluation)
+        write_text(page, render_score_page(f"Evaluation of {manifest.name}", result, example))
     return result
 
 
@@ -104,12 +108,12 @@ def build_climatology(
     valid_time: str,
     output: Path,
 ) -> dict[str, Any]:
-    """Write states of other years around the date of `valid_time`, and their mean spectra, to `output` (NetCDF).
+    """Write states of `years` around the date of `valid_time`, and their mean spectra, to `output` (NetCDF).
 
-    Variables and grid are the checkpoint's; the years are those that it was trained on where none are given.
+    Variables and grid are the checkpoint's. Without `years`, its training years are used.
     """
     manifest = read_manifest(find_checkpoint(checkpoint, checkpoint_folders))
-    series = _series_of(manifest, data)
+    series = _load_series(manifest, data)
     years = years or manifest.provenance.train_years
     chosen = climatology_indices(series.valid_times, parse_time(valid_time, "valid_time"), years)
     variables = manifest.model.variable_names
@@ -117,46 +121,46 @@ def build_climatology(
     dataset = climatology.to_dataset()
     for channel, name in enumerate(variables):
         spectrum = spherical_spectrum(climatology.states[:, channel], series.grid).mean(axis=0)
-        told = {"long_name": f"mean power of {name} by total wavenumber", "units": "m2 s-2"}
-        dataset[f"{name}_spectrum"] = ("total_wavenumber", spectrum, told)
+        attributes = {"long_name": f"mean power of {name} by total wavenumber", "units": "m2 s-2"}
+        dataset[f"{name}_spectrum"] = ("total_wavenumber", spectrum, attributes)
     with replace_file(output) as partial:
         dataset.to_netcdf(partial)
     return {"climatology": str(output), "states": len(chosen), "years": list(years), "valid_time": valid_time}
 
 
-def _series_of(manifest: Manifest, data: Sequence[Path]) -> WeatherSeries:
-    """Return the weather of `data` in a checkpoint's variables; raises `TrainingDataError` for another grid."""
+def _load_series(manifest: Manifest, data: Sequence[Path]) -> WeatherSeries:
+    """Return the frames of `data` in a checkpoint's variables; raises `TrainingDataError` for another grid."""
     spec = manifest.model
-    series = load_series(data_files(data), spec.variable_names, spec.time_step_hours)
+    series = load_series(list_data_files(data), spec.variable_names, spec.time_step_hours)
     if not series.grid.matches(spec.grid.grid):
         raise TrainingDataError(f"`data` is on the grid {series.grid}, but the checkpoint's is {spec.grid.grid}.")
     return series
 
 
-def data_files(places: Sequence[Path]) -> list[Path]:
-    """Return the files and stores that are named, or that lie in the folders that are named, in order of name."""
+def list_data_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files and Zarr stores among `paths`, and those in the folders among `paths`, sorted by name."""
     files: list[Path] = []
-    for place in places:
-        if place.is_file() or (place / "zarr.json").exists() or (place / ".zgroup").exists():
-            files.append(place)
-        elif place.is_dir():
-            found = sorted([*place.glob("*.nc"), *place.glob("*.zarr")])
+    for path in paths:
+        if path.is_file() or (path / "zarr.json").exists() or (path / ".zgroup").exists():
+            files.append(path)
+        elif path.is_dir():
+            found = sorted([*path.glob("*.nc"), *path.glob("*.zarr")])
             if not found:
-                raise TrainingDataError(f"`{place}` must hold NetCDF files (*.nc) or Zarr stores (*.zarr). Got: none.")
+                raise TrainingDataError(f"`{path}` must hold NetCDF files (*.nc) or Zarr stores (*.zarr). Got: none.")
             files += found
         else:
             raise TrainingDataError(
-                f"`data` must be a file, a Zarr store or a folder of them. Got: `{place}`, not there."
+                f"`data` must be a file, a Zarr store or a folder of them. Got: `{path}`, which does not exist."
             )
     return files
 
 
-def progress_line(progress: Progress) -> str:
-    """Return one line: stage, step, loss, gradient norm, rate, throughput, time left, validation."""
+def format_progress(progress: Progress) -> str:
+    """Return one line: stage, step, loss, gradient norm, learning rate, throughput, time left, validation."""
     left = max(math.ceil(progress.seconds_left), 0)
-    held_out = "".join(f"  {name} {value:.4f}" for name, value in (progress.validation or {}).items())
+    validation = "".join(f"  {name} {value:.4f}" for name, value in (progress.validation or {}).items())
     return (
         f"{progress.stage}  {progress.step}/{progress.steps}  loss {progress.loss:.4f}  |g| {progress.grad_norm:.2f}  "
         f"lr {progress.learning_rate:.1e}  {progress.samples_per_second:.1f} samples/s  "
-        f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left{held_out}"
+        f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left{validation}"
     )

@@ -1,4 +1,4 @@
-"""The configuration of a training: one YAML file, checked before anything is read or written."""
+"""The configuration of a training: one YAML file, validated before data is read or output written."""
 
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ class _Part(BaseModel):
 
 
 class DataConfig(_Part):
-    """Which years train and which validate, and what the data is called where it is credited."""
+    """The training and validation years, and how the data is described and credited in the checkpoint."""
 
     description: str
     attribution: str
@@ -34,7 +34,7 @@ class DataConfig(_Part):
 
 
 class OptimiserConfig(_Part):
-    """AdamW with a linear warm-up and a cosine decay to `final_learning_rate`; EMA per optimiser step."""
+    """AdamW with a linear warm-up and a cosine decay to `final_learning_rate`; the EMA is updated at each step."""
 
     steps: int = Field(ge=0)
     batch_size: int = Field(default=16, ge=1)
@@ -57,8 +57,8 @@ class WarmStartConfig(_Part):
 class FlowConfig(_Part):
     """The flow network p' and its optimisation.
 
-    Warmth is drawn from U[0, 1], as in the paper; `full_warmth_fraction` of the samples get w = 1 instead, the one
-    value that forecasts are sampled with (docs/method.md §2).
+    Warmth is drawn from U[0, 1], as in the paper; `full_warmth_fraction` of the samples get w = 1 instead, the value
+    at which forecasts are sampled (docs/method.md §2).
     """
 
     network: NetworkSpec
@@ -68,7 +68,7 @@ class FlowConfig(_Part):
 
 
 class TrainingConfig(_Part):
-    """A whole training: data, the two networks, and how often to save and report."""
+    """A whole training: data, both networks, and the number of steps between saves and between reports."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     seed: int = Field(default=0, ge=0)
@@ -94,7 +94,7 @@ class TrainingConfig(_Part):
 
 
 def read_config(path: Path) -> TrainingConfig:
-    """Return the configuration in `path`; raises `ConfigurationError` that names the first wrong field."""
+    """Return the configuration in `path`; raises `ConfigurationError` naming the first wrong field."""
     try:
         raw = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:

@@ -1,4 +1,4 @@
-"""Frames of the weather in memory, and the triples (t − 6 h, t, t + 6 h) that networks learn from."""
+"""Frames of weather in memory, and the triples of consecutive frames on which the networks are trained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,30 +8,29 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
 
-from weather.canonical import Problems, canonical
+from models.shapes import Features, Fields
 from weather.errors import TrainingDataError
 from weather.features import feature_fields
 from weather.grids import Grid
 from weather.manifest import GridSpec, Normalisation
+from weather.readers.canonical import Problems, canonical
 from weather.variables import KNOWN
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Frames in physical units, (sample, variable, lat, lon), and features of the middle frame's date."""
+    """Triples of consecutive frames in physical units, and features of the date of `newest`, the middle frame."""
 
-    previous: Float[Tensor, "sample variable lat lon"]
-    newest: Float[Tensor, "sample variable lat lon"]
-    target: Float[Tensor, "sample variable lat lon"]
-    features: Float[Tensor, "sample feature lat lon"]
+    previous: Fields
+    newest: Fields
+    target: Fields
+    features: Features
 
 
 class WeatherSeries:
-    """All frames of some files, float32 (time, variable, lat, lon), with valid times that rise."""
+    """Frames of weather, float32 (time, variable, lat, lon) in physical units, with ascending valid times."""
 
     def __init__(
         self,
@@ -49,10 +48,10 @@ class WeatherSeries:
         self._features = features
         self.time_step = time_step
 
-    def triples(self, years: Sequence[int]) -> NDArray[np.int64]:
-        """Return the index of each middle frame whose neighbours are one time step away.
+    def middle_indices(self, years: Sequence[int]) -> NDArray[np.int64]:
+        """Return the indices of the frames whose predecessor and successor are one time step away.
 
-        All three frames lie within `years`, which keeps training and validation years apart.
+        All three frames are in `years`, so that no frame is in both training and validation.
         """
         gaps = np.diff(self.valid_times) == self.time_step
         in_years = np.isin(self.valid_times.astype("datetime64[Y]").astype(int) + 1970, years)
@@ -60,13 +59,13 @@ class WeatherSeries:
         return np.nonzero(middle)[0] + 1
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
-        """Return the triples around the given middle frames."""
+        """Return the triples around the middle frames of the given indices."""
         features = [feature_fields(self._features, self.grid, time) for time in self.valid_times[indices]]
         previous, newest, target = (torch.from_numpy(self.frames[indices + shift]) for shift in (-1, 0, 1))
         return Batch(previous, newest, target, torch.from_numpy(np.stack(features)))
 
     def normalisation(self, variables: Sequence[str], years: Sequence[int]) -> tuple[Normalisation, ...]:
-        """Return each variable's statistics over `years`; a vector component is scaled about zero."""
+        """Return each variable's mean and standard deviation over `years`; a vector component's mean is set to 0."""
         in_years = np.isin(self.valid_times.astype("datetime64[Y]").astype(int) + 1970, years)
         weights = self.grid.area_weights[:, None]
         result = []
@@ -85,24 +84,24 @@ def load_series(
     static_fields: Sequence[str] = (),
     features: tuple[str, ...] = (),
 ) -> WeatherSeries:
-    """Read every file into memory, in order of time; static fields are those of the first file.
+    """Return the frames of all files, in order of time, with the static fields of the first file.
 
-    Raises `TrainingDataError` naming the file that cannot be opened, or what is missing, wrong, on another grid or
-    not finite.
+    Raises `TrainingDataError` naming the file that cannot be opened, lacks a variable or is on another grid, or the
+    variable that is not finite.
     """
     if not files:
         raise TrainingDataError("No data: expected NetCDF files or Zarr stores. Got: none.")
     parts: list[xr.Dataset] = []
     static: NDArray[np.float32] | None = None
     for path in files:
-        with _opened(path) as dataset:
+        with _open(path) as dataset:
             problems = Problems()
             part = canonical(dataset, variables, problems)
             if part is None:
                 raise TrainingDataError(f"`{path}` cannot train: " + " ".join(problems))
             parts.append(part.load())
             if static is None:
-                static = _static(dataset, static_fields, path)
+                static = _read_static_fields(dataset, static_fields, path)
     grids = [Grid.from_coordinates(part.latitude.values, part.longitude.values) for part in parts]
     for path, grid in zip(files, grids, strict=True):
         if not grid.matches(grids[0]):
@@ -118,19 +117,19 @@ def load_series(
 
 
 def grid_spec(grid: Grid) -> GridSpec:
-    """Return a grid as a manifest states it."""
+    """Return the specification of a grid for a manifest."""
     return GridSpec(latitude=grid.latitude, longitude=grid.longitude)
 
 
-def _opened(path: Path) -> xr.Dataset:
+def _open(path: Path) -> xr.Dataset:
     try:
         return xr.open_dataset(path, engine="zarr" if path.is_dir() else "netcdf4")
     except (OSError, ValueError) as error:
         raise TrainingDataError(f"`{path}` must be a NetCDF file or a Zarr store. Got: {error}") from error
 
 
-def _static(dataset: xr.Dataset, names: Sequence[str], path: Path) -> NDArray[np.float32]:
-    """Return static fields in canonical order, each with mean 0 and standard deviation 1."""
+def _read_static_fields(dataset: xr.Dataset, names: Sequence[str], path: Path) -> NDArray[np.float32]:
+    """Return static fields (field, lat, lon), north to south, each with mean 0 and standard deviation 1."""
     fields = []
     for name in names:
         if name not in dataset:

@@ -1,4 +1,4 @@
-"""The exponential moving average of a network's weights, taken once an optimiser step."""
+"""The exponential moving average of a network's weights, updated at each optimiser step."""
 
 import copy
 
@@ -7,9 +7,9 @@ from torch import nn
 
 
 class Ema:
-    """Hold a copy of a network whose weights follow it: e ← d·e + (1−d)·w, with d = min(decay, (1+n)/(10+n)).
+    """Hold a copy of a network with averaged weights: e ← d·e + (1−d)·w, with d = min(decay, (1+n)/(10+n)).
 
-    The ramp of d over the first steps n forgets the initial weights.
+    d grows over the first steps n, so that the initial weights are forgotten.
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:

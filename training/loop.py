@@ -1,4 +1,4 @@
-"""One loop for both networks: batches in, losses down, averages kept, progress told."""
+"""The training loop of both networks: optimiser steps, averaged weights, saved state, progress reports."""
 
 import math
 import time
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
+from models.shapes import Scalar
 from training.config import OptimiserConfig
 from training.ema import Ema
 from training.state import load_state, save_state
 
-Loss = Callable[[nn.Module, int], Float[Tensor, ""]]
+Loss = Callable[[nn.Module, int], Scalar]
 """The loss of a network on the batch of an optimiser step."""
 
 Validate = Callable[[nn.Module], dict[str, float]]
+"""Scores of a network on held-out data, by name."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a stage tells while it runs; `validation` is set where weights were saved."""
+    """Progress of a stage, averaged since the last report; `validation` is set where the state was saved."""
 
     stage: str
     step: int
@@ -37,7 +38,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Stage:
-    """One network's training: its loss, how it is validated, and where its state is kept."""
+    """The training of one network: its loss, its validation, and the file that holds its state."""
 
     name: str
     net: nn.Module
@@ -49,8 +50,24 @@ class Stage:
     report_every: int
 
 
+class _Interval:
+    """Sums over the optimiser steps since the last report."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.steps, self.loss, self.grad_norm = 0, 0.0, 0.0
+
+    def add(self, loss: float, grad_norm: float) -> None:
+        """Add one optimiser step."""
+        self.steps, self.loss, self.grad_norm = self.steps + 1, self.loss + loss, self.grad_norm + grad_norm
+
+    def steps_per_second(self) -> float:
+        """Return the rate of optimiser steps until now."""
+        return self.steps / (time.monotonic() - self.started)
+
+
 def learning_rate(config: OptimiserConfig, step: int) -> float:
-    """Return the rate of optimiser step `step`: linear warm-up, then half a cosine to the final rate."""
+    """Return the learning rate of optimiser step `step`: linear warm-up, then half a cosine to the final rate."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
@@ -59,39 +76,53 @@ def learning_rate(config: OptimiserConfig, step: int) -> float:
 
 
 def run_stage(stage: Stage, report: Callable[[Progress], None]) -> tuple[nn.Module, float]:
-    """Train until the configured number of steps; return the averaged network and the seconds spent, resumes included.
+    """Train for the configured number of steps; return the averaged network and the seconds spent, all runs summed.
 
-    Goes on from `stage.state_path` where that exists, with the same batches and draws as an undisturbed run.
+    A stage whose `state_path` exists is resumed, with the batches and random draws of an uninterrupted run.
     """
     config, net = stage.optimiser, stage.net.train()
     ema = Ema(net, config.ema_decay)
     optimiser = torch.optim.AdamW(net.parameters(), betas=config.betas, weight_decay=config.weight_decay)
     done, spent = load_state(stage.state_path, net, ema, optimiser) if stage.state_path.exists() else (0, 0.0)
-    started = last = time.monotonic()
-    since, total_loss, total_norm = 0, 0.0, 0.0
+    started, interval = time.monotonic(), _Interval()
     for step in range(done, config.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(config, step)
-        loss = stage.loss(net, step)
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        norm = nn.utils.clip_grad_norm_(net.parameters(), config.clip_norm, error_if_nonfinite=True)
-        optimiser.step()
+        interval.add(*_optimise(stage, optimiser, step))
         ema.update(net, step)
-        since, total_loss, total_norm = since + 1, total_loss + loss.item(), total_norm + norm.item()
-        finished = step + 1 == config.steps
-        saved = finished or (step + 1) % stage.save_every == 0
-        if saved or (step + 1) % stage.report_every == 0:
-            now = time.monotonic()
-            rate = since / (now - last)
-            validation = stage.validate(ema.net) if saved else None
-            if saved:
+        saves = step + 1 == config.steps or (step + 1) % stage.save_every == 0
+        if saves or (step + 1) % stage.report_every == 0:
+            rate = interval.steps_per_second()
+            validation = stage.validate(ema.net) if saves else None
+            if saves:
                 save_state(stage.state_path, net, ema, optimiser, step + 1, spent + time.monotonic() - started)
-            report(
-                Progress(
-                    stage.name, step + 1, config.steps, total_loss / since, total_norm / since,
-                    learning_rate(config, step), rate * config.batch_size, (config.steps - step - 1) / rate, validation,
-                )
-            )  # fmt: skip
-            last, since, total_loss, total_norm = time.monotonic(), 0, 0.0, 0.0
+            report(_progress(stage, step, interval, rate, validation))
+            interval = _Interval()
     return ema.net, spent + time.monotonic() - started
+
+
+def _optimise(stage: Stage, optimiser: torch.optim.AdamW, step: int) -> tuple[float, float]:
+    """Make optimiser step `step`; return the loss and the norm of the gradient before it is clipped."""
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate(stage.optimiser, step)
+    loss = stage.loss(stage.net, step)
+    optimiser.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    norm = nn.utils.clip_grad_norm_(stage.net.parameters(), stage.optimiser.clip_norm, error_if_nonfinite=True)
+    optimiser.step()
+    return loss.item(), norm.item()
+
+
+def _progress(
+    stage: Stage, step: int, interval: _Interval, rate: float, validation: dict[str, float] | None
+) -> Progress:
+    config = stage.optimiser
+    return Progress(
+        stage=stage.name,
+        step=step + 1,
+        steps=config.steps,
+        loss=interval.loss / interval.steps,
+        grad_norm=interval.grad_norm / interval.steps,
+        learning_rate=learning_rate(config, step),
+        samples_per_second=rate * config.batch_size,
+        seconds_left=(config.steps - step - 1) / rate,
+        validation=validation,
+    )

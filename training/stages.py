@@ -1,21 +1,24 @@
-"""The two stages of a training as losses: h by its likelihood, then p' by flow matching on h's residuals."""
+"""Losses of the two training stages: the likelihood of h, then flow matching of p' on the residuals of h."""
+
+from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from models.blending import blend_scale
 from models.build import Networks
-from models.flow import flow_matching_loss
+from models.flow import FlowNet, flow_matching_loss
 from models.paths import skewed_times
+from models.shapes import Fields, Scalar, Warmth
 from models.warm_start import gaussian_nll, normalised_residual
 from training.config import TrainingConfig
 from training.dataset import WeatherSeries
 from training.streams import Purpose, batch_indices, generator
 
-Fields = Float[Tensor, "sample variable lat lon"]
+_CHUNK_SIZE = 16
+"""Number of samples that are evaluated together where no gradient is needed."""
 
 
 class WarmStartStage:
@@ -23,24 +26,25 @@ class WarmStartStage:
 
     def __init__(self, config: TrainingConfig, series: WeatherSeries, networks: Networks) -> None:
         self._config, self._series, self._context = config, series, networks.context
-        self._train = series.triples(config.data.train_years)
+        self._train = series.middle_indices(config.data.train_years)
         self._held_out = validation_indices(series, config)
 
-    def loss(self, net: nn.Module, step: int) -> Float[Tensor, ""]:
+    def loss(self, net: nn.Module, step: int) -> Scalar:
         """Return the loss on the batch of an optimiser step."""
         size = self._config.warm_start.optimiser.batch_size
         return self._nll(net, batch_indices(self._train, size, self._config.seed, step))[0]
 
     @torch.inference_mode()
     def validate(self, net: nn.Module) -> dict[str, float]:
-        """Return likelihood and mean absolute errors (physical units) on held-out frames."""
-        parts = [self._nll(net, part) for part in np.array_split(self._held_out, max(len(self._held_out) // 16, 1))]
-        nll = float(np.mean([part[0].item() for part in parts]))
-        errors = np.mean([part[1] for part in parts], axis=0)
+        """Return the loss and each variable's mean absolute error (physical units) on held-out frames."""
+        chunks = [self._nll(net, chunk) for chunk in _split(self._held_out)]
+        nll = float(np.mean([chunk[0].item() for chunk in chunks]))
+        errors = np.mean([chunk[1] for chunk in chunks], axis=0)
         names = self._config.variables
         return {"nll": nll} | {f"mae_{name}": float(error) for name, error in zip(names, errors, strict=True)}
 
-    def _nll(self, net: nn.Module, indices: NDArray[np.int64]) -> tuple[Float[Tensor, ""], NDArray[np.float64]]:
+    def _nll(self, net: nn.Module, indices: NDArray[np.int64]) -> tuple[Scalar, NDArray[np.float64]]:
+        """Return the loss and each variable's area-weighted mean absolute error around the given middle frames."""
         batch = self._series.batch(indices)
         mean, std = net(self._context(batch.newest, batch.previous, batch.features))
         target = self._context.normalise(batch.target)
@@ -52,18 +56,18 @@ class WarmStartStage:
 class FlowStage:
     """Loss and validation of p': flow matching on residuals of the frozen h (Algorithm 1).
 
-    h is evaluated once for each training frame and kept: its weights no longer change.
+    h is evaluated once for each frame, and its results are kept in memory, because its weights no longer change.
     """
 
     def __init__(self, config: TrainingConfig, series: WeatherSeries, networks: Networks) -> None:
         self._config, self._series, self._networks = config, series, networks
-        self._train = series.triples(config.data.train_years)
+        self._train = series.middle_indices(config.data.train_years)
         self._held_out = validation_indices(series, config)
         needed = np.concatenate([self._train, self._held_out])
         self._row = {int(index): row for row, index in enumerate(needed)}
-        self._mean, self._std = self._warm_starts(needed)
+        self._mean, self._std = self._evaluate_warm_start(needed)
 
-    def loss(self, net: nn.Module, step: int) -> Float[Tensor, ""]:
+    def loss(self, net: nn.Module, step: int) -> Scalar:
         """Return the loss on the batch of an optimiser step."""
         size = self._config.flow.optimiser.batch_size
         indices = batch_indices(self._train, size, self._config.seed, step)
@@ -76,13 +80,12 @@ class FlowStage:
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return the loss at full warmth on held-out frames; its floor for white residuals is 1.539."""
         draws = generator(self._config.seed, Purpose.VALIDATION, 0)
-        parts = np.array_split(self._held_out, max(len(self._held_out) // 16, 1))
-        losses = [self._flow_loss(net, part, torch.ones(len(part)), draws).item() for part in parts]
+        chunks = _split(self._held_out)
+        losses = [self._flow_loss(net, chunk, torch.ones(len(chunk)), draws).item() for chunk in chunks]
         return {"loss_full_warmth": float(np.mean(losses))}
 
-    def _flow_loss(
-        self, net: nn.Module, indices: NDArray[np.int64], warmth: Tensor, draws: torch.Generator
-    ) -> Float[Tensor, ""]:
+    def _flow_loss(self, net: nn.Module, indices: NDArray[np.int64], warmth: Warmth, draws: torch.Generator) -> Scalar:
+        """Return the loss around the given middle frames, at source noise and flow times from `draws`."""
         batch = self._series.batch(indices)
         rows = torch.tensor([self._row[int(index)] for index in indices])
         mean, scale = self._mean[rows], blend_scale(self._std[rows], warmth)
@@ -90,21 +93,28 @@ class FlowStage:
         x_0 = torch.randn(x_1.shape, generator=draws)
         t = skewed_times(torch.randn(len(indices), generator=draws))
         context = self._networks.context(batch.newest, batch.previous, batch.features)
-        return flow_matching_loss(net, x_0, x_1, t, warmth, context, mean, scale)  # type: ignore[arg-type]
+        return flow_matching_loss(cast("FlowNet", net), x_0, x_1, t, warmth, context, mean, scale)
 
     @torch.inference_mode()
-    def _warm_starts(self, indices: NDArray[np.int64]) -> tuple[Fields, Fields]:
+    def _evaluate_warm_start(self, indices: NDArray[np.int64]) -> tuple[Fields, Fields]:
+        """Return mean and standard deviation of h for the given middle frames, in normalised units."""
         shape = (len(indices), len(self._config.variables), *self._series.grid.shape)
         mean, std = torch.empty(shape), torch.empty(shape)
-        for start in range(0, len(indices), 16):
-            batch = self._series.batch(indices[start : start + 16])
+        for first in range(0, len(indices), _CHUNK_SIZE):
+            chunk = slice(first, first + _CHUNK_SIZE)
+            batch = self._series.batch(indices[chunk])
             context = self._networks.context(batch.newest, batch.previous, batch.features)
-            mean[start : start + 16], std[start : start + 16] = self._networks.warm_start(context)
+            mean[chunk], std[chunk] = self._networks.warm_start(context)
         return mean, std
 
 
 def validation_indices(series: WeatherSeries, config: TrainingConfig) -> NDArray[np.int64]:
-    """Return the held-out middle frames, evenly spread over the validation years."""
-    all_of_them = series.triples(config.data.validation_years)
-    count = min(config.data.validation_samples, len(all_of_them))
-    return all_of_them[np.linspace(0, len(all_of_them) - 1, count).round().astype(np.int64)]
+    """Return the indices of the held-out middle frames, evenly spread over the validation years."""
+    indices = series.middle_indices(config.data.validation_years)
+    count = min(config.data.validation_samples, len(indices))
+    return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
+
+
+def _split(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return `indices` in chunks of nearly equal size, each of at least `_CHUNK_SIZE` where there are as many."""
+    return np.array_split(indices, max(len(indices) // _CHUNK_SIZE, 1))

@@ -1,4 +1,4 @@
-"""The state of an interrupted stage on disk: weights, their average, the optimiser's moments. No pickle."""
+"""The state of a training stage on disk, as safetensors: weights, averaged weights, moments of the optimiser."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from training.ema import Ema
 
 
 def save_state(path: Path, net: nn.Module, ema: Ema, optimiser: torch.optim.AdamW, step: int, seconds: float) -> None:
-    """Write the state after `step` optimiser steps, replacing an older one atomically."""
+    """Write the state after `step` optimiser steps and `seconds` of training, replacing an older one atomically."""
     tensors: dict[str, torch.Tensor] = {}
     for name, weight in net.named_parameters():
         moments = optimiser.state.get(weight, {})
@@ -27,7 +27,7 @@ def save_state(path: Path, net: nn.Module, ema: Ema, optimiser: torch.optim.Adam
 
 
 def load_state(path: Path, net: nn.Module, ema: Ema, optimiser: torch.optim.AdamW) -> tuple[int, float]:
-    """Restore what `save_state` wrote; returns the number of steps done and the seconds spent on them."""
+    """Restore the state that `save_state` wrote; return the number of steps done and the seconds spent on them."""
     with safe_open(path, framework="pt") as file, torch.no_grad():
         progress = json.loads(file.metadata()["progress"])
         for name, weight in net.named_parameters():

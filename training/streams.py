@@ -1,4 +1,4 @@
-"""Random streams of a training, each a pure function of (seed, purpose, step): nothing to save, nothing to restore."""
+"""Random streams of a training, each a pure function of (seed, purpose, step), so none needs to be saved."""
 
 from enum import IntEnum
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class Purpose(IntEnum):
-    """What a stream is for; streams of different purposes never share a number."""
+    """The purpose of a random stream; streams of different purposes are independent."""
 
     ORDER = 0
     WARM_START = 1
@@ -17,14 +17,17 @@ class Purpose(IntEnum):
 
 
 def generator(seed: int, purpose: Purpose, step: int) -> torch.Generator:
-    """Return torch's CPU generator for one step of one purpose."""
+    """Return a CPU generator of torch for one step of one purpose."""
     words = np.random.SeedSequence([seed, purpose, step]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(words[0] >> 1))
 
 
 def batch_indices(samples: NDArray[np.int64], batch_size: int, seed: int, step: int) -> NDArray[np.int64]:
-    """Return the samples of optimiser step `step`: each epoch is a new permutation, its short rest left out."""
+    """Return the samples of optimiser step `step`.
+
+    Each epoch is a new permutation of all samples; the last batch of an epoch is dropped where it is incomplete.
+    """
     per_epoch = max(len(samples) // batch_size, 1)
-    epoch, place = divmod(step, per_epoch)
+    epoch, batch = divmod(step, per_epoch)
     order = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, Purpose.ORDER, epoch])))
-    return samples[order.permutation(len(samples))[place * batch_size : (place + 1) * batch_size]]
+    return samples[order.permutation(len(samples))[batch * batch_size : (batch + 1) * batch_size]]

@@ -1,4 +1,4 @@
-"""A whole training: data, h, then p' on its residuals, and the checkpoint at the end."""
+"""A whole training: h on the data, then p' on the residuals of h, then the checkpoint."""
 
 import importlib.metadata
 import json
@@ -31,60 +31,57 @@ def train(
     resume: bool,
     report: Callable[[Progress], None],
 ) -> Manifest:
-    """Train both networks and write `output/checkpoint`; `start` is a checkpoint whose weights are trained on.
+    """Train both networks, write `output/checkpoint` and return its manifest.
 
-    `output` also holds the state of an interrupted run, which `resume` goes on from, and `progress.jsonl`.
+    The initial weights are those of the checkpoint `start`, or random. `output` also holds `progress.jsonl` and the
+    state of each stage, from which `resume` continues an interrupted training.
     Raises `ConfigurationError` or `TrainingDataError` before anything is computed.
     """
-    _prepare(output, config, resume=resume)
+    _prepare_output(output, config, resume=resume)
     series = load_series(files, config.variables, config.time_step_hours, config.static_fields, config.features)
-    for field in ("train_years", "validation_years"):
-        if not len(series.triples(getattr(config.data, field))):
-            raise TrainingDataError(
-                f"`data.{field}` {getattr(config.data, field)} have no three consecutive frames in the data, which "
-                f"covers {series.valid_times[0]} to {series.valid_times[-1]}."
-            )
-    networks, before = _initial_networks(config, series, start)
+    _check_years(config, series)
+    networks, earlier = _initial_networks(config, series, start)
     log = output / "progress.jsonl"
 
-    def tell(progress: Progress) -> None:
+    def log_and_report(progress: Progress) -> None:
         with log.open("a") as lines:
             lines.write(json.dumps(asdict(progress)) + "\n")
         report(progress)
 
     h = WarmStartStage(config, series, networks)
-    h_net, h_seconds = run_stage(_stage("warm_start", config, networks, h, output), tell)
+    h_net, h_seconds = run_stage(_build_stage("warm_start", config, networks, h, output), log_and_report)
     networks.warm_start.load_state_dict(h_net.state_dict())
     networks.warm_start.eval()
     p = FlowStage(config, series, networks)
-    p_net, p_seconds = run_stage(_stage("flow", config, networks, p, output), tell)
+    p_net, p_seconds = run_stage(_build_stage("flow", config, networks, p, output), log_and_report)
     networks.flow.load_state_dict(p_net.state_dict())
-    provenance = Provenance(
-        data=config.data.description,
-        attribution=config.data.attribution,
-        train_years=config.data.train_years,
-        validation_years=config.data.validation_years,
-        code_version=importlib.metadata.version("warmcast"),
-        warm_start_steps=config.warm_start.optimiser.steps + (before.warm_start_steps if before else 0),
-        flow_steps=config.flow.optimiser.steps + (before.flow_steps if before else 0),
-        training_hours=round((h_seconds + p_seconds) / 3600 + (before.training_hours if before else 0.0), 3),
-    )
+    provenance = _provenance(config, h_seconds + p_seconds, earlier)
     return save_checkpoint(output / "checkpoint", config.name, networks, config.sampling, provenance)
 
 
-def _prepare(output: Path, config: TrainingConfig, *, resume: bool) -> None:
-    """Make the output folder, or check that the run in it is this one."""
+def _prepare_output(output: Path, config: TrainingConfig, *, resume: bool) -> None:
+    """Write the configuration to a new output folder, or check that the training in it has this configuration."""
     copy = output / _CONFIG_COPY
     if copy.exists() and not resume:
         raise ConfigurationError(
-            f"`{output}` already holds a training. Pass --resume to go on with it, or another folder."
+            f"`{output}` already holds a training. Pass --resume to continue it, or choose another folder."
         )
     if copy.exists() and copy.read_text() != config.model_dump_json():
         raise ConfigurationError(f"`{output}` holds a training of another configuration; choose another folder.")
     write_text(copy, config.model_dump_json())
 
 
-def _stage(
+def _check_years(config: TrainingConfig, series: WeatherSeries) -> None:
+    """Raise `TrainingDataError` where the training or validation years have no triple of frames."""
+    for field in ("train_years", "validation_years"):
+        if not len(series.middle_indices(getattr(config.data, field))):
+            raise TrainingDataError(
+                f"`data.{field}` {getattr(config.data, field)} have no three consecutive frames in the data, which "
+                f"covers {series.valid_times[0]} to {series.valid_times[-1]}."
+            )
+
+
+def _build_stage(
     name: str, config: TrainingConfig, networks: Networks, task: WarmStartStage | FlowStage, output: Path
 ) -> Stage:
     net = networks.warm_start if name == "warm_start" else networks.flow
@@ -96,6 +93,7 @@ def _stage(
 def _initial_networks(
     config: TrainingConfig, series: WeatherSeries, start: Path | None
 ) -> tuple[Networks, Provenance | None]:
+    """Return new networks, or those of the checkpoint `start` with its provenance."""
     spec = ModelSpec(
         grid=grid_spec(series.grid),
         variables=series.normalisation(config.variables, config.data.train_years),
@@ -111,15 +109,30 @@ def _initial_networks(
         torch.manual_seed(config.seed)
         return build_networks(spec, torch.from_numpy(series.static)), None
     networks, manifest = load_checkpoint(start, torch.device("cpu"))
-    different = [field for field in type(spec).model_fields if not _alike(spec, manifest.model, field)]
+    different = [field for field in type(spec).model_fields if not _is_equal(spec, manifest.model, field)]
     if different:
         raise ConfigurationError(
-            f"`{start}` cannot be trained on with this configuration and data: they differ in {', '.join(different)}."
+            f"`{start}` cannot be trained further with this configuration and data: they differ in "
+            f"{', '.join(different)}."
         )
     return networks, manifest.provenance
 
 
-def _alike(spec: ModelSpec, other: ModelSpec, field: str) -> bool:
+def _provenance(config: TrainingConfig, seconds: float, earlier: Provenance | None) -> Provenance:
+    """Return the provenance of the trained networks; steps and hours include those of the initial checkpoint."""
+    return Provenance(
+        data=config.data.description,
+        attribution=config.data.attribution,
+        train_years=config.data.train_years,
+        validation_years=config.data.validation_years,
+        code_version=importlib.metadata.version("warmcast"),
+        warm_start_steps=config.warm_start.optimiser.steps + (earlier.warm_start_steps if earlier else 0),
+        flow_steps=config.flow.optimiser.steps + (earlier.flow_steps if earlier else 0),
+        training_hours=round(seconds / 3600 + (earlier.training_hours if earlier else 0.0), 3),
+    )
+
+
+def _is_equal(spec: ModelSpec, other: ModelSpec, field: str) -> bool:
     if field == "grid":
         return spec.grid.grid.matches(other.grid.grid)
     if field == "variables":

@@ -18,7 +18,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "tiny"
 
 
-def test_a_checkpoint_comes_back_as_it_was(folder: Path) -> None:
+def test_loading_returns_the_networks_that_were_saved(folder: Path) -> None:
     written = tiny_networks(tiny_spec())
     networks, manifest = load_checkpoint(folder, CPU)
     assert networks.spec == manifest.model == written.spec
@@ -29,13 +29,13 @@ def test_a_checkpoint_comes_back_as_it_was(folder: Path) -> None:
             assert torch.equal(weight, other.state_dict()[name])
 
 
-def test_a_checkpoint_is_two_weight_files_and_a_manifest(folder: Path) -> None:
+def test_a_checkpoint_consists_of_two_weight_files_and_a_manifest(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {WARM_START_FILE, FLOW_FILE, MANIFEST_NAME}
 
 
 @pytest.mark.parametrize("file", [WARM_START_FILE, FLOW_FILE])
 @pytest.mark.parametrize("position", [20, -1])
-def test_a_changed_byte_is_found(folder: Path, file: str, position: int) -> None:
+def test_a_changed_byte_is_detected(folder: Path, file: str, position: int) -> None:
     content = bytearray((folder / file).read_bytes())
     content[position] ^= 1
     (folder / file).write_bytes(content)
@@ -50,7 +50,7 @@ def test_a_missing_weight_file_is_named(folder: Path, file: str) -> None:
         load_checkpoint(folder, CPU)
 
 
-def test_weights_of_another_architecture_are_refused_with_the_first_tensor(folder: Path) -> None:
+def test_weights_of_another_architecture_are_refused_naming_the_first_tensor(folder: Path) -> None:
     manifest = json.loads((folder / MANIFEST_NAME).read_text())
     manifest["model"]["flow"]["widths"] = [8, 24]
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
@@ -58,17 +58,17 @@ def test_weights_of_another_architecture_are_refused_with_the_first_tensor(folde
         load_checkpoint(folder, CPU)
 
 
-def test_a_grid_that_the_networks_cannot_have_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_grid_that_the_networks_cannot_process_is_refused(folder: Path, tmp_path: Path) -> None:
     spec = tiny_spec().model_dump()
     spec["flow"]["widths"] = [8, 16, 16, 16, 16, 16, 16]
     manifest = json.loads((folder / MANIFEST_NAME).read_text())
     manifest["model"]["flow"] = spec["flow"] | {"widths": list(spec["flow"]["widths"])}
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
-    with pytest.raises(CheckpointError, match="describes no possible network: The number of longitudes"):
+    with pytest.raises(CheckpointError, match="describes networks that cannot be built: The number of longitudes"):
         load_checkpoint(folder, CPU)
 
 
-def test_a_swapped_pair_of_weight_files_is_found(folder: Path) -> None:
+def test_the_weights_of_the_other_network_are_refused(folder: Path) -> None:
     manifest = json.loads((folder / MANIFEST_NAME).read_text())
     content = (folder / WARM_START_FILE).read_bytes()
     (folder / FLOW_FILE).write_bytes(content)
@@ -78,12 +78,12 @@ def test_a_swapped_pair_of_weight_files_is_found(folder: Path) -> None:
         load_checkpoint(folder, CPU)
 
 
-def test_pickled_weights_are_refused_unread(folder: Path) -> None:
+def test_pickled_weights_are_refused_without_unpickling(folder: Path) -> None:
     torch.save({"a": torch.zeros(1)}, folder / FLOW_FILE)
     manifest = json.loads((folder / MANIFEST_NAME).read_text())
     manifest["files"][FLOW_FILE] = file_digest(folder / FLOW_FILE)
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
-    with pytest.raises(CheckpointError, match="is no safetensors file"):
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
         load_checkpoint(folder, CPU)
 
 

@@ -17,20 +17,20 @@ CPU = torch.device("cpu")
 INIT_TIME = np.datetime64("2018-09-15T00", "s")
 
 
-class Heard:
-    """A watch that keeps what it hears."""
+class EvaluationLog:
+    """An observer that records each evaluation."""
 
     def __init__(self) -> None:
         self.evaluations: list[tuple[str, int]] = []
 
-    def before(self, network: str, members: int) -> None:
+    def before_evaluation(self, network: str, members: int) -> None:
         self.evaluations.append((network, members))
 
 
 def _step(
-    execution: Execution, watch: Heard | None = None, *, shared: bool = False, spec: ModelSpec | None = None
+    execution: Execution, log: EvaluationLog | None = None, *, shared: bool = False, spec: ModelSpec | None = None
 ) -> torch.Tensor:
-    forecaster = Forecaster(tiny_networks(spec or tiny_spec()), Sampling(nfe=4), CPU, execution, watch)
+    forecaster = Forecaster(tiny_networks(spec or tiny_spec()), Sampling(nfe=4), CPU, execution, log)
     draw = torch.Generator().manual_seed(0)
     newest = (6 * torch.randn(1, 2, 16, 32, generator=draw)).expand(3, -1, -1, -1)
     newest = newest if shared else newest.clone()
@@ -45,19 +45,19 @@ def test_lower_precision_stays_close_in_float32_states(precision: Precision, tol
 
 
 def test_compiled_networks_agree_with_the_eager_ones() -> None:
-    """In a process of its own: the checks of shapes that tests add cannot be compiled."""
+    """It runs in a process of its own, because functions with the shape checks of tests cannot be compiled."""
     command = [sys.executable, __file__]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert ended.returncode == 0, ended.stderr
-    assert float(ended.stdout) < 1e-4
+    process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert process.returncode == 0, process.stderr
+    assert float(process.stdout) < 1e-4
 
 
-def test_a_watch_hears_of_every_evaluation_and_of_one_warm_start_where_members_share_their_frames() -> None:
-    heard, shared = Heard(), Heard()
-    together = _step(Execution(), shared, shared=True)
-    torch.testing.assert_close(together, _step(Execution(), heard), rtol=0, atol=1e-5)
-    assert heard.evaluations == [("warm_start", 3), *[("flow", 3)] * 4]
+def test_every_evaluation_is_observed_and_members_that_share_their_frames_take_one_warm_start() -> None:
+    separate, shared = EvaluationLog(), EvaluationLog()
+    states = _step(Execution(), shared, shared=True)
+    torch.testing.assert_close(states, _step(Execution(), separate), rtol=0, atol=1e-5)
+    assert separate.evaluations == [("warm_start", 3), *[("flow", 3)] * 4]
     assert shared.evaluations == [("warm_start", 1), *[("flow", 3)] * 4]
 
 

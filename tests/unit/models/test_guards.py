@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.forecaster import Forecaster
-from models.guards import RangeGuard
+from models.guards import ValidRange
 from models.rollout import rollout
 from models.testing import tiny_networks, tiny_spec
 from weather.manifest import Sampling
@@ -13,7 +13,7 @@ from weather.variables import KNOWN
 
 CPU = torch.device("cpu")
 INIT_TIME = np.datetime64("2018-09-15T00", "s")
-GUARD = RangeGuard((KNOWN["u10"], KNOWN["t2m"]), CPU)
+VALID_RANGE = ValidRange((KNOWN["u10"], KNOWN["t2m"]), CPU)
 
 
 def _states() -> torch.Tensor:
@@ -22,24 +22,24 @@ def _states() -> torch.Tensor:
     return states
 
 
-def test_sound_members_pass_as_they_are() -> None:
-    assert torch.equal(GUARD(_states()), _states())
+def test_members_within_the_valid_range_are_unchanged() -> None:
+    assert torch.equal(VALID_RANGE.mask_lost_members(_states()), _states())
 
 
 @pytest.mark.parametrize(
     ("channel", "value"),
     [(0, torch.nan), (0, torch.inf), (1, -torch.inf), (0, 150.1), (0, -150.1), (1, 149.0), (1, 351.0)],
 )
-def test_a_member_that_is_wrong_anywhere_is_lost_whole_and_alone(channel: int, value: float) -> None:
+def test_a_member_with_one_invalid_value_is_masked_whole_and_the_others_are_not(channel: int, value: float) -> None:
     states = _states()
     states[2, channel, 1, 3] = value
-    guarded = GUARD(states)
-    assert guarded[2].isnan().all()
-    assert torch.equal(guarded[[0, 1, 3]], _states()[[0, 1, 3]])
+    masked = VALID_RANGE.mask_lost_members(states)
+    assert masked[2].isnan().all()
+    assert torch.equal(masked[[0, 1, 3]], _states()[[0, 1, 3]])
 
 
-class Failing(Forecaster):
-    """Loses one member of a batch at one valid time."""
+class FailingForecaster(Forecaster):
+    """A forecaster that returns a NaN in one member at one valid time."""
 
     def step(
         self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
@@ -51,15 +51,15 @@ class Failing(Forecaster):
         return states
 
 
-def _run(kind: type[Forecaster]) -> torch.Tensor:
-    forecaster = kind(tiny_networks(tiny_spec()), Sampling(nfe=2), CPU)
+def _run(forecaster_type: type[Forecaster]) -> torch.Tensor:
+    forecaster = forecaster_type(tiny_networks(tiny_spec()), Sampling(nfe=2), CPU)
     frame = torch.zeros(1, 2, 16, 32).expand(3, -1, -1, -1)
     states = rollout(forecaster, frame, frame, members=range(3), seed=4, init_time=INIT_TIME)
     return torch.stack(list(itertools.islice(states, 5)))
 
 
-def test_a_member_that_fails_is_nan_from_there_on_and_the_others_are_bit_equal() -> None:
-    sound, failed = _run(Forecaster), _run(Failing)
-    assert torch.equal(failed[:2], sound[:2])
-    assert failed[2:, 1].isnan().all()
-    assert torch.equal(failed[:, [0, 2]], sound[:, [0, 2]])
+def test_a_lost_member_is_nan_from_then_on_and_the_others_are_bit_equal() -> None:
+    expected, with_lost = _run(Forecaster), _run(FailingForecaster)
+    assert torch.equal(with_lost[:2], expected[:2])
+    assert with_lost[2:, 1].isnan().all()
+    assert torch.equal(with_lost[:, [0, 2]], expected[:, [0, 2]])

@@ -32,14 +32,14 @@ def test_full_warmth_scales_by_the_standard_deviation_and_none_by_one(std: float
 
 
 @pytest.mark.parametrize("std", [0.01, 0.2, 0.5])
-def test_little_warmth_hides_the_standard_deviation(std: float) -> None:
+def test_at_low_warmth_the_scale_is_independent_of_the_standard_deviation(std: float) -> None:
     for warmth in np.linspace(0, 1 - std, 7):
         assert _scale(std, float(warmth)) == pytest.approx(1 - float(warmth) ** 2)
     for warmth in np.linspace(1 - std, 1, 7):
         assert _scale(std, float(warmth)) == pytest.approx(float(warmth) * std + 1 - float(warmth))
 
 
-def test_the_scale_falls_with_warmth_where_the_warm_start_is_sure() -> None:
+def test_the_scale_falls_with_warmth_where_the_standard_deviation_is_small() -> None:
     scales = [_scale(0.3, float(warmth)) for warmth in np.linspace(0, 1, 41)]
     assert np.all(np.diff(scales) < 1e-12)
     assert _scale(1.5, 0.5) > 1
@@ -52,7 +52,7 @@ def test_normalising_and_restoring_are_inverse() -> None:
 
 
 @pytest.mark.parametrize("t", [0.0, 0.25, 1.0])
-def test_velocity_clean_and_noise_determine_each_other(t: float) -> None:
+def test_source_and_target_follow_from_the_velocity(t: float) -> None:
     x_0, x_1 = _fields(), _fields()
     times = torch.full((5,), t, dtype=torch.float64)
     x_t = interpolate(x_0, x_1, times)
@@ -60,7 +60,7 @@ def test_velocity_clean_and_noise_determine_each_other(t: float) -> None:
     torch.testing.assert_close(noise_from_velocity(x_1 - x_0, x_t, times), x_0)
 
 
-def test_training_times_follow_the_skewed_law() -> None:
+def test_training_times_follow_the_skewed_distribution() -> None:
     times = skewed_times(torch.randn(400_000, generator=DRAW))
     assert float(times.median()) == pytest.approx(0.769, abs=0.003)
     assert float((times < 0.1).float().mean()) == pytest.approx(0.0023, abs=0.0004)

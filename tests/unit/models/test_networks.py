@@ -58,7 +58,7 @@ def test_an_untrained_flow_is_the_exact_velocity_of_white_noise() -> None:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("position", range(6))
-def test_every_input_of_the_flow_matters(position: int) -> None:
+def test_the_velocity_depends_on_every_input(position: int) -> None:
     networks = tiny_networks(tiny_spec())
     inputs = _flow_inputs(networks)
     before = networks.flow(*inputs)
@@ -80,7 +80,7 @@ def test_the_floor_of_the_standard_deviation_stops_the_gradient() -> None:
 
 
 @torch.inference_mode()
-def test_members_do_not_see_each_other() -> None:
+def test_a_member_is_independent_of_the_others() -> None:
     networks = tiny_networks(tiny_spec())
     inputs = _flow_inputs(networks, members=3)
     together = networks.flow(*inputs)
@@ -101,11 +101,11 @@ def test_the_context_is_newest_previous_static_features() -> None:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("has_poles", [False, True])
-def test_inputs_that_were_prepared_give_what_the_whole_convolution_gives(has_poles: bool) -> None:
+def test_precomputed_inputs_give_the_output_of_the_whole_convolution(has_poles: bool) -> None:
     networks = tiny_networks(tiny_spec(17 if has_poles else 16, has_poles=has_poles))
     x_t, t, w, context, mean, scale = _flow_inputs(networks)
     net, embedding = networks.flow.net, networks.flow.embed(t, w)
     fixed = torch.cat([context, mean, scale], dim=1)
     whole = net(torch.cat([x_t, fixed], dim=1), embedding)
-    torch.testing.assert_close(net(x_t, embedding, net.prepare(fixed)), whole, rtol=0, atol=1e-5)
-    assert not torch.allclose(net(x_t, embedding, net.prepare(0 * fixed)), whole, atol=1e-3)
+    torch.testing.assert_close(net(x_t, embedding, net.precompute(fixed)), whole, rtol=0, atol=1e-5)
+    assert not torch.allclose(net(x_t, embedding, net.precompute(0 * fixed)), whole, atol=1e-3)

@@ -31,7 +31,7 @@ def test_rows_beyond_a_pole_are_the_other_side_of_the_globe(has_poles: bool) -> 
 
 
 def test_a_uniform_flow_over_the_pole_continues_beyond_it() -> None:
-    """A wind of one direction in space, seen in components, has no jump in the padded rows."""
+    """The components of a wind of one direction in space have no jump in the padded rows."""
     num_lat, num_lon = 180, 64
     colatitude = torch.deg2rad(torch.arange(num_lat) + 0.5)[:, None]
     longitude = 2 * torch.pi * torch.arange(num_lon)[None] / num_lon
@@ -51,6 +51,6 @@ def test_longitude_is_periodic() -> None:
 @pytest.mark.parametrize(
     ("num_lat", "num_lon", "message"), [(16, 12, "multiple of the total stride 8"), (4, 16, "too small")]
 )
-def test_a_grid_that_does_not_fit_is_refused(num_lat: int, num_lon: int, message: str) -> None:
+def test_a_grid_that_cannot_be_padded_is_refused(num_lat: int, num_lon: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GlobePadding(num_lat, num_lon, stride=8, margin=3, has_poles=False)

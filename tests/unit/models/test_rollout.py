@@ -32,7 +32,7 @@ def _run(members: list[int], num_steps: int = 4, *, seed: int = 1) -> torch.Tens
 
 
 def test_a_constant_atmosphere_stays_with_an_untrained_warm_start() -> None:
-    """x(t+6h) = x(t) and a zero-initialised h: the mean is exact, and all that is added is h's spread times noise."""
+    """With x(t+6h) = x(t) and a zero-initialised h the mean is exact; only the spread of h times the noise is added."""
     forecaster = _forecaster(trained=False)
     _, newest = _frames(3)
     noise = torch.zeros_like(newest)
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_forecast_bit_for_bit() -> None:
     assert not torch.allclose(_run([0, 1, 2, 3], seed=2), _run([0, 1, 2, 3]), atol=1e-3)
 
 
-def test_a_member_does_not_depend_on_its_company_in_a_batch_of_one_size() -> None:
+def test_a_member_does_not_depend_on_the_other_members_of_a_batch() -> None:
     together = _run([0, 1, 2, 3])
     assert torch.equal(_run([3, 3, 3, 3])[:, 0], together[:, 3])
     assert torch.equal(_run([2, 7, 8, 9])[:, 0], together[:, 2])
@@ -75,17 +75,16 @@ def test_batch_sizes_agree_closely() -> None:
         torch.testing.assert_close(_run([member])[:, 0], together[:, member], rtol=0, atol=1e-4)
 
 
-def test_going_on_from_the_two_last_states_is_the_undisturbed_forecast() -> None:
+def test_resuming_from_the_last_two_states_gives_the_uninterrupted_forecast() -> None:
     whole = _run([0, 1, 2, 3], 5)
-    rest = rollout(
-        _forecaster(), whole[1], whole[2], members=[0, 1, 2, 3], seed=1, init_time=INIT_TIME, first_step=3
-    )  # fmt: skip
-    for expected, got in zip(whole[3:], rest, strict=False):
+    forecaster, members = _forecaster(), [0, 1, 2, 3]
+    resumed = rollout(forecaster, whole[1], whole[2], members=members, seed=1, init_time=INIT_TIME, first_step=3)
+    for expected, got in zip(whole[3:], resumed, strict=False):
         assert torch.equal(got, expected)
 
 
 def test_frames_are_shifted_from_newest_to_previous() -> None:
-    """The second step sees the first state as newest and the initial newest as previous."""
+    """The second step takes the first state as newest and the initial newest as previous."""
     forecaster = _forecaster()
     previous, newest = _frames(1)
     states = rollout(forecaster, previous, newest, members=[5], seed=9, init_time=INIT_TIME)
@@ -95,7 +94,7 @@ def test_frames_are_shifted_from_newest_to_previous() -> None:
     assert torch.equal(second, forecaster.step(newest, first, INIT_TIME + np.timedelta64(6, "h"), noise[1]))
 
 
-def test_the_date_reaches_the_networks() -> None:
+def test_the_states_depend_on_the_date() -> None:
     forecaster = _forecaster()
     previous, newest = _frames(1)
     noise = torch.zeros_like(newest)
@@ -112,6 +111,6 @@ def test_the_forecast_on_cuda_equals_the_one_on_the_cpu_closely() -> None:
     previous, newest = _frames(2)
     noise = member_noise(0, [0, 1], 0, (2, 16, 32))
     on_cpu = _forecaster().step(previous, newest, INIT_TIME, noise)
-    moved = Forecaster(tiny_networks(tiny_spec()).to(device), SAMPLING, device)
-    on_cuda = moved.step(previous.to(device), newest.to(device), INIT_TIME, noise.to(device))
+    forecaster = Forecaster(tiny_networks(tiny_spec()).to(device), SAMPLING, device)
+    on_cuda = forecaster.step(previous.to(device), newest.to(device), INIT_TIME, noise.to(device))
     torch.testing.assert_close(on_cuda.cpu(), on_cpu, rtol=0, atol=1e-2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.solvers import SOLVERS, solve
+from models.solvers import SOLVERS, evaluation_times, solve
 from models.testing import GaussianField
 from models.time_grids import power_grid
 from storage.errors import ConfigurationError
@@ -59,11 +59,26 @@ def test_variance_ratios_are_those_of_the_documentation(nfe: int, power: float, 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("num_steps", [1, 3])
-def test_evaluations_are_as_many_as_stated(solver: str, num_steps: int) -> None:
+def test_a_solver_evaluates_the_field_as_often_as_stated(solver: str, num_steps: int) -> None:
     field = GaussianField(0.5)
     solve(solver, field, _x_0(), power_grid(num_steps))
     assert field.nfe == num_steps * NFE_PER_STEP[solver]
     assert Sampling.model_validate({"solver": solver, "nfe": field.nfe}).num_steps == num_steps
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.7])
+def test_the_stated_evaluation_times_are_those_of_the_evaluations(solver: str, power: float) -> None:
+    evaluated = []
+
+    def field(x_t: torch.Tensor, t: float) -> torch.Tensor:
+        evaluated.append(t)
+        return x_t
+
+    times = power_grid(7, power)
+    solve(solver, field, _x_0(), times)
+    assert evaluation_times(solver, times) == sorted(set(evaluated))
+    assert len(SOLVERS[solver].offsets) == NFE_PER_STEP[solver]
 
 
 @pytest.mark.parametrize(("solver", "nfe"), [("midpoint", 5), ("midpoint", 1), ("euler", 0), ("rk4", 4)])
@@ -72,7 +87,7 @@ def test_an_impossible_number_of_evaluations_is_refused(solver: str, nfe: int) -
         Sampling().changed(solver=solver, nfe=nfe)
 
 
-def test_power_grids_are_those_of_the_table() -> None:
+def test_power_grids_equal_their_formula() -> None:
     np.testing.assert_allclose(power_grid(5), [0, 0.2, 0.4, 0.6, 0.8, 1], atol=1e-15)
     np.testing.assert_allclose(power_grid(5, 2.0), [0, 0.36, 0.64, 0.84, 0.96, 1], atol=1e-15)
 

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ def _load(files: list[Path], config: TrainingConfig) -> WeatherSeries:
     return load_series(files, config.variables, config.time_step_hours, config.static_fields, config.features)
 
 
-def test_frames_are_canonical_and_in_order_of_time(two_years: list[Path], config: TrainingConfig) -> None:
+def test_frames_are_north_to_south_and_in_order_of_time(two_years: list[Path], config: TrainingConfig) -> None:
     series = _load(two_years[::-1], config)
     assert series.frames.shape == (80, 2, 16, 32)
     assert np.all(np.diff(series.valid_times) == np.timedelta64(6, "h"))
@@ -26,19 +27,19 @@ def test_frames_are_canonical_and_in_order_of_time(two_years: list[Path], config
 
 def test_no_frame_is_in_both_training_and_validation(two_years: list[Path], config: TrainingConfig) -> None:
     series = _load(two_years, config)
-    train, validation = (series.triples(years) for years in ((2000,), (2001,)))
+    train, validation = (series.middle_indices(years) for years in ((2000,), (2001,)))
     used = [{int(i) + shift for i in part for shift in (-1, 0, 1)} for part in (train, validation)]
     assert used[0].isdisjoint(used[1])
     assert (len(train), len(validation)) == (38, 38)
 
 
-def test_a_gap_in_time_is_no_triple(two_years: list[Path], config: TrainingConfig, tmp_path: Path) -> None:
+def test_there_is_no_triple_across_a_gap_in_time(two_years: list[Path], config: TrainingConfig, tmp_path: Path) -> None:
     with xr.open_dataset(two_years[0]) as year:
         year.drop_isel(time=[10]).to_netcdf(tmp_path / "gap.nc")
-    assert len(_load([tmp_path / "gap.nc"], config).triples((2000,))) == 38 - 3
+    assert len(_load([tmp_path / "gap.nc"], config).middle_indices((2000,))) == 38 - 3
 
 
-def test_a_batch_is_three_neighbouring_frames(two_years: list[Path], config: TrainingConfig) -> None:
+def test_a_batch_holds_three_consecutive_frames(two_years: list[Path], config: TrainingConfig) -> None:
     series = _load(two_years, config)
     batch = series.batch(np.array([5, 9]))
     for tensor, shift in ((batch.previous, -1), (batch.newest, 0), (batch.target, 1)):
@@ -56,7 +57,7 @@ def test_vector_components_are_scaled_about_zero_by_training_years_only(
     assert statistics[0].std == pytest.approx(expected)
 
 
-def test_static_fields_are_standardised_in_canonical_order(two_years: list[Path], config: TrainingConfig) -> None:
+def test_static_fields_are_standardised_and_north_to_south(two_years: list[Path], config: TrainingConfig) -> None:
     static = _load(two_years, config).static
     with xr.open_dataset(two_years[0]) as year:
         north_first = year.orography.values[::-1]
@@ -73,12 +74,12 @@ def test_static_fields_are_standardised_in_canonical_order(two_years: list[Path]
     ],
 )
 def test_data_that_cannot_train_is_named(
-    spoil: object, named: str, two_years: list[Path], config: TrainingConfig, tmp_path: Path
+    spoil: Callable[[xr.Dataset], xr.Dataset], named: str, two_years: list[Path], config: TrainingConfig, tmp_path: Path
 ) -> None:
     with xr.open_dataset(two_years[0]) as year:
         year.load()
     year["u10"].attrs = year["v10"].attrs = {"units": "m s-1"}
-    spoiled = spoil(year)  # type: ignore[operator]
+    spoiled = spoil(year)
     for name in set(spoiled.data_vars) & {"u10", "v10"}:
         spoiled[name].attrs = {"units": "m s-1"}
     spoiled.to_netcdf(tmp_path / "bad.nc")

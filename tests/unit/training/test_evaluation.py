@@ -18,7 +18,7 @@ STARTS, MEMBERS = 3, 4
 
 @pytest.fixture(scope="module")
 def years(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six weeks around New Year of 2000 and of 2001: the tiny checkpoint says that it was trained on 2000."""
+    """Six weeks around the New Year of 2001; the training year of the tiny checkpoint is 2000."""
     folder = tmp_path_factory.mktemp("data")
     times = [np.datetime64("2000-12-10T00", "s") + np.timedelta64(6 * step, "h") for step in range(170)]
     travelling_waves(tiny_spec().grid.grid, times).to_netcdf(folder / "waves.nc")
@@ -56,7 +56,9 @@ def test_scores_are_written_with_references_and_starts(untrained_checkpoint: Pat
     assert 0 <= fit["coverage_50"] <= fit["coverage_90"] <= 1
 
 
-def test_persistence_is_the_error_of_the_start_itself(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+def test_persistence_is_scored_as_a_forecast_of_no_change(
+    untrained_checkpoint: Path, years: Path, tmp_path: Path
+) -> None:
     _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
     written = json.loads((tmp_path / "out.json").read_text())
     with xr.open_dataset(years / "waves.nc") as waves:
@@ -70,7 +72,7 @@ def test_persistence_is_the_error_of_the_start_itself(untrained_checkpoint: Path
     assert written["scores"]["v10"][1]["persistence_mae"] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_an_interrupted_evaluation_goes_on_to_the_same_end(
+def test_an_interrupted_evaluation_resumes_to_the_same_scores(
     untrained_checkpoint: Path, years: Path, tmp_path: Path
 ) -> None:
     _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
@@ -85,7 +87,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_end(
     assert records.read_text() == "".join(lines)
 
 
-def test_other_settings_are_not_mixed_in(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+def test_records_of_other_settings_are_refused(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
     _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
     result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", "--seed", 5)
     assert result.exit_code == 2
@@ -102,7 +104,7 @@ def test_other_settings_are_not_mixed_in(untrained_checkpoint: Path, years: Path
         (("--lead-time", "7h"), "`lead_time` must be a positive multiple of 6h"),
     ],
 )
-def test_what_cannot_be_evaluated_is_named(
+def test_an_impossible_evaluation_is_refused_with_its_reason(
     options: tuple[str, object], named: str, untrained_checkpoint: Path, years: Path, tmp_path: Path
 ) -> None:
     result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", *options)
@@ -112,7 +114,7 @@ def test_what_cannot_be_evaluated_is_named(
     assert not (tmp_path / "out.records.jsonl").exists()
 
 
-def test_data_that_cannot_be_evaluated_on_is_named(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+def test_unusable_data_is_refused_with_its_reason(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.nc").write_text("no NetCDF")
     with xr.open_dataset(years / "waves.nc") as waves:
@@ -130,7 +132,7 @@ def test_data_that_cannot_be_evaluated_on_is_named(untrained_checkpoint: Path, y
         assert not (tmp_path / "out.records.jsonl").exists()
 
 
-def test_the_report_is_one_page_with_its_pictures(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+def test_the_report_is_one_page_with_embedded_pictures(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
     result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", "--html", tmp_path / "new/out.html")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "new/out.html").read_text()
@@ -143,7 +145,7 @@ def test_the_report_is_one_page_with_its_pictures(untrained_checkpoint: Path, ye
     assert "RMSE and spread in m s-1. Point at a number for its 95 % interval" in page
 
 
-def test_a_climatology_is_written_and_verification_reads_it(
+def test_verification_reads_the_climatology_that_is_written(
     untrained_checkpoint: Path, years: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "climatology.nc"
@@ -166,7 +168,7 @@ def test_a_climatology_is_written_and_verification_reads_it(
         Climatology.read(output, ("t2m",), grid)
 
 
-def test_a_date_that_is_none_is_named(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+def test_an_invalid_valid_time_is_refused(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
     arguments = ["climatology", "--checkpoint", str(untrained_checkpoint), "--data", str(years)]
     result = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "c.nc"), "--valid-time", "soon"])
     assert result.exit_code == 2

@@ -6,7 +6,7 @@ from torch import nn
 
 from training.config import OptimiserConfig
 from training.ema import Ema
-from training.loop import Progress, Stage, learning_rate, run_stage
+from training.loop import Loss, Progress, Stage, learning_rate, run_stage
 from training.streams import Purpose, batch_indices, generator
 
 OPTIMISER = OptimiserConfig(steps=20, batch_size=4, learning_rate=0.05, warmup_steps=4, ema_decay=0.9)
@@ -24,9 +24,17 @@ def _loss(net: nn.Module, step: int) -> torch.Tensor:
     return loss
 
 
-def _stage(folder: Path, loss: object = _loss) -> Stage:
-    state = folder / "net.state.safetensors"
-    return Stage("net", _net(), OPTIMISER, loss, lambda _: {"held_out": 1.0}, state, 5, 2)  # type: ignore[arg-type]
+def _stage(folder: Path, loss: Loss = _loss) -> Stage:
+    return Stage(
+        name="net",
+        net=_net(),
+        optimiser=OPTIMISER,
+        loss=loss,
+        validate=lambda _: {"held_out": 1.0},
+        state_path=folder / "net.state.safetensors",
+        save_every=5,
+        report_every=2,
+    )
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
@@ -38,18 +46,18 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     assert reports[-1].validation == {"held_out": 1.0}
 
 
-@pytest.mark.parametrize("cut_at", [5, 7, 12])
-def test_an_interrupted_stage_goes_on_to_the_same_weights(cut_at: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("interrupted_at", [5, 7, 12])
+def test_an_interrupted_stage_resumes_to_the_same_weights(interrupted_at: int, tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     whole, _ = run_stage(_stage(tmp_path / "whole"), lambda _: None)
 
-    def cut(net: nn.Module, step: int) -> torch.Tensor:
-        if step == cut_at:
+    def interrupt(net: nn.Module, step: int) -> torch.Tensor:
+        if step == interrupted_at:
             raise KeyboardInterrupt
         return _loss(net, step)
 
     with pytest.raises(KeyboardInterrupt):
-        run_stage(_stage(tmp_path, cut), lambda _: None)
+        run_stage(_stage(tmp_path, interrupt), lambda _: None)
     resumed, _ = run_stage(_stage(tmp_path), lambda _: None)
     for expected, got in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(expected, got)
@@ -61,7 +69,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
         run_stage(stage, lambda _: None)
 
 
-def test_the_learning_rate_rises_then_falls_to_its_end() -> None:
+def test_the_learning_rate_rises_then_falls_to_the_final_rate() -> None:
     config = OptimiserConfig(steps=100, learning_rate=1.0, final_learning_rate=0.1, warmup_steps=10)
     rates = [learning_rate(config, step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
@@ -83,7 +91,7 @@ def test_the_average_follows_the_weights_by_its_formula() -> None:
     torch.testing.assert_close(ema.net.get_parameter("weight"), expected)
 
 
-def test_each_epoch_uses_every_sample_once_in_a_new_order() -> None:
+def test_each_epoch_takes_every_sample_once_in_a_new_order() -> None:
     samples = torch.arange(100, 112).numpy()
     epochs = [[batch_indices(samples, 4, 0, 3 * epoch + step) for step in range(3)] for epoch in range(2)]
     for epoch in epochs:

@@ -19,7 +19,7 @@ def _train(config: Path, files: list[Path], output: Path, *more: str) -> Result:
     return CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
-def test_training_ends_in_a_checkpoint_that_says_where_it_comes_from(
+def test_training_writes_a_checkpoint_with_its_provenance(
     write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path
 ) -> None:
     result = _train(write_config(), two_years, tmp_path / "run")
@@ -34,16 +34,16 @@ def test_training_ends_in_a_checkpoint_that_says_where_it_comes_from(
     assert any("samples/s" in line and "left" in line and "mae_u10" in line for line in lines)
 
 
-def test_going_on_from_a_checkpoint_starts_with_its_weights_and_adds_to_its_steps(
+def test_training_a_checkpoint_further_starts_with_its_weights_and_adds_to_its_steps(
     write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path
 ) -> None:
     config = write_config()
     assert _train(config, two_years, tmp_path / "first").exit_code == 0
     start = str(tmp_path / "first/checkpoint")
-    still = {"optimiser": {"steps": 0}}
+    no_steps = {"optimiser": {"steps": 0}}
     frozen = write_config(
-        warm_start={**read_config(config).warm_start.model_dump(mode="json"), **still},
-        flow={**read_config(config).flow.model_dump(mode="json"), **still},
+        warm_start={**read_config(config).warm_start.model_dump(mode="json"), **no_steps},
+        flow={**read_config(config).flow.model_dump(mode="json"), **no_steps},
     )
     assert _train(frozen, two_years, tmp_path / "same", "--from", start).exit_code == 0
     before, _ = load_checkpoint(tmp_path / "first/checkpoint", CPU)
@@ -55,7 +55,7 @@ def test_going_on_from_a_checkpoint_starts_with_its_weights_and_adds_to_its_step
     assert load_checkpoint(tmp_path / "more/checkpoint", CPU)[1].provenance.flow_steps == 24
 
 
-def test_a_second_run_in_one_folder_needs_resume(
+def test_a_second_training_in_a_folder_requires_resume(
     write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path
 ) -> None:
     config = write_config()
@@ -71,7 +71,7 @@ def test_a_second_run_in_one_folder_needs_resume(
     assert "another configuration" in other.stderr
 
 
-def test_a_checkpoint_of_other_networks_is_not_trained_on(
+def test_a_checkpoint_of_other_networks_is_not_trained_further(
     write_config: Callable[..., Path], two_years: list[Path], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     result = _train(write_config(), two_years, tmp_path / "run", "--from", str(tiny_checkpoint))

@@ -1,0 +1,31 @@
+"""Shapes of tensors, as jaxtyping annotations: always (member, channel, latitude, longitude)."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+Fields = Float[Tensor, "member channel lat lon"]
+"""Fields of each member, one channel a variable."""
+
+Context = Float[Tensor, "member context lat lon"]
+"""The context C that both networks take: normalised frames, static fields and features."""
+
+Features = Float[Tensor, "batch feature lat lon"]
+"""Features of a date, for each member, or one entry for all."""
+
+StaticFields = Float[Tensor, "field lat lon"]
+"""Fields that are constant in time, normalised."""
+
+Scalars = Float[Tensor, " batch"]
+"""One number a member, or one for all."""
+
+FlowTime = Scalars
+"""Flow time t, from 0 (source) to 1 (target)."""
+
+Warmth = Scalars
+"""Warmth w, from 0 to 1."""
+
+Embedding = Float[Tensor, "batch width"]
+"""Embedding of the scalars of each member, or one for all."""
+
+Scalar = Float[Tensor, ""]
+"""A single number, such as a loss."""
