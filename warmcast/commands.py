@@ -1,13 +1,16 @@
-"""The one table from a command to the function that carries it out, imported when the command runs."""
+"""The table from each command to its function, which is imported when the command runs."""
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
+
+from warmcast.errors import MissingExtraError
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
-        "api": "service.commands:api",
+        "api": "service.commands:serve_api",
         "bench estimate": "benchmarks.estimates:estimates",
         "bench engine": "benchmarks.engine:engine",
         "bench networks": "benchmarks.networks:networks",
@@ -18,25 +21,63 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "download": "warmcast.remote:download",
         "evaluate": "training.commands:evaluate_checkpoint",
         "forecast": "workers.commands:forecast",
-        "key create": "service.commands:make_key",
-        "key list": "service.commands:show_keys",
-        "key revoke": "service.commands:withdraw_key",
+        "key create": "service.commands:create_api_key",
+        "key list": "service.commands:list_api_keys",
+        "key revoke": "service.commands:revoke_api_key",
         "list": "warmcast.remote:list_forecasts",
-        "plot": "diagnostics.plot:plot",
+        "openapi": "service.commands:describe_api",
+        "plot": "diagnostics.figures.plot:plot",
         "replay": "warmcast.remote:replay",
         "serve": "service.commands:serve",
         "status": "warmcast.remote:status",
         "submit": "warmcast.remote:submit",
         "train": "training.commands:train_from_files",
-        "verify": "diagnostics.verification:verify",
+        "verify": "diagnostics.evaluation.verification:verify",
         "watch": "warmcast.remote:watch",
-        "worker": "workers.serving:work",
+        "worker": "workers.commands:work",
     }
 )
 
 
+EXTRAS: Mapping[str, str] = MappingProxyType(
+    {
+        "plot": "plot",
+        "verify": "worker",
+        "benchmarks": "dev",
+        "service": "service",
+        "training": "train",
+        "workers": "worker",
+    }
+)
+"""The extra that installs what a command needs, by its name or by the package of its function."""
+
+
+_PACKAGES = {target.partition(".")[0] for target in COMMANDS.values()}
+
+
 def run(command: str, **options: Any) -> dict[str, Any]:
-    """Carry out a command and return its receipt, ready for JSON."""
-    module, function = COMMANDS[command].split(":")
-    receipt: dict[str, Any] = getattr(importlib.import_module(module), function)(**options)
+    """Run a command and return its receipt, ready for JSON.
+
+    Raises `MissingExtraError` if the command needs packages that are not installed.
+    """
+    name, function = COMMANDS[command].split(":")
+    receipt: dict[str, Any] = getattr(_load(command, name), function)(**options)
     return receipt
+
+
+def _load(command: str, name: str) -> ModuleType:
+    package = name.partition(".")[0]
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        found = "is not installed" if spec is None else f"was found in `{spec.origin}`, which is not Warmcast's"
+        raise MissingExtraError(f"`warmcast {command}` needs the package `{package}` of Warmcast, but it {found}.")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = str(error.name)
+        if missing.partition(".")[0] in _PACKAGES:
+            raise
+        raise MissingExtraError(
+            f"`warmcast {command}` needs packages that are not installed, such as `{missing}`. Install them: "
+            f"pip install 'warmcast[{EXTRAS.get(command) or EXTRAS[package]}]'"
+        ) from error

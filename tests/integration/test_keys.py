@@ -7,7 +7,7 @@ import pytest
 
 from tests.served import WARMCAST, Served
 from warmcast.client import Client
-from weather.errors import ServiceProblemError
+from warmcast.errors import ServiceProblemError
 
 Serve = Callable[..., Served]
 

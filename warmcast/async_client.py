@@ -1,0 +1,247 @@
+"""The client for asyncio and trio: `AsyncClient` has the methods of `Client` as coroutines."""
+
+import functools
+import importlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from warmcast import transfers, verbs
+from warmcast.exchange import Answer, Emit, Failure, Open, Pause, Read, Request, Send, Service, Step, Steps
+from warmcast.forecasts import ForecastInfo
+from warmcast.messages import answer_of, failure_of, http_arguments
+from warmcast.server_events import Event
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Exchange:
+    """Performs the steps of one exchange; holds the response whose body is received."""
+
+    def __init__(self, service: Service, http: httpx.AsyncClient) -> None:
+        self._service, self._http = service, http
+        self._response: httpx.Response | None = None
+        self._blocks: AsyncIterator[bytes]
+
+    async def perform(self, step: Step) -> Any:
+        """Perform a step and return its result."""
+        match step:
+            case Send(request):
+                return await self._send(request, is_streamed=False)
+            case Open(request):
+                return await self._send(request, is_streamed=True)
+            case Read():
+                return await self._read()
+            case Pause(seconds):
+                await anyio.sleep(seconds)
+        return None
+
+    async def close(self) -> None:
+        """Close the connection of a body that was not received to its end."""
+        if self._response is not None:
+            response, self._response = self._response, None
+            await response.aclose()
+
+    async def _send(self, request: Request, *, is_streamed: bool) -> Answer | Failure:
+        await self.close()
+        try:
+            with http_arguments(self._service, request) as arguments:
+                response = await self._http.send(self._http.build_request(**arguments), stream=True)
+            if is_streamed and response.is_success:
+                self._response, self._blocks = response, response.aiter_raw()
+                return answer_of(response)
+            try:
+                return answer_of(response, await response.aread())
+            finally:
+                await response.aclose()
+        except httpx.HTTPError as error:
+            return failure_of(error)
+
+    async def _read(self) -> bytes | Failure:
+        try:
+            return await anext(self._blocks, b"")
+        except httpx.HTTPError as error:
+            return failure_of(error)
+
+
+def _verb(verb: Callable[Concatenate[Service, P], Steps[T]]) -> "Callable[Concatenate[AsyncClient, P], Awaitable[T]]":
+    """Turn a verb of the API into a coroutine method of the client."""
+
+    @functools.wraps(verb)
+    async def method(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await client.run(verb(client.service, *args, **kwargs))
+
+    verbs.describe_method(method, verb, 1)
+    return method
+
+
+def _forecast_verb(
+    verb: Callable[Concatenate[Service, P], Steps[dict[str, Any]]],
+) -> "Callable[Concatenate[AsyncClient, P], Awaitable[AsyncRemoteForecast]]":
+    """Turn a verb that returns a status document into a coroutine method that returns the forecast."""
+
+    @functools.wraps(verb)
+    async def method(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> "AsyncRemoteForecast":
+        return AsyncRemoteForecast(client, await client.run(verb(client.service, *args, **kwargs)))
+
+    verbs.describe_method(method, verb, 1)
+    return method
+
+
+def _own_verb(
+    verb: Callable[Concatenate[Service, str, P], Steps[T]],
+) -> "Callable[Concatenate[AsyncRemoteForecast, P], Awaitable[T]]":
+    """Turn a verb for the forecast of an id into a coroutine method of the forecast."""
+
+    @functools.wraps(verb)
+    async def method(forecast: "AsyncRemoteForecast", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await forecast.client.run(verb(forecast.client.service, forecast.id, *args, **kwargs))
+
+    verbs.describe_method(method, verb, 2)
+    return method
+
+
+class AsyncClient:
+    """A client of the service at `url` with coroutine methods, for asyncio and trio; otherwise as `Client`."""
+
+    def __init__(self, url: str | None = None, *, key: str | None = None, timeout_seconds: float = 60.0) -> None:
+        self.service = Service(url, key, timeout_seconds)
+        self._http = httpx.AsyncClient()
+
+    @property
+    def url(self) -> str:
+        """The URL of the service."""
+        return self.service.url
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.url}>"
+
+    async def __aenter__(self) -> Self:
+        """Return this client; it is closed at the end of the block."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Perform the steps of an exchange and return its result."""
+        exchange, result = _Exchange(self.service, self._http), None
+        try:
+            while True:
+                try:
+                    step = steps.send(result)
+                except StopIteration as end:
+                    value: T = end.value
+                    return value
+                result = await exchange.perform(step)
+        finally:
+            steps.close()
+            await exchange.close()
+
+    async def iterate(self, steps: Steps[None]) -> AsyncIterator[Any]:
+        """Perform the steps of an exchange and yield the values that it emits."""
+        exchange, result = _Exchange(self.service, self._http), None
+        try:
+            while True:
+                try:
+                    step = steps.send(result)
+                except StopIteration:
+                    return
+                if isinstance(step, Emit):
+                    result = yield step.value
+                else:
+                    result = await exchange.perform(step)
+        finally:
+            steps.close()
+            await exchange.close()
+
+    models = _verb(verbs.models)
+    model = _verb(verbs.model)
+    catalogue = _verb(verbs.catalogue)
+    submit = _forecast_verb(verbs.submit)
+    plan = _verb(verbs.plan)
+    forecast = _forecast_verb(verbs.forecast)
+
+    async def list(
+        self, *, status: str | None = None, limit: int | None = 50, before: str | None = None
+    ) -> "list[AsyncRemoteForecast]":
+        """Return forecasts, the newest first: at most `limit`, or all if it is None.
+
+        `status` selects those of one status; `before` those older than the forecast of that id.
+        """
+        infos = await self.run(verbs.list_forecasts(self.service, status=status, limit=limit, before=before))
+        return [AsyncRemoteForecast(self, info) for info in infos]
+
+
+class AsyncRemoteForecast(ForecastInfo):
+    """A forecast of a service, with coroutine methods; otherwise as `RemoteForecast`."""
+
+    def __init__(self, client: AsyncClient, info: dict[str, Any]) -> None:
+        super().__init__(client.service, info)
+        self.client = client
+
+    async def refresh(self) -> Self:
+        """Request the current status and return this forecast."""
+        self.info = await self.client.run(verbs.forecast(self.client.service, self.id))
+        return self
+
+    async def wait(self, timeout_seconds: float | None = None) -> Self:
+        """Return when the forecast is successful, also if the service was restarted in the meantime.
+
+        Raises `ForecastFailedError` if it has failed or was cancelled, and `WaitTimeoutError` after `timeout_seconds`.
+        While the service is unreachable, requests are repeated until then; without `timeout_seconds`, for the client's.
+        """
+        self.info = await self.client.run(transfers.wait(self.client.service, self.id, timeout_seconds))
+        transfers.require_success(self.info)
+        return self
+
+    def events(self, timeout_seconds: float | None = None) -> AsyncIterator[Event]:
+        """Yield each event (kind, detail) from the first to the last, none twice, also across restarts of the service.
+
+        Raises `WaitTimeoutError` after `timeout_seconds`; see `wait` for what this means while it is unreachable.
+        """
+        return self.client.iterate(transfers.follow_events(self.client.service, self.id, timeout_seconds))
+
+    async def to_xarray(self, *, summary: bool = False) -> "xr.Dataset":
+        """Open the ensemble over HTTP, or the statistics over its members; values are read by blocking calls.
+
+        Lead times are NaN until they are complete; the same dataset has them from then on.
+        """
+        name, url = ("summary.zarr", self.summary_url) if summary else ("ensemble.zarr", self.ensemble_url)
+        await self.client.run(verbs.check_store(self.client.service, self.id, name))
+        open_store = importlib.import_module("warmcast.datasets").open_store
+        dataset: xr.Dataset = await anyio.to_thread.run_sync(open_store, url, self.client.service.headers)
+        return dataset
+
+    async def replay(self, *members: int, idempotency_key: str | None = None) -> "AsyncRemoteForecast":
+        """Submit members of this forecast again, exactly as they were, and return the new forecast."""
+        steps = verbs.replay(self.client.service, self.id, *members, idempotency_key=idempotency_key)
+        return AsyncRemoteForecast(self.client, await self.client.run(steps))
+
+    async def cancel(self) -> Self:
+        """Cancel this forecast and return it; its complete lead times are kept.
+
+        Raises `ServiceProblemError` of kind `/problems/forecast-over` if it has ended.
+        """
+        self.info = await self.client.run(verbs.cancel(self.client.service, self.id))
+        return self
+
+    download = _own_verb(transfers.download)
+    receipt = _own_verb(verbs.receipt)
+    diagnostics = _own_verb(verbs.diagnostics)
+    verify = _own_verb(verbs.verify)
+    maps = _own_verb(verbs.maps)
+    plume = _own_verb(verbs.plume)
+    delete = _own_verb(verbs.delete)

@@ -1,0 +1,82 @@
+"""Errors of the client; none is an error of the HTTP library or of another package of Warmcast.
+
+ClientError
+├── DownloadError            a file cannot be saved
+├── ForecastFailedError      a forecast has failed, or was cancelled
+├── InputFileError           a file to send does not exist, or is a folder
+├── MissingExtraError        a command needs packages that are not installed
+├── ServiceProblemError      the service refuses a request
+├── ServiceUnreachableError  the service does not answer
+├── ServiceUrlError          the URL of the service, or the API key, cannot be one
+└── WaitTimeoutError         a forecast has not ended in the given time
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+
+class ClientError(Exception):
+    """A request to a service cannot be made, or does not succeed."""
+
+    exit_code: ClassVar[int] = 2
+    """Exit code of a command that ends with this error."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+class DownloadError(ClientError):
+    """The file cannot be saved."""
+
+    exit_code = 3
+
+
+class ForecastFailedError(ClientError):
+    """The forecast has failed, or was cancelled."""
+
+
+class InputFileError(ClientError):
+    """A file to send does not exist, or is a folder."""
+
+
+class MissingExtraError(ClientError):
+    """The command needs packages that are not installed."""
+
+
+class ServiceProblemError(ClientError):
+    """The service refuses a request.
+
+    The attributes are those of its problem document (RFC 9457): `kind` is the type, such as `/problems/validation`;
+    `status` the HTTP status; `detail` the message; `errors` the wrong fields of the request, each with `pointer` (a
+    JSON pointer) and `detail`; `retryable` is true if the same request can succeed later, after `retry_after_seconds`
+    where the service says so; `trace_id` identifies the answer.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        status: int,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        retryable: bool = False,
+        retry_after_seconds: float | None = None,
+        trace_id: str | None = None,
+    ) -> None:
+        self.kind, self.status, self.detail = kind, status, detail
+        self.errors = tuple(errors)
+        self.retryable, self.retry_after_seconds = retryable, retry_after_seconds
+        self.trace_id = trace_id
+        super().__init__(detail)
+
+
+class ServiceUnreachableError(ClientError):
+    """The service does not answer."""
+
+
+class ServiceUrlError(ClientError):
+    """The URL of the service, or the API key, cannot be one."""
+
+
+class WaitTimeoutError(ClientError, TimeoutError):
+    """The forecast has not ended in the given time."""

@@ -1,0 +1,251 @@
+"""Requests, answers and retries, without any input or output: the core that `Client` and `AsyncClient` share.
+
+Each verb of the API is a generator of steps. A transport performs a step and sends its result into the generator:
+`Send` and `Open` result in an `Answer` or a `Failure`, `Read` in bytes or a `Failure`, the other steps in nothing.
+"""
+
+import json
+import os
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from warmcast.errors import ServiceProblemError, ServiceUnreachableError, ServiceUrlError
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+_UNAVAILABLE = {502, 503, 504}
+_FIRST_CONTACT_SECONDS = 3.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
+_CONNECT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request; `path` follows `/v1`, `files` are sent as multipart parts (field, file).
+
+    `is_repeatable` says that the service does the same for one request as for two. `answer_seconds` is the longest
+    pause of the service within an answer; by default the client's timeout.
+    """
+
+    method: str
+    path: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    form: Mapping[str, str] | None = None
+    files: tuple[tuple[str, Path], ...] = ()
+    is_repeatable: bool = True
+    answer_seconds: float | None = None
+
+
+def forecast_path(forecast_id: str, tail: str = "") -> str:
+    """Return the path of a forecast, or of something of it such as `receipt`."""
+    return "/".join(["/forecast", quote(forecast_id, safe=""), *([tail] if tail else [])])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a request; the names of `headers` are lower case; `content` is empty while a body is streamed."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes = b""
+
+    @property
+    def is_unavailable(self) -> bool:
+        """Whether the service, or a proxy in front of it, is not ready at the moment."""
+        return self.status in _UNAVAILABLE
+
+    def document(self) -> Any:
+        """Return the JSON document; raises `ServiceProblemError` if it is none."""
+        try:
+            return json.loads(self.content)
+        except ValueError as error:
+            detail = f"The answer must be JSON. Got: {self._excerpt()}. Is this the URL of a Warmcast service?"
+            raise ServiceProblemError("about:blank", self.status, detail) from error
+
+    def check(self) -> "Answer":
+        """Return this answer; raises `ServiceProblemError` if it refuses the request."""
+        if 200 <= self.status < 300:
+            return self
+        try:
+            problem = json.loads(self.content)
+            kind, detail = str(problem["type"]), str(problem["detail"])
+        except (ValueError, KeyError, TypeError):
+            detail = f"The service answered with status {self.status}: {self._excerpt()}."
+            raise ServiceProblemError("about:blank", self.status, detail) from None
+        raise ServiceProblemError(
+            kind,
+            self.status,
+            detail,
+            errors=problem.get("errors") or (),
+            retryable=bool(problem.get("retryable")),
+            retry_after_seconds=self.retry_after_seconds,
+            trace_id=problem.get("trace_id"),
+        )
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """The seconds of `Retry-After`; None if the header is missing or a date."""
+        text = self.headers.get("retry-after", "")
+        return float(text) if text.isdigit() else None
+
+    def _excerpt(self) -> str:
+        return repr(self.content[:200].decode("utf-8", "replace"))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A connection that failed; `was_sent` says that the service may have received the request."""
+
+    reason: str
+    was_sent: bool
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send a request and receive its whole answer."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Open:
+    """Send a request; the body of a good answer is then received by `Read`."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Read:
+    """Receive the next bytes of the body; none at its end."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Do nothing for some seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Emit:
+    """Give a value to the caller, who may end the exchange."""
+
+    value: Any
+
+
+Step = Send | Open | Read | Pause | Emit
+T = TypeVar("T")
+Steps = Generator[Step, Any, T]
+
+
+class Service:
+    """A service as the client knows it: its URL, the API key, and how long it may be unreachable."""
+
+    def __init__(self, url: str | None, key: str | None, timeout_seconds: float) -> None:
+        self.url = _checked_url(url or os.environ.get("WARMCAST_URL") or DEFAULT_URL)
+        key = key or os.environ.get("WARMCAST_KEY")
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
+            raise ServiceUrlError("The API key must be printable ASCII without spaces.")
+        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.timeout_seconds = timeout_seconds
+        self.has_answered = False
+
+    def timeouts(self, request: Request) -> tuple[float, float]:
+        """Return the longest time in seconds for a connection, and for the next bytes of an answer."""
+        return min(_CONNECT_SECONDS, self.timeout_seconds), request.answer_seconds or self.timeout_seconds
+
+    def call(self, request: Request) -> Steps[Answer]:
+        """Return the good answer to a request, as `Outage.call` does with no other limit than the client's timeout."""
+        return (yield from Outage(self).call(request))
+
+
+class Outage:
+    """A time without an answer: when to try again, and when to give up.
+
+    With `timeout_seconds` requests are repeated until then, however long the service is unreachable. Without it, and
+    for a service that has never answered, an outage may be as long as the client's timeout and 3 s.
+    """
+
+    def __init__(self, service: Service, timeout_seconds: float | None = None) -> None:
+        self._service = service
+        self.deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        self._began: float | None = None
+        self._tries = 0
+
+    def call(self, request: Request) -> Steps[Answer]:
+        """Return the good answer to a request; raises `ServiceProblemError` or `ServiceUnreachableError`.
+
+        The request is sent again while the service is unreachable, if that cannot have two effects.
+        """
+        while True:
+            answer = yield Send(request)
+            if self.is_available(answer):
+                self.end()
+                assert isinstance(answer, Answer)
+                return answer.check()
+            yield from self.pause(answer, is_repeatable=request.is_repeatable)
+
+    def is_available(self, answer: Answer | Failure) -> bool:
+        """Return whether a service gave the answer, rather than nobody or a proxy without it."""
+        self._service.has_answered |= isinstance(answer, Answer)
+        return isinstance(answer, Answer) and not answer.is_unavailable
+
+    def end(self) -> None:
+        """Record that the exchange makes progress."""
+        self._began, self._tries = None, 0
+
+    def pause(self, answer: Answer | Failure, *, is_repeatable: bool = True) -> Steps[None]:
+        """Pause before the next try; raises `ServiceUnreachableError` or `ServiceProblemError` if there is none."""
+        now = time.monotonic()
+        self._began = now if self._began is None else self._began
+        seconds = min(_FIRST_PAUSE_SECONDS * 2**self._tries, _LONGEST_PAUSE_SECONDS)
+        if isinstance(answer, Answer):
+            seconds = max(seconds, answer.retry_after_seconds or 0.0)
+        limit = self._limit(self._began)
+        may_repeat = is_repeatable or (isinstance(answer, Failure) and not answer.was_sent)
+        if not may_repeat or now >= limit:
+            if isinstance(answer, Answer):
+                answer.check()
+            assert isinstance(answer, Failure)
+            raise ServiceUnreachableError(self._message(answer, now - self._began))
+        self._tries += 1
+        yield Pause(min(seconds, limit - now))
+
+    def _limit(self, began: float) -> float:
+        if self.deadline is not None:
+            return self.deadline
+        longest = self._service.timeout_seconds
+        return began + (longest if self._service.has_answered else min(longest, _FIRST_CONTACT_SECONDS))
+
+    def _message(self, failure: Failure, seconds: float) -> str:
+        url = self._service.url
+        if seconds == 0 and failure.was_sent:
+            return (
+                f"The connection to {url} broke after the request was sent: {failure.reason}. The service may have "
+                "carried it out."
+            )
+        if self._service.has_answered:
+            return f"The service at {url} has not answered for {seconds:.0f} s: {failure.reason}."
+        return (
+            f"No service answers at {url}: {failure.reason}. Start one with `warmcast serve`, or set WARMCAST_URL to "
+            "the URL of another."
+        )
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    try:
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise ServiceUrlError(
+            "The URL of the service (WARMCAST_URL) must begin with http:// or https:// and name a host, such as "
+            f"{DEFAULT_URL}. Got: {url!r}."
+        )
+    return url.rstrip("/")

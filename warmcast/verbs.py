@@ -1,0 +1,279 @@
+"""The verbs of the API: from arguments to a request, and from its answer to a result.
+
+`Client`, `AsyncClient` and the forecasts that they return offer each of them as a method of the same name.
+"""
+
+import inspect
+import json as json_module
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+from warmcast.errors import InputFileError
+from warmcast.exchange import Failure, Outage, Request, Send, Service, Steps, forecast_path
+
+InitialState = str | Path | Sequence[str | Path]
+"""The name of a data set in the service's catalogue, or one or two files."""
+
+_ANSWER_SECONDS = 300.0
+_DATASET = re.compile(r"[\w-]+")
+_PAGE = 200
+
+
+def models(service: Service) -> Steps[list[dict[str, Any]]]:
+    """Return the service's checkpoints: names, variables, grids, time steps and limits."""
+    models: list[dict[str, Any]] = (yield from service.call(Request("GET", "/models"))).document()
+    return models
+
+
+def model(service: Service, name: str) -> Steps[dict[str, Any]]:
+    """Return one checkpoint of the service."""
+    model: dict[str, Any] = (yield from service.call(Request("GET", f"/models/{quote(name, safe='')}"))).document()
+    return model
+
+
+def catalogue(service: Service) -> Steps[list[dict[str, Any]]]:
+    """Return the initial states of the service's catalogue: data sets and initial times."""
+    states: list[dict[str, Any]] = (yield from service.call(Request("GET", "/catalogue"))).document()
+    return states
+
+
+def submit(
+    service: Service,
+    initial_state: InitialState = "gfs",
+    *,
+    init_time: str | None = None,
+    model: str | None = None,
+    members: int | None = None,
+    lead_time: str | None = None,
+    seed: int | None = None,
+    nfe: int | Literal["auto"] | None = None,
+    solver: Literal["euler", "midpoint"] | None = None,
+    warmth: float | None = None,
+    sampler: Mapping[str, Any] | None = None,
+    deadline_seconds: float | None = None,
+    priority: Literal["low", "normal", "high"] | None = None,
+    summary: Mapping[str, Any] | None = None,
+    output: Mapping[str, Any] | None = None,
+    idempotency_key: str | None = None,
+) -> Steps[dict[str, Any]]:
+    """Submit a forecast from a data set of the service's catalogue or from one or two files, and return it.
+
+    The arguments are the fields of `POST /forecast`, and the service chooses each that is None; `nfe`, `solver` and
+    `warmth` are fields of its `sampler`. Two calls with one `idempotency_key` submit one forecast; without a key each
+    call gets one, so that it is repeated safely while the service is unreachable.
+    """
+    fields = _fields(
+        model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds,
+        priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth),
+    )  # fmt: skip
+    request = _forecast_request(initial_state, init_time, fields, idempotency_key or str(uuid.uuid4()))
+    info: dict[str, Any] = (yield from service.call(request)).document()
+    return info
+
+
+def plan(
+    service: Service,
+    initial_state: InitialState = "gfs",
+    *,
+    init_time: str | None = None,
+    model: str | None = None,
+    members: int | None = None,
+    lead_time: str | None = None,
+    seed: int | None = None,
+    nfe: int | Literal["auto"] | None = None,
+    solver: Literal["euler", "midpoint"] | None = None,
+    warmth: float | None = None,
+    sampler: Mapping[str, Any] | None = None,
+    deadline_seconds: float | None = None,
+    priority: Literal["low", "normal", "high"] | None = None,
+    summary: Mapping[str, Any] | None = None,
+    output: Mapping[str, Any] | None = None,
+) -> Steps[dict[str, Any]]:
+    """Check a forecast as `submit` would, and return its complete request, expected duration, memory and size.
+
+    Nothing is submitted.
+    """
+    fields = _fields(
+        model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds,
+        priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth),
+    )  # fmt: skip
+    request = _forecast_request(initial_state, init_time, fields, None, validate_only=True)
+    plan: dict[str, Any] = (yield from service.call(request)).document()
+    return plan
+
+
+def list_forecasts(
+    service: Service, *, status: str | None = None, limit: int | None = 50, before: str | None = None
+) -> Steps[list[dict[str, Any]]]:
+    """Return forecasts, the newest first: at most `limit`, or all if it is None.
+
+    `status` selects those of one status; `before` those older than the forecast of that id.
+    """
+    result: list[dict[str, Any]] = []
+    while limit is None or len(result) < limit:
+        size = _PAGE if limit is None else min(limit - len(result), _PAGE)
+        parameters = _fields(status=status, limit=size, before=before)
+        page = (yield from service.call(Request("GET", "/forecast", parameters))).document()["forecasts"]
+        result += page
+        if len(page) < size:
+            break
+        before = page[-1]["id"]
+    return result
+
+
+def forecast(service: Service, forecast_id: str) -> Steps[dict[str, Any]]:
+    """Return the forecast of an id."""
+    info: dict[str, Any] = (yield from service.call(Request("GET", forecast_path(forecast_id)))).document()
+    return info
+
+
+def replay(
+    service: Service, forecast_id: str, *members: int, idempotency_key: str | None = None
+) -> Steps[dict[str, Any]]:
+    """Submit members of this forecast again, exactly as they were, and return the new forecast."""
+    headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+    request = Request("POST", forecast_path(forecast_id, "replay"), headers=headers, json={"members": [*members]})
+    info: dict[str, Any] = (yield from service.call(request)).document()
+    return info
+
+
+def cancel(service: Service, forecast_id: str) -> Steps[dict[str, Any]]:
+    """Cancel this forecast; its complete lead times are kept.
+
+    Raises `ServiceProblemError` of kind `/problems/forecast-over` if it has ended.
+    """
+    outage, was_sent = Outage(service), False
+    while True:
+        answer = yield Send(Request("DELETE", forecast_path(forecast_id), {"keep_data": True}))
+        if outage.is_available(answer):
+            break
+        was_sent |= isinstance(answer, Failure) and answer.was_sent
+        yield from outage.pause(answer)
+    if answer.status == 409 and was_sent:
+        info: dict[str, Any] = yield from forecast(service, forecast_id)
+        if info["status"] == "dismissed":
+            return info
+    info = answer.check().document()
+    return info
+
+
+def delete(service: Service, forecast_id: str) -> Steps[None]:
+    """Delete the data of this forecast if it has ended, else cancel it; its record is kept."""
+    yield from service.call(Request("DELETE", forecast_path(forecast_id)))
+
+
+def receipt(service: Service, forecast_id: str) -> Steps[dict[str, Any]]:
+    """Return the receipt of a successful forecast: request, seed, checkpoint, versions, device, durations."""
+    request = Request("GET", forecast_path(forecast_id, "receipt"))
+    receipt: dict[str, Any] = (yield from service.call(request)).document()
+    return receipt
+
+
+def diagnostics(service: Service, forecast_id: str) -> Steps[dict[str, Any]]:
+    """Return spread, spectra and lost members of each complete lead time, and the scores of all verifications."""
+    request = Request("GET", forecast_path(forecast_id, "diagnostics"))
+    diagnostics: dict[str, Any] = (yield from service.call(request)).document()
+    return diagnostics
+
+
+def verify(service: Service, forecast_id: str, truth: InitialState, *, reference: str) -> Steps[dict[str, Any]]:
+    """Score the complete lead times against analyses in files, and return the scores; the service keeps them.
+
+    `reference` names the analyses in diagnostics and metrics, in small letters, digits and hyphens: `gfs-analysis`.
+    """
+    files = tuple(("truth", _file(path)) for path in _sequence(truth))
+    path, form = forecast_path(forecast_id, "verify"), {"reference": reference}
+    request = Request("POST", path, form=form, files=files, is_repeatable=False, answer_seconds=_ANSWER_SECONDS)
+    verification: dict[str, Any] = (yield from service.call(request)).document()
+    return verification
+
+
+def maps(service: Service, forecast_id: str, *lead_times: str) -> Steps[bytes]:
+    """Return maps of a member, the ensemble mean and the spread at up to four lead times, such as `24h`, as PNG."""
+    parameters = {"lead_time": list(lead_times)} if lead_times else {}
+    return (yield from _picture(service, forecast_path(forecast_id, "plots/maps.png"), parameters))
+
+
+def plume(service: Service, forecast_id: str, latitude: float, longitude: float) -> Steps[bytes]:
+    """Return the time series of all members at the grid point nearest to a place, in degrees, as PNG."""
+    parameters = {"latitude": latitude, "longitude": longitude}
+    return (yield from _picture(service, forecast_path(forecast_id, "plots/plume.png"), parameters))
+
+
+def _picture(service: Service, path: str, parameters: Mapping[str, Any]) -> Steps[bytes]:
+    return (yield from service.call(Request("GET", path, parameters, answer_seconds=_ANSWER_SECONDS))).content
+
+
+def check_store(service: Service, forecast_id: str, name: str) -> Steps[None]:
+    """Raise `ServiceProblemError` if a store of a forecast, such as `ensemble.zarr`, is not available."""
+    yield from service.call(Request("GET", forecast_path(forecast_id, f"{name}/zarr.json")))
+
+
+def describe_method(method: Callable[..., object], verb: Callable[..., object], num_bound: int) -> None:
+    """Give a method the signature of its verb without the first `num_bound` arguments, which the method supplies."""
+    signature = inspect.signature(verb)
+    own = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *[*signature.parameters.values()][num_bound:]]
+    method.__dict__["__signature__"] = signature.replace(parameters=own, return_annotation=signature.empty)
+
+
+def _sampler(given: Mapping[str, Any] | None, nfe: object, solver: object, warmth: object) -> dict[str, Any] | None:
+    return {**(given or {}), **_fields(nfe=nfe, solver=solver, warmth=warmth)} or None
+
+
+def _fields(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _forecast_request(
+    initial_state: InitialState,
+    init_time: str | None,
+    fields: Mapping[str, Any],
+    key: str | None,
+    *,
+    validate_only: bool = False,
+) -> Request:
+    """Return the request to submit or to plan a forecast: JSON for a data set, multipart for files."""
+    given = _sequence(initial_state)
+    source = _fields(init_time=init_time)
+    parameters = {"validate_only": True} if validate_only else {}
+    headers = {} if key is None else {"Idempotency-Key": key}
+    if len(given) == 1 and isinstance(given[0], str) and _is_dataset(given[0]):
+        body = {"initial_state": {"source": "catalogue", "dataset": given[0], **source}, **fields}
+        return Request("POST", "/forecast", parameters, headers, json=body, answer_seconds=_ANSWER_SECONDS)
+    body = {"initial_state": {"source": "upload", **source}, **fields}
+    return Request(
+        "POST",
+        "/forecast",
+        parameters,
+        headers,
+        form={"request": json_module.dumps(body)},
+        files=tuple(("initial_state", _file(path)) for path in given),
+        answer_seconds=_ANSWER_SECONDS,
+    )
+
+
+def _is_dataset(text: str) -> bool:
+    """Return whether a text names a data set rather than a file: letters, digits, hyphens; no file of that name."""
+    return bool(_DATASET.fullmatch(text)) and not Path(text).exists()
+
+
+def _file(path: str | Path) -> Path:
+    path = Path(path)
+    if path.is_dir():
+        raise InputFileError(
+            f"`{path}` is a folder, but the service reads files. Send a Zarr store as a zip of the folder's contents."
+        )
+    if not path.is_file():
+        raise InputFileError(f"The file `{path}` does not exist.")
+    return path
+
+
+def _sequence(items: InitialState) -> list[str | Path]:
+    given = [items] if isinstance(items, str | Path) else [*items]
+    if not given:
+        raise InputFileError("At least one file must be given. Got: none.")
+    return given
