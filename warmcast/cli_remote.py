@@ -1,4 +1,4 @@
-"""The commands that speak to a service: `warmcast submit`, `replay`, `status`, `watch`, `list`, `cancel` and so on."""
+"""The commands that use a service: `warmcast submit`, `replay`, `status`, `watch`, `list`, `cancel` and `download`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,141 +6,161 @@ from typing import Annotated, Any
 import typer
 
 from warmcast.commands import run
-from warmcast.console import exit_codes, print_json, progress_bar
+from warmcast.console import exit_codes, plural, print_json, progress_bar
+from warmcast.options import InitTime, Json, LeadTime, Nfe, Solver, Warmth
 
 Url = Annotated[
-    str | None, typer.Option(envvar="WARMCAST_URL", help="The service; this machine's port 8000 by default.")
+    str | None,
+    typer.Option(envvar="WARMCAST_URL", help="URL of the service; by default http://127.0.0.1:8000, this machine."),
 ]
 Id = Annotated[str, typer.Argument(help="Id of a forecast.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+Key = Annotated[
+    str | None, typer.Option(help="Idempotency key: requests with the same key submit one forecast between them.")
+]
+Timeout = Annotated[
+    float,
+    typer.Option(min=0, help="Longest time in seconds for which the service may be unreachable, such as a restart."),
+]
+States = Annotated[
+    list[str], typer.Option(help="Data set of the service's catalogue, or one or two files, one after another.")
+]
+OptionalSeed = Annotated[
+    int | None, typer.Option(min=0, help="Seed of the members' noise; by default the service draws one.")
+]
+Deadline = Annotated[
+    float | None,
+    typer.Option(
+        min=1, help="Seconds after which the forecast must have ended; without --nfe the service chooses it to fit."
+    ),
+]
+KeepBits = Annotated[
+    int | None, typer.Option(min=1, max=23, help="Round values to this number of mantissa bits; by default exact.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    for name, command in (
-        ("replay", replay),
-        ("status", status),
-        ("watch", watch),
-        ("list", list_),
-        ("cancel", cancel),
-        ("download", download),
-    ):
-        app.command(name)(command)
+    """Add the commands to an application."""
     app.command("submit", context_settings={"allow_extra_args": True})(submit)
+    for command in (replay, status, watch, cancel, download):
+        app.command()(command)
+    app.command("list")(list_)
 
 
 def submit(
     context: typer.Context,
-    initial_state: Annotated[
-        list[str], typer.Option(help="Data set of the service's catalogue, or one or two files after one another.")
-    ],
-    init_time: Annotated[str | None, typer.Option(help="Time to start from, UTC; the newest by default.")] = None,
+    initial_state: States,
+    init_time: InitTime = None,
     members: Annotated[int, typer.Option(min=1, help="Number of members.")] = 8,
-    lead_time: Annotated[str, typer.Option(help="How far ahead, such as 120h or 5d.")] = "120h",
-    model: Annotated[str, typer.Option(help="Checkpoint of the service.")] = "demo",
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the members' noise; drawn by default.")] = None,
-    nfe: Annotated[int | None, typer.Option(min=1, help="Network evaluations a step.")] = None,
-    deadline: Annotated[
-        float | None,
-        typer.Option(min=1, help="Seconds in which it must end; without --nfe, evaluations are chosen to meet it."),
-    ] = None,
-    priority: Annotated[str, typer.Option(help="Among forecasts that wait: low, normal or high.")] = "normal",
-    summary_only: Annotated[bool, typer.Option("--summary-only", help="Keep statistics, no members.")] = False,
-    keep_bits: Annotated[
-        int | None, typer.Option(min=1, max=23, help="Round members to so many mantissa bits; exact by default.")
-    ] = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the same one never makes two forecasts.")] = None,
+    lead_time: LeadTime = "120h",
+    model: Annotated[str, typer.Option(help="Name of a checkpoint of the service.")] = "demo",
+    seed: OptionalSeed = None,
+    nfe: Nfe = None,
+    solver: Solver = None,
+    warmth: Warmth = None,
+    deadline: Deadline = None,
+    priority: Annotated[str, typer.Option(help="Priority in the queue: low, normal or high.")] = "normal",
+    summary_only: Annotated[
+        bool, typer.Option("--summary-only", help="Store statistics over the members, but no members.")
+    ] = False,
+    keep_bits: KeepBits = None,
+    key: Key = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Ask a service for a forecast."""
-    sampler = {"nfe": "auto" if nfe is None and deadline is not None else nfe}
-    fields: dict[str, Any] = {"members": members, "lead_time": lead_time, "model": model, "sampler": sampler}
-    if deadline is not None:
-        fields["deadline_seconds"] = deadline
-    fields["priority"] = priority
+    """Submit a forecast to a service."""
+    fields: dict[str, Any] = {"members": members, "lead_time": lead_time, "model": model, "seed": seed}
+    fields |= {"nfe": "auto" if nfe is None and deadline is not None else nfe, "solver": solver, "warmth": warmth}
+    fields |= {"deadline_seconds": deadline, "priority": priority}
     fields["output"] = {"members": not summary_only, "keep_bits": keep_bits}
-    if seed is not None:
-        fields["seed"] = seed
-    sources = [*initial_state, *context.args]
+    states = [*initial_state, *context.args]
     with exit_codes():
-        shown = run("submit", url=url, initial_state=sources, init_time=init_time, key=key, fields=fields)
-    _tell(shown, json=json)
+        info = run("submit", url=url, initial_state=states, init_time=init_time, key=key, fields=fields)
+    _print_forecast(info, json=json)
 
 
 def replay(
     forecast_id: Id,
     member: Annotated[list[int], typer.Option(min=0, help="Number of a member; may be repeated.")],
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the same one never makes two forecasts.")] = None,
+    key: Key = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Make members of a forecast again, exactly as they were, also where they were not kept."""
+    """Submit members of a forecast again: they are equal to the first ones, and stored even if those were not."""
     with exit_codes():
-        shown = run("replay", url=url, forecast_id=forecast_id, members=member, key=key)
-    _tell(shown, json=json)
+        info = run("replay", url=url, forecast_id=forecast_id, members=member, key=key)
+    _print_forecast(info, json=json)
 
 
 def status(forecast_id: Id, url: Url = None, json: Json = False) -> None:
-    """Tell how far a forecast is."""
+    """Print the status of a forecast."""
     with exit_codes():
-        shown = run("status", url=url, forecast_id=forecast_id)
-    _tell(shown, json=json)
+        info = run("status", url=url, forecast_id=forecast_id)
+    _print_forecast(info, json=json)
 
 
-def watch(forecast_id: Id, url: Url = None, json: Json = False) -> None:
-    """Follow a forecast to its end."""
-    with exit_codes(), progress_bar("Lead times") as tell:
-        shown = run("watch", url=url, forecast_id=forecast_id, tell=tell)
-    _tell(shown, json=json)
+def watch(forecast_id: Id, timeout: Timeout = 60.0, url: Url = None, json: Json = False) -> None:
+    """Follow a forecast to its end, also across restarts of the service."""
+    advice = (
+        f"The forecast continues. To follow it again: warmcast watch {forecast_id}. "
+        f"To cancel it: warmcast cancel {forecast_id}."
+    )
+    with exit_codes(advice), progress_bar("Lead times") as report:
+        info = run("watch", url=url, forecast_id=forecast_id, timeout_seconds=timeout, report=report)
+    _print_forecast(info, json=json)
 
 
 def list_(
-    status: Annotated[str | None, typer.Option(help="Only forecasts of this status.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 20,
+    status: Annotated[
+        str | None,
+        typer.Option(help="Only forecasts of this status: accepted, running, successful, failed or dismissed."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Largest number of forecasts.")] = 20,
     url: Url = None,
     json: Json = False,
 ) -> None:
     """List the newest forecasts."""
     with exit_codes():
-        shown = run("list", url=url, status=status, limit=limit)
+        receipt = run("list", url=url, status=status, limit=limit)
     if json:
-        print_json(shown)
+        print_json(receipt)
         return
-    for forecast in shown["forecasts"]:
-        _tell_line(forecast)
+    for info in receipt["forecasts"]:
+        _print_line(info)
 
 
 def cancel(forecast_id: Id, url: Url = None, json: Json = False) -> None:
-    """Call a forecast off."""
+    """Cancel a forecast; its complete lead times are kept."""
     with exit_codes():
-        shown = run("cancel", url=url, forecast_id=forecast_id)
-    _tell(shown, json=json)
+        info = run("cancel", url=url, forecast_id=forecast_id)
+    _print_forecast(info, json=json)
 
 
 def download(
     forecast_id: Id,
     output: Annotated[Path, typer.Option("--output", "-o", help="Zip file to write.")],
+    timeout: Timeout = 60.0,
     url: Url = None,
 ) -> None:
-    """Save the ensemble of a forecast as one file."""
-    with exit_codes():
-        receipt = run("download", url=url, forecast_id=forecast_id, output=output)
+    """Save the ensemble of a forecast as a zip file, also across restarts of the service."""
+    advice = "No file was written. To start again, repeat the command."
+    options = {"forecast_id": forecast_id, "output": output, "timeout_seconds": timeout}
+    with exit_codes(advice), progress_bar("Bytes") as report:
+        receipt = run("download", url=url, report=report, **options)
     typer.echo(receipt["path"])
 
 
-def _tell(shown: dict[str, Any], *, json: bool) -> None:
+def _print_forecast(info: dict[str, Any], *, json: bool) -> None:
     if json:
-        print_json(shown)
+        print_json(info)
         return
-    _tell_line(shown)
-    data = next(link["href"] for link in shown["links"] if link["rel"] == "data")
+    _print_line(info)
+    data = next(link["href"] for link in info["links"] if link["rel"] == "data")
     typer.echo(f'Open it:  xarray.open_zarr("{data}")')
 
 
-def _tell_line(shown: dict[str, Any]) -> None:
-    detail = shown["progress_detail"]
+def _print_line(info: dict[str, Any]) -> None:
+    detail = info["progress_detail"]
     typer.echo(
-        f"{shown['id']}  {shown['status']:<10}  {detail['lead_times']}/{detail['num_lead_times']} lead times  "
-        f"{shown['request']['members']} members from {shown['request']['init_time']}"
+        f"{info['id']}  {info['status']:<10}  {detail['lead_times']}/{detail['num_lead_times']} lead times  "
+        f"{plural(info['request']['members'], 'member')} from {info['request']['init_time']}"
     )

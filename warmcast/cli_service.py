@@ -1,4 +1,4 @@
-"""The commands that run a service: `warmcast serve`, `api`, `worker`, and `key create`, `list` and `revoke`."""
+"""The commands that run a service: `warmcast serve`, `api`, `openapi`, `worker` and `key create`, `list`, `revoke`."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ keys = typer.Typer(help="API keys; the holder of a key has access to the forecas
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
-    for command in (serve, api, worker):
+    for command in (serve, api, openapi, worker):
         app.command()(command)
     keys.command()(create)
     keys.command("list")(list_)
@@ -49,6 +49,12 @@ def api(port: Port = 8000, host: Host = "127.0.0.1", metrics_port: MetricsPort =
     """Serve forecasts over HTTP without a worker; start workers with `warmcast worker`."""
     with exit_codes():
         run("api", host=host, port=port, metrics_port=metrics_port, data=data, report=print_line)
+
+
+def openapi() -> None:
+    """Print the OpenAPI document of the service as JSON."""
+    with exit_codes():
+        print_json(run("openapi"))
 
 
 def worker(data: DataFolder = None) -> None:

@@ -1,4 +1,4 @@
-"""What commands share of talking to a person: progress on standard error, receipts on standard output, exit codes."""
+"""Output of commands: progress on standard error, results on standard output, exit codes."""
 
 import json
 import sys
@@ -12,10 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from storage.errors import WarmcastError
-
-Tell = Callable[[int, int], None]
-"""Told how many of how many parts are done."""
+Report = Callable[[int, int], None]
+"""Called with the number of finished parts and the number of all parts."""
 
 _console = Console(stderr=True)
 
@@ -32,37 +30,50 @@ _SCORES = {
 
 
 @contextmanager
-def exit_codes(again: str = "--resume goes on from there") -> Iterator[None]:
-    """Turn errors into one paragraph: exit code 2 for what was given, 3 for the machine, 130 for an interrupt.
+def exit_codes(advice: str = "") -> Iterator[None]:
+    """Turn an error into one paragraph on standard error and an exit code.
 
-    `again` says how to go on after the two last ones.
+    An error with an attribute `exit_code` ends the command with that code; so do the errors of the client and of
+    Warmcast's packages, with 2 where an input is wrong. Any other `OSError` ends it with 3 and an interrupt with 130;
+    `advice` says how to continue after these two.
     """
     try:
         yield
-    except WarmcastError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from error
-    except OSError as error:
-        typer.echo(f"Error: {error}. What is complete is kept; {again}.", err=True)
-        raise typer.Exit(3) from error
     except KeyboardInterrupt as error:
-        typer.echo(f"Interrupted. What is complete is kept; {again}.", err=True)
+        typer.echo(f"Interrupted. {advice}".strip(), err=True)
         raise typer.Exit(130) from error
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if isinstance(code, int) and not isinstance(error, typer.Exit):
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(code) from error
+        if isinstance(error, OSError):
+            typer.echo(f"Error: {_describe(error)} {advice}".strip(), err=True)
+            raise typer.Exit(3) from error
+        raise
+
+
+def _describe(error: OSError) -> str:
+    """Return an error of the operating system as a sentence; a missing folder of a file to write is named."""
+    if error.filename is None:
+        return f"{error.strerror or error}."
+    folder = Path(str(error.filename)).parent
+    if isinstance(error, FileNotFoundError) and not folder.is_dir():
+        return f"The folder `{folder}` does not exist. Create it, or choose another."
+    return f"{error.strerror}: `{error.filename}`."
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Tell]:
-    """Show a bar with the time left; where standard error is no terminal, show nothing."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=_console, disable=not _console.is_terminal) as progress:
+def progress_bar(label: str) -> Iterator[Report]:
+    """Show a progress bar with the remaining time on standard error, or nothing if that is not a terminal."""
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    remaining = [TextColumn("left"), TimeRemainingColumn()]
+    with Progress(*columns, *remaining, console=_console, disable=not _console.is_terminal) as progress:
         task = progress.add_task(label, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def line(text: str) -> None:
+def print_line(text: str) -> None:
     """Print one line of progress to standard error."""
     typer.echo(text, err=True)
 
@@ -73,13 +84,18 @@ def print_json(receipt: dict[str, Any]) -> None:
     sys.stdout.write("\n")
 
 
+def plural(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 member`, `8 members`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def folders(text: str) -> list[Path]:
     """Return the folders of a list that is separated by colons."""
     return [Path(folder) for folder in text.split(":") if folder]
 
 
 def score_tables(scores: dict[str, Any]) -> None:
-    """Print a table of scores by lead time for each variable, whole days and the first step only."""
+    """Print a table of scores for each variable: the first lead time and those of whole days."""
     for name, rows in scores.items():
         table = Table(title=name)
         columns = {title: key for title, key in _SCORES.items() if key in rows[0]}
@@ -94,7 +110,7 @@ def score_tables(scores: dict[str, Any]) -> None:
 
 
 def _cells(row: Mapping[str, Any], keys: Iterable[str]) -> Iterator[str]:
-    """Yield scores to three places, that of CRPS with its interval where it has one."""
+    """Yield scores with three decimals; the CRPS is followed by its confidence interval if there is one."""
     for key in keys:
         yield f"{row[key]:.3f}"
         if key == "crps_fair" and "intervals" in row:

@@ -1,0 +1,144 @@
+"""The commands for a forecast in a folder: `warmcast forecast`, `plot` and `verify`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from warmcast.commands import run
+from warmcast.console import exit_codes, folders, plural, print_json, progress_bar, score_tables
+from warmcast.options import (
+    Checkpoint,
+    Checkpoints,
+    Device,
+    InitTime,
+    Json,
+    LeadTime,
+    Nfe,
+    OutputFolder,
+    Page,
+    Seed,
+    Solver,
+    Threads,
+    Warmth,
+)
+
+_TO_RESUME = "Complete lead times are kept. To continue, repeat the command with --resume."
+
+States = Annotated[
+    list[str],
+    typer.Option(
+        help="GRIB, NetCDF or Zarr (paths or URLs, one after another) with the two newest frames; or `sample`."
+    ),
+]
+Members = Annotated[int, typer.Option(min=1, max=1000, help="Number of members.")]
+OnlyMembers = Annotated[
+    list[int] | None, typer.Option("--member", min=0, help="Compute only the member of this number; may be repeated.")
+]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Number of members computed together; by default at most 8.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted forecast.")]
+WithSummary = Annotated[bool, typer.Option(help="Write statistics over the members to OUTPUT/summary.zarr.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to an application."""
+    app.command(context_settings={"allow_extra_args": True})(forecast)
+    app.command()(plot)
+    app.command(context_settings={"allow_extra_args": True})(verify)
+
+
+def forecast(
+    context: typer.Context,
+    initial_state: States,
+    output: OutputFolder,
+    init_time: InitTime = None,
+    members: Members = 8,
+    lead_time: LeadTime = "120h",
+    nfe: Nfe = None,
+    solver: Solver = None,
+    warmth: Warmth = None,
+    seed: Seed = 0,
+    batch_size: BatchSize = None,
+    member: OnlyMembers = None,
+    checkpoint: Checkpoint = "demo",
+    checkpoints: Checkpoints = "",
+    device: Device = "auto",
+    threads: Threads = None,
+    resume: Resume = False,
+    summary: WithSummary = True,
+    json: Json = False,
+) -> None:
+    """Compute an ensemble forecast on this machine.
+
+    Writes OUTPUT/ensemble.zarr and OUTPUT/summary.zarr; both can be read while the forecast runs.
+    """
+    options: dict[str, Any] = {"initial_state": [*initial_state, *context.args], "init_time": init_time}
+    options |= {"num_members": members, "only_members": tuple(member or ()), "lead_time": lead_time, "seed": seed}
+    options |= {"nfe": nfe, "solver": solver, "warmth": warmth, "batch_size": batch_size}
+    options |= {"checkpoint": checkpoint, "checkpoint_folders": folders(checkpoints)}
+    with exit_codes(_TO_RESUME), progress_bar("Lead times") as report:
+        options |= {"device": device, "threads": threads, "resume": resume, "report_progress": report}
+        receipt = run("forecast", output=output, summary=summary, **options)
+    if json:
+        print_json(receipt)
+    else:
+        _print_forecast(receipt)
+
+
+def _print_forecast(receipt: dict[str, Any]) -> None:
+    """Print one paragraph about a forecast: what it began from, its spread, lost members and how to open it."""
+    members = plural(receipt["members"], "member")
+    typer.echo(f"Forecast from {receipt['init_time']} UTC, {members}, {receipt['wall_seconds']:.0f} s.")
+    for name, spreads in receipt["spread"].items():
+        if spreads:
+            values = ", ".join(f"{value:.2f} at {lead_time}" for lead_time, value in spreads.items())
+            typer.echo(f"Spread of {name} (m s-1, area mean): {values}")
+    if receipt["nonfinite_members"]:
+        typer.echo(f"Members that are not finite: {', '.join(map(str, receipt['nonfinite_members']))}.", err=True)
+    typer.echo(f'Open it:  xarray.open_zarr("{receipt["store"]}")')
+
+
+def plot(
+    folder: Annotated[Path, typer.Argument(help="Folder of a forecast, which contains its ensemble.zarr.")],
+    lead_time: Annotated[
+        list[str] | None,
+        typer.Option(help="Lead time of a map, such as 24h; may be repeated; by default 24h, 120h and 240h."),
+    ] = None,
+    latitude: Annotated[float, typer.Option(min=-90, max=90, help="Latitude of the plume in degrees north.")] = 51.5,
+    longitude: Annotated[float, typer.Option(min=-180, max=360, help="Longitude of the plume in degrees east.")] = 0.0,
+    json: Json = False,
+) -> None:
+    """Draw maps of the ensemble's mean and spread, and a plume of all members at a point, as PNG files in FOLDER."""
+    with exit_codes():
+        receipt = run("plot", folder=folder, lead_times=tuple(lead_time or ()), latitude=latitude, longitude=longitude)
+    if json:
+        print_json(receipt)
+        return
+    for picture in receipt["pictures"]:
+        typer.echo(picture)
+
+
+def verify(
+    context: typer.Context,
+    store: Annotated[Path, typer.Argument(help="Folder of a forecast, or its ensemble.zarr.")],
+    truth: Annotated[
+        list[str],
+        typer.Option(help="GRIB, NetCDF or Zarr with analyses of the forecast's valid times, one after another."),
+    ],
+    climatology: Annotated[
+        Path | None, typer.Option(help="File of `warmcast climatology` to compare the forecast with.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--json", help="JSON file to write the scores to.")] = None,
+    page: Page = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random order of equal values in rank histograms.")] = 0,
+) -> None:
+    """Score a forecast against analyses, at every complete lead time for which there is one.
+
+    Persistence is scored too if there is an analysis of the initial time.
+    """
+    options: dict[str, Any] = {"truth": [*truth, *context.args], "climatology": climatology, "seed": seed}
+    with exit_codes():
+        result = run("verify", store=store, output=output, page=page, **options)
+    score_tables(result["scores"])

@@ -1,0 +1,37 @@
+"""Options that several commands share, with their help texts."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="JSON file to write the measurements to.")]
+Tiny = Annotated[bool, typer.Option("--tiny", help="Run with tiny sizes, as a test; the measurements mean nothing.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads; by default one for each core.")]
+
+Checkpoint = Annotated[str, typer.Option(help="Name or folder of the checkpoint.")]
+Checkpoints = Annotated[
+    str, typer.Option(envvar="WARMCAST_CHECKPOINTS", help="Folders with further checkpoints, separated by colons.")
+]
+Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda or cuda:N, where N is its number.")]
+Nfe = Annotated[
+    int | None,
+    typer.Option(min=1, help="Network evaluations for each member and time step; by default the checkpoint's number."),
+]
+Solver = Annotated[str | None, typer.Option(help="Solver: euler or midpoint; by default the checkpoint's.")]
+Warmth = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Warmth of the start, from 0 (cold) to 1 (warm); by default the checkpoint's."),
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the members' noise.")]
+LeadTime = Annotated[
+    str, typer.Option(help="Length of the forecast: hours or days, such as 120h or 5d; a multiple of the time step.")
+]
+InitTime = Annotated[
+    str | None,
+    typer.Option(help="Initial time in UTC, such as 2018-09-15T00; by default the newest of the initial state."),
+]
+TrainingData = Annotated[list[Path], typer.Option(help="NetCDF file, Zarr store or folder of them; may be repeated.")]
+OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; it is created.")]
+Page = Annotated[Path | None, typer.Option("--html", help="HTML file to write a report to.")]
