@@ -1,5 +1,5 @@
-# Images of the service: `docker build --target api .` has no torch, `docker build --target worker .` has.
-# Other package indexes: --build-arg PIP_INDEX_URL=…; torch for CPUs alone: --build-arg TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+# Images of the service: `docker build --target api .` without torch, `docker build --target worker .` with torch.
+# Another package index: --build-arg PIP_INDEX_URL=…; the CPU build of torch: --build-arg TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 
 FROM python:3.11-slim AS builder
 ARG PIP_INDEX_URL
@@ -9,7 +9,7 @@ COPY constraints.txt ./
 RUN pip install --constraint constraints.txt hatchling \
  && python -m venv --without-pip /opt/warmcast
 
-# A wheel without code, for the sake of its dependencies: the layers that install them stay while only code changes.
+# A wheel without code, to install its dependencies: their layers stay cached while only code changes.
 FROM builder AS dependencies
 COPY pyproject.toml ./
 RUN touch LICENSE README.md \
@@ -29,7 +29,7 @@ ARG PIP_INDEX_URL
 RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt "warmcast[service,s3] @ file://$(echo /wheels/*.whl)"
 
 FROM python:3.11-slim AS runtime
-# matplotlib and others keep caches at home: a folder that can be written although the root is read-only
+# matplotlib and others write caches into $HOME, which must be writable while the root file system is read-only
 ENV HOME=/tmp PATH=/opt/warmcast/bin:$PATH PYTHONUNBUFFERED=1 WARMCAST_DATA=/data
 RUN groupadd --gid 10001 warmcast \
  && useradd --uid 10001 --gid warmcast --no-create-home --home-dir /tmp --shell /usr/sbin/nologin warmcast \
@@ -54,7 +54,7 @@ LABEL org.opencontainers.image.title="Warmcast API" \
 FROM builder AS worker-dependencies
 ARG PIP_INDEX_URL
 ARG TORCH_INDEX_URL
-# Before the rest, as it is large; alone, so that its index can give no package of another name.
+# First, as it is large; separately, so that no other package can come from its index.
 RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt --no-deps \
       ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch
 COPY --from=dependencies /wheels /wheels
