@@ -1,4 +1,4 @@
-# make install | demo | test | lint | campaign. Nothing has to be done before any of them.
+# make install | demo | test | lint | campaign. Each installs what it needs first.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
@@ -36,7 +36,7 @@ lint: install
 	POSTGRES_PASSWORD=unused GRAFANA_PASSWORD=unused $(BIN)/docker-compose --env-file .env.example --profile '*' config --quiet
 
 openapi: install
-	$(BIN)/python -m service.openapi >docs/openapi.json
+	$(BIN)/warmcast openapi >docs/openapi.json
 
 dashboards: install
 	$(BIN)/python deploy/grafana/generate.py

@@ -10,14 +10,16 @@ import xarray as xr
 
 from jobs.database import Database
 from jobs.forecasts import ForecastRecord
+from jobs.plans import Plan
 from jobs.request import ForecastRequest
+from jobs.settings import Settings
 from jobs.states import Priority
 from jobs.submit import submit
-from jobs.testing import PostgresServer, RedisServer
 from models.testing import tiny_spec, write_tiny_checkpoint
+from tests.helpers import random_state
 from tests.served import Served
+from tests.servers import PostgresServer, RedisServer
 from weather.bundled import bundled
-from weather.initial_state import InitialState
 from weather.manifest import ModelSpec, Sampling, read_manifest
 from weather.testing import travelling_waves
 
@@ -76,7 +78,17 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def submit_small(untrained_checkpoint: Path, spec: ModelSpec) -> Callable[..., ForecastRecord]:
+def database(settings: Settings) -> Iterator[Database]:
+    """The migrated database of the fixture `settings`."""
+    settings.data.mkdir(exist_ok=True)
+    result = Database(settings.url)
+    result.migrate()
+    yield result
+    result.close()
+
+
+@pytest.fixture
+def submit_small(untrained_checkpoint: Path) -> Callable[..., ForecastRecord]:
     """Submit a small forecast to a database and data folder: 5 members in groups of 2, 4 lead times."""
 
     def submit_small(
@@ -89,10 +101,7 @@ def submit_small(untrained_checkpoint: Path, spec: ModelSpec) -> Callable[..., F
         **fields: object,
     ) -> ForecastRecord:
         manifest = read_manifest(untrained_checkpoint)
-        draw = np.random.default_rng(0)
-        shape = (1, 2, *spec.grid.grid.shape)
-        previous, newest = (draw.normal(0, 5, shape).astype(np.float32) for _ in range(2))
-        state = InitialState(np.datetime64("2018-09-15T00", "s"), previous, newest, ("drawn",))
+        state = random_state()
         request = {
             "checkpoint": str(untrained_checkpoint),
             "checkpoint_digest": manifest.digest,
@@ -106,7 +115,7 @@ def submit_small(untrained_checkpoint: Path, spec: ModelSpec) -> Callable[..., F
             "sampling": Sampling(nfe=2),
         }
         parsed = ForecastRequest.model_validate(request | fields)
-        return submit(database, data, owner, parsed, state, manifest, key, priority=priority)[0]
+        return submit(database, data, owner, Plan.of(parsed, manifest), state, manifest, key, priority)[0]
 
     return submit_small
 
@@ -139,6 +148,4 @@ def served(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=3, help="number of kills of each kill campaign")
     parser.addoption("--examples", type=int, default=15, help="number of random requests for each route of the service")
-    parser.addoption(
-        "--mutants", type=int, default=3, help="number of damaged files per format that the service gets"
-    )
+    parser.addoption("--mutants", type=int, default=3, help="number of damaged files per format that the service gets")

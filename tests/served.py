@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from jobs.testing import free_port
 from models.testing import tiny_spec
+from tests.servers import free_port
 from weather.testing import travelling_waves
 
 WARMCAST = (sys.executable, "-c", "from warmcast.cli import main; main()")

@@ -24,14 +24,16 @@ from jobs.database import Database
 from jobs.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
 from jobs.events import list_events
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, read_forecast
+from jobs.forecasts import ForecastRecord
+from jobs.periodic import Periodic
 from jobs.reconcile import reconcile
 from jobs.request import Output
 from jobs.retention import sweep_folders
 from jobs.settings import Settings
 from jobs.states import OPEN, EventKind, Status
 from jobs.supervisor import Supervisor
-from jobs.testing import RedisServer
+from tests.rows import read_forecast
+from tests.servers import RedisServer
 from weather.stores.rounding import round_bits
 from workers.loop import Worker
 
@@ -68,10 +70,9 @@ class CeleryWorkers:
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._environment = os.environ | settings.environment()
         self._log = (folder / "celery.log").open("w")
-        self._over = False
         self._processes = [self._start() for _ in range(2)]
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
+        self._restarts = Periodic(self._restart_ended, 0.2, "restarts")
+        self._restarts.start()
 
     def pids(self) -> list[int]:
         """Return the ids of the workers' main processes and of their children."""
@@ -83,8 +84,7 @@ class CeleryWorkers:
         return found
 
     def stop(self) -> None:
-        self._over = True
-        self._thread.join()
+        self._restarts.stop()
         for process in self._processes:
             process.kill()
             process.wait()
@@ -94,12 +94,10 @@ class CeleryWorkers:
         command = [sys.executable, "-m", "workers.celery_worker", "--hostname", f"w{time.monotonic_ns()}@localhost"]
         return subprocess.Popen(command, env=self._environment, stdout=self._log, stderr=self._log)
 
-    def _run(self) -> None:
-        while not self._over:
-            time.sleep(0.2)
-            for index, process in enumerate(self._processes):
-                if process.poll() is not None:
-                    self._processes[index] = self._start()
+    def _restart_ended(self) -> None:
+        for index, process in enumerate(self._processes):
+            if process.poll() is not None:
+                self._processes[index] = self._start()
 
 
 class LocalWorkers:
@@ -123,15 +121,6 @@ def workers(settings: Settings, tmp_path: Path) -> Iterator[CeleryWorkers | Loca
     result = CeleryWorkers(settings, tmp_path) if settings.dispatcher == "celery" else LocalWorkers(settings)
     yield result
     result.stop()
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    settings.data.mkdir()
-    result = Database(settings.url)
-    result.migrate()
-    yield result
-    result.close()
 
 
 def _send(pid: int, sent: signal.Signals) -> None:

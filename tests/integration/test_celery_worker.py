@@ -13,12 +13,12 @@ from sqlalchemy import func, select
 
 from jobs.database import Database
 from jobs.dispatch import CeleryDispatcher
-from jobs.forecasts import ForecastRecord, cancel_forecast, read_forecast
+from jobs.forecasts import ForecastRecord
 from jobs.reconcile import reconcile
 from jobs.settings import Settings
 from jobs.tables import work
-from jobs.testing import RedisServer
-from jobs.workers import count_live_workers
+from tests.rows import cancel_forecast, count_live_workers, read_forecast
+from tests.servers import RedisServer
 from workers.loop import Worker
 
 
@@ -27,8 +27,10 @@ def _celery_worker(settings: Settings, log: Path) -> Iterator["subprocess.Popen[
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", "from warmcast.cli import main; main()", "worker"],
-            env=os.environ | settings.environment(), stdout=output, stderr=output,
-        )  # fmt: skip
+            env=os.environ | settings.environment(),
+            stdout=output,
+            stderr=output,
+        )
     try:
         yield process
     finally:
@@ -53,18 +55,9 @@ def _count_held_groups(database: Database) -> list[int]:
 
 @pytest.fixture
 def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
-    (tmp_path / "data").mkdir()
     return Settings(
         data=tmp_path / "data", dispatcher="celery", redis_url=SecretStr(redis_server.url), device="cpu", threads=1
     )
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    result = Database(settings.url)
-    result.migrate()
-    yield result
-    result.close()
 
 
 def test_an_idle_celery_worker_is_alive_and_takes_groups_of_a_busy_one(

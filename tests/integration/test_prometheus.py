@@ -10,9 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from jobs.testing import free_port
-from tests.monitoring import program, run_promtool
 from tests.served import Served, write_truth
+from tests.servers import free_port, prometheus_program, run_promtool
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -28,7 +27,7 @@ def prometheus(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iter
     run_promtool("check", "config", "prometheus.yml", folder=folder)
     address = f"127.0.0.1:{free_port()}"
     options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-    command = [*program("prometheus"), *options, f"--web.listen-address={address}"]
+    command = [*prometheus_program("prometheus"), *options, f"--web.listen-address={address}"]
     with (
         (folder / "log").open("w") as log,
         httpx.Client(base_url=f"http://{address}/api/v1") as client,

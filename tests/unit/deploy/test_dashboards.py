@@ -12,9 +12,8 @@ import yaml
 
 from jobs.database import Database
 from jobs.settings import Settings
-from service.collector import RowsCollector
-from service.metrics import Metrics
-from tests.monitoring import run_promtool
+from service.metrics import Metrics, RowsCollector
+from tests.servers import run_promtool
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 GRAFANA, PROMETHEUS = DEPLOY / "grafana", DEPLOY / "prometheus"

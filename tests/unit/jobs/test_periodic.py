@@ -1,24 +1,17 @@
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from jobs.periodic import Periodic
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+from tests.helpers import wait_until
 
 
 def test_the_function_is_called_until_the_thread_is_stopped() -> None:
     calls: list[str] = []
     with Periodic(lambda: calls.append(threading.current_thread().name), 0.01, "counter"):
-        _wait_until(lambda: len(calls) >= 3)
+        wait_until(lambda: len(calls) >= 3)
     number = len(calls)
     time.sleep(0.05)
     assert len(calls) == number
@@ -41,6 +34,6 @@ def test_an_error_of_the_database_is_logged_and_the_next_call_is_made(caplog: py
             raise OperationalError("SELECT 1", {}, OSError("connection refused"))
 
     with Periodic(fail_once, 0.01, "upkeep"):
-        _wait_until(lambda: len(calls) >= 2)
+        wait_until(lambda: len(calls) >= 2)
     assert "upkeep: failed, next try in 0.01 s" in caplog.text
     assert "connection refused" in caplog.text

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,6 @@ from workers.loop import Worker
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(data=tmp_path, device="cpu", lease_seconds=30, max_attempts=2)
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    result = Database(settings.url)
-    result.migrate()
-    yield result
-    result.close()
 
 
 @pytest.fixture

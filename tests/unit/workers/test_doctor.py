@@ -8,18 +8,15 @@ import torch
 from typer.testing import CliRunner
 
 from models.forecaster import Forecaster
+from tests.helpers import random_state
 from warmcast.cli import app
-from weather.initial_state import InitialState
 from weather.manifest import read_manifest
 from workers.self_test import Subject, run_self_test
 
 
 @pytest.fixture
 def subject(tiny_checkpoint: Path) -> Subject:
-    draw = np.random.default_rng(0)
-    previous, newest = (6 * draw.standard_normal((1, 2, 16, 32), np.float32) for _ in range(2))
-    state = InitialState(np.datetime64("2018-09-15T00", "s"), previous, newest, ("numbers",))
-    return Subject.of(tiny_checkpoint, read_manifest(tiny_checkpoint), torch.device("cpu"), state)
+    return Subject.of(tiny_checkpoint, read_manifest(tiny_checkpoint), torch.device("cpu"), random_state())
 
 
 def test_a_correct_device_passes_every_check(subject: Subject) -> None:

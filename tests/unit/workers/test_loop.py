@@ -13,15 +13,16 @@ import pytest
 import torch
 import xarray as xr
 
-from jobs.batch_sizes import choose_group_size, read_batch_size, save_batch_size
 from jobs.database import Database
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, cancel_forecast, read_forecast
-from jobs.leases import claim, commit
+from jobs.forecasts import ForecastRecord
+from jobs.leases import claim
 from jobs.request import Output
 from jobs.settings import Settings
 from jobs.states import Status
 from models.forecaster import Forecaster
+from tests.helpers import wait_until
+from tests.rows import cancel_forecast, choose_group_size, commit, read_batch_size, read_forecast, save_batch_size
 from weather.ingest.exchange import load_initial_state
 from weather.manifest import Sampling, read_manifest
 from weather.stores.ensemble import EnsembleStore
@@ -190,8 +191,7 @@ def test_a_cancelled_forecast_frees_its_worker_within_an_evaluation(
     forecast = submit_forecast(lead_hours=6 * 2000)
     running = threading.Thread(target=worker.run)
     running.start()
-    while read_forecast(database, forecast.id).lead_times < 2:
-        time.sleep(0.02)
+    wait_until(lambda: read_forecast(database, forecast.id).lead_times >= 2)
     cancel_forecast(database, forecast.id, "local")
     cancelled = time.monotonic()
     running.join(10)
@@ -211,8 +211,7 @@ def test_a_soft_stop_releases_the_work_and_another_worker_can_claim_it(
     before = signal.signal(signal.SIGTERM, stop)
 
     def stop_soon() -> None:
-        while read_forecast(database, forecast.id).lead_times < 2:
-            time.sleep(0.05)
+        wait_until(lambda: read_forecast(database, forecast.id).lead_times >= 2)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=stop_soon).start()

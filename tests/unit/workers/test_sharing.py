@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +15,12 @@ from sqlalchemy import func, select
 
 from jobs.database import Database
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, read_forecast
+from jobs.forecasts import ForecastRecord
 from jobs.settings import Settings
 from jobs.states import OPEN, Kind, Status
 from jobs.tables import samples, work, workers
+from tests.helpers import wait_until
+from tests.rows import read_forecast
 from workers.loop import Worker
 
 Submit = Callable[..., ForecastRecord]
@@ -58,13 +59,6 @@ def _polling(worker: Worker) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def _wait_for(is_so: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
 
 
 def _idle(database: Database) -> int:
@@ -110,10 +104,10 @@ def test_two_workers_make_the_store_that_one_makes(
 ) -> None:
     fields = {"members": 7, "lead_hours": 6 * 10}
     with _worker(settings), _worker(settings):
-        _wait_for(lambda: _idle(database) == 2)
+        wait_until(lambda: _idle(database) == 2)
         forecast = submit_forecast(**fields)
-        _wait_for(lambda: read_forecast(database, forecast.id).status not in OPEN)
-        _wait_for(lambda: len(_evaluations(database)) == 2)
+        wait_until(lambda: read_forecast(database, forecast.id).status not in OPEN)
+        wait_until(lambda: len(_evaluations(database)) == 2)
     assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
     counted = _evaluations(database)
     assert counted[0] >= 10 * 2 * 3  # at least one group of two members, with three evaluations per lead time
@@ -126,19 +120,19 @@ def test_a_second_worker_takes_its_share_and_finishes_alone_when_the_first_dies(
 ) -> None:
     fields = {"members": 8, "lead_hours": 6 * 24}
     with _worker(settings) as first:
-        _wait_for(lambda: _idle(database) == 1)
+        wait_until(lambda: _idle(database) == 1)
         forecast = submit_forecast(**fields)
-        _wait_for(lambda: read_forecast(database, forecast.id).lead_times >= 2)
+        wait_until(lambda: read_forecast(database, forecast.id).lead_times >= 2)
         assert list(_held(database).values()) == [4]
         late = Worker(settings, database)
         began = read_forecast(database, forecast.id).lead_times
         with _polling(late):
-            _wait_for(lambda: sorted(_held(database).values()) == [2, 2])
+            wait_until(lambda: sorted(_held(database).values()) == [2, 2])
             joined = read_forecast(database, forecast.id).lead_times
             assert joined - began < 10  # lead times between two polls, on a busy machine
-            _wait_for(lambda: read_forecast(database, forecast.id).lead_times >= joined + 2)
+            wait_until(lambda: read_forecast(database, forecast.id).lead_times >= joined + 2)
             first.kill()
-            _wait_for(lambda: read_forecast(database, forecast.id).status not in OPEN)
+            wait_until(lambda: read_forecast(database, forecast.id).status not in OPEN)
     record = read_forecast(database, forecast.id)
     assert (record.status, record.lead_times) == (Status.SUCCESSFUL, 24)
     assert _files(settings, forecast) == _run_alone(submit_small, settings, tmp_path / "alone", **fields)

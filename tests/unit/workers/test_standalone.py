@@ -6,25 +6,17 @@ import pytest
 import torch
 import xarray as xr
 
+from tests.helpers import random_state
 from weather.errors import StoreError
-from weather.initial_state import InitialState
 from weather.manifest import Sampling
 from weather.stores.ensemble import EnsembleStore
 from workers.standalone import StandaloneForecast, run_forecast
-
-INIT_TIME = np.datetime64("2018-09-15T00", "s")
-
-
-def _state(analyses: int = 1) -> InitialState:
-    draw = np.random.default_rng(0)
-    previous, newest = (6 * draw.standard_normal((analyses, 2, 16, 32), np.float32) for _ in range(2))
-    return InitialState(INIT_TIME, previous, newest, ("numbers.nc",))
 
 
 @pytest.fixture
 def forecast(tiny_checkpoint: Path) -> StandaloneForecast:
     return StandaloneForecast(
-        state=_state(),
+        state=random_state(),
         checkpoint=tiny_checkpoint,
         members=tuple(range(6)),
         num_lead_times=4,
@@ -60,7 +52,7 @@ def test_spread_grows_from_one_analysis(forecast: StandaloneForecast, tmp_path: 
 def test_the_store_records_its_inputs(forecast: StandaloneForecast, tmp_path: Path) -> None:
     attributes = _run(forecast, tmp_path).attrs
     assert attributes["Conventions"] == "CF-1.11"
-    assert attributes["initial_state"] == "numbers.nc"
+    assert attributes["initial_state"] == "random numbers"
     recorded = [attributes[f"warmcast_{field}"] for field in ("seed", "nfe", "solver", "warmth", "checkpoint")]
     assert recorded == [1, 2, "midpoint", 1.0, "tiny"]
     assert attributes["warmcast_initial_state_digest"] == forecast.state.digest
@@ -91,7 +83,7 @@ def test_batch_sizes_agree_over_the_first_day(forecast: StandaloneForecast, tmp_
 
 
 def test_members_take_an_ensemble_of_analyses_in_turn(forecast: StandaloneForecast, tmp_path: Path) -> None:
-    state = _state(analyses=2)
+    state = random_state(analyses=2)
     dataset = _run(replace(forecast, state=state, num_lead_times=1), tmp_path / "pair")
     for analysis in range(2):
         single = replace(state, previous=state.previous[[analysis]], newest=state.newest[[analysis]])
@@ -152,7 +144,7 @@ def test_an_existing_store_is_not_changed_without_resume(forecast: StandaloneFor
         ({"members": (0, 1)}, "members"),
         ({"num_lead_times": 5}, "num_lead_times"),
         ({"group_size": 2}, "group_size"),
-        ({"state": _state(2)}, "initial_state_digest"),
+        ({"state": random_state(2)}, "initial_state_digest"),
     ],
 )
 def test_another_forecast_is_not_resumed(
@@ -163,10 +155,8 @@ def test_another_forecast_is_not_resumed(
         run_forecast(replace(forecast, **change), tmp_path, resume=True, report=lambda _: None)  # type: ignore[arg-type]
 
 
-def test_a_lost_member_is_stored_as_nan_and_reported(
-    forecast: StandaloneForecast, tmp_path: Path
-) -> None:
-    state = _state(analyses=6)
+def test_a_lost_member_is_stored_as_nan_and_reported(forecast: StandaloneForecast, tmp_path: Path) -> None:
+    state = random_state(analyses=6)
     state.newest[3] = np.inf
     receipt = run_forecast(replace(forecast, state=state), tmp_path, resume=False, report=lambda _: None)
     assert receipt.nonfinite_members == (3,)

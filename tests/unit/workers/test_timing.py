@@ -10,13 +10,14 @@ from sqlalchemy import update
 from jobs.clock import now
 from jobs.database import Database
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, read_forecast
+from jobs.forecasts import ForecastRecord
 from jobs.planning import Estimator
-from jobs.plans import make_plan
+from jobs.plans import Plan
 from jobs.settings import Settings
 from jobs.speeds import load_estimator
 from jobs.states import Status
 from jobs.tables import forecasts
+from tests.rows import read_forecast
 from weather.manifest import read_manifest
 from workers import timing
 from workers.loop import Worker
@@ -44,7 +45,7 @@ def test_the_speed_of_one_forecast_predicts_that_of_later_ones(
     plans = []
     for members, lead_hours, nfe in ((2, 12, 2), (4, 18, 2), (6, 36, 4)):
         forecast = submit_forecast(members=members, lead_hours=lead_hours, sampling=manifest.sampling.changed(nfe=nfe))
-        plan = make_plan(_outlook(database), forecast.request, manifest)
+        plan = Plan.of(forecast.request, manifest).with_estimates(_outlook(database), manifest)
         assert plan.store_bytes is not None
         record = _run_to_end(worker, database, forecast)
         store = ForecastFolder(settings.data, record.id).store
@@ -69,7 +70,7 @@ def test_a_long_forecast_saves_its_speed_while_it_runs(
         assert running.is_alive()
         time.sleep(0.02)
     ((machine, speed),) = _outlook(database).speeds[forecast.request.checkpoint_digest]
-    assert (machine.device, machine.threads, speed.group_size) == ("cpu", torch.get_num_threads(), 2)
+    assert (machine.device_kind, machine.threads, speed.group_size) == ("cpu", torch.get_num_threads(), 2)
     assert min(speed.warm_start_seconds, speed.flow_seconds, speed.overhead_seconds) > 0
     with database.write() as connection:
         connection.execute(update(forecasts).where(forecasts.c.id == forecast.id).values(deadline=now()))
