@@ -132,5 +132,5 @@ def _seconds_by_phase(bench: Workbench) -> dict[str, float]:
     return {
         sample.labels[1]: value
         for sample, value in counted.items()
-        if (sample.measure, sample.part) == (STEP_SECONDS.name, "sum")
+        if (sample.metric, sample.part) == (STEP_SECONDS.name, "sum")
     }

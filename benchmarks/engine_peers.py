@@ -10,11 +10,10 @@ import xarray as xr
 from torch import Tensor
 
 from diagnostics.live import diagnose_lead_time, mean_spectra
-from models.blending import blend_scale
-from models.build import Networks
 from models.execution import Execution
+from models.networks import Networks
 from models.noise import member_noise
-from models.warm_start import restore
+from models.warm_start import blend_scale, restore
 from weather.features import feature_fields
 
 INIT_TIME = np.datetime64("2018-09-15T00", "s")

@@ -114,7 +114,11 @@ def _join(processes: list[Any]) -> None:
 def _seconds(bench: Workbench, size: Size) -> float:
     """Submit a forecast and return the seconds from then until its end, by the database's clock."""
     forecast_id = bench.submit(members=size.members, num_lead_times=size.num_lead_times, nfe=size.nfe)
-    while (record := read_forecast(bench.database, forecast_id)).status in OPEN:
+    while True:
+        with bench.database.read() as connection:
+            record = read_forecast(connection, forecast_id)
+        if record.status not in OPEN:
+            break
         time.sleep(_POLL_SECONDS)
     assert record.finished is not None
     return record.finished - record.created

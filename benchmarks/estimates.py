@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from benchmarks.measurement import publish_results
 from benchmarks.workbench import Workbench
-from jobs.plans import Plan, make_plan
+from jobs.plans import Plan
 from jobs.speeds import load_estimator
 from jobs.tables import forecasts
 from models.testing import write_tiny_checkpoint
@@ -42,7 +42,9 @@ def estimates(*, json: Path | None, tiny: bool, threads: int | None) -> dict[str
             rows = [_compare(bench, worker, *size) for size in (_TINY_SIZES if tiny else _SIZES)]
         machine = worker.machine
     ratios = {"time_ratio": _worst(rows, "s ratio"), "bytes_ratio": _worst(rows, "MB ratio")}
-    return publish_results(f"Planned and measured, on {machine.device}, {machine.threads} threads", rows, ratios, json)
+    return publish_results(
+        f"Planned and measured, on {machine.device_kind}, {machine.threads} threads", rows, ratios, json
+    )
 
 
 def _compare(bench: Workbench, worker: Worker, members: int, num_lead_times: int, nfe: int) -> dict[str, Any]:
@@ -69,7 +71,8 @@ def _run(bench: Workbench, worker: Worker, members: int, num_lead_times: int, nf
     size = {"members": members, "num_lead_times": num_lead_times, "nfe": nfe}
     worker.record_heartbeat(now=True)
     with bench.database.read() as connection:
-        plan = make_plan(load_estimator(connection), bench.request(**size), bench.manifest)
+        estimator = load_estimator(connection)
+    plan = Plan.of(bench.request(**size), bench.manifest).with_estimates(estimator, bench.manifest)
     forecast_id = bench.submit(**size)
     began = time.perf_counter()
     while worker.run():

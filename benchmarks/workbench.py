@@ -12,12 +12,13 @@ import torch
 
 from jobs.database import Database
 from jobs.forecasts import read_forecast
+from jobs.plans import Plan
 from jobs.request import ForecastRequest
 from jobs.settings import Settings
 from jobs.states import Status
 from jobs.submit import submit
-from models.build import build_networks
 from models.checkpoint import save_checkpoint
+from models.networks import build_networks
 from weather.bundled import find_checkpoint
 from weather.initial_state import InitialState
 from weather.manifest import GridSpec, Manifest, ModelSpec, Provenance, Sampling, read_manifest
@@ -66,7 +67,9 @@ class Workbench:
     def submit(self, **forecast: int) -> str:
         """Submit a forecast of the size that `request` takes, and return its id."""
         request = self.request(**forecast)
-        return submit(self.database, self.settings.data, "bench", request, self.state, self.manifest)[0].id
+        return submit(
+            self.database, self.settings.data, "bench", Plan.of(request, self.manifest), self.state, self.manifest
+        )[0].id
 
     def run(self, worker: Worker, **forecast: int) -> tuple[str, float]:
         """Submit a forecast and run it to its end; return its id and the seconds since its submission."""
@@ -75,7 +78,8 @@ class Workbench:
         while worker.run():
             pass
         seconds = time.perf_counter() - began
-        assert read_forecast(self.database, forecast_id).status == Status.SUCCESSFUL
+        with self.database.read() as connection:
+            assert read_forecast(connection, forecast_id).status == Status.SUCCESSFUL
         return forecast_id, seconds
 
 

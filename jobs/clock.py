@@ -8,22 +8,22 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 class DatabaseClock(FunctionElement[float]):
-    """Seconds since 1970 by the clock of the database, at the moment of the statement."""
+    """SQL expression: seconds since 1970 by the clock of the database, at the moment of the statement."""
 
     type = Float()
     inherit_cache = True
 
 
 @compiles(DatabaseClock)
-def _standard(_element: DatabaseClock, _compiler: Any, **_options: Any) -> str:
+def _compile_for_postgresql(_element: DatabaseClock, _compiler: Any, **_options: Any) -> str:
     return "extract(epoch from clock_timestamp())"
 
 
 @compiles(DatabaseClock, "sqlite")
-def _sqlite(_element: DatabaseClock, _compiler: Any, **_options: Any) -> str:
+def _compile_for_sqlite(_element: DatabaseClock, _compiler: Any, **_options: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
 def now() -> DatabaseClock:
-    """Return the expression."""
+    """Return the SQL expression of the current time, in seconds since 1970."""
     return DatabaseClock()

@@ -1,4 +1,4 @@
-"""The one SQL database: SQLite in WAL mode, or PostgreSQL; transactions and the schema's version."""
+"""The SQL database of forecasts and workers (SQLite in WAL mode, or PostgreSQL): transactions and migrations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,35 +14,39 @@ from storage.errors import DataDirectoryError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x7761726D
-_ANSWER_WITHIN_S = 30  # beyond it the database counts as away: no lock is held that long
+_TIMEOUT_SECONDS = 30  # no lock is held that long: after it the database counts as unreachable
 
 
 class Database:
-    """Transactions on the database at `url`; one object serves all threads of a process, and none of its forks."""
+    """Transactions on the database at `url`.
+
+    One object serves all threads of a process; a forked process needs an object of its own. Functions that read or
+    change rows take the `Connection` of a transaction that their caller has opened.
+    """
 
     def __init__(self, url: str) -> None:
         self._is_sqlite = make_url(url).get_backend_name() == "sqlite"
         if self._is_sqlite:
-            self._engine = create_engine(url, connect_args={"timeout": _ANSWER_WITHIN_S}, pool_size=40)
-            event.listen(self._engine, "connect", _on_connect)
-            event.listen(self._engine, "begin", _on_begin)
+            self._engine = create_engine(url, connect_args={"timeout": _TIMEOUT_SECONDS}, pool_size=40)
+            event.listen(self._engine, "connect", _configure_sqlite)
+            event.listen(self._engine, "begin", _begin_sqlite)
         else:
-            self._engine = create_engine(url, pool_pre_ping=True, connect_args={"timeout": _ANSWER_WITHIN_S})
+            self._engine = create_engine(url, pool_pre_ping=True, connect_args={"timeout": _TIMEOUT_SECONDS})
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Open a transaction that may write; it commits at the end, or nothing of it happened."""
+        """Open a transaction that may write; it is committed at the end of the block, rolled back on an exception."""
         with self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Open a transaction that only reads, and waits for no writer."""
+        """Open a transaction that only reads; it does not wait for writers."""
         with self._engine.execution_options(warmcast_reads=True).connect() as connection:
             yield connection
 
     def migrate(self) -> None:
-        """Bring the schema to this version; several processes may do so at once.
+        """Upgrade the schema to the newest revision; several processes may call this at the same time.
 
         Raises `DataDirectoryError` where the database cannot be reached.
         """
@@ -58,16 +62,16 @@ class Database:
             raise DataDirectoryError(f"The database cannot be used: {str(error).splitlines()[0]}.") from error
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
         self._engine.dispose()
 
 
-def _on_connect(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # transactions begin where `_on_begin` says, not where the driver guesses
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # `_begin_sqlite` begins transactions, not the driver
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _on_begin(connection: Connection) -> None:
+def _begin_sqlite(connection: Connection) -> None:
     reads = connection.get_execution_options().get("warmcast_reads", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""What ends a forecast that took longer than its caller waits for."""
+"""Fail forecasts that have not ended by their deadline."""
 
 from sqlalchemy import select
 
@@ -12,13 +12,13 @@ DEADLINE_PASSED = "deadline-passed"
 
 
 def fail_overdue(database: Database) -> None:
-    """Fail every forecast that has not ended by its deadline; its lead times are kept."""
+    """Fail every forecast that has not ended by its deadline, each in a transaction of its own; lead times are kept."""
     overdue = select(forecasts.c.id, forecasts.c.request).where(
         forecasts.c.status.in_(OPEN), forecasts.c.deadline < now()
     )
     with database.read() as connection:
-        late = connection.execute(overdue).all()
-    for row in late:
+        rows = connection.execute(overdue).all()
+    for row in rows:
         detail = (
             f"It had not ended {row.request['deadline_seconds']:g} s after it was accepted, its `deadline_seconds`. "
             "Its complete lead times are kept."

@@ -1,6 +1,6 @@
-"""How work is handed over: a poke that says that there is some. What is taken, who comes decides by the rows.
+"""Notify workers that work is available; which work a worker claims is decided by the rows.
 
-A lost poke loses nothing.
+A lost notice loses no work: the reconciler sends another.
 """
 
 import logging
@@ -19,27 +19,27 @@ _log = logging.getLogger(__name__)
 
 
 class Dispatcher(Protocol):
-    """Who hears that work may be taken."""
+    """A channel that notifies workers of work."""
 
     def notify(self, number: int) -> None:
-        """Tell so many workers, some time, that there is something to do; never raises."""
+        """Notify up to `number` workers, not necessarily at once, that work is available; never raises."""
 
 
 class LocalDispatcher:
-    """Workers that look into the table themselves."""
+    """The channel of embedded workers, which poll the database and need no notices."""
 
     def notify(self, number: int) -> None:
-        """Do nothing: the worker polls."""
+        """Do nothing."""
 
 
 class CeleryDispatcher:
-    """Celery workers, told through Redis by the task's name."""
+    """The channel of Celery workers: tasks, sent by name through Redis."""
 
     def __init__(self, settings: Settings) -> None:
         self._celery = celery_app(settings)
 
     def notify(self, number: int) -> None:
-        """Send so many tasks, less those that wait already; where Redis is not there, the reconciler tries again."""
+        """Send `number` tasks less those that wait in Redis; if Redis cannot be reached, only log a warning."""
         if not number:
             return
         try:
@@ -48,11 +48,11 @@ class CeleryDispatcher:
             for _ in range(number - waiting):
                 self._celery.send_task(TASK, retry=False, ignore_result=True)
         except (OperationalError, RedisError) as error:
-            _log.warning("Redis was not reached, work waits for the reconciler: %s", error)
+            _log.warning("Redis cannot be reached; the reconciler will notify workers again: %s", error)
 
 
 def celery_app(settings: Settings) -> Celery:
-    """Return the Celery application that both ends share: no results, early acknowledgement, one job at a time."""
+    """Return the Celery application of service and workers: no results, early acknowledgement, one task at a time."""
     app = Celery("warmcast", broker=settings.redis_url.get_secret_value(), set_as_current=False)
     app.conf.update(
         accept_content=["json"],

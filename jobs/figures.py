@@ -1,20 +1,19 @@
-"""What is known of a forecast's quality, as rows: diagnostics of each lead time, scores of each verification."""
+"""Rows of a forecast's quality: diagnostics of each lead time, scores of each verification."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from jobs.clock import now
-from jobs.database import Database
 from jobs.tables import diagnostics, verifications
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Scores of a forecast against a truth that `reference` names."""
+    """Scores of a forecast against the truth that `reference` names."""
 
     id: int
     reference: str
@@ -23,39 +22,37 @@ class Verification:
 
 
 def save_diagnostics(
-    database: Database, forecast_id: str, model: str, lead_hours: int, figures: Mapping[str, Any]
+    connection: Connection, forecast_id: str, model: str, lead_hours: int, figures: Mapping[str, Any]
 ) -> None:
-    """Write the diagnostics of a lead time; what is there already stays."""
+    """Insert the diagnostics of a lead time, unless it has some already."""
     row = {"forecast_id": forecast_id, "model": model, "lead_hours": lead_hours, "figures": dict(figures)}
     try:
-        with database.write() as connection:
+        with connection.begin_nested():
             connection.execute(insert(diagnostics).values(row))
     except IntegrityError:
         pass
 
 
-def read_diagnostics(database: Database, forecast_id: str) -> dict[int, dict[str, Any]]:
+def read_diagnostics(connection: Connection, forecast_id: str) -> dict[int, dict[str, Any]]:
     """Return the diagnostics of a forecast by hours of lead time."""
     query = select(diagnostics).where(diagnostics.c.forecast_id == forecast_id).order_by(diagnostics.c.lead_hours)
-    with database.read() as connection:
-        return {row.lead_hours: row.figures for row in connection.execute(query)}
+    return {row.lead_hours: row.figures for row in connection.execute(query)}
 
 
 def save_verification(
-    database: Database, forecast_id: str, model: str, reference: str, scores: Mapping[str, Any]
+    connection: Connection, forecast_id: str, model: str, reference: str, scores: Mapping[str, Any]
 ) -> Verification:
-    """Write the scores of a verification and return it."""
+    """Insert the scores of a verification and return it."""
     row = {"forecast_id": forecast_id, "model": model, "reference": reference, "scores": dict(scores)}
-    with database.write() as connection:
-        connection.execute(insert(verifications).values(**row, created=now()))
-    return list_verifications(database, forecast_id)[-1]
+    result = connection.execute(insert(verifications).values(**row, created=now()))
+    (verification_id,) = result.inserted_primary_key or (None,)
+    return _verification(connection.execute(select(verifications).where(verifications.c.id == verification_id)).one())
 
 
-def list_verifications(database: Database, forecast_id: str) -> list[Verification]:
-    """Return the verifications of a forecast, the oldest first."""
+def list_verifications(connection: Connection, forecast_id: str) -> list[Verification]:
+    """Return the verifications of a forecast, oldest first."""
     query = select(verifications).where(verifications.c.forecast_id == forecast_id).order_by(verifications.c.id)
-    with database.read() as connection:
-        return [Verification(row.id, row.reference, row.scores, row.created) for row in connection.execute(query)]
+    return [_verification(row) for row in connection.execute(query)]
 
 
 def latest_diagnostics(connection: Connection, hours: tuple[int, ...]) -> list[tuple[str, int, dict[str, Any]]]:
@@ -74,3 +71,7 @@ def latest_verifications(connection: Connection) -> list[tuple[str, str, dict[st
     newest = select(func.max(verifications.c.id)).group_by(verifications.c.model, verifications.c.reference)
     rows = connection.execute(select(verifications).where(verifications.c.id.in_(newest)))
     return [(row.model, row.reference, row.scores) for row in rows]
+
+
+def _verification(row: Row[Any]) -> Verification:
+    return Verification(row.id, row.reference, row.scores, row.created)

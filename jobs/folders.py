@@ -1,4 +1,4 @@
-"""Where things lie in the data folder, be it on a disk or in object storage."""
+"""Names and paths of a forecast's files in the data folder, on a disk or in object storage."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,17 +6,20 @@ from pathlib import Path
 
 from storage.paths import StoragePath, storage_path
 
+ENSEMBLE, SUMMARY = "ensemble.zarr", "summary.zarr"
+"""Names of the two stores that clients read, in the folder of a forecast and in its URLs."""
+
 
 @dataclass(frozen=True)
 class ForecastFolder:
-    """The folder of one forecast: its initial state, its store, and the attempts at it."""
+    """Paths in the folder of one forecast: initial state, stores, receipt, folders of attempts."""
 
     data: Path | StoragePath
     forecast_id: str
 
     @property
     def path(self) -> StoragePath:
-        """The folder itself."""
+        """The folder of the forecast."""
         return storage_path(self.data) / "forecasts" / self.forecast_id
 
     @property
@@ -26,36 +29,36 @@ class ForecastFolder:
 
     @property
     def store(self) -> StoragePath:
-        """The ensemble that users read."""
-        return self.path / "ensemble.zarr"
+        """The ensemble that clients read, a Zarr store."""
+        return self.path / ENSEMBLE
 
     @property
     def summary(self) -> StoragePath:
-        """The statistics over members that users read."""
-        return self.path / "summary.zarr"
+        """The statistics over members that clients read, a Zarr store."""
+        return self.path / SUMMARY
 
     @property
     def frames(self) -> StoragePath:
-        """The exact lead times that workers go on from, where users read rounded ones or none."""
+        """The exact lead times from which workers restart, where the ensemble is rounded or not kept; a Zarr store."""
         return self.path / "frames.zarr"
 
     @property
     def receipt(self) -> StoragePath:
-        """What was done, as JSON; there once the forecast is successful."""
+        """The receipt, as JSON; it exists once the forecast is successful."""
         return self.path / "receipt.json"
 
     def attempt(self, group: int, epoch: int) -> StoragePath:
-        """Return the folder that one claim of a group writes to, and nobody else."""
+        """Return the folder to which only one claim of a group writes, the claim with this epoch."""
         return self.path / "staging" / f"{group}.{epoch}"
 
     def attempts(self, group: int) -> Iterator[StoragePath]:
-        """Yield the folders of all claims of a group, the latest first."""
+        """Yield the folders of all claims of a group, latest first."""
         found = {folder.name: folder for folder in (self.path / "staging").folders()}
         epochs = (int(name.split(".")[1]) for name in found if name.startswith(f"{group}."))
         for epoch in sorted(epochs, reverse=True):
             yield found[f"{group}.{epoch}"]
 
     def clear_attempts(self) -> None:
-        """Remove what only workers read of a forecast that has ended."""
-        for place in (self.path / "staging", self.frames):
-            place.remove()
+        """Remove the folders that only workers read, once the forecast has ended."""
+        for folder in (self.path / "staging", self.frames):
+            folder.remove()

@@ -1,14 +1,14 @@
-"""Forecasts as rows: accepted once, looked up by their owner, called off."""
+"""Rows of forecasts: insert, read, list, count, cancel."""
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from jobs.clock import now
-from jobs.database import Database
 from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 from jobs.events import append_event
 from jobs.request import ForecastRequest
@@ -18,7 +18,7 @@ from jobs.tables import forecasts, work
 
 @dataclass(frozen=True)
 class ForecastRecord:
-    """A forecast as its row says: `lead_times` of `num_lead_times` are complete in all groups."""
+    """The row of a forecast; `lead_times` of its `num_lead_times` are complete in all groups."""
 
     id: str
     owner: str
@@ -36,12 +36,12 @@ class ForecastRecord:
 
 
 def new_forecast_id() -> str:
-    """Return an id that nobody can guess."""
+    """Return a random id that cannot be guessed."""
     return f"fc_{secrets.token_hex(12)}"
 
 
 def insert_forecast(
-    database: Database,
+    connection: Connection,
     forecast_id: str,
     owner: str,
     request: ForecastRequest,
@@ -50,10 +50,10 @@ def insert_forecast(
     expected_bytes: int | None = None,
     priority: Priority = Priority.NORMAL,
 ) -> ForecastRecord:
-    """Write the rows of a forecast and of its groups, and return it; its deadline counts from now on.
+    """Insert the rows of a forecast and of its groups, and return the record; the deadline counts from now.
 
-    Where `owner` has used `idempotency_key` before, return that forecast and write nothing: compare the id. Raises
-    `IdempotencyError` where it was for another request.
+    If `owner` has used `idempotency_key` before, nothing is inserted and that earlier forecast is returned: its id is
+    another one. Raises `IdempotencyError` if the key was used for another request.
     """
     row = {
         "id": forecast_id,
@@ -67,31 +67,31 @@ def insert_forecast(
         "expected_bytes": expected_bytes,
         "deadline": None if request.deadline_seconds is None else now() + request.deadline_seconds,
     }
-    num_groups = -(-request.members // request.group_size)
-    groups = [{"forecast_id": forecast_id, "kind": Kind.GROUP, "group_index": index} for index in range(num_groups)]
+    groups = [
+        {"forecast_id": forecast_id, "kind": Kind.GROUP, "group_index": index} for index in range(request.num_groups)
+    ]
     try:
-        with database.write() as connection:
+        with connection.begin_nested():
             connection.execute(insert(forecasts).values(**row, created=now()))
             connection.execute(insert(work), groups)
             append_event(connection, forecast_id, EventKind.ACCEPTED)
     except IntegrityError:
-        earlier = find_by_idempotency_key(database, owner, idempotency_key, request) if idempotency_key else None
+        earlier = find_by_idempotency_key(connection, owner, idempotency_key, request) if idempotency_key else None
         if earlier is None:
             raise
         return earlier
-    return read_forecast(database, forecast_id, owner)
+    return read_forecast(connection, forecast_id, owner)
 
 
 def find_by_idempotency_key(
-    database: Database, owner: str, idempotency_key: str, request: ForecastRequest
+    connection: Connection, owner: str, idempotency_key: str, request: ForecastRequest
 ) -> ForecastRecord | None:
-    """Return the forecast that `owner` asked for under this key, if any.
+    """Return the forecast that `owner` submitted with this idempotency key, or None.
 
-    Raises `IdempotencyError` where that was another request.
+    Raises `IdempotencyError` if it was submitted with another request.
     """
     query = select(forecasts).where(forecasts.c.owner == owner, forecasts.c.idempotency_key == idempotency_key)
-    with database.read() as connection:
-        row = connection.execute(query).one_or_none()
+    row = connection.execute(query).one_or_none()
     if row is not None and row.request_digest != request.digest:
         raise IdempotencyError(
             f"`Idempotency-Key` {idempotency_key!r} was used for another request, forecast {row.id}. Use a new key."
@@ -99,22 +99,21 @@ def find_by_idempotency_key(
     return None if row is None else _record(row)
 
 
-def read_forecast(database: Database, forecast_id: str, owner: str | None = None) -> ForecastRecord:
-    """Return a forecast; raises `ForecastNotFoundError` where there is none, or it is not the owner's."""
+def read_forecast(connection: Connection, forecast_id: str, owner: str | None = None) -> ForecastRecord:
+    """Return the record of a forecast; raises `ForecastNotFoundError` if none exists, or `owner` is not its owner."""
     query = select(forecasts).where(forecasts.c.id == forecast_id)
     if owner is not None:
         query = query.where(forecasts.c.owner == owner)
-    with database.read() as connection:
-        row = connection.execute(query).one_or_none()
+    row = connection.execute(query).one_or_none()
     if row is None:
         raise ForecastNotFoundError(f"There is no forecast {forecast_id!r}.")
     return _record(row)
 
 
 def list_forecasts(
-    database: Database, owner: str, status: Status | None, limit: int, before: str | None = None
+    connection: Connection, owner: str, status: Status | None, limit: int, before: str | None = None
 ) -> list[ForecastRecord]:
-    """Return an owner's forecasts, the newest first; `before` is the id of the last one that the caller has seen."""
+    """Return an owner's forecasts, newest first; `before` is the id of the last one of the preceding page."""
     query = select(forecasts).where(forecasts.c.owner == owner)
     if status is not None:
         query = query.where(forecasts.c.status == status)
@@ -125,41 +124,41 @@ def list_forecasts(
             or_(forecasts.c.created < created, and_(forecasts.c.created == created, forecasts.c.id < before))
         )
     query = query.order_by(forecasts.c.created.desc(), forecasts.c.id.desc()).limit(limit)
-    with database.read() as connection:
-        return [_record(row) for row in connection.execute(query)]
+    return [_record(row) for row in connection.execute(query)]
 
 
-def count_open(database: Database) -> tuple[int, float | None]:
-    """Return how many forecasts wait or run, and for how many seconds the oldest that waits has done so."""
-    waiting = select(func.min(forecasts.c.created)).where(forecasts.c.status == Status.ACCEPTED)
-    with database.read() as connection:
-        number = connection.scalar(select(func.count()).where(forecasts.c.status.in_(OPEN))) or 0
-        oldest = connection.scalar(select(now() - waiting.scalar_subquery()))
-    return number, oldest
+def count_open(connection: Connection) -> int:
+    """Return the number of forecasts that wait or run."""
+    return connection.scalar(select(func.count()).where(forecasts.c.status.in_(OPEN))) or 0
 
 
-def cancel_forecast(database: Database, forecast_id: str, owner: str) -> ForecastRecord:
-    """Call a forecast off: one that waits never runs, one that runs commits nothing more.
+def cancel_forecast(connection: Connection, forecast_id: str, owner: str) -> ForecastRecord:
+    """Cancel a forecast that waits or runs: no work of it is claimed or committed any more.
 
-    Raises `ForecastNotFoundError`, and `ForecastOverError` where it has ended.
+    Raises `ForecastNotFoundError`, or `ForecastOverError` if it has ended.
     """
-    with database.write() as connection:
-        changed = connection.execute(
-            update(forecasts)
-            .where(forecasts.c.id == forecast_id, forecasts.c.owner == owner, forecasts.c.status.in_(OPEN))
-            .values(status=Status.DISMISSED, finished=now())
-        )
-        if changed.rowcount:
-            append_event(connection, forecast_id, EventKind.DISMISSED)
-    record = read_forecast(database, forecast_id, owner)
+    changed = connection.execute(
+        update(forecasts)
+        .where(forecasts.c.id == forecast_id, forecasts.c.owner == owner, forecasts.c.status.in_(OPEN))
+        .values(status=Status.DISMISSED, finished=now())
+    )
+    if changed.rowcount:
+        append_event(connection, forecast_id, EventKind.DISMISSED)
+    record = read_forecast(connection, forecast_id, owner)
     if not changed.rowcount:
         raise ForecastOverError(f"Forecast {forecast_id} has ended: it is {record.status}.")
     return record
 
 
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "request": ForecastRequest.model_validate,
+    "status": Status,
+    "priority": Priority,
+    "data": Data,
+}
+
+
 def _record(row: Row[Any]) -> ForecastRecord:
-    return ForecastRecord(
-        row.id, row.owner, ForecastRequest.model_validate(row.request), Status(row.status), Priority(row.priority),
-        row.lead_times, row.num_lead_times, row.error, row.receipt, Data(row.data), row.created, row.started,
-        row.finished,
-    )  # fmt: skip
+    columns = row._mapping
+    values = {field.name: columns[field.name] for field in fields(ForecastRecord)}
+    return ForecastRecord(**values | {name: parse(values[name]) for name, parse in _PARSERS.items()})

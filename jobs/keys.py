@@ -1,23 +1,22 @@
-"""API keys as rows: shown once when made, kept as digests, revoked for good."""
+"""API keys, stored as digests: the secret is returned once, when a key is created; a revoked key stays revoked."""
 
 import hashlib
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from jobs.clock import now
-from jobs.database import Database
 from jobs.tables import api_keys
 from storage.errors import ConfigurationError
 
 PREFIX = "wc_"
-"""What every key begins with, so that one that leaked is recognised."""
+"""Prefix of every secret, by which leaked ones can be found."""
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key without its secret; it owns the forecasts that are asked for with it."""
+    """An API key without its secret; its id is the owner of the forecasts submitted with it."""
 
     id: str
     name: str
@@ -25,45 +24,40 @@ class ApiKey:
     revoked: float | None
 
 
-def create_key(database: Database, name: str) -> tuple[ApiKey, str]:
-    """Make a key and return it with its secret, which is kept nowhere."""
+def create_key(connection: Connection, name: str) -> tuple[ApiKey, str]:
+    """Create a key and return it with its secret, which is not stored."""
     if not 0 < len(name) <= 100 or not name.isprintable():
         raise ConfigurationError(f"`name` must have 1 to 100 printable characters. Got: {name!r}.")
     key_id, secret = f"key_{secrets.token_hex(5)}", PREFIX + secrets.token_urlsafe(32)
-    with database.write() as connection:
-        connection.execute(insert(api_keys).values(id=key_id, name=name, digest=_digest(secret), created=now()))
-    return next(key for key in list_keys(database) if key.id == key_id), secret
+    connection.execute(insert(api_keys).values(id=key_id, name=name, digest=_digest(secret), created=now()))
+    return next(key for key in list_keys(connection) if key.id == key_id), secret
 
 
-def list_keys(database: Database) -> list[ApiKey]:
-    """Return all keys, the oldest first."""
+def list_keys(connection: Connection) -> list[ApiKey]:
+    """Return all keys, revoked ones included, oldest first."""
     query = select(api_keys).order_by(api_keys.c.created, api_keys.c.id)
-    with database.read() as connection:
-        return [ApiKey(row.id, row.name, row.created, row.revoked) for row in connection.execute(query)]
+    return [ApiKey(row.id, row.name, row.created, row.revoked) for row in connection.execute(query)]
 
 
-def revoke_key(database: Database, key_id: str) -> None:
-    """Let a key open nothing from now on; raises `ConfigurationError` where there is no such key."""
-    with database.write() as connection:
-        known = connection.scalar(select(api_keys.c.id).where(api_keys.c.id == key_id))
-        connection.execute(
-            update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked.is_(None)).values(revoked=now())
-        )
+def revoke_key(connection: Connection, key_id: str) -> None:
+    """Revoke a key; requests with it are refused from then on. Raises `ConfigurationError` if no such key exists."""
+    known = connection.scalar(select(api_keys.c.id).where(api_keys.c.id == key_id))
     if known is None:
-        raise ConfigurationError(f"`key_id` must be one that `warmcast key list` shows. Got: {key_id!r}.")
+        raise ConfigurationError(f"`key_id` must be one that `warmcast key list` prints. Got: {key_id!r}.")
+    connection.execute(
+        update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked.is_(None)).values(revoked=now())
+    )
 
 
-def find_key_id(database: Database, secret: str) -> str | None:
-    """Return the id of the key with this secret, or None where there is none that is valid."""
+def find_key_id(connection: Connection, secret: str) -> str | None:
+    """Return the id of the valid key that has this secret, or None."""
     query = select(api_keys.c.id).where(api_keys.c.digest == _digest(secret), api_keys.c.revoked.is_(None))
-    with database.read() as connection:
-        return connection.scalar(query)
+    return connection.scalar(query)
 
 
-def has_keys(database: Database) -> bool:
-    """Return whether any key was ever made: from then on nobody is served without one, revoked or not."""
-    with database.read() as connection:
-        return connection.scalar(select(api_keys.c.id).limit(1)) is not None
+def has_keys(connection: Connection) -> bool:
+    """Return whether any key was ever created, revoked ones included; if so, every request needs a key."""
+    return connection.scalar(select(api_keys.c.id).limit(1)) is not None
 
 
 def _digest(secret: str) -> str:

@@ -1,4 +1,7 @@
-"""Work that one worker holds for a while; changes name the epoch of the claim: who was overtaken changes nothing."""
+"""Leases: work that one worker holds for a limited time.
+
+Every change names the epoch of its claim. A worker whose lease was taken over makes no change.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,37 +13,37 @@ from jobs.clock import now
 from jobs.database import Database
 from jobs.errors import LeaseLostError
 from jobs.events import append_event
-from jobs.fairness import RUNNABLE, STATUS_NOW, next_forecast
+from jobs.fairness import CURRENT_STATUS, RUNNABLE, next_forecast
 from jobs.sharing import count_groups
 from jobs.states import OPEN, EventKind, Kind, Status
 from jobs.tables import forecasts, work
-from jobs.workers import mark_idle
+from jobs.workers import mark_busy, mark_idle
 
-_Forecast = Row[str, int, int, int]
+_Progress = Row[str, int, int, int]
 
-# Statements of each lead time are built once: to build one takes longer than to execute it.
+# Statements that run at each lead time are built once: building one takes longer than executing it.
 _OF_FORECAST = forecasts.c.id == bindparam("of_forecast")
 _LOCK = (
-    select(STATUS_NOW.label("status"), forecasts.c.num_lead_times, forecasts.c.lead_times, forecasts.c.summarised)
+    select(CURRENT_STATUS.label("status"), forecasts.c.num_lead_times, forecasts.c.lead_times, forecasts.c.summarised)
     .where(_OF_FORECAST)
     .with_for_update()
 )
-_PROGRESS = (
+_SET_PROGRESS = (
     update(forecasts).where(_OF_FORECAST).values(first_lead_time=func.coalesce(forecasts.c.first_lead_time, now()))
 )
-_COMPLETE = select(func.min(work.c.committed)).where(
+_COUNT_COMPLETE = select(func.min(work.c.committed)).where(
     work.c.forecast_id == bindparam("of_forecast"), work.c.kind == Kind.GROUP
 )
-_MINE = and_(work.c.id == bindparam("of_work"), work.c.epoch == bindparam("of_epoch"))
-_HELD = and_(_MINE, work.c.worker.is_not(None), work.c.done.is_(False))
-"""A row is unfinished and has been neither overtaken nor handed back."""
+_CLAIMED = and_(work.c.id == bindparam("of_work"), work.c.epoch == bindparam("of_epoch"))
+_HELD = and_(_CLAIMED, work.c.worker.is_not(None), work.c.done.is_(False))
+"""Condition on a row of work: it is unfinished, and was neither taken over nor released."""
 _RENEW = update(work).where(_HELD).values(lease_until=now() + bindparam("lease_seconds", type_=Float))
 _END = update(work).where(_HELD).values(lease_until=None, worker=None)
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A claim on a row of work: `committed` lead times of the group are there already."""
+    """A worker's claim on a row of work; `committed` lead times of the group were committed before it."""
 
     work_id: int
     forecast_id: str
@@ -50,160 +53,152 @@ class Lease:
     committed: int
 
     @property
-    def row(self) -> dict[str, Any]:
-        """Return what statements know its row by."""
+    def parameters(self) -> dict[str, Any]:
+        """Parameters by which statements find the row of this claim."""
         return {"of_work": self.work_id, "of_epoch": self.epoch}
 
 
 def claim(
     database: Database, worker: str, lease_seconds: float, max_attempts: int, idle_seconds: float = 0.0
 ) -> list[Lease]:
-    """Return leases on a worker's share of the free work of the forecast whose turn it is.
+    """Claim a worker's share of the free work of the forecast that is next, and return the leases.
 
-    Free is what is not done, held by no living lease and begun fewer than `max_attempts` times without progress. The
-    forecast is running from then on. Where there is none, others know for `idle_seconds` that the worker is idle.
+    Work is free if it is not done, no worker holds a valid lease on it, and it was claimed fewer than `max_attempts`
+    times without progress. The forecast's status becomes running. If no work is free, the worker is marked as idle for
+    `idle_seconds` and the list is empty.
+
+    Takes the `Database`, not a `Connection`: a claim that another worker's claim overtook is tried again in a new
+    transaction.
     """
     while True:
-        taken = _claim(database, worker, lease_seconds, max_attempts, idle_seconds)
-        if taken is not None:
-            return taken
+        with database.write() as connection:
+            leases = _claim_once(connection, worker, lease_seconds, max_attempts, idle_seconds)
+        if leases is not None:
+            return leases
 
 
-def _claim(
-    database: Database, worker: str, lease_seconds: float, max_attempts: int, idle_seconds: float
+def _claim_once(
+    connection: Connection, worker: str, lease_seconds: float, max_attempts: int, idle_seconds: float
 ) -> list[Lease] | None:
-    """Return what was claimed; None where another worker was faster."""
-    with database.write() as connection:
-        forecast_id = next_forecast(connection, max_attempts)
-        if forecast_id is None:
-            mark_idle(connection, worker, idle_seconds)
-            return []
-        if not _is_open(_lock(connection, forecast_id)):
-            return None
-        groups = count_groups(connection, forecast_id, worker, max_attempts)
-        taken = _take(connection, forecast_id, worker, lease_seconds, max_attempts, max(groups.share - groups.mine, 1))
-        if not taken:
-            return None
-        mark_idle(connection, worker, 0.0)
-        began = connection.execute(
-            update(forecasts)
-            .where(forecasts.c.id == forecast_id, forecasts.c.status == Status.ACCEPTED)
-            .values(status=Status.RUNNING, started=now())
-        )
-        if began.rowcount:
-            append_event(connection, forecast_id, EventKind.RUNNING)
-    return taken
+    """Claim as `claim` does, or return None if another worker claimed the same work first."""
+    forecast_id = next_forecast(connection, max_attempts)
+    if forecast_id is None:
+        mark_idle(connection, worker, idle_seconds)
+        return []
+    if not _has_not_ended(_lock_forecast(connection, forecast_id)):
+        return None
+    counts = count_groups(connection, forecast_id, worker, max_attempts)
+    number = max(counts.fair_share - counts.held, 1)
+    leases = _claim_rows(connection, forecast_id, worker, lease_seconds, max_attempts, number)
+    if not leases:
+        return None
+    mark_busy(connection, worker)
+    started = connection.execute(
+        update(forecasts)
+        .where(forecasts.c.id == forecast_id, forecasts.c.status == Status.ACCEPTED)
+        .values(status=Status.RUNNING, started=now())
+    )
+    if started.rowcount:
+        append_event(connection, forecast_id, EventKind.RUNNING)
+    return leases
 
 
 def rebalance(
-    database: Database, worker: str, leases: Sequence[Lease], lease_seconds: float, max_attempts: int
+    connection: Connection, worker: str, leases: Sequence[Lease], lease_seconds: float, max_attempts: int
 ) -> list[Lease]:
-    """Return leases on what a worker goes on with, of what it holds: what is unfinished, its share of it.
+    """Bring a worker's leases on one forecast to its fair share, and return those that it holds then, renewed.
 
-    What it hands over counts as no attempt; what it takes of the same forecast may be behind. The leases are renewed.
+    Finished groups are left out. Groups above the share are released, which counts as no attempt. Groups below it are
+    claimed of the free ones of the same forecast; these may have fewer lead times committed than the others. The list
+    is empty if the forecast has ended.
     """
     forecast_id = leases[0].forecast_id
-    with database.write() as connection:
-        if not _is_open(_lock(connection, forecast_id)):
-            return []
-        kept = []
-        for lease in leases:
-            if connection.execute(_RENEW, lease.row | {"lease_seconds": lease_seconds}).rowcount:
-                committed = connection.scalar(select(work.c.committed).where(work.c.id == lease.work_id))
-                kept.append(replace(lease, committed=committed or 0))
-        if not kept or kept[0].kind != Kind.GROUP:
-            return kept
-        number = count_groups(connection, forecast_id, worker, max_attempts).share
-        _hand_back(connection, kept[number:], counts=False)
-        more = number - len(kept)
-        taken = _take(connection, forecast_id, worker, lease_seconds, max_attempts, more) if more > 0 else []
-    return sorted(kept[:number] + taken, key=lambda lease: lease.group)
+    if not _has_not_ended(_lock_forecast(connection, forecast_id)):
+        return []
+    held = []
+    for lease in leases:
+        if connection.execute(_RENEW, lease.parameters | {"lease_seconds": lease_seconds}).rowcount:
+            committed = connection.scalar(select(work.c.committed).where(work.c.id == lease.work_id))
+            held.append(replace(lease, committed=committed or 0))
+    if not held or held[0].kind != Kind.GROUP:
+        return held
+    number = count_groups(connection, forecast_id, worker, max_attempts).fair_share
+    release(connection, held[number:], counts=False)
+    missing = number - len(held)
+    claimed = _claim_rows(connection, forecast_id, worker, lease_seconds, max_attempts, missing) if missing > 0 else []
+    return sorted(held[:number] + claimed, key=lambda lease: lease.group)
 
 
-def _take(
+def _claim_rows(
     connection: Connection, forecast_id: str, worker: str, lease_seconds: float, max_attempts: int, number: int
 ) -> list[Lease]:
-    """Claim up to `number` free rows of a forecast that is locked, those that are behind first."""
+    """Claim up to `number` free rows of a locked forecast, those with the fewest committed lead times first."""
     free = select(work).join(forecasts).where(RUNNABLE, work.c.forecast_id == forecast_id)
     first = free.order_by(work.c.committed, work.c.group_index).limit(number)
     rows = connection.execute(first, {"max_attempts": max_attempts}).all()
-    taken = []
+    leases = []
     for row in sorted(rows, key=lambda row: row.group_index):
+        epoch, attempts = row.epoch + 1, row.attempts + 1
+        claimed = update(work).where(work.c.id == row.id)
         connection.execute(
-            update(work).where(work.c.id == row.id).values(
-                epoch=row.epoch + 1, attempts=row.attempts + 1, worker=worker, lease_until=now() + lease_seconds
-            )
-        )  # fmt: skip
-        taken.append(Lease(row.id, forecast_id, Kind(row.kind), row.group_index, row.epoch + 1, row.committed))
-    return taken
+            claimed.values(epoch=epoch, attempts=attempts, worker=worker, lease_until=now() + lease_seconds)
+        )
+        leases.append(Lease(row.id, forecast_id, Kind(row.kind), row.group_index, epoch, row.committed))
+    return leases
 
 
-def commit(database: Database, lease: Lease, committed: int, lease_seconds: float, *, shared: bool = False) -> range:
-    """Tell that the first `committed` lead times of a group are on disk; the last one adds the finishing work.
+def commit(
+    connection: Connection, lease: Lease, committed: int, lease_seconds: float, *, shared: bool = False
+) -> range:
+    """Record that the first `committed` lead times of a group are on disk, and renew the lease.
 
-    Returns the indices of the lead times whose diagnostics and summary are the caller's from now on: those that all
-    groups have and nobody has taken up. Where the forecast is `shared` with other workers, who made the last of them
-    complete is behind, and leaves it to the next one that commits, or to the finishing work.
+    The commit that completes the last lead time of all groups inserts the finishing work.
 
-    Raises `LeaseLostError` where the lease was overtaken or the forecast called off: then nothing has changed.
+    Returns the indices of the lead times whose diagnostics and summary the caller must write: lead times that all
+    groups have and that are not assigned to a worker yet. If the forecast is `shared` with other workers, the lead time
+    that this commit completes is not assigned: its worker is behind the others, so it is left to the next commit or to
+    the finishing work.
+
+    Raises `LeaseLostError`, and changes nothing, if the lease was taken over or the forecast has ended.
     """
     of_forecast = {"of_forecast": lease.forecast_id}
-    with database.write() as connection:
-        forecast = _fence(
-            connection, _RENEW, lease, {"lease_seconds": lease_seconds, "committed": committed, "attempts": 1}
-        )
-        total, before = forecast.num_lead_times, forecast.lead_times
-        if committed == total:
-            connection.execute(_END, lease.row | {"done": True})
-        complete = connection.scalar(_COMPLETE, of_forecast) or 0
-        taken = range(forecast.summarised, before if shared else complete)
-        if complete > before or taken:
-            connection.execute(_PROGRESS, of_forecast | {"lead_times": complete, "summarised": taken.stop})
-        if complete > before:
-            append_event(connection, lease.forecast_id, EventKind.LEAD_TIME, lead_times=complete, num_lead_times=total)
-        if complete == total:
-            connection.execute(insert(work).values(forecast_id=lease.forecast_id, kind=Kind.FINISH, group_index=0))
-    return taken
+    progress = {"lease_seconds": lease_seconds, "committed": committed, "attempts": 1}
+    forecast = _change_held(connection, _RENEW, lease, progress)
+    total, before = forecast.num_lead_times, forecast.lead_times
+    if committed == total:
+        connection.execute(_END, lease.parameters | {"done": True})
+    complete = connection.scalar(_COUNT_COMPLETE, of_forecast) or 0
+    assigned = range(forecast.summarised, before if shared else complete)
+    if complete > before or assigned:
+        connection.execute(_SET_PROGRESS, of_forecast | {"lead_times": complete, "summarised": assigned.stop})
+    if complete > before:
+        append_event(connection, lease.forecast_id, EventKind.LEAD_TIME, lead_times=complete, num_lead_times=total)
+    if complete == total:
+        connection.execute(insert(work).values(forecast_id=lease.forecast_id, kind=Kind.FINISH, group_index=0))
+    return assigned
 
 
-def renew(database: Database, leases: Sequence[Lease], lease_seconds: float) -> bool:
-    """Hold on to leases; returns whether all of them that are not done are still held and their forecast is wanted."""
-    with database.write() as connection:
-        if not _is_open(_lock(connection, leases[0].forecast_id)):
-            return False
-        held = 0
-        for lease in leases:
-            renewed = connection.execute(_RENEW, lease.row | {"lease_seconds": lease_seconds}).rowcount
-            held += renewed or bool(connection.scalar(select(work.c.done).where(_MINE), lease.row))
-    return held == len(leases)
+def renew(connection: Connection, leases: Sequence[Lease], lease_seconds: float) -> bool:
+    """Renew leases on one forecast; return whether it has not ended and each lease is still held or its work done."""
+    if not _has_not_ended(_lock_forecast(connection, leases[0].forecast_id)):
+        return False
+    valid = 0
+    for lease in leases:
+        renewed = connection.execute(_RENEW, lease.parameters | {"lease_seconds": lease_seconds}).rowcount
+        valid += renewed or bool(connection.scalar(select(work.c.done).where(_CLAIMED), lease.parameters))
+    return valid == len(leases)
 
 
-def is_open(database: Database, forecast_id: str) -> bool:
-    """Return whether a forecast still waits or runs."""
-    with database.read() as connection:
-        return connection.scalar(select(STATUS_NOW).where(forecasts.c.id == forecast_id)) in OPEN
+def is_open(connection: Connection, forecast_id: str) -> bool:
+    """Return whether a forecast is accepted or running, and its deadline has not passed."""
+    return connection.scalar(select(CURRENT_STATUS).where(forecasts.c.id == forecast_id)) in OPEN
 
 
-def release(database: Database, leases: Sequence[Lease], *, counts: bool, wait_seconds: float = 0.0) -> None:
-    """Hand work back, so that another worker may take it, after `wait_seconds`; an attempt that `counts` is kept."""
-    with database.write() as connection:
-        _hand_back(connection, leases, counts=counts, wait_seconds=wait_seconds)
+def release(connection: Connection, leases: Sequence[Lease], *, counts: bool, wait_seconds: float = 0.0) -> None:
+    """End leases early, so that any worker can claim their work after `wait_seconds`.
 
-
-def retry_or_fail(
-    database: Database, leases: Sequence[Lease], problem: Mapping[str, Any], max_attempts: int, wait_seconds: float
-) -> None:
-    """Hand work back after an error, to be tried again in `wait_seconds`; or fail, where this was the last attempt."""
-    with database.write() as connection:
-        found = [connection.scalar(select(work.c.id).where(_HELD), lease.row) for lease in leases]
-        held = [work_id for work_id in found if work_id is not None]
-        _hand_back(connection, leases, counts=True, wait_seconds=wait_seconds)
-        spent = select(func.count()).where(work.c.id.in_(held), work.c.attempts >= max_attempts)
-        if connection.scalar(spent):
-            fail_forecast(connection, leases[0].forecast_id, problem)
-
-
-def _hand_back(connection: Connection, leases: Sequence[Lease], *, counts: bool, wait_seconds: float = 0.0) -> None:
+    The claim counts as an attempt only if `counts` is true.
+    """
     for lease in leases:
         connection.execute(
             update(work)
@@ -213,31 +208,48 @@ def _hand_back(connection: Connection, leases: Sequence[Lease], *, counts: bool,
                 worker=None,
                 attempts=work.c.attempts if counts else work.c.attempts - 1,
             ),
-            lease.row,
+            lease.parameters,
         )
 
 
-def finish(database: Database, lease: Lease, receipt: Mapping[str, Any], store_bytes: int) -> None:
-    """Make a forecast successful, once, with a store of `store_bytes`; raises `LeaseLostError` as `commit` does."""
-    with database.write() as connection:
-        _fence(connection, _END, lease, {"done": True})
-        connection.execute(
-            update(forecasts)
-            .where(forecasts.c.id == lease.forecast_id)
-            .values(status=Status.SUCCESSFUL, receipt=dict(receipt), store_bytes=store_bytes, finished=now())
-        )
-        append_event(connection, lease.forecast_id, EventKind.SUCCESSFUL)
+def retry_or_fail(
+    connection: Connection,
+    leases: Sequence[Lease],
+    problem: Mapping[str, Any],
+    max_attempts: int,
+    wait_seconds: float,
+) -> None:
+    """Release work after an error, to be tried again in `wait_seconds`; after the last attempt, fail the forecast."""
+    found = [connection.scalar(select(work.c.id).where(_HELD), lease.parameters) for lease in leases]
+    held = [work_id for work_id in found if work_id is not None]
+    release(connection, leases, counts=True, wait_seconds=wait_seconds)
+    exhausted = select(func.count()).where(work.c.id.in_(held), work.c.attempts >= max_attempts)
+    if connection.scalar(exhausted):
+        fail_forecast(connection, leases[0].forecast_id, problem)
 
 
-def fail(database: Database, lease: Lease, problem: Mapping[str, Any]) -> None:
-    """Make a forecast failed, its lead times kept; raises `LeaseLostError` as `commit` does."""
-    with database.write() as connection:
-        _fence(connection, _END, lease, {})
-        fail_forecast(connection, lease.forecast_id, problem)
+def finish(connection: Connection, lease: Lease, receipt: Mapping[str, Any], store_bytes: int) -> None:
+    """Mark a forecast as successful, once, with its receipt and the bytes of its store.
+
+    Raises `LeaseLostError` as `commit` does.
+    """
+    _change_held(connection, _END, lease, {"done": True})
+    connection.execute(
+        update(forecasts)
+        .where(forecasts.c.id == lease.forecast_id)
+        .values(status=Status.SUCCESSFUL, receipt=dict(receipt), store_bytes=store_bytes, finished=now())
+    )
+    append_event(connection, lease.forecast_id, EventKind.SUCCESSFUL)
+
+
+def fail(connection: Connection, lease: Lease, problem: Mapping[str, Any]) -> None:
+    """Mark a leased forecast as failed; its lead times stay. Raises `LeaseLostError` as `commit` does."""
+    _change_held(connection, _END, lease, {})
+    fail_forecast(connection, lease.forecast_id, problem)
 
 
 def fail_forecast(connection: Connection, forecast_id: str, problem: Mapping[str, Any]) -> None:
-    """Write the failure of a forecast that has not ended."""
+    """Mark a forecast as failed, unless it has ended, and append the event."""
     changed = connection.execute(
         update(forecasts)
         .where(forecasts.c.id == forecast_id, forecasts.c.status.in_(OPEN))
@@ -247,22 +259,22 @@ def fail_forecast(connection: Connection, forecast_id: str, problem: Mapping[str
         append_event(connection, forecast_id, EventKind.FAILED, **problem)
 
 
-def _fence(connection: Connection, change: Update, lease: Lease, values: Mapping[str, Any]) -> _Forecast:
-    """Change a row of work, in the transaction, if its lease and its forecast are still what they were.
+def _change_held(connection: Connection, change: Update, lease: Lease, values: Mapping[str, Any]) -> _Progress:
+    """Execute `change` on the row of a lease that is still held, and return the progress of its locked forecast.
 
-    Returns the forecast's row, locked.
+    Raises `LeaseLostError` if the lease is no longer held or the forecast has ended.
     """
-    forecast = _lock(connection, lease.forecast_id)
-    changed = connection.execute(change, {**lease.row, **values})
-    if forecast is None or not _is_open(forecast) or changed.rowcount != 1:
+    forecast = _lock_forecast(connection, lease.forecast_id)
+    changed = connection.execute(change, {**lease.parameters, **values})
+    if forecast is None or not _has_not_ended(forecast) or changed.rowcount != 1:
         raise LeaseLostError(f"Work {lease.work_id} of forecast {lease.forecast_id} is no longer this worker's.")
     return forecast
 
 
-def _lock(connection: Connection, forecast_id: str) -> _Forecast | None:
-    """Return how far a forecast is, whose row nobody else can change before the transaction ends."""
+def _lock_forecast(connection: Connection, forecast_id: str) -> _Progress | None:
+    """Lock a forecast's row until the transaction ends, and return its status and progress."""
     return connection.execute(_LOCK, {"of_forecast": forecast_id}).one_or_none()
 
 
-def _is_open(forecast: _Forecast | None) -> bool:
+def _has_not_ended(forecast: _Progress | None) -> bool:
     return forecast is not None and forecast.status in OPEN

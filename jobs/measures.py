@@ -1,4 +1,4 @@
-"""What worker processes count, by which names; a process tallies, and its samples travel as rows of the database."""
+"""Metrics of worker processes, counted in memory; their samples are stored in rows of the database."""
 
 import json
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ STEP_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of workers: a counter, a histogram with the upper ends of its buckets, or a gauge of a live worker.
+    """A metric of workers: a counter, a histogram with the upper bounds of its buckets, or a gauge of a live worker.
 
-    The first label is the model; `known` are the values of the others that are there before anything is counted.
+    The first label is the model; `known` holds the values of the other labels that are exported before the first count.
     """
 
     name: str
@@ -25,10 +25,13 @@ class Metric:
 
 
 STEP_SECONDS = Metric(
-    "warmcast_rollout_step_seconds", "histogram", "Seconds that a phase of one lead time of a member group takes.",
-    ("model", "phase"), STEP_BUCKETS,
-    tuple((phase,) for phase in ("warm_start", "flow", "write", "diagnostics", "summary")),
-)  # fmt: skip
+    "warmcast_rollout_step_seconds",
+    "histogram",
+    "Seconds that a phase of one lead time of a member group takes.",
+    ("model", "phase"),
+    STEP_BUCKETS,
+    known=(("warm_start",), ("flow",), ("write",), ("diagnostics",), ("summary",)),
+)
 EVALUATIONS = Metric(
     "warmcast_network_evaluations",
     "counter",
@@ -44,55 +47,58 @@ NONFINITE = Metric(
     known=((),),
 )
 GPU_MEMORY = Metric("warmcast_gpu_memory_bytes", "gauge", "Bytes that a worker's tensors take on its GPU.", ())
-METRICS = {measure.name: measure for measure in (STEP_SECONDS, EVALUATIONS, NONFINITE, GPU_MEMORY)}
+METRICS = {metric.name: metric for metric in (STEP_SECONDS, EVALUATIONS, NONFINITE, GPU_MEMORY)}
 
 _SUM = "sum"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One number of a measure: `part` is empty, or a histogram's upper end of a bucket (not cumulative) or `sum`."""
+    """The identity of one number of a metric.
 
-    measure: str
+    `part` is empty, or for a histogram the upper bound of a bucket (its count is not cumulative), or `sum`.
+    """
+
+    metric: str
     labels: tuple[str, ...]
     part: str = ""
 
     @property
-    def text(self) -> str:
-        """Return the sample as the key of a row."""
-        return json.dumps([self.measure, list(self.labels), self.part])
+    def key(self) -> str:
+        """The sample as text, which is the key of its row."""
+        return json.dumps([self.metric, list(self.labels), self.part])
 
     @classmethod
-    def parse(cls, text: str) -> "Sample":
-        """Return the sample that `text` is the key of."""
-        measure, labels, part = json.loads(text)
-        return cls(measure, tuple(labels), part)
+    def parse(cls, key: str) -> "Sample":
+        """Return the sample of a row's key."""
+        metric, labels, part = json.loads(key)
+        return cls(metric, tuple(labels), part)
 
 
 class Tally:
-    """The counts of one process since it began; safe among threads."""
+    """Counters, histograms and gauges of one process since its start; safe for use by several threads."""
 
     def __init__(self) -> None:
         self._values: dict[Sample, float] = {}
         self._lock = Lock()
 
-    def count(self, measure: Metric, *labels: str, by: float = 1.0) -> None:
-        """Add to a counter."""
-        self._add(Sample(measure.name, labels), by)
+    def count(self, metric: Metric, *labels: str, by: float = 1.0) -> None:
+        """Increase a counter by `by`."""
+        self._add(Sample(metric.name, labels), by)
 
-    def observe(self, measure: Metric, *labels: str, value: float) -> None:
+    def observe(self, metric: Metric, *labels: str, value: float) -> None:
         """Add a value to a histogram."""
-        end = next((str(end) for end in measure.buckets if value <= end), "+Inf")
-        self._add(Sample(measure.name, labels, end), 1.0)
-        self._add(Sample(measure.name, labels, _SUM), value)
+        bound = next((str(bound) for bound in metric.buckets if value <= bound), "+Inf")
+        self._add(Sample(metric.name, labels, bound), 1.0)
+        self._add(Sample(metric.name, labels, _SUM), value)
 
-    def set(self, measure: Metric, *labels: str, value: float) -> None:
+    def set(self, metric: Metric, *labels: str, value: float) -> None:
         """Set a gauge."""
         with self._lock:
-            self._values[Sample(measure.name, labels)] = value
+            self._values[Sample(metric.name, labels)] = value
 
     def samples(self) -> dict[Sample, float]:
-        """Return all counts."""
+        """Return the present values of all samples."""
         with self._lock:
             return dict(self._values)
 
@@ -102,11 +108,11 @@ class Tally:
 
 
 def cumulative_histogram(
-    measure: Metric, labels: tuple[str, ...], totals: Mapping[Sample, float]
+    metric: Metric, labels: tuple[str, ...], totals: Mapping[Sample, float]
 ) -> tuple[list[tuple[str, float]], float]:
-    """Return cumulative counts by upper end, and the sum, as Prometheus wants them."""
+    """Return the cumulative counts by upper bound of the buckets, and the sum of the values: the form of Prometheus."""
     cumulative, count = [], 0.0
-    for end in (*map(str, measure.buckets), "+Inf"):
-        count += totals.get(Sample(measure.name, labels, end), 0.0)
-        cumulative.append((end, count))
-    return cumulative, totals.get(Sample(measure.name, labels, _SUM), 0.0)
+    for bound in (*map(str, metric.buckets), "+Inf"):
+        count += totals.get(Sample(metric.name, labels, bound), 0.0)
+        cumulative.append((bound, count))
+    return cumulative, totals.get(Sample(metric.name, labels, _SUM), 0.0)

@@ -1,42 +1,37 @@
-"""What a forecast will take, from what forecasts have taken: pure functions. None says that it was never measured."""
+"""Estimate seconds, bytes and memory of forecasts from measurements; None is "never measured"."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.errors import DeadlineError
+from jobs.machine import Machine
+from jobs.request import ForecastRequest
 
 DEADLINE_MARGIN = 1.25
-"""How many times the expected seconds a deadline should leave: measured estimates have been within a quarter."""
+"""Factor between a deadline and the expected seconds: measured estimates have been within a quarter."""
 
 FIELDS_PER_MEMBER = 3
 """Fields that a worker holds for each member: its two newest frames, and the lead time that is diagnosed."""
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What a speed holds for: the kind of device, such as `cpu` or `cuda: NVIDIA H100`, and the CPU threads."""
-
-    device: str
-    threads: int
-
-
-@dataclass(frozen=True)
 class Speed:
-    """Seconds of a lead time of a group of `group_size`: one warm start, each evaluation of the flow, all beside them.
+    """Seconds of one lead time of a group of `group_size`: one warm start, each evaluation of the flow, overhead.
 
-    `memory_bytes` is the peak of a worker less the fields of its members. `is_scaled` where no such group was measured.
+    The overhead is the time that depends on neither. `memory_bytes` is the peak memory of a worker without the fields
+    of its members. `is_scaled` is true where no group of this size was measured.
     """
 
     group_size: int
     warm_start_seconds: float
     flow_seconds: float
-    beside_seconds: float
+    overhead_seconds: float
     memory_bytes: float | None
     is_scaled: bool = False
 
     def lead_time_seconds(self, nfe: int) -> float:
-        """Return the seconds that one lead time of one group takes with `nfe` evaluations."""
-        return self.warm_start_seconds + nfe * self.flow_seconds + self.beside_seconds
+        """Return the seconds that one lead time of one group takes with `nfe` evaluations of the flow."""
+        return self.warm_start_seconds + nfe * self.flow_seconds + self.overhead_seconds
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class Compression:
 
 @dataclass(frozen=True)
 class Demand:
-    """What is to be computed: lead times of groups, each with `nfe` evaluations of the flow and one warm start."""
+    """The computation of a forecast: lead times of groups, each of one warm start and `nfe` evaluations of the flow."""
 
     checkpoint_digest: str
     group_size: int
@@ -59,9 +54,16 @@ class Demand:
     nfe: int
 
 
+def demand_of(request: ForecastRequest, num_lead_times: int) -> Demand:
+    """Return the computation that a request asks for."""
+    return Demand(
+        request.checkpoint_digest, request.group_size, request.num_groups, num_lead_times, request.sampling.nfe
+    )
+
+
 @dataclass(frozen=True)
 class QueuedForecast:
-    """A forecast that has not ended: `remaining` is the share of its lead times that is to come, over all groups."""
+    """A forecast that has not ended; `remaining` is the fraction of lead times, over all groups, not yet committed."""
 
     demand: Demand
     created: float
@@ -69,22 +71,26 @@ class QueuedForecast:
     expected_bytes: int
 
     @property
-    def bytes_to_come(self) -> int:
-        """Bytes that it will still write."""
+    def remaining_bytes(self) -> int:
+        """Bytes that the forecast has not written yet."""
         return round(self.remaining * self.expected_bytes)
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """What is known at one moment: speeds, the latest first, by checkpoint; machines of live workers; the queue."""
+    """Estimates for one moment.
+
+    `speeds` are the measured speeds by checkpoint, latest first; `machines` those of the live workers; `queue` holds
+    the forecasts that have not ended, oldest first.
+    """
 
     speeds: Mapping[str, Sequence[tuple[Machine, Speed]]]
-    storages: Mapping[str, Sequence[Compression]]
+    compressions: Mapping[str, Sequence[Compression]]
     machines: Sequence[Machine]
     queue: Sequence[QueuedForecast]
 
     def speed(self, demand: Demand) -> Speed | None:
-        """Return the speed of the slowest live worker that was measured; where none is alive, the latest measured."""
+        """Return the measured speed of the slowest live worker; if no worker is alive, of the machine measured last."""
         measured = self.speeds.get(demand.checkpoint_digest, ())
         machines = set(self.machines) or {machine for machine, _ in measured[:1]}
         known = [
@@ -95,42 +101,44 @@ class Estimator:
         return max(found, key=lambda speed: speed.lead_time_seconds(demand.nfe), default=None)
 
     def seconds(self, demand: Demand) -> float | None:
-        """Return the seconds that a forecast takes once it is begun, with its groups shared by all live workers."""
+        """Return the seconds from start to end of a forecast whose groups are shared by all live workers."""
         speed, num_workers = self.speed(demand), max(len(self.machines), 1)
         if speed is None:
             return None
         return compute_seconds(speed, demand.num_groups, demand.num_lead_times, demand.nfe, num_workers)
 
     def wait_seconds(self, before: float | None = None) -> float | None:
-        """Return the seconds that all workers have to do for what was accepted `before` then, or at all.
+        """Return the seconds that the live workers need for the queued forecasts accepted before time `before`.
 
-        None where nobody is alive, or what is ahead was never measured.
+        `before` is in seconds since 1970; None counts the whole queue. The result is None if no worker is alive, or one
+        of these forecasts has no measured speed.
         """
-        ahead = [waiting for waiting in self.queue if before is None or waiting.created < before]
-        seconds = [self.seconds(waiting.demand) for waiting in ahead]
-        left = [part * waiting.remaining for part, waiting in zip(seconds, ahead, strict=True) if part is not None]
-        if not self.machines or len(left) < len(ahead):
+        ahead = [queued for queued in self.queue if before is None or queued.created < before]
+        seconds = [self.seconds(queued.demand) for queued in ahead]
+        known = [part * queued.remaining for part, queued in zip(seconds, ahead, strict=True) if part is not None]
+        if not self.machines or len(known) < len(ahead):
             return None
-        return sum(left)
+        return sum(known)
 
     def store_bytes(self, checkpoint_digest: str, group_size: int, field_bytes: int, index_bytes: int) -> int | None:
-        """Return the bytes on disk of an ensemble of `field_bytes` before compression."""
+        """Return the bytes on disk of an ensemble with `field_bytes` of fields before compression."""
         known = self.compressions.get(checkpoint_digest, ())
-        nearest = min(known, key=lambda storage: abs(storage.group_size - group_size), default=None)
+        nearest = min(known, key=lambda compression: abs(compression.group_size - group_size), default=None)
         if nearest is None:
             return None
         return round(nearest.ratio * field_bytes + nearest.metadata_bytes + index_bytes)
 
     @property
-    def bytes_to_come(self) -> int:
-        """Bytes that all that was accepted will still write."""
-        return sum(waiting.bytes_to_come for waiting in self.queue)
+    def remaining_bytes(self) -> int:
+        """Bytes that the forecasts of the queue have not written yet."""
+        return sum(queued.remaining_bytes for queued in self.queue)
 
 
 def speed_for_group_size(measured: Iterable[Speed], group_size: int) -> Speed | None:
-    """Return the speed of one machine at a group size, from those that it was measured at.
+    """Return the speed of one machine at a group size, from the speeds measured at some sizes; None if there are none.
 
-    Between two sizes it is interpolated; beyond them seconds are in proportion to the nearest, and memory is not told.
+    Between two measured sizes the speed is interpolated linearly. Outside of them the seconds are those of the nearest
+    measured size times the ratio of sizes, and the memory is None.
     """
     by_size = {speed.group_size: speed for speed in measured}
     if group_size in by_size:
@@ -138,34 +146,43 @@ def speed_for_group_size(measured: Iterable[Speed], group_size: int) -> Speed | 
     below = max((size for size in by_size if size < group_size), default=None)
     above = min((size for size in by_size if size > group_size), default=None)
     if below is not None and above is not None:
-        return _mixed(by_size[below], by_size[above], group_size)
+        return _interpolate(by_size[below], by_size[above], group_size)
     nearest = below or above
     if nearest is None:
         return None
-    one, scale = by_size[nearest], group_size / nearest
-    warm_start, flow, beside = (scale * part for part in (one.warm_start_seconds, one.flow_seconds, one.beside_seconds))
-    return Speed(group_size, warm_start, flow, beside, memory_bytes=None, is_scaled=True)
+    base, scale = by_size[nearest], group_size / nearest
+    return Speed(
+        group_size,
+        scale * base.warm_start_seconds,
+        scale * base.flow_seconds,
+        scale * base.overhead_seconds,
+        memory_bytes=None,
+        is_scaled=True,
+    )
 
 
-def _mixed(below: Speed, above: Speed, group_size: int) -> Speed:
-    share = (group_size - below.group_size) / (above.group_size - below.group_size)
+def _interpolate(below: Speed, above: Speed, group_size: int) -> Speed:
+    weight = (group_size - below.group_size) / (above.group_size - below.group_size)
 
     def mix(low: float, high: float) -> float:
-        return low + share * (high - low)
+        return low + weight * (high - low)
 
-    known = below.memory_bytes is not None and above.memory_bytes is not None
+    has_memory = below.memory_bytes is not None and above.memory_bytes is not None
     return Speed(
         group_size,
         mix(below.warm_start_seconds, above.warm_start_seconds),
         mix(below.flow_seconds, above.flow_seconds),
-        mix(below.beside_seconds, above.beside_seconds),
-        mix(below.memory_bytes or 0.0, above.memory_bytes or 0.0) if known else None,
+        mix(below.overhead_seconds, above.overhead_seconds),
+        mix(below.memory_bytes or 0.0, above.memory_bytes or 0.0) if has_memory else None,
         is_scaled=True,
     )
 
 
 def compute_seconds(speed: Speed, num_groups: int, num_lead_times: int, nfe: int, num_workers: int = 1) -> float:
-    """Return the seconds of a forecast whose groups are dealt out to `num_workers`; who has most of them is last."""
+    """Return the seconds of a forecast whose groups are shared by `num_workers` equally fast workers.
+
+    The worker with the most groups ends last: ceil(num_groups / num_workers) groups, one after the other.
+    """
     return -(-num_groups // num_workers) * num_lead_times * speed.lead_time_seconds(nfe)
 
 
@@ -177,14 +194,15 @@ def memory_bytes(speed: Speed, members: int, member_bytes: int) -> int | None:
 
 
 def choose_nfe(
-    deadline_seconds: float, most: int, per_step: int, seconds: Callable[[int], float | None], wait: float | None
+    deadline_seconds: float, maximum: int, per_step: int, seconds: Callable[[int], float | None], wait: float | None
 ) -> int:
-    """Return the largest number of evaluations, at most `most`, that leaves a quarter more than is expected.
+    """Return the largest number of evaluations, at most `maximum`, with which a forecast meets its deadline.
 
-    Where none does, the smallest if it is expected to be in time at all, else raises `DeadlineError`. Where nothing was
-    measured, `most`. All are multiples of `per_step`, the evaluations of one step of the solver.
+    The number is a multiple of `per_step`, the evaluations of one step of the solver. It must leave a margin of a
+    quarter: 1.25 (wait + seconds(nfe)) <= deadline. If none does, the result is `per_step`, provided that it meets the
+    deadline without the margin; else raises `DeadlineError`. If speed or wait were never measured, it is the maximum.
     """
-    allowed = range(max(most - most % per_step, per_step), 0, -per_step)
+    allowed = range(max(maximum - maximum % per_step, per_step), 0, -per_step)
     for nfe in allowed:
         needed = seconds(nfe)
         if needed is None or wait is None:
@@ -196,7 +214,7 @@ def choose_nfe(
     if wait + needed > deadline_seconds:
         raise DeadlineError(
             f"`deadline_seconds` must be at least {wait + needed:.3g}: about {wait:.3g} s of waiting and {needed:.3g} "
-            f"s with {allowed[-1]} evaluations a step, the fewest. Got: {deadline_seconds:g}. Ask for fewer members or "
-            "lead times, or later."
+            f"s with {allowed[-1]} evaluations a step, the fewest. Got: {deadline_seconds:g}. Request fewer members or "
+            "lead times, or try again later."
         )
     return allowed[-1]

@@ -1,83 +1,122 @@
-"""The plan of a request: what it will take, how many evaluations its deadline leaves, whether the disk has room."""
+"""Plan a forecast: its layout and sizes, the evaluations that its deadline allows, its expected seconds and bytes."""
 
 from dataclasses import dataclass, replace
+from typing import Self
 
-from jobs.planning import Estimator, choose_nfe, memory_bytes
+from jobs.planning import Estimator, choose_nfe, demand_of, memory_bytes
 from jobs.request import ForecastRequest
-from jobs.speeds import demand_of
-from jobs.submit import layout_of, size_of
 from storage.paths import StoragePath
 from weather.errors import StoreError
 from weather.manifest import NFE_PER_STEP, Manifest
+from weather.stores.layout import Layout
+from weather.stores.summary_layout import SummaryLayout
+
+_RESTART_LEAD_TIMES = 4
+"""Exact lead times that exist at once where the ensemble is not exact: two to restart from, two about to be removed."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a forecast is expected to take; None is "not measured yet".
+    """A complete request, the layout and sizes of its stores, and its expected seconds and bytes.
 
-    `store_bytes` are those of its members on disk, `other_bytes` those of everything else before compression.
-    `wait_seconds` pass before it begins, `seconds` from then to its end; `is_scaled` where speeds were measured with
-    groups of another size only.
+    `members_bytes` are the members' fields before compression, `other_bytes` everything else before compression. The
+    other values are estimates; None is "never measured". `store_bytes` are the members on disk. `wait_seconds` pass
+    before the forecast starts, `seconds` from then to its end. `is_scaled` is true where speeds were measured with
+    groups of other sizes only.
     """
 
-    uncompressed_bytes: int
-    store_bytes: int | None
+    request: ForecastRequest
+    layout: Layout
+    members_bytes: int
     other_bytes: int
-    seconds: float | None
-    wait_seconds: float | None
-    memory_bytes: int | None
-    is_scaled: bool
+    store_bytes: int | None = None
+    seconds: float | None = None
+    wait_seconds: float | None = None
+    memory_bytes: int | None = None
+    is_scaled: bool = False
+
+    @classmethod
+    def of(cls, request: ForecastRequest, manifest: Manifest) -> Self:
+        """Return the plan of a request with layout and sizes, without estimates."""
+        layout = Layout(
+            init_time=request.init_datetime,
+            num_lead_times=request.lead_hours // manifest.model.time_step_hours,
+            time_step=manifest.model.time_step,
+            members=request.numbers,
+            group_size=request.group_size,
+            variables=manifest.model.variable_names,
+            grid=manifest.model.grid.grid,
+        )
+        members = layout.size_bytes if request.output.members else 0
+        restart = 0 if request.output.is_exact else restart_bytes(layout)
+        return cls(request, layout, members, restart + SummaryLayout(layout, request.summary).size_bytes)
+
+    def with_estimates(self, estimator: Estimator, manifest: Manifest) -> Self:
+        """Return the plan with estimates for a forecast that is accepted now.
+
+        An automatic `nfe` is chosen to meet the deadline; it is at most the checkpoint's own, for which the checkpoint
+        was trained and scored. Raises `DeadlineError` if no `nfe` meets it.
+        """
+        request, layout = _choose_nfe(self, estimator, manifest), self.layout
+        demand = demand_of(request, layout.num_lead_times)
+        speed = estimator.speed(demand)
+        index_bytes = layout.index_bytes if request.output.members else 0
+        store_bytes = estimator.store_bytes(
+            request.checkpoint_digest, request.group_size, self.members_bytes, index_bytes
+        )
+        member_bytes = layout.size_bytes // (layout.num_lead_times * request.members)
+        return replace(
+            self,
+            request=request,
+            store_bytes=store_bytes if request.output.is_exact or not self.members_bytes else None,
+            seconds=estimator.seconds(demand),
+            wait_seconds=estimator.wait_seconds(),
+            memory_bytes=None if speed is None else memory_bytes(speed, request.members, member_bytes),
+            is_scaled=speed is not None and speed.is_scaled,
+        )
 
     @property
-    def room_bytes(self) -> int:
-        """Bytes that the disk must have room for."""
-        return (self.uncompressed_bytes if self.store_bytes is None else self.store_bytes) + self.other_bytes
+    def uncompressed_bytes(self) -> int:
+        """Bytes of all stores before compression."""
+        return self.members_bytes + self.other_bytes
+
+    @property
+    def expected_bytes(self) -> int:
+        """Bytes that the forecast is expected to take on disk; before compression where that was never measured."""
+        return (self.members_bytes if self.store_bytes is None else self.store_bytes) + self.other_bytes
+
+    @property
+    def network_evaluations(self) -> int:
+        """Evaluations of both networks, each for one member."""
+        return self.request.members * self.layout.num_lead_times * (self.request.sampling.nfe + 1)
 
 
-def make_plan(outlook: Estimator, request: ForecastRequest, manifest: Manifest) -> Plan:
-    """Return the plan of a request that is accepted now."""
-    layout = layout_of(request, manifest)
-    demand = demand_of(request, layout.num_lead_times)
-    speed = outlook.speed(demand)
-    member_bytes = layout.size_bytes // (layout.num_lead_times * request.members)
-    members_bytes, index_bytes = (layout.size_bytes, layout.index_bytes) if request.output.members else (0, 0)
-    expected = outlook.store_bytes(request.checkpoint_digest, request.group_size, members_bytes, index_bytes)
-    return Plan(
-        members_bytes,
-        expected if request.output.is_exact or not members_bytes else None,
-        size_of(request, manifest) - members_bytes,
-        outlook.seconds(demand),
-        outlook.wait_seconds(),
-        None if speed is None else memory_bytes(speed, request.members, member_bytes),
-        speed is not None and speed.is_scaled,
-    )
+def check_free_space(estimator: Estimator, plan: Plan, data: StoragePath) -> None:
+    """Raise `StoreError` if `data` has no room for a plan besides the bytes that queued forecasts will still write."""
+    free = data.free_bytes()
+    if plan.expected_bytes > free - estimator.remaining_bytes:
+        raise StoreError(
+            f"The ensemble is expected to take {plan.expected_bytes / 1e6:.0f} MB, but of {free / 1e6:.0f} MB that are "
+            f"free, {estimator.remaining_bytes / 1e6:.0f} MB are reserved for forecasts that were accepted before. "
+            "Request fewer members or lead times, or delete other forecasts."
+        )
 
 
-def with_chosen_nfe(outlook: Estimator, request: ForecastRequest, manifest: Manifest) -> ForecastRequest:
-    """Return a request whose `nfe` is chosen to meet its deadline; raises `DeadlineError` where none does.
+def restart_bytes(layout: Layout) -> int:
+    """Return the bytes of the exact lead times that workers keep to restart from."""
+    return layout.size_bytes // layout.num_lead_times * min(_RESTART_LEAD_TIMES, layout.num_lead_times)
 
-    It is at most the checkpoint's own, which is what it was trained and scored for.
-    """
+
+def _choose_nfe(plan: Plan, estimator: Estimator, manifest: Manifest) -> ForecastRequest:
+    request = plan.request
     if not request.nfe_is_automatic or request.deadline_seconds is None:
         return request
-    demand = demand_of(request, layout_of(request, manifest).num_lead_times)
+    demand = demand_of(request, plan.layout.num_lead_times)
     nfe = choose_nfe(
         request.deadline_seconds,
         manifest.sampling.nfe,
         NFE_PER_STEP[request.sampling.solver],
-        lambda nfe: outlook.seconds(replace(demand, nfe=nfe)),
-        outlook.wait_seconds(),
+        lambda nfe: estimator.seconds(replace(demand, nfe=nfe)),
+        estimator.wait_seconds(),
     )
     return request.model_copy(update={"sampling": request.sampling.changed(nfe=nfe)})
-
-
-def check_room(outlook: Estimator, plan: Plan, data: StoragePath) -> None:
-    """Raise `StoreError` where the disk of `data` has no room for a forecast beside what others will still write."""
-    needed = plan.room_bytes
-    free = data.free_bytes()
-    if needed > free - outlook.bytes_to_come:
-        raise StoreError(
-            f"The ensemble is expected to take {needed / 1e6:.0f} MB, but of {free / 1e6:.0f} MB that are free, "
-            f"{outlook.bytes_to_come / 1e6:.0f} MB are taken by forecasts that were accepted before. Ask for fewer "
-            "members or lead times, or when others were deleted."
-        )

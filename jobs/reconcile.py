@@ -1,4 +1,4 @@
-"""What looks after work that no message speaks of: pokes what is runnable, fails what kills its workers."""
+"""Reconcile rows and workers: notify workers of runnable work, fail forecasts that cannot end."""
 
 from sqlalchemy import and_, or_, select
 
@@ -15,25 +15,33 @@ WORKER_LOST = "worker-lost"
 
 
 def reconcile(database: Database, dispatcher: Dispatcher, max_attempts: int) -> int:
-    """Fail what is late or kills its workers, poke as many workers as have something to do, and return how many."""
+    """Fail forecasts that are overdue or out of attempts, then notify as many workers as have work; return how many.
+
+    Takes the `Database`, not a `Connection`: each forecast is failed in a transaction of its own, and workers are
+    notified after all of them.
+    """
     fail_overdue(database)
     fail_exhausted(database, max_attempts)
-    useful = count_needed_workers(database, max_attempts)
-    dispatcher.notify(useful)
-    return useful
+    with database.read() as connection:
+        needed = count_needed_workers(connection, max_attempts)
+    dispatcher.notify(needed)
+    return needed
 
 
 def fail_exhausted(database: Database, max_attempts: int) -> None:
-    """Fail every forecast that has work begun `max_attempts` times without progress, and nobody at it."""
-    spent = and_(
+    """Fail every forecast with unleased work that was begun `max_attempts` times without progress.
+
+    Each is failed in a transaction of its own; its complete lead times are kept.
+    """
+    exhausted = and_(
         work.c.done.is_(False),
         work.c.attempts >= max_attempts,
         or_(work.c.lease_until.is_(None), work.c.lease_until < now()),
         forecasts.c.status.in_(OPEN),
     )
     with database.read() as connection:
-        lost = connection.execute(select(work.c.forecast_id, work.c.attempts).join(forecasts).where(spent)).all()
-    for forecast_id, attempts in lost:
+        rows = connection.execute(select(work.c.forecast_id, work.c.attempts).join(forecasts).where(exhausted)).all()
+    for forecast_id, attempts in rows:
         detail = f"Its worker ended {attempts} times without finishing a lead time. Its complete lead times are kept."
         with database.write() as connection:
             fail_forecast(connection, forecast_id, {"type": WORKER_LOST, "detail": detail, "retryable": True})

@@ -1,9 +1,9 @@
-"""How long data is kept: deleted by its owner, expired by age; the record of a forecast stays."""
+"""Retention of data: deleted by its owner, or expired by age; the record of a forecast stays."""
 
 import time
 from pathlib import Path
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from jobs.clock import now
 from jobs.database import Database
@@ -17,9 +17,10 @@ _ABANDONED_SECONDS = 3600.0
 
 
 def delete_data(database: Database, data: Path | StoragePath, forecast_id: str, owner: str) -> ForecastRecord:
-    """Remove the data of a forecast that has ended, and return its record.
+    """Remove the data of a forecast that has ended, and return its record; an open forecast is returned unchanged.
 
-    Raises `ForecastNotFoundError`. One that has not ended is returned as it is.
+    Raises `ForecastNotFoundError`. Takes the `Database`, not a `Connection`: the folder is removed after the
+    transaction that marks the data as deleted.
     """
     with database.write() as connection:
         connection.execute(
@@ -28,32 +29,30 @@ def delete_data(database: Database, data: Path | StoragePath, forecast_id: str, 
             .where(forecasts.c.data == Data.AVAILABLE)
             .values(data=Data.DELETED)
         )
-    record = read_forecast(database, forecast_id, owner)
+        record = read_forecast(connection, forecast_id, owner)
     if record.data != Data.AVAILABLE:
         ForecastFolder(data, forecast_id).path.remove()
     return record
 
 
-def expire_data(database: Database, keep_hours: float | None) -> None:
-    """Let the data of forecasts expire that ended more than `keep_hours` ago."""
+def expire_data(connection: Connection, keep_hours: float | None) -> None:
+    """Mark the data of forecasts that ended more than `keep_hours` ago as expired; None expires nothing."""
     if keep_hours is not None:
-        with database.write() as connection:
-            connection.execute(
-                update(forecasts)
-                .where(forecasts.c.data == Data.AVAILABLE, forecasts.c.finished < now() - keep_hours * 3600)
-                .values(data=Data.EXPIRED)
-            )
+        connection.execute(
+            update(forecasts)
+            .where(forecasts.c.data == Data.AVAILABLE, forecasts.c.finished < now() - keep_hours * 3600)
+            .values(data=Data.EXPIRED)
+        )
 
 
 def sweep_folders(database: Database, data: Path | StoragePath) -> None:
-    """Remove folders whose data is gone by their row, and those that no row speaks of, an hour after their last change.
+    """Remove the folders of deleted and expired forecasts, and those without a row, an hour after their last change.
 
-    A worker that had not noticed, or a service that was killed in between, may have left them; so it may what only
-    workers read, of a forecast that became successful within the last hour.
+    Such folders are left where a worker still wrote after a deletion, or a service was killed while it submitted. Also
+    removes the folders that only workers read, of forecasts that became successful within the last hour.
     """
-    folders = {
-        place.name: place for place in (storage_path(data) / "forecasts").folders() if place.name.startswith("fc_")
-    }
+    root = storage_path(data) / "forecasts"
+    folders = {folder.name: folder for folder in root.folders() if folder.name.startswith("fc_")}
     with database.read() as connection:
         rows = connection.execute(select(forecasts.c.id, forecasts.c.data))
         known: dict[str, str] = {row.id: row.data for row in rows}
@@ -61,9 +60,9 @@ def sweep_folders(database: Database, data: Path | StoragePath) -> None:
             forecasts.c.status == Status.SUCCESSFUL, forecasts.c.finished > now() - _ABANDONED_SECONDS
         )
         successful = list(connection.scalars(just_ended))
-    for forecast_id, place in folders.items():
-        abandoned = forecast_id not in known and time.time() - place.modified_time() > _ABANDONED_SECONDS
+    for forecast_id, folder in folders.items():
+        abandoned = forecast_id not in known and time.time() - folder.modified_time() > _ABANDONED_SECONDS
         if abandoned or known.get(forecast_id, Data.AVAILABLE) != Data.AVAILABLE:
-            place.remove()
+            folder.remove()
         elif forecast_id in successful:
             ForecastFolder(data, forecast_id).clear_attempts()

@@ -1,4 +1,4 @@
-"""Settings of a process, read once from `WARMCAST_*` variables and passed down."""
+"""Settings of a process, read once from the environment variables `WARMCAST_*`."""
 
 import os
 from pathlib import Path
@@ -10,12 +10,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from storage.errors import ConfigurationError
 
 PREFIX = "WARMCAST_"
-_OF_OTHERS = {"WARMCAST_URL", "WARMCAST_KEY"}
-"""Variables of the client."""
+_CLIENT_VARIABLES = {"WARMCAST_URL", "WARMCAST_KEY"}
+"""Variables of the client, which are no settings of this process."""
 
 
 class Settings(BaseSettings):
-    """What an operator sets; every field has a default that suits one machine without servers."""
+    """Settings of the service and of workers; the defaults suit one machine without other servers."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     @classmethod
     def read(cls) -> Self:
         """Return the settings of the environment; raises `ConfigurationError` that names the variable at fault."""
-        known = {f"{PREFIX}{name.upper()}" for name in cls.model_fields} | _OF_OTHERS
+        known = {f"{PREFIX}{name.upper()}" for name in cls.model_fields} | _CLIENT_VARIABLES
         unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
         if unknown:
             raise ConfigurationError(f"`{unknown[0]}` is no setting. Expected one of: {', '.join(sorted(known))}.")

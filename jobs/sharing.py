@@ -1,8 +1,9 @@
-"""How the groups of a forecast are shared among workers: who holds more than its share hands over, between lead times.
+"""Share the member groups of a forecast among workers; groups change hands between two lead times.
 
-A worker that looks for work in vain is idle for a moment. Who works looks between two lead times whether somebody is:
-then it keeps its share and hands the rest back, which the other finds when it looks next. What nobody idle takes, who
-is at the forecast takes itself, and brings it to where its other groups are before they go on.
+A worker that finds no work is marked as idle for a moment. A working one checks between two lead times whether another
+worker is idle: if so, it keeps its fair share and releases the rest, which the idle worker claims at its next poll.
+Groups that no idle worker claims are claimed back by a worker of the same forecast, which computes their missing lead
+times before it continues its other groups.
 """
 
 from collections import Counter
@@ -12,102 +13,98 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, func, select
 
 from jobs.clock import now
-from jobs.database import Database
-from jobs.fairness import RUNNABLE, STATUS_NOW
+from jobs.fairness import CURRENT_STATUS, RUNNABLE
 from jobs.states import Kind, Status
 from jobs.tables import forecasts, work
-from jobs.workers import count_idle_workers, list_live_workers
+from jobs.workers import count_idle_workers, count_live_workers
 
 _UNFINISHED = (
     work.c.forecast_id == bindparam("of_forecast"),
     work.c.kind == Kind.GROUP,
     work.c.done.is_(False),
 )
-_HOLDERS = select(work.c.worker).where(*_UNFINISHED, work.c.worker.is_not(None), work.c.lease_until >= now())
-_FREE = select(func.count()).select_from(work.join(forecasts)).where(RUNNABLE)
-_FREE_GROUPS = _FREE.where(*_UNFINISHED)
+_LEASED = (work.c.done.is_(False), work.c.worker.is_not(None), work.c.lease_until >= now())
+_HOLDERS = select(work.c.worker).where(*_UNFINISHED, *_LEASED)
+_COUNT_FREE = select(func.count()).select_from(work.join(forecasts)).where(RUNNABLE)
+_COUNT_FREE_GROUPS = _COUNT_FREE.where(*_UNFINISHED)
 
 
-def fair_share(mine: int, free: int, others: Sequence[int], idle: int) -> int:
-    """Return how many unfinished groups a worker should hold that holds `mine`, while `others` hold theirs.
+def fair_share(held: int, free: int, others: Sequence[int], idle: int) -> int:
+    """Return the number of unfinished groups that a worker should hold.
 
-    An equal part among those at the forecast and those that are idle, rounded up: then nobody gives and takes in
-    turn. More than `mine` only of what is `free`, and who has some leaves that to the idle.
+    `held` groups are held by this worker, `others` by each other worker of the forecast, `free` by none; `idle` workers
+    wait for work. The share is an equal part among the workers of the forecast and the idle ones, rounded up, so that
+    two workers never exchange the same group in turn. It exceeds `held` by at most `free`, and not at all if the worker
+    holds some and others are idle: these take the free groups.
     """
-    part = -(-(mine + free + sum(others)) // (1 + len(others) + idle))
-    if part > mine and mine and idle:
-        return mine
-    return min(part, mine + free)
+    equal = -(-(held + free + sum(others)) // (1 + len(others) + idle))
+    if equal > held and held and idle:
+        return held
+    return min(equal, held + free)
 
 
 @dataclass(frozen=True)
 class GroupCounts:
-    """The unfinished groups of a forecast as one worker sees them, and how many other workers are idle."""
+    """Unfinished groups of a forecast: `held` by one worker, `others` by each other worker, `free` by none.
 
-    mine: int
+    `idle` is the number of other workers that wait for work.
+    """
+
+    held: int
     free: int
     others: tuple[int, ...]
     idle: int
 
     @property
-    def share(self) -> int:
-        """How many this worker should hold."""
-        return fair_share(self.mine, self.free, self.others, self.idle)
+    def fair_share(self) -> int:
+        """Number of groups that the worker should hold."""
+        return fair_share(self.held, self.free, self.others, self.idle)
 
 
 def count_groups(connection: Connection, forecast_id: str, worker: str, max_attempts: int) -> GroupCounts:
-    """Return who holds the groups of a forecast."""
+    """Count the unfinished groups of a forecast by holder, from the point of view of one worker."""
     of_forecast = {"of_forecast": forecast_id}
-    held = Counter(connection.scalars(_HOLDERS, of_forecast))
-    mine = held.pop(worker, 0)
-    free = connection.scalar(_FREE_GROUPS, of_forecast | {"max_attempts": max_attempts})
-    return GroupCounts(mine, free or 0, tuple(held.values()), count_idle_workers(connection, besides=worker))
+    by_holder = Counter(connection.scalars(_HOLDERS, of_forecast))
+    held = by_holder.pop(worker, 0)
+    free = connection.scalar(_COUNT_FREE_GROUPS, of_forecast | {"max_attempts": max_attempts})
+    return GroupCounts(held, free or 0, tuple(by_holder.values()), count_idle_workers(connection, except_for=worker))
 
 
-def should_rebalance(database: Database, forecast_id: str, worker: str, max_attempts: int) -> bool:
-    """Return whether a worker holds more or fewer groups of a forecast than it should from now on."""
-    with database.read() as connection:
-        groups = count_groups(connection, forecast_id, worker, max_attempts)
-    return groups.share != groups.mine
+def should_rebalance(connection: Connection, forecast_id: str, worker: str, max_attempts: int) -> bool:
+    """Return whether a worker holds more or fewer groups of a forecast than its fair share."""
+    counts = count_groups(connection, forecast_id, worker, max_attempts)
+    return counts.fair_share != counts.held
 
 
-def may_receive_groups(database: Database, worker: str) -> bool:
-    """Return whether an idle worker may wait for somebody to hand groups over to it."""
+def may_receive_groups(connection: Connection, worker: str) -> bool:
+    """Return whether an idle worker can expect that another worker will release groups for it."""
     query = (
         select(work.c.forecast_id, work.c.worker, func.count())
         .join(forecasts)
-        .where(STATUS_NOW == Status.RUNNING, work.c.kind == Kind.GROUP, work.c.done.is_(False))
-        .where(work.c.worker.is_not(None), work.c.lease_until >= now())
+        .where(CURRENT_STATUS == Status.RUNNING, work.c.kind == Kind.GROUP, *_LEASED)
         .group_by(work.c.forecast_id, work.c.worker)
     )
-    held: dict[str, list[int]] = {}
-    with database.read() as connection:
-        for forecast_id, _, number in connection.execute(query):
-            held.setdefault(forecast_id, []).append(number)
-        idle = 1 + count_idle_workers(connection, besides=worker)
+    by_forecast: dict[str, list[int]] = {}
+    for forecast_id, _, number in connection.execute(query):
+        by_forecast.setdefault(forecast_id, []).append(number)
+    idle = 1 + count_idle_workers(connection, except_for=worker)
     return any(
-        fair_share(mine, 0, [*numbers[:index], *numbers[index + 1 :]], idle) < mine
-        for numbers in held.values()
-        for index, mine in enumerate(numbers)
+        fair_share(held, 0, [*numbers[:index], *numbers[index + 1 :]], idle) < held
+        for numbers in by_forecast.values()
+        for index, held in enumerate(numbers)
     )
 
 
-def count_needed_workers(database: Database, max_attempts: int) -> int:
-    """Return how many of the workers that are alive could do something more now, at least 1 where anything is free.
+def count_needed_workers(connection: Connection, max_attempts: int) -> int:
+    """Return how many live workers have work to claim now; at least 1 if any work is free.
 
-    Something is a row that is free, or a group of a worker that holds several.
+    Work to claim is a free row, or a group that a worker holding several can release.
     """
-    held = (
+    leased = (
         select(func.count(), func.count(work.c.worker.distinct()))
         .join(forecasts)
-        .where(
-            STATUS_NOW == Status.RUNNING,
-            work.c.done.is_(False),
-            work.c.lease_until >= now(),
-            work.c.worker.is_not(None),
-        )
+        .where(CURRENT_STATUS == Status.RUNNING, *_LEASED)
     )
-    with database.read() as connection:
-        free = connection.scalar(_FREE, {"max_attempts": max_attempts}) or 0
-        rows, holders = connection.execute(held).one()
-        return min(free + rows - holders, max(len(list_live_workers(connection)), 1))
+    free = connection.scalar(_COUNT_FREE, {"max_attempts": max_attempts}) or 0
+    rows, holders = connection.execute(leased).one()
+    return min(free + rows - holders, max(count_live_workers(connection), 1))

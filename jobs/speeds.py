@@ -1,4 +1,4 @@
-"""What workers have measured, as rows: running values by checkpoint, machine and group size."""
+"""Speeds and compressions measured by workers, as rows: running averages by checkpoint, machine and group size."""
 
 from typing import Any
 
@@ -6,39 +6,49 @@ from sqlalchemy import Connection, and_, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from jobs.clock import now
-from jobs.database import Database
-from jobs.planning import Compression, Demand, Estimator, Machine, QueuedForecast, Speed
+from jobs.machine import Machine
+from jobs.planning import Compression, Estimator, QueuedForecast, Speed, demand_of
 from jobs.request import ForecastRequest
 from jobs.states import OPEN, Kind
 from jobs.tables import forecasts, speeds, work
 from jobs.workers import list_live_workers
 
-_STEPS_OF_MEMORY = 20
-"""So many lead times of a group weigh as much as all that was measured before."""
+_MEMORY_STEPS = 20
+"""Number of lead times of a group that weigh as much as all earlier measurements together."""
 
 
-def record_speed(database: Database, checkpoint_digest: str, machine: Machine, speed: Speed, num_steps: int) -> None:
-    """Let the running values come nearer to what `num_steps` lead times of a group took; the first is taken whole."""
+def record_speed(
+    connection: Connection, checkpoint_digest: str, machine: Machine, speed: Speed, num_steps: int
+) -> None:
+    """Update the running averages with the speed measured over `num_steps` lead times of a group.
+
+    The weight of the new value is n / (n + 20) for n steps; the first value is stored as it is.
+    """
     values: dict[str, float | None] = {
         "warm_start_seconds": speed.warm_start_seconds,
         "flow_seconds": speed.flow_seconds,
-        "beside_seconds": speed.beside_seconds,
+        "beside_seconds": speed.overhead_seconds,
         "memory_bytes": speed.memory_bytes,
     }
-    weight = num_steps / (num_steps + _STEPS_OF_MEMORY)
-    _learn(database, checkpoint_digest, machine, speed.group_size, values, weight)
+    weight = num_steps / (num_steps + _MEMORY_STEPS)
+    _record(connection, checkpoint_digest, machine, speed.group_size, values, weight)
 
 
-def record_compression(database: Database, checkpoint_digest: str, machine: Machine, storage: Compression) -> None:
-    """Let the running values come half of the way to what a whole store takes."""
-    values: dict[str, float | None] = {"store_ratio": storage.ratio, "metadata_bytes": storage.metadata_bytes}
-    _learn(database, checkpoint_digest, machine, storage.group_size, values, 0.5)
+def record_compression(
+    connection: Connection, checkpoint_digest: str, machine: Machine, compression: Compression
+) -> None:
+    """Update the running averages with the compression of a whole store; the weight of the new value is 1/2."""
+    values: dict[str, float | None] = {
+        "store_ratio": compression.ratio,
+        "metadata_bytes": compression.metadata_bytes,
+    }
+    _record(connection, checkpoint_digest, machine, compression.group_size, values, 0.5)
 
 
 def load_estimator(connection: Connection) -> Estimator:
-    """Return what is known now for plans."""
+    """Return an estimator from the measurements, live workers and open forecasts of this moment."""
     by_checkpoint: dict[str, list[tuple[Machine, Speed]]] = {}
-    storages: dict[str, list[Compression]] = {}
+    compressions: dict[str, list[Compression]] = {}
     for row in connection.execute(select(speeds).order_by(speeds.c.updated.desc())):
         if row.flow_seconds is not None:
             speed = Speed(
@@ -47,25 +57,14 @@ def load_estimator(connection: Connection) -> Estimator:
             machine = Machine(row.device, row.threads)
             by_checkpoint.setdefault(row.checkpoint_digest, []).append((machine, speed))
         if row.store_ratio is not None:
-            storage = Compression(row.group_size, row.store_ratio, row.metadata_bytes)
-            storages.setdefault(row.checkpoint_digest, []).append(storage)
+            compression = Compression(row.group_size, row.store_ratio, row.metadata_bytes)
+            compressions.setdefault(row.checkpoint_digest, []).append(compression)
     machines = [worker.machine for worker in list_live_workers(connection) if worker.machine is not None]
-    return Estimator(by_checkpoint, storages, machines, _queue(connection))
+    return Estimator(by_checkpoint, compressions, machines, _list_queue(connection))
 
 
-def demand_of(request: ForecastRequest, num_lead_times: int) -> Demand:
-    """Return what a request asks of workers."""
-    return Demand(
-        request.checkpoint_digest,
-        request.group_size,
-        -(-request.members // request.group_size),
-        num_lead_times,
-        request.sampling.nfe,
-    )
-
-
-def _queue(connection: Connection) -> list[QueuedForecast]:
-    """Return the forecasts that have not ended, in the order that they were accepted."""
+def _list_queue(connection: Connection) -> list[QueuedForecast]:
+    """Return the forecasts that have not ended, in the order in which they were accepted."""
     groups = select(work.c.forecast_id, work.c.committed).join(forecasts)
     groups = groups.where(forecasts.c.status.in_(OPEN), work.c.kind == Kind.GROUP)
     committed: dict[str, list[int]] = {}
@@ -80,27 +79,36 @@ def _queue(connection: Connection) -> list[QueuedForecast]:
     return queue
 
 
-def _learn(
-    database: Database, digest: str, machine: Machine, group_size: int, values: dict[str, float | None], weight: float
+def _record(
+    connection: Connection,
+    checkpoint_digest: str,
+    machine: Machine,
+    group_size: int,
+    values: dict[str, float | None],
+    weight: float,
 ) -> None:
-    key = {
-        "checkpoint_digest": digest, "device": machine.device, "threads": machine.threads, "group_size": group_size
-    }  # fmt: skip
-    try:
-        _blend(database, key, values, weight)
-    except IntegrityError:
-        _blend(database, key, values, weight)  # another worker was the first to write this row
+    """Insert values for a checkpoint, machine and group size, or update the averages that exist."""
+    key: dict[str, Any] = {"checkpoint_digest": checkpoint_digest, "device": machine.device_kind}
+    key |= {"threads": machine.threads, "group_size": group_size}
+    if not _update_averages(connection, key, values, weight):
+        try:
+            with connection.begin_nested():
+                connection.execute(insert(speeds).values(**key, **values, updated=now()))
+        except IntegrityError:  # another worker has just inserted this row
+            _update_averages(connection, key, values, weight)
 
 
-def _blend(database: Database, key: dict[str, Any], values: dict[str, float | None], weight: float) -> None:
+def _update_averages(
+    connection: Connection, key: dict[str, Any], values: dict[str, float | None], weight: float
+) -> bool:
+    """Move the averages of a row towards `values` by `weight`; return whether the row exists."""
     same = and_(*(speeds.c[name] == value for name, value in key.items()))
-    with database.write() as connection:
-        row = connection.execute(select(speeds).where(same).with_for_update()).mappings().one_or_none()
-        if row is None:
-            connection.execute(insert(speeds).values(**key, **values, updated=now()))
-            return
-        blended = {
-            name: value if row[name] is None or value is None else row[name] + weight * (value - row[name])
-            for name, value in values.items()
-        }
-        connection.execute(update(speeds).where(same).values(**blended, updated=now()))
+    row = connection.execute(select(speeds).where(same).with_for_update()).mappings().one_or_none()
+    if row is None:
+        return False
+    averages = {
+        name: value if row[name] is None or value is None else row[name] + weight * (value - row[name])
+        for name, value in values.items()
+    }
+    connection.execute(update(speeds).where(same).values(**averages, updated=now()))
+    return True

@@ -1,4 +1,4 @@
-"""The closed sets that rows speak in."""
+"""Enumerations stored in rows: status, priority and data of a forecast, kinds of work and of events."""
 
 from enum import StrEnum
 
@@ -14,11 +14,11 @@ class Status(StrEnum):
 
 
 OPEN = (Status.ACCEPTED, Status.RUNNING)
-"""What may still change; the other three are final."""
+"""Statuses of a forecast that has not ended; the other three are final."""
 
 
 class Priority(StrEnum):
-    """Which of the forecasts that wait comes first; it says nothing of their values."""
+    """Priority of a forecast in the queue; it has no influence on the forecast's values."""
 
     LOW = "low"
     NORMAL = "normal"
@@ -26,7 +26,7 @@ class Priority(StrEnum):
 
 
 class Data(StrEnum):
-    """Whether the data of a forecast is there."""
+    """Whether the data of a forecast still exists."""
 
     AVAILABLE = "available"
     EXPIRED = "expired"
@@ -34,14 +34,14 @@ class Data(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a row of work is: a member group's rollout, or what comes after the last of them."""
+    """Kind of a row of work: the rollout of a member group, or the finishing work after the last group."""
 
     GROUP = "group"
     FINISH = "finish"
 
 
 class EventKind(StrEnum):
-    """What a forecast's event tells."""
+    """Kind of a forecast's event: a change of status, or a complete lead time."""
 
     ACCEPTED = "accepted"
     RUNNING = "running"

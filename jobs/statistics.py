@@ -1,4 +1,4 @@
-"""What all forecasts say together: how many, how long they waited and ran, how much they keep."""
+"""Totals over all forecasts: numbers by status, length of the queue, durations, bytes stored."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ _MODEL = forecasts.c.request["checkpoint"].as_string().label("model")
 
 @dataclass(frozen=True)
 class Durations:
-    """A histogram over forecasts: the seconds between two times of their rows."""
+    """A histogram over forecasts of the seconds between two times of their rows; `begin` and `end` are columns."""
 
     name: str
     help: str
@@ -23,8 +23,8 @@ class Durations:
     buckets: tuple[float, ...] = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0)
 
     @property
-    def ends(self) -> list[str]:
-        """Upper ends of the buckets, as Prometheus writes them."""
+    def bounds(self) -> list[str]:
+        """Upper bounds of the buckets, as Prometheus writes them."""
         return [*map(str, self.buckets), "+Inf"]
 
 
@@ -52,7 +52,7 @@ def count_by_status(connection: Connection) -> list[tuple[str, str, int]]:
 
 
 def count_queue(connection: Connection) -> tuple[int, int, float]:
-    """Return how many forecasts wait, how many run, and for how many seconds the oldest that waits has done so."""
+    """Return the numbers of waiting and of running forecasts, and the age in seconds of the oldest waiting one."""
     query = select(forecasts.c.status, func.count(), func.min(forecasts.c.created)).where(forecasts.c.status.in_(OPEN))
     rows = {row[0]: row for row in connection.execute(query.group_by(forecasts.c.status))}
     waiting = rows.get(Status.ACCEPTED)
@@ -62,18 +62,21 @@ def count_queue(connection: Connection) -> tuple[int, int, float]:
 
 
 def store_bytes(connection: Connection) -> int:
-    """Return the bytes of all ensembles whose data is kept."""
+    """Return the bytes of all ensembles whose data is available."""
     query = select(func.coalesce(func.sum(forecasts.c.store_bytes), 0)).where(forecasts.c.data == Data.AVAILABLE)
     return int(connection.scalar(query) or 0)
 
 
 def duration_histograms(connection: Connection, kind: Durations) -> dict[str, tuple[list[tuple[str, float]], float]]:
-    """Return by model the cumulative counts by upper end of a bucket, and the sum of the seconds."""
+    """Return by model the cumulative counts by upper bound of the buckets, and the sum of the seconds."""
     seconds: ColumnElement[float] = kind.end - kind.begin
-    counts = [func.sum(case((seconds <= end, 1), else_=0)) for end in kind.buckets]
+    counts = [func.sum(case((seconds <= bound, 1), else_=0)) for bound in kind.buckets]
     query = select(_MODEL, func.sum(seconds), func.count(), *counts).where(kind.begin.is_not(None))
     query = query.where(kind.end.is_not(None)).group_by(_MODEL.name)
     return {
-        model: ([(end, float(value)) for end, value in zip(kind.ends, [*within, total], strict=True)], float(summed))
+        model: (
+            [(bound, float(value)) for bound, value in zip(kind.bounds, [*within, total], strict=True)],
+            float(summed),
+        )
         for model, summed, total, *within in connection.execute(query)
     }

@@ -1,11 +1,11 @@
-"""From a checked initial state and a request to a forecast that waits: its folder, its empty ensemble, its rows."""
+"""Submit a forecast: create its folder with the empty stores, and insert its rows."""
 
 from pathlib import Path
 
 from jobs.database import Database
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, find_by_idempotency_key, insert_forecast, new_forecast_id
-from jobs.request import ForecastRequest
+from jobs.forecasts import ForecastRecord, insert_forecast, new_forecast_id
+from jobs.plans import Plan, restart_bytes
 from jobs.states import Priority
 from storage.paths import StoragePath
 from weather.ingest.exchange import save_initial_state
@@ -13,52 +13,44 @@ from weather.initial_state import InitialState
 from weather.manifest import Manifest
 from weather.stores.attributes import store_description, store_identity
 from weather.stores.ensemble import EnsembleStore
-from weather.stores.layout import Layout
 from weather.stores.summary import SummaryStore
 from weather.stores.summary_layout import SummaryLayout
-
-_FRAMES = 4
 
 
 def submit(
     database: Database,
     data: Path | StoragePath,
     owner: str,
-    request: ForecastRequest,
+    plan: Plan,
     state: InitialState,
     manifest: Manifest,
     idempotency_key: str | None = None,
-    expected_bytes: int | None = None,
     priority: Priority = Priority.NORMAL,
 ) -> tuple[ForecastRecord, bool]:
-    """Return an accepted forecast, whose empty ensemble can be opened, and whether it is new.
+    """Create the folder of a planned forecast, insert its rows, and return its record and whether it is new.
 
-    Poking a worker is the caller's. `expected_bytes` is how many its store is planned to take.
+    The empty ensemble can be opened from then on. Workers are not notified: the caller must do that.
 
-    Under an `idempotency_key` that `owner` has used for the same request, the earlier forecast is returned, with the
-    priority that it had. Raises `IdempotencyError` where it was another request, and `StoreError` where the disk has
-    no room: then nothing is left.
+    If `owner` has used `idempotency_key` for the same request before, the earlier forecast is returned and nothing is
+    created. Raises `IdempotencyError` if it was another request, and `StoreError` if the disk has no room; the folder
+    is removed then.
+
+    Takes the `Database`, not a `Connection`: the folder is written before the transaction that inserts the rows.
     """
-    if idempotency_key is not None:
-        earlier = find_by_idempotency_key(database, owner, idempotency_key, request)
-        if earlier is not None:
-            return earlier, False
     folder = ForecastFolder(data, new_forecast_id())
-    layout, output = layout_of(request, manifest), request.output
-    identity = store_identity(manifest, request.sampling, request.seed, state.digest)
-    description = store_description(manifest, state.init_time, request.sources)
     try:
-        save_initial_state(state, folder.initial_state)
-        if output.members:
-            rounding = {} if output.is_exact else {"warmcast_keep_bits": output.keep_bits}
-            EnsembleStore.create(folder.store, layout, description | identity | rounding)
-        if not output.is_exact:
-            EnsembleStore.create(folder.frames, layout, identity, frames_bytes(layout))
-        SummaryStore.create(folder.summary, SummaryLayout(layout, request.summary), description | identity)
-        record = insert_forecast(
-            database, folder.forecast_id, owner, request, layout.num_lead_times, idempotency_key, expected_bytes,
-            priority,
-        )  # fmt: skip
+        _create_folder(folder, plan, state, manifest)
+        with database.write() as connection:
+            record = insert_forecast(
+                connection,
+                folder.forecast_id,
+                owner,
+                plan.request,
+                plan.layout.num_lead_times,
+                idempotency_key,
+                plan.expected_bytes,
+                priority,
+            )
     except BaseException:
         folder.path.remove()
         raise
@@ -67,27 +59,15 @@ def submit(
     return record, record.id == folder.forecast_id
 
 
-def size_of(request: ForecastRequest, manifest: Manifest) -> int:
-    """Return the bytes of a request's stores, before compression."""
-    layout, output = layout_of(request, manifest), request.output
-    members = layout.size_bytes if output.members else 0
-    frames = 0 if output.is_exact else frames_bytes(layout)
-    return members + frames + SummaryLayout(layout, request.summary).size_bytes
-
-
-def frames_bytes(layout: Layout) -> int:
-    """Return the bytes of the exact lead times that are kept to go on from, and of those about to be forgotten."""
-    return layout.size_bytes // layout.num_lead_times * min(_FRAMES, layout.num_lead_times)
-
-
-def layout_of(request: ForecastRequest, manifest: Manifest) -> Layout:
-    """Return the shape of a request's ensemble."""
-    return Layout(
-        init_time=request.start,
-        num_lead_times=request.lead_hours // manifest.model.time_step_hours,
-        time_step=manifest.model.time_step,
-        members=request.numbers,
-        group_size=request.group_size,
-        variables=manifest.model.variable_names,
-        grid=manifest.model.grid.grid,
-    )
+def _create_folder(folder: ForecastFolder, plan: Plan, state: InitialState, manifest: Manifest) -> None:
+    """Write the initial state and the empty stores of a forecast."""
+    request, layout, output = plan.request, plan.layout, plan.request.output
+    identity = store_identity(manifest, request.sampling, request.seed, state.digest)
+    description = store_description(manifest, state.init_time, request.sources)
+    save_initial_state(state, folder.initial_state)
+    if output.members:
+        rounding = {} if output.is_exact else {"warmcast_keep_bits": output.keep_bits}
+        EnsembleStore.create(folder.store, layout, description | identity | rounding)
+    if not output.is_exact:
+        EnsembleStore.create(folder.frames, layout, identity, restart_bytes(layout))
+    SummaryStore.create(folder.summary, SummaryLayout(layout, request.summary), description | identity)

@@ -1,4 +1,4 @@
-"""The embedded worker: one process that polls the table, started again whenever it ends, gone with its parent."""
+"""Supervise the embedded worker: one process that polls the database, restarted whenever it ends."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Keeps one worker process running while it is entered."""
+    """A context manager that keeps one worker process running; the worker ends with its parent process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -29,18 +29,18 @@ class Supervisor:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the worker that runs now."""
+        """Process id of the worker, or None before its first start."""
         return self._process.pid if self._process is not None else None
 
     def __enter__(self) -> Self:
-        """Start the worker."""
+        """Start the worker process."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the worker softly, so that it hands its work back; after `stop_seconds`, at once."""
+        """Stop the worker with SIGTERM, so that it releases its work, and kill it after `stop_seconds`."""
         self._stopping.set()
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""The rows that are the truth: forecasts, their work, their events, and workers. Times are seconds since 1970."""
+"""Tables of the database: forecasts, their work and events, workers and measurements. Times are seconds since 1970."""
 
 from sqlalchemy import (
     JSON,
@@ -46,11 +46,11 @@ forecasts = Table(
     Index("forecast_by_status", "status", "created"),
     Index("forecast_by_owner", "owner", "started"),
 )
-"""`lead_times` counts those that all groups have; the first of them was there at `first_lead_time`.
+"""`lead_times` counts the lead times that all groups have; the first of them was complete at `first_lead_time`.
 
-`summarised` counts those of them whose diagnostics and summary a worker has taken up.
+`summarised` counts the lead times whose diagnostics and summary are assigned to a worker.
 
-`expected_bytes` is what the store was planned to take, `store_bytes` what it took.
+`expected_bytes` is the planned size of the store on disk, `store_bytes` its real size.
 """
 
 work = Table(
@@ -69,7 +69,7 @@ work = Table(
     UniqueConstraint("forecast_id", "kind", "group_index"),
     Index("work_to_do", "done", "lease_until"),
 )
-"""`epoch` is the fencing token: it rises with each claim. `attempts` counts claims since the last progress."""
+"""`epoch` is the fencing token: each claim increases it. `attempts` counts claims since the last progress."""
 
 events = Table(
     "event",
@@ -93,9 +93,9 @@ workers = Table(
     Column("threads", Integer),
     Column("idle_until", Float),
 )
-"""`kind` of device and `threads` are what speeds are measured for.
+"""`kind` (of the device) and `threads` identify the machine that speeds are measured for.
 
-`idle_until` is set by a worker that looks for work in vain: it takes what is handed over before then.
+`idle_until` is set by a worker that finds no work: until then it counts as ready to receive groups.
 """
 
 speeds = Table(
@@ -113,7 +113,7 @@ speeds = Table(
     Column("metadata_bytes", Float),
     Column("updated", Float, nullable=False),
 )
-"""Running values of what a lead time of a group takes, and of what a store does; null is not measured yet."""
+"""Running averages of the seconds and memory of a group's lead time, and of a store's size; null: not measured yet."""
 
 api_keys = Table(
     "api_key",
@@ -124,7 +124,7 @@ api_keys = Table(
     Column("created", Float, nullable=False),
     Column("revoked", Float),
 )
-"""Only the SHA-256 of a key is kept."""
+"""API keys; only the SHA-256 of a secret is stored."""
 
 diagnostics = Table(
     "diagnostic",
@@ -137,7 +137,7 @@ diagnostics = Table(
     UniqueConstraint("forecast_id", "lead_hours"),
     Index("diagnostic_by_model", "model", "lead_hours", "id"),
 )
-"""What the whole ensemble looks like at a lead time, without any truth."""
+"""Diagnostics of the whole ensemble at a lead time; they need no truth."""
 
 verifications = Table(
     "verification",
@@ -151,7 +151,7 @@ verifications = Table(
     Index("verification_by_forecast", "forecast_id", "id"),
     Index("verification_by_model", "model", "reference", "id"),
 )
-"""Scores against a truth; `reference` says which."""
+"""Scores of a forecast against the truth that `reference` names."""
 
 batch_sizes = Table(
     "batch_size",
@@ -160,7 +160,7 @@ batch_sizes = Table(
     Column("device", String(100), primary_key=True),
     Column("members", Integer, nullable=False),
 )
-"""How many members a kind of device computes together best."""
+"""The number of members that a kind of device computes fastest in one batch."""
 
 samples = Table(
     "worker_sample",
@@ -169,4 +169,4 @@ samples = Table(
     Column("sample", String(300), primary_key=True),
     Column("value", Float, nullable=False),
 )
-"""What each worker process has counted so far, as samples of metrics; of workers long gone the sum is kept."""
+"""Samples of the metrics of each worker process; counters of forgotten workers are kept as one sum."""

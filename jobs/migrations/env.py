@@ -1,4 +1,4 @@
-"""Alembic's entry: run the migrations in the transaction that the caller has opened."""
+"""Entry point of Alembic: run the migrations in the transaction that `Database.migrate` has opened."""
 
 from alembic import context
 

@@ -8,5 +8,5 @@ down_revision = ${repr(down_revision)}
 
 
 def upgrade() -> None:
-    """Go to this version."""
+    """Upgrade to this revision."""
     ${upgrades if upgrades else "pass"}

@@ -1,4 +1,4 @@
-"""API keys, whether data is still there, diagnostics, verifications, and what workers count."""
+"""API keys, availability of data, diagnostics, verifications, and samples of workers' metrics."""
 
 import sqlalchemy as sa
 from alembic import op

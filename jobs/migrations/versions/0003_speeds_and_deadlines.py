@@ -1,4 +1,4 @@
-"""How fast workers are, on which machines; deadlines, and the bytes that forecasts are expected to write."""
+"""Speeds of machines, deadlines, and the expected bytes of forecasts."""
 
 import sqlalchemy as sa
 from alembic import op

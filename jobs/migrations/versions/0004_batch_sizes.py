@@ -1,4 +1,4 @@
-"""How many members a device computes together best."""
+"""The number of members that a kind of device computes fastest in one batch."""
 
 import sqlalchemy as sa
 from alembic import op

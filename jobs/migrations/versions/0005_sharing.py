@@ -1,4 +1,4 @@
-"""Priorities, the owner whose turn it is, and workers that are idle."""
+"""Priorities, an index of forecasts by owner, and idle workers."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Lead times whose diagnostics and summary a worker has taken up."""
+"""The number of lead times whose diagnostics and summary are assigned to a worker."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,6 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Add the column; what was complete before has been taken up by who completed it."""
+    """Add the column; the products of lead times that are complete already were assigned by their commits."""
     op.add_column("forecast", sa.Column("summarised", sa.Integer(), nullable=False, server_default="0"))
     op.execute("UPDATE forecast SET summarised = lead_times")

@@ -8,7 +8,7 @@ from jobs.database import Database
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """Both databases that are supported, real and empty."""
+    """An empty database, of each supported kind."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/warmcast.db"
     else:

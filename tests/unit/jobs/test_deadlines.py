@@ -14,55 +14,57 @@ from jobs.dispatch import LocalDispatcher
 from jobs.errors import IdempotencyError, LeaseLostError
 from jobs.events import list_events
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, read_forecast
-from jobs.leases import claim, commit, finish, is_open, renew
+from jobs.forecasts import ForecastRecord
+from jobs.leases import claim
 from jobs.reconcile import reconcile
-from jobs.sharing import count_needed_workers
 from jobs.states import EventKind, Kind, Status
 from jobs.tables import forecasts
+from tests.rows import commit, count_needed_workers, finish, is_open, read_forecast, renew
 from weather.manifest import Sampling
 
 Submit = Callable[..., ForecastRecord]
 
 
-def _pass(database: Database, forecast: ForecastRecord) -> None:
+def _let_deadline_pass(database: Database, forecast: ForecastRecord) -> None:
     """Let the deadline of a forecast pass."""
     with database.write() as connection:
         connection.execute(update(forecasts).where(forecasts.c.id == forecast.id).values(deadline=now() - 1))
 
 
-def test_a_deadline_counts_from_acceptance_and_ends_what_waits(database: Database, submit_forecast: Submit) -> None:
-    waits, without = submit_forecast(deadline_seconds=900.0), submit_forecast()
+def test_a_deadline_counts_from_acceptance_and_fails_a_waiting_forecast(
+    database: Database, submit_forecast: Submit
+) -> None:
+    waiting, without = submit_forecast(deadline_seconds=900.0), submit_forecast()
     with database.read() as connection:
-        left = connection.scalar(select(forecasts.c.deadline - now()).where(forecasts.c.id == waits.id))
+        left = connection.scalar(select(forecasts.c.deadline - now()).where(forecasts.c.id == waiting.id))
     assert left is not None
     assert 800 < left <= 900
-    assert is_open(database, waits.id)
+    assert is_open(database, waiting.id)
     fail_overdue(database)
-    assert read_forecast(database, waits.id).status == Status.ACCEPTED
-    _pass(database, waits)
-    assert not is_open(database, waits.id)
+    assert read_forecast(database, waiting.id).status == Status.ACCEPTED
+    _let_deadline_pass(database, waiting)
+    assert not is_open(database, waiting.id)
     assert [lease.forecast_id for lease in claim(database, "a", 30.0, 3)] == [without.id] * 3
     reconcile(database, LocalDispatcher(), 3)
-    record = read_forecast(database, waits.id)
+    record = read_forecast(database, waiting.id)
     assert (record.status, record.started) == (Status.FAILED, None)
     assert record.error is not None
     assert (record.error["type"], record.error["retryable"]) == ("deadline-passed", True)
     assert record.error["detail"].startswith("It had not ended 900 s after it was accepted")
     with database.read() as connection:
-        told = [event.kind for event in list_events(connection, waits.id)]
-    assert told == [EventKind.ACCEPTED, EventKind.FAILED]
+        kinds = [event.kind for event in list_events(connection, waiting.id)]
+    assert kinds == [EventKind.ACCEPTED, EventKind.FAILED]
     assert read_forecast(database, without.id).status == Status.RUNNING
 
 
-def test_a_running_forecast_keeps_its_lead_times_and_commits_no_more(
+def test_an_overdue_running_forecast_keeps_its_lead_times_and_refuses_commits(
     database: Database, submit_forecast: Submit, tmp_path: Path
 ) -> None:
     forecast = submit_forecast(deadline_seconds=900.0)
     leases = claim(database, "a", 30.0, 3)
     for lease in leases:
         commit(database, lease, 1, 30.0)
-    _pass(database, forecast)
+    _let_deadline_pass(database, forecast)
     assert not renew(database, leases, 30.0)
     assert count_needed_workers(database, 3) == 0
     with pytest.raises(LeaseLostError):
@@ -73,7 +75,9 @@ def test_a_running_forecast_keeps_its_lead_times_and_commits_no_more(
     assert xr.open_zarr(ForecastFolder(tmp_path, forecast.id).store).sizes["lead_time"] == 4
 
 
-def test_what_has_ended_in_time_stays_so(database: Database, submit_forecast: Submit) -> None:
+def test_a_forecast_that_ended_before_its_deadline_stays_successful(
+    database: Database, submit_forecast: Submit
+) -> None:
     forecast = submit_forecast(deadline_seconds=900.0)
     for lease in claim(database, "a", 30.0, 3):
         for committed in range(1, 5):
@@ -81,12 +85,12 @@ def test_what_has_ended_in_time_stays_so(database: Database, submit_forecast: Su
     (last,) = claim(database, "a", 30.0, 3)
     assert last.kind == Kind.FINISH
     finish(database, last, {}, store_bytes=1)
-    _pass(database, forecast)
+    _let_deadline_pass(database, forecast)
     fail_overdue(database)
     assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
 
 
-def test_a_key_with_an_automatic_number_of_evaluations_is_one_forecast_whatever_is_chosen(
+def test_a_repeated_key_with_an_automatic_nfe_returns_the_same_forecast_whichever_nfe_was_chosen(
     submit_forecast: Submit,
 ) -> None:
     automatic: Callable[..., Any] = partial(submit_forecast, key="k", deadline_seconds=900.0, nfe_is_automatic=True)

@@ -1,9 +1,10 @@
 from collections.abc import Callable
 
 from jobs.database import Database
-from jobs.forecasts import ForecastRecord, read_forecast
-from jobs.leases import Lease, claim, commit, finish, release
+from jobs.forecasts import ForecastRecord
+from jobs.leases import Lease, claim
 from jobs.states import Kind, Priority
+from tests.rows import commit, finish, read_forecast, release
 
 Submit = Callable[..., ForecastRecord]
 
@@ -13,7 +14,7 @@ def _claim(database: Database, worker: str) -> list[Lease]:
 
 
 def _next(database: Database, worker: str = "a") -> str:
-    """Claim, do all of it, and return the forecast."""
+    """Claim the next forecast, compute all of it, and return its id."""
     leases = _claim(database, worker)
     for lead in range(1, 5):
         for lease in leases:
@@ -24,7 +25,7 @@ def _next(database: Database, worker: str = "a") -> str:
     return last.forecast_id
 
 
-def test_two_keys_with_ten_forecasts_each_finish_alternately(database: Database, submit_forecast: Submit) -> None:
+def test_forecasts_of_two_owners_are_computed_alternately(database: Database, submit_forecast: Submit) -> None:
     first = [submit_forecast(owner="first", members=1).id for _ in range(10)]
     second = [submit_forecast(owner="second", members=1).id for _ in range(10)]
     done = [_next(database) for _ in range(20)]
@@ -32,21 +33,23 @@ def test_two_keys_with_ten_forecasts_each_finish_alternately(database: Database,
     assert done[1::2] == second
 
 
-def test_who_comes_late_is_next_though_others_have_waited_longer(database: Database, submit_forecast: Submit) -> None:
+def test_an_owner_without_earlier_forecasts_is_next_although_others_have_waited_longer(
+    database: Database, submit_forecast: Submit
+) -> None:
     many = [submit_forecast(owner="many", members=1).id for _ in range(3)]
     assert _next(database) == many[0]
     late = submit_forecast(owner="late", members=1).id
     assert [_next(database) for _ in range(3)] == [late, *many[1:]]
 
 
-def test_who_has_fewest_running_is_next(database: Database, submit_forecast: Submit) -> None:
+def test_the_owner_with_the_fewest_running_forecasts_is_next(database: Database, submit_forecast: Submit) -> None:
     running = {owner: [submit_forecast(owner=owner, members=1).id for _ in range(3)] for owner in ("x", "y")}
     taken = [_claim(database, worker)[0].forecast_id for worker in "abc"]
     assert taken == [running["x"][0], running["y"][0], running["x"][1]]
     assert _claim(database, "d")[0].forecast_id == running["y"][1]
 
 
-def test_a_higher_priority_comes_before_fairness_and_age(database: Database, submit_forecast: Submit) -> None:
+def test_priority_precedes_fairness_and_age(database: Database, submit_forecast: Submit) -> None:
     low = submit_forecast(owner="x", members=1, priority=Priority.LOW).id
     normal = submit_forecast(owner="y", members=1).id
     high = [submit_forecast(owner="z", members=1, priority=Priority.HIGH).id for _ in range(3)]
@@ -54,7 +57,9 @@ def test_a_higher_priority_comes_before_fairness_and_age(database: Database, sub
     assert read_forecast(database, high[0]).priority == Priority.HIGH
 
 
-def test_what_has_begun_goes_on_before_what_waits(database: Database, submit_forecast: Submit) -> None:
+def test_a_running_forecast_precedes_waiting_ones_of_higher_priority(
+    database: Database, submit_forecast: Submit
+) -> None:
     begun = submit_forecast(owner="x", priority=Priority.LOW).id
     leases = _claim(database, "a")
     submit_forecast(owner="y", priority=Priority.HIGH)
@@ -62,7 +67,7 @@ def test_what_has_begun_goes_on_before_what_waits(database: Database, submit_for
     assert {lease.forecast_id for lease in _claim(database, "b")} == {begun}
 
 
-def test_a_forecast_asked_again_under_its_key_is_the_same_whatever_the_priority(
+def test_a_repeated_key_returns_the_same_forecast_whatever_the_priority(
     database: Database, submit_forecast: Submit
 ) -> None:
     first = submit_forecast(key="once", priority=Priority.LOW)

@@ -8,9 +8,10 @@ import xarray as xr
 from jobs.database import Database
 from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, cancel_forecast, read_forecast
+from jobs.forecasts import ForecastRecord
 from jobs.leases import claim
 from jobs.states import Status
+from tests.rows import cancel_forecast, read_forecast
 from weather.errors import StoreError
 from weather.ingest.exchange import load_initial_state
 
@@ -27,7 +28,7 @@ def test_the_ensemble_of_an_accepted_forecast_can_be_opened_at_once(submit_forec
     assert load_initial_state(folder.initial_state).digest == forecast.request.initial_state_digest
 
 
-def test_what_is_another_owners_is_not_there(database: Database, submit_forecast: Submit) -> None:
+def test_a_forecast_of_another_owner_is_not_found(database: Database, submit_forecast: Submit) -> None:
     forecast = submit_forecast(owner="alice")
     assert read_forecast(database, forecast.id, "alice") == forecast
     for attempt in (read_forecast, cancel_forecast):
@@ -36,7 +37,7 @@ def test_what_is_another_owners_is_not_there(database: Database, submit_forecast
     assert read_forecast(database, forecast.id).status == Status.ACCEPTED
 
 
-def test_a_key_that_comes_many_times_at_once_makes_one_forecast(submit_forecast: Submit, tmp_path: Path) -> None:
+def test_concurrent_submissions_with_one_key_create_one_forecast(submit_forecast: Submit, tmp_path: Path) -> None:
     made: list[str] = []
     threads = [threading.Thread(target=lambda: made.append(submit_forecast(key="k").id)) for _ in range(20)]
     for thread in threads:
@@ -48,14 +49,14 @@ def test_a_key_that_comes_many_times_at_once_makes_one_forecast(submit_forecast:
     assert [folder.name for folder in (tmp_path / "forecasts").iterdir()] == [made[0]]
 
 
-def test_a_key_is_of_one_request_and_one_owner(submit_forecast: Submit) -> None:
+def test_a_key_identifies_one_request_of_one_owner(submit_forecast: Submit) -> None:
     forecast = submit_forecast(key="k")
     with pytest.raises(IdempotencyError, match=f"was used for another request, forecast {forecast.id}"):
         submit_forecast(key="k", seed=4)
     assert submit_forecast(key="k", owner="bob").id != forecast.id
 
 
-def test_what_has_ended_cannot_be_dismissed(database: Database, submit_forecast: Submit) -> None:
+def test_a_forecast_that_has_ended_cannot_be_cancelled(database: Database, submit_forecast: Submit) -> None:
     forecast = submit_forecast()
     claim(database, "a", 30.0, 3)
     assert cancel_forecast(database, forecast.id, "local").status == Status.DISMISSED
@@ -63,13 +64,13 @@ def test_what_has_ended_cannot_be_dismissed(database: Database, submit_forecast:
         cancel_forecast(database, forecast.id, "local")
 
 
-def test_a_forecast_that_cannot_be_stored_leaves_nothing(submit_forecast: Submit, tmp_path: Path) -> None:
+def test_a_forecast_without_disk_space_leaves_no_folder(submit_forecast: Submit, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="MB are free"):
         submit_forecast(members=100_000_000, group_size=8)
     assert not list((tmp_path / "forecasts").glob("*"))
 
 
-def test_migrating_again_and_at_once_is_harmless(database: Database, submit_forecast: Submit) -> None:
+def test_concurrent_repeated_migrations_change_nothing(database: Database, submit_forecast: Submit) -> None:
     forecast = submit_forecast()
     threads = [threading.Thread(target=database.migrate) for _ in range(4)]
     for thread in threads:

@@ -2,12 +2,12 @@ import pytest
 from sqlalchemy import select
 
 from jobs.database import Database
-from jobs.keys import create_key, find_key_id, has_keys, list_keys, revoke_key
 from jobs.tables import api_keys
 from storage.errors import ConfigurationError
+from tests.rows import create_key, find_key_id, has_keys, list_keys, revoke_key
 
 
-def test_a_key_opens_until_it_is_revoked_and_its_secret_is_kept_nowhere(database: Database) -> None:
+def test_a_key_is_valid_until_it_is_revoked_and_its_secret_is_not_stored(database: Database) -> None:
     assert not has_keys(database)
     key, secret = create_key(database, "the energy desk")
     assert find_key_id(database, secret) == key.id
@@ -17,10 +17,10 @@ def test_a_key_opens_until_it_is_revoked_and_its_secret_is_kept_nowhere(database
     revoke_key(database, key.id)
     assert find_key_id(database, secret) is None
     assert list_keys(database)[0].revoked is not None
-    assert has_keys(database), "the last key that is revoked does not open the service to everybody"
+    assert has_keys(database), "requests still need a key after the last one is revoked"
 
 
-def test_what_is_no_key_is_told(database: Database) -> None:
+def test_an_unknown_key_and_an_empty_name_are_refused(database: Database) -> None:
     with pytest.raises(ConfigurationError, match="`key_id` must be one"):
         revoke_key(database, "key_0")
     with pytest.raises(ConfigurationError, match="`name` must have 1 to 100"):

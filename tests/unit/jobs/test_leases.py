@@ -9,13 +9,23 @@ from jobs.database import Database
 from jobs.dispatch import LocalDispatcher
 from jobs.errors import LeaseLostError
 from jobs.events import list_events
-from jobs.forecasts import ForecastRecord, cancel_forecast, read_forecast
-from jobs.leases import Lease, claim, commit, fail, finish, is_open, release, renew
+from jobs.forecasts import ForecastRecord
+from jobs.leases import Lease, claim
 from jobs.reconcile import reconcile
-from jobs.sharing import count_needed_workers
 from jobs.states import EventKind, Kind, Status
 from jobs.tables import work
-from jobs.workers import record_heartbeat
+from tests.rows import (
+    cancel_forecast,
+    commit,
+    count_needed_workers,
+    fail,
+    finish,
+    is_open,
+    read_forecast,
+    record_heartbeat,
+    release,
+    renew,
+)
 
 Submit = Callable[..., ForecastRecord]
 LEASE, ATTEMPTS = 30.0, 3
@@ -30,13 +40,13 @@ def _events(database: Database, forecast_id: str) -> list[EventKind]:
         return [event.kind for event in list_events(connection, forecast_id)]
 
 
-def _complete(database: Database, leases: list[Lease]) -> None:
+def _commit_all(database: Database, leases: list[Lease]) -> None:
     for lead in range(1, 5):
         for lease in leases:
             commit(database, lease, lead, LEASE)
 
 
-def test_a_claim_takes_every_free_group_of_the_oldest_forecast(database: Database, submit_forecast: Submit) -> None:
+def test_a_claim_leases_every_free_group_of_the_oldest_forecast(database: Database, submit_forecast: Submit) -> None:
     first, second = submit_forecast(), submit_forecast()
     leases = _claim(database)
     assert [(lease.forecast_id, lease.group, lease.epoch, lease.committed) for lease in leases] == [
@@ -47,7 +57,7 @@ def test_a_claim_takes_every_free_group_of_the_oldest_forecast(database: Databas
     assert _claim(database, "c") == []
 
 
-def test_many_workers_at_once_claim_each_group_once(database: Database, submit_forecast: Submit) -> None:
+def test_concurrent_workers_claim_each_group_once(database: Database, submit_forecast: Submit) -> None:
     forecasts = [submit_forecast() for _ in range(10)]
     taken: list[Lease] = []
 
@@ -69,11 +79,11 @@ def test_many_workers_at_once_claim_each_group_once(database: Database, submit_f
     assert {lease.epoch for lease in taken} == {1}
 
 
-def test_the_last_group_adds_the_finishing_work_once_and_finishing_ends_it(
+def test_the_last_group_inserts_the_finishing_work_once_and_finishing_ends_the_forecast(
     database: Database, submit_forecast: Submit
 ) -> None:
     forecast = submit_forecast()
-    _complete(database, _claim(database))
+    _commit_all(database, _claim(database))
     record = read_forecast(database, forecast.id)
     assert (record.status, record.lead_times) == (Status.RUNNING, 4)
     (last,) = _claim(database)
@@ -88,7 +98,7 @@ def test_the_last_group_adds_the_finishing_work_once_and_finishing_ends_it(
     assert _claim(database) == []
 
 
-def test_groups_that_end_at_the_same_time_add_the_finishing_work_once(
+def test_groups_that_end_at_the_same_time_insert_the_finishing_work_once(
     database: Database, submit_forecast: Submit
 ) -> None:
     submit_forecast()
@@ -103,31 +113,31 @@ def test_groups_that_end_at_the_same_time_add_the_finishing_work_once(
     assert [lease.kind for lease in _claim(database)] == [Kind.FINISH]
 
 
-def test_a_complete_lead_time_is_its_last_groups_to_summarise(database: Database, submit_forecast: Submit) -> None:
+def test_a_complete_lead_time_is_assigned_to_its_last_group(database: Database, submit_forecast: Submit) -> None:
     submit_forecast()
     leases = _claim(database)
-    mine = [list(commit(database, lease, lead, LEASE)) for lead in range(1, 5) for lease in leases]
-    assert mine == [[], [], [0], [], [], [1], [], [], [2], [], [], [3]]
+    assigned = [list(commit(database, lease, lead, LEASE)) for lead in range(1, 5) for lease in leases]
+    assert assigned == [[], [], [0], [], [], [1], [], [], [2], [], [], [3]]
 
 
-def test_of_a_shared_forecast_who_is_ahead_summarises_what_others_completed(
+def test_a_complete_lead_time_of_a_shared_forecast_is_assigned_to_the_worker_that_is_ahead(
     database: Database, submit_forecast: Submit
 ) -> None:
     forecast = submit_forecast()
     ahead, between, behind = _claim(database)
 
-    def mine(lease: Lease, committed: int) -> list[int]:
+    def assigned(lease: Lease, committed: int) -> list[int]:
         return list(commit(database, lease, committed, LEASE, shared=True))
 
-    assert [mine(ahead, 1), mine(between, 1), mine(behind, 1)] == [[], [], []]
-    assert [mine(ahead, 2), mine(between, 2), mine(behind, 2)] == [[0], [], []]
-    assert [mine(between, 3), mine(ahead, 3), mine(ahead, 4)] == [[1], [], []]
-    assert [mine(behind, 3), mine(between, 4), mine(behind, 4)] == [[], [2], []]
+    assert [assigned(ahead, 1), assigned(between, 1), assigned(behind, 1)] == [[], [], []]
+    assert [assigned(ahead, 2), assigned(between, 2), assigned(behind, 2)] == [[0], [], []]
+    assert [assigned(between, 3), assigned(ahead, 3), assigned(ahead, 4)] == [[1], [], []]
+    assert [assigned(behind, 3), assigned(between, 4), assigned(behind, 4)] == [[], [2], []]
     assert read_forecast(database, forecast.id).lead_times == 4
     assert [lease.kind for lease in _claim(database)] == [Kind.FINISH]
 
 
-def test_who_was_overtaken_changes_nothing(database: Database, submit_forecast: Submit) -> None:
+def test_a_worker_whose_lease_was_taken_over_makes_no_change(database: Database, submit_forecast: Submit) -> None:
     forecast = submit_forecast()
     old = _claim(database, lease=0.01)
     commit(database, old[0], 1, 0.01)
@@ -145,7 +155,7 @@ def test_who_was_overtaken_changes_nothing(database: Database, submit_forecast: 
     assert renew(database, new, LEASE)
 
 
-def test_a_renewed_lease_is_not_taken_away(database: Database, submit_forecast: Submit) -> None:
+def test_a_renewed_lease_cannot_be_claimed(database: Database, submit_forecast: Submit) -> None:
     submit_forecast()
     leases = _claim(database, lease=0.2)
     assert renew(database, leases, LEASE)
@@ -153,7 +163,7 @@ def test_a_renewed_lease_is_not_taken_away(database: Database, submit_forecast: 
     assert _claim(database, "b") == []
 
 
-def test_work_that_is_handed_back_goes_on_where_it_was(database: Database, submit_forecast: Submit) -> None:
+def test_released_work_continues_at_its_last_committed_lead_time(database: Database, submit_forecast: Submit) -> None:
     submit_forecast()
     leases = _claim(database)
     for lease in leases:
@@ -162,7 +172,7 @@ def test_work_that_is_handed_back_goes_on_where_it_was(database: Database, submi
     assert [(lease.epoch, lease.committed) for lease in _claim(database, "b")] == [(2, 2)] * 3
 
 
-def test_a_dismissed_forecast_is_never_claimed_and_commits_nothing(database: Database, submit_forecast: Submit) -> None:
+def test_a_cancelled_forecast_is_never_claimed_and_refuses_commits(database: Database, submit_forecast: Submit) -> None:
     waiting, running = submit_forecast(), submit_forecast()
     cancel_forecast(database, waiting.id, "local")
     leases = _claim(database)
@@ -176,7 +186,7 @@ def test_a_dismissed_forecast_is_never_claimed_and_commits_nothing(database: Dat
     assert count_needed_workers(database, ATTEMPTS) == 0
 
 
-def test_only_crashes_without_progress_fail_a_forecast(database: Database, submit_forecast: Submit) -> None:
+def test_only_attempts_without_progress_fail_a_forecast(database: Database, submit_forecast: Submit) -> None:
     forecast = submit_forecast()
     for lead in range(1, 4):
         lease = _claim(database, lease=0.01)[0]
@@ -194,26 +204,26 @@ def test_only_crashes_without_progress_fail_a_forecast(database: Database, submi
     assert _events(database, forecast.id)[-1] == EventKind.FAILED
 
 
-def test_the_reconciler_pokes_as_many_workers_as_have_something_to_do(
-    database: Database, submit_forecast: Submit
-) -> None:
-    class Remembering:
+def test_the_reconciler_notifies_as_many_workers_as_have_work(database: Database, submit_forecast: Submit) -> None:
+    class RecordingDispatcher:
         def __init__(self) -> None:
-            self.poked: list[int] = []
+            self.numbers: list[int] = []
 
         def notify(self, number: int) -> None:
-            self.poked.append(number)
+            self.numbers.append(number)
 
     submit_forecast()
-    dispatcher = Remembering()
-    assert reconcile(database, dispatcher, ATTEMPTS) == 1  # nobody is alive yet: who comes first finds the message
+    dispatcher = RecordingDispatcher()
+    assert (
+        reconcile(database, dispatcher, ATTEMPTS) == 1
+    )  # no worker is alive yet, but the first one to start finds the notice
     for worker in "abcdefghijk":
         record_heartbeat(database, worker, "cpu", {})
     assert reconcile(database, dispatcher, ATTEMPTS) == 3
     _claim(database)
     second, third = submit_forecast(), submit_forecast()
-    assert reconcile(database, dispatcher, ATTEMPTS) == 8  # six free groups, and two that the first could hand over
-    assert dispatcher.poked == [1, 3, 8]
+    assert reconcile(database, dispatcher, ATTEMPTS) == 8  # six free groups, and two that the first worker can release
+    assert dispatcher.numbers == [1, 3, 8]
     assert {lease.forecast_id for lease in _claim(database, "b")} == {second.id}
     assert {lease.forecast_id for lease in _claim(database, "c")} == {third.id}
     assert _claim(database, "d") == []
@@ -227,5 +237,5 @@ def _attempts(database: Database) -> int:
 def test_a_read_does_not_wait_for_a_writer(database: Database, submit_forecast: Submit) -> None:
     forecast = submit_forecast()
     with database.write() as connection:
-        connection.execute(update(work).values(worker="somebody"))
+        connection.execute(update(work).values(worker="another"))
         assert read_forecast(database, forecast.id).status == Status.ACCEPTED

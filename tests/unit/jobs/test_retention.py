@@ -7,15 +7,16 @@ from sqlalchemy import update
 from jobs.clock import now
 from jobs.database import Database
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, cancel_forecast, read_forecast
-from jobs.retention import delete_data, expire_data, sweep_folders
+from jobs.forecasts import ForecastRecord
+from jobs.retention import delete_data, sweep_folders
 from jobs.states import Data, Status
 from jobs.tables import forecasts
+from tests.rows import cancel_forecast, expire_data, read_forecast
 
 Submit = Callable[..., ForecastRecord]
 
 
-def test_data_is_deleted_after_the_end_only_and_its_record_stays(
+def test_data_is_deleted_only_after_the_end_and_its_record_stays(
     database: Database, submit_forecast: Submit, tmp_path: Path
 ) -> None:
     forecast = submit_forecast()
@@ -39,12 +40,12 @@ def test_data_expires_some_hours_after_the_end(database: Database, submit_foreca
     assert read_forecast(database, old.id).data == Data.AVAILABLE
     expire_data(database, 2.0)
     sweep_folders(database, tmp_path)
-    there = {forecast.id: ForecastFolder(tmp_path, forecast.id).path.exists() for forecast in (old, young, running)}
-    assert there == {old.id: False, young.id: True, running.id: True}
+    exists = {forecast.id: ForecastFolder(tmp_path, forecast.id).path.exists() for forecast in (old, young, running)}
+    assert exists == {old.id: False, young.id: True, running.id: True}
     assert read_forecast(database, old.id).data == Data.EXPIRED
 
 
-def test_folders_that_no_row_speaks_of_go_after_an_hour(database: Database, tmp_path: Path) -> None:
+def test_folders_without_a_row_are_removed_after_an_hour(database: Database, tmp_path: Path) -> None:
     for name, age in (("fc_old", 7200), ("fc_new", 60)):
         folder = tmp_path / "forecasts" / name
         folder.mkdir(parents=True)
@@ -54,10 +55,10 @@ def test_folders_that_no_row_speaks_of_go_after_an_hour(database: Database, tmp_
     assert [path.name for path in (tmp_path / "forecasts").iterdir()] == ["fc_new"]
 
 
-def test_what_only_workers_read_goes_once_a_forecast_is_successful(
+def test_folders_of_attempts_are_removed_once_a_forecast_is_successful(
     database: Database, submit_forecast: Submit, tmp_path: Path
 ) -> None:
-    """Its last worker may have died between the row and the folders."""
+    """The last worker may have died after its commit and before it removed the folders."""
     successful, running = submit_forecast(), submit_forecast()
     for forecast in (successful, running):
         (ForecastFolder(tmp_path, forecast.id).attempt(0, 1) / "c").write(b"")
@@ -66,7 +67,7 @@ def test_what_only_workers_read_goes_once_a_forecast_is_successful(
         ended = update(forecasts).where(forecasts.c.id == successful.id)
         connection.execute(ended.values(status=Status.SUCCESSFUL, finished=now()))
     sweep_folders(database, tmp_path)
-    for forecast, is_there in ((successful, False), (running, True)):
+    for forecast, exists in ((successful, False), (running, True)):
         folder = ForecastFolder(tmp_path, forecast.id)
-        assert [(folder.path / name).exists() for name in ("staging", "frames.zarr")] == [is_there, is_there]
+        assert [(folder.path / name).exists() for name in ("staging", "frames.zarr")] == [exists, exists]
         assert folder.store.exists()

@@ -6,21 +6,33 @@ from sqlalchemy import update
 
 from jobs.database import Database
 from jobs.errors import LeaseLostError
-from jobs.forecasts import ForecastRecord, cancel_forecast
-from jobs.leases import Lease, claim, commit, fail, rebalance, release, renew
-from jobs.sharing import count_needed_workers, fair_share, may_receive_groups, should_rebalance
+from jobs.forecasts import ForecastRecord
+from jobs.leases import Lease, claim
+from jobs.sharing import fair_share
 from jobs.states import Kind
 from jobs.tables import work
-from jobs.workers import mark_idle, record_heartbeat
+from jobs.workers import mark_idle
+from tests.rows import (
+    cancel_forecast,
+    commit,
+    count_needed_workers,
+    fail,
+    may_receive_groups,
+    rebalance,
+    record_heartbeat,
+    release,
+    renew,
+    should_rebalance,
+)
 
 Submit = Callable[..., ForecastRecord]
 LEASE, ATTEMPTS, IDLE = 30.0, 3, 30.0
 
 
 @pytest.mark.parametrize(
-    ("mine", "free", "others", "idle", "expected"),
+    ("held", "free", "others", "idle", "expected"),
     [
-        (0, 8, [], 0, 8),  # alone: everything
+        (0, 8, [], 0, 8),  # the only worker
         (0, 8, [], 1, 4),
         (0, 3, [], 1, 2),
         (0, 1, [], 5, 1),
@@ -32,17 +44,17 @@ LEASE, ATTEMPTS, IDLE = 30.0, 3, 30.0
         (2, 0, [2], 1, 2),  # a third worker ends nothing earlier
         (1, 0, [], 9, 1),
         (3, 0, [], 0, 3),
-        (4, 4, [], 1, 4),  # handed over, and not yet taken
-        (4, 4, [], 0, 8),  # nobody came for it
-        (1, 3, [4], 0, 4),  # of one that died
+        (4, 4, [], 1, 4),  # released, and not claimed yet
+        (4, 4, [], 0, 8),  # released, and claimed by no worker
+        (1, 3, [4], 0, 4),  # of a dead worker
         (3, 0, [1], 0, 2),
     ],
 )
-def test_a_share(mine: int, free: int, others: list[int], idle: int, expected: int) -> None:
-    assert fair_share(mine, free, others, idle) == expected
+def test_fair_share(held: int, free: int, others: list[int], idle: int, expected: int) -> None:
+    assert fair_share(held, free, others, idle) == expected
 
 
-def test_shares_settle_soon_and_are_as_equal_as_can_be() -> None:
+def test_shares_converge_and_differ_by_at_most_one_group() -> None:
     draw = random.Random(7)
     for _ in range(500):
         groups, workers = draw.randint(1, 40), draw.randint(1, 7)
@@ -70,23 +82,23 @@ def _claim(database: Database, worker: str) -> list[Lease]:
     return claim(database, worker, LEASE, ATTEMPTS, IDLE)
 
 
-def _even_out(database: Database, worker: str, leases: list[Lease]) -> list[Lease]:
+def _rebalance(database: Database, worker: str, leases: list[Lease]) -> list[Lease]:
     return rebalance(database, worker, leases, LEASE, ATTEMPTS)
 
 
-def _uneven(database: Database, leases: list[Lease], worker: str) -> bool:
+def _should_rebalance(database: Database, leases: list[Lease], worker: str) -> bool:
     return should_rebalance(database, leases[0].forecast_id, worker, ATTEMPTS)
 
 
 @pytest.fixture
 def database(database: Database) -> Database:
-    """With two workers that are known."""
+    """A database with two live workers."""
     for worker in "ab":
         record_heartbeat(database, worker, "cpu", {})
     return database
 
 
-def test_who_claims_leaves_their_share_to_the_idle(database: Database, submit_forecast: Submit) -> None:
+def test_a_claim_leaves_idle_workers_their_share(database: Database, submit_forecast: Submit) -> None:
     assert _claim(database, "a") == _claim(database, "b") == []
     submit_forecast()
     assert [lease.group for lease in _claim(database, "a")] == [0, 1]
@@ -94,107 +106,107 @@ def test_who_claims_leaves_their_share_to_the_idle(database: Database, submit_fo
     assert _claim(database, "a") == []
 
 
-def test_who_comes_late_gets_a_share_at_the_next_lead_time(database: Database, submit_forecast: Submit) -> None:
+def test_a_late_worker_receives_its_share_at_the_next_lead_time(database: Database, submit_forecast: Submit) -> None:
     submit_forecast(members=8)
-    mine = _claim(database, "a")
-    assert [lease.group for lease in mine] == [0, 1, 2, 3]
-    assert not _uneven(database, mine, "a")
+    leases_a = _claim(database, "a")
+    assert [lease.group for lease in leases_a] == [0, 1, 2, 3]
+    assert not _should_rebalance(database, leases_a, "a")
     assert may_receive_groups(database, "b")
     assert _claim(database, "b") == []
-    for lease in mine:
+    for lease in leases_a:
         commit(database, lease, 1, LEASE)
-    assert _uneven(database, mine, "a")
-    kept = _even_out(database, "a", mine)
-    assert [(lease.group, lease.epoch, lease.committed) for lease in kept] == [(0, 1, 1), (1, 1, 1)]
-    assert not _uneven(database, kept, "a")
-    theirs = _claim(database, "b")
-    assert [(lease.group, lease.epoch, lease.committed) for lease in theirs] == [(2, 2, 1), (3, 2, 1)]
-    assert not _uneven(database, kept, "a")
-    assert not _uneven(database, theirs, "b")
+    assert _should_rebalance(database, leases_a, "a")
+    rebalanced = _rebalance(database, "a", leases_a)
+    assert [(lease.group, lease.epoch, lease.committed) for lease in rebalanced] == [(0, 1, 1), (1, 1, 1)]
+    assert not _should_rebalance(database, rebalanced, "a")
+    leases_b = _claim(database, "b")
+    assert [(lease.group, lease.epoch, lease.committed) for lease in leases_b] == [(2, 2, 1), (3, 2, 1)]
+    assert not _should_rebalance(database, rebalanced, "a")
+    assert not _should_rebalance(database, leases_b, "b")
     assert not may_receive_groups(database, "c")
     assert count_needed_workers(database, ATTEMPTS) == 2
 
 
-def test_what_was_handed_over_can_no_longer_be_changed(database: Database, submit_forecast: Submit) -> None:
+def test_released_groups_can_no_longer_be_changed(database: Database, submit_forecast: Submit) -> None:
     submit_forecast()
-    mine = _claim(database, "a")
+    leases_a = _claim(database, "a")
     assert _claim(database, "b") == []
-    assert len(_even_out(database, "a", mine)) == 2
+    assert len(_rebalance(database, "a", leases_a)) == 2
     for _ in range(2):
         with pytest.raises(LeaseLostError):
-            commit(database, mine[2], 1, LEASE)
+            commit(database, leases_a[2], 1, LEASE)
         with pytest.raises(LeaseLostError):
-            fail(database, mine[2], {"type": "broken"})
-        assert not renew(database, mine[2:], LEASE)
-        release(database, mine[2:], counts=True, wait_seconds=60)
-        theirs = _claim(database, "b")
-    commit(database, mine[0], 1, LEASE)
-    assert theirs == []
+            fail(database, leases_a[2], {"type": "broken"})
+        assert not renew(database, leases_a[2:], LEASE)
+        release(database, leases_a[2:], counts=True, wait_seconds=60)
+        leases_b = _claim(database, "b")
+    commit(database, leases_a[0], 1, LEASE)
+    assert leases_b == []
 
 
-def test_handing_over_is_no_attempt(database: Database, submit_forecast: Submit) -> None:
+def test_rebalancing_counts_as_no_attempt(database: Database, submit_forecast: Submit) -> None:
     submit_forecast()
     leases = _claim(database, "a")
     for _ in range(2 * ATTEMPTS):
         claim(database, "b", LEASE, ATTEMPTS, IDLE)
-        kept = _even_out(database, "a", leases)
-        assert len(kept) == 2
-        theirs = _claim(database, "b")
-        assert [lease.group for lease in theirs] == [2]
-        release(database, theirs, counts=False)
-        leases = _even_out(database, "a", kept)
+        rebalanced = _rebalance(database, "a", leases)
+        assert len(rebalanced) == 2
+        leases_b = _claim(database, "b")
+        assert [lease.group for lease in leases_b] == [2]
+        release(database, leases_b, counts=False)
+        leases = _rebalance(database, "a", rebalanced)
         assert len(leases) == 3
 
 
-def test_what_nobody_comes_for_is_taken_back_and_is_behind(database: Database, submit_forecast: Submit) -> None:
+def test_released_groups_that_no_worker_claims_are_claimed_back(database: Database, submit_forecast: Submit) -> None:
     submit_forecast()
-    mine = _claim(database, "a")
+    leases_a = _claim(database, "a")
     assert _claim(database, "b") == []
-    kept = _even_out(database, "a", mine)
-    assert not _uneven(database, kept, "a")
-    for lease in kept:
+    rebalanced = _rebalance(database, "a", leases_a)
+    assert not _should_rebalance(database, rebalanced, "a")
+    for lease in rebalanced:
         commit(database, lease, 1, LEASE)
     with database.write() as connection:
         mark_idle(connection, "b", 0.0)
-    assert _uneven(database, kept, "a")
-    again = _even_out(database, "a", kept)
+    assert _should_rebalance(database, rebalanced, "a")
+    again = _rebalance(database, "a", rebalanced)
     assert [(lease.group, lease.epoch, lease.committed) for lease in again] == [(0, 1, 1), (1, 1, 1), (2, 2, 0)]
 
 
-def test_the_groups_of_a_worker_that_died_are_taken_between_two_lead_times(
+def test_groups_of_a_dead_worker_are_claimed_between_two_lead_times(
     database: Database, submit_forecast: Submit
 ) -> None:
     assert _claim(database, "a") == []
     submit_forecast()
     assert len(_claim(database, "b")) == 2
-    mine = _claim(database, "a")
-    assert not _uneven(database, mine, "a")
+    leases_a = _claim(database, "a")
+    assert not _should_rebalance(database, leases_a, "a")
     with database.write() as connection:
         connection.execute(update(work).where(work.c.worker == "b").values(lease_until=0.0))
-    assert _uneven(database, mine, "a")
-    assert [lease.group for lease in _even_out(database, "a", mine)] == [0, 1, 2]
+    assert _should_rebalance(database, leases_a, "a")
+    assert [lease.group for lease in _rebalance(database, "a", leases_a)] == [0, 1, 2]
 
 
-def test_the_finishing_work_is_one_workers(database: Database, submit_forecast: Submit) -> None:
+def test_the_finishing_work_is_not_shared(database: Database, submit_forecast: Submit) -> None:
     submit_forecast()
-    mine = _claim(database, "a")
+    leases_a = _claim(database, "a")
     assert _claim(database, "b") == []
     for lead in range(1, 5):
-        for lease in mine:
+        for lease in leases_a:
             commit(database, lease, lead, LEASE)
-    assert _even_out(database, "a", mine) == []
+    assert _rebalance(database, "a", leases_a) == []
     (last,) = _claim(database, "b")
     assert last.kind == Kind.FINISH
     assert _claim(database, "a") == []
     assert not may_receive_groups(database, "a")
     assert count_needed_workers(database, ATTEMPTS) == 0
-    assert _even_out(database, "b", [last]) == [last]
+    assert _rebalance(database, "b", [last]) == [last]
 
 
-def test_a_forecast_that_was_called_off_is_shared_no_more(database: Database, submit_forecast: Submit) -> None:
+def test_a_cancelled_forecast_is_not_shared(database: Database, submit_forecast: Submit) -> None:
     forecast = submit_forecast()
-    mine = _claim(database, "a")
+    leases_a = _claim(database, "a")
     assert _claim(database, "b") == []
     cancel_forecast(database, forecast.id, "local")
-    assert _even_out(database, "a", mine) == []
+    assert _rebalance(database, "a", leases_a) == []
     assert not may_receive_groups(database, "b")

@@ -1,11 +1,12 @@
 from collections.abc import Callable
 
 from jobs.database import Database
-from jobs.forecasts import ForecastRecord, cancel_forecast
+from jobs.forecasts import ForecastRecord
 from jobs.statistics import DURATIONS, count_by_status, count_queue, duration_histograms
+from tests.rows import cancel_forecast
 
 
-def test_a_forecast_that_has_ended_is_counted_by_its_model_on_either_database(
+def test_ended_forecasts_are_counted_by_model_and_status(
     database: Database, submit_forecast: Callable[..., ForecastRecord]
 ) -> None:
     record = submit_forecast()

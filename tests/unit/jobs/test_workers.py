@@ -4,10 +4,11 @@ from jobs.clock import now
 from jobs.database import Database
 from jobs.measures import EVALUATIONS, GPU_MEMORY, STEP_SECONDS, Sample, Tally, cumulative_histogram
 from jobs.tables import workers
-from jobs.workers import count_live_workers, list_live_workers, read_gauges, record_heartbeat, sum_counters
+from jobs.workers import list_live_workers, read_gauges, sum_counters
+from tests.rows import count_live_workers, record_heartbeat
 
 
-def test_what_workers_counted_is_summed_and_stays_when_they_are_forgotten(database: Database) -> None:
+def test_counters_are_summed_over_workers_and_survive_forgotten_ones(database: Database) -> None:
     for name, number in (("old", 3), ("new", 4)):
         tally = Tally()
         tally.count(EVALUATIONS, "demo", by=number)
@@ -28,7 +29,7 @@ def test_what_workers_counted_is_summed_and_stays_when_they_are_forgotten(databa
     assert count_live_workers(database) == 2
 
 
-def test_a_histogram_counts_each_value_in_every_bucket_that_it_is_below(database: Database) -> None:
+def test_a_histogram_counts_each_value_in_every_bucket_above_it(database: Database) -> None:
     tally = Tally()
     for value in (0.02, 0.02, 0.3, 100.0):
         tally.observe(STEP_SECONDS, "demo", "flow", value=value)

@@ -1,0 +1,14 @@
+"""The machine of a worker, as far as its speed depends on it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A kind of device, such as `cpu` or `cuda: NVIDIA H100`, and the number of CPU threads.
+
+    The kind must not be confused with the device itself, such as `cuda:0`.
+    """
+
+    device_kind: str
+    threads: int
