@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from models.build import Networks, build_networks
+from models.networks import Networks, build_networks
 from models.shapes import StaticFields
 from storage.atomic import replace_file, write_text
 from weather.errors import CheckpointError

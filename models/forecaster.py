@@ -7,14 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.blending import blend_scale
-from models.build import Networks
 from models.execution import Execution
+from models.networks import Networks
 from models.shapes import Context, Fields, Warmth
-from models.solvers import evaluation_times, solve
-from models.time_grids import power_grid
+from models.solvers import evaluation_times, power_grid, solve
 from models.unet import FixedInputs
-from models.warm_start import restore
+from models.warm_start import blend_scale, restore
 from weather.features import feature_fields
 from weather.manifest import Sampling
 
@@ -23,10 +21,10 @@ EAGER = Execution()
 
 @runtime_checkable
 class EvaluationObserver(Protocol):
-    """Is called before each network evaluation; an exception that it raises ends the step."""
+    """Receives a call before each network evaluation; it may end the step by raising an exception."""
 
     def before_evaluation(self, network: str, members: int) -> None:
-        """Note that `network`, `warm_start` or `flow`, is about to be evaluated for `members` members."""
+        """Handle the coming evaluation of `network`, `warm_start` or `flow`, for `members` members."""
 
 
 class FlowField:

@@ -1,4 +1,4 @@
-"""The autoregressive rollout: each lead time is computed from the two before it."""
+"""The autoregressive rollout: each lead time is computed from the two before it, and lost members become NaN."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -8,10 +8,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from models.guards import ValidRange
 from models.noise import member_noise
 from models.shapes import Fields
 from weather.manifest import ModelSpec
+from weather.variables import Variable
 
 
 @runtime_checkable
@@ -53,3 +53,20 @@ def rollout(
         previous, newest = newest, valid_range.mask_lost_members(states)
         del noise_of_step, states  # a suspended rollout holds two frames and nothing else
         yield newest
+
+
+class ValidRange:
+    """The valid range of each variable, on a device."""
+
+    def __init__(self, variables: Sequence[Variable], device: torch.device) -> None:
+        low, high = zip(*(variable.valid_range for variable in variables), strict=True)
+        self._low, self._high = (torch.tensor(limit, dtype=torch.float32, device=device) for limit in (low, high))
+
+    def mask_lost_members(self, states: Fields) -> Fields:
+        """Return `states` with NaN in the whole of each member that is not finite or out of range at any point.
+
+        It does not wait for the device.
+        """
+        least, most = states.flatten(2).aminmax(dim=2)
+        is_valid = ((least >= self._low) & (most <= self._high)).all(dim=1)
+        return torch.where(is_valid[:, None, None, None], states, torch.nan)

@@ -1,4 +1,4 @@
-"""Fixed-step solvers of dx/dt = v(x, t) from t = 0 to t = 1.
+"""Fixed-step solvers of dx/dt = v(x, t) from t = 0 to t = 1, and the grids of flow time on which they step.
 
 A solver sees a vector field and a grid of times, and knows neither network nor path.
 """
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.shapes import Fields
+from storage.errors import ConfigurationError
 
 
 @runtime_checkable
@@ -68,3 +69,15 @@ def solve(solver: str, field: VectorField, x_0: Fields, times: NDArray[np.float6
     for t, t_next in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
         x_t = step(field, x_t, t, t_next)
     return x_t
+
+
+def power_grid(num_steps: int, power: float = 1.0) -> NDArray[np.float64]:
+    """Return `num_steps` + 1 flow times 1 − (1 − i/N)^p, finer towards the data for p > 1; p = 1 is uniform.
+
+    Raises `ConfigurationError` for fewer than one step or a power that is not positive. Source: docs/method.md §5.
+    """
+    if num_steps < 1:
+        raise ConfigurationError(f"`num_steps` must be at least 1. Got: {num_steps}.")
+    if not power > 0:
+        raise ConfigurationError(f"`power` of the time grid must be positive. Got: {power}.")
+    return np.asarray(1.0 - (1.0 - np.arange(num_steps + 1) / num_steps) ** power)

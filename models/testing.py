@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.build import Networks, build_networks
 from models.checkpoint import save_checkpoint
+from models.networks import Networks, build_networks
 from models.shapes import Fields
 from weather.manifest import GridSpec, Manifest, ModelSpec, NetworkSpec, Normalisation, Provenance, Sampling
 

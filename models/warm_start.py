@@ -1,4 +1,4 @@
-"""The warm-start model h: mean and standard deviation of the weather one time step ahead."""
+"""The warm-start model h: mean and standard deviation of the weather one time step ahead, and the residual from it."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.shapes import Context, Fields, Scalar
+from models.shapes import Context, Fields, Scalar, Warmth
 from models.unet import UNet
 
 
@@ -37,6 +37,17 @@ def gaussian_nll(target: Fields, mean: Fields, std: Fields) -> Scalar:
     Source: Scholz & Turner, Eq. 5.
     """
     return (0.5 * ((target - mean) / std) ** 2 + std.log()).mean() + 0.5 * math.log(2 * math.pi)
+
+
+def blend_scale(std: Fields, warmth: Warmth) -> Fields:
+    """Return the scale that divides the residual: the warm start's standard deviation σ blended with 1 by warmth w.
+
+    w·max(σ, 1−w) + (1−w), element by element, in normalised units.
+    At w = 1 it is σ, at w = 0 it is 1, and for w ≤ 1−σ it is 1−w², independent of σ.
+    Source: Scholz & Turner, Eq. 4.
+    """
+    w = warmth[:, None, None, None]
+    return w * torch.maximum(std, 1 - w) + (1 - w)
 
 
 def normalised_residual(target: Fields, mean: Fields, scale: Fields) -> Fields:

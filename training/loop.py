@@ -1,5 +1,6 @@
 """The training loop of both networks: optimiser steps, averaged weights, saved state, progress reports."""
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -7,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from models.shapes import Scalar
+from storage.atomic import replace_file
 from training.config import OptimiserConfig
 from training.ema import Ema
-from training.state import load_state, save_state
 
 Loss = Callable[[nn.Module, int], Scalar]
 """The loss of a network on the batch of an optimiser step."""
@@ -83,7 +86,7 @@ def run_stage(stage: Stage, report: Callable[[Progress], None]) -> tuple[nn.Modu
     config, net = stage.optimiser, stage.net.train()
     ema = Ema(net, config.ema_decay)
     optimiser = torch.optim.AdamW(net.parameters(), betas=config.betas, weight_decay=config.weight_decay)
-    done, spent = load_state(stage.state_path, net, ema, optimiser) if stage.state_path.exists() else (0, 0.0)
+    done, spent = _load_state(stage.state_path, net, ema, optimiser) if stage.state_path.exists() else (0, 0.0)
     started, interval = time.monotonic(), _Interval()
     for step in range(done, config.steps):
         interval.add(*_optimise(stage, optimiser, step))
@@ -93,7 +96,7 @@ def run_stage(stage: Stage, report: Callable[[Progress], None]) -> tuple[nn.Modu
             rate = interval.steps_per_second()
             validation = stage.validate(ema.net) if saves else None
             if saves:
-                save_state(stage.state_path, net, ema, optimiser, step + 1, spent + time.monotonic() - started)
+                _save_state(stage.state_path, net, ema, optimiser, step + 1, spent + time.monotonic() - started)
             report(_progress(stage, step, interval, rate, validation))
             interval = _Interval()
     return ema.net, spent + time.monotonic() - started
@@ -126,3 +129,33 @@ def _progress(
         seconds_left=(config.steps - step - 1) / rate,
         validation=validation,
     )
+
+
+def _save_state(path: Path, net: nn.Module, ema: Ema, optimiser: torch.optim.AdamW, step: int, seconds: float) -> None:
+    """Write weights, averaged weights and moments of the optimiser after `step` steps and `seconds` to `path`."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, weight in net.named_parameters():
+        moments = optimiser.state.get(weight, {})
+        tensors[f"weights/{name}"] = weight.detach().contiguous()
+        tensors[f"average/{name}"] = ema.net.get_parameter(name).contiguous()
+        if moments:
+            tensors[f"first/{name}"] = moments["exp_avg"].contiguous()
+            tensors[f"second/{name}"] = moments["exp_avg_sq"].contiguous()
+    with replace_file(path) as partial:
+        save_file(tensors, partial, metadata={"progress": json.dumps({"step": step, "seconds": seconds})})
+
+
+def _load_state(path: Path, net: nn.Module, ema: Ema, optimiser: torch.optim.AdamW) -> tuple[int, float]:
+    """Restore the state that `_save_state` wrote; return the number of steps done and the seconds spent on them."""
+    with safe_open(path, framework="pt") as file, torch.no_grad():
+        progress = json.loads(file.metadata()["progress"])
+        for name, weight in net.named_parameters():
+            weight.copy_(file.get_tensor(f"weights/{name}"))
+            ema.net.get_parameter(name).copy_(file.get_tensor(f"average/{name}"))
+            if progress["step"]:
+                optimiser.state[weight] = {
+                    "step": torch.tensor(float(progress["step"])),
+                    "exp_avg": torch.empty_like(weight).copy_(file.get_tensor(f"first/{name}")),
+                    "exp_avg_sq": torch.empty_like(weight).copy_(file.get_tensor(f"second/{name}")),
+                }
+    return int(progress["step"]), float(progress["seconds"])

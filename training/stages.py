@@ -7,12 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from models.blending import blend_scale
-from models.build import Networks
 from models.flow import FlowNet, flow_matching_loss
+from models.networks import Networks
 from models.paths import skewed_times
 from models.shapes import Fields, Scalar, Warmth
-from models.warm_start import gaussian_nll, normalised_residual
+from models.warm_start import blend_scale, gaussian_nll, normalised_residual
 from training.config import TrainingConfig
 from training.dataset import WeatherSeries
 from training.streams import Purpose, batch_indices, generator
@@ -32,18 +31,18 @@ class WarmStartStage:
     def loss(self, net: nn.Module, step: int) -> Scalar:
         """Return the loss on the batch of an optimiser step."""
         size = self._config.warm_start.optimiser.batch_size
-        return self._nll(net, batch_indices(self._train, size, self._config.seed, step))[0]
+        return self._loss_and_errors(net, batch_indices(self._train, size, self._config.seed, step))[0]
 
     @torch.inference_mode()
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return the loss and each variable's mean absolute error (physical units) on held-out frames."""
-        chunks = [self._nll(net, chunk) for chunk in _split(self._held_out)]
+        chunks = [self._loss_and_errors(net, chunk) for chunk in _split(self._held_out)]
         nll = float(np.mean([chunk[0].item() for chunk in chunks]))
         errors = np.mean([chunk[1] for chunk in chunks], axis=0)
         names = self._config.variables
         return {"nll": nll} | {f"mae_{name}": float(error) for name, error in zip(names, errors, strict=True)}
 
-    def _nll(self, net: nn.Module, indices: NDArray[np.int64]) -> tuple[Scalar, NDArray[np.float64]]:
+    def _loss_and_errors(self, net: nn.Module, indices: NDArray[np.int64]) -> tuple[Scalar, NDArray[np.float64]]:
         """Return the loss and each variable's area-weighted mean absolute error around the given middle frames."""
         batch = self._series.batch(indices)
         mean, std = net(self._context(batch.newest, batch.previous, batch.features))

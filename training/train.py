@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from models.build import Networks, build_networks
 from models.checkpoint import load_checkpoint, save_checkpoint
+from models.networks import Networks, build_networks
 from storage.atomic import write_text
 from storage.errors import ConfigurationError
 from training.config import TrainingConfig

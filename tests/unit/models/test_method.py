@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.blending import blend_scale
 from models.flow import flow_matching_loss
 from models.paths import clean_from_velocity, gaussian_velocity, interpolate, noise_from_velocity, skewed_times
 from models.testing import tiny_networks, tiny_spec
-from models.warm_start import gaussian_nll, normalised_residual, restore
+from models.warm_start import blend_scale, gaussian_nll, normalised_residual, restore
 
 DRAW = torch.Generator().manual_seed(1)
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.build import Networks
+from models.networks import Networks
 from models.paths import gaussian_velocity
 from models.testing import tiny_networks, tiny_spec
 

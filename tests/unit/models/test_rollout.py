@@ -6,13 +6,15 @@ import torch
 
 from models.forecaster import Forecaster
 from models.noise import member_noise
-from models.rollout import rollout
+from models.rollout import ValidRange, rollout
 from models.testing import tiny_networks, tiny_spec
 from weather.manifest import Sampling
+from weather.variables import KNOWN
 
 CPU = torch.device("cpu")
 INIT_TIME = np.datetime64("2018-09-15T00", "s")
 SAMPLING = Sampling(solver="midpoint", nfe=4)
+VALID_RANGE = ValidRange((KNOWN["u10"], KNOWN["t2m"]), CPU)
 
 
 def _forecaster(*, trained: bool = True, sampling: Sampling = SAMPLING) -> Forecaster:
@@ -25,9 +27,12 @@ def _frames(members: int) -> tuple[torch.Tensor, torch.Tensor]:
     return previous.expand(members, -1, -1, -1), newest.expand(members, -1, -1, -1)
 
 
-def _run(members: list[int], num_steps: int = 4, *, seed: int = 1) -> torch.Tensor:
+def _run(
+    members: list[int], num_steps: int = 4, *, seed: int = 1, forecaster_type: type[Forecaster] = Forecaster
+) -> torch.Tensor:
     previous, newest = _frames(len(members))
-    states = rollout(_forecaster(), previous, newest, members=members, seed=seed, init_time=INIT_TIME)
+    forecaster = forecaster_type(tiny_networks(tiny_spec()), SAMPLING, CPU)
+    states = rollout(forecaster, previous, newest, members=members, seed=seed, init_time=INIT_TIME)
     return torch.stack(list(itertools.islice(states, num_steps)))
 
 
@@ -103,6 +108,49 @@ def test_the_states_depend_on_the_date() -> None:
         for time in ("2018-07-01T00", "2018-01-01T00")
     )
     assert not torch.equal(summer, winter)
+
+
+def _valid_states() -> torch.Tensor:
+    states = torch.zeros(4, 2, 3, 5)
+    states[:, 1] = 280.0
+    return states
+
+
+def test_members_within_the_valid_range_are_unchanged() -> None:
+    assert torch.equal(VALID_RANGE.mask_lost_members(_valid_states()), _valid_states())
+
+
+@pytest.mark.parametrize(
+    ("channel", "value"),
+    [(0, torch.nan), (0, torch.inf), (1, -torch.inf), (0, 150.1), (0, -150.1), (1, 149.0), (1, 351.0)],
+)
+def test_a_member_with_one_invalid_value_is_masked_whole_and_the_others_are_not(channel: int, value: float) -> None:
+    states = _valid_states()
+    states[2, channel, 1, 3] = value
+    masked = VALID_RANGE.mask_lost_members(states)
+    assert masked[2].isnan().all()
+    assert torch.equal(masked[[0, 1, 3]], _valid_states()[[0, 1, 3]])
+
+
+class FailingForecaster(Forecaster):
+    """A forecaster that returns a NaN in the second member at the third step."""
+
+    def step(
+        self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
+    ) -> torch.Tensor:
+        states = super().step(previous, newest, valid_time, noise)
+        if valid_time == INIT_TIME + 2 * self.spec.time_step:
+            states = states.clone()
+            states[1, 0, 4, 4] = torch.nan
+        return states
+
+
+def test_a_lost_member_is_nan_from_then_on_and_the_others_are_bit_equal() -> None:
+    expected = _run([0, 1, 2], 5)
+    with_lost = _run([0, 1, 2], 5, forecaster_type=FailingForecaster)
+    assert torch.equal(with_lost[:2], expected[:2])
+    assert with_lost[2:, 1].isnan().all()
+    assert torch.equal(with_lost[:, [0, 2]], expected[:, [0, 2]])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.solvers import SOLVERS, evaluation_times, solve
+from models.solvers import SOLVERS, evaluation_times, power_grid, solve
 from models.testing import GaussianField
-from models.time_grids import power_grid
 from storage.errors import ConfigurationError
 from weather.manifest import NFE_PER_STEP, Sampling
 
