@@ -11,12 +11,12 @@ from benchmarks.engine_peers import BareEvaluations, convolutions
 from benchmarks.engine_processes import Size, peak_bytes, plain_loop, two_workers
 from benchmarks.measurement import publish_results
 from benchmarks.workbench import Workbench, write_untrained_checkpoint
-from jobs.measures import STEP_SECONDS
-from jobs.workers import sum_counters
+from jobs.counters import STEP_SECONDS
+from jobs.dispatching.live_workers import sum_counters
 from models.checkpoint import load_checkpoint
 from models.execution import Execution
 from models.testing import write_tiny_checkpoint
-from weather.bundled import find_checkpoint
+from weather.bundled import checkpoint_named
 from workers.loop import Worker
 
 _GROUP_SIZE = 8
@@ -58,7 +58,7 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
         work = Path(folder)
         if tiny:
             write_tiny_checkpoint(work / "tiny", trained=False)
-        demo = work / "tiny" if tiny else find_checkpoint("demo", ())
+        demo = work / "tiny" if tiny else checkpoint_named("demo", ())
         grid = (17, 32) if tiny else (121, 240)
         grids = {"demo": demo, f"{grid[0]} × {grid[1]}": write_untrained_checkpoint(work / "stand-in", *grid)}
         rows = [

@@ -19,7 +19,7 @@ from benchmarks.engine_peers import BareEvaluations, PlainLoop
 from benchmarks.workbench import Workbench
 from jobs.forecasts import read_forecast
 from jobs.periodic import Periodic
-from jobs.states import OPEN
+from jobs.rows.states import OPEN
 from models.checkpoint import load_checkpoint
 from models.execution import Execution
 from workers.device import keep_freed_memory

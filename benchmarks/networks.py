@@ -25,10 +25,10 @@ def networks(*, json: Path | None, tiny: bool) -> dict[str, Any]:
         "unshuffle stem, contiguous": (2, torch.contiguous_format),
         "no stem, channels-last": (1, torch.channels_last),
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, (stem, memory_format) in designs.items():
         net = UNet(NetworkSpec(widths=widths, stem=stem), (1,) * _CHANNELS, 2, *grid, has_poles=False)
-        net.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's stub lacks it
+        net.to(memory_format=memory_format)  # type: ignore[call-overload] # torch's stub lacks it
         inputs = torch.randn(batch, _CHANNELS, *grid)
         rows.append(
             {
@@ -38,7 +38,7 @@ def networks(*, json: Path | None, tiny: bool) -> dict[str, Any]:
                 "evaluations/s": batch / shortest_seconds(partial(_evaluation, net, inputs)),
             }
         )
-    chosen, contiguous, bare = (float(row["training samples/s"]) for row in rows)  # type: ignore[arg-type]
+    chosen, contiguous, bare = (float(row["training samples/s"]) for row in rows)
     ratios = {"stem_ratio": chosen / bare, "channels_last_ratio": chosen / contiguous}
     return publish_results(f"U-Net on {grid[0]} × {grid[1]}, {torch.get_num_threads()} threads", rows, ratios, json)
 

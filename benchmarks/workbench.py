@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from jobs.database import Database
 from jobs.forecasts import read_forecast
-from jobs.plans import Plan
+from jobs.planning.plans import Plan
 from jobs.request import ForecastRequest
+from jobs.rows.database import Database
+from jobs.rows.states import Status
 from jobs.settings import Settings
-from jobs.states import Status
 from jobs.submit import submit
 from models.checkpoint import save_checkpoint
 from models.networks import build_networks
-from weather.bundled import find_checkpoint
+from weather.bundled import checkpoint_named
 from weather.initial_state import InitialState
 from weather.manifest import GridSpec, Manifest, ModelSpec, Provenance, Sampling, read_manifest
 from workers.loop import Worker
@@ -92,14 +92,20 @@ def _random_state(spec: ModelSpec) -> InitialState:
 
 def write_untrained_checkpoint(folder: Path, num_lat: int, num_lon: int) -> Path:
     """Write an untrained checkpoint with the demo's networks on a grid with poles, and return its folder."""
-    demo = read_manifest(find_checkpoint("demo", ())).model
+    demo = read_manifest(checkpoint_named("demo", ())).model
     latitude = tuple(np.linspace(90.0, -90.0, num_lat).tolist())
     longitude = tuple((np.arange(num_lon) * 360.0 / num_lon).tolist())
     spec: ModelSpec = demo.model_copy(update={"grid": GridSpec(latitude=latitude, longitude=longitude)})
     provenance = Provenance(
-        data="random numbers", attribution="Nothing was learnt.", train_years=(), validation_years=(), code_version="0",
-        warm_start_steps=0, flow_steps=0, training_hours=0.0,
-    )  # fmt: skip
+        data="random numbers",
+        attribution="Nothing was learnt.",
+        train_years=(),
+        validation_years=(),
+        code_version="0",
+        warm_start_steps=0,
+        flow_steps=0,
+        training_hours=0.0,
+    )
     networks = build_networks(spec, torch.zeros(len(spec.static_fields), num_lat, num_lon))
     save_checkpoint(folder, folder.name, networks, Sampling(), provenance)
     return folder

@@ -1,6 +1,8 @@
-"""Forecast steps in batches of members; the batch size is halved where the device's memory runs out."""
+"""Forecast steps in batches of members: a batch size that fits into memory, and the fastest one."""
 
 import gc
+import time
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -8,6 +10,12 @@ import torch
 from models.errors import OutOfMemoryError
 from models.rollout import Stepper
 from models.shapes import Fields
+
+SIZES = (8, 16, 32, 64, 128, 256)
+"""Batch sizes that `best_batch_size` tries, in order."""
+
+_MAX_TIME_RATIO = 0.95
+"""Largest time per member of a larger batch, over that of the best one so far, at which it is preferred to that one."""
 
 _CPU_ALLOCATION_FAILED = "can't allocate memory"
 """Part of the message of PyTorch's CPU allocator, which raises a plain `RuntimeError`."""
@@ -55,3 +63,32 @@ class BatchedStepper:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def best_batch_size(stepper: Stepper, sizes: Iterable[int] = SIZES) -> int:
+    """Return the batch size after which a step gets no faster per member, or memory runs out; measured by trial.
+
+    The first of `sizes` is halved until it fits. Raises `OutOfMemoryError` where a single member does not fit.
+    """
+    best, fastest = 0, float("inf")
+    for size in sizes:
+        batches = BatchedStepper(stepper, size)
+        seconds = _seconds_per_member(batches, size)
+        if best and batches.size < size:
+            break
+        if seconds > _MAX_TIME_RATIO * fastest:
+            break
+        best, fastest = batches.size, seconds
+    return best
+
+
+def _seconds_per_member(batches: BatchedStepper, size: int) -> float:
+    """Return the wall time per member of a step, the shorter one of two, as the first may include warm-up."""
+    spec, device = batches.spec, batches.device
+    frame = torch.zeros(size, len(spec.variables), *spec.grid.grid.shape, device=device)
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        batches.step(frame, frame.clone(), np.datetime64("2000-01-01T00", "s"), frame).sum().item()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds) / size

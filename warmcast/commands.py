@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "train": "training.commands:train_from_files",
         "verify": "diagnostics.evaluation.verification:verify",
         "watch": "warmcast.remote:watch",
-        "worker": "workers.commands:work",
+        "worker": "workers.polling:work",
     }
 )
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from jobs import leases
-from jobs.database import Database
-from jobs.leases import Lease
+from jobs.dispatching import leases
+from jobs.dispatching.leases import Lease
+from jobs.rows.database import Database
 from workers.claimed_forecast import ClaimedForecast, publish_committed
 from workers.lead_times import summarise_lead_time
 from workers.rollouts import GroupStates
@@ -43,7 +43,8 @@ class Attempt:
         with self._clock.phase("write"):
             staged.commit(group, lead_index, fields)
             lease, committed = self._leases[group], lead_index + 1
-            due = leases.commit(self._database, lease, committed, self._lease_seconds, shared=self._is_shared)
+            with self._database.write() as connection:
+                due = leases.commit(connection, lease, committed, self._lease_seconds, shared=self._is_shared)
             store.publish(staged.path, group, lead_index)
         self._lead_times.keep(group, lead_index, fields)
         for complete_index in due:

@@ -4,8 +4,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jobs.database import Database
-from jobs.dispatch import celery_app
+from jobs.dispatching.dispatch import celery_app
+from jobs.rows.database import Database
 from jobs.settings import Settings
 
 _COMMAND = (sys.executable, "-m", "workers.celery_worker")

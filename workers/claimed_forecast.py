@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.live import diagnose_lead_time, mean_spectra
-from jobs.database import Database
-from jobs.figures import read_diagnostics, save_diagnostics
 from jobs.folders import ForecastFolder
+from jobs.quality import read_diagnostics, save_diagnostics
 from jobs.request import ForecastRequest
+from jobs.rows.database import Database
 from weather.errors import StoreError
 from weather.ingest.exchange import load_initial_state
 from weather.initial_state import InitialState
@@ -54,9 +54,9 @@ class ClaimedForecast:
         layout = self.store.layout
         groups = lead_times.groups(lead_index)
         figures = diagnose_lead_time(groups, self.start, layout.members, layout.variables, layout.grid)
-        save_diagnostics(
-            database, self.folder.forecast_id, self.request.checkpoint, layout.lead_hours(lead_index), figures
-        )
+        model, lead_hours = self.request.checkpoint, layout.lead_hours(lead_index)
+        with database.write() as connection:
+            save_diagnostics(connection, self.folder.forecast_id, model, lead_hours, figures)
         return figures
 
     def write_missing_products(self, database: Database) -> list[int]:
@@ -64,7 +64,9 @@ class ClaimedForecast:
 
         Returns the numbers of the lost members.
         """
-        lead_times, figures = self.lead_times(), read_diagnostics(database, self.folder.forecast_id)
+        lead_times = self.lead_times()
+        with database.read() as connection:
+            figures = read_diagnostics(connection, self.folder.forecast_id)
         lost = {member for record in figures.values() for member in record["nonfinite_members"]}
         for lead_index in range(self.store.layout.num_lead_times):
             if self.store.layout.lead_hours(lead_index) not in figures:

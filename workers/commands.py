@@ -9,16 +9,13 @@ import numpy as np
 import torch
 
 from diagnostics.scores.moments import spread
-from jobs.settings import Settings
 from storage.errors import ConfigurationError
-from weather.bundled import bundled, find_checkpoint
+from weather.bundled import bundled_folder, find_checkpoint
 from weather.initial_state import read_initial_state
 from weather.manifest import read_manifest
 from weather.stores.ensemble import EnsembleStore
 from weather.times import count_lead_times, parse_time
-from workers.celery_worker import work_for_celery
 from workers.device import find_device
-from workers.polling import poll
 from workers.standalone import SUMMARY_NAME, StandaloneForecast, run_forecast
 
 DEFAULT_GROUP_SIZE = 8
@@ -87,7 +84,7 @@ def forecast(
 
 def sample_files() -> list[str]:
     """Return the files of the bundled initial state: two GFS analyses of September 2018."""
-    return sorted(str(path) for path in bundled("samples").glob("gfs_2018-09-15T00/*.grib2"))
+    return sorted(str(path) for path in bundled_folder("samples").glob("gfs_2018-09-15T00/*.grib2"))
 
 
 def _members(num_members: int, only: tuple[int, ...]) -> tuple[int, ...]:
@@ -112,15 +109,3 @@ def _spreads(path: Path) -> dict[str, dict[str, float]]:
                 value = spread(fields[:, channel], layout.grid.area_weights)
                 result[name][f"{hours}h"] = round(float(value), 4)
     return result
-
-
-def work(*, data: Path | None) -> dict[str, Any]:
-    """Run a worker until it is stopped; `data` replaces the data folder of the settings."""
-    settings = Settings.read()
-    if data is not None:
-        settings = settings.model_copy(update={"data": data})
-    if settings.dispatcher == "celery":
-        work_for_celery(settings)
-    else:
-        poll(settings)
-    return {}

@@ -12,8 +12,8 @@ import torch
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.database import Database
-from jobs.dispatch import celery_app
+from jobs.dispatching.dispatch import celery_app
+from jobs.rows.database import Database
 from jobs.settings import Settings
 from storage.errors import DataDirectoryError
 from weather.bundled import find_checkpoint

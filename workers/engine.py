@@ -5,18 +5,18 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from jobs.batch_sizes import read_batch_size, save_batch_size
-from jobs.database import Database
-from jobs.leases import Lease
-from jobs.measures import GPU_MEMORY, Tally
-from jobs.planning import Machine
+from jobs.counters import GPU_MEMORY, Tally
+from jobs.dispatching.leases import Lease
+from jobs.machine import Machine
+from jobs.planning.measured import read_batch_size, save_batch_size
 from jobs.request import ForecastRequest
+from jobs.rows.database import Database
 from jobs.settings import Settings
-from models.batches import BatchedStepper
-from models.build import Networks
+from models.batches import BatchedStepper, best_batch_size
 from models.checkpoint import load_checkpoint
 from models.execution import Execution
 from models.forecaster import Forecaster
+from models.networks import Networks
 from weather.bundled import find_checkpoint
 from weather.errors import CheckpointError
 from weather.manifest import Manifest
@@ -26,7 +26,6 @@ from workers.claimed_forecast import ClaimedForecast
 from workers.device import find_device, keep_freed_memory
 from workers.rollouts import GroupStates, Rollouts
 from workers.timing import PhaseMarks, SpeedMeter, StepClock
-from workers.trial import best_batch_size
 
 
 class Engine:
@@ -86,7 +85,7 @@ class Engine:
                 for states in rollouts.advance(lead_index):
                     writer.put((states, clock.end_step()))
         if batches.size < request.group_size:
-            save_batch_size(self._database, request.checkpoint_digest, self.machine.device, batches.size)
+            self._save_batch_size(request.checkpoint_digest, batches.size)
 
     def _load_networks(self, request: ForecastRequest) -> Networks:
         """Return the networks of a request's checkpoint, loaded once; raises `CheckpointError` where it has changed."""
@@ -101,8 +100,13 @@ class Engine:
 
     def _find_batch_size(self, networks: Networks, manifest: Manifest) -> None:
         """Measure, once per checkpoint and kind of device, the best group size for later forecasts, and save it."""
-        device = self.machine.device
-        if self._settings.group_size is None and read_batch_size(self._database, manifest.digest, device) is None:
+        with self._database.read() as connection:
+            known = read_batch_size(connection, manifest.digest, self.machine.device_kind)
+        if self._settings.group_size is None and known is None:
             shortest = manifest.sampling.changed(nfe=manifest.sampling.nfe // manifest.sampling.num_steps)
             size = best_batch_size(Forecaster(networks, shortest, self.device))
-            save_batch_size(self._database, manifest.digest, device, size)
+            self._save_batch_size(manifest.digest, size)
+
+    def _save_batch_size(self, checkpoint_digest: str, members: int) -> None:
+        with self._database.write() as connection:
+            save_batch_size(connection, checkpoint_digest, self.machine.device_kind, members)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from jobs.database import Database
+from jobs.dispatching.leases import Lease, is_open, renew
 from jobs.errors import LeaseLostError
-from jobs.leases import Lease, is_open, renew
 from jobs.periodic import Periodic
+from jobs.rows.database import Database
 
 STALLED = 70
 """Exit code of a worker that ended itself because its computation made no progress."""
@@ -70,9 +70,11 @@ class LeaseKeeper:
             os._exit(STALLED)
         self._record_heartbeat()
         if time.monotonic() - self._renewed >= self._renew_seconds:
-            held = renew(self._database, self._leases, self._lease_seconds)
+            with self._database.write() as connection:
+                held = renew(connection, self._leases, self._lease_seconds)
             self._renewed = time.monotonic()
         else:
-            held = is_open(self._database, self._leases[0].forecast_id)
+            with self._database.read() as connection:
+                held = is_open(connection, self._leases[0].forecast_id)
         if not held:
             self._lost.set()

@@ -12,17 +12,18 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from jobs import forecasts, leases, workers
-from jobs.database import Database
-from jobs.deadlines import fail_overdue
+from jobs import forecasts
+from jobs.counters import Tally
+from jobs.dispatching import leases, live_workers
+from jobs.dispatching.leases import Lease
+from jobs.dispatching.reconcile import fail_overdue
+from jobs.dispatching.sharing import should_rebalance
 from jobs.errors import LeaseLostError
 from jobs.folders import ForecastFolder
-from jobs.leases import Lease
-from jobs.measures import Tally
-from jobs.planning import Machine
+from jobs.machine import Machine
+from jobs.rows.database import Database
+from jobs.rows.states import Kind
 from jobs.settings import Settings
-from jobs.sharing import should_rebalance
-from jobs.states import Kind
 from models.errors import OutOfMemoryError
 from storage.errors import WarmcastError
 from storage.opening import open_storage
@@ -73,30 +74,33 @@ class Worker:
         try:
             while claimed:
                 self._work_on(claimed)
-                claimed = leases.rebalance(self._database, self.name, claimed, *limits)
+                with self._database.write() as connection:
+                    claimed = leases.rebalance(connection, self.name, claimed, *limits)
         except LeaseLostError:
             _log.info("forecast %s: lease lost, cancelled or past its deadline", forecast_id)
             fail_overdue(self._database)
-            leases.release(self._database, claimed, counts=False)
+            self._release(claimed)
         except WarmcastError as error:
             _log.warning("forecast %s: %s", forecast_id, error)
             self._fail(claimed[0], error)
         except (SystemExit, KeyboardInterrupt):
-            leases.release(self._database, claimed, counts=False)
+            self._release(claimed)
             raise
         except Exception as error:
             _log.exception("forecast %s: this attempt ends", forecast_id)
-            leases.retry_or_fail(self._database, claimed, problem_of(error), settings.max_attempts, RETRY_SECONDS)
+            with self._database.write() as connection:
+                leases.retry_or_fail(connection, claimed, problem_of(error), settings.max_attempts, RETRY_SECONDS)
         self.record_heartbeat(now=True)
         return True
 
     def record_heartbeat(self, *, now: bool = False) -> None:
         """Save in the database that this worker is alive, and its counts; at intervals, or at once with `now`."""
         with self._recording:
-            if now or time.monotonic() - self._recorded > workers.FRESH_SECONDS / 3:
+            if now or time.monotonic() - self._recorded > live_workers.LIVE_SECONDS / 3:
                 self._engine.record_memory()
                 device, samples = str(self._engine.device), self._tally.samples()
-                workers.record_heartbeat(self._database, self.name, device, samples, self.machine)
+                with self._database.write() as connection:
+                    live_workers.record_heartbeat(connection, self.name, device, samples, self.machine)
                 self._recorded = time.monotonic()
 
     def _work_on(self, claimed: Sequence[Lease]) -> None:
@@ -110,7 +114,8 @@ class Worker:
             stall_seconds=settings.stall_seconds,
             record_heartbeat=self.record_heartbeat,
         ) as keeper:
-            record = forecasts.read_forecast(self._database, lease.forecast_id)
+            with self._database.read() as connection:
+                record = forecasts.read_forecast(connection, lease.forecast_id)
             if self._forecast is None or self._forecast.folder.forecast_id != record.id:
                 self._forecast = ClaimedForecast.open(record.request, ForecastFolder(self._data, record.id))
             if lease.kind == Kind.FINISH:
@@ -118,14 +123,25 @@ class Worker:
                 finish_forecast(self._database, lease, self._forecast, self._engine, self._tally, started=started)
                 self._forecast = None
             else:
-                uneven = partial(should_rebalance, self._database, record.id, self.name, settings.max_attempts)
                 self._engine.compute(
-                    self._forecast, claimed, record_progress=keeper.record_progress, should_rebalance=uneven
+                    self._forecast,
+                    claimed,
+                    record_progress=keeper.record_progress,
+                    should_rebalance=partial(self._should_rebalance, record.id),
                 )
+
+    def _should_rebalance(self, forecast_id: str) -> bool:
+        with self._database.read() as connection:
+            return should_rebalance(connection, forecast_id, self.name, self._settings.max_attempts)
+
+    def _release(self, claimed: Sequence[Lease]) -> None:
+        with self._database.write() as connection:
+            leases.release(connection, claimed, counts=False)
 
     def _fail(self, lease: Lease, error: WarmcastError) -> None:
         try:
-            leases.fail(self._database, lease, problem_of(error))
+            with self._database.write() as connection:
+                leases.fail(connection, lease, problem_of(error))
         except LeaseLostError:
             _log.info("forecast %s: lease lost or cancelled before it failed", lease.forecast_id)
 

@@ -1,4 +1,4 @@
-"""Run a worker that polls the database for work: `python -m workers.polling PARENT`, started by the supervisor."""
+"""Run a worker: `warmcast worker`, or `python -m workers.polling PARENT` as the supervisor starts it."""
 
 import ctypes
 import logging
@@ -6,12 +6,15 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.database import Database
+from jobs.rows.database import Database
 from jobs.settings import Settings
+from workers.celery_worker import work_for_celery
 from workers.loop import Worker
 
 _PR_SET_PDEATHSIG = 1
@@ -19,8 +22,20 @@ _PR_SET_PDEATHSIG = 1
 _log = logging.getLogger(__name__)
 
 
+def work(*, data: Path | None) -> dict[str, Any]:
+    """Run a worker until it is stopped; `data` replaces the data folder of the settings."""
+    settings = Settings.read()
+    if data is not None:
+        settings = settings.model_copy(update={"data": data})
+    if settings.dispatcher == "celery":
+        work_for_celery(settings)
+    else:
+        poll(settings)
+    return {}
+
+
 def poll(settings: Settings, parent: int | None = None) -> None:
-    """Claim and compute work until stopped; the process also ends when the process `parent` ends."""
+    """Poll the database for work and do it, until stopped; the process also ends when the process `parent` ends."""
     signal.signal(signal.SIGTERM, _stop)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from jobs import leases
-from jobs.database import Database
-from jobs.leases import Lease
-from jobs.measures import NONFINITE, Tally
+from jobs.counters import NONFINITE, Tally
+from jobs.dispatching import leases
+from jobs.dispatching.leases import Lease
+from jobs.rows.database import Database
 from workers.claimed_forecast import ClaimedForecast, publish_committed
 from workers.engine import Engine
 
@@ -29,7 +29,8 @@ def finish_forecast(
     receipt = _receipt(forecast, engine, lost, time.time() - started)
     store_bytes = engine.meter.measure_store(request, store, folder, learn=request.output.is_exact and not lost)
     folder.receipt.write((json.dumps(receipt, indent=1) + "\n").encode())
-    leases.finish(database, lease, receipt, store_bytes)
+    with database.write() as connection:
+        leases.finish(connection, lease, receipt, store_bytes)
     tally.count(NONFINITE, request.checkpoint, by=len(lost))
     folder.clear_attempts()
 

@@ -79,9 +79,14 @@ def run_forecast(forecast: StandaloneForecast, output: Path, *, resume: bool, re
         _fill(forecaster, forecast, store, summary, done, report)
     computed = store.layout.num_lead_times * len(done) - sum(done)
     return RunReceipt(
-        output / STORE_NAME, computed, sum(done), computed * forecast.sampling.nfe, computed, tuple(store.failed()),
-        round(time.monotonic() - started, 3),
-    )  # fmt: skip
+        store=output / STORE_NAME,
+        lead_times_computed=computed,
+        lead_times_resumed=sum(done),
+        flow_evaluations=computed * forecast.sampling.nfe,
+        warm_start_evaluations=computed,
+        nonfinite_members=tuple(store.failed()),
+        wall_seconds=round(time.monotonic() - started, 3),
+    )
 
 
 def _fill(

@@ -8,11 +8,11 @@ from functools import cache
 from celery import shared_task
 from celery.signals import worker_process_init
 
-from jobs.database import Database
-from jobs.dispatch import TASK, CeleryDispatcher
+from jobs.dispatching.dispatch import TASK, CeleryDispatcher
+from jobs.dispatching.sharing import count_needed_workers, may_receive_groups
 from jobs.periodic import Periodic
+from jobs.rows.database import Database
 from jobs.settings import Settings
-from jobs.sharing import count_needed_workers, may_receive_groups
 from workers.loop import Worker
 
 _HEARTBEAT_SECONDS = 5.0
@@ -25,10 +25,14 @@ def forecast() -> None:
     """Compute free work, or wait while another worker may share its groups; then notify workers of remaining work."""
     process = _process()
     while not process.worker.run():
-        if not may_receive_groups(process.database, process.worker.name):
+        with process.database.read() as connection:
+            may_receive = may_receive_groups(connection, process.worker.name)
+        if not may_receive:
             return
         time.sleep(process.settings.poll_seconds)
-    process.dispatcher.notify(count_needed_workers(process.database, process.settings.max_attempts))
+    with process.database.read() as connection:
+        needed = count_needed_workers(connection, process.settings.max_attempts)
+    process.dispatcher.notify(needed)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator] # Celery has no types

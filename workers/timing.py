@@ -12,12 +12,13 @@ from statistics import fmean, median
 import torch
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.database import Database
+from jobs.counters import EVALUATIONS, STEP_SECONDS, Tally
 from jobs.folders import ForecastFolder
-from jobs.measures import EVALUATIONS, STEP_SECONDS, Tally
-from jobs.planning import FIELDS_PER_MEMBER, Compression, Machine, Speed
+from jobs.machine import Machine
+from jobs.planning.estimates import FIELDS_PER_MEMBER, Compression, Speed
+from jobs.planning.measured import record_compression, record_speed
 from jobs.request import ForecastRequest
-from jobs.speeds import record_compression, record_speed
+from jobs.rows.database import Database
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import Layout
 
@@ -97,8 +98,8 @@ class SpeedMeter:
         metadata = sum(size for path, size in sizes.items() if path.name == "zarr.json")
         if learn:
             storage = Compression(request.group_size, chunks / store.layout.size_bytes, metadata)
-            with self._ignore_database_errors():
-                record_compression(self._database, request.checkpoint_digest, self.machine, storage)
+            with self._ignore_database_errors(), self._database.write() as connection:
+                record_compression(connection, request.checkpoint_digest, self.machine, storage)
         return sum(sizes.values())
 
     def _save(self, current: _Measurements) -> None:
@@ -112,8 +113,8 @@ class SpeedMeter:
                 max(fmean(current.overhead), 0.0),
                 max(self._peak_memory() - current.held_bytes, 0),
             )
-            with self._ignore_database_errors():
-                record_speed(self._database, request.checkpoint_digest, self.machine, speed, len(current.flow))
+            with self._ignore_database_errors(), self._database.write() as connection:
+                record_speed(connection, request.checkpoint_digest, self.machine, speed, len(current.flow))
             for seconds in (current.warm_start, current.flow, current.overhead):
                 seconds.clear()
 
@@ -204,7 +205,7 @@ class StepClock:
     def _mark(self) -> Mark:
         if self._device.type != "cuda":
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call] # torch has no types for it
         event.record(torch.cuda.current_stream(self._device))
         return event
 

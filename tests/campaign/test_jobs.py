@@ -20,18 +20,18 @@ import pytest
 import xarray as xr
 from pydantic import SecretStr
 
-from jobs.database import Database
-from jobs.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
+from jobs.dispatching.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
+from jobs.dispatching.reconcile import reconcile
+from jobs.dispatching.supervisor import Supervisor
 from jobs.events import list_events
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.periodic import Periodic
-from jobs.reconcile import reconcile
 from jobs.request import Output
 from jobs.retention import sweep_folders
+from jobs.rows.database import Database
+from jobs.rows.states import OPEN, EventKind, Status
 from jobs.settings import Settings
-from jobs.states import OPEN, EventKind, Status
-from jobs.supervisor import Supervisor
 from tests.rows import read_forecast
 from tests.servers import RedisServer
 from weather.stores.rounding import round_bits
@@ -180,8 +180,10 @@ def test_disturbed_forecasts_end_once_with_the_result_of_undisturbed_ones(
         with database.read() as connection:
             events = list_events(connection, forecast.id)
         assert [event.kind for event in events if event.kind != EventKind.LEAD_TIME] == [
-            EventKind.ACCEPTED, EventKind.RUNNING, EventKind.SUCCESSFUL
-        ]  # fmt: skip
+            EventKind.ACCEPTED,
+            EventKind.RUNNING,
+            EventKind.SUCCESSFUL,
+        ]
         lead_times = [event.detail["lead_times"] for event in events if event.kind == EventKind.LEAD_TIME]
         assert lead_times == list(range(1, LEAD_TIMES + 1))
         expected = reference[forecast.request.seed]

@@ -41,13 +41,13 @@ def _chunks(store: Path) -> dict[str, tuple[int, int]]:
 def _committed_chunks(store: Path) -> dict[str, tuple[int, int]]:
     """Return the field chunks that `complete` marks; each is read, which verifies its checksum."""
     root = zarr.open_group(store, mode="r")
-    complete = np.asarray(root["complete"][:])  # type: ignore[index]
+    complete = np.asarray(root["complete"][:])
     chunks, places = _chunks(store), {}
     for lead_index, columns in enumerate(complete):
         for group in range(2):
             if columns[4 * group]:
                 for name in ("u10", "v10"):
-                    values = np.asarray(root[name][0, lead_index, 4 * group : 4 * group + 4])  # type: ignore[index]
+                    values = np.asarray(root[name][0, lead_index, 4 * group : 4 * group + 4])
                     assert np.isfinite(values).all(), (name, lead_index, group)
                     place = f"{name}/c.0.{lead_index}.{group}.0.0"
                     places[place] = chunks[place]
@@ -60,7 +60,7 @@ def test_killed_forecasts_resume_to_the_undisturbed_one(
     started = time.monotonic()
     subprocess.run(
         _command(untrained_checkpoint, gfs_files, tmp_path / "whole", resume=False), check=True, capture_output=True
-    )  # fmt: skip
+    )
     duration = time.monotonic() - started
     draw = random.Random(20180915)
     killed, round_number, store = 0, 0, tmp_path / "cut/ensemble.zarr"

@@ -38,9 +38,12 @@ def test_a_repeatedly_killed_service_computes_each_forecast_once(request: pytest
     kills = int(request.config.getoption("--kills"))
     served, draw = serve(max_attempts="10"), random.Random(1987)
     body = {
-        "model": "untrained", "initial_state": {"source": "catalogue", "dataset": "nature-run"}, "members": 3,
-        "lead_time": "120h", "sampler": {"nfe": 4},
-    }  # fmt: skip
+        "model": "untrained",
+        "initial_state": {"source": "catalogue", "dataset": "nature-run"},
+        "members": 3,
+        "lead_time": "120h",
+        "sampler": {"nfe": 4},
+    }
     keys: dict[str, str] = {}
     for index in range(kills):
         killed = served.kill_after(draw.uniform(0.1, 4.0))
@@ -78,9 +81,10 @@ def test_many_damaged_files_neither_stop_nor_slow_the_service(
             files = [("initial_state", (form, bytes(content))) for content in (damaged, *contents[1:])]
             began = time.perf_counter()
             answer = served.client.post(
-                "/forecast?validate_only=true", files=files,
+                "/forecast?validate_only=true",
+                files=files,
                 data={"request": '{"model": "untrained", "initial_state": {"source": "upload"}}'},
-            )  # fmt: skip
+            )
             seconds.append(time.perf_counter() - began)
             assert answer.status_code in (200, 413, 415, 422), answer.text
     assert served.wait(served.submit()["id"])["status"] == "successful"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.database import Database
+from jobs.rows.database import Database
 from jobs.settings import Settings
 from models.forecaster import Forecaster
 from workers.loop import Worker

@@ -13,13 +13,13 @@ import pytest
 import torch
 import xarray as xr
 
-from jobs.database import Database
+from jobs.dispatching.leases import claim
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
-from jobs.leases import claim
 from jobs.request import Output
+from jobs.rows.database import Database
+from jobs.rows.states import Status
 from jobs.settings import Settings
-from jobs.states import Status
 from models.forecaster import Forecaster
 from tests.helpers import wait_until
 from tests.rows import cancel_forecast, choose_group_size, commit, read_batch_size, read_forecast, save_batch_size
@@ -41,17 +41,27 @@ def _run_alone(forecast: ForecastRecord, folder: ForecastFolder, checkpoint: Pat
     state = load_initial_state(folder.initial_state)
     lead_times = forecast.num_lead_times
     alone = StandaloneForecast(
-        state, checkpoint, tuple(range(request.members)), lead_times, request.group_size, request.seed,
-        request.sampling, torch.device("cpu"),
-    )  # fmt: skip
+        state,
+        checkpoint,
+        tuple(range(request.members)),
+        lead_times,
+        request.group_size,
+        request.seed,
+        request.sampling,
+        torch.device("cpu"),
+    )
     run_forecast(alone, output, resume=False, report=lambda _: None)
     return xr.open_zarr(output / "ensemble.zarr").load()
 
 
 def test_a_worker_makes_the_same_store_as_the_command_line(
-    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, untrained_checkpoint: Path,
+    submit_forecast: Submit,
+    worker: Worker,
+    settings: Settings,
+    database: Database,
+    untrained_checkpoint: Path,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     forecast = submit_forecast()
     assert [worker.run(), worker.run(), worker.run()] == [True, True, False]
     record, folder = read_forecast(database, forecast.id), ForecastFolder(settings.data, forecast.id)
@@ -123,7 +133,7 @@ def test_a_worker_that_ends_between_commit_and_summary_leaves_no_gap(
         if not killed:
             killed.append(True)
             raise SystemExit
-        summarise_lead_time(*arguments)  # type: ignore[arg-type]
+        summarise_lead_time(*arguments)
 
     monkeypatch.setattr("workers.attempt.summarise_lead_time", die)
     with pytest.raises(SystemExit):
@@ -138,9 +148,13 @@ def test_a_worker_that_ends_between_commit_and_summary_leaves_no_gap(
 
 @pytest.mark.parametrize("output", [Output(keep_bits=5), Output(members=False)])
 def test_rounded_or_discarded_members_resume_exactly_after_every_death(
-    output: Output, submit_forecast: Submit, worker: Worker, settings: Settings, database: Database,
+    output: Output,
+    submit_forecast: Submit,
+    worker: Worker,
+    settings: Settings,
+    database: Database,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     exact, other = (submit_forecast(lead_hours=72, output=kept) for kept in (Output(), output))
     assert [worker.run(), worker.run()] == [True, True]
     written = []
@@ -353,9 +367,13 @@ def _run_until_ended(worker: Worker, database: Database, forecast: ForecastRecor
 
 
 def test_a_disk_that_becomes_full_fails_the_forecast_with_its_cause_and_keeps_complete_lead_times(
-    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, small_disk: Path,
+    submit_forecast: Submit,
+    worker: Worker,
+    settings: Settings,
+    database: Database,
+    small_disk: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr("workers.loop.RETRY_SECONDS", 0.05)
     forecast = submit_forecast(lead_hours=6 * 100)
     folder = _move_to(small_disk, forecast, settings)
@@ -369,9 +387,13 @@ def test_a_disk_that_becomes_full_fails_the_forecast_with_its_cause_and_keeps_co
 
 
 def test_a_forecast_continues_once_the_disk_has_space_again(
-    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, small_disk: Path,
+    submit_forecast: Submit,
+    worker: Worker,
+    settings: Settings,
+    database: Database,
+    small_disk: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr("workers.loop.RETRY_SECONDS", 0.05)
     forecast = submit_forecast()
     _move_to(small_disk, forecast, settings)
@@ -384,9 +406,13 @@ def test_a_forecast_continues_once_the_disk_has_space_again(
 
 
 def test_a_read_only_disk_fails_the_forecast_with_its_cause(
-    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, small_disk: Path,
+    submit_forecast: Submit,
+    worker: Worker,
+    settings: Settings,
+    database: Database,
+    small_disk: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr("workers.loop.RETRY_SECONDS", 0.05)
     forecast = submit_forecast()
     _move_to(small_disk, forecast, settings)

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
+from jobs.rows.database import Database
+from jobs.rows.states import OPEN, Kind, Status
+from jobs.rows.tables import samples, work, workers
 from jobs.settings import Settings
-from jobs.states import OPEN, Kind, Status
-from jobs.tables import samples, work, workers
 from tests.helpers import wait_until
 from tests.rows import read_forecast
 from workers.loop import Worker

@@ -104,9 +104,7 @@ def test_an_interrupted_forecast_resumes_to_the_same_result(forecast: Standalone
         run_forecast(forecast, tmp_path / "cut", resume=False, report=stop)
     receipt = run_forecast(forecast, tmp_path / "cut", resume=True, report=lambda _: None)
     assert (receipt.lead_times_resumed, receipt.lead_times_computed) == (4, 4)
-    xr.testing.assert_identical(
-        xr.open_zarr(tmp_path / "cut/ensemble.zarr").load().drop_attrs(), whole.drop_attrs()
-    )  # fmt: skip
+    xr.testing.assert_identical(xr.open_zarr(tmp_path / "cut/ensemble.zarr").load().drop_attrs(), whole.drop_attrs())
     summaries = [xr.open_zarr(tmp_path / name / "summary.zarr").load().drop_attrs() for name in ("cut", "whole")]
     assert (summaries[0].complete == 1).all()
     xr.testing.assert_identical(*summaries)
@@ -152,7 +150,7 @@ def test_another_forecast_is_not_resumed(
 ) -> None:
     run_forecast(forecast, tmp_path, resume=False, report=lambda _: None)
     with pytest.raises(StoreError, match=f"holds another forecast: it differs in (warmcast_)?{named}"):
-        run_forecast(replace(forecast, **change), tmp_path, resume=True, report=lambda _: None)  # type: ignore[arg-type]
+        run_forecast(replace(forecast, **change), tmp_path, resume=True, report=lambda _: None)
 
 
 def test_a_lost_member_is_stored_as_nan_and_reported(forecast: StandaloneForecast, tmp_path: Path) -> None:

@@ -7,16 +7,16 @@ import pytest
 import torch
 from sqlalchemy import update
 
-from jobs.clock import now
-from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
-from jobs.planning import Estimator
-from jobs.plans import Plan
+from jobs.planning.estimates import Estimator
+from jobs.planning.measured import load_estimator
+from jobs.planning.plans import Plan
+from jobs.rows.clock import now
+from jobs.rows.database import Database
+from jobs.rows.states import Status
+from jobs.rows.tables import forecasts
 from jobs.settings import Settings
-from jobs.speeds import load_estimator
-from jobs.states import Status
-from jobs.tables import forecasts
 from tests.rows import read_forecast
 from weather.manifest import read_manifest
 from workers import timing
