@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from jobs.clock import now
-from jobs.states import EventKind
-from jobs.tables import events
+from jobs.rows.clock import now
+from jobs.rows.states import EventKind
+from jobs.rows.tables import events
 
 _APPEND = insert(events).values(created=now())
 

@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from jobs.clock import now
 from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 from jobs.events import append_event
 from jobs.request import ForecastRequest
-from jobs.states import OPEN, Data, EventKind, Kind, Priority, Status
-from jobs.tables import forecasts, work
+from jobs.rows.clock import now
+from jobs.rows.states import OPEN, Data, EventKind, Kind, Priority, Status
+from jobs.rows.tables import forecasts, work
 
 
 @dataclass(frozen=True)

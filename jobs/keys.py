@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
-from jobs.clock import now
-from jobs.tables import api_keys
+from jobs.rows.clock import now
+from jobs.rows.tables import api_keys
 from storage.errors import ConfigurationError
 
 PREFIX = "wc_"

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select, update
 
-from jobs.clock import now
-from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, read_forecast
-from jobs.states import OPEN, Data, Status
-from jobs.tables import forecasts
+from jobs.rows.clock import now
+from jobs.rows.database import Database
+from jobs.rows.states import OPEN, Data, Status
+from jobs.rows.tables import forecasts
 from storage.paths import StoragePath, storage_path
 
 _ABANDONED_SECONDS = 3600.0

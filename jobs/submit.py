@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, insert_forecast, new_forecast_id
-from jobs.plans import Plan, restart_bytes
-from jobs.states import Priority
+from jobs.planning.plans import Plan, restart_bytes
+from jobs.rows.database import Database
+from jobs.rows.states import Priority
 from storage.paths import StoragePath
 from weather.ingest.exchange import save_initial_state
 from weather.initial_state import InitialState

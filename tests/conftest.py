@@ -8,18 +8,18 @@ import pytest
 import torch
 import xarray as xr
 
-from jobs.database import Database
 from jobs.forecasts import ForecastRecord
-from jobs.plans import Plan
+from jobs.planning.plans import Plan
 from jobs.request import ForecastRequest
+from jobs.rows.database import Database
+from jobs.rows.states import Priority
 from jobs.settings import Settings
-from jobs.states import Priority
 from jobs.submit import submit
 from models.testing import tiny_spec, write_tiny_checkpoint
 from tests.helpers import random_state
 from tests.served import Served
 from tests.servers import PostgresServer, RedisServer
-from weather.bundled import bundled
+from weather.bundled import bundled_folder
 from weather.manifest import ModelSpec, Sampling, read_manifest
 from weather.testing import travelling_waves
 
@@ -30,7 +30,7 @@ os.environ.pop("WARMCAST_CHECKPOINTS", None)
 @pytest.fixture(scope="session")
 def gfs_files() -> list[Path]:
     """The bundled GRIB2 analyses of 2018-09-14 18 UTC and 2018-09-15 00 UTC, in this order."""
-    return sorted((bundled("samples") / "gfs_2018-09-15T00").glob("*.grib2"))
+    return sorted((bundled_folder("samples") / "gfs_2018-09-15T00").glob("*.grib2"))
 
 
 @pytest.fixture

@@ -6,8 +6,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from jobs import batch_sizes, forecasts, keys, leases, retention, sharing, speeds, workers
-from jobs.database import Database
+from jobs import forecasts, keys, retention
+from jobs.dispatching import leases, live_workers, sharing
+from jobs.planning import measured
+from jobs.rows.database import Database
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,14 +48,14 @@ should_rebalance = _in_read(sharing.should_rebalance)
 may_receive_groups = _in_read(sharing.may_receive_groups)
 count_needed_workers = _in_read(sharing.count_needed_workers)
 
-record_heartbeat = _in_write(workers.record_heartbeat)
-count_live_workers = _in_read(workers.count_live_workers)
+record_heartbeat = _in_write(live_workers.record_heartbeat)
+count_live_workers = _in_read(live_workers.count_live_workers)
 
-record_speed = _in_write(speeds.record_speed)
-record_compression = _in_write(speeds.record_compression)
-save_batch_size = _in_write(batch_sizes.save_batch_size)
-read_batch_size = _in_read(batch_sizes.read_batch_size)
-choose_group_size = _in_read(batch_sizes.choose_group_size)
+record_speed = _in_write(measured.record_speed)
+record_compression = _in_write(measured.record_compression)
+save_batch_size = _in_write(measured.save_batch_size)
+read_batch_size = _in_read(measured.read_batch_size)
+choose_group_size = _in_read(measured.choose_group_size)
 
 create_key = _in_write(keys.create_key)
 list_keys = _in_read(keys.list_keys)

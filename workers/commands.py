@@ -52,7 +52,7 @@ def forecast(
     manifest = read_manifest(folder)
     num_lead_times = count_lead_times(lead_time, manifest.model.time_step)
     members = _members(num_members, only_members)
-    sampling = manifest.sampling.changed(solver=solver, nfe=nfe, warmth=warmth)
+    sampling = manifest.sampling.replace(solver=solver, nfe=nfe, warmth=warmth)
     sources = sample_files() if list(initial_state) == [SAMPLE] else list(initial_state)
     state = read_initial_state(sources, manifest.model, parse_time(init_time) if init_time else None)
     receipt = run_forecast(

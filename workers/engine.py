@@ -103,7 +103,7 @@ class Engine:
         with self._database.read() as connection:
             known = read_batch_size(connection, manifest.digest, self.machine.device_kind)
         if self._settings.group_size is None and known is None:
-            shortest = manifest.sampling.changed(nfe=manifest.sampling.nfe // manifest.sampling.num_steps)
+            shortest = manifest.sampling.replace(nfe=manifest.sampling.nfe // manifest.sampling.num_steps)
             size = best_batch_size(Forecaster(networks, shortest, self.device))
             self._save_batch_size(manifest.digest, size)
 

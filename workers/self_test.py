@@ -49,7 +49,7 @@ class Subject:
     def of(cls, checkpoint: Path, manifest: Manifest, device: torch.device, state: InitialState) -> "Subject":
         """Return the subject with the fewest evaluations that the checkpoint's solver allows."""
         sampling = manifest.sampling
-        return cls(checkpoint, device, state, sampling.changed(nfe=sampling.nfe // sampling.num_steps))
+        return cls(checkpoint, device, state, sampling.replace(nfe=sampling.nfe // sampling.num_steps))
 
     def day(self, members: range, *, precision: Precision = "float32") -> NDArray[np.float32]:
         """Return the first day of a forecast of `members`: (lead time, member, variable, latitude, longitude)."""

@@ -11,12 +11,12 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from jobs.database import Database
-from jobs.dispatch import CeleryDispatcher
+from jobs.dispatching.dispatch import CeleryDispatcher
+from jobs.dispatching.reconcile import reconcile
 from jobs.forecasts import ForecastRecord
-from jobs.reconcile import reconcile
+from jobs.rows.database import Database
+from jobs.rows.tables import work
 from jobs.settings import Settings
-from jobs.tables import work
 from tests.rows import cancel_forecast, count_live_workers, read_forecast
 from tests.servers import RedisServer
 from workers.loop import Worker

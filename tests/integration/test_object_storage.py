@@ -15,20 +15,21 @@ import xarray as xr
 import zarr
 from pydantic import SecretStr
 
-from jobs.database import Database
+from jobs.dispatching.leases import claim
 from jobs.errors import LeaseLostError
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, cancel_forecast, read_forecast
-from jobs.leases import claim, commit
+from jobs.forecasts import ForecastRecord
 from jobs.retention import delete_data, sweep_folders
+from jobs.rows.database import Database
+from jobs.rows.states import Status
 from jobs.settings import Settings
-from jobs.states import Status
-from jobs.testing import PostgresServer, S3Server, free_port
 from service.app import create_app
 from storage.errors import ConfigurationError
 from storage.opening import open_storage
 from storage.paths import StoragePath
+from tests.rows import cancel_forecast, commit, read_forecast
 from tests.served import Served
+from tests.servers import PostgresServer, S3Server, free_port
 from weather.errors import StoreError
 from weather.ingest.exchange import load_initial_state
 from weather.stores.ensemble import EnsembleStore
@@ -92,17 +93,27 @@ def _alone(record: ForecastRecord, folder: ForecastFolder, checkpoint: Path, out
     request = record.request
     state = load_initial_state(folder.initial_state)
     forecast = StandaloneForecast(
-        state, checkpoint, tuple(range(request.members)), record.num_lead_times, request.group_size, request.seed,
-        request.sampling, torch.device("cpu"),
-    )  # fmt: skip
+        state,
+        checkpoint,
+        tuple(range(request.members)),
+        record.num_lead_times,
+        request.group_size,
+        request.seed,
+        request.sampling,
+        torch.device("cpu"),
+    )
     store = run_forecast(forecast, output, resume=False, report=lambda _: None).store
     return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
 def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_disk(
-    settings: Settings, place: StoragePath, postgres: PostgresServer, untrained_checkpoint: Path, tmp_path: Path,
+    settings: Settings,
+    place: StoragePath,
+    postgres: PostgresServer,
+    untrained_checkpoint: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     url = postgres.new_database()
     shared = {"store": str(settings.store), "database_url": url, "group_size": "2"}
     api = Served(tmp_path / "api", untrained_checkpoint.parent, command="api", **shared)
@@ -115,12 +126,13 @@ def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_
         workers = [
             settings.model_copy(
                 update={
-                    "data": tmp_path / name, "database_url": SecretStr(url),
+                    "data": tmp_path / name,
+                    "database_url": SecretStr(url),
                     "checkpoints": str(untrained_checkpoint.parent),
                 }
             )
             for name in ("first", "second")
-        ]  # fmt: skip
+        ]
         with monkeypatch.context() as dying:
             _die_after(3, dying)
             with pytest.raises(_Killed):
@@ -140,8 +152,11 @@ def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_
             "zarr.json": made.sub(b"", alone["zarr.json"])
         }
         assert sorted({name.split("/")[0] for name in _content(folder.path)}) == [
-            "ensemble.zarr", "initial_state", "receipt.json", "summary.zarr",
-        ]  # fmt: skip
+            "ensemble.zarr",
+            "initial_state",
+            "receipt.json",
+            "summary.zarr",
+        ]
         _check_reads(api, forecast_id, objects, tmp_path)
         assert api.client.delete(f"/forecast/{forecast_id}").status_code == 204
         assert list(place.files()) == []

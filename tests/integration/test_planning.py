@@ -2,10 +2,10 @@ from typing import Any
 
 from sqlalchemy import update
 
-from jobs.database import Database
+from jobs.rows.database import Database
+from jobs.rows.states import Status
+from jobs.rows.tables import speeds
 from jobs.settings import Settings
-from jobs.states import Status
-from jobs.tables import speeds
 from tests.served import Served, small_request
 
 

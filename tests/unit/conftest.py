@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.database import Database
 from jobs.forecasts import ForecastRecord
+from jobs.rows.database import Database
 
 
 @pytest.fixture

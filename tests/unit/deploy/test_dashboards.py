@@ -10,7 +10,7 @@ import promql_parser
 import pytest
 import yaml
 
-from jobs.database import Database
+from jobs.rows.database import Database
 from jobs.settings import Settings
 from service.metrics import Metrics, RowsCollector
 from tests.servers import run_promtool

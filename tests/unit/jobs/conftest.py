@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.database import Database
+from jobs.rows.database import Database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from jobs.database import Database
+from jobs.dispatching.leases import claim
 from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
-from jobs.leases import claim
-from jobs.states import Status
+from jobs.rows.database import Database
+from jobs.rows.states import Status
 from tests.rows import cancel_forecast, read_forecast
 from weather.errors import StoreError
 from weather.ingest.exchange import load_initial_state

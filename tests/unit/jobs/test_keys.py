@@ -1,8 +1,8 @@
 import pytest
 from sqlalchemy import select
 
-from jobs.database import Database
-from jobs.tables import api_keys
+from jobs.rows.database import Database
+from jobs.rows.tables import api_keys
 from storage.errors import ConfigurationError
 from tests.rows import create_key, find_key_id, has_keys, list_keys, revoke_key
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from jobs.clock import now
-from jobs.database import Database
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.retention import delete_data, sweep_folders
-from jobs.states import Data, Status
-from jobs.tables import forecasts
+from jobs.rows.clock import now
+from jobs.rows.database import Database
+from jobs.rows.states import Data, Status
+from jobs.rows.tables import forecasts
 from tests.rows import cancel_forecast, expire_data, read_forecast
 
 Submit = Callable[..., ForecastRecord]

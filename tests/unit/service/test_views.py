@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.database import Database
 from jobs.forecasts import ForecastRecord
-from jobs.states import Status
+from jobs.rows.database import Database
+from jobs.rows.states import Status
 from service.views import view_forecast
 
 

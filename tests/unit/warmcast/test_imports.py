@@ -11,11 +11,11 @@ import pytest
         "warmcast",
         "warmcast.cli",
         "weather.initial_state",
-        "weather.store",
+        "weather.stores.ensemble",
         "weather.manifest",
-        "diagnostics.plot",
+        "diagnostics.figures.plot",
         "service.app",
-        "jobs.supervisor",
+        "jobs.dispatching.supervisor",
     ],
 )
 def test_all_but_the_workers_load_no_torch(module: str) -> None:

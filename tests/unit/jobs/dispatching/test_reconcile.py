@@ -7,18 +7,17 @@ import pytest
 import xarray as xr
 from sqlalchemy import select, update
 
-from jobs.clock import now
-from jobs.database import Database
-from jobs.deadlines import fail_overdue
-from jobs.dispatch import LocalDispatcher
+from jobs.dispatching.dispatch import LocalDispatcher
+from jobs.dispatching.leases import claim
+from jobs.dispatching.reconcile import fail_overdue, reconcile
 from jobs.errors import IdempotencyError, LeaseLostError
 from jobs.events import list_events
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
-from jobs.leases import claim
-from jobs.reconcile import reconcile
-from jobs.states import EventKind, Kind, Status
-from jobs.tables import forecasts
+from jobs.rows.clock import now
+from jobs.rows.database import Database
+from jobs.rows.states import EventKind, Kind, Status
+from jobs.rows.tables import forecasts
 from tests.rows import commit, count_needed_workers, finish, is_open, read_forecast, renew
 from weather.manifest import Sampling
 

@@ -1,8 +1,8 @@
 from collections.abc import Callable
 
-from jobs.database import Database
 from jobs.forecasts import ForecastRecord
-from jobs.statistics import DURATIONS, count_by_status, count_queue, duration_histograms
+from jobs.rows.database import Database
+from jobs.totals import DURATIONS, count_by_status, count_queue, duration_histograms
 from tests.rows import cancel_forecast
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from jobs.clock import now
-from jobs.fairness import CURRENT_STATUS, RUNNABLE
-from jobs.states import Kind, Status
-from jobs.tables import forecasts, work
-from jobs.workers import count_idle_workers, count_live_workers
+from jobs.dispatching.fairness import CURRENT_STATUS, RUNNABLE
+from jobs.dispatching.live_workers import count_idle_workers, count_live_workers
+from jobs.rows.clock import now
+from jobs.rows.states import Kind, Status
+from jobs.rows.tables import forecasts, work
 
 _UNFINISHED = (
     work.c.forecast_id == bindparam("of_forecast"),

@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, select
 
-from jobs.clock import now
-from jobs.states import OPEN, Data, Status
-from jobs.tables import forecasts
+from jobs.rows.clock import now
+from jobs.rows.states import OPEN, Data, Status
+from jobs.rows.tables import forecasts
 
 _MODEL = forecasts.c.request["checkpoint"].as_string().label("model")
 

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from jobs.clock import now
-from jobs.tables import diagnostics, verifications
+from jobs.rows.clock import now
+from jobs.rows.tables import diagnostics, verifications
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.errors import DeadlineError
-from jobs.planning import (
+from jobs.planning.estimates import (
     Compression,
     Demand,
     Estimator,

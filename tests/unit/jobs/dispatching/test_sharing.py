@@ -4,14 +4,14 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import update
 
-from jobs.database import Database
+from jobs.dispatching.leases import Lease, claim
+from jobs.dispatching.live_workers import mark_idle
+from jobs.dispatching.sharing import fair_share
 from jobs.errors import LeaseLostError
 from jobs.forecasts import ForecastRecord
-from jobs.leases import Lease, claim
-from jobs.sharing import fair_share
-from jobs.states import Kind
-from jobs.tables import work
-from jobs.workers import mark_idle
+from jobs.rows.database import Database
+from jobs.rows.states import Kind
+from jobs.rows.tables import work
 from tests.rows import (
     cancel_forecast,
     commit,

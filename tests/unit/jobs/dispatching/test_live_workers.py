@@ -1,10 +1,10 @@
 from sqlalchemy import update
 
-from jobs.clock import now
-from jobs.database import Database
-from jobs.measures import EVALUATIONS, GPU_MEMORY, STEP_SECONDS, Sample, Tally, cumulative_histogram
-from jobs.tables import workers
-from jobs.workers import list_live_workers, read_gauges, sum_counters
+from jobs.counters import EVALUATIONS, GPU_MEMORY, STEP_SECONDS, Sample, Tally, cumulative_histogram
+from jobs.dispatching.live_workers import list_live_workers, read_gauges, sum_counters
+from jobs.rows.clock import now
+from jobs.rows.database import Database
+from jobs.rows.tables import workers
 from tests.rows import count_live_workers, record_heartbeat
 
 

@@ -5,15 +5,15 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select, update
 
-from jobs.database import Database
-from jobs.dispatch import LocalDispatcher
+from jobs.dispatching.dispatch import LocalDispatcher
+from jobs.dispatching.leases import Lease, claim
+from jobs.dispatching.reconcile import reconcile
 from jobs.errors import LeaseLostError
 from jobs.events import list_events
 from jobs.forecasts import ForecastRecord
-from jobs.leases import Lease, claim
-from jobs.reconcile import reconcile
-from jobs.states import EventKind, Kind, Status
-from jobs.tables import work
+from jobs.rows.database import Database
+from jobs.rows.states import EventKind, Kind, Status
+from jobs.rows.tables import work
 from tests.rows import (
     cancel_forecast,
     commit,

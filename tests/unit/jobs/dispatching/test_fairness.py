@@ -1,9 +1,9 @@
 from collections.abc import Callable
 
-from jobs.database import Database
+from jobs.dispatching.leases import Lease, claim
 from jobs.forecasts import ForecastRecord
-from jobs.leases import Lease, claim
-from jobs.states import Kind, Priority
+from jobs.rows.database import Database
+from jobs.rows.states import Kind, Priority
 from tests.rows import commit, finish, read_forecast, release
 
 Submit = Callable[..., ForecastRecord]

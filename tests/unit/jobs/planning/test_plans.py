@@ -9,8 +9,8 @@ import pytest
 
 from jobs.errors import DeadlineError
 from jobs.machine import Machine
-from jobs.planning import Compression, Estimator, QueuedForecast, Speed, demand_of
-from jobs.plans import Plan, check_free_space
+from jobs.planning.estimates import Compression, Estimator, QueuedForecast, Speed, demand_of
+from jobs.planning.plans import Plan, check_free_space
 from jobs.request import ForecastRequest
 from storage.paths import storage_path
 from weather.errors import StoreError

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Float, bindparam, delete, func, insert, or_, select, update
 
-from jobs.clock import now
+from jobs.counters import METRICS, Sample
 from jobs.machine import Machine
-from jobs.measures import METRICS, Sample
-from jobs.tables import samples as sample_rows
-from jobs.tables import workers
+from jobs.rows.clock import now
+from jobs.rows.tables import samples as sample_rows
+from jobs.rows.tables import workers
 
 LIVE_SECONDS = 30.0
 """Seconds after a worker's last heartbeat for which it counts as live."""

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs.database import Database
+from jobs.dispatching.leases import claim
 from jobs.forecasts import ForecastRecord
-from jobs.leases import claim
-from jobs.planning import Compression, Estimator, Machine, Speed
-from jobs.speeds import demand_of, load_estimator
+from jobs.planning.estimates import Compression, Estimator, Machine, Speed
+from jobs.planning.measured import demand_of, load_estimator
+from jobs.rows.database import Database
 from tests.rows import commit, record_compression, record_heartbeat, record_speed
 
 Submit = Callable[..., ForecastRecord]

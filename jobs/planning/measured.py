@@ -1,17 +1,23 @@
-"""Speeds and compressions measured by workers, as rows: running averages by checkpoint, machine and group size."""
+"""Measurements of workers, as rows: speeds, compression of stores, best batch sizes.
+
+Speeds and compression are running averages by checkpoint, machine and group size.
+"""
 
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from jobs.clock import now
+from jobs.dispatching.live_workers import list_live_workers
 from jobs.machine import Machine
-from jobs.planning import Compression, Estimator, QueuedForecast, Speed, demand_of
+from jobs.planning.estimates import Compression, Estimator, QueuedForecast, Speed, demand_of
 from jobs.request import ForecastRequest
-from jobs.states import OPEN, Kind
-from jobs.tables import forecasts, speeds, work
-from jobs.workers import list_live_workers
+from jobs.rows.clock import now
+from jobs.rows.states import OPEN, Kind
+from jobs.rows.tables import batch_sizes, forecasts, speeds, work
+
+DEFAULT_GROUP_SIZE = 8
+"""Members of a group for a checkpoint that no device has been measured with."""
 
 _MEMORY_STEPS = 20
 """Number of lead times of a group that weigh as much as all earlier measurements together."""
@@ -61,6 +67,26 @@ def load_estimator(connection: Connection) -> Estimator:
             compressions.setdefault(row.checkpoint_digest, []).append(compression)
     machines = [worker.machine for worker in list_live_workers(connection) if worker.machine is not None]
     return Estimator(by_checkpoint, compressions, machines, _list_queue(connection))
+
+
+def save_batch_size(connection: Connection, checkpoint_digest: str, device_kind: str, members: int) -> None:
+    """Store the best batch size of a checkpoint on a kind of device, in place of an earlier one."""
+    key = {"checkpoint_digest": checkpoint_digest, "device": device_kind}
+    connection.execute(delete(batch_sizes).filter_by(**key))
+    connection.execute(insert(batch_sizes).values(**key, members=members))
+
+
+def read_batch_size(connection: Connection, checkpoint_digest: str, device_kind: str) -> int | None:
+    """Return the best batch size of a checkpoint on a kind of device, or None if it was not measured."""
+    query = select(batch_sizes.c.members).filter_by(checkpoint_digest=checkpoint_digest, device=device_kind)
+    members: int | None = connection.scalar(query)
+    return members
+
+
+def choose_group_size(connection: Connection, checkpoint_digest: str) -> int:
+    """Return the group size of a new forecast: the smallest of the best batch sizes of all kinds of device."""
+    query = select(func.min(batch_sizes.c.members)).filter_by(checkpoint_digest=checkpoint_digest)
+    return connection.scalar(query) or DEFAULT_GROUP_SIZE
 
 
 def _list_queue(connection: Connection) -> list[QueuedForecast]:

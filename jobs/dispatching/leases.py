@@ -9,15 +9,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Float, Row, Update, and_, bindparam, func, insert, select, update
 
-from jobs.clock import now
-from jobs.database import Database
+from jobs.dispatching.fairness import CURRENT_STATUS, RUNNABLE, next_forecast
+from jobs.dispatching.live_workers import mark_busy, mark_idle
+from jobs.dispatching.sharing import count_groups
 from jobs.errors import LeaseLostError
 from jobs.events import append_event
-from jobs.fairness import CURRENT_STATUS, RUNNABLE, next_forecast
-from jobs.sharing import count_groups
-from jobs.states import OPEN, EventKind, Kind, Status
-from jobs.tables import forecasts, work
-from jobs.workers import mark_busy, mark_idle
+from jobs.rows.clock import now
+from jobs.rows.database import Database
+from jobs.rows.states import OPEN, EventKind, Kind, Status
+from jobs.rows.tables import forecasts, work
 
 _Progress = Row[str, int, int, int]
 

@@ -2,9 +2,9 @@
 
 from sqlalchemy import Connection, Select, and_, bindparam, case, func, or_, select
 
-from jobs.clock import now
-from jobs.states import OPEN, Priority, Status
-from jobs.tables import forecasts, work
+from jobs.rows.clock import now
+from jobs.rows.states import OPEN, Priority, Status
+from jobs.rows.tables import forecasts, work
 
 CURRENT_STATUS = case((forecasts.c.deadline < now(), str(Status.FAILED)), else_=forecasts.c.status)
 """Status of a forecast, with failed for one whose deadline has passed but whose row does not say so yet.

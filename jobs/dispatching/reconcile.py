@@ -2,16 +2,16 @@
 
 from sqlalchemy import and_, or_, select
 
-from jobs.clock import now
-from jobs.database import Database
-from jobs.deadlines import fail_overdue
-from jobs.dispatch import Dispatcher
-from jobs.leases import fail_forecast
-from jobs.sharing import count_needed_workers
-from jobs.states import OPEN
-from jobs.tables import forecasts, work
+from jobs.dispatching.dispatch import Dispatcher
+from jobs.dispatching.leases import fail_forecast
+from jobs.dispatching.sharing import count_needed_workers
+from jobs.rows.clock import now
+from jobs.rows.database import Database
+from jobs.rows.states import OPEN
+from jobs.rows.tables import forecasts, work
 
-WORKER_LOST = "worker-lost"
+DEADLINE_PASSED, WORKER_LOST = "deadline-passed", "worker-lost"
+"""Types of the problems with which forecasts are failed here."""
 
 
 def reconcile(database: Database, dispatcher: Dispatcher, max_attempts: int) -> int:
@@ -26,6 +26,22 @@ def reconcile(database: Database, dispatcher: Dispatcher, max_attempts: int) -> 
         needed = count_needed_workers(connection, max_attempts)
     dispatcher.notify(needed)
     return needed
+
+
+def fail_overdue(database: Database) -> None:
+    """Fail every forecast that has not ended by its deadline, each in a transaction of its own; lead times are kept."""
+    overdue = select(forecasts.c.id, forecasts.c.request).where(
+        forecasts.c.status.in_(OPEN), forecasts.c.deadline < now()
+    )
+    with database.read() as connection:
+        rows = connection.execute(overdue).all()
+    for row in rows:
+        detail = (
+            f"It had not ended {row.request['deadline_seconds']:g} s after it was accepted, its `deadline_seconds`. "
+            "Its complete lead times are kept."
+        )
+        with database.write() as connection:
+            fail_forecast(connection, row.id, {"type": DEADLINE_PASSED, "detail": detail, "retryable": True})
 
 
 def fail_exhausted(database: Database, max_attempts: int) -> None:

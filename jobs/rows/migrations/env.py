@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from jobs.tables import metadata
+from jobs.rows.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 context.run_migrations()

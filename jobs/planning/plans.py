@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
-from jobs.planning import Estimator, choose_nfe, demand_of, memory_bytes
+from jobs.planning.estimates import Estimator, choose_nfe, demand_of, memory_bytes
 from jobs.request import ForecastRequest
 from storage.paths import StoragePath
 from weather.errors import StoreError
@@ -119,4 +119,4 @@ def _choose_nfe(plan: Plan, estimator: Estimator, manifest: Manifest) -> Forecas
         lambda nfe: estimator.seconds(replace(demand, nfe=nfe)),
         estimator.wait_seconds(),
     )
-    return request.model_copy(update={"sampling": request.sampling.changed(nfe=nfe)})
+    return request.model_copy(update={"sampling": request.sampling.replace(nfe=nfe)})
