@@ -1,15 +1,49 @@
-"""The networks of a model, built from its specification."""
+"""The modules of a model, built from its specification: context, warm start and flow."""
 
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
-from models.context import ContextBuilder, context_signs, variable_signs
 from models.flow import FlowNet
-from models.shapes import StaticFields
+from models.shapes import Context, Features, Fields, StaticFields
 from models.unet import UNet
 from models.warm_start import WarmStart
 from weather.manifest import ModelSpec, NetworkSpec
+
+
+class ContextBuilder(nn.Module):
+    """Build the context C = [newest frame, previous frame, static fields, features].
+
+    Frames are given in physical units, static fields and features already normalised.
+    """
+
+    static: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: ModelSpec, static: StaticFields) -> None:
+        super().__init__()
+        means = torch.tensor([variable.mean for variable in spec.variables], dtype=torch.float32)
+        stds = torch.tensor([variable.std for variable in spec.variables], dtype=torch.float32)
+        self.register_buffer("mean", means[:, None, None], persistent=False)
+        self.register_buffer("std", stds[:, None, None], persistent=False)
+        self.register_buffer("static", static, persistent=False)
+
+    def normalise(self, frames: Fields) -> Fields:
+        """Return physical fields in normalised units: (x − mean) / std of each variable."""
+        return (frames - self.mean) / self.std
+
+    def denormalise(self, frames: Fields) -> Fields:
+        """Return normalised fields in physical units, the inverse of `normalise`."""
+        return torch.addcmul(self.mean, frames, self.std)
+
+    def forward(self, newest: Fields, previous: Fields, features: Features) -> Context:
+        """Return the context of each member."""
+        members = newest.shape[0]
+        static = self.static.expand(members, *self.static.shape)
+        features = features.expand(members, *features.shape[1:])
+        return torch.cat([self.normalise(newest), self.normalise(previous), static, features], dim=1)
 
 
 @dataclass(frozen=True)
@@ -36,8 +70,8 @@ class Networks:
 
 def build_networks(spec: ModelSpec, static: StaticFields) -> Networks:
     """Return newly initialised networks for `spec`; weights are drawn from torch's global generator."""
-    variables = variable_signs(spec)
-    context = context_signs(spec)
+    variables = _variable_signs(spec)
+    context = _context_signs(spec)
     warm_net = _build_unet(spec, spec.warm_start, context, 2 * len(variables))
     flow_signs = variables + context + variables + (1,) * len(variables)
     flow_net = _build_unet(spec, spec.flow, flow_signs, len(variables))
@@ -54,3 +88,13 @@ def _build_unet(spec: ModelSpec, config: NetworkSpec, signs: tuple[int, ...], ou
     net = UNet(config, signs, out_channels, *grid.shape, grid.has_poles)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this overload
     return net
+
+
+def _variable_signs(spec: ModelSpec) -> tuple[int, ...]:
+    """Return −1 for each variable that is a vector component, which changes sign across a pole, else 1."""
+    return tuple(-1 if variable.is_vector else 1 for variable in spec.known_variables)
+
+
+def _context_signs(spec: ModelSpec) -> tuple[int, ...]:
+    """Return −1 for each channel of the context that changes sign across a pole, else 1."""
+    return _variable_signs(spec) * 2 + (1,) * (len(spec.static_fields) + len(spec.features))

@@ -65,7 +65,7 @@ class ValidRange:
     def mask_lost_members(self, states: Fields) -> Fields:
         """Return `states` with NaN in the whole of each member that is not finite or out of range at any point.
 
-        It does not wait for the device.
+        The call does not synchronise with the device.
         """
         least, most = states.flatten(2).aminmax(dim=2)
         is_valid = ((least >= self._low) & (most <= self._high)).all(dim=1)

@@ -1,10 +1,10 @@
-"""Shapes of tensors, as jaxtyping annotations: always (member, channel, latitude, longitude)."""
+"""Shapes of tensors, as jaxtyping annotations; fields are always (member, channel, latitude, longitude)."""
 
 from jaxtyping import Float
 from torch import Tensor
 
 Fields = Float[Tensor, "member channel lat lon"]
-"""Fields of each member, one channel a variable."""
+"""Fields of each member, or of each training sample; one channel a variable."""
 
 Context = Float[Tensor, "member context lat lon"]
 """The context C that both networks take: normalised frames, static fields and features."""
@@ -13,7 +13,7 @@ Features = Float[Tensor, "batch feature lat lon"]
 """Features of a date, for each member, or one entry for all."""
 
 StaticFields = Float[Tensor, "field lat lon"]
-"""Fields that are constant in time, normalised."""
+"""Normalised fields that are constant in time, without a member axis."""
 
 Scalars = Float[Tensor, " batch"]
 """One number a member, or one for all."""

@@ -57,7 +57,7 @@ SOLVERS: Mapping[str, Solver] = MappingProxyType(
 
 
 def evaluation_times(solver: str, times: NDArray[np.float64]) -> list[float]:
-    """Return the flow times at which `solve` evaluates the vector field: the same floats, ascending, each once."""
+    """Return the flow times at which `solve` evaluates the vector field: exactly these floats, ascending, each once."""
     steps = zip(times[:-1].tolist(), times[1:].tolist(), strict=True)
     return sorted({t + offset * (t_next - t) for t, t_next in steps for offset in SOLVERS[solver].offsets})
 

@@ -14,7 +14,7 @@ from weather.manifest import NetworkSpec
 
 
 class FixedInputs(NamedTuple):
-    """What input channels that are constant over several evaluations contribute to the stem and to the head."""
+    """The contributions to stem and head of input channels that are constant over several evaluations."""
 
     stem: Tensor
     head: Tensor
@@ -80,14 +80,14 @@ class UNet(nn.Module):
         h = self.stem(unshuffled) if fixed is None else self.stem.contribution(unshuffled, 0) + fixed.stem
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
-            h = _apply(blocks, h, embedding)
+            h = _apply_blocks(blocks, h, embedding)
             if level < len(self.shrink):
                 skips.append(h)
                 h = self.shrink[level](h)
         for grow, blocks in zip(self.grow, self.up, strict=True):
             h = F.interpolate(grow(h), scale_factor=2.0, mode="nearest")
             h = torch.cat([h, skips.pop()], dim=1)
-            h = _apply(blocks, h, embedding)
+            h = _apply_blocks(blocks, h, embedding)
         h = F.pixel_shuffle(self.unstem(F.silu(h)), self.config.stem)
         h = torch.cat([h, padded], dim=1)
         h = self.head(h) if fixed is None else self.head.contribution(h, 0) + fixed.head
@@ -109,7 +109,7 @@ class UNet(nn.Module):
         return padded.contiguous(memory_format=torch.channels_last)
 
 
-def _apply(blocks: nn.Module, h: Tensor, embedding: Tensor | None) -> Tensor:
+def _apply_blocks(blocks: nn.Module, h: Tensor, embedding: Tensor | None) -> Tensor:
     """Return the output of residual blocks that are applied one after another."""
     assert isinstance(blocks, nn.ModuleList)
     for block in blocks:

@@ -86,7 +86,7 @@ def evaluate_checkpoint(
         group_size=batch_size or min(members, 10),
         seed=seed,
     )
-    forecaster = Forecaster(networks, manifest.sampling.changed(solver=solver, nfe=nfe, warmth=warmth), device)
+    forecaster = Forecaster(networks, manifest.sampling.replace(solver=solver, nfe=nfe, warmth=warmth), device)
     for path in (output, page):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,19 +4,16 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from storage.errors import ConfigurationError
 from weather.features import FEATURES
 from weather.manifest import NetworkSpec, Sampling
+from weather.schema import FrozenModel, first_error_sentence
 from weather.variables import DEFAULT_VARIABLES, KNOWN
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class DataConfig(_Part):
+class DataConfig(FrozenModel):
     """The training and validation years, and how the data is described and credited in the checkpoint."""
 
     description: str
@@ -33,7 +30,7 @@ class DataConfig(_Part):
         return self
 
 
-class OptimiserConfig(_Part):
+class OptimiserConfig(FrozenModel):
     """AdamW with a linear warm-up and a cosine decay to `final_learning_rate`; the EMA is updated at each step."""
 
     steps: int = Field(ge=0)
@@ -47,14 +44,14 @@ class OptimiserConfig(_Part):
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
 
 
-class WarmStartConfig(_Part):
+class WarmStartConfig(FrozenModel):
     """The warm-start network h and its optimisation."""
 
     network: NetworkSpec
     optimiser: OptimiserConfig
 
 
-class FlowConfig(_Part):
+class FlowConfig(FrozenModel):
     """The flow network p' and its optimisation.
 
     Warmth is drawn from U[0, 1], as in the paper; `full_warmth_fraction` of the samples get w = 1 instead, the value
@@ -67,7 +64,7 @@ class FlowConfig(_Part):
     full_warmth_fraction: float = Field(default=0.0, ge=0, le=1)
 
 
-class TrainingConfig(_Part):
+class TrainingConfig(FrozenModel):
     """A whole training: data, both networks, and the number of steps between saves and between reports."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -102,6 +99,4 @@ def read_config(path: Path) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigurationError(f"`{path}`: `{place}` is wrong: {first['msg']}. Got: {first['input']!r}.") from error
+        raise ConfigurationError(f"`{path}`: {first_error_sentence(error)}") from error

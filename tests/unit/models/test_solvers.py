@@ -83,7 +83,7 @@ def test_the_stated_evaluation_times_are_those_of_the_evaluations(solver: str, p
 @pytest.mark.parametrize(("solver", "nfe"), [("midpoint", 5), ("midpoint", 1), ("euler", 0), ("rk4", 4)])
 def test_an_impossible_number_of_evaluations_is_refused(solver: str, nfe: int) -> None:
     with pytest.raises(ConfigurationError, match=r"`(nfe|solver)` (must be|is wrong).* Got: "):
-        Sampling().changed(solver=solver, nfe=nfe)
+        Sampling().replace(solver=solver, nfe=nfe)
 
 
 def test_power_grids_equal_their_formula() -> None:

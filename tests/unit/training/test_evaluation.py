@@ -142,7 +142,7 @@ def test_the_report_is_one_page_with_embedded_pictures(untrained_checkpoint: Pat
     first = json.loads((tmp_path / "out.json").read_text())["scores"]["u10"][0]
     assert f">{first['crps_fair']:.3f}</td>" in page
     assert "fair energy score" in page
-    assert "RMSE and spread in m s-1. Point at a number for its 95 % interval" in page
+    assert "RMSE and spread in m s⁻¹. Hover over a number to see its 95 % interval" in page
 
 
 def test_verification_reads_the_climatology_that_is_written(
