@@ -2,13 +2,14 @@
 
 import base64
 import html
-import io
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
+
+from matplotlib.figure import Figure
 
 from diagnostics.figures.example import Example, draw_example_maps, draw_spaghetti
 from diagnostics.figures.scores import draw_probability_panels, draw_score_panels
+from diagnostics.figures.style import format_units, to_png
 from diagnostics.scores.wind import WIND_SPEED
 from weather.variables import KNOWN
 
@@ -52,13 +53,11 @@ def render_score_page(title: str, result: Mapping[str, Any], example: Example | 
     parts = [_section(variable, rows) for variable, rows in result["scores"].items()]
     if example is not None:
         parts.append("<h2>Example of a forecast</h2>")
-        parts.append(_picture(partial(draw_spaghetti, example=example), "Members and truth at six grid points"))
-        parts.append(
-            _picture(partial(draw_example_maps, example=example), "Maps of truth, one member, mean and spread")
-        )
+        parts.append(_picture(draw_spaghetti(example), "Members and truth at six grid points"))
+        parts.append(_picture(draw_example_maps(example), "Maps of truth, one member, mean and spread"))
     if result["events"]:
-        panels = partial(draw_probability_panels, result=result)
-        parts.append(f"<h2>Probabilities</h2>{_picture(panels, 'Brier scores, reliability, PIT of the warm start')}")
+        panels = _picture(draw_probability_panels(result), "Brier scores, reliability, PIT of the warm start")
+        parts.append(f"<h2>Probabilities</h2>{panels}")
     parts.append(f"<h2>Energy score</h2>{_table(_ENERGY, result['energy'])}" if result["energy"] else "")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
@@ -70,21 +69,16 @@ def render_score_page(title: str, result: Mapping[str, Any], example: Example | 
 def _section(variable: str, rows: list[dict[str, Any]]) -> str:
     """Return the heading, figure, table and caption of one variable's scores."""
     label, units = _LABELS.get(variable) or (KNOWN[variable].long_name, KNOWN[variable].units)
-    picture = _picture(
-        partial(draw_score_panels, units=units, rows=rows), f"Scores of {label} by lead time, ranks and spectra"
-    )
-    intervals = (
-        " Hover over a number to see its 95 % interval, from resampling the starts." if "intervals" in rows[0] else ""
-    )
-    caption = f"<p>Area means; CRPS (fair), persistence, climatology, RMSE and spread in {units}.{intervals}</p>"
+    picture = _picture(draw_score_panels(units, rows), f"Scores of {label} by lead time, ranks and spectra")
+    intervals = " Hover over a number to see its 95 % interval, from resampling the starts."
+    caption = f"Area means; CRPS (fair), persistence, climatology, RMSE and spread in {format_units(units)}."
+    caption = f"<p>{caption}{intervals if 'intervals' in rows[0] else ''}</p>"
     return f"<h2>{html.escape(label)}</h2>{picture}{_table(_COLUMNS, rows)}{caption}"
 
 
-def _picture(draw: Callable[[io.BytesIO], None], description: str) -> str:
-    """Return an `img` element with the PNG that `draw` writes, and `description` as its alternative text."""
-    target = io.BytesIO()
-    draw(target)
-    encoded = base64.b64encode(target.getvalue()).decode()
+def _picture(figure: Figure, description: str) -> str:
+    """Return an `img` element that embeds a figure as PNG, with `description` as its alternative text."""
+    encoded = base64.b64encode(to_png(figure)).decode()
     return f'<img src="data:image/png;base64,{encoded}" alt="{html.escape(description)}">'
 
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from diagnostics.figures.ensemble import STYLE, Quantity, draw_maps, format_place, format_time, select_quantity
+from diagnostics.figures.maps import draw_maps
+from diagnostics.figures.plume import set_date_axis
+from diagnostics.figures.quantity import Quantity, select_quantity
+from diagnostics.figures.style import BLUE, PURPLE, STYLE, format_place, format_time
 from weather.grids import Grid
 
 _PLACES = ((55.0, 10.0), (40.0, -60.0), (5.0, 100.0), (-5.0, -30.0), (-35.0, 140.0), (-55.0, -80.0))
@@ -50,9 +52,9 @@ class Example:
         return (index + 1) * self.time_step
 
 
-def draw_spaghetti(target: Path | BinaryIO, example: Example) -> None:
-    """Write time series of all members and of the truth to a PNG, at six places in both hemispheres and the tropics."""
-    days = np.array([example.lead_time(index) / np.timedelta64(1, "D") for index in range(len(example.members))])
+def draw_spaghetti(example: Example) -> Figure:
+    """Draw time series of all members and of the truth, at six places in both hemispheres and the tropics."""
+    times = example.init_time + np.array([example.lead_time(index) for index in range(len(example.members))])
     latitude, longitude = np.asarray(example.grid.latitude), np.asarray(example.grid.longitude)
     with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(10.5, 5.2), layout="constrained", dpi=120)
@@ -62,23 +64,22 @@ def draw_spaghetti(target: Path | BinaryIO, example: Example) -> None:
             column = int(np.abs((longitude - east + 180) % 360 - 180).argmin())
             lines = example.members[:, :, row, column]
             labels = ["members"] + [None] * (lines.shape[1] - 1)
-            axes.plot(days, lines, color="#31688e", linewidth=0.5, alpha=0.6, label=labels)
-            axes.plot(days, lines.mean(axis=1), color="#440154", linewidth=1.6, label="mean of the members")
-            axes.plot(days, example.truth[:, row, column], "k.-", linewidth=1.2, markersize=4, label="truth")
+            axes.plot(times, lines, color=BLUE, linewidth=0.5, alpha=0.6, label=labels)
+            axes.plot(times, lines.mean(axis=1), color=PURPLE, linewidth=1.6, label="mean of the members")
+            axes.plot(times, example.truth[:, row, column], "k.-", linewidth=1.2, markersize=4, label="truth")
             axes.set_title(format_place(latitude[row], longitude[column]), loc="left")
-            axes.set_xlim(days[0], days[-1])
+        set_date_axis(panels[0, 0], example.init_time, times[-1])
         panels[0, 0].legend(frameon=False, fontsize=8)
         panels[0, 0].set_ylim(bottom=min(0.0, float(np.nanmin(example.members))))
-        figure.supxlabel(f"days after {format_time(example.init_time)}", fontsize=9)
-        figure.supylabel(f"{example.quantity.label} ({example.quantity.units})", fontsize=9)
-        figure.savefig(target, format="png")
+        figure.supxlabel(f"valid time (UTC), forecast from {format_time(example.init_time)}", fontsize=9)
+        figure.supylabel(example.quantity.axis_label(), fontsize=9)
+    return figure
 
 
-def draw_example_maps(target: Path | BinaryIO, example: Example) -> None:
-    """Write maps of truth, member, mean and spread to a PNG, at up to three lead times whose truth is known."""
+def draw_example_maps(example: Example) -> Figure:
+    """Draw maps of truth, member, mean and spread at up to three lead times whose truth is known."""
     known = np.nonzero(np.isfinite(example.truth).all(axis=(1, 2)))[0]
-    chosen = sorted({int(known[place]) for place in (len(known) // 8, len(known) // 2, -1)})
-    fields = [(example.lead_time(index), example.members[index]) for index in chosen]
-    draw_maps(
-        target, example.quantity, example.grid, example.init_time, fields, [example.truth[index] for index in chosen]
-    )
+    indices = sorted({int(known[place]) for place in (len(known) // 8, len(known) // 2, -1)})
+    fields = [(example.lead_time(index), example.members[index]) for index in indices]
+    truth = [example.truth[index] for index in indices]
+    return draw_maps(example.quantity, example.grid, example.init_time, fields, truth)

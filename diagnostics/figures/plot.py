@@ -1,14 +1,20 @@
 """Maps and plume of a forecast on disk: the command `warmcast plot` and the pictures that the service returns."""
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from diagnostics.figures.ensemble import draw_maps, draw_plume, select_quantity
-from storage.atomic import replace_file
+from diagnostics.figures.maps import draw_maps
+from diagnostics.figures.plume import Location, draw_plume
+from diagnostics.figures.quantity import SpeedUnits, select_quantity
+from diagnostics.figures.region import Region
+from diagnostics.figures.style import to_png
+from storage.atomic import write_bytes
 from storage.errors import ConfigurationError
+from storage.paths import StoragePath, storage_path
 from weather.errors import StoreError
+from weather.ingest.exchange import load_initial_state
 from weather.stores.ensemble import EnsembleStore, complete_lead_times, lead_time_fields, open_forecast
 from weather.stores.layout import Layout
 from weather.times import parse_lead_time, short_lead_time
@@ -16,57 +22,83 @@ from weather.times import parse_lead_time, short_lead_time
 _DEFAULT_HOURS = (24, 120, 240)
 
 
-def plot(*, folder: Path, lead_times: tuple[str, ...], latitude: float, longitude: float) -> dict[str, Any]:
-    """Draw maps and a plume of a forecast's complete lead times as PNG files next to its store; returns their paths."""
+def plot(
+    *,
+    folder: Path,
+    lead_times: tuple[str, ...],
+    latitude: float,
+    longitude: float,
+    units: SpeedUnits = "ms",
+    bbox: str | None = None,
+) -> dict[str, Any]:
+    """Draw maps and a plume of a forecast's complete lead times as PNG files next to its store; returns their paths.
+
+    `units` are those of wind, `bbox` is the region of the maps, as `Region.parse` reads it. The plume starts with the
+    analysis if the forecast's folder contains `initial_state`.
+    """
+    region = None if bbox is None else Region.parse(bbox)
     store = open_forecast(folder)
     target = folder if str(store.path) != str(folder) else folder.parent
-    pictures = [target / "maps.png", target / "plume.png"]
-    with replace_file(pictures[0]) as partial:
-        plot_maps(store, partial, lead_times)
-    with replace_file(pictures[1]) as partial:
-        plot_plume(store, partial, latitude, longitude)
-    return {"pictures": [str(picture) for picture in pictures], "lead_times": complete_lead_times(store)}
+    pictures = {
+        target / "maps.png": plot_maps(store, lead_times, units, region),
+        target / "plume.png": plot_plume(store, storage_path(target / "initial_state"), latitude, longitude, units),
+    }
+    for path, picture in pictures.items():
+        write_bytes(path, picture)
+    return {"pictures": [str(path) for path in pictures], "lead_times": complete_lead_times(store)}
 
 
-def plot_maps(store: EnsembleStore, target: Path | BinaryIO, lead_times: tuple[str, ...]) -> None:
-    """Write maps at `lead_times`, such as `24h`, to a PNG; by default at 1, 5 and 10 days.
+def plot_maps(
+    store: EnsembleStore, lead_times: tuple[str, ...], units: SpeedUnits = "ms", region: Region | None = None
+) -> bytes:
+    """Return maps at `lead_times`, such as `24h`, as PNG; by default at 1, 5 and 10 days.
 
-    Raises `ConfigurationError` for a lead time that is not complete, and `StoreError` if no member is finite.
+    Raises `ConfigurationError` for a lead time that is not complete and for units that do not fit, and `StoreError` if
+    no member is finite.
     """
     layout, ready = store.layout, complete_lead_times(store)
     indices = [_index(layout, text, ready) for text in lead_times] or _default_indices(layout, ready)
-    quantity, fields = select_quantity(np.stack([lead_time_fields(store, i) for i in indices]), layout.variables)
+    stacked = np.stack([lead_time_fields(store, index) for index in indices])
+    quantity, fields = select_quantity(stacked, layout.variables, units)
     for index, members in zip(indices, fields, strict=True):
         if not np.isfinite(members).all(axis=(1, 2)).any():
             raise StoreError(f"`{store.path}` has no finite member at {short_lead_time(layout.lead_time(index))}.")
     by_lead_time = [(layout.lead_time(index), members) for index, members in zip(indices, fields, strict=True)]
-    draw_maps(target, quantity, layout.grid, layout.init_time, by_lead_time)
+    return to_png(draw_maps(quantity, layout.grid, layout.init_time, by_lead_time, region=region))
 
 
-def plot_plume(store: EnsembleStore, target: Path | BinaryIO, latitude: float, longitude: float) -> None:
-    """Write the plume at the grid point nearest to a place, over all complete lead times, to a PNG."""
+def plot_plume(
+    store: EnsembleStore, initial_state: StoragePath, latitude: float, longitude: float, units: SpeedUnits = "ms"
+) -> bytes:
+    """Return the plume at the grid point nearest to a place, over all complete lead times, as PNG.
+
+    It starts with the analysis if `initial_state`, the folder of the forecast's initial state, exists. Raises
+    `ConfigurationError` for units that do not fit.
+    """
     layout, ready = store.layout, complete_lead_times(store)
     row, column = _nearest(layout, latitude, longitude)
-    place = (layout.grid.latitude[row], layout.grid.longitude[column])
+    lead_times = [layout.lead_time(index) for index in range(ready)]
     values = [lead_time_fields(store, index)[:, :, row, column] for index in range(ready)]
-    quantity, series = select_quantity(np.stack(values)[..., None, None], layout.variables)
-    times = [layout.lead_time(index) for index in range(ready)]
-    draw_plume(target, quantity, layout.init_time, times, series[..., 0, 0], place)
+    if initial_state.exists():
+        analyses = load_initial_state(initial_state).newest[:, :, row, column]
+        lead_times.insert(0, np.timedelta64(0, "s"))
+        values.insert(0, analyses[np.array(layout.members) % len(analyses)])
+    quantity, series = select_quantity(np.stack(values)[..., None, None], layout.variables, units)
+    location = Location((latitude, longitude), (layout.grid.latitude[row], layout.grid.longitude[column]))
+    return to_png(draw_plume(quantity, layout.init_time, lead_times, series[..., 0, 0], location))
 
 
 def _default_indices(layout: Layout, ready: int) -> list[int]:
-    wanted = [_hours_index(layout, hours) for hours in _DEFAULT_HOURS]
-    return [index for index in wanted if 0 <= index < ready] or [ready - 1]
-
-
-def _hours_index(layout: Layout, hours: int) -> int:
-    return int(np.timedelta64(hours, "h") / layout.time_step) - 1
+    """Return the indices of the default lead times that are complete, else of the last complete one."""
+    defaults = [int(np.timedelta64(hours, "h") / layout.time_step) - 1 for hours in _DEFAULT_HOURS]
+    return [index for index in defaults if 0 <= index < ready] or [ready - 1]
 
 
 def _index(layout: Layout, text: str, ready: int) -> int:
+    """Return the index of a lead time such as `24h`; raises `ConfigurationError` if it is not one of `ready` ones."""
     lead_time = parse_lead_time(text)
-    number, rest = divmod(lead_time, layout.time_step)
-    if rest or not 1 <= number <= ready:
+    number, remainder = divmod(lead_time, layout.time_step)
+    if remainder or not 1 <= number <= ready:
         raise ConfigurationError(
             f"`lead_time` must be a multiple of {short_lead_time(layout.time_step)} up to "
             f"{short_lead_time(layout.lead_time(ready - 1))}, the last complete one. Got: {text!r}."
@@ -75,5 +107,6 @@ def _index(layout: Layout, text: str, ready: int) -> int:
 
 
 def _nearest(layout: Layout, latitude: float, longitude: float) -> tuple[int, int]:
-    away = np.abs((np.asarray(layout.grid.longitude) - longitude + 180) % 360 - 180)
-    return int(np.abs(np.asarray(layout.grid.latitude) - latitude).argmin()), int(away.argmin())
+    """Return row and column of the grid point nearest to a place."""
+    distances = np.abs((np.asarray(layout.grid.longitude) - longitude + 180) % 360 - 180)
+    return int(np.abs(np.asarray(layout.grid.latitude) - latitude).argmin()), int(distances.argmin())

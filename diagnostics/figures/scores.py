@@ -1,8 +1,7 @@
 """Pictures of an evaluation: scores by lead time with references, spread and skill, ranks, spectra, probabilities."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -12,28 +11,27 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from diagnostics.figures.ensemble import STYLE
+from diagnostics.figures.style import BLUE, GREY, OCHRE, PURPLE, STYLE, format_units
 from diagnostics.scores.wind import WIND_SPEED
-
-_BLUE, _PURPLE, _GREY, _OCHRE = "#31688e", "#440154", "#888888", "#c08a1e"
 
 Rows = Sequence[Mapping[str, Any]]
 """Scores of one variable, one row per lead time, as `aggregate_records` returns them with `lead_hours` added."""
 
 
-def draw_score_panels(target: Path | BinaryIO, units: str, rows: Rows) -> None:
-    """Write six panels of one variable's scores to a PNG.
+def draw_score_panels(units: str, rows: Rows) -> Figure:
+    """Draw six panels of one variable's scores.
 
     The upper row shows CRPS, spread and RMSE, and their ratio by lead time, with 95 % intervals as shades if the rows
     have them. The lower row shows rank histogram, spectrum and η of three lead times.
     """
+    units = format_units(units)
     with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(10.5, 6.2), layout=ConstrainedLayoutEngine(hspace=0.06), dpi=120)
         (crps, skill, ratio), (ranks, spectrum, eta) = figure.subplots(2, 3)
         days = np.array([row["lead_hours"] for row in rows]) / 24
         _draw_crps(crps, days, rows, units)
         _draw_skill(skill, days, rows, units)
-        _draw_with_interval(ratio, days, rows, "spread_skill", _PURPLE, "forecast")
+        _draw_with_interval(ratio, days, rows, "spread_skill", PURPLE, "forecast")
         ratio.set(title="spread ÷ skill", xlabel="lead time (days)", xlim=(0, days[-1]))
         ratio.set_ylim(0, max(1.2, ratio.get_ylim()[1]))
         for row, colour in _select_rows(rows):
@@ -48,18 +46,18 @@ def draw_score_panels(target: Path | BinaryIO, units: str, rows: Rows) -> None:
         spectrum.set(title="spectrum of a member", ylabel=f"power (({units})²)")
         eta.set(title="η of a member", ylabel="power ÷ that of the truth")
         for axes in (ratio, ranks, eta):
-            axes.axhline(1, color=_GREY, linewidth=0.8, zorder=0)
+            axes.axhline(1, color=GREY, linewidth=0.8, zorder=0)
         for axes in (ranks, spectrum, eta):
             axes.legend(frameon=False, fontsize=8)
         for axes in (spectrum, eta):
             axes.set(xscale="log", yscale="log", xlabel="total wavenumber")
             _use_plain_ticks(axes.xaxis)
         _use_plain_ticks(eta.yaxis)
-        figure.savefig(target, format="png")
+    return figure
 
 
-def draw_probability_panels(target: Path | BinaryIO, result: Mapping[str, Any]) -> None:
-    """Write panels of Brier scores, reliability and, if known, PIT of the warm start to a PNG.
+def draw_probability_panels(result: Mapping[str, Any]) -> Figure:
+    """Draw panels of Brier scores, reliability and, if known, PIT of the warm start.
 
     `result` holds `events` as `combine_starts` returns them, and optionally `warm_start`, the Gaussian's calibration by
     variable.
@@ -68,29 +66,29 @@ def draw_probability_panels(target: Path | BinaryIO, result: Mapping[str, Any]) 
     with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(10.5, 3.5), layout="constrained", dpi=120)
         panels = figure.subplots(1, 3 if fits else 2)
-        for (event, rows), colour in zip(result["events"].items(), (_BLUE, _PURPLE), strict=True):
+        for (event, rows), colour in zip(result["events"].items(), (BLUE, PURPLE), strict=True):
             days = np.array([row["lead_hours"] for row in rows]) / 24
             _draw_with_interval(panels[0], days, rows, "brier_fair", colour, _format_event(event))
             panels[0].set(title="fair Brier score", xlabel="lead time (days)", ylim=(0, None), xlim=(0, days[-1]))
         _draw_reliability(panels[1], next(iter(result["events"].items())))
-        for (name, fit), colour in zip(fits.items(), (_OCHRE, _BLUE, _PURPLE) * len(fits), strict=False):
+        for (name, fit), colour in zip(fits.items(), (OCHRE, BLUE, PURPLE) * len(fits), strict=False):
             bins = len(fit["pit"])
             covered = f"{100 * fit['coverage_50']:.0f} % in 50 %, {100 * fit['coverage_90']:.0f} % in 90 %"
             heights = np.asarray(fit["pit"]) * bins
             edges = np.linspace(0, 1, bins + 1)
             panels[2].stairs(heights, edges, baseline=None, color=colour, label=f"{name}: {covered}")
-            panels[2].axhline(1, color=_GREY, linewidth=0.8, zorder=0)
+            panels[2].axhline(1, color=GREY, linewidth=0.8, zorder=0)
             panels[2].set(title="PIT of the warm start", xlabel="Φ((truth − mean) / std)", ylabel="relative to flat")
             panels[2].set(xlim=(0, 1), ylim=(0, None))
         for axes in panels:
             axes.legend(frameon=False, fontsize=8)
-        figure.savefig(target, format="png")
+    return figure
 
 
 def _draw_reliability(axes: Axes, event: tuple[str, Rows]) -> None:
     """Draw an event's observed frequency by forecast probability, for probabilities on at least 0.1 % of the area."""
     name, rows = event
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     for row, colour in _select_rows(rows):
         forecast, occurred = np.asarray(row["forecast"]), np.asarray(row["occurred"])
         enough = forecast > 1e-3
@@ -104,8 +102,8 @@ def _draw_reliability(axes: Axes, event: tuple[str, Rows]) -> None:
 
 def _draw_crps(axes: Axes, days: np.ndarray[Any, Any], rows: Rows, units: str) -> None:
     """Draw the fair CRPS by lead time, with persistence and climatology if the rows have them."""
-    _draw_with_interval(axes, days, rows, "crps_fair", _PURPLE, "forecast")
-    for key, colour, label in (("persistence_mae", _OCHRE, "persistence"), ("climatology_crps", _GREY, "climatology")):
+    _draw_with_interval(axes, days, rows, "crps_fair", PURPLE, "forecast")
+    for key, colour, label in (("persistence_mae", OCHRE, "persistence"), ("climatology_crps", GREY, "climatology")):
         if key in rows[0]:
             axes.plot(days, [row[key] for row in rows], color=colour, label=label)
     axes.set(title="fair CRPS", xlabel="lead time (days)", ylabel=units, ylim=(0, None), xlim=(0, days[-1]))
@@ -114,15 +112,15 @@ def _draw_crps(axes: Axes, days: np.ndarray[Any, Any], rows: Rows, units: str) -
 
 def _draw_skill(axes: Axes, days: np.ndarray[Any, Any], rows: Rows, units: str) -> None:
     """Draw the RMSE of the ensemble mean and the spread by lead time."""
-    _draw_with_interval(axes, days, rows, "rmse", _PURPLE, "RMSE of the mean")
-    _draw_with_interval(axes, days, rows, "spread", _BLUE, "spread")
+    _draw_with_interval(axes, days, rows, "rmse", PURPLE, "RMSE of the mean")
+    _draw_with_interval(axes, days, rows, "spread", BLUE, "spread")
     axes.set(title="spread and skill", xlabel="lead time (days)", ylabel=units, ylim=(0, None), xlim=(0, days[-1]))
     axes.legend(frameon=False)
 
 
 def _format_event(event: str) -> str:
     """Return an event such as `wind_speed_10m > 10` as a label for readers."""
-    return f"{event.replace(WIND_SPEED, '10 m wind speed')} m s-1"
+    return f"{event.replace(WIND_SPEED, '10 m wind speed')} {format_units('m s-1')}"
 
 
 def _use_plain_ticks(axis: Axis) -> None:
@@ -143,4 +141,4 @@ def _draw_with_interval(axes: Axes, days: np.ndarray[Any, Any], rows: Rows, key:
 def _select_rows(rows: Rows) -> list[tuple[Mapping[str, Any], str]]:
     """Return the rows of the first, the middle and the last lead time, each with its colour."""
     indices = sorted({0, len(rows) // 2, len(rows) - 1})
-    return [(rows[index], colour) for index, colour in zip(indices, (_OCHRE, _BLUE, _PURPLE), strict=False)]
+    return [(rows[index], colour) for index, colour in zip(indices, (OCHRE, BLUE, PURPLE), strict=False)]
