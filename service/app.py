@@ -1,29 +1,17 @@
-"""Create the FastAPI application: its routes, middleware, metrics and background tasks."""
+"""Create the FastAPI application from its routes, middleware, error handlers and metrics."""
 
 import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
 from fastapi import FastAPI
-from prometheus_client import start_http_server
 
-from jobs.database import Database
-from jobs.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
 from jobs.settings import Settings
-from jobs.supervisor import Supervisor
-from service import document, problems
-from service.collector import RowsCollector
-from service.context import Service
-from service.limits import BodyLimit
+from service import openapi, problems
+from service.lifespan import open_service
 from service.metrics import Metrics
-from service.observing import RequestMetrics
-from service.origins import OriginGuard
-from service.routes import data, events, forecasts, health, models, plots, quality
-from service.routes import metrics as metrics_route
-from service.upkeep import upkeep_tasks
-from storage.errors import DataDirectoryError
-from storage.lock import lock_folder
-from storage.opening import open_storage
+from service.middleware import BodyLimit, OriginGuard, RequestMetrics
+from service.routes import data, events, forecasts, health, models, quality
 
 
 def create_app(
@@ -35,30 +23,21 @@ def create_app(
     `only_loopback` says that only this machine can reach it; only then are requests without a key served and
     `/metrics` is a route. With `metrics_port` the metrics are served on that port instead, on all addresses.
     """
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
-            settings.data.mkdir(parents=True, exist_ok=True)
-            if with_worker and settings.dispatcher == "local":
-                in_use = DataDirectoryError(f"`{settings.data}` is served by another process. Choose another --data.")
-                stack.enter_context(lock_folder(settings.data, in_use))
-            database = Database(settings.url)
-            stack.callback(database.close)
-            database.migrate()
-            dispatcher: Dispatcher = LocalDispatcher() if settings.dispatcher == "local" else CeleryDispatcher(settings)
-            _serve_metrics(metrics, RowsCollector(settings, database), metrics_port, stack)
-            service = Service(
-                settings, database, dispatcher, open_storage(settings.data, settings.store), only_loopback
+            app.state.service = open_service(
+                settings,
+                metrics,
+                stack,
+                only_loopback=only_loopback,
+                with_worker=with_worker,
+                metrics_port=metrics_port,
             )
-            app.state.service = service
-            for task in upkeep_tasks(settings, database, dispatcher, service.data):
-                stack.enter_context(task)
-            if with_worker and settings.dispatcher == "local":
-                stack.enter_context(Supervisor(settings))
             yield
 
-    metrics = Metrics()
     app = FastAPI(
         title="Warmcast",
         summary="Ensemble weather forecasts by warm-start flow matching",
@@ -67,26 +46,15 @@ def create_app(
         redoc_url=None,
     )
     problems.add_handlers(app)
-    document.add_schemas(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+    openapi.add_schemas(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_upload_bytes)
     app.add_middleware(RequestMetrics, metrics=metrics)
-    app.add_middleware(OriginGuard, only_loopback=only_loopback, public_url=settings.public_url)
-    for router in (forecasts.router, events.router, data.router, plots.router, quality.router, models.router):
+    app.add_middleware(OriginGuard, only_loopback=only_loopback, public_url=settings.service.public_url)
+    for router in (forecasts.router, events.router, data.router, quality.router, models.router):
         app.include_router(router, prefix="/v1")
         app.include_router(router, include_in_schema=False)
     app.include_router(health.router)
     if only_loopback and metrics_port is None:
         app.state.metrics = metrics
-        app.include_router(metrics_route.router)
+        app.include_router(health.metrics_router)
     return app
-
-
-def _serve_metrics(metrics: Metrics, rows: RowsCollector, port: int | None, stack: ExitStack) -> None:
-    """Register the metrics of the database and, if `port` is given, serve all metrics there, until `stack` closes."""
-    metrics.registry.register(rows)
-    stack.callback(metrics.registry.unregister, rows)
-    if port is not None:
-        server, thread = start_http_server(port, registry=metrics.registry)
-        stack.callback(thread.join)
-        stack.callback(server.server_close)
-        stack.callback(server.shutdown)

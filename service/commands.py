@@ -1,6 +1,7 @@
-"""Carry out `warmcast serve`, `warmcast serve_api` and `warmcast key`."""
+"""Carry out `warmcast serve`, `warmcast api`, `warmcast openapi` and `warmcast key`."""
 
 import ipaddress
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Any
 
 import uvicorn
 
-from jobs.database import Database
 from jobs.keys import create_key, list_keys, revoke_key
+from jobs.rows.database import Database
 from jobs.settings import Settings
 from service.app import create_app
 
@@ -28,10 +29,17 @@ def serve_api(
     return _serve(host, port, metrics_port, data, report, with_worker=False)
 
 
+def describe_api() -> dict[str, Any]:
+    """Return the OpenAPI document of the API, with sorted keys."""
+    document: dict[str, Any] = json.loads(json.dumps(create_app(Settings()).openapi(), sort_keys=True))
+    return document
+
+
 def create_api_key(*, name: str, data: Path | None) -> dict[str, Any]:
     """Create an API key; only the returned receipt contains its secret."""
     database = _open_database(data)
-    key, secret = create_key(database, name)
+    with database.write() as connection:
+        key, secret = create_key(connection, name)
     database.close()
     return asdict(key) | {"secret": secret}
 
@@ -39,7 +47,8 @@ def create_api_key(*, name: str, data: Path | None) -> dict[str, Any]:
 def list_api_keys(*, data: Path | None) -> dict[str, Any]:
     """Return all keys, without their secrets."""
     database = _open_database(data)
-    keys = [asdict(key) for key in list_keys(database)]
+    with database.read() as connection:
+        keys = [asdict(key) for key in list_keys(connection)]
     database.close()
     return {"keys": keys}
 
@@ -47,7 +56,8 @@ def list_api_keys(*, data: Path | None) -> dict[str, Any]:
 def revoke_api_key(*, key_id: str, data: Path | None) -> dict[str, Any]:
     """Revoke a key."""
     database = _open_database(data)
-    revoke_key(database, key_id)
+    with database.write() as connection:
+        revoke_key(connection, key_id)
     database.close()
     return {"id": key_id}
 
@@ -62,7 +72,9 @@ def _serve(
     with_worker: bool,
 ) -> dict[str, Any]:
     settings = _read_settings(data)
-    report(f"Warmcast serves http://{host}:{port} from {settings.data.resolve()}; its API is described at /docs.")
+    report(
+        f"Warmcast serves http://{host}:{port} from {settings.storage.data.resolve()}; its API is described at /docs."
+    )
     app = create_app(settings, only_loopback=_is_loopback(host), with_worker=with_worker, metrics_port=metrics_port)
     uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
     return {}
@@ -70,13 +82,13 @@ def _serve(
 
 def _read_settings(data: Path | None) -> Settings:
     settings = Settings.read()
-    return settings if data is None else settings.model_copy(update={"data": data})
+    return settings if data is None else settings.replace(data=data)
 
 
 def _open_database(data: Path | None) -> Database:
     settings = _read_settings(data)
-    settings.data.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.url)
+    settings.storage.data.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.storage.sql_url)
     database.migrate()
     return database
 

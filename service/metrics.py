@@ -1,9 +1,30 @@
-"""The metrics that one API process counts itself; `service.collector` adds those read from the database."""
+"""The metrics of the service: those that the API process counts, and those read from the database at each scrape."""
 
 import importlib.metadata
+import logging
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.counters import METRICS, Sample, cumulative_histogram
+from jobs.dispatching.live_workers import list_live_workers, read_gauges, sum_counters
+from jobs.quality import latest_diagnostics, latest_verifications
+from jobs.rows.database import Database
+from jobs.rows.states import OPEN, Status
+from jobs.settings import Settings
+from jobs.totals import DURATIONS, count_by_status, count_queue, duration_histograms, store_bytes
+from weather.bundled import known_checkpoints
+
+LEAD_HOURS = (6, 24, 72, 120, 240)
+"""Lead times of the quality metrics in hours; few, to limit the number of series."""
+
+_log = logging.getLogger(__name__)
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -11,12 +32,154 @@ class Metrics:
     """A Prometheus registry and the metrics of this process in it."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus_client has no annotation here
         self.registry = CollectorRegistry()
         self.requests = Histogram(
-            "warmcast_http_request_seconds", "Seconds until the response begins.", ["route", "method", "code"],
-            buckets=_BUCKETS, registry=self.registry,
-        )  # fmt: skip
+            "warmcast_http_request_seconds",
+            "Seconds until the response begins.",
+            ["route", "method", "code"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
         self.chunk_bytes = Counter("warmcast_chunk_bytes_sent", "Bytes of ensemble data sent.", registry=self.registry)
         build = Gauge("warmcast_build_info", "Version of the service; always 1.", ["version"], registry=self.registry)
         build.labels(importlib.metadata.version("warmcast")).set(1)
+
+
+class RowsCollector(Collector):
+    """Collects metrics from the database and the disk; while the database fails, only those of the disk."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings, self._database = settings, database
+
+    def describe(self) -> Iterable[Metric]:
+        """Return no metrics, so that registration does not read the database."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics."""
+        free = GaugeMetricFamily("warmcast_store_free_bytes", "Free bytes on the disk of the data folder.")
+        free.add_metric([], shutil.disk_usage(self._settings.storage.data).free)
+        yield free
+        up = GaugeMetricFamily("warmcast_database_up", "Whether the database answers.")
+        try:
+            with self._database.read() as connection:
+                models = known_checkpoints(self._settings.storage.checkpoint_folders)
+                families = [
+                    *_collect_forecasts(connection, models),
+                    *_collect_workers(connection, models),
+                    *_collect_quality(connection),
+                ]
+        except SQLAlchemyError as error:
+            _log.warning("The database cannot be reached: %s", error)
+            families = []
+        up.add_metric([], float(bool(families)))
+        yield up
+        yield from families
+
+
+def _collect_forecasts(connection: Connection, models: Sequence[str]) -> Iterator[Metric]:
+    """Yield counts, queue, store size and durations.
+
+    Counters of known models start at 0, so that Prometheus sees an increase at the first forecast.
+    """
+    jobs = CounterMetricFamily("warmcast_jobs", "Forecasts that have ended.", labels=["model", "status"])
+    ended = {(model, str(status)): 0 for model in models for status in Status if status not in OPEN}
+    ended |= {(model, status): number for model, status, number in count_by_status(connection)}
+    for labels, number in ended.items():
+        jobs.add_metric(labels, number)
+    yield jobs
+    waiting, running, oldest = count_queue(connection)
+    depth = GaugeMetricFamily("warmcast_queue_depth", "Forecasts that have not ended.", labels=["status"])
+    depth.add_metric(["accepted"], waiting)
+    depth.add_metric(["running"], running)
+    yield depth
+    age = GaugeMetricFamily("warmcast_queue_oldest_age_seconds", "Seconds that the oldest waiting forecast has waited.")
+    age.add_metric([], oldest)
+    yield age
+    size = GaugeMetricFamily("warmcast_store_bytes", "Bytes of the size ensembles.")
+    size.add_metric([], store_bytes(connection))
+    yield size
+    for kind in DURATIONS:
+        family = HistogramMetricFamily(kind.name, kind.help, labels=["model"])
+        zeros = {model: ([(end, 0.0) for end in kind.bounds], 0.0) for model in models}
+        for model, (buckets, total) in (zeros | duration_histograms(connection, kind)).items():
+            family.add_metric([model], buckets, total)
+        yield family
+
+
+def _collect_workers(connection: Connection, models: Sequence[str]) -> Iterator[Metric]:
+    """Yield liveness and GPU memory of each worker, and the sums of what all workers have counted."""
+    up = GaugeMetricFamily("warmcast_worker_up", "1 for each worker that is alive.", labels=["worker", "device"])
+    memory = GaugeMetricFamily(
+        "warmcast_gpu_memory_bytes", METRICS["warmcast_gpu_memory_bytes"].help, labels=["worker", "device"]
+    )
+    for worker in list_live_workers(connection):
+        up.add_metric([worker.id, worker.device], 1)
+        for value in read_gauges(connection, worker.id).values():
+            memory.add_metric([worker.id, worker.device], value)
+    yield up
+    yield memory
+    counters = sum_counters(connection)
+    for metric in METRICS.values():
+        label_sets = {sample.labels for sample in counters if sample.metric == metric.name}
+        label_sets |= {(model, *rest) for model in models for rest in metric.known}
+        if metric.kind == "counter":
+            counter = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+            for labels in sorted(label_sets):
+                counter.add_metric(labels, counters.get(Sample(metric.name, labels), 0.0))
+            yield counter
+        elif metric.kind == "histogram":
+            histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+            for labels in sorted(label_sets):
+                histogram.add_metric(labels, *cumulative_histogram(metric, labels, counters))
+            yield histogram
+
+
+def _collect_quality(connection: Connection) -> Iterator[Metric]:
+    """Yield spread and spectra of each model's newest ensemble, and the scores of its newest verifications."""
+    names = ["model", "variable", "lead_hours"]
+    spread = GaugeMetricFamily(
+        "warmcast_spread", "Spread of the newest ensemble, in the variable's unit.", labels=names
+    )
+    ratio = GaugeMetricFamily(
+        "warmcast_spectrum_log_ratio",
+        "Logarithm (base 10) of the members' power over the initial state's, by scale.",
+        labels=[*names, "band"],
+    )
+    for model, lead_hours, diagnostics in latest_diagnostics(connection, LEAD_HOURS):
+        for variable, values in diagnostics["variables"].items():
+            labels = [model, variable, str(lead_hours)]
+            if values["spread"] is not None:
+                spread.add_metric(labels, values["spread"])
+            for band, value in values["log_ratio"].items():
+                ratio.add_metric([*labels, band], value)
+    yield from (spread, ratio)
+    yield from _collect_scores(latest_verifications(connection))
+
+
+def _collect_scores(verifications: Iterable[tuple[str, str, dict[str, Any]]]) -> Iterator[Metric]:
+    labels = ["model", "variable", "lead_hours", "reference"]
+    crps = GaugeMetricFamily(
+        "warmcast_crps", "CRPS of the newest verification, in the variable's unit.", labels=[*labels, "estimator"]
+    )
+    rmse = GaugeMetricFamily("warmcast_rmse", "RMSE of the ensemble mean, in the variable's unit.", labels=labels)
+    skill = GaugeMetricFamily(
+        "warmcast_spread_skill_ratio", "Spread over the error of the mean; 1 for a reliable ensemble.", labels=labels
+    )
+    ranks = GaugeMetricFamily(
+        "warmcast_rank_share", "Share of the truth in each rank among the members.", labels=[*labels, "bin"]
+    )
+    for model, reference, scores in verifications:
+        for variable, rows in scores["scores"].items():
+            for row in rows:
+                if row["lead_hours"] not in LEAD_HOURS:
+                    continue
+                values = [model, variable, str(row["lead_hours"]), reference]
+                crps.add_metric([*values, "fair"], row["crps_fair"])
+                crps.add_metric([*values, "biased"], row["crps_biased"])
+                rmse.add_metric(values, row["rmse"])
+                skill.add_metric(values, row["spread_skill"])
+                for index, share in enumerate(row["ranks"]):
+                    ranks.add_metric([*values, f"{index:03d}"], share)
+    yield from (crps, rmse, skill, ranks)

@@ -1,10 +1,55 @@
-"""Write the OpenAPI document to standard output: `python -m service.openapi`."""
+"""The parts of the OpenAPI document that FastAPI cannot infer: request bodies with files, and referenced schemas."""
 
-import json
-import sys
+from collections.abc import Mapping
+from typing import Any
 
-from jobs.settings import Settings
-from service.app import create_app
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
 
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(create_app(Settings()).openapi(), indent=1, sort_keys=True) + "\n")
+from service.problems import Problem
+from service.requests import ForecastBody
+
+JSON, MULTIPART = "application/json", "multipart/form-data"
+
+_TEMPLATE = "#/components/schemas/{model}"
+
+
+def multipart_body(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a multipart body; all properties, JSON schemas by name, are required."""
+    return {MULTIPART: {"schema": {"type": "object", "required": list(properties), "properties": dict(properties)}}}
+
+
+def file_list(max_files: int, description: str) -> dict[str, Any]:
+    """Return the JSON schema of one or more uploaded files."""
+    file = {"type": "string", "format": "binary"}
+    return {"type": "array", "minItems": 1, "maxItems": max_files, "items": file, "description": description}
+
+
+def forecast_body(max_files: int) -> dict[str, Any]:
+    """Return the request body of `POST /forecast`: JSON, or multipart with the files of an initial state."""
+    request = {"type": "string", "description": "The request as JSON, with the source `upload`."}
+    files = file_list(max_files, "GRIB, NetCDF or zipped Zarr: one file with both frames, or one file for each.")
+    json = {JSON: {"schema": {"$ref": _TEMPLATE.format(model="ForecastBody")}}}
+    return {"required": True, "content": json | multipart_body({"request": request, "initial_state": files})}
+
+
+def verification_body(max_files: int, reference_pattern: str) -> dict[str, Any]:
+    """Return the request body of `POST /forecast/ID/verify`: the files of the truth, and its name."""
+    truth = file_list(max_files, "Analyses as GRIB, NetCDF or zipped Zarr stores.")
+    reference = {"type": "string", "pattern": reference_pattern, "description": "Name of the truth."}
+    return {"required": True, "content": multipart_body({"truth": truth, "reference": reference})}
+
+
+def add_schemas(app: FastAPI) -> None:
+    """Add the schemas of `ForecastBody` and `Problem` to the OpenAPI document of `app`."""
+    generate = app.openapi
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _, schemas = models_json_schema(
+                [(ForecastBody, "validation"), (Problem, "validation")], ref_template=_TEMPLATE
+            )
+            generate()["components"]["schemas"].update(schemas["$defs"])
+        return generate()
+
+    app.openapi = document  # type: ignore[method-assign] # FastAPI documents replacing this method

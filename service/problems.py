@@ -25,6 +25,7 @@ from weather.errors import (
     StoreError,
     VerificationError,
 )
+from weather.schema import error_detail
 
 _log = logging.getLogger(__name__)
 
@@ -141,16 +142,11 @@ async def _handle_domain_error(_request: Request, error: Exception) -> JSONRespo
 async def _handle_validation_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = [
-        {"pointer": "/" + "/".join(str(part) for part in entry["loc"][1:]), "detail": _entry_message(entry)}
+        {"pointer": "/" + "/".join(str(part) for part in entry["loc"][1:]), "detail": error_detail(entry)}
         for entry in error.errors()
     ]
     entries = "; ".join(f"`{entry['pointer']}`: {entry['detail']}" for entry in errors)
     return problem_response(VALIDATION, f"The request is invalid at {entries}", errors)
-
-
-def _entry_message(entry: dict[str, Any]) -> str:
-    got = repr(entry.get("input"))
-    return f"{entry['msg']}. Got: {got if len(got) < 200 else got[:200] + '…'}."
 
 
 async def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:

@@ -2,18 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from jobs.request import Output
-from jobs.states import Priority
+from jobs.rows.states import Priority
+from weather.schema import FrozenModel
 from weather.stores.summary_request import Summary
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class CatalogueSource(_Body):
+class CatalogueSource(FrozenModel):
     """An initial state of the catalogue."""
 
     source: Literal["catalogue"]
@@ -21,14 +18,14 @@ class CatalogueSource(_Body):
     init_time: str | None = Field(None, max_length=40, description="Initial time in UTC; the newest by default.")
 
 
-class UploadSource(_Body):
+class UploadSource(FrozenModel):
     """An initial state in the files of the same multipart request."""
 
     source: Literal["upload"]
     init_time: str | None = Field(None, max_length=40, description="Initial time in UTC; the newest by default.")
 
 
-class Sampler(_Body):
+class Sampler(FrozenModel):
     """How the flow is sampled; missing fields take the checkpoint's values."""
 
     solver: Literal["euler", "midpoint"] | None = None
@@ -39,7 +36,7 @@ class Sampler(_Body):
     warmth: float | None = Field(None, ge=0, le=1, description="Warmth of the start, from 0 (noise) to 1 (fully warm).")
 
 
-class ForecastBody(_Body):
+class ForecastBody(FrozenModel):
     """A forecast to submit."""
 
     model: str = Field(
@@ -63,7 +60,7 @@ class ForecastBody(_Body):
     output: Output = Output()
 
 
-class ReplayBody(_Body):
+class ReplayBody(FrozenModel):
     """Members of an earlier forecast to recompute."""
 
     members: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(

@@ -6,42 +6,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
+from service.openapi import JSON, MULTIPART
 from service.problems import UNSUPPORTED, VALIDATION, ServiceError
 from service.requests import ForecastBody, UploadSource
 
-_JSON, _MULTIPART = "application/json", "multipart/form-data"
-_MAX_FILES = 2
+MAX_STATE_FILES = 2
 _MAX_NAME_LENGTH = 100
-
-REQUEST_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        _JSON: {"schema": {"$ref": "#/components/schemas/ForecastBody"}},
-        _MULTIPART: {
-            "schema": {
-                "type": "object",
-                "required": ["request", "initial_state"],
-                "properties": {
-                    "request": {"type": "string", "description": "The request as JSON, with the source `upload`."},
-                    "initial_state": {
-                        "type": "array", "minItems": 1, "maxItems": _MAX_FILES,
-                        "items": {"type": "string", "format": "binary"},
-                        "description": "GRIB, NetCDF or zipped Zarr: one file with both frames, or one file for each.",
-                    },
-                },
-            }
-        },
-    },
-}  # fmt: skip
-"""The request body of `POST /forecast` in the OpenAPI document."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +37,29 @@ async def parse_request(request: Request) -> AsyncIterator[ParsedRequest]:
     Raises `RequestValidationError` for an invalid field, and `ServiceError` for another content type.
     """
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if content_type == _JSON:
+    if content_type == JSON:
         yield ParsedRequest(_parse_body(await request.body(), uploads=False))
-    elif content_type == _MULTIPART:
-        async with request.form(max_files=_MAX_FILES, max_fields=1, max_part_size=1_000_000) as form:
-            text, parts = form.get("request"), form.getlist("initial_state")
-            files = [part for part in parts if isinstance(part, UploadFile)]
-            if not isinstance(text, str) or not files or len(files) != len(parts):
-                raise ServiceError(
-                    VALIDATION,
-                    "A multipart request must have one field `request`, of JSON, and one or two files `initial_state`. "
-                    f"Got: {', '.join(sorted(form)) or 'nothing'}.",
-                )
+    elif content_type == MULTIPART:
+        async with request.form(max_files=MAX_STATE_FILES, max_fields=1, max_part_size=1_000_000) as form:
+            text, files = split_form(form, "request", "initial_state", MAX_STATE_FILES)
             body = _parse_body(text.encode(), uploads=True)
             async with save_uploads(files) as (paths, names):
                 yield ParsedRequest(body, paths, names)
     else:
-        raise ServiceError(UNSUPPORTED, f"`Content-Type` must be {_JSON} or {_MULTIPART}. Got: {content_type!r}.")
+        raise ServiceError(UNSUPPORTED, f"`Content-Type` must be {JSON} or {MULTIPART}. Got: {content_type!r}.")
+
+
+def split_form(form: FormData, field: str, files: str, max_files: int) -> tuple[str, list[UploadFile]]:
+    """Return the text of `field` and the uploads of `files` in a form; raise `ServiceError` if either is missing."""
+    text, parts = form.get(field), form.getlist(files)
+    uploads = [part for part in parts if isinstance(part, UploadFile)]
+    if not isinstance(text, str) or not uploads or len(uploads) != len(parts):
+        raise ServiceError(
+            VALIDATION,
+            f"The request must be multipart, with one field `{field}` and 1 to {max_files} files `{files}`. "
+            f"Got: {', '.join(sorted(form)) or 'nothing'}.",
+        )
+    return text, uploads
 
 
 @asynccontextmanager

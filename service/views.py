@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from jobs.database import Database
+from jobs.folders import ENSEMBLE, SUMMARY
 from jobs.forecasts import ForecastRecord
-from jobs.speeds import demand_of, load_estimator
-from jobs.states import OPEN, Data, Priority, Status
+from jobs.planning.estimates import demand_of
+from jobs.planning.measured import load_estimator
+from jobs.rows.database import Database
+from jobs.rows.states import OPEN, Data, Priority, Status
 
 
 class Link(BaseModel):
@@ -70,16 +72,16 @@ def view_forecast(record: ForecastRecord, base: str, now: float, planned: float 
     """
     home = f"{base}/v1/forecast/{record.id}"
     has_members = record.request.output.members
-    data = "ensemble.zarr" if has_members else "summary.zarr"
+    data = ENSEMBLE if has_members else SUMMARY
     links = [
         Link(rel="self", href=home, type="application/json"),
         Link(rel="data", href=f"{home}/{data}", type="application/vnd.zarr"),
-        Link(rel="summary", href=f"{home}/summary.zarr", type="application/vnd.zarr"),
+        Link(rel="summary", href=f"{home}/{SUMMARY}", type="application/vnd.zarr"),
         Link(rel="monitor", href=f"{home}/events", type="text/event-stream"),
     ]
     if record.status == Status.SUCCESSFUL:
         if has_members:
-            links.append(Link(rel="enclosure", href=f"{home}/ensemble.zarr.zip", type="application/zip"))
+            links.append(Link(rel="enclosure", href=f"{home}/{ENSEMBLE}.zip", type="application/zip"))
         links.append(Link(rel="describedby", href=f"{home}/receipt", type="application/json"))
     return ForecastView(
         id=record.id,
@@ -117,13 +119,13 @@ def planned_seconds(database: Database, records: Sequence[ForecastRecord], now: 
 
     Forecasts without a measured speed are left out.
     """
-    unstarted = [record for record in records if record.status in OPEN and not record.lead_times]
-    if not unstarted:
+    pending = [record for record in records if record.status in OPEN and not record.lead_times]
+    if not pending:
         return {}
     with database.read() as connection:
         estimator = load_estimator(connection)
     planned = {}
-    for record in unstarted:
+    for record in pending:
         seconds = estimator.seconds(demand_of(record.request, record.num_lead_times))
         wait = estimator.wait_seconds(record.created) if record.started is None else record.started - now
         if seconds is not None and wait is not None:

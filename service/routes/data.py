@@ -1,40 +1,48 @@
-"""Routes for the files of the ensemble and summary stores, and for the ensemble as a zip."""
+"""Routes for the data of a forecast: the files of its ensemble and summary stores, the ensemble as a zip, plots."""
 
 import re
+import threading
 import zipfile
 from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
+from diagnostics.figures.plot import plot_maps, plot_plume
+from jobs.folders import ENSEMBLE, SUMMARY
 from jobs.forecasts import ForecastRecord
-from jobs.states import Status
-from service.callers import OwnForecast
-from service.context import ServiceDep
-from service.files import respond_with_file, stream_zip
-from service.folders import find_data_folder, find_members_folder
+from jobs.rows.states import Status
+from service.dependencies import OwnForecast, ServiceDep, find_data_folder, find_members_folder, open_ensemble
+from service.file_responses import respond_with_file, stream_zip
 from service.problems import NOT_FINISHED, NOT_FOUND, PROBLEM_RESPONSES, ServiceError, problem_response
 from storage.paths import StoragePath
 
 router = APIRouter(tags=["data"], responses=PROBLEM_RESPONSES)
 
+_ENSEMBLE_FILE, _SUMMARY_FILE = (f"/forecast/{{forecast_id}}/{store}/{{key:path}}" for store in (ENSEMBLE, SUMMARY))
+_ENSEMBLE_ZIP = f"/forecast/{{forecast_id}}/{ENSEMBLE}.zip"
 _KEY = re.compile(r"(?:[a-z0-9_]+/)?zarr\.json|[a-z0-9_]+/c(?:[./]\d{1,9}){0,6}")
 _CROSS_ORIGIN_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Content-Range, Content-Length, ETag, Accept-Ranges",
 }
 _IMMUTABLE = "public, max-age=31536000, immutable"
+_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
+_MAX_MAPS = 4
+_drawing_lock = threading.Lock()
+"""Matplotlib keeps its styles per process, so only one thread draws at a time."""
 
 
-@router.get("/forecast/{forecast_id}/ensemble.zarr/{key:path}", response_class=Response)
-@router.head("/forecast/{forecast_id}/ensemble.zarr/{key:path}", include_in_schema=False)
+@router.get(_ENSEMBLE_FILE, response_class=Response)
+@router.head(_ENSEMBLE_FILE, include_in_schema=False)
 def read_ensemble_file(record: OwnForecast, key: str, service: ServiceDep, request: Request) -> Response:
     """Return a file of the ensemble store; a chunk that is not written yet is a 404, which Zarr reads as NaN."""
     return _read_store_file(record, find_data_folder(record, service).store, key, request)
 
 
-@router.get("/forecast/{forecast_id}/summary.zarr/{key:path}", response_class=Response)
-@router.head("/forecast/{forecast_id}/summary.zarr/{key:path}", include_in_schema=False)
+@router.get(_SUMMARY_FILE, response_class=Response)
+@router.head(_SUMMARY_FILE, include_in_schema=False)
 def read_summary_file(record: OwnForecast, key: str, service: ServiceDep, request: Request) -> Response:
     """Return a file of the summary store (mean, spread, quantiles, exceedance); 404 as in the ensemble store."""
     return _read_store_file(record, find_data_folder(record, service).summary, key, request)
@@ -55,16 +63,16 @@ def _read_store_file(record: ForecastRecord, store: StoragePath, key: str, reque
     return respond_with_file(path, stat, request, {"Cache-Control": caching} | _CROSS_ORIGIN_HEADERS)
 
 
-@router.options("/forecast/{forecast_id}/ensemble.zarr/{key:path}", include_in_schema=False)
-@router.options("/forecast/{forecast_id}/summary.zarr/{key:path}", include_in_schema=False)
+@router.options(_ENSEMBLE_FILE, include_in_schema=False)
+@router.options(_SUMMARY_FILE, include_in_schema=False)
 def allow_cross_origin_reads() -> Response:
     """Allow web pages of any origin to read the store, with ranges."""
     allowed = {"Access-Control-Allow-Methods": "GET, HEAD", "Access-Control-Allow-Headers": "Range, Authorization"}
     return Response(status_code=204, headers=_CROSS_ORIGIN_HEADERS | allowed | {"Access-Control-Max-Age": "86400"})
 
 
-@router.get("/forecast/{forecast_id}/ensemble.zarr.zip", response_class=Response)
-@router.head("/forecast/{forecast_id}/ensemble.zarr.zip", include_in_schema=False)
+@router.get(_ENSEMBLE_ZIP, response_class=Response)
+@router.head(_ENSEMBLE_ZIP, include_in_schema=False)
 def download_zip(record: OwnForecast, service: ServiceDep, request: Request) -> Response:
     """Return the ensemble store of a successful forecast as one zip file, which `zarr.storage.ZipStore` opens."""
     if record.status != Status.SUCCESSFUL:
@@ -82,13 +90,46 @@ def download_zip(record: OwnForecast, service: ServiceDep, request: Request) -> 
 
 
 def _build_zip(folder: Path) -> Path:
-    """Return the path of the zip of a store, building it at the first request."""
-    path = folder / "ensemble.zarr.zip"
+    """Return the path of the zip of the ensemble in a forecast's folder, building it at the first request."""
+    store, path = folder / ENSEMBLE, folder / f"{ENSEMBLE}.zip"
     if not path.exists():
         building = path.with_suffix(".partial")
         with zipfile.ZipFile(building, "w", zipfile.ZIP_STORED) as target:
-            for file in sorted((folder / "ensemble.zarr").rglob("*")):
+            for file in sorted(store.rglob("*")):
                 if file.is_file():
-                    target.write(file, file.relative_to(folder / "ensemble.zarr"))
+                    target.write(file, file.relative_to(store))
         building.replace(path)
     return path
+
+
+@router.get("/forecast/{forecast_id}/plots/maps.png", response_class=Response, responses=_PNG)
+def render_maps(
+    record: OwnForecast,
+    service: ServiceDep,
+    lead_time: Annotated[
+        list[str] | None,
+        Query(max_length=_MAX_MAPS, description="Lead time to draw, such as 24h; 1, 5 and 10 days by default."),
+    ] = None,
+) -> Response:
+    """Return maps of one member, the ensemble mean and the spread, as PNG."""
+    store = open_ensemble(record, service)
+    with _drawing_lock:
+        return _png_response(plot_maps(store, tuple(lead_time or ())))
+
+
+@router.get("/forecast/{forecast_id}/plots/plume.png", response_class=Response, responses=_PNG)
+def render_plume(
+    record: OwnForecast,
+    service: ServiceDep,
+    latitude: Annotated[float, Query(ge=-90, le=90)] = 51.5,
+    longitude: Annotated[float, Query(ge=-180, le=360)] = 0.0,
+) -> Response:
+    """Return the time series of every member at the grid point nearest to a location, as PNG."""
+    store = open_ensemble(record, service)
+    initial_state = find_data_folder(record, service).initial_state
+    with _drawing_lock:
+        return _png_response(plot_plume(store, initial_state, latitude, longitude))
+
+
+def _png_response(picture: bytes) -> Response:
+    return Response(picture, media_type="image/png", headers={"Cache-Control": "no-cache"})

@@ -11,9 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from jobs.events import Event, list_events
 from jobs.forecasts import read_forecast
-from jobs.states import OPEN
-from service.callers import OwnForecast
-from service.context import Service, ServiceDep
+from jobs.rows.states import OPEN
+from service.dependencies import OwnForecast, Service, ServiceDep
 from service.problems import PROBLEM_RESPONSES
 
 router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES)
@@ -45,6 +44,6 @@ def _read_new_events(service: Service, forecast_id: str, last_id: int) -> tuple[
 
     The status is read first: no event can follow those returned with an ended forecast.
     """
-    has_ended = read_forecast(service.database, forecast_id).status not in OPEN
     with service.database.read() as connection:
+        has_ended = read_forecast(connection, forecast_id).status not in OPEN
         return has_ended, list_events(connection, forecast_id, last_id)

@@ -9,15 +9,16 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from jobs.forecasts import ForecastRecord, cancel_forecast, list_forecasts
+from jobs.planning.plans import Plan
 from jobs.retention import delete_data
-from jobs.states import OPEN, Status
-from service.callers import Owner, OwnForecast
-from service.context import BaseUrl, Service, ServiceDep
+from jobs.rows.states import OPEN, Status
+from service.dependencies import BaseUrl, Owner, OwnForecast, Service, ServiceDep
+from service.initial_states import read_initial_state
+from service.openapi import forecast_body
 from service.problems import NOT_FINISHED, PROBLEM_RESPONSES, ServiceError
 from service.requests import ReplayBody
-from service.states import read_initial_state
 from service.submission import accept, estimate, read_requested_manifest, replay
-from service.uploads import REQUEST_BODY, ParsedRequest, parse_request
+from service.uploads import MAX_STATE_FILES, ParsedRequest, parse_request
 from service.views import ForecastList, ForecastView, Link, eta_seconds, planned_seconds, view_forecast
 
 router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES)
@@ -46,7 +47,7 @@ class EstimateView(BaseModel):
     status_code=202,
     response_model=ForecastView,
     responses={200: {"model": ForecastView | EstimateView, "description": "Already accepted earlier; or the estimate"}},
-    openapi_extra={"requestBody": REQUEST_BODY},
+    openapi_extra={"requestBody": forecast_body(MAX_STATE_FILES)},
 )
 async def submit_forecast(
     request: Request,
@@ -70,19 +71,8 @@ def _submit(
     manifest = read_requested_manifest(service, request.body)
     state = read_initial_state(request, manifest)
     if validate_only:
-        cost = estimate(service, request.body, manifest, state)
-        estimate_view = EstimateView(
-            request=cost.request.model_dump(mode="json"),
-            network_evaluations=cost.network_evaluations,
-            uncompressed_bytes=cost.plan.uncompressed_bytes,
-            store_bytes=cost.plan.store_bytes,
-            other_bytes=cost.plan.other_bytes,
-            memory_bytes=cost.plan.memory_bytes,
-            wait_seconds=_round_seconds(cost.plan.wait_seconds),
-            seconds=_round_seconds(cost.plan.seconds),
-            is_scaled=cost.plan.is_scaled,
-        )
-        return JSONResponse(estimate_view.model_dump(mode="json"), 200)
+        plan = estimate(service, request.body, manifest, state)
+        return JSONResponse(_view_estimate(plan).model_dump(mode="json"), 200)
     return _accepted_response(*accept(service, owner, request.body, manifest, state, key), service, base)
 
 
@@ -119,7 +109,8 @@ def list_own_forecasts(
     ] = None,
 ) -> ForecastList:
     """Return the caller's forecasts, newest first."""
-    records = list_forecasts(service.database, owner, status, limit, before)
+    with service.database.read() as connection:
+        records = list_forecasts(connection, owner, status, limit, before)
     links = [Link(rel="self", href=f"{base}/v1/forecast")]
     if len(records) == limit:
         status_filter = f"&status={status}" if status else ""
@@ -159,7 +150,9 @@ def cancel_or_delete_forecast(
     If the forecast has ended, delete its data; its record is kept (204).
     """
     if record.status in OPEN or keep_data:
-        return _view_response(cancel_forecast(service.database, record.id, record.owner), service, base, 202)
+        with service.database.write() as connection:
+            record = cancel_forecast(connection, record.id, record.owner)
+        return _view_response(record, service, base, 202)
     delete_data(service.database, service.data, record.id, record.owner)
     return Response(status_code=204)
 
@@ -183,6 +176,20 @@ def _view_response(record: ForecastRecord, service: Service, base: str, code: in
         seconds = _FIRST_RETRY_SECONDS if eta is None else min(max(round(eta / 4), 1), _MAX_RETRY_SECONDS)
         headers["Retry-After"] = str(seconds)
     return JSONResponse(view_forecast(record, base, now, planned).model_dump(mode="json"), code, headers)
+
+
+def _view_estimate(plan: Plan) -> EstimateView:
+    return EstimateView(
+        request=plan.request.model_dump(mode="json"),
+        network_evaluations=plan.network_evaluations,
+        uncompressed_bytes=plan.members_bytes,
+        store_bytes=plan.store_bytes,
+        other_bytes=plan.other_bytes,
+        memory_bytes=plan.memory_bytes,
+        wait_seconds=_round_seconds(plan.wait_seconds),
+        seconds=_round_seconds(plan.seconds),
+        is_scaled=plan.is_scaled,
+    )
 
 
 def _round_seconds(seconds: float | None) -> float | None:

@@ -2,15 +2,19 @@
 
 import os
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.workers import count_live_workers
-from service.context import ServiceDep
+from jobs.dispatching.live_workers import count_live_workers
+from service.dependencies import ServiceDep
+from service.metrics import Metrics
 
 router = APIRouter(tags=["health"])
+metrics_router = APIRouter(tags=["health"])
+"""The route `/metrics`, which the application includes only if it is served on loopback."""
 
 
 class Health(BaseModel):
@@ -30,9 +34,17 @@ def check_liveness() -> dict[str, str]:
 def check_readiness(service: ServiceDep) -> JSONResponse:
     """Check that the database answers, the data folder is writable and a worker is alive; 503 if a check fails."""
     try:
-        workers, database = count_live_workers(service.database), True
+        with service.database.read() as connection:
+            workers, database = count_live_workers(connection), True
     except SQLAlchemyError:
         workers, database = 0, False
-    checks = {"database": database, "data": os.access(service.settings.data, os.W_OK), "worker": workers > 0}
+    checks = {"database": database, "data": os.access(service.settings.storage.data, os.W_OK), "worker": workers > 0}
     health = Health(ready=all(checks.values()), checks=checks)
     return JSONResponse(health.model_dump(), 200 if health.ready else 503)
+
+
+@metrics_router.get("/metrics", response_class=Response)
+def export_metrics(request: Request) -> Response:
+    """Return, in Prometheus' text format, the metrics of this process and those read from the database."""
+    metrics: Metrics = request.app.state.metrics
+    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -5,10 +5,9 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from service.callers import authenticate
-from service.context import ServiceDep
+from service.dependencies import Service, ServiceDep, authenticate
 from service.problems import PROBLEM_RESPONSES
-from weather.bundled import catalogue, find_checkpoint, known_checkpoints
+from weather.bundled import catalogue_states, checkpoint_named, known_checkpoints
 from weather.manifest import Manifest, read_manifest
 
 router = APIRouter(tags=["models"], responses=PROBLEM_RESPONSES, dependencies=[Depends(authenticate)])
@@ -38,28 +37,28 @@ class State(BaseModel):
 @router.get("/models")
 def list_models(service: ServiceDep) -> list[Model]:
     """Return all checkpoints that a forecast may name as its `model`."""
-    folders = service.settings.checkpoint_folders
+    folders = service.settings.storage.checkpoint_folders
     return [
-        _view_model(service, name, read_manifest(find_checkpoint(name, folders))) for name in known_checkpoints(folders)
+        _view_model(service, name, read_manifest(checkpoint_named(name, folders)))
+        for name in known_checkpoints(folders)
     ]
 
 
 @router.get("/models/{model}")
 def view_model(model: str, service: ServiceDep) -> Model:
     """Return the checkpoint of this name."""
-    name = next((known for known in known_checkpoints(service.settings.checkpoint_folders) if known == model), "")
     return _view_model(
-        service, model, read_manifest(find_checkpoint(name or f"{model!r}", service.settings.checkpoint_folders))
+        service, model, read_manifest(checkpoint_named(model, service.settings.storage.checkpoint_folders))
     )
 
 
 @router.get("/catalogue")
 def list_states() -> list[State]:
     """Return the initial states of the catalogue."""
-    return [State(dataset=state.dataset, init_time=state.init_time) for state in catalogue()]
+    return [State(dataset=state.dataset, init_time=state.init_time) for state in catalogue_states()]
 
 
-def _view_model(service: ServiceDep, name: str, manifest: Manifest) -> Model:
+def _view_model(service: Service, name: str, manifest: Manifest) -> Model:
     spec = manifest.model
     latitudes, longitudes = spec.grid.grid.shape
     return Model(
@@ -70,6 +69,6 @@ def _view_model(service: ServiceDep, name: str, manifest: Manifest) -> Model:
         grid={"latitudes": latitudes, "longitudes": longitudes},
         sampling=manifest.sampling.model_dump(mode="json"),
         provenance=manifest.provenance.model_dump(mode="json"),
-        max_members=service.settings.max_members,
-        max_lead_hours=service.settings.max_lead_hours,
+        max_members=service.settings.limits.max_members,
+        max_lead_hours=service.settings.limits.max_lead_hours,
     )

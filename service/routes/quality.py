@@ -8,17 +8,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
 
 from diagnostics.evaluation.verification import score_forecast, verification_times
-from jobs.figures import Verification, list_verifications, read_diagnostics, save_verification
 from jobs.forecasts import ForecastRecord
-from service.callers import OwnForecast
-from service.context import Service, ServiceDep
-from service.folders import open_ensemble
+from jobs.quality import Verification, list_verifications, read_diagnostics, save_verification
+from service.dependencies import OwnForecast, Service, ServiceDep, open_ensemble
+from service.initial_states import PARSER_SLOTS
+from service.openapi import verification_body
 from service.problems import PROBLEM_RESPONSES, VALIDATION, ServiceError
-from service.states import PARSER_SLOTS
-from service.uploads import save_uploads
+from service.uploads import save_uploads, split_form
 from service.views import format_time
 from weather.ingest.parent import ingest_truth
 
@@ -26,26 +24,7 @@ router = APIRouter(tags=["quality"], responses=PROBLEM_RESPONSES)
 
 _MAX_FILES = 100
 _REFERENCE = r"^[a-z0-9][a-z0-9-]{0,39}$"
-
-_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["truth", "reference"],
-                "properties": {
-                    "reference": {"type": "string", "pattern": _REFERENCE, "description": "Name of the truth."},
-                    "truth": {
-                        "type": "array", "minItems": 1, "maxItems": _MAX_FILES,
-                        "items": {"type": "string", "format": "binary"},
-                        "description": "Analyses as GRIB, NetCDF or zipped Zarr stores.",
-                    },
-                },
-            }
-        }
-    },
-}  # fmt: skip
+_BODY = verification_body(_MAX_FILES, _REFERENCE)
 
 
 class VerificationView(BaseModel):
@@ -66,9 +45,11 @@ class Quality(BaseModel):
 @router.get("/forecast/{forecast_id}/diagnostics")
 def view_diagnostics(record: OwnForecast, service: ServiceDep) -> Quality:
     """Return the spread, spectra and lost members of each complete lead time, and all verifications."""
-    verifications = list_verifications(service.database, record.id)
+    with service.database.read() as connection:
+        verifications = list_verifications(connection, record.id)
+        diagnostics = read_diagnostics(connection, record.id)
     return Quality(
-        lead_times=read_diagnostics(service.database, record.id),
+        lead_times=diagnostics,
         verifications=[_view_verification(verification) for verification in verifications],
     )
 
@@ -80,14 +61,7 @@ async def verify_forecast(record: OwnForecast, service: ServiceDep, request: Req
     If the files contain an analysis of the initial time, the persistence forecast is scored too.
     """
     async with request.form(max_files=_MAX_FILES, max_fields=1) as form:
-        parts, reference = form.getlist("truth"), form.get("reference")
-        files = [part for part in parts if isinstance(part, UploadFile)]
-        if not files or len(files) != len(parts) or not isinstance(reference, str):
-            raise ServiceError(
-                VALIDATION,
-                f"The request must be multipart, with a field `reference` and 1 to {_MAX_FILES} files `truth`. "
-                f"Got: {', '.join(sorted(form)) or 'nothing'}.",
-            )
+        reference, files = split_form(form, "reference", "truth", _MAX_FILES)
         async with save_uploads(files) as (paths, names):
             return await run_in_threadpool(_verify, record, service, _check_reference(reference), paths, names)
 
@@ -100,9 +74,9 @@ def _verify(
     with PARSER_SLOTS:
         truth = ingest_truth(paths, names, layout.variables, layout.grid, verification_times(store))
         scores = score_forecast(store, truth, None, record.request.seed)
-    return _view_verification(
-        save_verification(service.database, record.id, record.request.checkpoint, reference, scores)
-    )
+    with service.database.write() as connection:
+        verification = save_verification(connection, record.id, record.request.checkpoint, reference, scores)
+    return _view_verification(verification)
 
 
 def _check_reference(reference: str) -> str:

@@ -55,7 +55,7 @@ def _count_held_groups(database: Database) -> list[int]:
 
 @pytest.fixture
 def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
-    return Settings(
+    return Settings.of(
         data=tmp_path / "data", dispatcher="celery", redis_url=SecretStr(redis_server.url), device="cpu", threads=1
     )
 
@@ -66,11 +66,11 @@ def test_an_idle_celery_worker_is_alive_and_takes_groups_of_a_busy_one(
     dispatcher, worker, log = CeleryDispatcher(settings), Worker(settings, database), tmp_path / "worker.log"
     with _celery_worker(settings, log) as process:
         _wait_for(lambda: count_live_workers(database), process, log)
-        forecast = submit_small(database, settings.data, members=8, lead_hours=6 * 500)
+        forecast = submit_small(database, settings.storage.data, members=8, lead_hours=6 * 500)
         working = threading.Thread(target=worker.run)
         working.start()
         _wait_for(lambda: read_forecast(database, forecast.id).lead_times, process, log)
-        assert reconcile(database, dispatcher, settings.max_attempts) == 2
+        assert reconcile(database, dispatcher, settings.worker.max_attempts) == 2
         _wait_for(lambda: _count_held_groups(database) == [2, 2], process, log)
         cancel_forecast(database, forecast.id, "local")
         working.join()

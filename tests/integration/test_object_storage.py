@@ -50,12 +50,12 @@ def s3_server() -> Iterator[S3Server]:
 def settings(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
-    return Settings(data=tmp_path / "own", store=s3_server.new_bucket(), device="cpu", lease_seconds=1)
+    return Settings.of(data=tmp_path / "own", store=s3_server.new_bucket(), device="cpu", lease_seconds=1)
 
 
 @pytest.fixture
 def place(settings: Settings) -> StoragePath:
-    return open_storage(settings.data, settings.store)
+    return open_storage(settings.storage.data, settings.storage.store)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url = postgres.new_database()
-    shared = {"store": str(settings.store), "database_url": url, "group_size": "2"}
+    shared = {"store": str(settings.storage.store), "database_url": url, "group_size": "2"}
     api = Served(tmp_path / "api", untrained_checkpoint.parent, command="api", **shared)
     database = Database(url)
     try:
@@ -124,12 +124,8 @@ def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_
         assert api.client.get(f"{home}/zarr.json").status_code == 200
         assert api.client.get(f"{home}/u10/c.0.0.0.0.0").status_code == 404
         workers = [
-            settings.model_copy(
-                update={
-                    "data": tmp_path / name,
-                    "database_url": SecretStr(url),
-                    "checkpoints": str(untrained_checkpoint.parent),
-                }
+            settings.replace(
+                data=tmp_path / name, database_url=SecretStr(url), checkpoints=str(untrained_checkpoint.parent)
             )
             for name in ("first", "second")
         ]
@@ -139,7 +135,7 @@ def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_
                 Worker(workers[0], database).run()
         assert read_forecast(database, forecast_id).lead_times == 2
         assert int(xr.open_zarr(api.url + home).complete.sum()) == 5
-        time.sleep(settings.lease_seconds)
+        time.sleep(settings.worker.lease_seconds)
         second = Worker(workers[1], database)
         while second.run():
             pass
@@ -214,7 +210,7 @@ def test_a_worker_whose_lease_was_taken_over_cannot_change_the_store(
     folder = ForecastFolder(place, forecast.id)
     (lease,) = claim(database, "zombie", 0.01, 3)
     zombie = EnsembleStore.open(folder.store)
-    staged = zombie.staging(folder.attempt(0, lease.epoch))
+    staged = zombie.open_staging(folder.attempt(0, lease.epoch))
     wrong = np.full((2, 2, *zombie.layout.grid.shape), 7, np.float32)
     staged.commit(0, 0, wrong)
     time.sleep(0.05)
@@ -222,7 +218,7 @@ def test_a_worker_whose_lease_was_taken_over_cannot_change_the_store(
     while worker.run():
         pass
     objects = _content(folder.store)
-    staged = zombie.staging(folder.attempt(0, lease.epoch))
+    staged = zombie.open_staging(folder.attempt(0, lease.epoch))
     for lead_index in range(forecast.num_lead_times):
         staged.commit(0, lead_index, wrong)
         zombie.publish(staged.path, 0, lead_index)
@@ -230,7 +226,7 @@ def test_a_worker_whose_lease_was_taken_over_cannot_change_the_store(
         commit(database, lease, 1, 30)
     assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
     assert _content(folder.store) == objects
-    assert not (EnsembleStore.open(folder.store).fields(0, 0) == 7).any()
+    assert not (EnsembleStore.open(folder.store).group_fields(0, 0) == 7).any()
 
 
 def test_concurrent_writers_never_overwrite_an_existing_object(place: StoragePath) -> None:
@@ -274,7 +270,7 @@ def test_a_store_is_created_once(place: StoragePath, database: Database, submit_
 def test_object_storage_without_its_extra_names_the_extra(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.opening.find_spec", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"warmcast\[s3\]"):
-        open_storage(settings.data, settings.store)
+        open_storage(settings.storage.data, settings.storage.store)
 
 
 def test_a_service_without_access_to_its_storage_answers_503(
@@ -282,7 +278,7 @@ def test_a_service_without_access_to_its_storage_answers_503(
 ) -> None:
     forecast = submit_small(database, tmp_path / "elsewhere")
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
-    rows = settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{tmp_path}/rows.db")})
+    rows = settings.replace(database_url=SecretStr(f"sqlite:///{tmp_path}/rows.db"))
     app = create_app(rows, with_worker=False)
 
     async def ask() -> httpx.Response:

@@ -38,7 +38,7 @@ def test_estimates_follow_from_the_speeds_measured_by_earlier_forecasts(served: 
 
 def _set_speed(served: Served, seconds: float) -> None:
     """Overwrite the measured speed of every evaluation of the small checkpoint."""
-    database = Database(Settings(data=served.data).url)
+    database = Database(Settings.of(data=served.data).storage.sql_url)
     values = dict.fromkeys(("warm_start_seconds", "flow_seconds", "beside_seconds"), seconds)
     with database.write() as connection:
         connection.execute(update(speeds).values(**values))

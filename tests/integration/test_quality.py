@@ -9,9 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from diagnostics.evaluation.verification import verify
 from diagnostics.scores.moments import spread
-from jobs.testing import free_port
 from models.testing import tiny_spec
 from tests.served import Served, write_truth
+from tests.servers import free_port
 
 
 @pytest.fixture(scope="module")

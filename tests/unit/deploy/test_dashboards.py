@@ -43,7 +43,7 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
     database = Database(f"sqlite:///{folder}/warmcast.db")
     database.migrate()
     process_metrics = Metrics()
-    process_metrics.registry.register(RowsCollector(Settings(data=folder), database))
+    process_metrics.registry.register(RowsCollector(Settings.of(data=folder), database))
     yield {family.name for family in process_metrics.registry.collect()}
     database.close()
 

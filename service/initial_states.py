@@ -9,7 +9,7 @@ import numpy as np
 
 from service.requests import UploadSource
 from service.uploads import ParsedRequest
-from weather.bundled import find_state
+from weather.bundled import find_catalogue_state
 from weather.ingest.parent import ingest_initial_state
 from weather.initial_state import InitialState
 from weather.manifest import Manifest, ModelSpec
@@ -32,7 +32,7 @@ def read_initial_state(request: ParsedRequest, manifest: Manifest) -> InitialSta
         init_time = parse_time(source.init_time) if source.init_time else None
         with PARSER_SLOTS:
             return ingest_initial_state(request.files, request.names, manifest.model, init_time)
-    entry = find_state(source.dataset, source.init_time)
+    entry = find_catalogue_state(source.dataset, source.init_time)
     with _catalogue_lock:
         state = _read_catalogue_state(tuple(entry.files), parse_time(entry.init_time), manifest.model.model_dump_json())
     return replace(state, sources=tuple(path.name for path in entry.files))

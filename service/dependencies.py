@@ -1,0 +1,115 @@
+"""The dependencies of the routes: the service, the authenticated owner, the forecast of the path and its data."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+
+from jobs.dispatching.dispatch import Dispatcher
+from jobs.folders import ForecastFolder
+from jobs.forecasts import ForecastRecord, read_forecast
+from jobs.keys import find_key_id, has_keys
+from jobs.rows.database import Database
+from jobs.rows.states import Data
+from jobs.settings import Settings
+from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, UNAUTHORIZED, ServiceError
+from storage.paths import StoragePath
+from weather.stores.ensemble import EnsembleStore
+
+LOCAL_OWNER = "local"
+"""Owner of the forecasts that are submitted without a key."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """The objects that one API process opens at startup and its routes share."""
+
+    settings: Settings
+    database: Database
+    dispatcher: Dispatcher
+    data: StoragePath
+    only_loopback: bool
+
+
+async def _current_service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+async def _base_url(request: Request) -> str:
+    return ((await _current_service(request)).settings.service.public_url or str(request.base_url)).rstrip("/")
+
+
+ServiceDep = Annotated[Service, Depends(_current_service)]
+BaseUrl = Annotated[str, Depends(_base_url)]
+
+_BEARER = HTTPBearer(auto_error=False, description="`Authorization: Bearer KEY`")
+_TOKEN = APIKeyHeader(
+    name="PRIVATE-TOKEN", auto_error=False, description="The same key, in the header that ECMWF clients send"
+)
+
+
+def authenticate(
+    service: ServiceDep,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    token: Annotated[str | None, Security(_TOKEN)],
+) -> str:
+    """Return the owner whose forecasts the caller may see; raise `ServiceError` (401) for an unauthorized caller."""
+    secret = bearer.credentials if bearer is not None else token
+    if secret is not None:
+        with service.database.read() as connection:
+            holder = find_key_id(connection, secret)
+        if holder is None:
+            raise ServiceError(UNAUTHORIZED, "The API key is unknown or revoked.")
+        return holder
+    return _authenticate_without_key(service)
+
+
+def _authenticate_without_key(service: Service) -> str:
+    with service.database.read() as connection:
+        key_exists = has_keys(connection)
+    if key_exists:
+        raise ServiceError(UNAUTHORIZED, "An API key is required: `Authorization: Bearer KEY`.")
+    if not service.only_loopback:
+        raise ServiceError(
+            UNAUTHORIZED, "An API key is required, and none exists yet: create one with `warmcast key create NAME`."
+        )
+    return LOCAL_OWNER
+
+
+Owner = Annotated[str, Depends(authenticate)]
+
+
+def _find_own_forecast(forecast_id: str, service: ServiceDep, owner: Owner) -> ForecastRecord:
+    with service.database.read() as connection:
+        return read_forecast(connection, forecast_id, owner)
+
+
+OwnForecast = Annotated[ForecastRecord, Depends(_find_own_forecast)]
+"""The forecast named in the path; a forecast of another owner is a 404."""
+
+
+def find_data_folder(record: ForecastRecord, service: Service) -> ForecastFolder:
+    """Return the folder of a forecast; raise `ServiceError` (410) if its data is deleted or expired."""
+    if record.data != Data.AVAILABLE:
+        raise ServiceError(DATA_GONE, f"The data of forecast {record.id} is {record.data}; only its record remains.")
+    return ForecastFolder(service.data, record.id)
+
+
+def find_members_folder(record: ForecastRecord, service: Service) -> ForecastFolder:
+    """Return the folder of a forecast that stores its members; raise `ServiceError` if it has none."""
+    folder = find_data_folder(record, service)
+    if not record.request.output.members:
+        raise ServiceError(
+            NOT_FOUND, f"Forecast {record.id} stores only its summary. Recompute members with POST /forecast/ID/replay."
+        )
+    return folder
+
+
+def open_ensemble(record: ForecastRecord, service: Service) -> EnsembleStore:
+    """Open the ensemble of a forecast; raise `ServiceError` if it has no members stored or no complete lead time."""
+    folder = find_members_folder(record, service)
+    if not record.lead_times:
+        raise ServiceError(NOT_FINISHED, f"Forecast {record.id} is {record.status} and has no complete lead time yet.")
+    return EnsembleStore.open(folder.store)

@@ -1,0 +1,82 @@
+"""Open and close everything that an API process holds: database, dispatcher, storage, worker, periodic tasks."""
+
+from contextlib import ExitStack
+
+from prometheus_client import start_http_server
+
+from jobs.dispatching.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
+from jobs.dispatching.reconcile import reconcile
+from jobs.dispatching.supervisor import Supervisor
+from jobs.periodic import Periodic
+from jobs.retention import expire_data, sweep_folders
+from jobs.rows.database import Database
+from jobs.settings import Settings
+from service.dependencies import Service
+from service.metrics import Metrics, RowsCollector
+from storage.errors import DataDirectoryError
+from storage.lock import lock_folder
+from storage.opening import open_storage
+from storage.paths import StoragePath
+
+_RETENTION_SECONDS = 60.0
+
+
+def open_service(
+    settings: Settings,
+    metrics: Metrics,
+    stack: ExitStack,
+    *,
+    only_loopback: bool,
+    with_worker: bool,
+    metrics_port: int | None,
+) -> Service:
+    """Open what the routes share and start the periodic tasks; closing `stack` stops and closes all of it.
+
+    With `with_worker` and the local dispatcher it also locks the data folder and keeps one worker process running.
+    """
+    has_own_worker = with_worker and settings.service.dispatcher == "local"
+    settings.storage.data.mkdir(parents=True, exist_ok=True)
+    if has_own_worker:
+        in_use = DataDirectoryError(f"`{settings.storage.data}` is served by another process. Choose another --data.")
+        stack.enter_context(lock_folder(settings.storage.data, in_use))
+    database = Database(settings.storage.sql_url)
+    stack.callback(database.close)
+    database.migrate()
+    dispatcher: Dispatcher = LocalDispatcher() if settings.service.dispatcher == "local" else CeleryDispatcher(settings)
+    _serve_metrics(metrics, RowsCollector(settings, database), metrics_port, stack)
+    service = Service(
+        settings, database, dispatcher, open_storage(settings.storage.data, settings.storage.store), only_loopback
+    )
+    for task in _upkeep_tasks(settings, database, dispatcher, service.data):
+        stack.enter_context(task)
+    if has_own_worker:
+        stack.enter_context(Supervisor(settings))
+    return service
+
+
+def _upkeep_tasks(settings: Settings, database: Database, dispatcher: Dispatcher, data: StoragePath) -> list[Periodic]:
+    """Return the periodic tasks of the service: reconcile the work; expire data and remove abandoned folders."""
+
+    def reconcile_work() -> None:
+        reconcile(database, dispatcher, settings.worker.max_attempts)
+
+    def apply_retention() -> None:
+        with database.write() as connection:
+            expire_data(connection, settings.storage.keep_hours)
+        sweep_folders(database, data)
+
+    return [
+        Periodic(reconcile_work, settings.service.reconcile_seconds, "reconcile"),
+        Periodic(apply_retention, min(_RETENTION_SECONDS, 60 * settings.service.reconcile_seconds), "retention"),
+    ]
+
+
+def _serve_metrics(metrics: Metrics, rows: RowsCollector, port: int | None, stack: ExitStack) -> None:
+    """Register the metrics read from the database and, if `port` is given, serve all on it, until `stack` closes."""
+    metrics.registry.register(rows)
+    stack.callback(metrics.registry.unregister, rows)
+    if port is not None:
+        server, thread = start_http_server(port, registry=metrics.registry)
+        stack.callback(thread.join)
+        stack.callback(server.server_close)
+        stack.callback(server.shutdown)
