@@ -15,7 +15,7 @@ from models.forecaster import Forecaster
 from storage.atomic import replace_file, write_text
 from training.config import read_config
 from training.dataset import WeatherSeries, load_series
-from training.evaluation import Evaluation, compute_example, evaluate
+from training.evaluation import Evaluation, Evaluator
 from training.loop import Progress
 from training.train import train
 from weather.bundled import find_checkpoint
@@ -71,7 +71,7 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Evaluate a checkpoint, write the scores to `output` (JSON) and a report to `page` (HTML), and return the scores.
 
-    `report_progress` and `report_duration` are those of `evaluate`.
+    `report_progress` and `report_duration` are those of `Evaluator.run`.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -90,12 +90,11 @@ def evaluate_checkpoint(
     for path in (output, page):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-    records = output.with_suffix(".records.jsonl")
-    result = evaluate(forecaster, manifest, series, evaluation, records, report_progress, report_duration)
+    evaluator = Evaluator(forecaster, manifest, series, evaluation)
+    result = evaluator.run(output.with_suffix(".records.jsonl"), report_progress, report_duration)
     write_text(output, json.dumps(result, indent=1) + "\n")
     if page is not None:
-        example = compute_example(forecaster, manifest, series, evaluation)
-        write_text(page, render_score_page(f"Evaluation of {manifest.name}", result, example))
+        write_text(page, render_score_page(f"Evaluation of {manifest.name}", result, evaluator.compute_example()))
     return result
 
 

@@ -53,9 +53,9 @@ class WeatherSeries:
 
         All three frames are in `years`, so that no frame is in both training and validation.
         """
-        gaps = np.diff(self.valid_times) == self.time_step
-        in_years = np.isin(self.valid_times.astype("datetime64[Y]").astype(int) + 1970, years)
-        middle = gaps[:-1] & gaps[1:] & in_years[:-2] & in_years[1:-1] & in_years[2:]
+        consecutive = np.diff(self.valid_times) == self.time_step
+        in_years = self._is_in(years)
+        middle = consecutive[:-1] & consecutive[1:] & in_years[:-2] & in_years[1:-1] & in_years[2:]
         return np.nonzero(middle)[0] + 1
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
@@ -66,7 +66,7 @@ class WeatherSeries:
 
     def normalisation(self, variables: Sequence[str], years: Sequence[int]) -> tuple[Normalisation, ...]:
         """Return each variable's mean and standard deviation over `years`; a vector component's mean is set to 0."""
-        in_years = np.isin(self.valid_times.astype("datetime64[Y]").astype(int) + 1970, years)
+        in_years = self._is_in(years)
         weights = self.grid.area_weights[:, None]
         result = []
         for channel, name in enumerate(variables):
@@ -75,6 +75,10 @@ class WeatherSeries:
             std = float(np.sqrt((((field - mean) ** 2) * weights).mean()))
             result.append(Normalisation(name=name, mean=mean, std=std))
         return tuple(result)
+
+    def _is_in(self, years: Sequence[int]) -> NDArray[np.bool_]:
+        """Return whether each frame is in one of `years`."""
+        return np.isin(self.valid_times.astype("datetime64[Y]").astype(int) + 1970, years)
 
 
 def load_series(
@@ -91,17 +95,7 @@ def load_series(
     """
     if not files:
         raise TrainingDataError("No data: expected NetCDF files or Zarr stores. Got: none.")
-    parts: list[xr.Dataset] = []
-    static: NDArray[np.float32] | None = None
-    for path in files:
-        with _open(path) as dataset:
-            problems = Problems()
-            part = canonical(dataset, variables, problems)
-            if part is None:
-                raise TrainingDataError(f"`{path}` cannot train: " + " ".join(problems))
-            parts.append(part.load())
-            if static is None:
-                static = _read_static_fields(dataset, static_fields, path)
+    parts = [_read_frames(path, variables) for path in files]
     grids = [Grid.from_coordinates(part.latitude.values, part.longitude.values) for part in parts]
     for path, grid in zip(files, grids, strict=True):
         if not grid.matches(grids[0]):
@@ -111,9 +105,14 @@ def load_series(
     if not np.isfinite(frames).all():
         time, channel = (int(axis[0]) for axis in np.nonzero(~np.isfinite(frames))[:2])
         raise TrainingDataError(f"`{variables[channel]}` is not finite at {series.time.values[time]}.")
-    assert static is not None
-    step = np.timedelta64(time_step_hours, "h")
-    return WeatherSeries(grids[0], frames, series.time.values.astype("datetime64[s]"), static, features, step)
+    return WeatherSeries(
+        grid=grids[0],
+        frames=frames,
+        valid_times=series.time.values.astype("datetime64[s]"),
+        static=_read_static_fields(files[0], static_fields),
+        features=features,
+        time_step=np.timedelta64(time_step_hours, "h"),
+    )
 
 
 def grid_spec(grid: Grid) -> GridSpec:
@@ -122,20 +121,33 @@ def grid_spec(grid: Grid) -> GridSpec:
 
 
 def _open(path: Path) -> xr.Dataset:
+    """Open a NetCDF file or a Zarr store; raises `TrainingDataError` for any other."""
     try:
         return xr.open_dataset(path, engine="zarr" if path.is_dir() else "netcdf4")
     except (OSError, ValueError) as error:
         raise TrainingDataError(f"`{path}` must be a NetCDF file or a Zarr store. Got: {error}") from error
 
 
-def _read_static_fields(dataset: xr.Dataset, names: Sequence[str], path: Path) -> NDArray[np.float32]:
-    """Return static fields (field, lat, lon), north to south, each with mean 0 and standard deviation 1."""
-    fields = []
-    for name in names:
-        if name not in dataset:
-            raise TrainingDataError(f"`{path}` has no static field `{name}`. It has: {', '.join(map(str, dataset))}.")
-        array = dataset[name].transpose("latitude", "longitude")
-        values = array.sortby("latitude", ascending=False).sortby(array.longitude % 360).values.astype(np.float64)
-        fields.append((values - values.mean()) / values.std())
-    shape = (dataset.sizes["latitude"], dataset.sizes["longitude"])
+def _read_frames(path: Path, variables: Sequence[str]) -> xr.Dataset:
+    """Return all frames of a file, in canonical names, units and order of the axes."""
+    with _open(path) as dataset:
+        problems = Problems()
+        frames = canonical(dataset, variables, problems)
+        if frames is None:
+            raise TrainingDataError(f"`{path}` cannot be used for training: " + " ".join(problems))
+        return frames.load()
+
+
+def _read_static_fields(path: Path, names: Sequence[str]) -> NDArray[np.float32]:
+    """Return static fields of a file (field, lat, lon), north to south, each with mean 0 and standard deviation 1."""
+    with _open(path) as dataset:
+        shape = (dataset.sizes["latitude"], dataset.sizes["longitude"])
+        fields = []
+        for name in names:
+            if name not in dataset:
+                held = ", ".join(map(str, dataset))
+                raise TrainingDataError(f"`{path}` has no static field `{name}`. It has: {held}.")
+            array = dataset[name].transpose("latitude", "longitude")
+            values = array.sortby("latitude", ascending=False).sortby(array.longitude % 360).values.astype(np.float64)
+            fields.append((values - values.mean()) / values.std())
     return np.stack(fields).astype(np.float32) if fields else np.zeros((0, *shape), np.float32)
