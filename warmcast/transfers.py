@@ -102,12 +102,9 @@ def download(
     The file appears under its name when it is complete; until then it has a hidden name of its own in the same folder.
     """
     target = Path(path)
-    if target.is_dir():
-        raise DownloadError(f"`{target}` is a folder. Give the name of the zip file to write.")
-    if not target.parent.is_dir():
-        raise DownloadError(f"The folder `{target.parent}` does not exist. Create it, or choose another.")
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    partial = target.with_name(f".warmcast-{secrets.token_hex(8)}.partial")
     try:
+        _check_target(target)
         with partial.open("xb") as file:
             archive = _Archive(service, forecast_id, file, timeout_seconds, progress)
             yield from archive.receive()
@@ -119,6 +116,13 @@ def download(
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def _check_target(target: Path) -> None:
+    if target.is_dir():
+        raise DownloadError(f"`{target}` is a folder. Give the name of the zip file to write.")
+    if not target.parent.is_dir():
+        raise DownloadError(f"The folder `{target.parent}` does not exist. Create it, or choose another.")
 
 
 class _Archive:

@@ -154,7 +154,7 @@ def test_a_changed_byte_in_a_checkpoint_stops_before_anything_is_written(
         (("--member", "2"), "`member` must be less than the number of members, 2. Got: 2."),
         (("--device", "gpu"), "`device` must be auto, cpu, cuda or cuda:N. Got: 'gpu'."),
         (("--init-time", "yesterday"), "`init_time` must be a time such as 2018-09-15T00. Got: 'yesterday'."),
-        (("--checkpoint", "none-such"), "No checkpoint `none-such`"),
+        (("--checkpoint", "none-such"), "No checkpoint is named `none-such`"),
     ],
 )
 def test_an_impossible_option_is_named(
