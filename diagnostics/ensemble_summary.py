@@ -24,7 +24,7 @@ def compute_summary(groups: Sequence[Field], layout: SummaryLayout) -> tuple[int
     """
     grid = layout.ensemble.grid.shape
     finite = [finite_members(group) for group in groups]
-    result = {name: np.empty((*(size for _, size in dims), *grid), np.float32) for name, dims, _ in layout.fields()}
+    result = {name: np.empty((*(size for _, size in dims), *grid), np.float32) for name, dims, _ in layout.statistics()}
     latitude_bytes = max(sum(group[:, :, 0].nbytes for group in finite), 1)
     num_rows = max(_BLOCK_BYTES // latitude_bytes, 1)
     for first in range(0, grid[0], num_rows):
@@ -44,8 +44,8 @@ def _statistics(ensemble: Field, layout: SummaryLayout) -> Iterator[tuple[str, F
         means[name], spread = _moments(members)
         yield f"{name}_mean", means[name]
         yield f"{name}_spread", spread
-        if layout.asked.quantiles:
-            yield f"{name}_quantiles", quantiles(members, layout.asked.quantiles)
+        if layout.request.quantiles:
+            yield f"{name}_quantiles", quantiles(members, layout.request.quantiles)
         for side, is_event in (("above", np.greater), ("below", np.less)):
             if thresholds := layout.thresholds(name, side):
                 yield (

@@ -15,7 +15,7 @@ from storage.atomic import write_text
 from weather.climatology import Climatology
 from weather.errors import VerificationError
 from weather.readers.series import read_truth
-from weather.stores.ensemble import EnsembleStore, complete_lead_times, lead_time_fields, open_forecast
+from weather.stores.ensemble import EnsembleStore, open_forecast
 
 
 def verify(
@@ -40,7 +40,7 @@ def verify(
     if output is not None:
         write_text(output, json.dumps(result, indent=1) + "\n")
     if page is not None:
-        ready = complete_lead_times(opened)
+        ready = opened.num_complete()
         example = _example(opened, frames, ready)
         write_text(page, render_score_page(f"Forecast from {layout.init_time} UTC", result, example))
     return result
@@ -54,7 +54,7 @@ def verification_times(store: EnsembleStore) -> list[np.datetime64]:
     layout = store.layout
     if len(layout.members) < 2:
         raise VerificationError("Scores need at least 2 members. Got: 1.")
-    ready = complete_lead_times(store)
+    ready = store.num_complete()
     return [layout.init_time, *(layout.init_time + layout.lead_time(index) for index in range(ready))]
 
 
@@ -81,7 +81,7 @@ def score_forecast(
     references, records = References(start, climatology), {}
     for index, time in enumerate(times):
         if time in frames:
-            members = lead_time_fields(store, index)
+            members = store.fields(index)
             records[layout.lead_hours(index)] = score_lead_time(
                 members, frames[time], references, layout.variables, scales, layout.grid, time, (seed, index)
             )
@@ -91,7 +91,7 @@ def score_forecast(
 def _example(store: EnsembleStore, frames: dict[np.datetime64, Any], ready: int) -> Example:
     """Return the forecast's complete lead times with the truth of `frames`, NaN at lead times that `frames` lacks."""
     layout = store.layout
-    members = np.stack([lead_time_fields(store, index) for index in range(ready)])
+    members = np.stack([store.fields(index) for index in range(ready)])
     unknown = np.full(members.shape[2:], np.nan, np.float32)
     truth = [frames.get(layout.init_time + layout.lead_time(index), unknown) for index in range(ready)]
     return Example.from_fields(

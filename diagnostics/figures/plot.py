@@ -14,8 +14,8 @@ from storage.atomic import write_bytes
 from storage.errors import ConfigurationError
 from storage.paths import StoragePath, storage_path
 from weather.errors import StoreError
-from weather.ingest.exchange import load_initial_state
-from weather.stores.ensemble import EnsembleStore, complete_lead_times, lead_time_fields, open_forecast
+from weather.ingest.exchange import INITIAL_STATE, load_initial_state
+from weather.stores.ensemble import EnsembleStore, open_forecast
 from weather.stores.layout import Layout
 from weather.times import parse_lead_time, short_lead_time
 
@@ -34,18 +34,18 @@ def plot(
     """Draw maps and a plume of a forecast's complete lead times as PNG files next to its store; returns their paths.
 
     `units` are those of wind, `bbox` is the region of the maps, as `Region.parse` reads it. The plume starts with the
-    analysis if the forecast's folder contains `initial_state`.
+    analysis if the forecast's folder contains its initial state.
     """
     region = None if bbox is None else Region.parse(bbox)
     store = open_forecast(folder)
     target = folder if str(store.path) != str(folder) else folder.parent
     pictures = {
         target / "maps.png": plot_maps(store, lead_times, units, region),
-        target / "plume.png": plot_plume(store, storage_path(target / "initial_state"), latitude, longitude, units),
+        target / "plume.png": plot_plume(store, storage_path(target / INITIAL_STATE), latitude, longitude, units),
     }
     for path, picture in pictures.items():
         write_bytes(path, picture)
-    return {"pictures": [str(path) for path in pictures], "lead_times": complete_lead_times(store)}
+    return {"pictures": [str(path) for path in pictures], "lead_times": store.num_complete()}
 
 
 def plot_maps(
@@ -56,9 +56,9 @@ def plot_maps(
     Raises `ConfigurationError` for a lead time that is not complete and for units that do not fit, and `StoreError` if
     no member is finite.
     """
-    layout, ready = store.layout, complete_lead_times(store)
+    layout, ready = store.layout, store.num_complete()
     indices = [_index(layout, text, ready) for text in lead_times] or _default_indices(layout, ready)
-    stacked = np.stack([lead_time_fields(store, index) for index in indices])
+    stacked = np.stack([store.fields(index) for index in indices])
     quantity, fields = select_quantity(stacked, layout.variables, units)
     for index, members in zip(indices, fields, strict=True):
         if not np.isfinite(members).all(axis=(1, 2)).any():
@@ -75,10 +75,10 @@ def plot_plume(
     It starts with the analysis if `initial_state`, the folder of the forecast's initial state, exists. Raises
     `ConfigurationError` for units that do not fit.
     """
-    layout, ready = store.layout, complete_lead_times(store)
+    layout, ready = store.layout, store.num_complete()
     row, column = _nearest(layout, latitude, longitude)
     lead_times = [layout.lead_time(index) for index in range(ready)]
-    values = [lead_time_fields(store, index)[:, :, row, column] for index in range(ready)]
+    values = [store.fields(index)[:, :, row, column] for index in range(ready)]
     if initial_state.exists():
         analyses = load_initial_state(initial_state).newest[:, :, row, column]
         lead_times.insert(0, np.timedelta64(0, "s"))

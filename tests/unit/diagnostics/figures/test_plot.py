@@ -1,0 +1,124 @@
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from diagnostics.figures import plot
+from diagnostics.figures.region import Region
+from storage.errors import ConfigurationError
+from storage.paths import storage_path
+from tests.helpers import random_state
+from weather.errors import StoreError
+from weather.ingest.exchange import save_initial_state
+from weather.initial_state import InitialState
+from weather.manifest import ModelSpec
+from weather.stores.ensemble import EnsembleStore
+from weather.stores.layout import Layout
+
+MEMBERS = 5
+
+
+@pytest.fixture
+def state(spec: ModelSpec) -> InitialState:
+    return random_state(analyses=2)
+
+
+@pytest.fixture
+def store(spec: ModelSpec, state: InitialState, tmp_path: Path) -> EnsembleStore:
+    """A forecast of four lead times and two groups, whose values are random."""
+    layout = Layout(
+        state.init_time, 4, np.timedelta64(6, "h"), tuple(range(MEMBERS)), 3, ("u10", "v10"), spec.grid.grid
+    )
+    store, rng = EnsembleStore.create(storage_path(tmp_path / "ensemble.zarr"), layout, {}), np.random.default_rng(0)
+    for lead_index in range(4):
+        for group in range(2):
+            shape = (len(layout.group_members(group)), 2, *spec.grid.grid.shape)
+            store.commit(group, lead_index, rng.normal(0, 5, shape).astype(np.float32))
+    return store
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are turned into PNG files during the test."""
+    drawn: list[Figure] = []
+    to_png: Callable[[Figure], bytes] = plot.to_png
+
+    def record(figure: Figure) -> bytes:
+        drawn.append(figure)
+        return to_png(figure)
+
+    monkeypatch.setattr(plot, "to_png", record)
+    return drawn
+
+
+def _plot(folder: Path, **options: Any) -> list[str]:
+    defaults: dict[str, Any] = {"lead_times": (), "latitude": 51.5, "longitude": 0.0}
+    pictures: list[str] = plot.plot(folder=folder, **defaults | options)["pictures"]
+    return pictures
+
+
+def test_both_pictures_are_written_next_to_the_store(store: EnsembleStore, tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "ensemble.zarr"):
+        pictures = _plot(folder)
+        assert pictures == [str(tmp_path / "maps.png"), str(tmp_path / "plume.png")]
+        for picture in pictures:
+            image = matplotlib.image.imread(io.BytesIO(Path(picture).read_bytes()))
+            assert len(np.unique(image.reshape(-1, 4), axis=0)) > 20
+
+
+def test_the_plume_starts_with_the_analysis_of_the_folder(
+    store: EnsembleStore, state: InitialState, tmp_path: Path, figures: list[Figure]
+) -> None:
+    save_initial_state(state, tmp_path / "initial_state")
+    _plot(tmp_path, latitude=-60, longitude=100)
+    grid = store.layout.grid
+    row, column = np.abs(np.array(grid.latitude) + 60).argmin(), np.abs(np.array(grid.longitude) - 100).argmin()
+    speeds = np.hypot(*state.newest[:, :, row, column].T)
+    (analysis,) = [line for line in figures[1].axes[0].lines if line.get_label() == "analysis"]
+    np.testing.assert_allclose(np.asarray(analysis.get_ydata()), np.sort(speeds), rtol=1e-6)
+    lines = [np.asarray(line.get_ydata()) for line in figures[1].axes[0].lines[:MEMBERS]]
+    np.testing.assert_allclose([line[0] for line in lines], speeds[[0, 1, 0, 1, 0]], rtol=1e-6)
+    np.testing.assert_allclose([line[4] for line in lines], np.hypot(*store.fields(3)[:, :, row, column].T), rtol=1e-6)
+
+
+def test_without_an_initial_state_the_plume_starts_at_the_first_lead_time(
+    store: EnsembleStore, tmp_path: Path, figures: list[Figure]
+) -> None:
+    _plot(tmp_path)
+    assert "analysis" not in [line.get_label() for line in figures[1].axes[0].lines]
+
+
+def test_units_apply_to_maps_and_plume_and_the_box_to_maps(
+    store: EnsembleStore, tmp_path: Path, figures: list[Figure]
+) -> None:
+    _plot(tmp_path, units="kn", bbox="170,-40,-170,40")
+    maps, plume = figures
+    assert maps.axes[0].get_xlim() == (170, 190)
+    assert any(axes.get_ylabel() == "ensemble mean (kn)" for axes in maps.axes)
+    assert plume.axes[0].get_ylabel() == "10 m wind speed (kn)"
+
+
+def test_the_default_lead_times_are_those_of_1_5_and_10_days_that_are_complete(
+    store: EnsembleStore, figures: list[Figure]
+) -> None:
+    plot.plot_maps(store, ())
+    assert [axes.get_title() for axes in figures[0].axes if axes.get_title()] == ["+24h   2018-09-16 00 UTC"]
+
+
+def test_a_lead_time_that_is_not_complete_is_refused(store: EnsembleStore) -> None:
+    for lead_time in ("30h", "5h"):
+        with pytest.raises(ConfigurationError, match="multiple of 6h up to 24h, the last complete one"):
+            plot.plot_maps(store, (lead_time,), "ms", Region(0, 0, 10, 10))
+
+
+def test_a_lead_time_without_a_finite_member_is_refused(spec: ModelSpec, state: InitialState, tmp_path: Path) -> None:
+    layout = Layout(state.init_time, 1, np.timedelta64(6, "h"), (0,), 1, ("u10", "v10"), spec.grid.grid)
+    store = EnsembleStore.create(storage_path(tmp_path / "ensemble.zarr"), layout, {})
+    store.commit(0, 0, np.full((1, 2, *spec.grid.grid.shape), np.nan, np.float32))
+    with pytest.raises(StoreError, match="no finite member at 6h"):
+        plot.plot_maps(store, ())
