@@ -42,8 +42,8 @@ class Workbench:
     ) -> Iterator["Workbench"]:
         """Open the workbench in `data`, made where it is missing; the initial state is of random numbers by default."""
         data.mkdir(parents=True, exist_ok=True)
-        read = Settings(data=data, group_size=8, poll_seconds=0.01, **settings)
-        database = Database(read.url)
+        read = Settings.of(data=data, group_size=8, poll_seconds=0.01, **settings)
+        database = Database(read.storage.sql_url)
         database.migrate()
         manifest = read_manifest(checkpoint)
         yield cls(read, database, checkpoint, manifest, state or _random_state(manifest.model))
@@ -68,7 +68,12 @@ class Workbench:
         """Submit a forecast of the size that `request` takes, and return its id."""
         request = self.request(**forecast)
         return submit(
-            self.database, self.settings.data, "bench", Plan.of(request, self.manifest), self.state, self.manifest
+            self.database,
+            self.settings.storage.data,
+            "bench",
+            Plan.of(request, self.manifest),
+            self.state,
+            self.manifest,
         )[0].id
 
     def run(self, worker: Worker, **forecast: int) -> tuple[str, float]:

@@ -5,17 +5,16 @@ import json
 from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from weather.manifest import Sampling
+from weather.schema import FrozenModel
 from weather.stores.rounding import MANTISSA_BITS
 from weather.stores.summary_request import Summary
 
 
-class Output(BaseModel):
+class Output(FrozenModel):
     """Which fields of the members are stored in addition to their summary."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     members: bool = Field(True, description="Whether they are stored; if not, only the summary is.")
     keep_bits: int | None = Field(
@@ -34,10 +33,8 @@ class Output(BaseModel):
         return self.members and self.keep_bits is None
 
 
-class ForecastRequest(BaseModel):
+class ForecastRequest(FrozenModel):
     """A request with every choice made; equal requests have equal forecasts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     checkpoint: str = Field(description="Name or folder of the checkpoint.")
     checkpoint_digest: str = Field(description="SHA-256 of the checkpoint's manifest.")

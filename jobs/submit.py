@@ -11,7 +11,7 @@ from storage.paths import StoragePath
 from weather.ingest.exchange import save_initial_state
 from weather.initial_state import InitialState
 from weather.manifest import Manifest
-from weather.stores.attributes import store_description, store_identity
+from weather.stores.attributes import descriptive_attributes, identity_attributes
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.summary import SummaryStore
 from weather.stores.summary_layout import SummaryLayout
@@ -62,8 +62,8 @@ def submit(
 def _create_folder(folder: ForecastFolder, plan: Plan, state: InitialState, manifest: Manifest) -> None:
     """Write the initial state and the empty stores of a forecast."""
     request, layout, output = plan.request, plan.layout, plan.request.output
-    identity = store_identity(manifest, request.sampling, request.seed, state.digest)
-    description = store_description(manifest, state.init_time, request.sources)
+    identity = identity_attributes(manifest, request.sampling, request.seed, state.digest)
+    description = descriptive_attributes(manifest, state.init_time, request.sources)
     save_initial_state(state, folder.initial_state)
     if output.members:
         rounding = {} if output.is_exact else {"warmcast_keep_bits": output.keep_bits}

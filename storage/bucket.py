@@ -12,7 +12,6 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore as Bucket
 from obstore.store import S3Store
-from zarr.storage import ObjectStore, StorePath
 
 from storage.paths import FileStat
 
@@ -136,10 +135,6 @@ class BucketPath:
     def free_bytes(self) -> float:
         """Return infinity: a bucket has no limit that could be queried."""
         return math.inf
-
-    def zarr_store(self) -> StorePath:
-        """Return the key as zarr's path of a store."""
-        return StorePath(ObjectStore(self.bucket), self.key)
 
     def _put_new(self, content: bytes) -> None:
         """Put the object; raises `FileExistsError` if it exists."""

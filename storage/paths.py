@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PosixPath
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
-from storage.atomic import create_folder, replace_file, sync, temporary_file
+from storage.atomic import PARTIAL_SUFFIX, create_folder, replace_file, sync, temporary_file
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,6 @@ class StoragePath(Protocol):
 
     def free_bytes(self) -> float:
         """Return the free space of the storage that the path is in."""
-
-    def zarr_store(self) -> Any:
-        """Return the folder as a store that zarr accepts."""
 
 
 class DiskPath(PosixPath):
@@ -153,11 +150,14 @@ class DiskPath(PosixPath):
         self.parent.mkdir(parents=True, exist_ok=True)
         return shutil.disk_usage(self.parent).free
 
-    def zarr_store(self) -> Path:
-        """Return the path itself."""
-        return self
-
 
 def storage_path(path: Path | StoragePath) -> StoragePath:
     """Return a `pathlib.Path` as a `StoragePath`; a `StoragePath` is returned unchanged."""
     return DiskPath(path) if isinstance(path, Path) and not isinstance(path, DiskPath) else path
+
+
+def remove_partial_files(folder: StoragePath) -> None:
+    """Remove the temporary files that killed processes left in a folder; no process may be writing there."""
+    for name, _ in folder.files():
+        if name.endswith(PARTIAL_SUFFIX):
+            (folder / name).remove()

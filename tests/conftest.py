@@ -80,8 +80,8 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
     """The migrated database of the fixture `settings`."""
-    settings.data.mkdir(exist_ok=True)
-    result = Database(settings.url)
+    settings.storage.data.mkdir(exist_ok=True)
+    result = Database(settings.storage.sql_url)
     result.migrate()
     yield result
     result.close()

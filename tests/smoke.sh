@@ -22,6 +22,6 @@ import pathlib, models, weather.bundled
 home = pathlib.Path('$folder').resolve()
 assert home in pathlib.Path(models.__file__).resolve().parents, models.__file__
 for kind in ('checkpoints', 'samples'):
-    assert home in weather.bundled.bundled(kind).resolve().parents, weather.bundled.bundled(kind)
+    assert home in weather.bundled.bundled_folder(kind).resolve().parents, weather.bundled.bundled_folder(kind)
 "
 "$folder/env/bin/python" -P -m pytest -m smoke -p no:cacheprovider

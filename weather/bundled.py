@@ -1,4 +1,4 @@
-"""What ships with Warmcast beside its code: checkpoints and samples of weather."""
+"""Checkpoints and initial states that ship with Warmcast, and checkpoints in other folders."""
 
 import sysconfig
 from collections.abc import Sequence
@@ -14,66 +14,82 @@ from weather.times import parse_time
 DEFAULT_CHECKPOINT = "demo"
 
 
-def bundled(kind: Literal["checkpoints", "samples"]) -> Path:
+def bundled_folder(kind: Literal["checkpoints", "samples"]) -> Path:
     """Return the folder of bundled checkpoints or samples: the checkout's, or the installed distribution's."""
     checkout = Path(__file__).resolve().parent.parent / kind
     return checkout if checkout.is_dir() else Path(sysconfig.get_path("data")) / "share" / "warmcast" / kind
 
 
 def find_checkpoint(name_or_path: str, folders: Sequence[Path]) -> Path:
-    """Return the folder of a checkpoint, named by its path or by its name in one of `folders` or among the bundled.
+    """Return the folder of a checkpoint given by its path or, if nothing is there, by its name.
 
-    Raises `CheckpointError` that lists what there is.
+    For callers that accept both; raises `CheckpointError`.
     """
-    places = [Path(name_or_path), *(folder / name_or_path for folder in (*folders, bundled("checkpoints")))]
-    for place in places:
-        if (place / MANIFEST_NAME).is_file():
-            return place
-    known = known_checkpoints(folders)
+    path = Path(name_or_path)
+    is_path = path.name != name_or_path or (path / MANIFEST_NAME).is_file()
+    return checkpoint_at(path) if is_path else checkpoint_named(name_or_path, folders)
+
+
+def checkpoint_at(path: Path) -> Path:
+    """Return `path`; raises `CheckpointError` if it is no folder of a checkpoint."""
+    if not (path / MANIFEST_NAME).is_file():
+        raise CheckpointError(f"No checkpoint at `{path}`: expected a folder with {MANIFEST_NAME}.")
+    return path
+
+
+def checkpoint_named(name: str, folders: Sequence[Path]) -> Path:
+    """Return the folder of a checkpoint by its name, from the first of `folders` that has it or from the bundled ones.
+
+    Raises `CheckpointError` that lists the names.
+    """
+    for folder in (*folders, bundled_folder("checkpoints")):
+        for path in folder.glob(f"*/{MANIFEST_NAME}"):
+            if path.parent.name == name:
+                return path.parent
+    known = ", ".join(known_checkpoints(folders))
     raise CheckpointError(
-        f"No checkpoint `{name_or_path}`: expected a folder with {MANIFEST_NAME}, or one of {known}. "
-        "More folders of checkpoints are named by WARMCAST_CHECKPOINTS."
+        f"No checkpoint is named `{name}`. Expected one of: {known}. WARMCAST_CHECKPOINTS names more folders of them."
     )
 
 
 def known_checkpoints(folders: Sequence[Path]) -> list[str]:
-    """Return the names of the checkpoints in `folders` and among the bundled, in order."""
-    places = (*folders, bundled("checkpoints"))
-    return sorted({path.parent.name for folder in places for path in folder.glob(f"*/{MANIFEST_NAME}")})
+    """Return the names of the checkpoints in `folders` and of the bundled ones, sorted."""
+    searched = (*folders, bundled_folder("checkpoints"))
+    return sorted({path.parent.name for folder in searched for path in folder.glob(f"*/{MANIFEST_NAME}")})
 
 
 @dataclass(frozen=True)
 class CatalogueState:
-    """A state of a data set: the files with its two frames."""
+    """A bundled initial state: its data set, its time and the files with its two frames."""
 
     dataset: str
     init_time: str
     files: tuple[Path, ...]
 
 
-def catalogue() -> list[CatalogueState]:
-    """Return what there is: every folder `<data set>_<time>` of the bundled samples, in order of name."""
+def catalogue_states() -> list[CatalogueState]:
+    """Return the bundled initial states, sorted by data set and time: folders `<data set>_<time>` of the samples."""
     states = []
-    for folder in sorted(bundled("samples").glob("*_*")):
+    for folder in sorted(bundled_folder("samples").glob("*_*")):
         dataset, _, init_time = folder.name.rpartition("_")
         files = tuple(sorted(path for path in folder.iterdir() if path.suffix in {".grib2", ".nc"}))
         states.append(CatalogueState(dataset, init_time, files))
     return states
 
 
-def find_state(dataset: str, init_time: str | None) -> CatalogueState:
-    """Return a state of `dataset`, the newest where no time is given.
+def find_catalogue_state(dataset: str, init_time: str | None) -> CatalogueState:
+    """Return the bundled state of `dataset` at `init_time`, or its newest one if no time is given.
 
-    Raises `ConfigurationError` that lists what there is.
+    Raises `ConfigurationError` that lists the states.
     """
-    states = catalogue()
-    found = [
+    states = catalogue_states()
+    matches = [
         state
         for state in states
         if state.dataset == dataset and (init_time is None or parse_time(state.init_time) == parse_time(init_time))
     ]
-    if not found:
+    if not matches:
         known = ", ".join(f"{state.dataset} {state.init_time}" for state in states)
-        asked = f"{dataset} {init_time}" if init_time else dataset
-        raise ConfigurationError(f"`initial_state` must be one of the catalogue: {known}. Got: {asked}.")
-    return found[-1]
+        wanted = f"{dataset} {init_time}" if init_time else dataset
+        raise ConfigurationError(f"`initial_state` must be one of the catalogue: {known}. Got: {wanted}.")
+    return matches[-1]

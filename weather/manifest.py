@@ -1,6 +1,6 @@
 """A checkpoint's manifest: what the networks are, what they expect, where they come from.
 
-Readable without torch; `models.checkpoint` reads the weights that it vouches for.
+It is read without torch; `models.checkpoint` reads the weights whose digests it holds.
 """
 
 import hashlib
@@ -12,12 +12,13 @@ from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from storage.errors import ConfigurationError
 from weather.errors import CheckpointError
 from weather.features import FEATURES
 from weather.grids import Grid
+from weather.schema import FrozenModel, first_error_sentence
 from weather.variables import KNOWN, Variable
 
 FORMAT_VERSION = 1
@@ -30,11 +31,7 @@ STATIC_FILE = WARM_START_FILE
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class NetworkSpec(_Part):
+class NetworkSpec(FrozenModel):
     """Shape of a U-Net: channels a level (multiples of 8), residual blocks a level, unshuffle factor of the stem."""
 
     widths: tuple[Annotated[int, Field(ge=8, multiple_of=8)], ...] = Field(min_length=1)
@@ -50,14 +47,14 @@ class NetworkSpec(_Part):
         return int(self.stem * 2 ** (len(self.widths) - 1))
 
 
-class GridSpec(_Part):
+class GridSpec(FrozenModel):
     """Canonical latitudes (north to south) and longitudes (from [0, 360)), degrees."""
 
     latitude: tuple[float, ...]
     longitude: tuple[float, ...]
 
     @model_validator(mode="after")
-    def _global(self) -> Self:
+    def _check_grid(self) -> Self:
         Grid(self.latitude, self.longitude)
         return self
 
@@ -67,7 +64,7 @@ class GridSpec(_Part):
         return Grid(self.latitude, self.longitude)
 
 
-class Normalisation(_Part):
+class Normalisation(FrozenModel):
     """One variable's mean and standard deviation over the training years; a vector component's mean is 0."""
 
     name: str
@@ -75,16 +72,16 @@ class Normalisation(_Part):
     std: float = Field(gt=0)
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _check_variable(self) -> Self:
         if self.name not in KNOWN:
             raise ValueError(f"variable `{self.name}` is not one of {', '.join(KNOWN)}")
         if KNOWN[self.name].is_vector and self.mean != 0:
-            raise ValueError(f"variable `{self.name}` is a vector component, so its mean must be 0")
+            raise ValueError(f"variable `{self.name}` is a vector component, so its mean must be 0. Got: {self.mean}")
         return self
 
 
-class ModelSpec(_Part):
-    """All that fixes the two networks' shape and the meaning of their inputs and outputs."""
+class ModelSpec(FrozenModel):
+    """All that determines the shape of both networks and the meaning of their inputs and outputs."""
 
     grid: GridSpec
     variables: tuple[Normalisation, ...] = Field(min_length=1)
@@ -97,7 +94,7 @@ class ModelSpec(_Part):
     preconditioning: Literal["gaussian", "none"] = "gaussian"
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_features_and_widths(self) -> Self:
         unknown = [name for name in self.features if name not in FEATURES]
         if unknown:
             raise ValueError(f"features {unknown} are not among {', '.join(FEATURES)}")
@@ -122,11 +119,11 @@ class ModelSpec(_Part):
 
 
 NFE_PER_STEP = MappingProxyType({"euler": 1, "midpoint": 2})
-"""Network evaluations that one step of each solver takes."""
+"""Network evaluations of one step of each solver."""
 
 
-class Sampling(_Part):
-    """How a checkpoint wants to be sampled where the caller does not say."""
+class Sampling(FrozenModel):
+    """How a checkpoint is sampled by default."""
 
     solver: Literal["euler", "midpoint"] = "midpoint"
     nfe: int = Field(default=6, ge=1)
@@ -134,10 +131,12 @@ class Sampling(_Part):
     warmth: float = Field(default=1.0, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _has_whole_steps(self) -> Self:
+    def _check_nfe(self) -> Self:
         per_step = NFE_PER_STEP[self.solver]
         if self.nfe % per_step:
-            raise ValueError(f"`nfe` must be a positive multiple of {per_step} for the {self.solver} solver")
+            raise ValueError(
+                f"`nfe` must be a positive multiple of {per_step} for the {self.solver} solver. Got: {self.nfe}"
+            )
         return self
 
     @property
@@ -145,21 +144,17 @@ class Sampling(_Part):
         """Solver steps that take `nfe` evaluations."""
         return self.nfe // NFE_PER_STEP[self.solver]
 
-    def changed(self, **given: str | float | None) -> "Sampling":
-        """Return this with what is given, and not None, in its place; raises `ConfigurationError` for what is wrong."""
-        changes = {name: value for name, value in given.items() if value is not None}
+    def replace(self, **changes: str | float | None) -> "Sampling":
+        """Return a copy with `changes`, ignoring those that are None; raises `ConfigurationError` for a wrong value."""
+        present = {name: value for name, value in changes.items() if value is not None}
         try:
-            return Sampling.model_validate(self.model_dump() | changes)
+            return Sampling.model_validate(self.model_dump() | present)
         except ValidationError as error:
-            first = error.errors()[0]
-            told = first["msg"].removeprefix("Value error, ")
-            if first["loc"]:
-                raise ConfigurationError(f"`{first['loc'][0]}` is wrong: {told}. Got: {first['input']!r}.") from error
-            raise ConfigurationError(f"{told}. Got: {first['input']['nfe']}.") from error
+            raise ConfigurationError(first_error_sentence(error)) from error
 
 
-class Provenance(_Part):
-    """Where the weights come from."""
+class Provenance(FrozenModel):
+    """Data, years, code and effort that the weights come from."""
 
     data: str
     attribution: str
@@ -171,7 +166,7 @@ class Provenance(_Part):
     training_hours: float = Field(ge=0)
 
 
-class Manifest(_Part):
+class Manifest(FrozenModel):
     """The whole manifest; `files` maps each weight file to its SHA-256."""
 
     format_version: Literal[1] = 1
@@ -183,7 +178,7 @@ class Manifest(_Part):
 
     @property
     def digest(self) -> str:
-        """SHA-256 that identifies the checkpoint: of the manifest, which holds those of the weights."""
+        """SHA-256 of the manifest, which contains those of the weights: it identifies the checkpoint."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_json(self) -> str:
@@ -194,7 +189,7 @@ class Manifest(_Part):
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of the checkpoint in `folder`.
 
-    Raises `CheckpointError` where there is none, it is of another format version, or a field is wrong.
+    Raises `CheckpointError` if it is missing, of another format version, or has a wrong field.
     """
     path = folder / MANIFEST_NAME
     try:
@@ -211,9 +206,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise CheckpointError(f"`{path}` is wrong at `{place}`: {first['msg']}.") from error
+        raise CheckpointError(f"`{path}`: {first_error_sentence(error)}") from error
 
 
 def file_digest(path: Path) -> str:

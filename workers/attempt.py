@@ -27,7 +27,7 @@ class Attempt:
         self._leases = {lease.group: lease for lease in claimed}
         for lease in claimed:
             publish_committed(store, folder, lease.group, lease.committed)
-        self._staged = {lease.group: store.staging(folder.attempt(lease.group, lease.epoch)) for lease in claimed}
+        self._staged = {lease.group: store.open_staging(folder.attempt(lease.group, lease.epoch)) for lease in claimed}
         self._is_shared = len(claimed) < store.layout.num_groups
         self._lead_times = forecast.lead_times()
 

@@ -73,14 +73,14 @@ class ClaimedForecast:
                 lost.update(self.diagnose(database, lead_times, lead_index)["nonfinite_members"])
             summarise_lead_time(self.summary, lead_times, lead_index)
             lead_times.discard(lead_index)
-        self.summary.sweep()
+        self.summary.remove_partial_files()
         return sorted(lost)
 
     def discard_frames_before(self, lead_index: int) -> None:
         """Delete the restart frames two lead times before this one, if summarised; no group resumes from them."""
         old = lead_index - 2
         if isinstance(self.store, RestartStore) and old >= 0 and self.summary.is_complete(old):
-            self.store.forget(old, (self.folder.path / "staging").folders())
+            self.store.delete_fields(old, (self.folder.path / "staging").folders())
 
 
 def _open_store(request: ForecastRequest, folder: ForecastFolder) -> EnsembleStore:
@@ -88,7 +88,7 @@ def _open_store(request: ForecastRequest, folder: ForecastFolder) -> EnsembleSto
     output = request.output
     if output.is_exact:
         return EnsembleStore.open(folder.store)
-    return RestartStore.open_beside(folder.frames, folder.store if output.members else None, output.keep_bits)
+    return RestartStore.open_with_members(folder.frames, folder.store if output.members else None, output.keep_bits)
 
 
 def publish_committed(store: EnsembleStore, folder: ForecastFolder, group: int, committed: int) -> None:
@@ -99,11 +99,11 @@ def publish_committed(store: EnsembleStore, folder: ForecastFolder, group: int, 
     are the last of the committed ones. Raises `StoreError` where no attempt has a committed lead time.
     """
     first = committed
-    while first and not store.is_marked(store.path, group, first - 1):
+    while first and not store.is_complete(store.path, group, first - 1):
         first -= 1
     for lead_index in range(first, committed):
         for attempt in folder.attempts(group):
-            if store.is_marked(attempt, group, lead_index):
+            if store.is_complete(attempt, group, lead_index):
                 store.publish(attempt, group, lead_index)
                 break
         else:

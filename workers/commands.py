@@ -104,7 +104,7 @@ def _spreads(path: Path) -> dict[str, dict[str, float]]:
     for lead_index in range(layout.num_lead_times):
         hours = layout.lead_hours(lead_index)
         if hours in _SPREAD_HOURS:
-            fields = np.concatenate([store.fields(group, lead_index) for group in range(layout.num_groups)])
+            fields = store.fields(lead_index)
             for channel, name in enumerate(layout.variables):
                 value = spread(fields[:, channel], layout.grid.area_weights)
                 result[name][f"{hours}h"] = round(float(value), 4)

@@ -12,7 +12,7 @@ from jobs.planning.measured import read_batch_size, save_batch_size
 from jobs.request import ForecastRequest
 from jobs.rows.database import Database
 from jobs.settings import Settings
-from models.batches import BatchedStepper, best_batch_size
+from models.batches import BatchedStepper, measure_best_batch_size
 from models.checkpoint import load_checkpoint
 from models.execution import Execution
 from models.forecaster import Forecaster
@@ -33,14 +33,14 @@ class Engine:
 
     def __init__(self, settings: Settings, database: Database, tally: Tally) -> None:
         self._settings, self._database, self._tally = settings, database, tally
-        self.device = find_device(settings.device)
+        self.device = find_device(settings.worker.device)
         keep_freed_memory()
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
+        if settings.worker.threads:
+            torch.set_num_threads(settings.worker.threads)
         self.meter = SpeedMeter(database, self.device)
-        compiled = settings.compile == "on" or (settings.compile == "auto" and self.device.type == "cuda")
-        self.execution = Execution(compiled, settings.precision)
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.data.resolve() / "compiled"))
+        compiled = settings.worker.compile == "on" or (settings.worker.compile == "auto" and self.device.type == "cuda")
+        self.execution = Execution(compiled, settings.worker.precision)
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.storage.data.resolve() / "compiled"))
         self._checkpoint: tuple[str, Networks] | None = None
 
     @property
@@ -71,7 +71,7 @@ class Engine:
         clock = StepClock(self._tally, request.checkpoint, self.device, record_progress, self.meter.record_step)
         forecaster = Forecaster(networks, request.sampling, self.device, self.execution, clock)
         batches = BatchedStepper(forecaster, request.group_size)
-        attempt = Attempt(self._database, forecast, claimed, self._settings.lease_seconds, clock)
+        attempt = Attempt(self._database, forecast, claimed, self._settings.worker.lease_seconds, clock)
         committed = {lease.group: lease.committed for lease in claimed}
         rollouts = Rollouts(batches, forecast.state, store, committed, request.seed)
         with (
@@ -90,7 +90,7 @@ class Engine:
     def _load_networks(self, request: ForecastRequest) -> Networks:
         """Return the networks of a request's checkpoint, loaded once; raises `CheckpointError` where it has changed."""
         if self._checkpoint is None or self._checkpoint[0] != request.checkpoint_digest:
-            path = find_checkpoint(request.checkpoint, self._settings.checkpoint_folders)
+            path = find_checkpoint(request.checkpoint, self._settings.storage.checkpoint_folders)
             networks, manifest = load_checkpoint(path, self.device)
             if manifest.digest != request.checkpoint_digest:
                 raise CheckpointError(f"Checkpoint `{path}` has changed since the forecast was accepted. Ask again.")
@@ -102,9 +102,9 @@ class Engine:
         """Measure, once per checkpoint and kind of device, the best group size for later forecasts, and save it."""
         with self._database.read() as connection:
             known = read_batch_size(connection, manifest.digest, self.machine.device_kind)
-        if self._settings.group_size is None and known is None:
+        if self._settings.worker.group_size is None and known is None:
             shortest = manifest.sampling.replace(nfe=manifest.sampling.nfe // manifest.sampling.num_steps)
-            size = best_batch_size(Forecaster(networks, shortest, self.device))
+            size = measure_best_batch_size(Forecaster(networks, shortest, self.device))
             self._save_batch_size(manifest.digest, size)
 
     def _save_batch_size(self, checkpoint_digest: str, members: int) -> None:

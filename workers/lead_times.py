@@ -42,9 +42,9 @@ class LeadTimes:
         self._kept = {index: groups for index, groups in self._kept.items() if index > lead_index}
 
     def _read(self, group: int, lead_index: int) -> NDArray[np.float32]:
-        if self._publish is not None and not self._store.is_marked(self._store.path, group, lead_index):
+        if self._publish is not None and not self._store.is_complete(self._store.path, group, lead_index):
             self._publish(group, lead_index + 1)
-        return self._store.fields(group, lead_index)
+        return self._store.group_fields(group, lead_index)
 
 
 def summarise_lead_time(summary: SummaryStore, lead_times: LeadTimes, lead_index: int) -> None:

@@ -172,7 +172,7 @@ def _frame(
     stored group that is smaller than the group size is padded with its last member.
     """
     if lead_index >= 0:
-        fields = store.fields(group, lead_index)
+        fields = store.group_fields(group, lead_index)
         return torch.from_numpy(fields[np.minimum(np.arange(len(members)), len(fields) - 1)]).to(device)
     analyses = state.newest if lead_index == -1 else state.previous
     if len(analyses) == 1:

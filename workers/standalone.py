@@ -11,9 +11,10 @@ from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
 from storage.lock import lock_folder
 from weather.errors import StoreError
+from weather.ingest.exchange import INITIAL_STATE, save_initial_state
 from weather.initial_state import InitialState
 from weather.manifest import Manifest, Sampling
-from weather.stores.attributes import store_description, store_identity
+from weather.stores.attributes import descriptive_attributes, identity_attributes
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import Layout
 from weather.stores.summary import SummaryStore
@@ -63,9 +64,9 @@ Report = Callable[[int], None]
 def run_forecast(forecast: StandaloneForecast, output: Path, *, resume: bool, report: Report) -> RunReceipt:
     """Compute the lead times that `output/ensemble.zarr` lacks; each is written in full before the next one.
 
-    Also writes `output/summary.zarr` if `with_summary` is set. All member groups advance together, so that the first
-    lead times of the whole ensemble are available early. Raises `StoreError` where the store exists and `resume` is
-    false, where it holds another forecast, or where another process writes it.
+    Also writes `output/initial_state`, and `output/summary.zarr` if `with_summary` is set. All member groups advance
+    together, so that the first lead times of the whole ensemble are available early. Raises `StoreError` where the
+    store exists and `resume` is false, where it holds another forecast, or where another process writes it.
     """
     started = time.monotonic()
     keep_freed_memory()
@@ -74,8 +75,9 @@ def run_forecast(forecast: StandaloneForecast, output: Path, *, resume: bool, re
     locked = StoreError(f"`{output}` is being written by another process. Wait for it, or stop it.")
     with lock_folder(output, locked):
         store = _open_store(output / STORE_NAME, forecast, manifest, resume=resume)
-        done = [store.committed(group) for group in range(store.layout.num_groups)]
+        done = [store.num_complete_of_group(group) for group in range(store.layout.num_groups)]
         summary = _open_summary(output / SUMMARY_NAME, store) if forecast.with_summary else None
+        save_initial_state(forecast.state, output / INITIAL_STATE)
         _fill(forecaster, forecast, store, summary, done, report)
     computed = store.layout.num_lead_times * len(done) - sum(done)
     return RunReceipt(
@@ -84,7 +86,7 @@ def run_forecast(forecast: StandaloneForecast, output: Path, *, resume: bool, re
         lead_times_resumed=sum(done),
         flow_evaluations=computed * forecast.sampling.nfe,
         warm_start_evaluations=computed,
-        nonfinite_members=tuple(store.failed()),
+        nonfinite_members=tuple(store.lost_members()),
         wall_seconds=round(time.monotonic() - started, 3),
     )
 
@@ -132,8 +134,8 @@ def _open_store(path: Path, forecast: StandaloneForecast, manifest: Manifest, *,
         variables=manifest.model.variable_names,
         grid=manifest.model.grid.grid,
     )
-    identity = store_identity(manifest, forecast.sampling, forecast.seed, forecast.state.digest)
-    attributes = store_description(manifest, forecast.state.init_time, forecast.state.sources) | identity
+    identity = identity_attributes(manifest, forecast.sampling, forecast.seed, forecast.state.digest)
+    attributes = descriptive_attributes(manifest, forecast.state.init_time, forecast.state.sources) | identity
     if not resume or not path.exists():
         return EnsembleStore.create(path, layout, attributes)
     store = EnsembleStore.open(path)
@@ -148,7 +150,7 @@ def _open_store(path: Path, forecast: StandaloneForecast, manifest: Manifest, *,
             f"`{path}` holds another forecast: it differs in {', '.join(different)}. Resume with the options that "
             "started it, or choose another folder."
         )
-    store.sweep()
+    store.remove_partial_files()
     return store
 
 
@@ -157,5 +159,5 @@ def _open_summary(path: Path, store: EnsembleStore) -> SummaryStore:
     if not path.exists():
         return SummaryStore.create(path, layout, store.attributes)
     summary = SummaryStore(path, layout)
-    summary.sweep()
+    summary.remove_partial_files()
     return summary

@@ -15,6 +15,9 @@ from storage.paths import StoragePath, storage_path
 from weather.errors import StoreError
 from weather.initial_state import InitialState
 
+INITIAL_STATE = "initial_state"
+"""Name of the folder of the initial state, next to a forecast's store."""
+
 _ARRAY = "initial_state.npy"
 _DESCRIPTION = "initial_state.json"
 _FRAMES = "frames.npz"
@@ -49,9 +52,7 @@ def load_initial_state(folder: Path | StoragePath) -> InitialState:
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise StoreError(f"`{folder}` holds no initial state: {error}.") from error
     if state.digest != description["digest"]:
-        raise StoreError(
-            f"`{folder}` is damaged: its initial state does not have the digest written with it."
-        )
+        raise StoreError(f"`{folder}` is damaged: its initial state does not have the digest written with it.")
     return state
 
 

@@ -1,4 +1,4 @@
-"""What a store says of itself: what its values follow from, and what CF and people expect."""
+"""The attributes of a store: what determines its values, and the description that CF asks for."""
 
 import importlib.metadata
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ import numpy as np
 from weather.manifest import Manifest, Sampling
 
 RNG_NAME = "numpy Philox4x64, key (seed, 0), counter (0, 0, member, step), standard_normal float32"
-"""The noise of `models.noise`."""
+"""The random numbers of `models.noise`."""
 
 
-def store_identity(manifest: Manifest, sampling: Sampling, seed: int, state_digest: str) -> dict[str, Any]:
-    """Return what a forecast's values follow from, beside its layout: flat, as NetCDF can hold it."""
-    recorded = {
+def identity_attributes(manifest: Manifest, sampling: Sampling, seed: int, state_digest: str) -> dict[str, Any]:
+    """Return the attributes that, with the layout, determine a forecast's values; flat, as NetCDF requires."""
+    identity = {
         "checkpoint": manifest.name,
         "checkpoint_digest": manifest.digest,
         "initial_state_digest": state_digest,
@@ -23,11 +23,11 @@ def store_identity(manifest: Manifest, sampling: Sampling, seed: int, state_dige
         "rng": RNG_NAME,
         **sampling.model_dump(mode="json"),
     }
-    return {f"warmcast_{field}": value for field, value in recorded.items()}
+    return {f"warmcast_{field}": value for field, value in identity.items()}
 
 
-def store_description(manifest: Manifest, init_time: np.datetime64, sources: Sequence[str]) -> dict[str, Any]:
-    """Return what CF and people expect of a store's attributes."""
+def descriptive_attributes(manifest: Manifest, init_time: np.datetime64, sources: Sequence[str]) -> dict[str, Any]:
+    """Return the descriptive attributes: those of the CF conventions, the files of the initial state and the scales."""
     version = importlib.metadata.version("warmcast")
     return {
         "Conventions": "CF-1.11",

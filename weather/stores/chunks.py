@@ -1,52 +1,126 @@
-"""How chunks are named and coded: declared to zarr, and done here, as it takes ten times as long for small ones."""
+"""The chunk format of all stores: declaration of arrays to zarr, addresses, encoding, decoding, and opening.
 
-from typing import Any
+Chunks are encoded and decoded here rather than by zarr, which takes ten times as long for small ones.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import google_crc32c
 import numpy as np
+import zarr
 from numcodecs import Blosc
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-CHUNK_KEYS: dict[str, Any] = {"name": "default", "separator": "."}
-"""Chunks of an array lie in its one folder: a folder for each dimension takes as long to make as a chunk."""
+from storage.paths import StoragePath
+
+METADATA_KEY = "zarr.json"
+
+_KEY_ENCODING: dict[str, Any] = {"name": "default", "separator": "."}
+"""All chunks of an array are files of one folder: creating a folder takes as long as writing a chunk."""
 
 _CHECKSUM_BYTES = 4
+_CODECS = {True: ["bytes", "blosc", "crc32c"], False: ["bytes", "crc32c"]}
 _blosc = Blosc("zstd", 3, Blosc.SHUFFLE)
 
 
-def chunk_name(array: str, *place: int) -> str:
-    """Return the name of a chunk in its store."""
-    return f"{array}/c.{'.'.join(map(str, place))}"
+@dataclass(frozen=True)
+class ChunkFormat:
+    """Address and encoding of the chunks of one array; `shape` is that of a chunk, `dtype` a NumPy name.
+
+    A chunk is a file of little-endian values and their CRC-32C; a compressed one (a field) is Blosc zstd with byte
+    shuffle before the checksum. The bytes equal those that zarr writes:
+    `tests/unit/weather/stores/test_chunks.py::test_chunks_equal_those_that_zarr_writes`.
+    """
+
+    array: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    compressed: bool = True
+
+    @classmethod
+    def from_metadata(cls, array: str, metadata: Mapping[str, Any]) -> Self:
+        """Return the format that an array's Zarr v3 metadata declares.
+
+        Raises `ValueError`, `KeyError` or `TypeError` if it is none of this class.
+        """
+        codecs, encoding = [codec["name"] for codec in metadata["codecs"]], metadata["chunk_key_encoding"]
+        if codecs not in _CODECS.values() or encoding["configuration"]["separator"] != _KEY_ENCODING["separator"]:
+            raise ValueError(f"`{array}` has chunks of another format")
+        shape = tuple(metadata["chunk_grid"]["configuration"]["chunk_shape"])
+        return cls(array, shape, metadata["data_type"], codecs == _CODECS[True])
+
+    @property
+    def fill_value(self) -> float:
+        """What an element that is not written reads as: NaN in a field, else 0."""
+        return np.nan if self.compressed else 0
+
+    def create_array(
+        self, root: zarr.Group, shape: tuple[int, ...], dimensions: Sequence[str], attributes: Mapping[str, Any]
+    ) -> zarr.Array[Any]:
+        """Create the array of `shape` in a zarr group, with chunks of this format."""
+        blosc = [BloscCodec(cname="zstd", clevel=3, shuffle="shuffle")] if self.compressed else []
+        return root.create_array(
+            self.array,
+            shape=shape,
+            chunks=self.shape,
+            dtype=self.dtype,
+            fill_value=self.fill_value,
+            compressors=[*blosc, Crc32cCodec()],
+            chunk_key_encoding=_KEY_ENCODING,
+            dimension_names=dimensions,
+            attributes=dict(attributes),
+        )
+
+    def key(self, *index: int) -> str:
+        """Return the name of the chunk at `index` (one number for each dimension) in its store."""
+        return f"{self.array}/c.{'.'.join(map(str, index))}"
+
+    def encode(self, values: ArrayLike) -> bytes:
+        """Return the file of a chunk; leading dimensions of size 1 may be missing, short ones are filled up."""
+        array = np.asarray(values, np.dtype(self.dtype).newbyteorder("<"))
+        sizes = self.shape[len(self.shape) - array.ndim :]
+        if array.shape != sizes:
+            missing = [(0, size - present) for size, present in zip(sizes, array.shape, strict=True)]
+            array = np.pad(array, missing, constant_values=self.fill_value)
+        array = np.ascontiguousarray(array)
+        content: bytes = _blosc.encode(array) if self.compressed else array.tobytes()
+        return content + _checksum(content)
+
+    def decode(self, chunk: bytes) -> NDArray[Any]:
+        """Return the values of a chunk's file, of the chunk's whole shape; raises `ValueError` if it is damaged."""
+        content = chunk[:-_CHECKSUM_BYTES]
+        if _checksum(content) != chunk[-_CHECKSUM_BYTES:]:
+            raise ValueError("its checksum does not match its content")
+        values = _blosc.decode(content) if self.compressed else content
+        return np.frombuffer(values, np.dtype(self.dtype).newbyteorder("<")).reshape(self.shape)
+
+    def read(self, store: StoragePath, *index: int) -> NDArray[Any]:
+        """Return the chunk of a store at `index`; raises `FileNotFoundError` if it is not written."""
+        return self.decode((store / self.key(*index)).read_bytes())
+
+    def read_all(self, store: StoragePath) -> NDArray[Any]:
+        """Return an array that has one chunk; zarr does not write it if all values equal the fill value."""
+        try:
+            return self.read(store, *[0] * len(self.shape))
+        except FileNotFoundError:
+            return np.full(self.shape, self.fill_value, self.dtype)
 
 
-def field_codecs() -> list[Any]:
-    """Return what compresses a chunk of fields and tells whether it is damaged."""
-    return [BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"), Crc32cCodec()]
+def open_store(path: StoragePath) -> tuple[dict[str, Any], dict[str, ChunkFormat]]:
+    """Return the attributes of a store and the chunk format of each of its arrays.
+
+    Raises `OSError` if it cannot be read, and `ValueError`, `KeyError` or `TypeError` if its consolidated metadata is
+    not that of a store of this format.
+    """
+    metadata = json.loads((path / METADATA_KEY).read_bytes())
+    arrays = metadata["consolidated_metadata"]["metadata"]
+    return metadata["attributes"], {name: ChunkFormat.from_metadata(name, array) for name, array in arrays.items()}
 
 
-def field_chunk(fields: NDArray[np.float32]) -> bytes:
-    """Return the file of a chunk that has `field_codecs`."""
-    return small_chunk(_blosc.encode(np.ascontiguousarray(fields, "<f4")))
-
-
-def fields_of(chunk: bytes, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return the fields of what `field_chunk` made; raises `ValueError` where it is damaged."""
-    content = chunk[:-_CHECKSUM_BYTES]
-    if small_chunk(content) != chunk:
-        raise ValueError("its checksum is that of something else")
-    return np.frombuffer(_blosc.decode(content), "<f4").reshape(shape)
-
-
-def small_chunk(content: bytes) -> bytes:
-    """Return the file of a chunk that is not compressed: its bytes and their checksum."""
+def _checksum(content: bytes) -> bytes:
     checksum: bytes = google_crc32c.value(content).to_bytes(_CHECKSUM_BYTES, "little")
-    return content + checksum
-
-
-def filled(values: NDArray[Any], length: int, fill_value: float) -> NDArray[Any]:
-    """Return `values` with their first axis filled up to the `length` of a whole chunk."""
-    if len(values) == length:
-        return values
-    missing = [(0, length - len(values)), *[(0, 0)] * (values.ndim - 1)]
-    return np.pad(values, missing, constant_values=fill_value)
+    return checksum

@@ -1,4 +1,4 @@
-"""How a store comes to be: whole, with consolidated metadata, and at once."""
+"""Create an empty store with consolidated metadata, whole."""
 
 import threading
 import warnings
@@ -11,40 +11,41 @@ from zarr.core.buffer import Buffer
 
 from storage.paths import StoragePath, storage_path
 from weather.errors import StoreError
+from weather.stores.chunks import METADATA_KEY
 
-_silencing = threading.Lock()
-"""Held while warnings are silenced, which Python does for all threads at once."""
+_warnings_lock = threading.Lock()
+"""Held while warnings are silenced: Python does that for all threads of the process."""
 
 
-def build_store(
-    where: Path | StoragePath,
+def create_store(
+    path: Path | StoragePath,
     attributes: Mapping[str, Any],
     create_arrays: Callable[[zarr.Group], None],
     needs_bytes: int,
 ) -> StoragePath:
-    """Create a store at a place, at once or not at all, and return the place.
+    """Create a store with the arrays that `create_arrays` adds to an empty group; return its path.
 
-    Raises `StoreError` where something is there already, or there is less room than `needs_bytes`.
+    Raises `StoreError` if `path` exists, or if less than `needs_bytes` are free.
     """
-    place = storage_path(where)
-    if place.exists():
-        raise StoreError(f"`{place}` already exists. Choose another folder, or pass --resume to go on with it.")
-    free = place.free_bytes()
+    folder = storage_path(path)
+    if folder.exists():
+        raise StoreError(f"`{folder}` already exists. Choose another folder, or pass --resume to go on with it.")
+    free = folder.free_bytes()
     if free < needs_bytes:
         raise StoreError(
-            f"`{place}` may need {needs_bytes / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Choose "
+            f"`{folder}` may need {needs_bytes / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Choose "
             "another disk, or fewer members or lead times."
         )
-    place.create_folder(_template(attributes, create_arrays))
-    return place
+    folder.create_folder(_empty_store(attributes, create_arrays))
+    return folder
 
 
-def _template(attributes: Mapping[str, Any], create_arrays: Callable[[zarr.Group], None]) -> dict[str, bytes]:
-    """Return the files of an empty store by name, that of the root's metadata last."""
+def _empty_store(attributes: Mapping[str, Any], create_arrays: Callable[[zarr.Group], None]) -> dict[str, bytes]:
+    """Return the files of an empty store by name, the root's metadata last."""
     files: dict[str, Buffer] = {}
-    building = zarr.storage.MemoryStore(files)
-    create_arrays(zarr.create_group(building, zarr_format=3, attributes=dict(attributes)))
-    with _silencing, warnings.catch_warnings():
+    memory = zarr.storage.MemoryStore(files)
+    create_arrays(zarr.create_group(memory, zarr_format=3, attributes=dict(attributes)))
+    with _warnings_lock, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(building, zarr_format=3)
-    return {name: files[name].to_bytes() for name in sorted(files, key="zarr.json".__eq__)}
+        zarr.consolidate_metadata(memory, zarr_format=3)
+    return {name: files[name].to_bytes() for name in sorted(files, key=METADATA_KEY.__eq__)}

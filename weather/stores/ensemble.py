@@ -1,66 +1,63 @@
 """The ensemble store: a preallocated Zarr v3 that grows by whole lead times of whole member groups.
 
-Readers may open it from the moment it exists. A lead time of a group counts once `complete` says so; before that,
-or where a member has failed, values are NaN. Metadata is consolidated at creation and never changes.
+Readers may open it as soon as it exists. A lead time of a group counts once `complete` says so; before that, and for
+lost members, values are NaN. Metadata is consolidated at creation and never changes.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from storage.paths import StoragePath, storage_path
+from storage.paths import StoragePath, remove_partial_files, storage_path
 from weather.errors import StoreError
 from weather.grids import Grid
-from weather.stores.chunks import field_chunk, fields_of, filled, small_chunk
-from weather.stores.create import build_store
-from weather.stores.layout import COMPLETE, FAILED, Layout, create_arrays
+from weather.stores.chunks import METADATA_KEY, ChunkFormat, open_store
+from weather.stores.create import create_store
+from weather.stores.layout import COMPLETE, LOST, Layout, create_ensemble_arrays
+
+_PARALLEL_READS = 8
 
 
 class EnsembleStore:
-    """An ensemble in a place. Several processes may write it, as long as no two write the same group."""
+    """An ensemble store at a path; several processes may write it, but only one each group."""
 
-    def __init__(self, path: StoragePath, root: zarr.Group, layout: Layout) -> None:
-        self.path = path
-        self.layout = layout
-        self.attributes: Mapping[str, Any] = dict(root.attrs)
-        self._arrays = {name: _array(root, name) for name in (*layout.variables, "complete")}
+    def __init__(self, path: StoragePath, layout: Layout, attributes: Mapping[str, Any]) -> None:
+        self.path, self.layout, self.attributes = path, layout, attributes
 
     @classmethod
     def create(
         cls, path: Path | StoragePath, layout: Layout, attributes: Mapping[str, Any], needs_bytes: int | None = None
     ) -> Self:
-        """Create the whole store, filled with NaN, and open it; it appears at `path` at once or not at all.
+        """Create the whole store, filled with NaN, and open it.
 
-        Raises `StoreError` where something is there already, or the disk has less room than `needs_bytes`, which is
-        room for all of it by default.
+        Raises `StoreError` if `path` exists, or if the disk has less room than `needs_bytes` (by default room for all
+        fields).
         """
-        place = build_store(
+        folder = create_store(
             path,
             {**attributes, "variables": " ".join(layout.variables)},
-            lambda root: create_arrays(root, layout),
+            lambda root: create_ensemble_arrays(root, layout),
             layout.size_bytes if needs_bytes is None else needs_bytes,
         )
-        return cls.open(place)
+        return cls.open(folder)
 
     @classmethod
     def open(cls, path: Path | StoragePath) -> Self:
-        """Open an existing store for writing; raises `StoreError` where `path` holds none of ours."""
-        place = storage_path(path)
+        """Open an existing store for reading and writing; raises `StoreError` if `path` holds no ensemble store."""
+        folder = storage_path(path)
         try:
-            root = zarr.open_group(place.zarr_store(), mode="r+", zarr_format=3)
-            return cls(place, root, _read_layout(root))
+            attributes, formats = open_store(folder)
+            layout = _read_layout(folder, attributes, formats)
         except (OSError, KeyError, ValueError, TypeError) as error:
-            raise StoreError(f"`{place}` is no ensemble store of Warmcast: {error}.") from error
-
-    def committed(self, group: int) -> int:
-        """Return how many lead times of a group are complete, counted from the first without a gap."""
-        columns = self._columns(group)
-        complete = np.asarray(self._arrays["complete"][:, columns]).all(axis=1)
-        return int(np.argmin(complete)) if not complete.all() else self.layout.num_lead_times
+            raise StoreError(f"`{folder}` is no ensemble store of Warmcast: {error}.") from error
+        different = [name for name, expected in layout.formats.items() if formats[name] != expected]
+        if different:
+            raise StoreError(f"`{folder}` is no ensemble store of Warmcast: chunks of {', '.join(different)} differ.")
+        return cls(folder, layout, attributes)
 
     def commit(self, group: int, lead_index: int, fields: NDArray[np.float32]) -> None:
         """Write one lead time of a group, float32 (member, variable, latitude, longitude), then mark it complete.
@@ -68,112 +65,115 @@ class EnsembleStore:
         Members that are not finite everywhere are marked as lost. The mark reaches the disk after the fields do. A lead
         time that is complete must not be committed again.
         """
-        size = self.layout.group_size
-        *chunks, mark = self._names(group, lead_index)
-        for channel, chunk in enumerate(chunks):
-            (self.path / chunk).write(field_chunk(filled(fields[:, channel], size, np.nan)))
-        sound = np.isfinite(fields).all(axis=(1, 2, 3))
-        marks = np.where(sound, COMPLETE, FAILED).astype(np.uint8)
-        (self.path / mark).write(small_chunk(filled(marks, size, 0).tobytes()))
+        *variables, complete = self.layout.formats.values()
+        *keys, mark = self._keys(group, lead_index)
+        for channel, (variable, key) in enumerate(zip(variables, keys, strict=True)):
+            (self.path / key).write(variable.encode(fields[:, channel]))
+        is_finite = np.isfinite(fields).all(axis=(1, 2, 3))
+        (self.path / mark).write(complete.encode(np.where(is_finite, COMPLETE, LOST)))
         (self.path / mark).sync()
 
-    def staging(self, folder: Path | StoragePath) -> "EnsembleStore":
-        """Return an empty store of the same shape in `folder`, made where it is missing: for lead times not yet ours.
+    def open_staging(self, folder: Path | StoragePath) -> "EnsembleStore":
+        """Open the store of the same layout in `folder`, creating it if needed: for lead times that may be withdrawn.
 
-        It holds metadata and chunks only, and is read by nothing but `publish`.
+        It holds chunks and a copy of the metadata, without coordinates; `publish` moves its lead times here.
         """
-        place = storage_path(folder)
-        (place / "zarr.json").link_or_copy(self.path / "zarr.json")
-        return EnsembleStore(place, zarr.open_group(place.zarr_store(), mode="r+", zarr_format=3), self.layout)
+        path = storage_path(folder)
+        (path / METADATA_KEY).link_or_copy(self.path / METADATA_KEY)
+        return EnsembleStore(path, self.layout, self.attributes)
 
-    def publish(self, staged: Path | StoragePath, group: int, lead_index: int) -> None:
-        """Make a lead time that was committed in a staging store part of this one, its mark last.
+    def publish(self, staging: Path | StoragePath, group: int, lead_index: int) -> None:
+        """Link a committed lead time of a staging store into this store, its mark last; existing chunks stay."""
+        source = storage_path(staging)
+        for key in self._keys(group, lead_index):
+            (self.path / key).link_or_copy(source / key)
 
-        The chunks become the same files here. What is here already stays: it is never written over.
-        """
-        source = storage_path(staged)
-        for name in self._names(group, lead_index):
-            (self.path / name).link_or_copy(source / name)
+    def is_complete(self, folder: StoragePath, group: int, lead_index: int) -> bool:
+        """Return whether a lead time of a group is complete in `folder`: this store, or a staging one."""
+        return (folder / self._keys(group, lead_index)[-1]).file_stat() is not None
 
-    def is_marked(self, folder: StoragePath, group: int, lead_index: int) -> bool:
-        """Return whether a lead time of a group is complete in `folder`: this store's place, or a staging one's."""
-        return (folder / self._names(group, lead_index)[-1]).file_stat() is not None
+    def num_complete_of_group(self, group: int) -> int:
+        """Return how many lead times of a group are complete, counted from the first without a gap."""
+        complete = self._read_complete(group).all(axis=1)
+        return int(np.argmin(complete)) if not complete.all() else self.layout.num_lead_times
 
-    def failed(self) -> dict[int, int]:
-        """Return the members that have failed, with the index of the lead time that each is lost from."""
-        failed = np.asarray(self._arrays["complete"][:]) == FAILED
-        columns = np.flatnonzero(failed.any(axis=0)).tolist()
-        return {self.layout.members[column]: int(np.argmax(failed[:, column])) for column in columns}
+    def num_complete(self) -> int:
+        """Return how many lead times are complete in all groups; raises `StoreError` if none is."""
+        complete = min(self.num_complete_of_group(group) for group in range(self.layout.num_groups))
+        if not complete:
+            raise StoreError(
+                f"`{self.path}` has no complete lead time yet. Wait for the first, or resume the forecast."
+            )
+        return complete
 
-    def fields(self, group: int, lead_index: int) -> NDArray[np.float32]:
+    def lost_members(self) -> dict[int, int]:
+        """Return the lost members, each with the index of the first lead time at which it is lost."""
+        groups = [self._read_complete(group) for group in range(self.layout.num_groups)]
+        is_lost = np.concatenate(groups, axis=1) == LOST
+        columns = np.flatnonzero(is_lost.any(axis=0)).tolist()
+        return {self.layout.members[column]: int(np.argmax(is_lost[:, column])) for column in columns}
+
+    def group_fields(self, group: int, lead_index: int) -> NDArray[np.float32]:
         """Return a committed lead time of a group, float32 (member, variable, latitude, longitude).
 
-        Raises `StoreError` where a chunk is missing or damaged.
+        Raises `StoreError` if a chunk is missing or damaged.
         """
-        members, shape = len(self.layout.group_members(group)), (self.layout.group_size, *self.layout.grid.shape)
-        *chunks, _ = self._names(group, lead_index)
+        members = len(self.layout.group_members(group))
+        *variables, _ = self.layout.formats.values()
         try:
-            parts = [fields_of((self.path / chunk).read_bytes(), shape)[:members] for chunk in chunks]
+            chunks = [variable.read(self.path, 0, lead_index, group, 0, 0) for variable in variables]
         except (FileNotFoundError, ValueError, RuntimeError) as error:
             raise StoreError(f"`{self.path}` lacks lead time {lead_index} of group {group}: {error}.") from error
-        return np.stack(parts, axis=1)
+        return np.stack([chunk[0, 0, :members] for chunk in chunks], axis=1)
 
-    def sweep(self) -> None:
-        """Remove what an interrupted write left behind. Only for the store's one writer."""
-        for name, _ in self.path.files():
-            if name.endswith(".partial"):
-                (self.path / name).remove()
+    def fields(self, lead_index: int) -> NDArray[np.float32]:
+        """Return all members of a committed lead time, float32 (member, variable, latitude, longitude)."""
+        return np.concatenate([self.group_fields(group, lead_index) for group in range(self.layout.num_groups)])
 
-    def _names(self, group: int, lead_index: int) -> tuple[str, ...]:
-        """Return the names of the chunks of a lead time of a group, its mark last."""
-        places = dict.fromkeys(self.layout.variables, (0, lead_index, group, 0, 0)) | {"complete": (lead_index, group)}
-        return tuple(f"{name}/{self._arrays[name].metadata.encode_chunk_key(place)}" for name, place in places.items())
+    def remove_partial_files(self) -> None:
+        """Remove the temporary files of interrupted writes; only the store's single writer may do so."""
+        remove_partial_files(self.path)
 
-    def _columns(self, group: int) -> slice:
-        first = group * self.layout.group_size
-        return slice(first, min(first + self.layout.group_size, len(self.layout.members)))
+    def _keys(self, group: int, lead_index: int) -> tuple[str, ...]:
+        """Return the keys of the chunks of a lead time of a group, its mark last."""
+        *variables, complete = self.layout.formats.values()
+        return (*(variable.key(0, lead_index, group, 0, 0) for variable in variables), complete.key(lead_index, group))
 
+    def _read_complete(self, group: int) -> NDArray[np.uint8]:
+        """Return `complete` of a group, uint8 (lead time, member); 0 where no chunk is written."""
+        members, complete = len(self.layout.group_members(group)), self.layout.formats["complete"]
 
-def _read_layout(root: zarr.Group) -> Layout:
-    names = root.attrs["variables"]
-    if not isinstance(names, str):
-        raise TypeError("its attribute `variables` is no text")
-    hours = _values(root, "lead_time")
-    return Layout(
-        init_time=_values(root, "init_time").astype("datetime64[s]")[0],
-        num_lead_times=len(hours),
-        time_step=hours.astype("timedelta64[h]")[0],
-        members=tuple(_values(root, "number").tolist()),
-        group_size=_array(root, "complete").chunks[1],
-        variables=tuple(names.split()),
-        grid=Grid(tuple(_values(root, "latitude").tolist()), tuple(_values(root, "longitude").tolist())),
-    )
+        def read(lead_index: int) -> NDArray[np.uint8]:
+            try:
+                return complete.read(self.path, lead_index, group)[0, :members]
+            except FileNotFoundError:
+                return np.zeros(members, np.uint8)
+            except ValueError as error:
+                raise StoreError(
+                    f"`{self.path}` is damaged at `{complete.key(lead_index, group)}`: {error}."
+                ) from error
 
-
-def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
-    array = root[name]
-    if not isinstance(array, zarr.Array):
-        raise TypeError(f"its `{name}` is no array")
-    return array
-
-
-def _values(root: zarr.Group, name: str) -> NDArray[Any]:
-    return np.asarray(_array(root, name)[:])
+        with ThreadPoolExecutor(_PARALLEL_READS) as pool:
+            return np.stack(list(pool.map(read, range(self.layout.num_lead_times))))
 
 
 def open_forecast(folder: Path) -> EnsembleStore:
-    """Return the store in a forecast's folder, or the store itself."""
-    return EnsembleStore.open(folder if (folder / "zarr.json").exists() else folder / "ensemble.zarr")
+    """Open the ensemble store in a forecast's folder, or the ensemble store that `folder` itself is."""
+    return EnsembleStore.open(folder if (folder / METADATA_KEY).exists() else folder / "ensemble.zarr")
 
 
-def complete_lead_times(store: EnsembleStore) -> int:
-    """Return how many lead times all groups have; raises `StoreError` where there is none yet."""
-    ready = min(store.committed(group) for group in range(store.layout.num_groups))
-    if not ready:
-        raise StoreError(f"`{store.path}` has no complete lead time yet. Wait for the first, or resume the forecast.")
-    return ready
-
-
-def lead_time_fields(store: EnsembleStore, lead_index: int) -> NDArray[np.float32]:
-    """Return all members of a lead time, (member, variable, latitude, longitude)."""
-    return np.concatenate([store.fields(group, lead_index) for group in range(store.layout.num_groups)])
+def _read_layout(path: StoragePath, attributes: Mapping[str, Any], formats: Mapping[str, ChunkFormat]) -> Layout:
+    variables = attributes["variables"]
+    if not isinstance(variables, str):
+        raise TypeError("its attribute `variables` is no text")
+    names = ("init_time", "lead_time", "number", "latitude", "longitude")
+    init_time, hours, members, latitude, longitude = (formats[name].read_all(path) for name in names)
+    return Layout(
+        init_time=init_time.astype("datetime64[s]")[0],
+        num_lead_times=len(hours),
+        time_step=hours.astype("timedelta64[h]")[0],
+        members=tuple(members.tolist()),
+        group_size=formats["complete"].shape[1],
+        variables=tuple(variables.split()),
+        grid=Grid(tuple(latitude.tolist()), tuple(longitude.tolist())),
+    )

@@ -1,20 +1,24 @@
 """The shape of an ensemble store and its empty arrays: fields, coordinates, completeness, CF attributes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec
 
 from weather.grids import Grid
-from weather.stores.chunks import CHUNK_KEYS, field_codecs
+from weather.stores.chunks import ChunkFormat
 from weather.variables import KNOWN
 
 FIELD_DIMENSIONS = ("init_time", "lead_time", "number", "latitude", "longitude")
-COMPLETE, FAILED = 1, 2
-"""What `complete` says of a member at a lead time: its fields are there, or it was lost and they are NaN."""
+COMPLETE, LOST = 1, 2
+"""Values of `complete` for a member at a lead time: its fields are written, or the member is lost and they are NaN."""
+
+Coordinate = tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]
+"""Dimensions, values and attributes."""
+
 _EPOCH = "seconds since 1970-01-01 00:00:00"
 
 
@@ -59,101 +63,69 @@ class Layout:
         coordinates = 8 * (1 + 2 * self.num_lead_times + sum(self.grid.shape)) + 4 * len(self.members) + 6 * 4
         return coordinates + self.num_groups * self.num_lead_times * (self.group_size + 4)
 
+    @cached_property
+    def formats(self) -> dict[str, ChunkFormat]:
+        """Chunk formats of the variables and, last, of `complete`: a chunk is one lead time of one group."""
+        shape = (1, 1, self.group_size, *self.grid.shape)
+        fields = {name: ChunkFormat(name, shape) for name in self.variables}
+        return fields | {"complete": ChunkFormat("complete", (1, self.group_size), "uint8", compressed=False)}
 
-def create_arrays(root: zarr.Group, layout: Layout) -> None:
-    """Create every array of a store in an empty group; fields are NaN, coordinates are written."""
-    shape = (1, layout.num_lead_times, len(layout.members), *layout.grid.shape)
+
+def create_ensemble_arrays(root: zarr.Group, layout: Layout) -> None:
+    """Create every array of an ensemble store in an empty group; fields are NaN, coordinates are written."""
     for name in layout.variables:
         variable = KNOWN[name]
-        root.create_array(
-            name,
-            shape=shape,
-            chunks=(1, 1, layout.group_size, *layout.grid.shape),
-            dtype="float32",
-            fill_value=np.nan,
-            compressors=field_codecs(),
-            chunk_key_encoding=CHUNK_KEYS,
-            dimension_names=FIELD_DIMENSIONS,
-            attributes={
+        layout.formats[name].create_array(
+            root,
+            (1, layout.num_lead_times, len(layout.members), *layout.grid.shape),
+            FIELD_DIMENSIONS,
+            {
                 "standard_name": variable.standard_name,
                 "long_name": variable.long_name,
                 "units": variable.units,
                 "coordinates": "valid_time",
             },
         )
-    root.create_array(
-        "complete",
-        shape=(layout.num_lead_times, len(layout.members)),
-        chunks=(1, layout.group_size),
-        dtype="uint8",
-        fill_value=0,
-        compressors=[Crc32cCodec()],
-        chunk_key_encoding=CHUNK_KEYS,
-        dimension_names=("lead_time", "number"),
-        attributes={
+    layout.formats["complete"].create_array(
+        root,
+        (layout.num_lead_times, len(layout.members)),
+        ("lead_time", "number"),
+        {
             "long_name": "1 where all fields of this lead time and member are written, 2 where it is lost, else 0",
             "units": "1",
         },
     )
-    for name, coordinate in coordinates(layout).items():
-        write_coordinate(root, name, *coordinate)
+    for name, coordinate in ensemble_coordinates(layout).items():
+        write_coordinate(root, name, coordinate)
 
 
-def write_coordinate(
-    root: zarr.Group, name: str, dims: tuple[str, ...], values: NDArray[Any], attributes: dict[str, Any]
-) -> None:
-    """Create a coordinate and write its values."""
-    array = root.create_array(
-        name,
-        shape=values.shape,
-        chunks=values.shape,
-        dtype=values.dtype,
-        compressors=[Crc32cCodec()],
-        chunk_key_encoding=CHUNK_KEYS,
-        dimension_names=dims,
-        attributes=attributes,
-    )
+def write_coordinate(root: zarr.Group, name: str, coordinate: Coordinate) -> None:
+    """Create a coordinate as an array of one chunk, and write its values."""
+    dimensions, values, attributes = coordinate
+    chunk = ChunkFormat(name, values.shape, values.dtype.name, compressed=False)
+    array = chunk.create_array(root, values.shape, dimensions, attributes)
     array[...] = values
 
 
-def coordinates(layout: Layout) -> dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, Any]]]:
-    """Return dimensions, values and attributes of every coordinate."""
+def ensemble_coordinates(layout: Layout) -> dict[str, Coordinate]:
+    """Return every coordinate of an ensemble store by name, with its CF attributes."""
     time = {"units": _EPOCH, "calendar": "proleptic_gregorian"}
+    hours = {"units": "hours", "dtype": "timedelta64[ns]"}
     init_seconds = layout.init_time.astype("datetime64[s]").astype(np.int64)
     step_seconds = layout.time_step.astype("timedelta64[s]").astype(np.int64)
-    leads = np.arange(1, layout.num_lead_times + 1, dtype=np.int64) * step_seconds
+    lead_seconds = np.arange(1, layout.num_lead_times + 1, dtype=np.int64) * step_seconds
+    valid_seconds = (init_seconds + lead_seconds)[None]
+    reference = {"standard_name": "forecast_reference_time", "long_name": "initial time", **time}
+    period = {"standard_name": "forecast_period", "long_name": "lead time", **hours}
+    valid = {"standard_name": "time", "long_name": "valid time", **time}
+    member = {"standard_name": "realization", "long_name": "ensemble member", "units": "1"}
+    latitude = {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"}
+    longitude = {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"}
     return {
-        "init_time": (
-            ("init_time",),
-            np.array([init_seconds]),
-            {"standard_name": "forecast_reference_time", "long_name": "initial time", **time},
-        ),
-        "lead_time": (
-            ("lead_time",),
-            leads // 3600,
-            {
-                "standard_name": "forecast_period", "long_name": "lead time", "units": "hours",
-                "dtype": "timedelta64[ns]",
-            },
-        ),
-        "valid_time": (
-            ("init_time", "lead_time"),
-            (init_seconds + leads)[None],
-            {"standard_name": "time", "long_name": "valid time", **time},
-        ),
-        "number": (
-            ("number",),
-            np.array(layout.members, dtype=np.int32),
-            {"standard_name": "realization", "long_name": "ensemble member", "units": "1"},
-        ),
-        "latitude": (
-            ("latitude",),
-            np.array(layout.grid.latitude),
-            {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"},
-        ),
-        "longitude": (
-            ("longitude",),
-            np.array(layout.grid.longitude),
-            {"standard_name": "longitude", "long_name": "longitude", "units": "degrees_east", "axis": "X"},
-        ),
-    }  # fmt: skip
+        "init_time": (("init_time",), np.array([init_seconds]), reference),
+        "lead_time": (("lead_time",), lead_seconds // 3600, period),
+        "valid_time": (("init_time", "lead_time"), valid_seconds, valid),
+        "number": (("number",), np.array(layout.members, dtype=np.int32), member),
+        "latitude": (("latitude",), np.array(layout.grid.latitude), latitude),
+        "longitude": (("longitude",), np.array(layout.grid.longitude), longitude),
+    }

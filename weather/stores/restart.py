@@ -1,53 +1,63 @@
-"""The exact lead times that a forecast goes on from, where its users read rounded ones or none."""
+"""The restart store: exact lead times to resume a forecast from, where readers get rounded members or none."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storage.paths import StoragePath, storage_path
 from weather.stores.ensemble import EnsembleStore
+from weather.stores.layout import Layout
 from weather.stores.rounding import round_bits
 
 
 class RestartStore(EnsembleStore):
-    """An ensemble store that nobody but workers reads, and that forgets: completeness stays, fields go.
+    """An ensemble store that only workers read; its old fields are deleted, while `complete` stays.
 
-    What is published here has been published in `members` before, with fewer bits.
+    If the request keeps members, every lead time is published into `members` first, with `keep_bits` mantissa bits.
     """
 
-    members: EnsembleStore | None = None
-    keep_bits: int | None = None
+    def __init__(
+        self,
+        path: StoragePath,
+        layout: Layout,
+        attributes: Mapping[str, Any],
+        members: EnsembleStore | None = None,
+        keep_bits: int | None = None,
+    ) -> None:
+        super().__init__(path, layout, attributes)
+        self._members, self._keep_bits = members, keep_bits
 
     @classmethod
-    def open_beside(cls, path: StoragePath, members: StoragePath | None, keep_bits: int | None) -> Self:
-        """Open the store, and `members`, which users read, where there are any; raises `StoreError`."""
+    def open_with_members(cls, path: StoragePath, members: StoragePath | None, keep_bits: int | None) -> Self:
+        """Open the store at `path`, and the one for readers at `members`, if any; raises `StoreError`."""
         store = cls.open(path)
-        store.members, store.keep_bits = None if members is None else EnsembleStore.open(members), keep_bits
-        return store
+        opened = None if members is None else EnsembleStore.open(members)
+        return cls(store.path, store.layout, store.attributes, opened, keep_bits)
 
-    def publish(self, staged: Path | StoragePath, group: int, lead_index: int) -> None:
-        """Make a lead time that was committed in a staging store part of this one, and of `members` before.
+    def publish(self, staging: Path | StoragePath, group: int, lead_index: int) -> None:
+        """Link a committed lead time of a staging store into `members`, rounded, and then into this store.
 
-        What is there already stays: it is never written over.
+        Existing chunks stay.
         """
-        if self.members is not None and not self.members.is_marked(self.members.path, group, lead_index):
-            fields = self._shown(self.staging(staged).fields(group, lead_index))
-            rounded = self.members.staging(storage_path(staged) / "rounded")
+        members = self._members
+        if members is not None and not members.is_complete(members.path, group, lead_index):
+            fields = self._round(self.open_staging(staging).group_fields(group, lead_index))
+            rounded = members.open_staging(storage_path(staging) / "rounded")
             rounded.commit(group, lead_index, fields)
-            self.members.publish(rounded.path, group, lead_index)
-        super().publish(staged, group, lead_index)
+            members.publish(rounded.path, group, lead_index)
+        super().publish(staging, group, lead_index)
 
-    def forget(self, lead_index: int, attempts: Iterable[StoragePath]) -> None:
-        """Remove a lead time's fields in all groups, here and in the staging stores `attempts`."""
-        for folder in (self.path, *attempts):
+    def delete_fields(self, lead_index: int, staging: Iterable[StoragePath]) -> None:
+        """Delete a lead time's fields of all groups, here and in the `staging` folders; `complete` stays."""
+        for folder in (self.path, *staging):
             for group in range(self.layout.num_groups):
-                *fields, _mark = self._names(group, lead_index)
-                for name in fields:
-                    (folder / name).remove()
-                    (folder / "rounded" / name).remove()
+                *fields, _mark = self._keys(group, lead_index)
+                for key in fields:
+                    (folder / key).remove()
+                    (folder / "rounded" / key).remove()
 
-    def _shown(self, fields: NDArray[np.float32]) -> NDArray[np.float32]:
-        return fields if self.keep_bits is None else round_bits(fields, self.keep_bits)
+    def _round(self, fields: NDArray[np.float32]) -> NDArray[np.float32]:
+        return fields if self._keep_bits is None else round_bits(fields, self._keep_bits)

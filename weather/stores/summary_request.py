@@ -1,25 +1,22 @@
-"""What is asked of an ensemble as a whole: which quantiles, and how likely which thresholds are passed."""
+"""The part of a request that says what a summary holds: quantiles, and probabilities of exceeding thresholds."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from storage.errors import ConfigurationError
+from weather.schema import FrozenModel
 from weather.variables import KNOWN, WIND_SPEED_10M, Variable
 
 GALE = 17.2
 """Wind speed from Beaufort 8 on, m s-1."""
-_MOST = 20
+_MAX_ITEMS = 20
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Threshold(_Part):
+class Threshold(FrozenModel):
     """An event: a variable above or below a value."""
 
     variable: str = Field(max_length=40, description="Variable of the checkpoint, or `wind_speed_10m`.")
@@ -27,38 +24,38 @@ class Threshold(_Part):
     value: float = Field(ge=-1e6, le=1e6, description="In the variable's unit.")
 
 
-class Summary(_Part):
-    """What `summary.zarr` holds beside mean and spread."""
+class Summary(FrozenModel):
+    """Contents of `summary.zarr` in addition to mean and spread."""
 
-    quantiles: tuple[Probability, ...] = Field((0.1, 0.25, 0.5, 0.75, 0.9), max_length=_MOST)
+    quantiles: tuple[Probability, ...] = Field((0.1, 0.25, 0.5, 0.75, 0.9), max_length=_MAX_ITEMS)
     exceedance: tuple[Threshold, ...] | None = Field(
-        None, max_length=_MOST, description=f"By default wind speed > {GALE} m/s, where there is wind."
+        None, max_length=_MAX_ITEMS, description=f"By default wind speed > {GALE} m/s, if the variables have wind."
     )
 
     @model_validator(mode="after")
-    def _without_repetition(self) -> Self:
+    def _check_quantiles(self) -> Self:
         if len(set(self.quantiles)) < len(self.quantiles):
-            raise ValueError("each of `quantiles` must be there once")
+            raise ValueError("`quantiles` must be different from each other")
         return self
 
-    def complete(self, variables: Sequence[str]) -> "Summary":
-        """Return this in order and with nothing left open.
+    def with_defaults(self, variables: Sequence[str]) -> "Summary":
+        """Return this request in sorted order, with the default thresholds for an ensemble of `variables` filled in.
 
-        Raises `ConfigurationError` for a threshold of what is not there.
+        Raises `ConfigurationError` for a threshold of a variable that the ensemble does not have.
         """
-        there = [variable.name for variable in summarised(variables)]
-        asked = self.exceedance
-        if asked is None:
+        known = [variable.name for variable in summary_variables(variables)]
+        thresholds = self.exceedance
+        if thresholds is None:
             gale = Threshold(variable=WIND_SPEED_10M.name, value=GALE)
-            asked = (gale,) if gale.variable in there else ()
-        for threshold in asked:
-            if threshold.variable not in there:
-                raise ConfigurationError(f"`exceedance` may name {', '.join(there)}. Got: {threshold.variable!r}.")
-        ordered = sorted(set(asked), key=lambda threshold: (threshold.variable, threshold.op, threshold.value))
+            thresholds = (gale,) if gale.variable in known else ()
+        for threshold in thresholds:
+            if threshold.variable not in known:
+                raise ConfigurationError(f"`exceedance` may name {', '.join(known)}. Got: {threshold.variable!r}.")
+        ordered = sorted(set(thresholds), key=lambda threshold: (threshold.variable, threshold.op, threshold.value))
         return Summary(quantiles=tuple(sorted(self.quantiles)), exceedance=tuple(ordered))
 
 
-def summarised(variables: Sequence[str]) -> tuple[Variable, ...]:
-    """Return the variables that a summary tells of: those of the ensemble, and the speed of its wind."""
+def summary_variables(variables: Sequence[str]) -> tuple[Variable, ...]:
+    """Return the variables of a summary: those of the ensemble, and wind speed if it has both components."""
     speed = (WIND_SPEED_10M,) if {"u10", "v10"} <= set(variables) else ()
     return (*(KNOWN[name] for name in variables), *speed)

@@ -1,9 +1,18 @@
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from weather.bundled import bundled, find_checkpoint
+from storage.errors import ConfigurationError
+from weather.bundled import (
+    bundled_folder,
+    catalogue_states,
+    checkpoint_at,
+    checkpoint_named,
+    find_catalogue_state,
+    find_checkpoint,
+)
 from weather.errors import CheckpointError
 
 
@@ -15,46 +24,72 @@ def _checkpoint(folder: Path) -> Path:
 
 def test_the_bundled_samples_are_two_grib_analyses_six_hours_apart(gfs_files: list[Path]) -> None:
     assert [path.name.split(".")[1] for path in gfs_files] == ["2018091418", "2018091500"]
-    assert all(path.is_relative_to(bundled("samples")) for path in gfs_files)
+    assert all(path.is_relative_to(bundled_folder("samples")) for path in gfs_files)
     assert all(path.read_bytes()[:4] == b"GRIB" for path in gfs_files)
 
 
-def test_what_lies_not_beside_the_code_is_looked_for_where_the_distribution_installs_it() -> None:
-    assert bundled("not in the checkout") == Path(sysconfig.get_path("data")) / "share/warmcast/not in the checkout"  # type: ignore[arg-type]
+def test_outside_a_checkout_the_folder_is_that_of_the_installed_distribution() -> None:
+    kind: Any = "no folder of the checkout"
+    assert bundled_folder(kind) == Path(sysconfig.get_path("data")) / "share/warmcast/no folder of the checkout"
 
 
-def test_a_checkpoint_is_found_by_its_path(tmp_path: Path) -> None:
+def test_a_checkpoint_at_a_path_is_that_folder(tmp_path: Path) -> None:
     folder = _checkpoint(tmp_path / "mine")
-    assert find_checkpoint(str(folder), ()) == folder
+    assert checkpoint_at(folder) == find_checkpoint(str(folder), ()) == folder
 
 
 def test_a_checkpoint_is_found_by_its_name_in_the_first_folder_that_has_it(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     only_second = _checkpoint(second / "b")
     in_both = [_checkpoint(folder / "a") for folder in (first, second)]
-    assert find_checkpoint("a", (first, second)) == in_both[0]
-    assert find_checkpoint("a", (second, first)) == in_both[1]
-    assert find_checkpoint("b", (first, second)) == only_second
+    for find in (checkpoint_named, find_checkpoint):
+        assert find("a", (first, second)) == in_both[0]
+        assert find("a", (second, first)) == in_both[1]
+        assert find("b", (first, second)) == only_second
 
 
-def test_a_path_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _checkpoint(tmp_path / "here" / "a")
-    _checkpoint(tmp_path / "elsewhere" / "a")
-    monkeypatch.chdir(tmp_path / "here")
+def test_a_path_takes_precedence_over_a_name_only_where_both_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _checkpoint(tmp_path / "working" / "a")
+    named = _checkpoint(tmp_path / "elsewhere" / "a")
+    monkeypatch.chdir(tmp_path / "working")
     assert find_checkpoint("a", (tmp_path / "elsewhere",)) == Path("a")
+    assert checkpoint_named("a", (tmp_path / "elsewhere",)) == named
+
+
+@pytest.mark.parametrize("name", ["..", "../mine", "/", ""])
+def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
+    _checkpoint(tmp_path / "mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="No checkpoint is named"):
+        checkpoint_named(name, (tmp_path / "folder",))
 
 
 def test_a_folder_without_a_manifest_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with pytest.raises(CheckpointError, match=r"expected a folder with manifest\.json"):
+    for find in (checkpoint_at, lambda path: find_checkpoint(str(path), ())):
+        with pytest.raises(CheckpointError, match=r"expected a folder with manifest\.json"):
+            find(tmp_path / "a")
+    with pytest.raises(CheckpointError, match="No checkpoint is named `a`"):
         find_checkpoint("a", (tmp_path,))
 
 
-def test_an_unknown_name_is_refused_with_the_names_there_are(tmp_path: Path) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     for name in ("spring", "autumn"):
         _checkpoint(tmp_path / name)
-    with pytest.raises(CheckpointError, match="No checkpoint `winter`") as caught:
+    with pytest.raises(CheckpointError, match=r"`winter`. Expected one of: autumn, .*spring.*WARMCAST_CHECKPOINTS"):
         find_checkpoint("winter", (tmp_path, tmp_path / "missing"))
-    assert "'autumn'" in str(caught.value)
-    assert "'spring'" in str(caught.value)
-    assert "WARMCAST_CHECKPOINTS" in str(caught.value)
+
+
+def test_the_newest_state_of_a_data_set_is_the_default() -> None:
+    newest = [state for state in catalogue_states() if state.dataset == "gfs"][-1]
+    assert find_catalogue_state("gfs", None) == find_catalogue_state("gfs", newest.init_time) == newest
+    assert len(newest.files) == 2
+
+
+@pytest.mark.parametrize(("dataset", "init_time"), [("era5", None), ("gfs", "1950-01-01T00")])
+def test_an_unknown_state_is_refused_with_the_known_ones(dataset: str, init_time: str | None) -> None:
+    with pytest.raises(ConfigurationError, match=rf"of the catalogue: .*gfs 2018-09-15T00.*Got: {dataset}"):
+        find_catalogue_state(dataset, init_time)

@@ -52,7 +52,7 @@ def _raw(manifest: Manifest) -> dict[str, Any]:
     return raw
 
 
-def test_what_is_written_is_read_back(manifest: Manifest, tmp_path: Path) -> None:
+def test_a_written_manifest_is_read_back(manifest: Manifest, tmp_path: Path) -> None:
     read = read_manifest(_write(tmp_path, manifest.to_json()))
     assert read == manifest
     assert read.digest == manifest.digest
@@ -68,7 +68,7 @@ def test_fields_with_a_default_may_be_left_out(manifest: Manifest, tmp_path: Pat
     assert read.model == manifest.model
 
 
-def test_the_specification_speaks_of_grid_variables_and_time_step(manifest: Manifest) -> None:
+def test_a_specification_has_variables_time_step_and_grid(manifest: Manifest) -> None:
     model = manifest.model
     assert model.variable_names == ("u10", "v10")
     assert [variable.param_id for variable in model.known_variables] == [165, 166]
@@ -113,7 +113,7 @@ def test_json_that_is_no_object_has_no_format_version(tmp_path: Path, content: s
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "place"),
+    ("path", "value", "location"),
     [
         (("colour",), "red", "colour"),
         (("sampling", "colour"), "red", "sampling.colour"),
@@ -133,8 +133,8 @@ def test_json_that_is_no_object_has_no_format_version(tmp_path: Path, content: s
         (("model", "grid", "longitude"), [0.0, 1.0, 2.0, 3.0], "model.grid"),
     ],
 )  # fmt: skip
-def test_a_wrong_field_is_refused_at_its_place(
-    manifest: Manifest, tmp_path: Path, path: tuple[str | int, ...], value: Any, place: str
+def test_a_wrong_field_is_named_by_its_location(
+    manifest: Manifest, tmp_path: Path, path: tuple[str | int, ...], value: Any, location: str
 ) -> None:
     raw: Any = _raw(manifest)
     part = raw
@@ -143,13 +143,13 @@ def test_a_wrong_field_is_refused_at_its_place(
     part[path[-1]] = value
     with pytest.raises(CheckpointError) as caught:
         read_manifest(_write(tmp_path, raw))
-    assert f"is wrong at `{place}`:" in str(caught.value)
+    assert f"`{location}` is wrong: " in str(caught.value)
 
 
 def test_a_missing_field_is_named(manifest: Manifest, tmp_path: Path) -> None:
     raw = _raw(manifest)
     del raw["provenance"]["attribution"]
-    with pytest.raises(CheckpointError, match=r"is wrong at `provenance\.attribution`: Field required"):
+    with pytest.raises(CheckpointError, match=r"`provenance\.attribution` is wrong: Field required"):
         read_manifest(_write(tmp_path, raw))
 
 
@@ -171,7 +171,7 @@ def test_a_grid_of_a_region_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("network", "width"), [("flow", 0), ("warm_start", 16)])
-def test_only_the_flow_network_is_told_the_flow_time(spec: ModelSpec, network: str, width: int) -> None:
+def test_only_the_flow_network_has_an_embedding_of_the_flow_time(spec: ModelSpec, network: str, width: int) -> None:
     raw = spec.model_dump()
     raw[network]["embedding_width"] = width
     with pytest.raises(ValidationError, match="the flow network needs an `embedding_width`, the warm start none"):

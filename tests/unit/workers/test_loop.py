@@ -64,7 +64,7 @@ def test_a_worker_makes_the_same_store_as_the_command_line(
 ) -> None:
     forecast = submit_forecast()
     assert [worker.run(), worker.run(), worker.run()] == [True, True, False]
-    record, folder = read_forecast(database, forecast.id), ForecastFolder(settings.data, forecast.id)
+    record, folder = read_forecast(database, forecast.id), ForecastFolder(settings.storage.data, forecast.id)
     assert record.status == Status.SUCCESSFUL
     ensemble = xr.open_zarr(folder.store).load()
     assert (ensemble.complete == 1).all()
@@ -80,10 +80,10 @@ def test_a_committed_lead_time_is_published_and_not_computed_again(
     submit_forecast: Submit, worker: Worker, settings: Settings, database: Database
 ) -> None:
     forecast = submit_forecast(members=2)
-    folder = ForecastFolder(settings.data, forecast.id)
+    folder = ForecastFolder(settings.storage.data, forecast.id)
     store = EnsembleStore.open(folder.store)
     (lease,) = claim(database, "died before publishing", 0.01, 2)
-    attempt = store.staging(folder.attempt(0, lease.epoch))
+    attempt = store.open_staging(folder.attempt(0, lease.epoch))
     marked = np.full((2, 2, *store.layout.grid.shape), 7, np.float32)
     attempt.commit(0, 0, marked)
     commit(database, lease, 1, 0.01)
@@ -102,7 +102,7 @@ def test_the_summary_equals_numpy_on_the_members(
 ) -> None:
     forecast = submit_forecast()
     assert [worker.run(), worker.run()] == [True, True]
-    folder = ForecastFolder(settings.data, forecast.id)
+    folder = ForecastFolder(settings.storage.data, forecast.id)
     ensemble, summary = xr.open_zarr(folder.store).load(), xr.open_zarr(folder.summary).load()
     assert (summary.complete == 1).all()
     assert (summary.members == 5).all()
@@ -141,7 +141,9 @@ def test_a_worker_that_ends_between_commit_and_summary_leaves_no_gap(
     while worker.run():
         pass
     assert read_forecast(database, cut.id).status == Status.SUCCESSFUL
-    summaries = [xr.open_zarr(ForecastFolder(settings.data, forecast.id).summary).load() for forecast in (whole, cut)]
+    summaries = [
+        xr.open_zarr(ForecastFolder(settings.storage.data, forecast.id).summary).load() for forecast in (whole, cut)
+    ]
     assert (summaries[1].complete == 1).all()
     xr.testing.assert_identical(summaries[0].drop_attrs(), summaries[1].drop_attrs())
 
@@ -158,7 +160,7 @@ def test_rounded_or_discarded_members_resume_exactly_after_every_death(
     exact, other = (submit_forecast(lead_hours=72, output=kept) for kept in (Output(), output))
     assert [worker.run(), worker.run()] == [True, True]
     written = []
-    frames = ForecastFolder(settings.data, other.id).frames
+    frames = ForecastFolder(settings.storage.data, other.id).frames
 
     def die(summary: SummaryStore, lead_times: LeadTimes, lead_index: int) -> None:
         written.append(len({path.name.split(".")[2] for path in frames.glob("u10/c.0.*")}))
@@ -176,7 +178,7 @@ def test_rounded_or_discarded_members_resume_exactly_after_every_death(
     kept_after_a_death = 2
     assert max(written) <= 3 + 2 * kept_after_a_death
     assert not frames.exists()
-    expected, found = (ForecastFolder(settings.data, forecast.id) for forecast in (exact, other))
+    expected, found = (ForecastFolder(settings.storage.data, forecast.id) for forecast in (exact, other))
     summaries = [xr.open_zarr(folder.summary).load().drop_attrs() for folder in (expected, found)]
     xr.testing.assert_identical(*summaries)
     assert found.store.exists() == output.members
@@ -194,7 +196,9 @@ def test_a_member_computed_alone_equals_the_member_of_the_ensemble(
     together, alone = submit_forecast(), submit_forecast(members=2, member_numbers=(1, 4))
     while worker.run():
         pass
-    both = [xr.open_zarr(ForecastFolder(settings.data, forecast.id).store).load() for forecast in (together, alone)]
+    both = [
+        xr.open_zarr(ForecastFolder(settings.storage.data, forecast.id).store).load() for forecast in (together, alone)
+    ]
     assert both[1].number.values.tolist() == [1, 4]
     xr.testing.assert_equal(both[0].sel(number=[1, 4]), both[1])
 
@@ -255,7 +259,7 @@ def test_an_error_of_the_machine_is_tried_again_later(
     submit_forecast: Submit, worker: Worker, settings: Settings, database: Database
 ) -> None:
     forecast = submit_forecast()
-    staging = ForecastFolder(settings.data, forecast.id).path / "staging"
+    staging = ForecastFolder(settings.storage.data, forecast.id).path / "staging"
     staging.write_text("a file instead of a folder")
     assert worker.run()
     assert read_forecast(database, forecast.id).status == Status.RUNNING
@@ -271,7 +275,7 @@ def test_a_missing_store_fails_the_forecast(
     submit_forecast: Submit, worker: Worker, settings: Settings, database: Database
 ) -> None:
     forecast = submit_forecast(sampling=Sampling(nfe=4))
-    shutil.rmtree(ForecastFolder(settings.data, forecast.id).store)
+    shutil.rmtree(ForecastFolder(settings.storage.data, forecast.id).store)
     worker.run()
     assert read_forecast(database, forecast.id).status == Status.FAILED
 
@@ -289,7 +293,9 @@ def test_a_lost_member_is_marked_and_counted_and_the_others_continue(
     assert record.status == Status.SUCCESSFUL
     assert record.receipt is not None
     assert record.receipt["nonfinite_members"] == [1]
-    expected, found = (xr.open_zarr(ForecastFolder(settings.data, each.id).store).load() for each in (finite, losing))
+    expected, found = (
+        xr.open_zarr(ForecastFolder(settings.storage.data, each.id).store).load() for each in (finite, losing)
+    )
     assert found.complete.values.tolist() == [[1, 1, 1], *[[1, 2, 1]] * 3]
     assert found.u10.isel(number=1, lead_time=slice(1, None)).isnull().all()
     xr.testing.assert_equal(found[["u10", "v10"]].isel(lead_time=0), expected[["u10", "v10"]].isel(lead_time=0))
@@ -353,7 +359,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def _move_to(disk: Path, forecast: ForecastRecord, settings: Settings) -> ForecastFolder:
     """Move a forecast's folder to another disk."""
-    folder = ForecastFolder(settings.data, forecast.id)
+    folder = ForecastFolder(settings.storage.data, forecast.id)
     shutil.move(folder.path, disk / forecast.id)
     folder.path.symlink_to(disk / forecast.id)
     return folder

@@ -8,6 +8,7 @@ import xarray as xr
 
 from tests.helpers import random_state
 from weather.errors import StoreError
+from weather.ingest.exchange import load_initial_state
 from weather.manifest import Sampling
 from weather.stores.ensemble import EnsembleStore
 from workers.standalone import StandaloneForecast, run_forecast
@@ -42,6 +43,12 @@ def test_a_forecast_fills_the_store(forecast: StandaloneForecast, tmp_path: Path
     assert (receipt.lead_times_computed, receipt.lead_times_resumed) == (8, 0)
     assert (receipt.flow_evaluations, receipt.warm_start_evaluations) == (16, 8)
     assert receipt.nonfinite_members == ()
+
+
+def test_the_initial_state_is_stored_next_to_the_ensemble(forecast: StandaloneForecast, tmp_path: Path) -> None:
+    run_forecast(forecast, tmp_path, resume=False, report=lambda _: None)
+    state = load_initial_state(tmp_path / "initial_state")
+    assert (state.init_time, state.digest) == (forecast.state.init_time, forecast.state.digest)
 
 
 def test_spread_grows_from_one_analysis(forecast: StandaloneForecast, tmp_path: Path) -> None:
@@ -159,7 +166,7 @@ def test_a_lost_member_is_stored_as_nan_and_reported(forecast: StandaloneForecas
     receipt = run_forecast(replace(forecast, state=state), tmp_path, resume=False, report=lambda _: None)
     assert receipt.nonfinite_members == (3,)
     store = EnsembleStore.open(tmp_path / "ensemble.zarr")
-    fields = np.concatenate([store.fields(group, 0) for group in range(2)])
+    fields = store.fields(0)
     assert (xr.open_zarr(tmp_path / "summary.zarr").members == 5).all()
     assert not np.isfinite(fields[3]).any()
     assert np.isfinite(np.delete(fields, 3, axis=0)).all()

@@ -44,11 +44,11 @@ def test_the_speed_of_one_forecast_predicts_that_of_later_ones(
     assert _run_to_end(worker, database, submit_forecast()).status == Status.SUCCESSFUL
     plans = []
     for members, lead_hours, nfe in ((2, 12, 2), (4, 18, 2), (6, 36, 4)):
-        forecast = submit_forecast(members=members, lead_hours=lead_hours, sampling=manifest.sampling.changed(nfe=nfe))
+        forecast = submit_forecast(members=members, lead_hours=lead_hours, sampling=manifest.sampling.replace(nfe=nfe))
         plan = Plan.of(forecast.request, manifest).with_estimates(_outlook(database), manifest)
         assert plan.store_bytes is not None
         record = _run_to_end(worker, database, forecast)
-        store = ForecastFolder(settings.data, record.id).store
+        store = ForecastFolder(settings.storage.data, record.id).store
         taken = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
         assert plan.store_bytes == pytest.approx(taken, rel=0.05)
         plans.append(plan)

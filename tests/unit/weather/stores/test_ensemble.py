@@ -134,8 +134,8 @@ def test_files_are_those_that_zarr_writes(store: EnsembleStore, tmp_path: Path) 
 def test_a_field_of_one_value_only_is_stored_as_a_file(store: EnsembleStore, value: float) -> None:
     store.commit(0, 1, np.full((2, 2, 4, 6), value, np.float32))
     assert (store.path / "u10/c.0.1.0.0.0").is_file()
-    np.testing.assert_array_equal(store.fields(0, 1), value)
-    assert EnsembleStore.open(store.path).committed(0) == 0
+    np.testing.assert_array_equal(store.group_fields(0, 1), value)
+    assert EnsembleStore.open(store.path).num_complete_of_group(0) == 0
     reopened = EnsembleStore.open(store.path)
     reopened.commit(0, 0, np.full((2, 2, 4, 6), value, np.float32))
     assert (store.path / "v10/c.0.0.0.0.0").is_file()
@@ -153,7 +153,7 @@ def test_fields_are_what_was_committed_bit_for_bit(store: EnsembleStore) -> None
             written[group, lead_index] = fields
     reopened = EnsembleStore.open(store.path)
     for (group, lead_index), fields in written.items():
-        read = reopened.fields(group, lead_index)
+        read = reopened.group_fields(group, lead_index)
         assert read.dtype == np.float32
         np.testing.assert_array_equal(read.view(np.uint32), fields.view(np.uint32))
 
@@ -161,8 +161,8 @@ def test_fields_are_what_was_committed_bit_for_bit(store: EnsembleStore) -> None
 def test_the_last_group_may_be_short(store: EnsembleStore) -> None:
     assert [LAYOUT.group_members(group) for group in range(LAYOUT.num_groups)] == [(0, 1), (2, 5), (7,)]
     fields = _commit(store, 2, 0)
-    assert store.fields(2, 0).shape == (1, 2, 4, 6)
-    assert store.committed(2) == 1
+    assert store.group_fields(2, 0).shape == (1, 2, 4, 6)
+    assert store.num_complete_of_group(2) == 1
     with xr.open_zarr(store.path) as ensemble:
         np.testing.assert_array_equal(ensemble.u10.sel(number=7)[0, 0], fields[0, 0])
         assert ensemble.u10[0, 0, :4].isnull().all()
@@ -172,10 +172,10 @@ def test_committed_counts_lead_times_of_a_group_without_a_gap(store: EnsembleSto
     counts = []
     for lead_index in (2, 0, 1):
         _commit(store, 0, lead_index)
-        counts.append(store.committed(0))
+        counts.append(store.num_complete_of_group(0))
     assert counts == [0, 1, 3]
-    assert store.committed(1) == store.committed(2) == 0
-    assert EnsembleStore.open(store.path).committed(0) == 3
+    assert store.num_complete_of_group(1) == store.num_complete_of_group(2) == 0
+    assert EnsembleStore.open(store.path).num_complete_of_group(0) == 3
 
 
 def test_a_lead_time_with_one_member_missing_does_not_count(store: EnsembleStore) -> None:
@@ -183,7 +183,7 @@ def test_a_lead_time_with_one_member_missing_does_not_count(store: EnsembleStore
     complete = zarr.open_group(store.path, mode="r+")["complete"]
     assert isinstance(complete, zarr.Array)
     complete[0, 1] = 0
-    assert EnsembleStore.open(store.path).committed(0) == 0
+    assert EnsembleStore.open(store.path).num_complete_of_group(0) == 0
 
 
 def test_an_opened_store_has_the_layout_it_was_created_with(store: EnsembleStore) -> None:
@@ -213,6 +213,12 @@ def test_a_layout_knows_its_lead_times_groups_and_size() -> None:
     assert LAYOUT.num_groups == 3
     assert replace(LAYOUT, group_size=5).num_groups == 1
     assert LAYOUT.size_bytes == sum(_numbers(group, lead).nbytes for group in range(3) for lead in range(3))
+
+
+def test_a_store_of_member_0_alone_is_opened_although_zarr_writes_no_chunk_of_zeros(tmp_path: Path) -> None:
+    layout = replace(LAYOUT, members=(0,))
+    EnsembleStore.create(tmp_path / "ensemble.zarr", layout, ATTRIBUTES)
+    assert EnsembleStore.open(tmp_path / "ensemble.zarr").layout == layout
 
 
 @pytest.mark.parametrize("kind", ["store", "folder", "file"])
@@ -278,7 +284,7 @@ def test_a_flipped_bit_anywhere_in_a_chunk_is_noticed(store: EnsembleStore, chun
         with pytest.raises(ValueError, match="checksum"):
             array[:]
     path.write_bytes(intact)
-    np.testing.assert_array_equal(store.fields(0, 1), _numbers(0, 1))
+    np.testing.assert_array_equal(store.group_fields(0, 1), _numbers(0, 1))
 
 
 def test_a_damaged_chunk_is_noticed_by_its_reader(store: EnsembleStore) -> None:
@@ -286,10 +292,10 @@ def test_a_damaged_chunk_is_noticed_by_its_reader(store: EnsembleStore) -> None:
     path = store.path / "v10/c.0.1.0.0.0"
     path.write_bytes(path.read_bytes()[:-1] + b"\x00")
     with pytest.raises(StoreError, match="lacks lead time 1 of group 0: its checksum"):
-        store.fields(0, 1)
+        store.group_fields(0, 1)
     path.unlink()
     with pytest.raises(StoreError, match=r"lacks lead time 1 of group 0: .*No such file"):
-        store.fields(0, 1)
+        store.group_fields(0, 1)
 
 
 def test_sweeping_removes_what_an_interrupted_write_left_and_nothing_else(store: EnsembleStore) -> None:
@@ -297,11 +303,11 @@ def test_sweeping_removes_what_an_interrupted_write_left_and_nothing_else(store:
     before = _snapshot(store.path)
     for leftover in ("u10/c.0.0.0.0.0.4f1e.partial", "complete/c.0.0.77aa.partial", "zarr.ab12.partial"):
         (store.path / leftover).write_bytes(b"half")
-    assert store.committed(0) == 1
-    store.sweep()
-    store.sweep()
+    assert store.num_complete_of_group(0) == 1
+    store.remove_partial_files()
+    store.remove_partial_files()
     assert _snapshot(store.path) == before
-    np.testing.assert_array_equal(store.fields(0, 0), fields)
+    np.testing.assert_array_equal(store.group_fields(0, 0), fields)
 
 
 def test_the_metadata_never_changes_after_creation(store: EnsembleStore) -> None:
@@ -311,7 +317,7 @@ def test_the_metadata_never_changes_after_creation(store: EnsembleStore) -> None
     before = metadata()
     for group in range(3):
         _commit(EnsembleStore.open(store.path), group, 0)
-    store.sweep()
+    store.remove_partial_files()
     assert metadata() == before
 
 

@@ -36,7 +36,7 @@ def _products(seed: int) -> dict[str, NDArray[np.float32]]:
     shape = ENSEMBLE.grid.shape
     return {
         name: draw.standard_normal((*(size for _, size in dims), *shape), np.float32)
-        for name, dims, _ in LAYOUT.fields()
+        for name, dims, _ in LAYOUT.statistics()
     }
 
 
@@ -84,7 +84,7 @@ def test_a_lead_time_counts_once_all_of_it_is_there(store: SummaryStore) -> None
 
 def test_a_lead_time_is_one_chunk_of_a_field_and_zeros_are_written_too(store: SummaryStore) -> None:
     store.write(0, 0, {name: np.zeros_like(values) for name, values in _products(0).items()})
-    for name, dims, _ in LAYOUT.fields():
+    for name, dims, _ in LAYOUT.statistics():
         (chunk,) = (store.path / name).glob("c*")
         assert chunk == store.path / name / ".".join(["c", "0", "0", *["0"] * (len(dims) + 2)])
     assert (store.path / "members/c.0").exists()
@@ -107,7 +107,7 @@ def test_a_write_that_was_cut_short_is_completed(store: SummaryStore, tmp_path: 
     (store.path / "complete/c.0").unlink()
     (store.path / "v10_mean/c.0.0.0.0").unlink()
     (store.path / "v10_mean/c.0.0.0.0.x.partial").write_bytes(b"torn")
-    store.sweep()
+    store.remove_partial_files()
     assert not store.is_complete(0)
     store.write(0, 3, _products(0))
     assert _snapshot(store.path) == _snapshot(whole)

@@ -1,0 +1,40 @@
+"""What all pydantic models share: a frozen base, and validation errors as sentences."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+Location = tuple[int | str, ...]
+"""Path of a field: names and indices, from the outermost model inwards."""
+
+_MAX_INPUT_LENGTH = 200
+
+
+class FrozenModel(BaseModel):
+    """A model that cannot be changed, and refuses unknown fields and numbers that are not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def dotted(location: Location) -> str:
+    """Return a location as `outer.inner.0`."""
+    return ".".join(map(str, location))
+
+
+def first_error_sentence(error: ValidationError, name: Callable[[Location], str] = dotted) -> str:
+    """Return the first error as a sentence that starts with the field, in backticks, as `name` writes its location.
+
+    An error of a whole model, which has no location, is its message alone.
+    """
+    first = error.errors(include_url=False)[0]
+    detail = error_detail(first)
+    return f"`{name(first['loc'])}` is wrong: {detail}" if first["loc"] else detail
+
+
+def error_detail(error: Mapping[str, Any]) -> str:
+    """Return the message of one of pydantic's errors, with what arrived; messages of our own validators hold that."""
+    if error["type"] == "value_error":
+        return f"{str(error['msg']).removeprefix('Value error, ').rstrip('.')}."
+    text = repr(error.get("input"))
+    return f"{error['msg']}. Got: {text if len(text) < _MAX_INPUT_LENGTH else text[:_MAX_INPUT_LENGTH] + '…'}."
