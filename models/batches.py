@@ -12,7 +12,7 @@ from models.rollout import Stepper
 from models.shapes import Fields
 
 SIZES = (8, 16, 32, 64, 128, 256)
-"""Batch sizes that `best_batch_size` tries, in order."""
+"""Batch sizes that `measure_best_batch_size` tries, in order."""
 
 _MAX_TIME_RATIO = 0.95
 """Largest time per member of a larger batch, over that of the best one so far, at which it is preferred to that one."""
@@ -65,30 +65,30 @@ class BatchedStepper:
             torch.cuda.empty_cache()
 
 
-def best_batch_size(stepper: Stepper, sizes: Iterable[int] = SIZES) -> int:
-    """Return the batch size after which a step gets no faster per member, or memory runs out; measured by trial.
+def measure_best_batch_size(stepper: Stepper, sizes: Iterable[int] = SIZES) -> int:
+    """Try `sizes` in order and return the one after which a step gets no faster per member, or memory runs out.
 
-    The first of `sizes` is halved until it fits. Raises `OutOfMemoryError` where a single member does not fit.
+    The first size is halved until it fits. Raises `OutOfMemoryError` where a single member does not fit.
     """
     best, fastest = 0, float("inf")
     for size in sizes:
-        batches = BatchedStepper(stepper, size)
-        seconds = _seconds_per_member(batches, size)
-        if best and batches.size < size:
+        batched = BatchedStepper(stepper, size)
+        seconds = _seconds_per_member(batched, size)
+        if best and batched.size < size:
             break
         if seconds > _MAX_TIME_RATIO * fastest:
             break
-        best, fastest = batches.size, seconds
+        best, fastest = batched.size, seconds
     return best
 
 
-def _seconds_per_member(batches: BatchedStepper, size: int) -> float:
+def _seconds_per_member(batched: BatchedStepper, size: int) -> float:
     """Return the wall time per member of a step, the shorter one of two, as the first may include warm-up."""
-    spec, device = batches.spec, batches.device
+    spec, device = batched.spec, batched.device
     frame = torch.zeros(size, len(spec.variables), *spec.grid.grid.shape, device=device)
     seconds = []
     for _ in range(2):
         began = time.perf_counter()
-        batches.step(frame, frame.clone(), np.datetime64("2000-01-01T00", "s"), frame).sum().item()
+        batched.step(frame, frame.clone(), np.datetime64("2000-01-01T00", "s"), frame).sum().item()
         seconds.append(time.perf_counter() - began)
     return min(seconds) / size

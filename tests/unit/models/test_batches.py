@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.batches import BatchedStepper, best_batch_size
+from models.batches import BatchedStepper, measure_best_batch_size
 from models.errors import OutOfMemoryError
 from models.forecaster import Forecaster
 from models.rollout import rollout
@@ -66,35 +66,35 @@ def test_other_errors_are_not_caught() -> None:
         _run(_stepper(4, RuntimeError("illegal instruction")))
 
 
-class Device:
-    """A stepper that takes `seconds(members)` for a step, and runs out of memory beyond `most` members."""
+class TimedStepper:
+    """A stepper that takes `seconds(members)` for a step, and runs out of memory beyond `capacity` members."""
 
-    def __init__(self, seconds: Callable[[int], float], most: int = 10**9) -> None:
+    def __init__(self, seconds: Callable[[int], float], capacity: int = 10**9) -> None:
         self.spec, self.device = tiny_spec(), torch.device("cpu")
-        self._seconds, self._most = seconds, most
+        self._seconds, self._capacity = seconds, capacity
 
     def step(
         self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
     ) -> torch.Tensor:
-        if len(newest) > self._most:
+        if len(newest) > self._capacity:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         time.sleep(self._seconds(len(newest)))
         return newest
 
 
-def test_groups_grow_while_that_makes_members_faster() -> None:
-    assert best_batch_size(Device(lambda members: 0.05 * max(members, 20) / 20), (8, 16, 32, 64)) == 32
+def test_the_batch_size_grows_while_the_time_per_member_falls() -> None:
+    assert measure_best_batch_size(TimedStepper(lambda members: 0.05 * max(members, 20) / 20), (8, 16, 32, 64)) == 32
 
 
-def test_groups_stay_small_where_time_is_proportional_to_members() -> None:
-    assert best_batch_size(Device(lambda members: 0.005 * members), (8, 16, 32)) == 8
+def test_the_smallest_batch_size_is_best_where_time_is_proportional_to_members() -> None:
+    assert measure_best_batch_size(TimedStepper(lambda members: 0.005 * members), (8, 16, 32)) == 8
 
 
-@pytest.mark.parametrize(("most", "found"), [(20, 16), (5, 4)])
-def test_groups_fit_into_memory(most: int, found: int) -> None:
-    assert best_batch_size(Device(lambda _: 0.02, most), (8, 16, 32)) == found
+@pytest.mark.parametrize(("capacity", "size"), [(20, 16), (5, 4)])
+def test_the_best_batch_size_fits_into_memory(capacity: int, size: int) -> None:
+    assert measure_best_batch_size(TimedStepper(lambda _: 0.02, capacity), (8, 16, 32)) == size
 
 
-def test_a_device_too_small_for_one_member_is_refused() -> None:
+def test_no_batch_size_fits_where_a_member_does_not() -> None:
     with pytest.raises(OutOfMemoryError):
-        best_batch_size(Device(lambda _: 0.0, 0))
+        measure_best_batch_size(TimedStepper(lambda _: 0.0, 0))
