@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.paths import StoragePath, storage_path
+from weather.ingest.exchange import INITIAL_STATE
 
 ENSEMBLE, SUMMARY = "ensemble.zarr", "summary.zarr"
 """Names of the two stores that clients read, in the folder of a forecast and in its URLs."""
@@ -25,7 +26,7 @@ class ForecastFolder:
     @property
     def initial_state(self) -> StoragePath:
         """The normalised initial state."""
-        return self.path / "initial_state"
+        return self.path / INITIAL_STATE
 
     @property
     def store(self) -> StoragePath:

@@ -19,7 +19,7 @@ def work_for_celery(settings: Settings, arguments: Sequence[str] = ()) -> None:
         os.execve(
             sys.executable, [*_COMMAND, *arguments], os.environ | settings.environment() | {_SOFT_STOP: "SIGQUIT"}
         )
-    Database(settings.url).migrate()
+    Database(settings.storage.sql_url).migrate()
     app = celery_app(settings)
     app.conf.include = ["workers.tasks"]
     app.worker_main(["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", *arguments])

@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ def doctor(*, checkpoint: str, checkpoint_folders: Sequence[Path], device: str, 
     manifest = read_manifest(folder)
     state = read_initial_state(sample_files(), manifest.model, None)
     findings = [
-        *_machine(chosen),
-        *_services(settings),
+        *_describe_machine(chosen),
+        *_check_services(settings),
         Finding("checkpoint", f"{manifest.name} {manifest.digest[:12]}", True),
         *run_self_test(Subject.of(folder, manifest, chosen, state)),
     ]
@@ -44,7 +44,7 @@ def doctor(*, checkpoint: str, checkpoint_folders: Sequence[Path], device: str, 
     }
 
 
-def _machine(device: torch.device) -> list[Finding]:
+def _describe_machine(device: torch.device) -> list[Finding]:
     cuda = device.type == "cuda"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     name = platform.processor() or platform.machine()
@@ -57,23 +57,24 @@ def _machine(device: torch.device) -> list[Finding]:
     ]
 
 
-def _services(settings: Settings) -> list[Finding]:
-    """Check the data folder, the database and Redis, as far as the settings name them; create nothing."""
-    data = next(folder for folder in (settings.data.resolve(), *settings.data.resolve().parents) if folder.exists())
-    free, writable = shutil.disk_usage(data).free, os.access(data, os.W_OK)
-    findings = [Finding("data", f"{settings.data}: {free / 1e9:.0f} GB free", writable)]
-    if settings.database_url is not None:
-        findings.append(_connection("database", lambda: Database(settings.url).migrate()))
-    if settings.dispatcher == "celery":
+def _check_services(settings: Settings) -> list[Finding]:
+    """Check the data folder, which is not created, and the database and Redis where the settings name them."""
+    data = settings.storage.data.resolve()
+    existing = next(folder for folder in (data, *data.parents) if folder.exists())
+    free, writable = shutil.disk_usage(existing).free, os.access(existing, os.W_OK)
+    findings = [Finding("data", f"{settings.storage.data}: {free / 1e9:.0f} GB free", writable)]
+    if settings.storage.database_url is not None:
+        findings.append(_check_connection("database", lambda: Database(settings.storage.sql_url).migrate()))
+    if settings.service.dispatcher == "celery":
         findings.append(
-            _connection("redis", lambda: celery_app(settings).connection().ensure_connection(max_retries=1))
+            _check_connection("redis", lambda: celery_app(settings).connection().ensure_connection(max_retries=1))
         )
     return findings
 
 
-def _connection(name: str, attempt: Any) -> Finding:
+def _check_connection(name: str, connect: Callable[[], object]) -> Finding:
     try:
-        attempt()
+        connect()
     except (DataDirectoryError, OperationalError, OSError, SQLAlchemyError) as error:
         return Finding(name, str(error).splitlines()[0], False)
     return Finding(name, "answers", True)

@@ -47,7 +47,7 @@ class Worker:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._settings, self._database = settings, database
-        self._data = open_storage(settings.data, settings.store)
+        self._data = open_storage(settings.storage.data, settings.storage.store)
         self._tally = Tally()
         self._engine = Engine(settings, database, self._tally)
         self._forecast: ClaimedForecast | None = None
@@ -66,8 +66,8 @@ class Worker:
         """
         settings = self._settings
         self.record_heartbeat()
-        limits = (settings.lease_seconds, settings.max_attempts)
-        claimed = leases.claim(self._database, self.name, *limits, 2 + 3 * settings.poll_seconds)
+        limits = (settings.worker.lease_seconds, settings.worker.max_attempts)
+        claimed = leases.claim(self._database, self.name, *limits, 2 + 3 * settings.worker.poll_seconds)
         if not claimed:
             return False
         forecast_id = claimed[0].forecast_id
@@ -89,7 +89,9 @@ class Worker:
         except Exception as error:
             _log.exception("forecast %s: this attempt ends", forecast_id)
             with self._database.write() as connection:
-                leases.retry_or_fail(connection, claimed, problem_of(error), settings.max_attempts, RETRY_SECONDS)
+                leases.retry_or_fail(
+                    connection, claimed, problem_of(error), settings.worker.max_attempts, RETRY_SECONDS
+                )
         self.record_heartbeat(now=True)
         return True
 
@@ -109,9 +111,9 @@ class Worker:
         with LeaseKeeper(
             self._database,
             claimed,
-            lease_seconds=settings.lease_seconds,
-            renew_seconds=settings.heartbeat_seconds,
-            stall_seconds=settings.stall_seconds,
+            lease_seconds=settings.worker.lease_seconds,
+            renew_seconds=settings.worker.heartbeat_seconds,
+            stall_seconds=settings.worker.stall_seconds,
             record_heartbeat=self.record_heartbeat,
         ) as keeper:
             with self._database.read() as connection:
@@ -132,7 +134,7 @@ class Worker:
 
     def _should_rebalance(self, forecast_id: str) -> bool:
         with self._database.read() as connection:
-            return should_rebalance(connection, forecast_id, self.name, self._settings.max_attempts)
+            return should_rebalance(connection, forecast_id, self.name, self._settings.worker.max_attempts)
 
     def _release(self, claimed: Sequence[Lease]) -> None:
         with self._database.write() as connection:

@@ -26,8 +26,8 @@ def work(*, data: Path | None) -> dict[str, Any]:
     """Run a worker until it is stopped; `data` replaces the data folder of the settings."""
     settings = Settings.read()
     if data is not None:
-        settings = settings.model_copy(update={"data": data})
-    if settings.dispatcher == "celery":
+        settings = settings.replace(data=data)
+    if settings.service.dispatcher == "celery":
         work_for_celery(settings)
     else:
         poll(settings)
@@ -41,7 +41,7 @@ def poll(settings: Settings, parent: int | None = None) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if parent is not None:
         _die_with(parent)
-    database = Database(settings.url)
+    database = Database(settings.storage.sql_url)
     database.migrate()
     worker = Worker(settings, database)
     while True:
@@ -51,7 +51,7 @@ def poll(settings: Settings, parent: int | None = None) -> None:
             _log.warning("The database is not reachable: %s", error)
             busy = False
         if not busy:
-            time.sleep(settings.poll_seconds)
+            time.sleep(settings.worker.poll_seconds)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

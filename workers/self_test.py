@@ -51,7 +51,7 @@ class Subject:
         sampling = manifest.sampling
         return cls(checkpoint, device, state, sampling.replace(nfe=sampling.nfe // sampling.num_steps))
 
-    def day(self, members: range, *, precision: Precision = "float32") -> NDArray[np.float32]:
+    def compute_day(self, members: range, *, precision: Precision = "float32") -> NDArray[np.float32]:
         """Return the first day of a forecast of `members`: (lead time, member, variable, latitude, longitude)."""
         networks, _ = load_checkpoint(self.checkpoint, self.device)
         forecaster = Forecaster(networks, self.sampling, self.device, Execution(precision=precision))
@@ -66,7 +66,7 @@ class Subject:
 def run_self_test(subject: Subject) -> list[Finding]:
     """Run all checks and return their findings, with the total time last."""
     began = time.perf_counter()
-    together = subject.day(range(_MEMBERS))
+    together = subject.compute_day(range(_MEMBERS))
     findings = [
         Finding("finite", f"{_MEMBERS} members, {_STEPS} lead times", bool(np.isfinite(together).all())),
         _check_repetition(subject, together),
@@ -79,7 +79,7 @@ def run_self_test(subject: Subject) -> list[Finding]:
 
 
 def _check_repetition(subject: Subject, together: NDArray[np.float32]) -> Finding:
-    same = np.array_equal(subject.day(range(_MEMBERS)), together)
+    same = np.array_equal(subject.compute_day(range(_MEMBERS)), together)
     return Finding("same seed again", "bit for bit the same" if same else "differs", same)
 
 
@@ -92,12 +92,12 @@ def _check_other_process(subject: Subject, together: NDArray[np.float32]) -> Fin
 
 def _day_of(subject: Subject, threads: int) -> NDArray[np.float32]:
     torch.set_num_threads(threads)
-    return subject.day(range(_MEMBERS))
+    return subject.compute_day(range(_MEMBERS))
 
 
 def _check_single_member(subject: Subject, together: NDArray[np.float32]) -> Finding:
     member = _MEMBERS - 1
-    return _difference(f"member {member} alone", subject.day(range(member, member + 1)), together[:, member:])
+    return _difference(f"member {member} alone", subject.compute_day(range(member, member + 1)), together[:, member:])
 
 
 def _difference(name: str, found: NDArray[np.float32], expected: NDArray[np.float32]) -> Finding:
@@ -107,7 +107,7 @@ def _difference(name: str, found: NDArray[np.float32], expected: NDArray[np.floa
 
 def _check_bfloat16(subject: Subject, together: NDArray[np.float32]) -> Finding:
     """Compare the CRPS of both precisions, with member 0 as the truth and the other members as the ensemble."""
-    lower = subject.day(range(_MEMBERS), precision="bfloat16")
+    lower = subject.compute_day(range(_MEMBERS), precision="bfloat16")
     truth = together[-1, 0]
     exact, rounded = (float(np.mean(crps_fair(fields[-1, 1:], truth))) for fields in (together, lower))
     detail = f"CRPS of a perfect model {rounded:.4f}, {exact:.4f} in float32"
@@ -121,7 +121,7 @@ def _measure_throughput(subject: Subject) -> Finding:
 
 
 def _evaluations_per_second(subject: Subject, precision: Any) -> float:
-    subject.day(range(_MEMBERS), precision=precision)
+    subject.compute_day(range(_MEMBERS), precision=precision)
     began = time.perf_counter()
-    subject.day(range(_MEMBERS), precision=precision)
+    subject.compute_day(range(_MEMBERS), precision=precision)
     return _MEMBERS * _STEPS * (subject.sampling.nfe + 1) / (time.perf_counter() - began)

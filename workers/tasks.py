@@ -29,9 +29,9 @@ def forecast() -> None:
             may_receive = may_receive_groups(connection, process.worker.name)
         if not may_receive:
             return
-        time.sleep(process.settings.poll_seconds)
+        time.sleep(process.settings.worker.poll_seconds)
     with process.database.read() as connection:
-        needed = count_needed_workers(connection, process.settings.max_attempts)
+        needed = count_needed_workers(connection, process.settings.worker.max_attempts)
     process.dispatcher.notify(needed)
 
 
@@ -60,5 +60,5 @@ def _process() -> _Process:
 @cache
 def _make_process() -> _Process:
     settings = Settings.read()
-    database = Database(settings.url)
+    database = Database(settings.storage.sql_url)
     return _Process(settings, database, CeleryDispatcher(settings), Worker(settings, database))

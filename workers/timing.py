@@ -97,9 +97,9 @@ class SpeedMeter:
         )
         metadata = sum(size for path, size in sizes.items() if path.name == "zarr.json")
         if learn:
-            storage = Compression(request.group_size, chunks / store.layout.size_bytes, metadata)
+            compression = Compression(request.group_size, chunks / store.layout.size_bytes, metadata)
             with self._ignore_database_errors(), self._database.write() as connection:
-                record_compression(connection, request.checkpoint_digest, self.machine, storage)
+                record_compression(connection, request.checkpoint_digest, self.machine, compression)
         return sum(sizes.values())
 
     def _save(self, current: _Measurements) -> None:

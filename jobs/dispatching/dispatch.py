@@ -53,7 +53,7 @@ class CeleryDispatcher:
 
 def celery_app(settings: Settings) -> Celery:
     """Return the Celery application of service and workers: no results, early acknowledgement, one task at a time."""
-    app = Celery("warmcast", broker=settings.redis_url.get_secret_value(), set_as_current=False)
+    app = Celery("warmcast", broker=settings.service.redis_url.get_secret_value(), set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         broker_connection_retry_on_startup=True,
@@ -78,6 +78,6 @@ def celery_app(settings: Settings) -> Celery:
         worker_pool_start_method="spawn",
         worker_prefetch_multiplier=1,
         worker_send_task_events=False,
-        worker_soft_shutdown_timeout=settings.stop_seconds,
+        worker_soft_shutdown_timeout=settings.worker.stop_seconds,
     )
     return app

@@ -65,7 +65,7 @@ class Supervisor:
     def _stop(self, process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(self._settings.stop_seconds)
+            process.wait(self._settings.worker.stop_seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

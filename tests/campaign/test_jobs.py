@@ -49,7 +49,7 @@ def dispatcher(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def settings(request: pytest.FixtureRequest, dispatcher: str, redis_server: RedisServer, tmp_path: Path) -> Settings:
     url = request.getfixturevalue("postgres").new_database() if request.param == "postgresql" else None
-    return Settings(
+    return Settings.of(
         data=tmp_path / "data",
         database_url=SecretStr(url) if url else None,
         dispatcher="celery" if dispatcher == "celery" else "local",
@@ -118,7 +118,7 @@ class LocalWorkers:
 
 @pytest.fixture
 def workers(settings: Settings, tmp_path: Path) -> Iterator[CeleryWorkers | LocalWorkers]:
-    result = CeleryWorkers(settings, tmp_path) if settings.dispatcher == "celery" else LocalWorkers(settings)
+    result = CeleryWorkers(settings, tmp_path) if settings.service.dispatcher == "celery" else LocalWorkers(settings)
     yield result
     result.stop()
 
@@ -156,26 +156,28 @@ def test_disturbed_forecasts_end_once_with_the_result_of_undisturbed_ones(
     tmp_path: Path,
 ) -> None:
     kills = int(request.config.getoption("--kills"))
-    celery = settings.dispatcher == "celery"
+    celery = settings.service.dispatcher == "celery"
     dispatcher: Dispatcher = CeleryDispatcher(settings) if celery else LocalDispatcher()
     outputs = [Output(), Output(members=False), Output(keep_bits=9)]
     forecasts = [
-        submit_small(database, settings.data, lead_hours=6 * LEAD_TIMES, seed=seed, output=outputs[seed % len(outputs)])
+        submit_small(
+            database, settings.storage.data, lead_hours=6 * LEAD_TIMES, seed=seed, output=outputs[seed % len(outputs)]
+        )
         for seed in range(kills)
     ]
     draw, done = random.Random(20180915), Counter[str]()
     next_kill, deadline = time.monotonic() + 5, time.monotonic() + 60 + 15 * kills
     while any(read_forecast(database, forecast.id).status in OPEN for forecast in forecasts):
         assert time.monotonic() < deadline, (done, [read_forecast(database, forecast.id) for forecast in forecasts])
-        reconcile(database, dispatcher, settings.max_attempts)
+        reconcile(database, dispatcher, settings.worker.max_attempts)
         time.sleep(0.5)
         if done.total() < kills and time.monotonic() > next_kill:
             done[_disturb(draw, workers, redis_server if celery else None)] += 1
             next_kill = time.monotonic() + draw.uniform(0.5, 6)
-    sweep_folders(database, settings.data)
+    sweep_folders(database, settings.storage.data)
     reference = _undisturbed(submit_small, [forecast.request.seed for forecast in forecasts], tmp_path / "reference")
     for forecast in forecasts:
-        record, folder = read_forecast(database, forecast.id), ForecastFolder(settings.data, forecast.id)
+        record, folder = read_forecast(database, forecast.id), ForecastFolder(settings.storage.data, forecast.id)
         assert record.status == Status.SUCCESSFUL, record
         with database.read() as connection:
             events = list_events(connection, forecast.id)
@@ -208,9 +210,9 @@ def _stores(folder: ForecastFolder) -> tuple[xr.Dataset, xr.Dataset]:
 
 
 def _undisturbed(submit_small: Submit, seeds: list[int], data: Path) -> dict[int, tuple[xr.Dataset, xr.Dataset]]:
-    settings = Settings(data=data, device="cpu")
+    settings = Settings.of(data=data, device="cpu")
     data.mkdir()
-    database = Database(settings.url)
+    database = Database(settings.storage.sql_url)
     database.migrate()
     worker = Worker(settings, database)
     records = {seed: submit_small(database, data, lead_hours=6 * LEAD_TIMES, seed=seed) for seed in seeds}

@@ -41,7 +41,7 @@ def _extras(project: dict[str, Any], extra: str) -> set[str]:
 
 @pytest.mark.parametrize("file", ["docker-compose.yml", ".env.example", "Dockerfile"])
 def test_every_warmcast_variable_is_a_setting(file: str) -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.fields()}
     assert set(re.findall(rf"{PREFIX}[A-Z_]+", (ROOT / file).read_text())) <= known
 
 
@@ -93,7 +93,7 @@ def test_the_number_of_workers_is_a_variable_of_the_example(services: dict[str, 
 
 def test_a_worker_has_time_to_release_its_work_before_it_is_killed(services: dict[str, Any]) -> None:
     for name in ("worker", "worker-cpu"):
-        assert float(services[name]["stop_grace_period"].removesuffix("s")) > Settings().stop_seconds
+        assert float(services[name]["stop_grace_period"].removesuffix("s")) > Settings().worker.stop_seconds
 
 
 def test_the_worker_image_has_torch_and_the_api_image_has_not(project: dict[str, Any]) -> None:

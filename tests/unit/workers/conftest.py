@@ -13,7 +13,7 @@ from workers.loop import Worker
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data=tmp_path, device="cpu", lease_seconds=30, max_attempts=2)
+    return Settings.of(data=tmp_path, device="cpu", lease_seconds=30, max_attempts=2)
 
 
 @pytest.fixture

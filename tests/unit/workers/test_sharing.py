@@ -28,7 +28,7 @@ Submit = Callable[..., ForecastRecord]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data=tmp_path, device="cpu", threads=1, lease_seconds=2, heartbeat_seconds=0.5, poll_seconds=0.1)
+    return Settings.of(data=tmp_path, device="cpu", threads=1, lease_seconds=2, heartbeat_seconds=0.5, poll_seconds=0.1)
 
 
 @contextmanager
@@ -81,15 +81,15 @@ def _evaluations(database: Database) -> list[float]:
 
 def _files(settings: Settings, forecast: ForecastRecord) -> dict[str, bytes]:
     """Return the bytes of every file of a store, without the time of creation."""
-    store = ForecastFolder(settings.data, forecast.id).store
+    store = ForecastFolder(settings.storage.data, forecast.id).store
     files = {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
     return files | {"zarr.json": re.sub(rb'"history": "[^"]*"', b"", files["zarr.json"])}
 
 
 def _run_alone(submit_small: Submit, settings: Settings, data: Path, **fields: object) -> dict[str, bytes]:
-    alone = settings.model_copy(update={"data": data})
+    alone = settings.replace(data=data)
     data.mkdir()
-    database = Database(alone.url)
+    database = Database(alone.storage.sql_url)
     database.migrate()
     forecast = submit_small(database, data, **fields)
     worker = Worker(alone, database)
