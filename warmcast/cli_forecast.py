@@ -1,7 +1,7 @@
 """The commands for a forecast in a folder: `warmcast forecast`, `plot` and `verify`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -108,11 +108,27 @@ def plot(
     ] = None,
     latitude: Annotated[float, typer.Option(min=-90, max=90, help="Latitude of the plume in degrees north.")] = 51.5,
     longitude: Annotated[float, typer.Option(min=-180, max=360, help="Longitude of the plume in degrees east.")] = 0.0,
+    units: Annotated[Literal["ms", "kn", "kmh"], typer.Option(help="Units of wind: m/s, knots or km/h.")] = "ms",
+    bbox: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WEST,SOUTH,EAST,NORTH",
+            help="Region of the maps in degrees, such as -15,35,30,60; west > east crosses 180°. The globe by default.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Draw maps of the ensemble's mean and spread, and a plume of all members at a point, as PNG files in FOLDER."""
     with exit_codes():
-        receipt = run("plot", folder=folder, lead_times=tuple(lead_time or ()), latitude=latitude, longitude=longitude)
+        receipt = run(
+            "plot",
+            folder=folder,
+            lead_times=tuple(lead_time or ()),
+            latitude=latitude,
+            longitude=longitude,
+            units=units,
+            bbox=bbox,
+        )
     if json:
         print_json(receipt)
         return

@@ -34,9 +34,10 @@ def test_two_grib_files_become_an_ensemble_and_a_picture(
     assert dataset.init_time.values[0] == np.datetime64("2018-09-15T00")
     assert dict(dataset.u10.sizes) == {"init_time": 1, "lead_time": 2, "number": 2, "latitude": 16, "longitude": 32}
     assert bool(np.isfinite(dataset.v10).all())
-    pictures = _invoke("plot", tmp_path / "out", "--lead-time", "6h", "--lead-time", "12h").output.split()
-    assert all(Path(picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
-    assert len(pictures) == 2
+    for options in (("--lead-time", "6h", "--lead-time", "12h"), ("--units", "kn", "--bbox", "170,-30,-170,10")):
+        pictures = _invoke("plot", tmp_path / "out", *options).output.split()
+        assert all(Path(picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
+        assert len(pictures) == 2
 
 
 def test_the_receipt_is_json(tiny_checkpoint: Path, gfs_files: list[Path], tmp_path: Path) -> None:
@@ -170,6 +171,12 @@ def test_plotting_what_is_no_forecast_is_one_error(tmp_path: Path) -> None:
     result = _invoke("plot", tmp_path)
     assert result.exit_code == 2
     assert "is no ensemble store of Warmcast" in result.stderr
+
+
+def test_plotting_a_box_that_is_none_is_refused_with_an_example(tmp_path: Path) -> None:
+    result = _invoke("plot", tmp_path, "--bbox", "60,30")
+    assert result.exit_code == 2
+    assert "such as -15,35,30,60" in result.stderr
 
 
 def test_plotting_a_lead_time_that_is_not_there_names_the_last(
