@@ -6,9 +6,7 @@ from pathlib import Path
 
 from storage.paths import StoragePath, storage_path
 from weather.ingest.exchange import INITIAL_STATE
-
-ENSEMBLE, SUMMARY = "ensemble.zarr", "summary.zarr"
-"""Names of the two stores that clients read, in the folder of a forecast and in its URLs."""
+from weather.stores.layout import ENSEMBLE, SUMMARY
 
 
 @dataclass(frozen=True)

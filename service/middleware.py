@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jobs.folders import ENSEMBLE, SUMMARY
 from service.metrics import Metrics
 from service.problems import FOREIGN_HOST, FOREIGN_ORIGIN, TOO_LARGE, ServiceError, problem_response
+from weather.stores.layout import ENSEMBLE, SUMMARY
 
 _NO_ROUTE = "none"
 _STORE_PATHS = (f"/{ENSEMBLE}", f"/{SUMMARY}")

@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from jobs.folders import ENSEMBLE, SUMMARY
 from jobs.forecasts import ForecastRecord
 from jobs.planning.estimates import demand_of
 from jobs.planning.measured import load_estimator
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Data, Priority, Status
+from weather.stores.layout import ENSEMBLE, SUMMARY
 
 
 class Link(BaseModel):

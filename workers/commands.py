@@ -14,9 +14,10 @@ from weather.bundled import bundled_folder, find_checkpoint
 from weather.initial_state import read_initial_state
 from weather.manifest import read_manifest
 from weather.stores.ensemble import EnsembleStore
+from weather.stores.layout import SUMMARY
 from weather.times import count_lead_times, parse_time
 from workers.device import find_device
-from workers.standalone import SUMMARY_NAME, StandaloneForecast, run_forecast
+from workers.standalone import RunReceipt, StandaloneForecast, run_forecast
 
 DEFAULT_GROUP_SIZE = 8
 SAMPLE = "sample"
@@ -51,7 +52,6 @@ def forecast(
     folder = find_checkpoint(checkpoint, checkpoint_folders)
     manifest = read_manifest(folder)
     num_lead_times = count_lead_times(lead_time, manifest.model.time_step)
-    members = _members(num_members, only_members)
     sampling = manifest.sampling.replace(solver=solver, nfe=nfe, warmth=warmth)
     sources = sample_files() if list(initial_state) == [SAMPLE] else list(initial_state)
     state = read_initial_state(sources, manifest.model, parse_time(init_time) if init_time else None)
@@ -59,7 +59,7 @@ def forecast(
         StandaloneForecast(
             state=state,
             checkpoint=folder,
-            members=members,
+            members=_members(num_members, only_members),
             num_lead_times=num_lead_times,
             group_size=batch_size or min(DEFAULT_GROUP_SIZE, num_members),
             seed=seed,
@@ -71,15 +71,8 @@ def forecast(
         resume=resume,
         report=lambda lead_index: report_progress(lead_index + 1, num_lead_times),
     )
-    return asdict(receipt) | {
-        "store": str(receipt.store),
-        "summary": str(output / SUMMARY_NAME) if summary else None,
-        "init_time": np.datetime_as_string(state.init_time, "m"),
-        "members": len(members),
-        "lead_times": num_lead_times,
-        "checkpoint": manifest.name,
-        "spread": _spreads(receipt.store),
-    }
+    summary_path = str(output / SUMMARY) if summary else None
+    return _describe(receipt) | {"summary": summary_path, "checkpoint": manifest.name}
 
 
 def sample_files() -> list[str]:
@@ -94,9 +87,20 @@ def _members(num_members: int, only: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(set(only))) or tuple(range(num_members))
 
 
-def _spreads(path: Path) -> dict[str, dict[str, float]]:
+def _describe(receipt: RunReceipt) -> dict[str, Any]:
+    """Return the fields of a receipt, and the size, the initial time and the spread of its ensemble."""
+    store = EnsembleStore.open(receipt.store)
+    return asdict(receipt) | {
+        "store": str(receipt.store),
+        "init_time": np.datetime_as_string(store.layout.init_time, "m"),
+        "members": len(store.layout.members),
+        "lead_times": store.layout.num_lead_times,
+        "spread": _spreads(store),
+    }
+
+
+def _spreads(store: EnsembleStore) -> dict[str, dict[str, float]]:
     """Return the area-mean spread of each variable at 24, 120 and 240 h; nothing for a single member."""
-    store = EnsembleStore.open(path)
     layout = store.layout
     if len(layout.members) < 2:
         return {}

@@ -16,7 +16,7 @@ from weather.initial_state import InitialState
 from weather.manifest import Manifest, Sampling
 from weather.stores.attributes import descriptive_attributes, identity_attributes
 from weather.stores.ensemble import EnsembleStore
-from weather.stores.layout import Layout
+from weather.stores.layout import ENSEMBLE, SUMMARY, Layout
 from weather.stores.summary import SummaryStore
 from weather.stores.summary_layout import SummaryLayout
 from weather.stores.summary_request import Summary
@@ -24,9 +24,6 @@ from workers.background import BackgroundWriter
 from workers.device import keep_freed_memory
 from workers.lead_times import LeadTimes, summarise_lead_time
 from workers.rollouts import GroupStates, Rollouts
-
-STORE_NAME = "ensemble.zarr"
-SUMMARY_NAME = "summary.zarr"
 
 
 @dataclass(frozen=True)
@@ -74,14 +71,14 @@ def run_forecast(forecast: StandaloneForecast, output: Path, *, resume: bool, re
     forecaster = Forecaster(networks, forecast.sampling, forecast.device)
     locked = StoreError(f"`{output}` is being written by another process. Wait for it, or stop it.")
     with lock_folder(output, locked):
-        store = _open_store(output / STORE_NAME, forecast, manifest, resume=resume)
+        store = _open_store(output / ENSEMBLE, forecast, manifest, resume=resume)
         done = [store.num_complete_of_group(group) for group in range(store.layout.num_groups)]
-        summary = _open_summary(output / SUMMARY_NAME, store) if forecast.with_summary else None
+        summary = _open_summary(output / SUMMARY, store) if forecast.with_summary else None
         save_initial_state(forecast.state, output / INITIAL_STATE)
         _fill(forecaster, forecast, store, summary, done, report)
     computed = store.layout.num_lead_times * len(done) - sum(done)
     return RunReceipt(
-        store=output / STORE_NAME,
+        store=output / ENSEMBLE,
         lead_times_computed=computed,
         lead_times_resumed=sum(done),
         flow_evaluations=computed * forecast.sampling.nfe,

@@ -13,7 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
-)  # fmt: skip
+)
 
 metadata = MetaData()
 

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from diagnostics.figures.plot import plot_maps, plot_plume
-from jobs.folders import ENSEMBLE, SUMMARY
 from jobs.forecasts import ForecastRecord
 from jobs.rows.states import Status
 from service.dependencies import OwnForecast, ServiceDep, find_data_folder, find_members_folder, open_ensemble
 from service.file_responses import respond_with_file, stream_zip
 from service.problems import NOT_FINISHED, NOT_FOUND, PROBLEM_RESPONSES, ServiceError, problem_response
 from storage.paths import StoragePath
+from weather.stores.layout import ENSEMBLE, SUMMARY
 
 router = APIRouter(tags=["data"], responses=PROBLEM_RESPONSES)
 

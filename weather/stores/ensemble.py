@@ -17,7 +17,7 @@ from weather.errors import StoreError
 from weather.grids import Grid
 from weather.stores.chunks import METADATA_KEY, ChunkFormat, open_store
 from weather.stores.create import create_store
-from weather.stores.layout import COMPLETE, LOST, Layout, create_ensemble_arrays
+from weather.stores.layout import COMPLETE, ENSEMBLE, LOST, Layout, create_ensemble_arrays
 
 _PARALLEL_READS = 8
 
@@ -159,7 +159,7 @@ class EnsembleStore:
 
 def open_forecast(folder: Path) -> EnsembleStore:
     """Open the ensemble store in a forecast's folder, or the ensemble store that `folder` itself is."""
-    return EnsembleStore.open(folder if (folder / METADATA_KEY).exists() else folder / "ensemble.zarr")
+    return EnsembleStore.open(folder if (folder / METADATA_KEY).exists() else folder / ENSEMBLE)
 
 
 def _read_layout(path: StoragePath, attributes: Mapping[str, Any], formats: Mapping[str, ChunkFormat]) -> Layout:

@@ -12,6 +12,9 @@ from weather.grids import Grid
 from weather.stores.chunks import ChunkFormat
 from weather.variables import KNOWN
 
+ENSEMBLE, SUMMARY = "ensemble.zarr", "summary.zarr"
+"""Names of the two stores that clients read, in the folder of a forecast and in its URLs."""
+
 FIELD_DIMENSIONS = ("init_time", "lead_time", "number", "latitude", "longitude")
 COMPLETE, LOST = 1, 2
 """Values of `complete` for a member at a lead time: its fields are written, or the member is lost and they are NaN."""

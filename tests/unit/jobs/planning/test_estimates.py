@@ -4,18 +4,18 @@ from dataclasses import replace
 import pytest
 
 from jobs.errors import DeadlineError
+from jobs.machine import Machine
 from jobs.planning.estimates import (
     Compression,
     Demand,
     Estimator,
-    Machine,
     QueuedForecast,
     Speed,
     choose_nfe,
     compute_seconds,
     memory_bytes,
     speed_for_group_size,
-)  # fmt: skip
+)
 
 CPU, GPU = Machine("cpu", 2), Machine("cuda: NVIDIA H100", 16)
 SLOW = Speed(8, 1.0, 2.0, 0.5, 1000.0)
