@@ -17,10 +17,10 @@ def _routes() -> list[str]:
 
 
 @pytest.mark.parametrize("route", _routes())
-def test_every_route_is_asked_by_example(route: str) -> None:
-    shown = re.escape(route).replace(r"\{forecast_id\}", r"(\$ID|ID|\{os.environ\['ID'\]\})")
-    shown = shown.replace(r"/\{key\}", "").replace(r"\{model\}", r"\w+")
-    assert re.search(rf"localhost:8000{shown}(?![/\w])", API), shown
+def test_every_route_has_an_example(route: str) -> None:
+    pattern = re.escape(route).replace(r"\{forecast_id\}", r"(\$ID|ID|\{os.environ\['ID'\]\})")
+    pattern = pattern.replace(r"/\{key\}", "").replace(r"\{model\}", r"\w+")
+    assert re.search(rf"localhost:8000{pattern}(?![/\w])", API), pattern
 
 
 @pytest.mark.parametrize("name", Settings.fields())
@@ -36,13 +36,13 @@ def test_every_problem_is_documented_with_its_status() -> None:
         assert f"| {kind.status} |" in row
 
 
-def test_no_problem_is_told_that_is_not_there() -> None:
+def test_no_other_problem_is_documented() -> None:
     kinds = [value for value in vars(problems).values() if isinstance(value, problems.ProblemKind)]
     slugs = {kind.slug for kind in (*kinds, *problems.KIND_OF_ERROR.values())}
     assert set(re.findall(r"`/problems/([\w-]+)`", ERRORS)) == slugs
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_every_link_has_a_target() -> None:
     for document in DOCS.glob("*.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), (document.name, target)
