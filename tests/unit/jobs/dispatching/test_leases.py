@@ -3,11 +3,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 
-from jobs.dispatching.dispatch import LocalDispatcher
 from jobs.dispatching.leases import Lease, claim
-from jobs.dispatching.reconcile import reconcile
 from jobs.errors import LeaseLostError
 from jobs.events import list_events
 from jobs.forecasts import ForecastRecord
@@ -22,7 +20,6 @@ from tests.rows import (
     finish,
     is_open,
     read_forecast,
-    record_heartbeat,
     release,
     renew,
 )
@@ -184,54 +181,6 @@ def test_a_cancelled_forecast_is_never_claimed_and_refuses_commits(database: Dat
         commit(database, leases[0], 1, LEASE)
     assert _claim(database, "b") == []
     assert count_needed_workers(database, ATTEMPTS) == 0
-
-
-def test_only_attempts_without_progress_fail_a_forecast(database: Database, submit_forecast: Submit) -> None:
-    forecast = submit_forecast()
-    for lead in range(1, 4):
-        lease = _claim(database, lease=0.01)[0]
-        commit(database, lease, lead, 0.01)
-        time.sleep(0.03)
-    for _ in range(ATTEMPTS - 1):
-        assert reconcile(database, LocalDispatcher(), ATTEMPTS) > 0 or _attempts(database) >= ATTEMPTS
-        _claim(database, lease=0.01)
-        time.sleep(0.03)
-    reconcile(database, LocalDispatcher(), ATTEMPTS)
-    record = read_forecast(database, forecast.id)
-    assert record.status == Status.FAILED
-    assert record.error is not None
-    assert (record.error["type"], record.error["retryable"]) == ("worker-lost", True)
-    assert _events(database, forecast.id)[-1] == EventKind.FAILED
-
-
-def test_the_reconciler_notifies_as_many_workers_as_have_work(database: Database, submit_forecast: Submit) -> None:
-    class RecordingDispatcher:
-        def __init__(self) -> None:
-            self.numbers: list[int] = []
-
-        def notify(self, number: int) -> None:
-            self.numbers.append(number)
-
-    submit_forecast()
-    dispatcher = RecordingDispatcher()
-    assert (
-        reconcile(database, dispatcher, ATTEMPTS) == 1
-    )  # no worker is alive yet, but the first one to start finds the notice
-    for worker in "abcdefghijk":
-        record_heartbeat(database, worker, "cpu", {})
-    assert reconcile(database, dispatcher, ATTEMPTS) == 3
-    _claim(database)
-    second, third = submit_forecast(), submit_forecast()
-    assert reconcile(database, dispatcher, ATTEMPTS) == 8  # six free groups, and two that the first worker can release
-    assert dispatcher.numbers == [1, 3, 8]
-    assert {lease.forecast_id for lease in _claim(database, "b")} == {second.id}
-    assert {lease.forecast_id for lease in _claim(database, "c")} == {third.id}
-    assert _claim(database, "d") == []
-
-
-def _attempts(database: Database) -> int:
-    with database.read() as connection:
-        return max(connection.scalars(select(work.c.attempts)))
 
 
 def test_a_read_does_not_wait_for_a_writer(database: Database, submit_forecast: Submit) -> None:

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ import xarray as xr
 from sqlalchemy import select, update
 
 from jobs.dispatching.dispatch import LocalDispatcher
-from jobs.dispatching.leases import claim
+from jobs.dispatching.leases import Lease, claim
 from jobs.dispatching.reconcile import fail_overdue, reconcile
 from jobs.errors import IdempotencyError, LeaseLostError
 from jobs.events import list_events
@@ -17,11 +18,21 @@ from jobs.forecasts import ForecastRecord
 from jobs.rows.clock import now
 from jobs.rows.database import Database
 from jobs.rows.states import EventKind, Kind, Status
-from jobs.rows.tables import forecasts
-from tests.rows import commit, count_needed_workers, finish, is_open, read_forecast, renew
+from jobs.rows.tables import forecasts, work
+from tests.rows import commit, count_needed_workers, finish, is_open, read_forecast, record_heartbeat, renew
 from weather.manifest import Sampling
 
 Submit = Callable[..., ForecastRecord]
+ATTEMPTS = 3
+
+
+def _claim(database: Database, worker: str = "a", lease: float = 30.0) -> list[Lease]:
+    return claim(database, worker, lease, ATTEMPTS)
+
+
+def _events(database: Database, forecast: ForecastRecord) -> list[EventKind]:
+    with database.read() as connection:
+        return [event.kind for event in list_events(connection, forecast.id)]
 
 
 def _let_deadline_pass(database: Database, forecast: ForecastRecord) -> None:
@@ -43,16 +54,14 @@ def test_a_deadline_counts_from_acceptance_and_fails_a_waiting_forecast(
     assert read_forecast(database, waiting.id).status == Status.ACCEPTED
     _let_deadline_pass(database, waiting)
     assert not is_open(database, waiting.id)
-    assert [lease.forecast_id for lease in claim(database, "a", 30.0, 3)] == [without.id] * 3
-    reconcile(database, LocalDispatcher(), 3)
+    assert [lease.forecast_id for lease in _claim(database)] == [without.id] * 3
+    reconcile(database, LocalDispatcher(), ATTEMPTS)
     record = read_forecast(database, waiting.id)
     assert (record.status, record.started) == (Status.FAILED, None)
     assert record.error is not None
     assert (record.error["type"], record.error["retryable"]) == ("deadline-passed", True)
     assert record.error["detail"].startswith("It had not ended 900 s after it was accepted")
-    with database.read() as connection:
-        kinds = [event.kind for event in list_events(connection, waiting.id)]
-    assert kinds == [EventKind.ACCEPTED, EventKind.FAILED]
+    assert _events(database, waiting) == [EventKind.ACCEPTED, EventKind.FAILED]
     assert read_forecast(database, without.id).status == Status.RUNNING
 
 
@@ -60,7 +69,7 @@ def test_an_overdue_running_forecast_keeps_its_lead_times_and_refuses_commits(
     database: Database, submit_forecast: Submit, tmp_path: Path
 ) -> None:
     forecast = submit_forecast(deadline_seconds=900.0)
-    leases = claim(database, "a", 30.0, 3)
+    leases = _claim(database)
     for lease in leases:
         commit(database, lease, 1, 30.0)
     _let_deadline_pass(database, forecast)
@@ -78,10 +87,10 @@ def test_a_forecast_that_ended_before_its_deadline_stays_successful(
     database: Database, submit_forecast: Submit
 ) -> None:
     forecast = submit_forecast(deadline_seconds=900.0)
-    for lease in claim(database, "a", 30.0, 3):
+    for lease in _claim(database):
         for committed in range(1, 5):
             commit(database, lease, committed, 30.0)
-    (last,) = claim(database, "a", 30.0, 3)
+    (last,) = _claim(database)
     assert last.kind == Kind.FINISH
     finish(database, last, {}, store_bytes=1)
     _let_deadline_pass(database, forecast)
@@ -99,3 +108,49 @@ def test_a_repeated_key_with_an_automatic_nfe_returns_the_same_forecast_whicheve
     for other in ({"nfe_is_automatic": False}, {"deadline_seconds": 800.0}):
         with pytest.raises(IdempotencyError):
             automatic(sampling=Sampling(nfe=4), **other)
+
+
+def test_only_attempts_without_progress_fail_a_forecast(database: Database, submit_forecast: Submit) -> None:
+    forecast = submit_forecast()
+    for lead in range(1, 4):
+        lease = _claim(database, lease=0.01)[0]
+        commit(database, lease, lead, 0.01)
+        time.sleep(0.03)
+    for _ in range(ATTEMPTS - 1):
+        assert reconcile(database, LocalDispatcher(), ATTEMPTS) > 0 or _attempts(database) >= ATTEMPTS
+        _claim(database, lease=0.01)
+        time.sleep(0.03)
+    reconcile(database, LocalDispatcher(), ATTEMPTS)
+    record = read_forecast(database, forecast.id)
+    assert record.status == Status.FAILED
+    assert record.error is not None
+    assert (record.error["type"], record.error["retryable"]) == ("worker-lost", True)
+    assert _events(database, forecast)[-1] == EventKind.FAILED
+
+
+def test_the_reconciler_notifies_as_many_workers_as_have_work(database: Database, submit_forecast: Submit) -> None:
+    class RecordingDispatcher:
+        def __init__(self) -> None:
+            self.numbers: list[int] = []
+
+        def notify(self, number: int) -> None:
+            self.numbers.append(number)
+
+    submit_forecast()
+    dispatcher = RecordingDispatcher()
+    assert reconcile(database, dispatcher, ATTEMPTS) == 1  # no worker is alive: the first one to start gets the notice
+    for worker in "abcdefghijk":
+        record_heartbeat(database, worker, "cpu", {})
+    assert reconcile(database, dispatcher, ATTEMPTS) == 3
+    _claim(database)
+    second, third = submit_forecast(), submit_forecast()
+    assert reconcile(database, dispatcher, ATTEMPTS) == 8  # six free groups, and two that the first worker can release
+    assert dispatcher.numbers == [1, 3, 8]
+    assert {lease.forecast_id for lease in _claim(database, "b")} == {second.id}
+    assert {lease.forecast_id for lease in _claim(database, "c")} == {third.id}
+    assert _claim(database, "d") == []
+
+
+def _attempts(database: Database) -> int:
+    with database.read() as connection:
+        return max(connection.scalars(select(work.c.attempts)))
