@@ -61,15 +61,3 @@ class TrainingDataError(WarmcastError):
 
 class VerificationError(WarmcastError):
     """The truth does not fit the forecast."""
-
-
-class ForecastFailedError(WarmcastError):
-    """The forecast has failed or was cancelled."""
-
-
-class ServiceProblemError(WarmcastError):
-    """The service refuses the request; `kind` is the problem's type, `status` the HTTP status."""
-
-    def __init__(self, kind: str, status: int, detail: str) -> None:
-        self.kind, self.status = kind, status
-        super().__init__(detail)

@@ -1,21 +1,24 @@
+"""The client and the remote commands against a real service."""
+
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
 from typer.testing import CliRunner, Result
 
-from tests.served import Served
-from warmcast import Client
+from tests.served import Served, write_truth
+from warmcast import AsyncClient, Client, ForecastFailedError, ServiceProblemError, datasets
 from warmcast.cli import app
-from weather.errors import ForecastFailedError, ServiceProblemError
 
-SMALL: dict[str, Any] = {"model": "untrained", "members": 3, "lead_time": "24h", "seed": 1, "sampler": {"nfe": 2}}
+SMALL: dict[str, Any] = {"model": "untrained", "members": 3, "lead_time": "24h", "seed": 1, "nfe": 2}
+LARGE: dict[str, Any] = SMALL | {"members": 16, "lead_time": "360h", "nfe": 40}
+KINDS = ["accepted", "running", *["lead_time"] * 4, "successful"]
 
 
 @pytest.fixture
@@ -28,11 +31,11 @@ def _run(served: Served, *arguments: object) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments), "--url", served.url], catch_exceptions=False)
 
 
-def test_a_forecast_is_followed_from_asking_to_the_file(client: Client, tmp_path: Path) -> None:
+def test_a_forecast_is_followed_from_its_submission_to_a_file(client: Client, tmp_path: Path) -> None:
     forecast = client.submit("nature-run", **SMALL)
+    assert forecast.info["request"]["sampling"]["nfe"] == 2
     growing = forecast.to_xarray()
-    kinds = [kind for kind, _ in forecast.events()]
-    assert kinds == ["accepted", "running", *["lead_time"] * 4, "successful"]
+    assert [kind for kind, _ in forecast.events()] == KINDS
     assert forecast.wait(10).status == "successful"
     assert np.isfinite(growing.u10.values).all()
     assert (forecast.to_xarray(summary=True).members == 3).all()
@@ -42,58 +45,120 @@ def test_a_forecast_is_followed_from_asking_to_the_file(client: Client, tmp_path
     path = forecast.download(tmp_path / "ensemble.zip")
     with zarr.storage.ZipStore(path, mode="r") as store:
         xr.testing.assert_identical(xr.open_zarr(store).load(), forecast.to_xarray().load())
+    assert [path.name for path in tmp_path.iterdir()] == ["ensemble.zip"]
+
+
+@pytest.mark.parametrize("has_dask", [True, False])
+def test_an_open_dataset_sees_new_lead_times(has_dask: bool, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_dask:
+        monkeypatch.setattr(datasets, "find_spec", lambda _: None)
+    forecast = client.submit("nature-run", **SMALL | {"lead_time": "120h", "nfe": 20})
+    growing, counts = forecast.to_xarray(), list[int]()
+    assert (growing.u10.chunks is not None) is has_dask
+    for kind, detail in forecast.events():
+        if kind == "lead_time":
+            finite = np.isfinite(growing.u10.isel(longitude=0, latitude=0)).all("number")
+            counts.append(int(finite.sum()))
+            assert counts[-1] >= detail["lead_times"]
+    assert counts[-1] == 20
+    assert len(set(counts)) > 1
+
+
+def test_what_is_known_of_a_forecast_is_at_hand(client: Client, served: Served, tmp_path: Path) -> None:
+    forecast = client.submit("nature-run", **SMALL).wait(60)
+    assert forecast.receipt()["request"]["seed"] == 1
+    for picture in (forecast.maps("6h", "24h"), forecast.plume(51.5, 0.0)):
+        assert picture.startswith(b"\x89PNG")
+    verification = forecast.verify(write_truth(tmp_path, forecast.info), reference="waves")
+    assert verification["reference"] == "waves"
+    diagnostics = forecast.diagnostics()
+    assert [item["reference"] for item in diagnostics["verifications"]] == ["waves"]
+    assert [*diagnostics["lead_times"]] == ["6", "12", "18", "24"]
+    forecast.delete()
+    assert forecast.refresh().info["data"] == "deleted"
+    with pytest.raises(ServiceProblemError) as caught:
+        forecast.to_xarray()
+    assert caught.value.kind == "/problems/data-gone"
+
+
+def test_what_the_service_offers_is_at_hand(client: Client) -> None:
+    assert "untrained" in [model["id"] for model in client.models()]
+    assert client.model("untrained")["variables"] == ["u10", "v10"]
+    assert "nature-run" in [state["dataset"] for state in client.catalogue()]
+    plan = client.plan("nature-run", **SMALL)
+    assert plan["request"]["lead_hours"] == 24
+    assert plan["uncompressed_bytes"] > 0
 
 
 def test_files_are_sent(client: Client, gfs_files: list[Path]) -> None:
     forecast = client.submit(gfs_files, idempotency_key="files", **SMALL)
-    assert forecast.shown["request"]["sources"] == [path.name for path in gfs_files]
+    assert forecast.info["request"]["sources"] == [path.name for path in gfs_files]
     assert client.submit(gfs_files, idempotency_key="files", **SMALL).id == forecast.id
 
 
-def test_a_forecast_that_is_called_off_is_told_to_who_waits(client: Client) -> None:
-    forecast = client.submit("nature-run", **SMALL | {"lead_time": "360h", "sampler": {"nfe": 40}, "members": 16})
+def test_a_cancelled_forecast_is_an_error_of_waiting(client: Client) -> None:
+    forecast = client.submit("nature-run", **LARGE)
     assert forecast.cancel().status == "dismissed"
-    with pytest.raises(ForecastFailedError, match="is dismissed: It was called off"):
+    with pytest.raises(ForecastFailedError, match="was cancelled"):
         forecast.wait(10)
     with pytest.raises(ServiceProblemError, match="has ended") as caught:
         forecast.cancel()
     assert (caught.value.kind, caught.value.status) == ("/problems/forecast-over", 409)
-    with pytest.raises(ServiceProblemError, match="the zip is for successful ones"):
+    with pytest.raises(ServiceProblemError):
         forecast.download("never.zip")
     assert not list(Path().glob("*never.zip*"))
 
 
-def test_what_is_refused_names_what_is_wrong(client: Client) -> None:
+def test_a_refusal_names_what_is_wrong(client: Client) -> None:
     with pytest.raises(ServiceProblemError, match=r"`lead_time` must be a positive multiple of 6h"):
         client.submit("nature-run", **SMALL | {"lead_time": "7h"})
 
 
-def test_events_go_on_after_the_service_was_away(serve: Callable[..., Any]) -> None:
+def test_events_continue_after_the_service_was_restarted(serve: Callable[..., Any]) -> None:
     served = serve()
-    told = []
+    events = []
     with Client(served.url) as client:
-        forecast = client.submit("nature-run", **SMALL | {"lead_time": "240h", "sampler": {"nfe": 10}})
+        forecast = client.submit("nature-run", **SMALL | {"lead_time": "240h", "nfe": 10})
         for kind, detail in forecast.events():
-            told.append((kind, detail.get("lead_times")))
-            if len(told) == 5:
+            events.append((kind, detail.get("lead_times")))
+            if len(events) == 5:
                 served.kill()
                 served.start()
-    assert told[2:-1] == [("lead_time", number) for number in range(1, 41)]
+    assert events[2:-1] == [("lead_time", number) for number in range(1, 41)]
 
 
-def test_nobody_at_the_address_is_one_error() -> None:
-    with Client("http://127.0.0.1:9") as client, pytest.raises(httpx.TransportError):
-        client.list()
-    result = CliRunner().invoke(app, ["list", "--url", "http://127.0.0.1:9"])
-    assert result.exit_code == 2
-    assert "No service answers at http://127.0.0.1:9" in result.stderr
+def test_the_asynchronous_client_does_the_same(served: Served, tmp_path: Path) -> None:
+    async def follow(client: AsyncClient, seed: int) -> list[str]:
+        forecast = await client.submit("nature-run", **SMALL | {"seed": seed})
+        kinds = [kind async for kind, _ in forecast.events()]
+        await forecast.wait(10)
+        path = await forecast.download(tmp_path / f"{seed}.zip")
+        dataset = await forecast.to_xarray()
+        with zarr.storage.ZipStore(path, mode="r") as store:
+            xr.testing.assert_identical(xr.open_zarr(store).load(), dataset.load())
+        assert (await forecast.receipt())["request"]["seed"] == seed
+        return kinds
+
+    async def main() -> None:
+        async with AsyncClient(served.url) as client:
+            assert "untrained" in [model["id"] for model in await client.models()]
+            assert await asyncio.gather(*(follow(client, seed) for seed in (11, 12))) == [KINDS, KINDS]
+            first, second = await client.list(limit=2)
+            assert {first.info["request"]["seed"], second.info["request"]["seed"]} == {11, 12}
+            replayed = await (await first.replay(1)).wait(60)
+            assert replayed.info["request"]["member_numbers"] == [1]
+            large = await client.submit("nature-run", **LARGE)
+            with pytest.raises(ForecastFailedError, match="was cancelled"):
+                await (await large.cancel()).wait(10)
+
+    asyncio.run(main())
 
 
 def test_the_commands_do_the_same(served: Served, gfs_files: list[Path], tmp_path: Path) -> None:
     options = ["--members", 2, "--lead-time", "12h", "--model", "untrained", "--nfe", 2]
-    asked = _run(served, "submit", "--initial-state", *gfs_files, *options, "--json")
-    assert asked.exit_code == 0, asked.output
-    forecast_id = json.loads(asked.stdout)["id"]
+    submitted = _run(served, "submit", "--initial-state", *gfs_files, *options, "--json")
+    assert submitted.exit_code == 0, submitted.output
+    forecast_id = json.loads(submitted.stdout)["id"]
     followed = _run(served, "watch", forecast_id)
     assert "successful" in followed.stdout
     assert f"{forecast_id}/ensemble.zarr" in followed.stdout
@@ -106,5 +171,8 @@ def test_the_commands_do_the_same(served: Served, gfs_files: list[Path], tmp_pat
     saved = _run(served, "download", forecast_id, "--output", tmp_path / "e.zip")
     assert saved.exit_code == 0
     assert (tmp_path / "e.zip").stat().st_size > 1000
+    missing = _run(served, "download", forecast_id, "--output", tmp_path / "missing/e.zip")
+    assert missing.exit_code == 3
+    assert missing.stderr == f"Error: The folder `{tmp_path}/missing` does not exist. Create it, or choose another.\n"
     over = _run(served, "cancel", forecast_id)
     assert (over.exit_code, "has ended" in over.stderr) == (2, True)
