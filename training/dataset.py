@@ -15,7 +15,7 @@ from weather.errors import TrainingDataError
 from weather.features import feature_fields
 from weather.grids import Grid
 from weather.manifest import GridSpec, Normalisation
-from weather.readers.canonical import Problems, canonical
+from weather.readers.canonical import Problems, to_canonical
 from weather.variables import KNOWN
 
 
@@ -132,7 +132,7 @@ def _read_frames(path: Path, variables: Sequence[str]) -> xr.Dataset:
     """Return all frames of a file, in canonical names, units and order of the axes."""
     with _open(path) as dataset:
         problems = Problems()
-        frames = canonical(dataset, variables, problems)
+        frames = to_canonical(dataset, variables, problems)
         if frames is None:
             raise TrainingDataError(f"`{path}` cannot be used for training: " + " ".join(problems))
         return frames.load()

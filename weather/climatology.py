@@ -1,4 +1,4 @@
-"""Climatology as an ensemble: states of other years around the same date."""
+"""Climatology as an ensemble: states of other years near the same date."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from weather.variables import KNOWN
 
 WINDOW_DAYS = 35
 NUM_STATES = 50
-_DAYS_OF_A_TURN = 365.2422 / (2 * np.pi)
+_DAYS_PER_RADIAN = 365.2422 / (2 * np.pi)
 
 
 @dataclass(frozen=True)
 class Climatology:
-    """States of other years, float32 (state, variable, latitude, longitude), with their times."""
+    """States of other years, float32 (state, variable, latitude, longitude), and their valid times."""
 
     variables: tuple[str, ...]
     grid: Grid
@@ -44,18 +44,21 @@ class Climatology:
 
     @classmethod
     def read(cls, path: Path, variables: Sequence[str], grid: Grid) -> Self:
-        """Return what `to_dataset` wrote; raises `VerificationError` for another file, variables or grid."""
+        """Return the climatology of a file that `to_dataset` wrote, with `variables` on `grid`.
+
+        Raises `VerificationError` if the file is of another kind, or lacks a variable or the grid.
+        """
         try:
             with xr.open_dataset(path) as dataset:
-                found = Grid.from_coordinates(dataset["latitude"].values, dataset["longitude"].values)
+                stored = Grid.from_coordinates(dataset["latitude"].values, dataset["longitude"].values)
                 fields = [dataset[name].transpose("state", "latitude", "longitude").values for name in variables]
                 times = dataset["time"].values.astype("datetime64[s]")
         except (OSError, ValueError, KeyError) as error:
             raise VerificationError(
                 f"`{path}` must be a file of `warmcast climatology` with {', '.join(variables)}. Got: {error}"
             ) from error
-        if not found.matches(grid):
-            raise VerificationError(f"`{path}` is on the grid {found}, but expected that of the forecast: {grid}.")
+        if not stored.matches(grid):
+            raise VerificationError(f"`{path}` is on the grid {stored}, but must be on that of the forecast: {grid}.")
         return cls(tuple(variables), grid, times, np.stack(fields, axis=1))
 
 
@@ -64,12 +67,12 @@ def climatology_indices(
 ) -> NDArray[np.int64]:
     """Return `count` indices of `valid_times` in `years`, within 35 days of the date of `valid_time` in any year.
 
-    They are evenly spread over all that qualify, so that they depend on nothing else. Raises `TrainingDataError` where
-    fewer than `count` qualify.
+    They are evenly spread over all indices that qualify, so they depend on the arguments alone. Raises
+    `TrainingDataError` if fewer than `count` qualify.
     """
     in_years = np.isin(valid_times.astype("datetime64[Y]").astype(int) + 1970, years)
-    turns = year_angles(valid_times) - year_angle(valid_time)
-    days = np.abs((turns + np.pi) % (2 * np.pi) - np.pi) * _DAYS_OF_A_TURN
+    angles = year_angles(valid_times) - year_angle(valid_time)
+    days = np.abs((angles + np.pi) % (2 * np.pi) - np.pi) * _DAYS_PER_RADIAN
     near = np.nonzero(in_years & (days <= WINDOW_DAYS))[0]
     if len(near) < count:
         raise TrainingDataError(

@@ -1,4 +1,4 @@
-"""Fields that follow from the place and the date alone: latitude, season, sunlight."""
+"""Fields that depend on position and date alone: latitude, season, sunlight."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -15,13 +15,13 @@ Feature = Callable[[Grid, np.datetime64], NDArray[np.float64]]
 
 
 def year_angles(valid_times: NDArray[np.datetime64]) -> NDArray[np.float64]:
-    """Return the angles of the year in radians, 0 at the start of the year 2000 and 2π a tropical year later."""
+    """Return the angle of the season in radians: 0 at the start of the year 2000, 2π a tropical year later."""
     days = (valid_times - np.datetime64("2000-01-01T00", "s")) / np.timedelta64(1, "D")
     return np.asarray(2 * np.pi * (days / _TROPICAL_YEAR_DAYS % 1.0))
 
 
 def year_angle(valid_time: np.datetime64) -> float:
-    """Return the angle of the year of one time."""
+    """Return `year_angles` of a single time."""
     return float(year_angles(np.asarray(valid_time)))
 
 
@@ -34,7 +34,7 @@ def _sin_latitude(grid: Grid) -> NDArray[np.float64]:
 
 
 def _insolation(grid: Grid, valid_time: np.datetime64) -> NDArray[np.float64]:
-    """Cosine of the solar zenith angle, 0 at night; declination to 0.9°, equation of time left out."""
+    """Return the cosine of the solar zenith angle, 0 at night; declination to 0.9°, without the equation of time."""
     declination = -_AXIAL_TILT * np.cos(year_angle(valid_time) + 2 * np.pi * 10 / _TROPICAL_YEAR_DAYS)
     day_fraction = (valid_time - valid_time.astype("datetime64[D]")) / np.timedelta64(1, "D")
     hour_angle = 2 * np.pi * (day_fraction - 0.5) + np.radians(grid.longitude)

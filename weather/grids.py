@@ -1,4 +1,4 @@
-"""Latitude–longitude grids: their one canonical form, cell edges and area weights."""
+"""Latitude–longitude grids: the canonical form, and area weights."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +12,7 @@ _DEGREES_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Grid:
-    """A global grid in canonical form: latitudes from north to south, longitudes east from [0, 360).
+    """A global grid in canonical form: latitudes from north to south, longitudes eastward within [0, 360).
 
     Latitudes may be regular or Gaussian, with or without the poles; longitudes are evenly spaced and close the
     circle. Both are float64 degrees. Raises `ValueError` for anything else.
@@ -22,9 +22,9 @@ class Grid:
     longitude: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        problems = grid_problems(self.latitude, self.longitude)
+        problems = find_grid_problems(self.latitude, self.longitude)
         if not problems and (np.any(np.diff(self.latitude) >= 0) or not _is_canonical_longitude(self.longitude)):
-            problems = ["Latitudes must fall from north to south and longitudes rise from within [0, 360)."]
+            problems = ["Latitudes must descend from north to south, and longitudes ascend within [0, 360)."]
         if problems:
             raise ValueError(" ".join(problems))
 
@@ -32,7 +32,7 @@ class Grid:
     def from_coordinates(cls, latitude: ArrayLike, longitude: ArrayLike) -> Self:
         """Return the canonical grid of coordinates in any order and of any longitude origin (degrees)."""
         lat = np.sort(np.asarray(latitude, dtype=np.float64))[::-1]
-        lon = np.sort(eastward(longitude))
+        lon = np.sort(wrap_longitude(longitude))
         return cls(tuple(lat.tolist()), tuple(lon.tolist()))
 
     @property
@@ -49,7 +49,7 @@ class Grid:
     def area_weights(self) -> NDArray[np.float64]:
         """Weight of each latitude, mean 1: sin of the upper minus sin of the lower cell edge.
 
-        Edges lie midway between latitudes and at the poles (WeatherBench 2's rule).
+        Cell edges are midway between latitudes, and at the poles (as in WeatherBench 2).
         """
         lat = np.asarray(self.latitude)
         edges = np.concatenate([[90.0], (lat[:-1] + lat[1:]) / 2, [-90.0]])
@@ -68,24 +68,24 @@ class Grid:
         return f"{self.shape[0]} × {self.shape[1]} ({kind})"
 
 
-def eastward(longitude: ArrayLike) -> NDArray[np.float64]:
-    """Return longitudes in [0, 360), degrees; what rounding has left just below 360 is 0."""
+def wrap_longitude(longitude: ArrayLike) -> NDArray[np.float64]:
+    """Return longitudes in [0, 360), degrees; values within rounding error of 360 become 0."""
     east = np.mod(np.asarray(longitude, dtype=np.float64), 360.0)
     return np.where(east > 360.0 - _DEGREES_TOLERANCE, 0.0, east)
 
 
-def grid_problems(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
-    """Return a sentence for each reason why the coordinates are no global latitude–longitude grid."""
+def find_grid_problems(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
+    """Return a sentence for each reason why coordinates do not form a global latitude–longitude grid."""
     lat = np.sort(np.asarray(latitude, dtype=np.float64), axis=None)
     lon = np.asarray(longitude, dtype=np.float64)
     problems = []
     if np.ndim(latitude) != 1 or lat.size < 4 or not np.all(np.isfinite(lat)) or np.any(np.diff(lat) <= 0):
-        return [f"Latitudes must be at least 4 different finite numbers in one dimension. Got: {_brief(latitude)}."]
+        return [f"Latitudes must be at least 4 different finite numbers in one dimension. Got: {_describe(latitude)}."]
     if lon.ndim != 1 or lon.size < 4 or not np.all(np.isfinite(lon)):
-        return [f"Longitudes must be at least 4 finite numbers in one dimension. Got: {_brief(longitude)}."]
+        return [f"Longitudes must be at least 4 finite numbers in one dimension. Got: {_describe(longitude)}."]
     spacing = float(np.max(np.diff(lat)))
     if lat[0] < -90 - _DEGREES_TOLERANCE or lat[-1] > 90 + _DEGREES_TOLERANCE:
-        problems.append(f"Latitudes must lie within [-90, 90]. Got: {lat[0]:g} to {lat[-1]:g}.")
+        problems.append(f"Latitudes must be within [-90, 90]. Got: {lat[0]:g} to {lat[-1]:g}.")
     elif lat[0] > -90 + 1.01 * spacing or lat[-1] < 90 - 1.01 * spacing:
         problems.append(
             f"The grid must be global. Got: latitudes {lat[0]:g} to {lat[-1]:g} and longitudes "
@@ -100,7 +100,7 @@ def grid_problems(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
     return problems
 
 
-def _brief(values: ArrayLike) -> str:
+def _describe(values: ArrayLike) -> str:
     array = np.asarray(values, dtype=np.float64)
     finite = array[np.isfinite(array)]
     return f"shape {array.shape}, {finite.size} finite values, {np.unique(finite).size} of them different"

@@ -12,17 +12,17 @@ from weather.errors import InitialStateError
 from weather.manifest import ModelSpec
 from weather.readers.canonical import Problems
 from weather.readers.files import UNREADABLE
-from weather.readers.series import read_frames
+from weather.readers.series import read_series
 from weather.regrid import regrid
 from weather.variables import KNOWN
 
 
 @dataclass(frozen=True)
 class InitialState:
-    """Two frames in physical units, at `init_time` and one time step before.
+    """Two frames in physical units: `newest` at `init_time`, `previous` one time step before.
 
-    Both are float32 (analysis, variable, latitude, longitude); `analysis` counts the members of an ensemble of
-    analyses, and a single analysis has one.
+    Both are float32 (analysis, variable, latitude, longitude). The dimension `analysis` has size 1, or the number of
+    members of an ensemble of analyses.
     """
 
     init_time: np.datetime64
@@ -45,39 +45,42 @@ class InitialState:
 
 
 def read_initial_state(sources: Sequence[str], spec: ModelSpec, init_time: np.datetime64 | None = None) -> InitialState:
-    """Read the frames at `init_time` (the newest time where None) and one time step before, and regrid them.
+    """Read the frames at `init_time` (by default the newest time) and one time step before, and regrid them.
 
-    Raises `InitialStateError` that lists everything missing or wrong: variables, units, grid, times, values.
+    Raises `InitialStateError` that lists everything that is missing or wrong: variables, units, grid, times, values.
     """
     label = " and ".join(f"`{source}`" for source in sources)
     problems = Problems()
-    fields = read_frames(sources, spec.variable_names, problems)
+    fields = read_series(sources, spec.variable_names, problems)
     if problems or fields is None:
         raise InitialStateError(label, list(dict.fromkeys(problems)))
-    chosen = init_time if init_time is not None else fields.time.values.max().astype("datetime64[s]")
-    frames = _frames(fields, chosen, spec.time_step, problems)
+    selected = init_time if init_time is not None else fields.time.values.max().astype("datetime64[s]")
+    frames = _select_frames(fields, selected, spec.time_step, problems)
     if frames is None:
         raise InitialStateError(label, problems)
     _check_values(frames, problems)
     if problems:
         raise InitialStateError(label, problems)
-    previous, newest = _stacked(regrid(frames, spec.grid.grid), spec.variable_names)
-    return InitialState(chosen, previous, newest, tuple(sources))
+    previous, newest = _stack(regrid(frames, spec.grid.grid), spec.variable_names)
+    return InitialState(selected, previous, newest, tuple(sources))
 
 
-def _frames(
+def _select_frames(
     fields: xr.Dataset, init_time: np.datetime64, time_step: np.timedelta64, problems: Problems
 ) -> xr.Dataset | None:
-    """Return the two frames, in order of time."""
+    """Return the two frames in order of time, or None if one is missing or unreadable."""
     times = fields.time.values.astype("datetime64[s]")
     wanted = [init_time - time_step, init_time]
-    absent = [time for time in wanted if time not in times]
-    if absent:
-        has = ", ".join(_short(time) for time in times[:3]) + (f" … {_short(times[-1])}" if len(times) > 3 else "")
+    missing = [_format_time(time) for time in wanted if time not in times]
+    if missing:
+        available = ", ".join(map(_format_time, times[:3]))
+        if len(times) > 3:
+            available += f" … {_format_time(times[-1])}"
+        hours = time_step / np.timedelta64(1, "h")
         problems.append(
-            f"A forecast from {_short(init_time)} needs two frames {_hours(time_step)} apart, {_short(wanted[0])} and "
-            f"{_short(wanted[1])} (UTC). Missing: {', '.join(_short(time) for time in absent)}. The data has "
-            f"{len(times)} {'time' if len(times) == 1 else 'times'}: {has}."
+            f"A forecast from {_format_time(init_time)} needs two frames {hours:g} h apart, "
+            f"{' and '.join(map(_format_time, wanted))} (UTC). Missing: {', '.join(missing)}. The data has "
+            f"{len(times)} {'time' if len(times) == 1 else 'times'}: {available}."
         )
         return None
     try:
@@ -94,15 +97,17 @@ def _check_values(frames: xr.Dataset, problems: Problems) -> None:
         for index, time in enumerate(frames.time.values):
             bad = int((~np.isfinite(values[index])).sum())
             if bad:
-                problems.append(f"`{name}` has {bad} missing or infinite values at {_short(time)}; all must be finite.")
+                problems.append(
+                    f"`{name}` has {bad} missing or infinite values at {_format_time(time)}; all must be finite."
+                )
             elif values[index].min() < low or values[index].max() > high:
                 problems.append(
-                    f"`{name}` must lie within {low:g} and {high:g} {variable.units} at {_short(time)}. "
+                    f"`{name}` must be within {low:g} and {high:g} {variable.units} at {_format_time(time)}. "
                     f"Got: {values[index].min():g} to {values[index].max():g}."
                 )
 
 
-def _stacked(frames: xr.Dataset, variables: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _stack(frames: xr.Dataset, variables: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if "member" not in frames.dims:
         frames = frames.expand_dims("member", axis=1)
     arrays = [frames[name].transpose("time", "member", "latitude", "longitude").values for name in variables]
@@ -110,9 +115,5 @@ def _stacked(frames: xr.Dataset, variables: Sequence[str]) -> tuple[NDArray[np.f
     return stacked[0], stacked[1]
 
 
-def _short(time: np.datetime64) -> str:
+def _format_time(time: np.datetime64) -> str:
     return str(np.datetime_as_string(time, unit="m"))
-
-
-def _hours(step: np.timedelta64) -> str:
-    return f"{step / np.timedelta64(1, 'h'):g} h"

@@ -1,4 +1,4 @@
-"""From one latitude–longitude grid to another, conserving area means."""
+"""Regrid fields from one latitude–longitude grid to another, conserving area means."""
 
 import numpy as np
 import xarray as xr
@@ -8,18 +8,20 @@ from weather.grids import Grid
 
 
 def regrid(fields: xr.Dataset, target: Grid) -> xr.Dataset:
-    """Return canonical `fields` on `target`: each value is the area-weighted mean of what its cell covers.
+    """Return canonical `fields` on `target`: each value is the area-weighted mean over its cell.
 
-    Rows and columns are separate: area is sin(latitude) × longitude. A pole's row is a cap that ends midway to the
-    next row, as in `Grid.area_weights`. Fields that are on `target` already are returned as they are, but for its
-    exact coordinates.
+    Area is sin(latitude) × longitude, so rows and columns are averaged separately. A row at a pole is a cap that ends
+    midway to the next row, as in `Grid.area_weights`. Fields that are on `target` already keep their values and get
+    its exact coordinates.
     """
     source = Grid.from_coordinates(fields.latitude.values, fields.longitude.values)
     coordinates = {"latitude": list(target.latitude), "longitude": list(target.longitude)}
     if source.matches(target):
         return fields.assign_coords(coordinates)
-    rows = _shares(_rows(target), _rows(source))
-    columns = np.sum([_shares(_columns(target), _columns(source) + turn) for turn in (-360, 0, 360)], axis=0)
+    rows = _overlaps(_row_bounds(target), _row_bounds(source))
+    columns = np.sum(
+        [_overlaps(_column_bounds(target), _column_bounds(source) + turn) for turn in (-360, 0, 360)], axis=0
+    )
 
     def means(values: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(rows @ values @ columns.T, dtype=np.float32)
@@ -31,21 +33,24 @@ def regrid(fields: xr.Dataset, target: Grid) -> xr.Dataset:
     return regridded.assign_coords(coordinates)
 
 
-def _rows(grid: Grid) -> NDArray[np.float64]:
+def _row_bounds(grid: Grid) -> NDArray[np.float64]:
     latitudes: NDArray[np.float64] = np.array(grid.latitude)
     edges = np.sin(np.radians([90.0, *(latitudes[:-1] + latitudes[1:]) / 2, -90.0]))
     return np.stack([edges[1:], edges[:-1]], axis=1)
 
 
-def _columns(grid: Grid) -> NDArray[np.float64]:
+def _column_bounds(grid: Grid) -> NDArray[np.float64]:
     longitudes: NDArray[np.float64] = np.array(grid.longitude)
     half = 180.0 / grid.shape[1]
     return np.stack([longitudes - half, longitudes + half], axis=1)
 
 
-def _shares(targets: NDArray[np.float64], sources: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how much of each target interval lies in each source interval; intervals are (lower, upper)."""
+def _overlaps(targets: NDArray[np.float64], sources: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the fraction of each target interval that is in each source interval, (target, source).
+
+    Intervals are (lower, upper) along the last axis.
+    """
     lower = np.maximum(targets[:, None, 0], sources[:, 0])
     upper = np.minimum(targets[:, None, 1], sources[:, 1])
-    shares: NDArray[np.float64] = np.maximum(upper - lower, 0.0) / np.diff(targets)
-    return shares
+    fractions: NDArray[np.float64] = np.maximum(upper - lower, 0.0) / np.diff(targets)
+    return fractions

@@ -1,4 +1,4 @@
-"""Weather made of formulas: for tests of this project and of others."""
+"""Synthetic weather from formulas, for tests of this project and of others."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from weather.grids import Grid
 
 
 def travelling_waves(grid: Grid, times: Sequence[np.datetime64], seed: int = 0) -> xr.Dataset:
-    """Return waves of 10 m wind that travel east, in m s-1 on dimensions (time, latitude, longitude)."""
+    """Return 10 m wind as waves that travel east, in m s-1, on dimensions (time, latitude, longitude)."""
     lon, lat = np.radians(grid.longitude)[None, None], np.radians(grid.latitude)[None, :, None]
     hours = np.array([(time - times[0]) / np.timedelta64(1, "h") for time in times])[:, None, None]
     phases = np.random.default_rng(seed).uniform(0, 2 * np.pi, 4)

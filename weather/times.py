@@ -1,4 +1,4 @@
-"""Times and lead times as people write them: `2018-09-15T00`; `120h`, `5d`, or a bare number of hours."""
+"""Parse and format times (`2018-09-15T00`) and lead times (`120h`, `5d`, or a bare number of hours)."""
 
 import re
 from datetime import UTC, datetime
@@ -11,24 +11,24 @@ _HOURS = {"h": 1, "d": 24, "": 1}
 
 
 def parse_lead_time(text: str) -> np.timedelta64:
-    """Return a lead time; raises `ConfigurationError` for anything but a whole number of hours or days."""
+    """Return a lead time; raises `ConfigurationError` unless `text` is a whole number of hours or days."""
     match = re.fullmatch(r"(\d{1,5})([hd]?)", text.strip())
     if match is None:
         raise ConfigurationError(f"`lead_time` must be hours or days, such as 120h or 5d. Got: {text!r}.")
     return np.timedelta64(int(match[1]) * _HOURS[match[2]], "h")
 
 
-def short_lead_time(lead_time: np.timedelta64) -> str:
+def format_lead_time(lead_time: np.timedelta64) -> str:
     """Return a lead time in hours, such as `120h`."""
     return f"{lead_time / np.timedelta64(1, 'h'):g}h"
 
 
 def count_lead_times(text: str, time_step: np.timedelta64) -> int:
-    """Return how many time steps a lead time is; raises `ConfigurationError` where that is no positive whole number."""
-    number, rest = divmod(parse_lead_time(text), time_step)
-    if rest or number < 1:
+    """Return a lead time as a number of time steps; raises `ConfigurationError` unless that is a positive integer."""
+    number, remainder = divmod(parse_lead_time(text), time_step)
+    if remainder or number < 1:
         raise ConfigurationError(
-            f"`lead_time` must be a positive multiple of {short_lead_time(time_step)}. Got: {text!r}."
+            f"`lead_time` must be a positive multiple of {format_lead_time(time_step)}. Got: {text!r}."
         )
     return int(number)
 
@@ -36,7 +36,7 @@ def count_lead_times(text: str, time_step: np.timedelta64) -> int:
 def parse_time(text: str, field: str = "init_time") -> np.datetime64:
     """Return an ISO 8601 time as UTC; a time with a zone is converted, one without is taken as UTC.
 
-    Raises `ConfigurationError`, which names `field`, for anything else.
+    Raises `ConfigurationError` that names `field` if `text` is no such time.
     """
     try:
         time = datetime.fromisoformat(text)

@@ -1,4 +1,4 @@
-"""The variables that Warmcast knows: their names elsewhere, their units and their CF attributes."""
+"""The variables that Warmcast knows: their names in data sets, their units and their CF attributes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from types import MappingProxyType
 class Variable:
     """One field of the weather.
 
-    `aliases` are its names in files of GFS, ERA5/CDS, IFS and WeatherBench 2; `param_id` is its GRIB number
-    (ECMWF's). `valid_range` bounds physical values, in `units`. `is_vector` marks a wind component: it changes
-    sign across a pole and is scaled, never shifted, by normalisation.
+    `aliases` are its names in files of GFS, ERA5/CDS, IFS and WeatherBench 2; `param_id` is ECMWF's GRIB parameter
+    number. `valid_range` bounds physical values, in `units`. `is_vector` marks a wind component: it changes sign across
+    a pole, and normalisation scales but never shifts it.
     """
 
     name: str
@@ -30,54 +30,82 @@ _WIND_10M = (-150.0, 150.0)
 KNOWN: Mapping[str, Variable] = MappingProxyType(
     {
         "u10": Variable(
-            "u10", "m s-1", "eastward_wind", "10 metre u wind component", 165,
+            "u10",
+            "m s-1",
+            "eastward_wind",
+            "10 metre u wind component",
+            165,
             ("u10", "10u", "u10m", "10m_u_component_of_wind", "ugrd10m", "ugrd_10maboveground", "u_10m"),
-            _WIND_10M, is_vector=True, height_m=10.0,
+            _WIND_10M,
+            is_vector=True,
+            height_m=10.0,
         ),
         "v10": Variable(
-            "v10", "m s-1", "northward_wind", "10 metre v wind component", 166,
+            "v10",
+            "m s-1",
+            "northward_wind",
+            "10 metre v wind component",
+            166,
             ("v10", "10v", "v10m", "10m_v_component_of_wind", "vgrd10m", "vgrd_10maboveground", "v_10m"),
-            _WIND_10M, is_vector=True, height_m=10.0,
+            _WIND_10M,
+            is_vector=True,
+            height_m=10.0,
         ),
         "t2m": Variable(
-            "t2m", "K", "air_temperature", "2 metre temperature", 167,
-            ("t2m", "2t", "2m_temperature", "tmp2m", "tmp_2maboveground", "t_2m"), (150.0, 350.0), height_m=2.0,
+            "t2m",
+            "K",
+            "air_temperature",
+            "2 metre temperature",
+            167,
+            ("t2m", "2t", "2m_temperature", "tmp2m", "tmp_2maboveground", "t_2m"),
+            (150.0, 350.0),
+            height_m=2.0,
         ),
         "msl": Variable(
-            "msl", "Pa", "air_pressure_at_mean_sea_level", "Mean sea level pressure", 151,
-            ("msl", "prmsl", "mean_sea_level_pressure", "prmslmsl", "mslma"), (80_000.0, 115_000.0),
+            "msl",
+            "Pa",
+            "air_pressure_at_mean_sea_level",
+            "Mean sea level pressure",
+            151,
+            ("msl", "prmsl", "mean_sea_level_pressure", "prmslmsl", "mslma"),
+            (80_000.0, 115_000.0),
         ),
     }
-)  # fmt: skip
+)
 
 DEFAULT_VARIABLES = ("u10", "v10")
 
 WIND_SPEED_10M = Variable(
     "wind_speed_10m", "m s-1", "wind_speed", "10 metre wind speed", 207, (), (0.0, 213.0), height_m=10.0
 )
-"""Follows from `u10` and `v10`; no network knows it."""
+"""Computed from `u10` and `v10`; no network has it as an input or output."""
 
-# Factor and offset that turn a spelling of a unit into the canonical one.
-_CONVERSIONS: Mapping[str, Mapping[str, tuple[float, float]]] = MappingProxyType(
+_KNOT = 1852 / 3600
+_SPEED_SPELLINGS = ("m s-1", "m s**-1", "m/s", "m s^-1", "m.s-1", "meters per second", "metres per second")
+
+_SPELLINGS: Mapping[str, Mapping[tuple[float, float], tuple[str, ...]]] = MappingProxyType(
     {
         "m s-1": {
-            "m s-1": (1.0, 0.0), "m s**-1": (1.0, 0.0), "m/s": (1.0, 0.0), "m s^-1": (1.0, 0.0),
-            "m.s-1": (1.0, 0.0), "meters per second": (1.0, 0.0), "metres per second": (1.0, 0.0),
-            "knots": (1852 / 3600, 0.0), "knot": (1852 / 3600, 0.0), "kt": (1852 / 3600, 0.0),
-            "km h-1": (1 / 3.6, 0.0), "km/h": (1 / 3.6, 0.0),
+            (1.0, 0.0): _SPEED_SPELLINGS,
+            (_KNOT, 0.0): ("knots", "knot", "kt"),
+            (1 / 3.6, 0.0): ("km h-1", "km/h"),
         },
-        "K": {"K": (1.0, 0.0), "kelvin": (1.0, 0.0), "degC": (1.0, 273.15), "celsius": (1.0, 273.15)},
-        "Pa": {"Pa": (1.0, 0.0), "pascal": (1.0, 0.0), "hPa": (100.0, 0.0), "mbar": (100.0, 0.0)},
+        "K": {(1.0, 0.0): ("K", "kelvin"), (1.0, 273.15): ("degC", "celsius")},
+        "Pa": {(1.0, 0.0): ("Pa", "pascal"), (100.0, 0.0): ("hPa", "mbar")},
     }
-)  # fmt: skip
+)
+"""For each canonical unit: factor and offset to it, and the spellings of the units that they convert."""
 
 
 def conversion(units: str, canonical: str) -> tuple[float, float] | None:
-    """Return the factor and offset from `units` to the canonical unit, or None where they are unknown."""
-    table = {spelling.casefold(): value for spelling, value in _CONVERSIONS[canonical].items()}
-    return table.get(units.strip().casefold())
+    """Return the factor and offset from `units` to the canonical unit, or None if there is no conversion."""
+    spelling = units.strip().casefold()
+    for scaling, spellings in _SPELLINGS[canonical].items():
+        if spelling in map(str.casefold, spellings):
+            return scaling
+    return None
 
 
 def accepted_units(canonical: str) -> tuple[str, ...]:
-    """Return every spelling that `conversion` knows for a canonical unit."""
-    return tuple(_CONVERSIONS[canonical])
+    """Return every spelling of a unit that `conversion` accepts for a canonical unit."""
+    return tuple(spelling for spellings in _SPELLINGS[canonical].values() for spelling in spellings)

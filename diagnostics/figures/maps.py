@@ -17,7 +17,7 @@ from diagnostics.figures.region import Region
 from diagnostics.figures.style import STYLE, format_members, format_time, format_units
 from diagnostics.scores.moments import ensemble_mean, ensemble_std
 from weather.grids import Grid
-from weather.times import short_lead_time
+from weather.times import format_lead_time
 
 Field = NDArray[np.float32]
 
@@ -64,7 +64,7 @@ def draw_maps(
         for row, row_axes in zip(rows, axes, strict=True):
             _draw_row(figure, row_axes, row, quantity, grid, region, limits)
         for column, (lead_time, _) in enumerate(fields):
-            axes[0, column].set_title(f"+{short_lead_time(lead_time)}   {format_time(init_time + lead_time)}")
+            axes[0, column].set_title(f"+{format_lead_time(lead_time)}   {format_time(init_time + lead_time)}")
         separator = "\n" if len(fields) == 1 else ", "
         members = format_members(count, total)
         figure.suptitle(f"{quantity.label}{separator}{members} from {format_time(init_time)}", fontsize=11)

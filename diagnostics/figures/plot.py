@@ -17,7 +17,7 @@ from weather.errors import StoreError
 from weather.ingest.exchange import INITIAL_STATE, load_initial_state
 from weather.stores.ensemble import EnsembleStore, open_forecast
 from weather.stores.layout import Layout
-from weather.times import parse_lead_time, short_lead_time
+from weather.times import parse_lead_time, format_lead_time
 
 _DEFAULT_HOURS = (24, 120, 240)
 
@@ -62,7 +62,7 @@ def plot_maps(
     quantity, fields = select_quantity(stacked, layout.variables, units)
     for index, members in zip(indices, fields, strict=True):
         if not np.isfinite(members).all(axis=(1, 2)).any():
-            raise StoreError(f"`{store.path}` has no finite member at {short_lead_time(layout.lead_time(index))}.")
+            raise StoreError(f"`{store.path}` has no finite member at {format_lead_time(layout.lead_time(index))}.")
     by_lead_time = [(layout.lead_time(index), members) for index, members in zip(indices, fields, strict=True)]
     return to_png(draw_maps(quantity, layout.grid, layout.init_time, by_lead_time, region=region))
 
@@ -100,8 +100,8 @@ def _index(layout: Layout, text: str, ready: int) -> int:
     number, remainder = divmod(lead_time, layout.time_step)
     if remainder or not 1 <= number <= ready:
         raise ConfigurationError(
-            f"`lead_time` must be a multiple of {short_lead_time(layout.time_step)} up to "
-            f"{short_lead_time(layout.lead_time(ready - 1))}, the last complete one. Got: {text!r}."
+            f"`lead_time` must be a multiple of {format_lead_time(layout.time_step)} up to "
+            f"{format_lead_time(layout.lead_time(ready - 1))}, the last complete one. Got: {text!r}."
         )
     return int(number) - 1
 

@@ -1,4 +1,4 @@
-"""The dimensions of others: which of them is latitude, longitude, member or valid time."""
+"""Recognise which dimension of a dataset is latitude, longitude, member or valid time."""
 
 import numpy as np
 import xarray as xr
@@ -10,39 +10,43 @@ DIMENSION_NAMES = {
     "member": ("number", "member", "realization", "ensemble", "ensemble_member", "sample"),
 }
 _STANDARD_NAMES = {"latitude": "latitude", "longitude": "longitude", "time": "time", "member": "realization"}
+_UNITS = {"latitude": "degrees_north", "longitude": "degrees_east"}
 _STEPS = ("step", "prediction_timedelta", "lead_time")
 
 
-def standard_dimensions(array: xr.DataArray) -> xr.DataArray:
-    """Rename dimensions by CF attributes or usual names, and make one valid-time dimension."""
-    array = _valid_time(array)
+def standardise_dimensions(array: xr.DataArray) -> xr.DataArray:
+    """Return the array with dimensions renamed by CF attributes or usual names, indexed by valid time.
+
+    A scalar time becomes a dimension; other dimensions of size 1 are dropped.
+    """
+    array = _index_by_valid_time(array)
     renames = {}
-    for ours, names in DIMENSION_NAMES.items():
+    for standard, names in DIMENSION_NAMES.items():
         for dim in array.dims:
             attrs = array[dim].attrs if dim in array.coords else {}
-            units = str(attrs.get("units", ""))
-            by_units = {"latitude": "degrees_north", "longitude": "degrees_east"}.get(ours) == units
-            if str(dim).casefold() in names or attrs.get("standard_name") == _STANDARD_NAMES[ours] or by_units:
-                renames[dim] = ours
+            by_units = _UNITS.get(standard) == str(attrs.get("units", ""))
+            if str(dim).casefold() in names or attrs.get("standard_name") == _STANDARD_NAMES[standard] or by_units:
+                renames[dim] = standard
                 break
-    clashes = [ours for dim, ours in renames.items() if dim != ours and ours in array.coords]
-    array = array.drop_vars(clashes).rename({dim: ours for dim, ours in renames.items() if dim != ours})
+    renames = {dim: standard for dim, standard in renames.items() if dim != standard}
+    clashes = [standard for standard in renames.values() if standard in array.coords]
+    array = array.drop_vars(clashes).rename(renames)
     if "time" not in array.dims and "time" in array.coords:
         array = array.expand_dims("time")
-    thin = [dim for dim in array.dims if dim not in DIMENSION_NAMES and array.sizes[dim] == 1]
-    return array.squeeze(thin)
+    singletons = [dim for dim in array.dims if dim not in DIMENSION_NAMES and array.sizes[dim] == 1]
+    return array.squeeze(singletons)
 
 
-def forecast_step(array: xr.DataArray) -> str | None:
-    """Return the coordinate by which `array` is valid later than its `time`, or None where it is an analysis."""
+def find_forecast_step(array: xr.DataArray) -> str | None:
+    """Return the coordinate by which `array` is valid later than its `time`, or None if it is an analysis."""
     for name in _STEPS:
         if name in array.coords and np.any(array[name].values.astype("timedelta64[ns]") != np.timedelta64(0)):
             return name
     return None
 
 
-def _valid_time(array: xr.DataArray) -> xr.DataArray:
-    """Return `array` indexed by its valid time, where it has one beside a reference time and a forecast step."""
+def _index_by_valid_time(array: xr.DataArray) -> xr.DataArray:
+    """Return `array` with `valid_time` as its `time`, if it has a valid time of one dimension or none."""
     if "valid_time" in array.coords and array.valid_time.ndim > 1:
         array = array.squeeze([dim for dim in array.valid_time.dims if array.sizes[dim] == 1])
     valid = array.coords.get("valid_time")
@@ -50,5 +54,6 @@ def _valid_time(array: xr.DataArray) -> xr.DataArray:
         return array
     if valid.ndim == 1:
         array = array.swap_dims({valid.dims[0]: "valid_time"})
-    dropped = [name for name in ("time", "step") if name in array.coords and name not in array.dims]
-    return array.drop_vars(dropped).rename(valid_time="time") if valid.ndim == 0 else array.drop_vars(dropped)
+    replaced = [name for name in ("time", "step") if name in array.coords and name not in array.dims]
+    array = array.drop_vars(replaced)
+    return array.rename(valid_time="time") if valid.ndim == 0 else array

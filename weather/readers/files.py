@@ -1,4 +1,4 @@
-"""Files and stores of weather: what kind each is, and its fields in canonical form."""
+"""Read files and stores of weather: detect the format of each, and return its fields in canonical form."""
 
 import warnings
 import zipfile
@@ -11,12 +11,12 @@ import eccodes
 import xarray as xr
 import zarr
 
-from weather.readers.canonical import Problems, canonical
+from weather.readers.canonical import Problems, to_canonical
 from weather.readers.grib import read_grib
 
-Kind = Literal["GRIB", "NetCDF", "Zarr", "zipped Zarr"]
+Format = Literal["GRIB", "NetCDF", "Zarr", "zipped Zarr"]
 
-_MAGIC: tuple[tuple[bytes, Kind], ...] = (
+_MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"GRIB", "GRIB"),
     (b"CDF\x01", "NetCDF"),
     (b"CDF\x02", "NetCDF"),
@@ -35,30 +35,31 @@ UNREADABLE = (
     cfgrib.DatasetBuildError,
     eccodes.CodesInternalError,
 )
+"""What the parsing libraries raise for damaged files."""
 
 
 def read_fields(source: str, variables: Sequence[str], problems: Problems) -> xr.Dataset | None:
-    """Return the canonical fields of a GRIB, NetCDF or Zarr path, or of a Zarr's fsspec URL; None where it cannot be.
+    """Return the canonical fields of a GRIB, NetCDF or Zarr path, or of a Zarr's URL; None if there is a problem.
 
-    Values are loaded lazily where the format allows it. Whatever is wrong is added to `problems`.
+    URLs are those of fsspec. Values are loaded lazily if the format allows it. Problems are added to `problems`.
     """
-    kind = detect_kind(source, problems)
+    kind = detect_format(source, problems)
     if kind is None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what a stranger's file warns of, users cannot change
+            warnings.simplefilter("ignore")  # users cannot change what the libraries warn of in others' files
             if kind == "GRIB":
                 return read_grib(source, variables, problems)
-            return canonical(_open(source, kind), variables, problems)
+            return to_canonical(_open(source, kind), variables, problems)
     except UNREADABLE as error:
         text = " ".join(str(error).split()) or type(error).__name__
         problems.append(f"`{source}` cannot be read as {kind}: {text}. The file may be damaged or cut short.")
         return None
 
 
-def detect_kind(source: str, problems: Problems) -> Kind | None:
-    """Return what `source` is, by its first bytes; a URL is taken for a Zarr store."""
+def detect_format(source: str, problems: Problems) -> Format | None:
+    """Return the format of `source` by its first bytes, or None and a problem; a URL is assumed to be a Zarr store."""
     if "://" in source:
         return "Zarr"
     path = Path(source)
@@ -80,7 +81,7 @@ def detect_kind(source: str, problems: Problems) -> Kind | None:
     return None
 
 
-def _open(source: str, kind: Kind) -> xr.Dataset:
+def _open(source: str, kind: Format) -> xr.Dataset:
     if kind == "NetCDF":
         return xr.open_dataset(source, engine="netcdf4", decode_timedelta=False)
     store = zarr.storage.ZipStore(source, mode="r") if kind == "zipped Zarr" else source

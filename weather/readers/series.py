@@ -1,4 +1,4 @@
-"""Frames of weather from several files and stores, as one series."""
+"""Read frames of weather from several files and stores as one series in time."""
 
 from collections.abc import Sequence
 
@@ -13,40 +13,42 @@ from weather.readers.files import UNREADABLE, read_fields
 from weather.regrid import regrid
 
 
-def read_frames(sources: Sequence[str], variables: Sequence[str], problems: Problems) -> xr.Dataset | None:
-    """Return the canonical frames of all sources in order of time, each time once, or None where there are none.
+def read_series(sources: Sequence[str], variables: Sequence[str], problems: Problems) -> xr.Dataset | None:
+    """Return the canonical frames of all sources, sorted by time without duplicates, or None if there are none.
 
-    What is missing or wrong is added to `problems`.
+    Problems are added to `problems`.
     """
     parts = [read_fields(source, variables, problems) for source in sources]
-    return _joined([part for part in parts if part is not None], problems)
+    return _join([part for part in parts if part is not None], problems)
 
 
 def read_truth(
     sources: Sequence[str], variables: Sequence[str], grid: Grid, times: Sequence[np.datetime64]
 ) -> dict[np.datetime64, NDArray[np.float32]]:
-    """Return the frames of `sources` at those of `times` that they have, (variable, latitude, longitude) on `grid`.
+    """Return the frames of `sources` by time: those of `times` that exist, (variable, latitude, longitude) on `grid`.
 
-    Raises `VerificationError` that lists what is wrong, or where they have none of the times or a value is missing.
+    Raises `VerificationError` that lists the problems: unreadable sources, none of the times, values that are not
+    finite.
     """
     problems = Problems()
-    frames = read_frames(sources, variables, problems)
+    frames = read_series(sources, variables, problems)
     if frames is None or problems:
         raise VerificationError(f"Cannot verify against {' and '.join(sources)}: {' '.join(problems)}")
     if "member" in frames.dims:
         raise VerificationError(f"The truth must have no members. Got: {frames.sizes['member']} of them.")
-    has = frames.time.values.astype("datetime64[s]")
-    wanted = [time for time in times if time in has]
+    available = frames.time.values.astype("datetime64[s]")
+    wanted = [time for time in times if time in available]
     if not wanted:
         raise VerificationError(
-            f"The truth must have a time of the forecast, {times[0]} to {times[-1]}. Got: {has[0]} to {has[-1]}."
+            f"The truth must have a time of the forecast, {times[0]} to {times[-1]}. "
+            f"Got: {available[0]} to {available[-1]}."
         )
     try:
-        chosen = frames.isel(time=np.nonzero(np.isin(has, wanted))[0]).load()
+        selected = frames.isel(time=np.nonzero(np.isin(available, wanted))[0]).load()
     except UNREADABLE as error:
         raise VerificationError(f"The truth is damaged: {error}") from error
-    _require_finite(chosen, variables)
-    regridded = regrid(chosen, grid)
+    _require_finite(selected, variables)
+    regridded = regrid(selected, grid)
     stacked = np.stack([regridded[name].transpose("time", ...).values for name in variables], axis=1)
     return dict(zip(wanted, stacked, strict=True))
 
@@ -59,8 +61,8 @@ def _require_finite(frames: xr.Dataset, variables: Sequence[str]) -> None:
                 raise VerificationError(f"The truth must be finite. Got: {bad} values of `{name}` are not, at {time}.")
 
 
-def _joined(parts: Sequence[xr.Dataset], problems: Problems) -> xr.Dataset | None:
-    """Return all frames of all sources in order of time, each time once."""
+def _join(parts: Sequence[xr.Dataset], problems: Problems) -> xr.Dataset | None:
+    """Concatenate frames of one grid and one set of members in time; the first of several at one time is kept."""
     if not parts:
         return None
     grids = [Grid.from_coordinates(part.latitude.values, part.longitude.values) for part in parts]

@@ -1,4 +1,4 @@
-"""Fewer bits of each number, so that fields compress better."""
+"""Round fields to fewer mantissa bits, so that they compress better."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,8 @@ MANTISSA_BITS = 23
 def round_bits(values: NDArray[np.float32], keep_bits: int) -> NDArray[np.float32]:
     """Return `values` with `keep_bits` (1 to 23) of their 23 mantissa bits, rounded to the nearest, ties to even.
 
-    The relative error is at most 2^−(keep_bits + 1) for normal numbers. What is not finite stays as it is. Source:
-    Klöwer et al. (2021), which numcodecs' BitRound follows.
+    The relative error is at most 2^−(keep_bits + 1) for normal numbers. Values that are not finite stay
+    unchanged. Source: Klöwer et al. (2021), as implemented by numcodecs' BitRound.
     """
     dropped = MANTISSA_BITS - keep_bits
     if not dropped:

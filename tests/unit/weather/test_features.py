@@ -91,9 +91,9 @@ def test_the_globe_receives_a_quarter_of_the_beam_at_every_time(valid_time: np.d
 def test_insolation_is_the_angle_to_the_subsolar_point(valid_time: np.datetime64) -> None:
     field = _insolation(valid_time)
     lat, lon = np.radians(GRID.latitude)[:, None], np.radians(GRID.longitude)
-    places = np.stack(np.broadcast_arrays(np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)))
-    sun = places[:, *np.unravel_index(field.argmax(), field.shape)]
-    np.testing.assert_allclose(field, np.maximum(np.tensordot(sun, places, 1), 0), atol=0.02)
+    points = np.stack(np.broadcast_arrays(np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)))
+    sun = points[:, *np.unravel_index(field.argmax(), field.shape)]
+    np.testing.assert_allclose(field, np.maximum(np.tensordot(sun, points, 1), 0), atol=0.02)
 
 
 def test_the_declination_is_the_almanacs_to_nine_tenths_of_a_degree_through_four_years() -> None:
@@ -119,7 +119,7 @@ def test_one_pole_is_lit_and_the_other_dark_all_day_at_a_solstice(
         assert not field[dark].any()
 
 
-def test_features_come_in_the_order_asked_for_as_float32() -> None:
+def test_features_have_the_order_of_their_names_as_float32() -> None:
     names = ("insolation", "sin_latitude", "season_cos")
     fields = feature_fields(names, GRID, SUMMER)
     assert fields.dtype == np.float32

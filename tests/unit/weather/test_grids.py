@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from weather.grids import Grid, eastward, grid_problems
+from weather.grids import Grid, find_grid_problems, wrap_longitude
 
 LONGITUDES = np.arange(36) * 10.0
 
@@ -33,22 +33,22 @@ def test_shuffled_coordinates_become_the_canonical_grid() -> None:
 
 
 @pytest.mark.parametrize("longitudes", [np.arange(-180, 180, 0.1), np.where(LONGITUDES == 0, -1e-14, LONGITUDES)])
-def test_longitudes_that_rounding_has_left_below_zero_start_at_zero(longitudes: NDArray[np.float64]) -> None:
+def test_longitudes_below_zero_by_rounding_start_at_zero(longitudes: NDArray[np.float64]) -> None:
     grid = Grid.from_coordinates(_latitudes(19), longitudes)
     regular = np.arange(longitudes.size) * 360.0 / longitudes.size
     assert grid.longitude[0] == 0.0
     np.testing.assert_allclose(grid.longitude, regular, rtol=0, atol=1e-9)
 
 
-def test_eastward_wraps_into_the_half_open_circle() -> None:
-    np.testing.assert_array_equal(eastward([-180, -90, 0, 90, 359.5, 360, 540]), [180, 270, 0, 90, 359.5, 0, 180])
+def test_longitudes_are_wrapped_into_the_half_open_circle() -> None:
+    np.testing.assert_array_equal(wrap_longitude([-180, -90, 0, 90, 359.5, 360, 540]), [180, 270, 0, 90, 359.5, 0, 180])
 
 
-def test_a_grid_in_another_order_than_the_canonical_is_refused() -> None:
+def test_a_grid_that_is_not_in_canonical_order_is_refused() -> None:
     south_first = tuple(_latitudes(19)[::-1].tolist())
-    with pytest.raises(ValueError, match="fall from north to south"):
+    with pytest.raises(ValueError, match="descend from north to south"):
         Grid(south_first, tuple(LONGITUDES.tolist()))
-    with pytest.raises(ValueError, match=r"rise from within \[0, 360\)"):
+    with pytest.raises(ValueError, match=r"ascend within \[0, 360\)"):
         Grid(tuple(_latitudes(19).tolist()), tuple((LONGITUDES - 180).tolist()))
 
 
@@ -99,7 +99,7 @@ def test_a_grid_has_poles_where_both_its_outer_rows_are_poles(latitudes: NDArray
 
 
 @pytest.mark.parametrize(
-    ("latitudes", "longitudes", "said"),
+    ("latitudes", "longitudes", "parts"),
     [
         (np.linspace(60, 20, 41), LONGITUDES, ["must be global", "latitudes 20 to 60", "longitudes 0 to 350"]),
         (_latitudes(19), np.arange(36) * 2.0, ["evenly spaced around the globe", "36 from 0 to 70"]),
@@ -114,13 +114,13 @@ def test_a_grid_has_poles_where_both_its_outer_rows_are_poles(latitudes: NDArray
         (np.ones((19, 36)), np.ones((19, 36)), ["one dimension", "shape (19, 36)"]),
         (_latitudes(19), np.ones((19, 36)), ["one dimension", "shape (19, 36)"]),
     ],
-)  # fmt: skip
-def test_coordinates_of_no_global_grid_are_refused_with_what_was_got(
-    latitudes: NDArray[np.float64], longitudes: NDArray[np.float64], said: list[str]
+)
+def test_coordinates_of_no_global_grid_are_refused_and_described(
+    latitudes: NDArray[np.float64], longitudes: NDArray[np.float64], parts: list[str]
 ) -> None:
-    problems = grid_problems(latitudes, longitudes)
+    problems = find_grid_problems(latitudes, longitudes)
     assert len(problems) == 1
-    assert [part for part in said if part not in problems[0]] == []
+    assert [part for part in parts if part not in problems[0]] == []
 
 
 def test_a_regional_grid_cannot_be_built() -> None:

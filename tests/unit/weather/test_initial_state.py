@@ -44,7 +44,7 @@ def _read(sources: list[Path], spec: ModelSpec, init_time: np.datetime64 | None 
     return read_initial_state([str(source) for source in sources], spec, init_time)
 
 
-def _refused(sources: list[Path], spec: ModelSpec, init_time: np.datetime64 | None = None) -> InitialStateError:
+def _refusal(sources: list[Path], spec: ModelSpec, init_time: np.datetime64 | None = None) -> InitialStateError:
     with pytest.raises(InitialStateError) as caught:
         _read(sources, spec, init_time)
     assert all(f"`{source}`" in str(caught.value) for source in sources)
@@ -83,7 +83,7 @@ def _grib_values(path: Path) -> list[NDArray[np.float64]]:
     return [eccodes.codes_get_values(message).reshape(181, 360) for message in messages]
 
 
-def test_a_pair_of_grib_analyses_is_read_as_they_are(gfs_files: list[Path], gfs_state: InitialState) -> None:
+def test_a_pair_of_grib_analyses_is_read_unchanged(gfs_files: list[Path], gfs_state: InitialState) -> None:
     assert gfs_state.init_time == np.datetime64("2018-09-15T00", "s")
     assert gfs_state.sources == tuple(str(path) for path in gfs_files)
     for path, frame in zip(gfs_files, (gfs_state.previous, gfs_state.newest), strict=True):
@@ -128,47 +128,45 @@ def test_frames_seven_hours_apart_are_refused_with_the_missing_time(
     tmp_path: Path, winds: xr.Dataset, spec: ModelSpec
 ) -> None:
     times = NEWEST.astype("datetime64[ns]") + np.array([-7, 0], "timedelta64[h]")
-    message = str(_refused([_netcdf(winds.isel(time=[2, 3]).assign_coords(time=times), tmp_path / "w.nc")], spec))
+    message = str(_refusal([_netcdf(winds.isel(time=[2, 3]).assign_coords(time=times), tmp_path / "w.nc")], spec))
     assert "A forecast from 2018-09-15T06:00 needs two frames 6 h apart" in message
     assert "Missing: 2018-09-15T00:00. The data has 2 times: 2018-09-14T23:00, 2018-09-15T06:00." in message
 
 
 def test_one_frame_only_is_refused(tmp_path: Path, winds: xr.Dataset, spec: ModelSpec) -> None:
-    message = str(_refused([_netcdf(winds.isel(time=[3]), tmp_path / "w.nc")], spec))
+    message = str(_refusal([_netcdf(winds.isel(time=[3]), tmp_path / "w.nc")], spec))
     assert "Missing: 2018-09-15T00:00. The data has 1 time: 2018-09-15T06:00." in message
 
 
-def test_an_init_time_outside_the_data_is_refused_with_the_times_there_are(
+def test_an_init_time_outside_the_data_is_refused_with_the_available_times(
     tmp_path: Path, winds: xr.Dataset, spec: ModelSpec
 ) -> None:
     message = str(
-        _refused([_netcdf(winds.isel(time=[2, 0, 3, 1]), tmp_path / "w.nc")], spec, np.datetime64("2020-01-01T00", "s"))
+        _refusal([_netcdf(winds.isel(time=[2, 0, 3, 1]), tmp_path / "w.nc")], spec, np.datetime64("2020-01-01T00", "s"))
     )
     assert "Missing: 2019-12-31T18:00, 2020-01-01T00:00." in message
     assert "2018-09-14T12:00, 2018-09-14T18:00, 2018-09-15T00:00 … 2018-09-15T06:00." in message
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "sentence"),
     [
         (np.nan, "`v10` has 2 missing or infinite values at 2018-09-15T06:00"),
         (np.inf, "`v10` has 2 missing or infinite values at 2018-09-15T06:00"),
-        (200.0, "`v10` must lie within -150 and 150 m s-1 at 2018-09-15T06:00. Got:"),
+        (200.0, "`v10` must be within -150 and 150 m s-1 at 2018-09-15T06:00. Got:"),
         (-200.0, "Got: -200 to"),
     ],
 )
 def test_impossible_values_are_refused_with_variable_and_time(
-    tmp_path: Path, winds: xr.Dataset, spec: ModelSpec, value: float, said: str
+    tmp_path: Path, winds: xr.Dataset, spec: ModelSpec, value: float, sentence: str
 ) -> None:
     winds.v10[3, 5, 7:9] = value
-    error = _refused([_netcdf(winds, tmp_path / "w.nc")], spec)
+    error = _refusal([_netcdf(winds, tmp_path / "w.nc")], spec)
     assert len(error.problems) == 1
-    assert said in error.problems[0]
+    assert sentence in error.problems[0]
 
 
-def test_impossible_values_in_frames_that_are_not_used_do_not_matter(
-    tmp_path: Path, winds: xr.Dataset, spec: ModelSpec
-) -> None:
+def test_impossible_values_in_unused_frames_are_ignored(tmp_path: Path, winds: xr.Dataset, spec: ModelSpec) -> None:
     winds.v10[:2] = np.nan
     assert _read([_netcdf(winds, tmp_path / "w.nc")], spec).init_time == NEWEST
 
@@ -180,7 +178,7 @@ def test_a_truncated_grib_file_is_refused(
     content = gfs_files[1].read_bytes()
     cut = tmp_path / "cut.grib2"
     cut.write_bytes(content[: int(share * len(content))])
-    message = str(_refused([gfs_files[0], cut], gfs_spec))
+    message = str(_refusal([gfs_files[0], cut], gfs_spec))
     assert f"`{cut}` cannot be read as GRIB" in message
     assert "The file may be damaged or cut short." in message
 
@@ -188,7 +186,7 @@ def test_a_truncated_grib_file_is_refused(
 def test_a_grib_file_without_the_variable_is_refused_with_what_it_has(gfs_files: list[Path]) -> None:
     raw = tiny_spec(181, 360, has_poles=True).model_dump()
     raw["variables"] = ({"name": "t2m", "mean": 288.0, "std": 15.0},)
-    message = str(_refused(gfs_files, ModelSpec.model_validate(raw)))
+    message = str(_refusal(gfs_files, ModelSpec.model_validate(raw)))
     assert "Missing: 2 metre temperature (t2m or 2t" in message
     assert "The data has: 10u (heightAboveGround), 10v (heightAboveGround)." in message
 
@@ -196,17 +194,17 @@ def test_a_grib_file_without_the_variable_is_refused_with_what_it_has(gfs_files:
 @pytest.mark.parametrize("content", [b"GRI", b"", b"Wind: calm, becoming fresh.\n"])
 def test_a_file_of_something_else_is_refused_with_its_size(tmp_path: Path, spec: ModelSpec, content: bytes) -> None:
     (tmp_path / "w").write_bytes(content)
-    message = str(_refused([tmp_path / "w"], spec))
+    message = str(_refusal([tmp_path / "w"], spec))
     assert f"must be GRIB, NetCDF or Zarr. Got: a file of {len(content)} bytes of neither." in message
 
 
 def test_a_missing_path_is_refused(tmp_path: Path, spec: ModelSpec) -> None:
-    message = str(_refused([tmp_path / "w.nc"], spec))
+    message = str(_refusal([tmp_path / "w.nc"], spec))
     assert f"`{tmp_path / 'w.nc'}` cannot be opened: No such file or directory." in message
 
 
 def test_a_folder_that_is_no_zarr_is_refused(tmp_path: Path, spec: ModelSpec) -> None:
-    assert "is a folder but no Zarr store" in str(_refused([tmp_path], spec))
+    assert "is a folder but no Zarr store" in str(_refusal([tmp_path], spec))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -216,36 +214,40 @@ def test_a_truncated_file_is_refused(
 ) -> None:
     path = write(winds, tmp_path / "w")
     path.write_bytes(path.read_bytes()[:2000])
-    assert f"`{path}` cannot be read as {kind}" in str(_refused([path], spec))
+    assert f"`{path}` cannot be read as {kind}" in str(_refusal([path], spec))
 
 
 def test_a_zarr_with_a_damaged_chunk_is_refused(tmp_path: Path, winds: xr.Dataset, spec: ModelSpec) -> None:
     path = _zarr_3(winds, tmp_path / "w.zarr")
     chunk = path / "v10/c/0/0/0"
     chunk.write_bytes(chunk.read_bytes()[:100])
-    assert "cannot be read" in str(_refused([path], spec))
+    assert "cannot be read" in str(_refusal([path], spec))
 
 
 def test_a_region_is_refused_with_its_bounds(tmp_path: Path, winds: xr.Dataset, spec: ModelSpec) -> None:
     region = winds.sel(latitude=slice(70, 10), longitude=slice(100, 200))
-    error = _refused([_netcdf(region, tmp_path / "w.nc")], spec)
+    error = _refusal([_netcdf(region, tmp_path / "w.nc")], spec)
     assert error.problems == (
         "The grid must be global. Got: latitudes 16.875 to 61.875 and longitudes 101.25 to 191.25, a region.",
     )
 
 
-def test_the_problems_of_two_bad_files_are_told_together(tmp_path: Path, winds: xr.Dataset, spec: ModelSpec) -> None:
+def test_the_problems_of_two_bad_files_are_reported_together(
+    tmp_path: Path, winds: xr.Dataset, spec: ModelSpec
+) -> None:
     unitless, incomplete = winds.copy(deep=True), winds.drop_vars("v10")
     unitless.u10.attrs["units"] = "K"
-    error = _refused([_netcdf(unitless, tmp_path / "a.nc"), _netcdf(incomplete, tmp_path / "b.nc")], spec)
+    error = _refusal([_netcdf(unitless, tmp_path / "a.nc"), _netcdf(incomplete, tmp_path / "b.nc")], spec)
     assert len(error.problems) == 2
     assert error.problems[0].startswith("`u10` must have `units`")
     assert error.problems[1].startswith("Missing: 10 metre v wind component")
     assert all(problem in str(error) for problem in error.problems)
 
 
-def test_a_bad_file_is_told_although_the_other_one_would_do(tmp_path: Path, winds: xr.Dataset, spec: ModelSpec) -> None:
-    assert len(_refused([_netcdf(winds, tmp_path / "a.nc"), tmp_path / "b.nc"], spec).problems) == 1
+def test_a_bad_file_is_refused_even_if_the_other_one_is_sufficient(
+    tmp_path: Path, winds: xr.Dataset, spec: ModelSpec
+) -> None:
+    assert len(_refusal([_netcdf(winds, tmp_path / "a.nc"), tmp_path / "b.nc"], spec).problems) == 1
 
 
 def test_members_become_analyses(tmp_path: Path, winds: xr.Dataset, spec: ModelSpec) -> None:
@@ -263,14 +265,14 @@ def test_files_of_different_ensembles_are_refused(tmp_path: Path, winds: xr.Data
         _netcdf(winds.isel(time=[2]).expand_dims(number=3), tmp_path / "a.nc"),
         _netcdf(winds.isel(time=[3]), tmp_path / "b.nc"),
     ]
-    assert "All frames must have the same members. Got: [0, 3] members." in str(_refused(paths, spec))
+    assert "All frames must have the same members. Got: [0, 3] members." in str(_refusal(paths, spec))
 
 
 def test_files_of_different_grids_are_refused(tmp_path: Path, winds: xr.Dataset, spec: ModelSpec) -> None:
     coarse = winds.isel(time=[3]).coarsen(latitude=2, longitude=2).mean()
     coarse = coarse.assign({name: array.assign_attrs(units="m s-1") for name, array in coarse.items()})
     paths = [_netcdf(winds.isel(time=[2]), tmp_path / "a.nc"), _netcdf(coarse, tmp_path / "b.nc")]
-    message = str(_refused(paths, spec))
+    message = str(_refusal(paths, spec))
     assert "on one grid. Got: 16 × 32 (without poles) and 8 × 16 (without poles)." in message
 
 
@@ -295,9 +297,9 @@ def test_the_digest_changes_with_any_value_and_with_the_time(winds: xr.Dataset) 
     state = InitialState(NEWEST, previous, newest, ("a.nc",))
     draw, digests = np.random.default_rng(0), {state.digest}
     for _ in range(8):
-        place = tuple(draw.integers(newest.shape))
+        index = tuple(draw.integers(newest.shape))
         changed = newest.copy()
-        changed[place] = np.nextafter(changed[place], np.float32(np.inf))
+        changed[index] = np.nextafter(changed[index], np.float32(np.inf))
         digests.add(InitialState(NEWEST, previous, changed, ("a.nc",)).digest)
         digests.add(InitialState(NEWEST, changed, newest, ("a.nc",)).digest)
     digests.add(InitialState(NEWEST, newest, previous, ("a.nc",)).digest)
@@ -321,8 +323,8 @@ def test_a_state_is_regridded_to_the_checkpoints_grid(
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder and the URL under which a web server on this machine shows it."""
+def web_folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and the URL at which a local web server serves it."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -332,13 +334,13 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
         thread.join()
 
 
-def test_a_zarr_is_read_from_a_url(served: tuple[Path, str], winds: xr.Dataset, spec: ModelSpec) -> None:
-    folder, url = served
+def test_a_zarr_is_read_from_a_url(web_folder: tuple[Path, str], winds: xr.Dataset, spec: ModelSpec) -> None:
+    folder, url = web_folder
     winds.to_zarr(folder / "state.zarr", zarr_format=2)
     local = read_initial_state([str(folder / "state.zarr")], spec)
     assert read_initial_state([f"{url}/state.zarr"], spec).digest == local.digest
 
 
-def test_a_url_without_a_store_is_one_error(served: tuple[Path, str], spec: ModelSpec) -> None:
+def test_a_url_without_a_store_is_one_error(web_folder: tuple[Path, str], spec: ModelSpec) -> None:
     with pytest.raises(InitialStateError, match=r"nothing\.zarr` cannot be read as Zarr"):
-        read_initial_state([f"{served[1]}/nothing.zarr"], spec)
+        read_initial_state([f"{web_folder[1]}/nothing.zarr"], spec)

@@ -132,7 +132,7 @@ def test_json_that_is_no_object_has_no_format_version(tmp_path: Path, content: s
         (("model", "grid", "latitude"), [60.0, 50.0, 40.0, 30.0], "model.grid"),
         (("model", "grid", "longitude"), [0.0, 1.0, 2.0, 3.0], "model.grid"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_field_is_named_by_its_location(
     manifest: Manifest, tmp_path: Path, path: tuple[str | int, ...], value: Any, location: str
 ) -> None:

@@ -25,7 +25,7 @@ def _area_mean(grid: Grid, values: NDArray[np.float64]) -> float:
 
 
 def _overlaps(targets: NDArray[np.float64], sources: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of each target interval in each source interval; both as (interval, lower and upper edge)."""
+    """Return the fraction of each target interval in each source interval; both (interval, lower and upper edge)."""
     lower = np.maximum(targets[:, None, 0], sources[None, :, 0])
     upper = np.minimum(targets[:, None, 1], sources[None, :, 1])
     return np.maximum(upper - lower, 0) / np.diff(targets)
@@ -70,7 +70,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
-def test_regridding_gives_the_area_mean_of_what_each_cell_covers(source: str, target: str) -> None:
+def test_regridding_gives_the_area_mean_over_each_cell(source: str, target: str) -> None:
     values = np.random.default_rng(0).standard_normal(GRIDS[source].shape)
     regridded = regrid(_fields(GRIDS[source], values), GRIDS[target]).u10.values[0]
     expected = _brute_force(values.astype(np.float32), GRIDS[source], GRIDS[target])
@@ -110,7 +110,7 @@ def test_frames_and_members_are_regridded_one_by_one(dims: tuple[str, ...]) -> N
     regridded = regrid(fields, target)
     assert regridded.u10.dims == (*dims, "latitude", "longitude")
     assert regridded.u10.dtype == np.float32
-    for place in np.ndindex(values.shape[:-2]):
-        alone = regrid(_fields(source, values[place]), target).u10.values[0]
-        np.testing.assert_allclose(regridded.u10.values[place], alone, rtol=0, atol=1e-6)
+    for index in np.ndindex(values.shape[:-2]):
+        alone = regrid(_fields(source, values[index]), target).u10.values[0]
+        np.testing.assert_allclose(regridded.u10.values[index], alone, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(regridded.v10, -regridded.u10)

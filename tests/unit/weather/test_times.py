@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from storage.errors import ConfigurationError
-from weather.times import parse_lead_time, parse_time, short_lead_time
+from weather.times import format_lead_time, parse_lead_time, parse_time
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ def test_hours_and_days_become_a_lead_time(text: str, hours: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "h", "5 d", "-6h", "1.5d", "6m", "5w", "120hh", "six hours", "1e2", "999999h"])
-def test_anything_else_is_refused_with_what_was_got(text: str) -> None:
+def test_other_text_is_refused_and_quoted(text: str) -> None:
     with pytest.raises(ConfigurationError, match="such as 120h or 5d") as caught:
         parse_lead_time(text)
     assert repr(text) in str(caught.value)
@@ -28,13 +28,13 @@ def test_anything_else_is_refused_with_what_was_got(text: str) -> None:
         (np.timedelta64(90, "m"), "1.5h"),
     ],
 )
-def test_a_lead_time_is_shown_in_hours_whatever_its_resolution(lead_time: np.timedelta64, text: str) -> None:
-    assert short_lead_time(lead_time) == text
+def test_a_lead_time_of_any_resolution_is_formatted_in_hours(lead_time: np.timedelta64, text: str) -> None:
+    assert format_lead_time(lead_time) == text
 
 
 @pytest.mark.parametrize("hours", [6, 24, 120, 99_999])
-def test_what_is_shown_is_read_back(hours: int) -> None:
-    assert parse_lead_time(short_lead_time(np.timedelta64(hours, "h"))) == np.timedelta64(hours, "h")
+def test_a_formatted_lead_time_is_parsed_back(hours: int) -> None:
+    assert parse_lead_time(format_lead_time(np.timedelta64(hours, "h"))) == np.timedelta64(hours, "h")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_time_with_a_zone_becomes_utc(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2018-13-01", "15.09.2018", "2018-09-15T25"])
-def test_what_is_no_time_is_refused_with_what_was_got(text: str) -> None:
+def test_text_that_is_no_time_is_refused_and_quoted(text: str) -> None:
     with pytest.raises(ConfigurationError, match="such as 2018-09-15T00") as caught:
         parse_time(text)
     assert repr(text) in str(caught.value)

@@ -5,20 +5,20 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from weather.readers.canonical import Problems, canonical
+from weather.readers.canonical import Problems, to_canonical
 
 WIND = ("u10", "v10")
 KNOT = 1852 / 3600
 
 
 def _gfs(winds: xr.Dataset) -> xr.Dataset:
-    """The names of NOMADS."""
+    """Use the names of NOMADS."""
     named = winds.rename(u10="ugrd10m", v10="vgrd10m", latitude="lat", longitude="lon")
     return _with_units(named, "m/s")
 
 
 def _era5(winds: xr.Dataset) -> xr.Dataset:
-    """The new CDS: `valid_time` as dimension, a scalar `number`, a text `expver` for each time."""
+    """Write as the new CDS: `valid_time` as dimension, a scalar `number`, a text `expver` for each time."""
     named = winds.rename(time="valid_time").assign_coords(
         number=0, expver=("valid_time", ["0001"] * winds.sizes["time"])
     )
@@ -26,7 +26,7 @@ def _era5(winds: xr.Dataset) -> xr.Dataset:
 
 
 def _ifs(winds: xr.Dataset) -> xr.Dataset:
-    """An analysis through cfgrib: reference time as dimension, a scalar step, west-to-east from -180."""
+    """Write an analysis as cfgrib reads it: reference time as dimension, a scalar step, west-to-east from -180."""
     named = winds.rename(u10="10u", v10="10v").assign_coords(
         step=np.timedelta64(0, "ns"),
         valid_time=("time", winds.time.values),
@@ -42,7 +42,7 @@ def _weatherbench(winds: xr.Dataset) -> xr.Dataset:
 
 
 def _cmip(winds: xr.Dataset) -> xr.Dataset:
-    """Found by its CF name at its height only."""
+    """Write CMIP's names, recognised by CF name and height only."""
     named = winds.rename(u10="uas", v10="vas", latitude="lat", longitude="lon").assign_coords(height=10.0)
     named.uas.attrs["standard_name"], named.vas.attrs["standard_name"] = "eastward_wind", "northward_wind"
     return named
@@ -53,7 +53,7 @@ def _one_height(winds: xr.Dataset) -> xr.Dataset:
 
 
 def _by_attributes(winds: xr.Dataset) -> xr.Dataset:
-    """Variables by their GRIB numbers, dimensions by their CF attributes."""
+    """Write meaningless names: variables have GRIB numbers, dimensions CF attributes."""
     named = winds.rename(u10="a", v10="b", time="d", latitude="e", longitude="f")
     named.a.attrs["GRIB_paramId"], named.b.attrs["GRIB_paramId"] = 165, 166
     named.d.attrs["standard_name"] = "time"
@@ -67,7 +67,7 @@ def _with_units(dataset: xr.Dataset, units: str) -> xr.Dataset:
 
 def _problems(dataset: xr.Dataset, variables: tuple[str, ...] = WIND) -> list[str]:
     problems = Problems()
-    assert canonical(dataset, variables, problems) is None
+    assert to_canonical(dataset, variables, problems) is None
     return problems
 
 
@@ -76,7 +76,7 @@ def test_every_style_gives_the_same_canonical_fields(
     winds: xr.Dataset, style: Callable[[xr.Dataset], xr.Dataset]
 ) -> None:
     problems = Problems()
-    got = canonical(style(winds.copy(deep=True)), WIND, problems)
+    got = to_canonical(style(winds.copy(deep=True)), WIND, problems)
     assert problems == []
     assert got is not None
     assert set(got.coords) == {"time", "latitude", "longitude"}
@@ -86,7 +86,7 @@ def test_every_style_gives_the_same_canonical_fields(
 
 def test_knots_become_metres_a_second(winds: xr.Dataset) -> None:
     knots = _with_units(winds / KNOT, "knots")
-    got = canonical(knots, WIND, Problems())
+    got = to_canonical(knots, WIND, Problems())
     xr.testing.assert_allclose(got, winds, rtol=1e-6)
     assert got is not None
     assert got.u10.dtype == np.float32
@@ -94,16 +94,16 @@ def test_knots_become_metres_a_second(winds: xr.Dataset) -> None:
 
 def test_celsius_and_hectopascals_become_kelvin_and_pascals(winds: xr.Dataset) -> None:
     dataset = xr.Dataset({"2t": winds.u10.assign_attrs(units="degC"), "msl": winds.v10.assign_attrs(units="hPa")})
-    got = canonical(dataset, ("t2m", "msl"), Problems())
+    got = to_canonical(dataset, ("t2m", "msl"), Problems())
     assert got is not None
     np.testing.assert_allclose(got.t2m, winds.u10 + 273.15, rtol=1e-6)
     np.testing.assert_allclose(got.msl, winds.v10 * 100, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["number", "member", "realization", "ensemble", "sample"])
-def test_members_follow_time_under_whatever_name(winds: xr.Dataset, name: str) -> None:
+def test_members_of_every_usual_name_follow_time(winds: xr.Dataset, name: str) -> None:
     ensemble = xr.concat([winds, -winds, 2 * winds], xr.Variable(name, [0, 1, 2])).transpose(..., name)
-    got = canonical(_with_units(ensemble, "m s-1"), WIND, Problems())
+    got = to_canonical(_with_units(ensemble, "m s-1"), WIND, Problems())
     assert got is not None
     assert got.u10.dims == ("time", "member", "latitude", "longitude")
     for member, factor in enumerate((1, -1, 2)):
@@ -111,7 +111,7 @@ def test_members_follow_time_under_whatever_name(winds: xr.Dataset, name: str) -
 
 
 def test_a_single_frame_of_scalar_time_has_a_time_dimension(winds: xr.Dataset) -> None:
-    got = canonical(winds.isel(time=1), WIND, Problems())
+    got = to_canonical(winds.isel(time=1), WIND, Problems())
     assert got is not None
     xr.testing.assert_equal(got, winds.isel(time=[1]))
 
@@ -123,7 +123,7 @@ def test_frames_of_a_forecast_are_placed_at_their_valid_times(winds: xr.Dataset,
     if step_is_a_dimension:
         valid_time = (("time", "step"), winds.time.values[:, None])
         forecast = forecast.drop_vars("valid_time").expand_dims("step", axis=1).assign_coords(valid_time=valid_time)
-    got = canonical(forecast, WIND, Problems())
+    got = to_canonical(forecast, WIND, Problems())
     assert got is not None
     xr.testing.assert_equal(got, winds)
 
@@ -132,27 +132,27 @@ def test_steps_of_one_forecast_are_placed_at_their_valid_times(winds: xr.Dataset
     forecast = winds.rename(time="step").assign_coords(
         step=winds.time.values - winds.time.values[0], time=winds.time.values[0], valid_time=("step", winds.time.values)
     )
-    got = canonical(forecast, WIND, Problems())
+    got = to_canonical(forecast, WIND, Problems())
     assert got is not None
     xr.testing.assert_equal(got, winds)
 
 
-def test_what_is_not_asked_for_does_not_matter(winds: xr.Dataset) -> None:
+def test_variables_that_are_not_requested_are_ignored(winds: xr.Dataset) -> None:
     cluttered = winds.assign(
         t=xr.Variable(("level", "time"), np.zeros((5, winds.sizes["time"]))), mask=xr.Variable((), 1)
     )
-    got = canonical(cluttered, WIND, Problems())
+    got = to_canonical(cluttered, WIND, Problems())
     assert got is not None
     xr.testing.assert_equal(got, winds)
 
 
-@pytest.mark.parametrize(("units", "said"), [("", "''"), ("K", "'K'"), ("furlongs/fortnight", "'furlongs/fortnight'")])
-def test_a_wrong_unit_is_named_with_the_accepted_ones(winds: xr.Dataset, units: str, said: str) -> None:
+@pytest.mark.parametrize(("units", "got"), [("", "''"), ("K", "'K'"), ("furlongs/fortnight", "'furlongs/fortnight'")])
+def test_a_wrong_unit_is_named_with_the_accepted_ones(winds: xr.Dataset, units: str, got: str) -> None:
     winds.v10.attrs["units"] = units
     (problem,) = _problems(winds)
     assert problem.startswith("`v10` must have `units` m s-1 or m s**-1")
     assert "knots" in problem
-    assert problem.endswith(f"Got: {said}.")
+    assert problem.endswith(f"Got: {got}.")
 
 
 def test_a_missing_unit_is_named(winds: xr.Dataset) -> None:
@@ -162,20 +162,20 @@ def test_a_missing_unit_is_named(winds: xr.Dataset) -> None:
     assert problem.endswith("Got: 'no units'.")
 
 
-def test_a_missing_variable_is_named_with_what_there_is(winds: xr.Dataset) -> None:
+def test_a_missing_variable_is_named_with_the_available_ones(winds: xr.Dataset) -> None:
     (problem,) = _problems(winds.rename(v10="gust"))
     assert "Missing: 10 metre v wind component (v10 or 10v" in problem
     assert problem.endswith("The data has: u10, gust.")
 
 
-def test_data_without_any_variable_says_so(winds: xr.Dataset) -> None:
+def test_data_without_any_variable_is_reported_as_such(winds: xr.Dataset) -> None:
     (problem,) = _problems(winds[["time"]])
     assert "10 metre u wind component" in problem
     assert "10 metre v wind component" in problem
     assert "no variable at all" in problem
 
 
-def test_wind_at_another_height_is_not_taken_for_that_at_10_metres(winds: xr.Dataset) -> None:
+def test_wind_at_another_height_is_not_used_as_that_at_10_metres(winds: xr.Dataset) -> None:
     (problem,) = _problems(_cmip(winds).assign_coords(height=100.0))
     assert problem.startswith("Missing: 10 metre u wind component")
 
@@ -187,7 +187,7 @@ def test_another_calendar_is_named_once(winds: xr.Dataset) -> None:
     assert "Got: calendar noleap." in problem
 
 
-def test_times_that_are_mere_numbers_are_named(winds: xr.Dataset) -> None:
+def test_times_that_are_plain_numbers_are_named(winds: xr.Dataset) -> None:
     (problem,) = _problems(winds.assign_coords(time=[0.0, 6.0, 12.0, 18.0]))
     assert problem.endswith("Got: values of type float64.")
 
@@ -221,15 +221,15 @@ def test_a_region_is_named_once(winds: xr.Dataset) -> None:
 def test_variables_of_different_times_are_refused(winds: xr.Dataset) -> None:
     shifted = winds.v10.rename(time="time1").assign_coords(time1=winds.time.values + np.timedelta64(1, "h"))
     (problem,) = _problems(winds[["u10"]].assign(v10=shifted))
-    assert problem == "The variables u10, v10 must lie on the same times, members and grid."
+    assert problem == "The variables u10, v10 must have the same times, members and grid."
 
 
-def test_several_problems_are_told_together(winds: xr.Dataset) -> None:
+def test_several_problems_are_reported_together(winds: xr.Dataset) -> None:
     winds.u10.attrs["units"] = "K"
     broken = winds.drop_vars("v10").isel(latitude=slice(0, 8)).assign_coords(time=[0.0, 1.0, 2.0, 3.0])
     problems = " ".join(_problems(broken))
-    for said in ("Missing: 10 metre v wind component", "`u10` must have `units`", "must be global", "type float64"):
-        assert problems.count(said) == 1
+    for part in ("Missing: 10 metre v wind component", "`u10` must have `units`", "must be global", "type float64"):
+        assert problems.count(part) == 1
 
 
 @pytest.mark.parametrize("name", ["step", "prediction_timedelta", "lead_time"])
@@ -238,6 +238,6 @@ def test_a_forecast_without_valid_time_is_no_analysis(winds: xr.Dataset, name: s
     for hours, accepted in ((0, True), (72, False)):
         late = winds.assign_coords({name: np.timedelta64(hours, "h").astype("timedelta64[ns]")})
         problems = Problems()
-        fields = canonical(late.expand_dims(name) if as_dimension else late, ("u10", "v10"), problems)
+        fields = to_canonical(late.expand_dims(name) if as_dimension else late, ("u10", "v10"), problems)
         assert (fields is not None) == accepted
         assert accepted or any(f"`{name}` and no `valid_time`" in problem for problem in problems)

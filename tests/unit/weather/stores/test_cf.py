@@ -11,7 +11,7 @@ from weather.grids import Grid
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import Layout
 
-# In a process of its own: pyproj, which the checker loads, and eccodes bring two copies of PROJ that crash together.
+# Runs in a separate process: pyproj, which the checker loads, and eccodes load two copies of PROJ that crash together.
 CHECK = """
 import sys
 from compliance_checker.runner import CheckSuite, ComplianceChecker
@@ -23,7 +23,7 @@ ComplianceChecker.run_checker(path, ["cf:1.11"], 0, "strict", output_filename=re
 
 @pytest.fixture
 def exported(tmp_path: Path) -> xr.Dataset:
-    """A store of all variables as xarray reads it, with the first of two lead times written."""
+    """A store of all variables, read by xarray, with the first of two lead times written."""
     layout = Layout(
         init_time=np.datetime64("2018-09-15T00", "s"),
         num_lead_times=2,
@@ -49,21 +49,21 @@ def exported(tmp_path: Path) -> xr.Dataset:
 
 
 def _errors(dataset: xr.Dataset, folder: Path) -> list[str]:
-    """Return what the checker calls errors, for the dataset's NetCDF export; recommendations are left out."""
+    """Return the errors, without recommendations, that the checker finds in the dataset's NetCDF export."""
     path, report = folder / "ensemble.nc", folder / "report.json"
     dataset.to_netcdf(path, encoding={name: {"_FillValue": None} for name in dataset.coords})
     subprocess.run([sys.executable, "-c", CHECK, path, report], check=True, capture_output=True)
-    found = json.loads(report.read_text())["cf:1.11"]
-    assert found["scoreheader"]["3"] == "Errors"
-    assert found["possible_points"] > 100
-    return [message for part in found["high_priorities"] for message in part["msgs"]]
+    results = json.loads(report.read_text())["cf:1.11"]
+    assert results["scoreheader"]["3"] == "Errors"
+    assert results["possible_points"] > 100
+    return [message for part in results["high_priorities"] for message in part["msgs"]]
 
 
 def test_an_exported_store_has_no_cf_error(exported: xr.Dataset, tmp_path: Path) -> None:
     assert _errors(exported, tmp_path) == []
 
 
-def test_the_checker_notices_what_cf_forbids(exported: xr.Dataset, tmp_path: Path) -> None:
+def test_the_checker_finds_violations_of_cf(exported: xr.Dataset, tmp_path: Path) -> None:
     exported.u10.attrs["standard_name"] = "eastwards"
     exported.t2m.attrs["units"] = "m"
     errors = " ".join(_errors(exported, tmp_path))

@@ -1,6 +1,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,11 +42,17 @@ def _commit(store: EnsembleStore, group: int, lead_index: int) -> NDArray[np.flo
     return fields
 
 
+def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = root[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
 def _snapshot(path: Path) -> dict[Path, bytes]:
     return {file.relative_to(path): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-def test_a_new_store_opens_with_xarray_as_it_is(store: EnsembleStore) -> None:
+def test_a_new_store_opens_with_xarray_without_options(store: EnsembleStore) -> None:
     with xr.open_zarr(store.path) as ensemble:
         assert ensemble.sizes == {"init_time": 1, "lead_time": 3, "number": 5, "latitude": 4, "longitude": 6}
         for name in LAYOUT.variables:
@@ -67,37 +74,34 @@ def test_coordinates_are_decoded_to_times_members_and_degrees(store: EnsembleSto
         np.testing.assert_array_equal(ensemble.longitude, LAYOUT.grid.longitude)
 
 
-def test_attributes_are_those_of_cf_and_those_given(store: EnsembleStore) -> None:
+def test_attributes_are_those_of_cf_and_the_callers(store: EnsembleStore) -> None:
     with xr.open_zarr(store.path, decode_cf=False) as ensemble:
         assert ensemble.attrs == ATTRIBUTES | {"variables": "u10 v10"}
         names = {name: array.attrs.get("standard_name") for name, array in ensemble.variables.items()}
         units = {name: array.attrs["units"] for name, array in ensemble.variables.items()}
-    assert names == {
-        "u10": "eastward_wind", "v10": "northward_wind", "complete": None,
-        "init_time": "forecast_reference_time", "lead_time": "forecast_period", "valid_time": "time",
-        "number": "realization", "latitude": "latitude", "longitude": "longitude",
-    }  # fmt: skip
-    assert units == {
-        "u10": "m s-1", "v10": "m s-1", "complete": "1",
-        "init_time": "seconds since 1970-01-01 00:00:00", "lead_time": "hours",
-        "valid_time": "seconds since 1970-01-01 00:00:00", "number": "1",
-        "latitude": "degrees_north", "longitude": "degrees_east",
-    }  # fmt: skip
+    assert {name: (names[name], units[name]) for name in names} == {
+        "u10": ("eastward_wind", "m s-1"),
+        "v10": ("northward_wind", "m s-1"),
+        "complete": (None, "1"),
+        "init_time": ("forecast_reference_time", "seconds since 1970-01-01 00:00:00"),
+        "lead_time": ("forecast_period", "hours"),
+        "valid_time": ("time", "seconds since 1970-01-01 00:00:00"),
+        "number": ("realization", "1"),
+        "latitude": ("latitude", "degrees_north"),
+        "longitude": ("longitude", "degrees_east"),
+    }
 
 
 def test_a_chunk_is_one_variable_and_lead_time_of_one_group(store: EnsembleStore) -> None:
     root = zarr.open_group(store.path, mode="r")
     for name in LAYOUT.variables:
-        array = root[name]
-        assert isinstance(array, zarr.Array)
+        array = _array(root, name)
         assert array.chunks == (1, 1, 2, 4, 6)
         assert array.shards is None
-    complete = root["complete"]
-    assert isinstance(complete, zarr.Array)
-    assert complete.chunks == (1, 2)
+    assert _array(root, "complete").chunks == (1, 2)
 
 
-def test_a_commit_makes_exactly_its_lead_time_and_group_visible(store: EnsembleStore) -> None:
+def test_a_commit_makes_only_its_lead_time_and_group_visible(store: EnsembleStore) -> None:
     with xr.open_zarr(store.path) as opened_before:
         fields = _commit(store, 1, 2)
         with xr.open_zarr(store.path) as opened_after:
@@ -114,19 +118,18 @@ def test_a_commit_writes_no_file_but_its_own(store: EnsembleStore) -> None:
     _commit(store, 1, 2)
     after = _snapshot(store.path)
     assert {path: after[path] for path in before} == before
-    assert {str(path) for path in after.keys() - before.keys()} == {
-        "u10/c.0.2.1.0.0", "v10/c.0.2.1.0.0", "complete/c.2.1",
-    }  # fmt: skip
+    chunks = {"u10/c.0.2.1.0.0", "v10/c.0.2.1.0.0", "complete/c.2.1"}
+    assert {str(path) for path in after.keys() - before.keys()} == chunks
 
 
-def test_files_are_those_that_zarr_writes(store: EnsembleStore, tmp_path: Path) -> None:
+def test_files_equal_those_that_zarr_writes(store: EnsembleStore, tmp_path: Path) -> None:
     other = EnsembleStore.create(tmp_path / "other.zarr", LAYOUT, ATTRIBUTES)
     root = zarr.open_group(other.path, mode="r+")
     for group, members in enumerate((slice(0, 2), slice(2, 4), slice(4, 5))):
         fields = _commit(store, group, 1)
         for channel, name in enumerate(LAYOUT.variables):
-            root[name][0, 1, members] = fields[:, channel]  # type: ignore[index]
-        root["complete"][1, members] = 1  # type: ignore[index]
+            _array(root, name)[0, 1, members] = fields[:, channel]
+        _array(root, "complete")[1, members] = 1
     assert _snapshot(store.path) == _snapshot(other.path)
 
 
@@ -141,7 +144,7 @@ def test_a_field_of_one_value_only_is_stored_as_a_file(store: EnsembleStore, val
     assert (store.path / "v10/c.0.0.0.0.0").is_file()
 
 
-def test_fields_are_what_was_committed_bit_for_bit(store: EnsembleStore) -> None:
+def test_committed_fields_are_read_back_bit_for_bit(store: EnsembleStore) -> None:
     special = np.array([-0.0, np.inf, -np.inf, 1e-45, np.finfo(np.float32).max], np.float32)
     written = {}
     for group in range(3):
@@ -168,7 +171,7 @@ def test_the_last_group_may_be_short(store: EnsembleStore) -> None:
         assert ensemble.u10[0, 0, :4].isnull().all()
 
 
-def test_committed_counts_lead_times_of_a_group_without_a_gap(store: EnsembleStore) -> None:
+def test_complete_lead_times_of_a_group_are_counted_up_to_the_first_gap(store: EnsembleStore) -> None:
     counts = []
     for lead_index in (2, 0, 1):
         _commit(store, 0, lead_index)
@@ -180,9 +183,7 @@ def test_committed_counts_lead_times_of_a_group_without_a_gap(store: EnsembleSto
 
 def test_a_lead_time_with_one_member_missing_does_not_count(store: EnsembleStore) -> None:
     _commit(store, 0, 0)
-    complete = zarr.open_group(store.path, mode="r+")["complete"]
-    assert isinstance(complete, zarr.Array)
-    complete[0, 1] = 0
+    _array(zarr.open_group(store.path, mode="r+"), "complete")[0, 1] = 0
     assert EnsembleStore.open(store.path).num_complete_of_group(0) == 0
 
 
@@ -222,7 +223,7 @@ def test_a_store_of_member_0_alone_is_opened_although_zarr_writes_no_chunk_of_ze
 
 
 @pytest.mark.parametrize("kind", ["store", "folder", "file"])
-def test_creating_where_something_is_leaves_it_as_it_is(tmp_path: Path, kind: str) -> None:
+def test_creating_at_an_existing_path_leaves_it_unchanged(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "ensemble.zarr"
     if kind == "store":
         _commit(EnsembleStore.create(path, LAYOUT, ATTRIBUTES), 0, 0)
@@ -238,7 +239,7 @@ def test_creating_where_something_is_leaves_it_as_it_is(tmp_path: Path, kind: st
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_creating_leaves_nothing_beside_the_store(store: EnsembleStore) -> None:
+def test_creating_leaves_only_the_store(store: EnsembleStore) -> None:
     assert list(store.path.parent.iterdir()) == [store.path]
 
 
@@ -249,7 +250,7 @@ def test_a_creation_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nothing", "file", "folder", "group", "array", "attribute", "groups", "zarr 2"])
-def test_opening_something_else_is_refused_and_leaves_it_as_it_is(tmp_path: Path, kind: str) -> None:
+def test_opening_something_else_is_refused_and_leaves_it_unchanged(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "ensemble.zarr"
     if kind == "file":
         path.write_text("mine")
@@ -270,7 +271,7 @@ def test_opening_something_else_is_refused_and_leaves_it_as_it_is(tmp_path: Path
 
 
 @pytest.mark.parametrize("chunk", ["u10/c.0.1.0.0.0", "complete/c.1.0", "latitude/c.0"])
-def test_a_flipped_bit_anywhere_in_a_chunk_is_noticed(store: EnsembleStore, chunk: str) -> None:
+def test_a_flipped_bit_anywhere_in_a_chunk_is_detected(store: EnsembleStore, chunk: str) -> None:
     _commit(store, 0, 1)
     path = store.path / chunk
     intact = path.read_bytes()
@@ -279,15 +280,14 @@ def test_a_flipped_bit_anywhere_in_a_chunk_is_noticed(store: EnsembleStore, chun
         damaged = bytearray(intact)
         damaged[position] ^= 1 << int(position) % 8
         path.write_bytes(damaged)
-        array = zarr.open_group(store.path, mode="r")[name]
-        assert isinstance(array, zarr.Array)
+        array = _array(zarr.open_group(store.path, mode="r"), name)
         with pytest.raises(ValueError, match="checksum"):
             array[:]
     path.write_bytes(intact)
     np.testing.assert_array_equal(store.group_fields(0, 1), _numbers(0, 1))
 
 
-def test_a_damaged_chunk_is_noticed_by_its_reader(store: EnsembleStore) -> None:
+def test_reading_a_damaged_or_missing_chunk_is_an_error(store: EnsembleStore) -> None:
     _commit(store, 0, 1)
     path = store.path / "v10/c.0.1.0.0.0"
     path.write_bytes(path.read_bytes()[:-1] + b"\x00")
@@ -298,7 +298,7 @@ def test_a_damaged_chunk_is_noticed_by_its_reader(store: EnsembleStore) -> None:
         store.group_fields(0, 1)
 
 
-def test_sweeping_removes_what_an_interrupted_write_left_and_nothing_else(store: EnsembleStore) -> None:
+def test_only_the_temporary_files_of_interrupted_writes_are_removed(store: EnsembleStore) -> None:
     fields = _commit(store, 0, 0)
     before = _snapshot(store.path)
     for leftover in ("u10/c.0.0.0.0.0.4f1e.partial", "complete/c.0.0.77aa.partial", "zarr.ab12.partial"):
@@ -321,7 +321,7 @@ def test_the_metadata_never_changes_after_creation(store: EnsembleStore) -> None
     assert metadata() == before
 
 
-def test_a_store_that_the_disk_cannot_hold_is_refused_before_it_is_made(tmp_path: Path) -> None:
+def test_a_store_that_the_disk_cannot_hold_is_refused_before_it_is_created(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     too_long = replace(LAYOUT, num_lead_times=free // LAYOUT.size_bytes * LAYOUT.num_lead_times + 10**6)
     with pytest.raises(StoreError, match=r"may need \d+ MB, but \d+ MB are free"):

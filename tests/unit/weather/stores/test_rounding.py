@@ -19,12 +19,12 @@ def test_the_relative_error_is_at_most_half_of_the_last_bit(keep_bits: int) -> N
 
 
 @pytest.mark.parametrize("keep_bits", [1, 7, 12, 22])
-def test_it_is_what_numcodecs_makes_of_it(keep_bits: int) -> None:
+def test_the_result_equals_that_of_numcodecs(keep_bits: int) -> None:
     encoded = BitRound(keepbits=keep_bits).encode(VALUES)
     np.testing.assert_array_equal(round_bits(VALUES, keep_bits).view(np.uint32), np.asarray(encoded).view(np.uint32))
 
 
-def test_what_is_not_finite_and_zero_stay() -> None:
+def test_zeros_and_values_that_are_not_finite_stay() -> None:
     special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], np.float32)
     special = np.append(special, np.uint32(0x7FFFFFFF).view(np.float32))
     np.testing.assert_array_equal(round_bits(special, 3), special)

@@ -22,8 +22,9 @@ ENSEMBLE = Layout(
     variables=("u10", "v10"),
     grid=Grid((67.5, 22.5, -22.5, -67.5), (0.0, 60.0, 120.0, 180.0, 240.0, 300.0)),
 )
-GALE, STILL = Threshold(variable="wind_speed_10m", value=17.2), Threshold(variable="wind_speed_10m", op="<", value=1.0)
-LAYOUT = SummaryLayout(ENSEMBLE, Summary(quantiles=(0.1, 0.5), exceedance=(GALE, STILL)))
+WIND = ("u10", "v10", "wind_speed_10m")
+GALE, CALM = Threshold(variable="wind_speed_10m", value=17.2), Threshold(variable="wind_speed_10m", op="<", value=1.0)
+LAYOUT = SummaryLayout(ENSEMBLE, Summary(quantiles=(0.1, 0.5), exceedance=(GALE, CALM)))
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def store(tmp_path: Path) -> SummaryStore:
     return SummaryStore.create(tmp_path / "summary.zarr", LAYOUT, {"Conventions": "CF-1.11", "title": "numbers"})
 
 
-def _products(seed: int) -> dict[str, NDArray[np.float32]]:
+def _statistics(seed: int) -> dict[str, NDArray[np.float32]]:
     draw = np.random.default_rng(seed)
     shape = ENSEMBLE.grid.shape
     return {
@@ -44,13 +45,12 @@ def _snapshot(path: Path) -> dict[Path, bytes]:
     return {file.relative_to(path): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-def test_a_new_summary_opens_with_xarray_and_says_what_is_what(store: SummaryStore) -> None:
+def test_a_new_summary_opens_with_xarray_and_describes_its_statistics(store: SummaryStore) -> None:
     with xr.open_zarr(store.path) as summary:
-        assert set(summary.data_vars) == {
-            "u10_mean", "u10_spread", "u10_quantiles", "v10_mean", "v10_spread", "v10_quantiles",
-            "wind_speed_10m_mean", "wind_speed_10m_spread", "wind_speed_10m_quantiles", "wind_speed_10m_above",
-            "wind_speed_10m_below", "wind_direction_10m", "members", "complete",
-        }  # fmt: skip
+        statistics = {f"{name}_{kind}" for name in WIND for kind in ("mean", "spread", "quantiles")}
+        probabilities = {"wind_speed_10m_above", "wind_speed_10m_below"}
+        others = {"wind_direction_10m", "members", "complete"}
+        assert set(summary.data_vars) == statistics | probabilities | others
         assert summary.u10_quantiles.dims == ("init_time", "lead_time", "quantile", "latitude", "longitude")
         assert summary.u10_mean.isnull().all()
         assert not summary.complete.any()
@@ -62,18 +62,18 @@ def test_a_new_summary_opens_with_xarray_and_says_what_is_what(store: SummarySto
         assert summary.attrs["title"] == "Summary of a numbers"
 
 
-def test_longitudes_go_from_the_date_line_to_the_date_line(store: SummaryStore) -> None:
-    products = _products(0)
-    store.write(0, 3, products)
+def test_longitudes_run_from_the_date_line_to_the_date_line(store: SummaryStore) -> None:
+    statistics = _statistics(0)
+    store.write(0, 3, statistics)
     with xr.open_zarr(store.path) as summary:
         assert summary.longitude.values.tolist() == [-180.0, -120.0, -60.0, 0.0, 60.0, 120.0]
         for column, longitude in enumerate(ENSEMBLE.grid.longitude):
-            found = summary.u10_quantiles[0, 0].sel(longitude=(longitude + 180) % 360 - 180)
-            np.testing.assert_array_equal(found, products["u10_quantiles"][..., column])
+            column_values = summary.u10_quantiles[0, 0].sel(longitude=(longitude + 180) % 360 - 180)
+            np.testing.assert_array_equal(column_values, statistics["u10_quantiles"][..., column])
 
 
-def test_a_lead_time_counts_once_all_of_it_is_there(store: SummaryStore) -> None:
-    store.write(1, 2, _products(1))
+def test_a_lead_time_is_complete_once_all_its_fields_are_written(store: SummaryStore) -> None:
+    store.write(1, 2, _statistics(1))
     assert [store.is_complete(index) for index in range(3)] == [False, True, False]
     with xr.open_zarr(store.path) as summary:
         assert summary.complete.values.tolist() == [0, 1, 0]
@@ -82,39 +82,39 @@ def test_a_lead_time_counts_once_all_of_it_is_there(store: SummaryStore) -> None
         assert summary.u10_mean.isel(lead_time=2).isnull().all()
 
 
-def test_a_lead_time_is_one_chunk_of_a_field_and_zeros_are_written_too(store: SummaryStore) -> None:
-    store.write(0, 0, {name: np.zeros_like(values) for name, values in _products(0).items()})
+def test_a_lead_time_is_one_chunk_of_each_field_and_zeros_are_written_too(store: SummaryStore) -> None:
+    store.write(0, 0, {name: np.zeros_like(values) for name, values in _statistics(0).items()})
     for name, dims, _ in LAYOUT.statistics():
         (chunk,) = (store.path / name).glob("c*")
         assert chunk == store.path / name / ".".join(["c", "0", "0", *["0"] * (len(dims) + 2)])
     assert (store.path / "members/c.0").exists()
 
 
-def test_what_is_there_is_never_written_over_and_no_metadata_changes(store: SummaryStore) -> None:
-    store.write(0, 3, _products(0))
+def test_existing_chunks_and_metadata_are_never_replaced(store: SummaryStore) -> None:
+    store.write(0, 3, _statistics(0))
     before = _snapshot(store.path)
-    SummaryStore(store.path, LAYOUT).write(0, 3, _products(0))
+    SummaryStore(store.path, LAYOUT).write(0, 3, _statistics(0))
     assert _snapshot(store.path) == before
-    store.write(0, 3, _products(5))
+    store.write(0, 3, _statistics(5))
     assert _snapshot(store.path) == before
 
 
-def test_a_write_that_was_cut_short_is_completed(store: SummaryStore, tmp_path: Path) -> None:
+def test_an_interrupted_write_is_completed(store: SummaryStore, tmp_path: Path) -> None:
     whole = tmp_path / "whole.zarr"
     shutil.copytree(store.path, whole)
-    SummaryStore(whole, LAYOUT).write(0, 3, _products(0))
-    store.write(0, 3, _products(0))
+    SummaryStore(whole, LAYOUT).write(0, 3, _statistics(0))
+    store.write(0, 3, _statistics(0))
     (store.path / "complete/c.0").unlink()
     (store.path / "v10_mean/c.0.0.0.0").unlink()
     (store.path / "v10_mean/c.0.0.0.0.x.partial").write_bytes(b"torn")
     store.remove_partial_files()
     assert not store.is_complete(0)
-    store.write(0, 3, _products(0))
+    store.write(0, 3, _statistics(0))
     assert _snapshot(store.path) == _snapshot(whole)
 
 
-def test_damage_is_noticed(store: SummaryStore) -> None:
-    store.write(0, 3, _products(0))
+def test_damage_is_detected(store: SummaryStore) -> None:
+    store.write(0, 3, _statistics(0))
     chunk = store.path / "u10_mean/c.0.0.0.0"
     flipped = bytearray(chunk.read_bytes())
     flipped[len(flipped) // 2] ^= 1
@@ -123,12 +123,12 @@ def test_damage_is_noticed(store: SummaryStore) -> None:
         summary.u10_mean.load()
 
 
-def test_what_is_no_summary_of_this_ensemble_is_refused(store: SummaryStore, tmp_path: Path) -> None:
+def test_a_store_that_is_no_summary_of_this_ensemble_is_refused(store: SummaryStore, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="already exists"):
         SummaryStore.create(store.path, LAYOUT, {})
     with pytest.raises(StoreError, match="is no summary of this ensemble"):
         SummaryStore(tmp_path, LAYOUT)
-    other = SummaryLayout(ENSEMBLE, Summary(quantiles=(0.1, 0.5, 0.9), exceedance=(GALE, STILL)))
+    other = SummaryLayout(ENSEMBLE, Summary(quantiles=(0.1, 0.5, 0.9), exceedance=(GALE, CALM)))
     with pytest.raises(StoreError, match="differs in u10_quantiles, v10_quantiles, wind_speed_10m_quantiles"):
         SummaryStore(store.path, other)
     more = SummaryLayout(ENSEMBLE, Summary(exceedance=(Threshold(variable="u10", value=1.0),)))

@@ -5,25 +5,26 @@ from storage.errors import ConfigurationError
 from weather.stores.summary_request import Summary, Threshold
 
 
-def test_what_is_left_out_is_the_chance_of_a_gale_where_there_is_wind() -> None:
+def test_the_default_is_the_probability_of_a_gale_if_there_is_wind() -> None:
     assert Summary().with_defaults(("u10", "v10")).exceedance == (Threshold(variable="wind_speed_10m", value=17.2),)
     assert Summary().with_defaults(("u10", "msl")).exceedance == ()
 
 
-def test_what_is_asked_for_is_brought_in_order_without_repetition() -> None:
-    asked = [{"variable": "v10", "value": 3.0}, {"variable": "u10", "op": "<", "value": 1.0}]
-    summary = Summary.model_validate({"quantiles": [0.9, 0.1], "exceedance": asked * 2}).with_defaults(("u10", "v10"))
+def test_thresholds_and_quantiles_are_sorted_without_duplicates() -> None:
+    thresholds = [{"variable": "v10", "value": 3.0}, {"variable": "u10", "op": "<", "value": 1.0}]
+    summary = Summary.model_validate({"quantiles": [0.9, 0.1], "exceedance": thresholds * 2}).with_defaults(
+        ("u10", "v10")
+    )
     assert summary.quantiles == (0.1, 0.9)
-    assert summary.exceedance == (
-        Threshold(variable="u10", op="<", value=1.0), Threshold(variable="v10", op=">", value=3.0)
-    )  # fmt: skip
+    below, above = Threshold(variable="u10", op="<", value=1.0), Threshold(variable="v10", op=">", value=3.0)
+    assert summary.exceedance == (below, above)
     assert summary.with_defaults(("u10", "v10")) == summary
 
 
-def test_a_threshold_of_what_is_not_there_is_refused() -> None:
-    asked = Summary(exceedance=(Threshold(variable="msl", value=1e5),))
+def test_a_threshold_of_a_missing_variable_is_refused() -> None:
+    request = Summary(exceedance=(Threshold(variable="msl", value=1e5),))
     with pytest.raises(ConfigurationError, match=r"may name u10, v10, wind_speed_10m. Got: 'msl'"):
-        asked.with_defaults(("u10", "v10"))
+        request.with_defaults(("u10", "v10"))
 
 
 @pytest.mark.parametrize(
