@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.engine_peers import BareEvaluations, convolutions
-from benchmarks.engine_processes import Size, peak_bytes, plain_loop, two_workers
+from benchmarks.engine_peers import BareEvaluations, measure_convolutions
+from benchmarks.engine_processes import Size, measure_peak_bytes, measure_two_workers, start_plain_loop
 from benchmarks.measurement import publish_results
 from benchmarks.workbench import Workbench, write_untrained_checkpoint
 from jobs.counters import STEP_SECONDS
@@ -37,7 +37,7 @@ _WHOLE = _Sizes(Size(16, 10, 4), Size(8, 10, 2), Size(8, 60, 2), Size(64, 4, 2))
 _TINY = _Sizes(Size(16, 2, 2), Size(8, 2, 2), Size(8, 4, 2), Size(16, 2, 2))
 
 
-def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool) -> dict[str, Any]:
+def bench_engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool) -> dict[str, Any]:
     """Time whole forecasts of a warm worker (rows, diagnostics, Zarr on disk) against two peers in the same run.
 
     - `overhead_ratio`: time of a forecast over that of its evaluations alone, the larger one of the bundled checkpoint
@@ -60,37 +60,50 @@ def engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool
             write_tiny_checkpoint(work / "tiny", trained=False)
         demo = work / "tiny" if tiny else checkpoint_named("demo", ())
         grid = (17, 32) if tiny else (121, 240)
-        grids = {"demo": demo, f"{grid[0]} × {grid[1]}": write_untrained_checkpoint(work / "stand-in", *grid)}
-        rows = [
-            _timed(work / f"{name}-eager", name, path, sizes.forecast, Execution(), repeats)
-            for (name, path), repeats in zip(grids.items(), (_REPEATS, _REPEATS_LARGE), strict=True)
+        large = write_untrained_checkpoint(work / "untrained", *grid)
+        eager = [
+            _time_engine(work / "demo-eager", "demo", demo, sizes.forecast, Execution(), _REPEATS),
+            _time_engine(work / "large", f"{grid[0]} × {grid[1]}", large, sizes.forecast, Execution(), _REPEATS_LARGE),
         ]
         modes = [Execution(compiled=True)] if compiled else []
         modes += [Execution(precision="bfloat16")]
-        rows += [_timed(work / str(index), "demo", demo, sizes.forecast, mode) for index, mode in enumerate(modes)]
-        overhead = max(float(row["engine s"]) / float(row["evaluations s"]) for row in rows[: len(grids)])
-        exact = [row for row in rows if row["networks"] == "demo" and row["precision"] == "float32"]
-        share, speed = convolutions(load_checkpoint(demo, torch.device("cpu"))[0], _GROUP_SIZE)
-        together = two_workers(work / "shared", demo, sizes.forecast, 1 if tiny else _REPEATS_SHARED)
-        short, long, few, many = peak_bytes(
-            work / "memory", demo, [sizes.short, sizes.long, replace(sizes.many, members=8), sizes.many]
-        )
-    ratios = {
-        "overhead_ratio": overhead,
-        "eager_ratio": max(float(row["plain loop s"]) / float(row["engine s"]) for row in exact),
+        others = [
+            _time_engine(work / f"mode-{index}", "demo", demo, sizes.forecast, mode, _REPEATS)
+            for index, mode in enumerate(modes)
+        ]
+        ratios = _ratios(eager, others) | _measure_apart(work, demo, sizes, tiny=tiny)
+    title = f"{sizes.forecast.members} members × {sizes.forecast.num_lead_times} lead times, NFE {sizes.forecast.nfe}"
+    return publish_results(f"{title}, {torch.get_num_threads()} threads", eager + others, ratios, json)
+
+
+def _ratios(eager: list[dict[str, Any]], others: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the ratios of the timed forecasts; the first eager row is the demo checkpoint in float32."""
+    exact = [eager[0], *(row for row in others if row["precision"] == "float32")]
+    return {
+        "overhead_ratio": max(row["engine s"] / row["evaluations s"] for row in eager),
+        "eager_ratio": max(row["plain loop s"] / row["engine s"] for row in exact),
+        "diagnostics_share": max(row["diagnostics share"] for row in eager + others),
+    }
+
+
+def _measure_apart(work: Path, demo: Path, sizes: _Sizes, *, tiny: bool) -> dict[str, float]:
+    """Return the ratios that are measured apart from timed forecasts: convolutions, two workers and memory."""
+    share, speed = measure_convolutions(load_checkpoint(demo, torch.device("cpu"))[0], _GROUP_SIZE)
+    together = measure_two_workers(work / "shared", demo, sizes.forecast, 1 if tiny else _REPEATS_SHARED)
+    short, long, few, many = measure_peak_bytes(
+        work / "memory", demo, [sizes.short, sizes.long, replace(sizes.many, members=8), sizes.many]
+    )
+    return {
         "convolution_share": share,
         "convolution_speed": speed,
-        "diagnostics_share": max(float(row["diagnostics share"]) for row in rows),
         "two_worker_ratio": together,
         "memory_growth": long / short,
         "memory_a_member_kb": (many - few) / (sizes.many.members - 8) / 1e3,
     }
-    title = f"{sizes.forecast.members} members × {sizes.forecast.num_lead_times} lead times, NFE {sizes.forecast.nfe}"
-    return publish_results(f"{title}, {torch.get_num_threads()} threads", rows, ratios, json)
 
 
-def _timed(
-    folder: Path, name: str, checkpoint: Path, size: Size, execution: Execution, repeats: int = _REPEATS
+def _time_engine(
+    folder: Path, name: str, checkpoint: Path, size: Size, execution: Execution, repeats: int
 ) -> dict[str, Any]:
     """Time the engine, its evaluations alone and the plain loop in turns; return the shortest time of each as a row."""
     networks, _ = load_checkpoint(checkpoint, torch.device("cpu"))
@@ -99,7 +112,7 @@ def _timed(
     compiling = "on" if execution.compiled else "off"
     with (
         Workbench.open(folder, checkpoint, compile=compiling, precision=execution.precision) as bench,
-        plain_loop(checkpoint) as plain,
+        start_plain_loop(checkpoint) as plain,
     ):
         worker = Worker(bench.settings, bench.database)
         forecast = {"members": size.members, "num_lead_times": size.num_lead_times, "nfe": size.nfe}

@@ -53,7 +53,7 @@ class BareEvaluations:
         return time.perf_counter() - began
 
 
-def convolutions(networks: Networks, group_size: int) -> tuple[float, float]:
+def measure_convolutions(networks: Networks, group_size: int) -> tuple[float, float]:
     """Return the share of an eager evaluation's time spent in convolutions, and their relative speed.
 
     The speed is their floating point operations per second over those of a 2048 × 2048 matrix product.

@@ -43,7 +43,7 @@ class Size:
     nfe: int
 
 
-def two_workers(folder: Path, checkpoint: Path, size: Size, repeats: int) -> float:
+def measure_two_workers(folder: Path, checkpoint: Path, size: Size, repeats: int) -> float:
     """Return the time of a forecast's evaluations alone over that of the forecast, both on two one-thread processes.
 
     Of each, the slower process counts. The two are measured in turns, and the median of the ratios of all turns is
@@ -52,8 +52,8 @@ def two_workers(folder: Path, checkpoint: Path, size: Size, repeats: int) -> flo
     context = multiprocessing.get_context("spawn")
     awake, over, spent = context.Event(), context.Event(), context.Queue()
     with Workbench.open(folder, checkpoint, threads=1) as bench:
-        work_begins, workers = _start_pair(_work, awake, over, folder, checkpoint)
-        begin, peers = _start_pair(_evaluate, checkpoint, size, spent, repeats)
+        work_begins, workers = _start_pair(_run_worker, awake, over, folder, checkpoint)
+        begin, peers = _start_pair(_run_evaluations, checkpoint, size, spent, repeats)
         work_begins.wait(_START_SECONDS)
         ratios: list[float] = []
         for _ in range(repeats):
@@ -63,17 +63,19 @@ def two_workers(folder: Path, checkpoint: Path, size: Size, repeats: int) -> flo
             begin.wait(_START_SECONDS)
             ratios.append(max(spent.get(timeout=_START_SECONDS) for _ in peers) / shared)
         over.set()
-        _join(workers + peers)
+        _join_all(workers + peers)
     return median(ratios)
 
 
 @contextmanager
-def plain_loop(checkpoint: Path) -> Iterator[Callable[[Path, Size], float]]:
+def start_plain_loop(checkpoint: Path) -> Iterator[Callable[[Path, Size], float]]:
     """Start a process for the plain loop; yield a function that runs it to a store and returns the seconds."""
     context = multiprocessing.get_context("spawn")
     tasks: Queue[tuple[Path, Size] | None] = context.Queue()
     spent: Queue[float] = context.Queue()
-    process = context.Process(target=_loop, args=(checkpoint, torch.get_num_threads(), tasks, spent), daemon=True)
+    process = context.Process(
+        target=_run_plain_loop, args=(checkpoint, torch.get_num_threads(), tasks, spent), daemon=True
+    )
     process.start()
 
     def run(store: Path, size: Size) -> float:
@@ -82,14 +84,14 @@ def plain_loop(checkpoint: Path) -> Iterator[Callable[[Path, Size], float]]:
 
     yield run
     tasks.put(None)
-    _join([process])
+    _join_all([process])
 
 
-def peak_bytes(folder: Path, checkpoint: Path, sizes: list[Size]) -> list[int]:
+def measure_peak_bytes(folder: Path, checkpoint: Path, sizes: list[Size]) -> list[int]:
     """Return the peak of resident bytes of a warm worker during a forecast of each size."""
     context = multiprocessing.get_context("spawn")
     peaks: Queue[int] = context.Queue()
-    process = context.Process(target=_measure, args=(folder, checkpoint, sizes, peaks))
+    process = context.Process(target=_run_forecasts, args=(folder, checkpoint, sizes, peaks))
     process.start()
     highest = [peaks.get(timeout=1200) for _ in sizes]
     process.join()
@@ -105,7 +107,7 @@ def _start_pair(target: Callable[..., None], *arguments: Any) -> tuple[Barrier, 
     return barrier, processes
 
 
-def _join(processes: list[Any]) -> None:
+def _join_all(processes: list[Any]) -> None:
     for process in processes:
         process.join()
         assert process.exitcode == 0
@@ -124,7 +126,7 @@ def _seconds(bench: Workbench, size: Size) -> float:
     return record.finished - record.created
 
 
-def _work(barrier: Barrier, awake: Event, over: Event, folder: Path, checkpoint: Path) -> None:
+def _run_worker(barrier: Barrier, awake: Event, over: Event, folder: Path, checkpoint: Path) -> None:
     """Run a worker on the data in `folder` while `awake` is set, until `over` is set."""
     with Workbench.open(folder, checkpoint, threads=1) as bench:
         worker = Worker(bench.settings, bench.database)
@@ -135,7 +137,7 @@ def _work(barrier: Barrier, awake: Event, over: Event, folder: Path, checkpoint:
                 time.sleep(_IDLE_SECONDS)
 
 
-def _evaluate(barrier: Barrier, checkpoint: Path, size: Size, spent: "Queue[float]", repeats: int) -> None:
+def _run_evaluations(barrier: Barrier, checkpoint: Path, size: Size, spent: "Queue[float]", repeats: int) -> None:
     """Make half of a forecast's evaluations, `repeats` times, with the memory settings of a worker."""
     keep_freed_memory()
     torch.set_num_threads(1)
@@ -147,7 +149,9 @@ def _evaluate(barrier: Barrier, checkpoint: Path, size: Size, spent: "Queue[floa
         spent.put(bare.run(size.members // 16, size.num_lead_times, size.nfe))
 
 
-def _loop(checkpoint: Path, threads: int, tasks: "Queue[tuple[Path, Size] | None]", spent: "Queue[float]") -> None:
+def _run_plain_loop(
+    checkpoint: Path, threads: int, tasks: "Queue[tuple[Path, Size] | None]", spent: "Queue[float]"
+) -> None:
     torch.set_num_threads(threads)
     plain = PlainLoop(load_checkpoint(checkpoint, torch.device("cpu"))[0])
     while task := tasks.get():
@@ -155,17 +159,17 @@ def _loop(checkpoint: Path, threads: int, tasks: "Queue[tuple[Path, Size] | None
         spent.put(plain.run(store, size.members, size.num_lead_times, size.nfe, 8))
 
 
-def _measure(folder: Path, checkpoint: Path, sizes: list[Size], peaks: "Queue[int]") -> None:
+def _run_forecasts(folder: Path, checkpoint: Path, sizes: list[Size], peaks: "Queue[int]") -> None:
     with Workbench.open(folder, checkpoint, threads=1) as bench:
         worker = Worker(bench.settings, bench.database)
         for _ in range(_WARM_UP):
             bench.run(worker, members=8, num_lead_times=10, nfe=2)
         for size in sizes:
             forecast = {"members": size.members, "num_lead_times": size.num_lead_times, "nfe": size.nfe}
-            peaks.put(_peak(partial(bench.run, worker, **forecast)))
+            peaks.put(_peak_bytes_of(partial(bench.run, worker, **forecast)))
 
 
-def _peak(work: Callable[[], object]) -> int:
+def _peak_bytes_of(work: Callable[[], object]) -> int:
     """Return the peak of resident bytes of this process while `work` runs."""
     highest = [_resident_bytes()]
 

@@ -25,7 +25,7 @@ _TINY_SIZES = ((8, 4, 2), (16, 6, 4), (24, 12, 2))
 """Members, lead times, evaluations per lead time."""
 
 
-def estimates(*, json: Path | None, tiny: bool, threads: int | None) -> dict[str, Any]:
+def bench_estimates(*, json: Path | None, tiny: bool, threads: int | None) -> dict[str, Any]:
     """Run one forecast to measure speed and compression, then plan and run three others and compare.
 
     `time_ratio` and `bytes_ratio` are the largest factor, above or below, between plan and measurement over the three;

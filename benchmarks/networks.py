@@ -14,7 +14,7 @@ from weather.manifest import NetworkSpec
 _CHANNELS = 12
 
 
-def networks(*, json: Path | None, tiny: bool) -> dict[str, Any]:
+def bench_networks(*, json: Path | None, tiny: bool) -> dict[str, Any]:
     """Time training steps and evaluations on the T31 grid, with and without the stem and channels-last memory.
 
     `tiny` makes everything small for tests; its results mean nothing.

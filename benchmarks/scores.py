@@ -17,7 +17,7 @@ _EXACT = (("pwm", "numpy"), ("pwm", "numba"), ("qd", "numba"), ("fair", "numba")
 _DIMENSIONS = ("lead_time", "latitude", "longitude")
 
 
-def scores(*, json: Path | None, tiny: bool) -> dict[str, Any]:
+def bench_scores(*, json: Path | None, tiny: bool) -> dict[str, Any]:
     """Time the CRPS of 50 members × 20 lead times × 121 × 240 by Warmcast, xskillscore and scoringrules.
 
     Ratios: the times of xskillscore and of the fastest exact estimator of scoringrules over ours, and our extra memory

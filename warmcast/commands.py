@@ -11,16 +11,16 @@ from warmcast.errors import MissingExtraError
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "api": "service.commands:serve_api",
-        "bench estimate": "benchmarks.estimates:estimates",
-        "bench engine": "benchmarks.engine:engine",
-        "bench networks": "benchmarks.networks:networks",
-        "bench scores": "benchmarks.scores:scores",
+        "bench estimate": "benchmarks.estimates:bench_estimates",
+        "bench engine": "benchmarks.engine:bench_engine",
+        "bench networks": "benchmarks.networks:bench_networks",
+        "bench scores": "benchmarks.scores:bench_scores",
         "cancel": "warmcast.remote:cancel",
         "climatology": "training.commands:build_climatology",
-        "doctor": "workers.doctor:doctor",
+        "doctor": "workers.doctor:check_machine",
         "download": "warmcast.remote:download",
         "evaluate": "training.commands:evaluate_checkpoint",
-        "forecast": "workers.commands:forecast",
+        "forecast": "workers.commands:run_from_options",
         "key create": "service.commands:create_api_key",
         "key list": "service.commands:list_api_keys",
         "key revoke": "service.commands:revoke_api_key",
@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "train": "training.commands:train_from_files",
         "verify": "diagnostics.evaluation.verification:verify",
         "watch": "warmcast.remote:watch",
-        "worker": "workers.polling:work",
+        "worker": "workers.polling:run_worker",
     }
 )
 

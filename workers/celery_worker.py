@@ -13,7 +13,7 @@ _SOFT_STOP = "REMAP_SIGTERM"
 """Celery reads this environment variable when it is imported, so the process replaces itself to set it."""
 
 
-def work_for_celery(settings: Settings, arguments: Sequence[str] = ()) -> None:
+def run_celery_worker(settings: Settings, arguments: Sequence[str] = ()) -> None:
     """Run a Celery worker until it is stopped; `arguments` go to Celery. On SIGTERM the worker releases its leases."""
     if os.environ.get(_SOFT_STOP) != "SIGQUIT":
         os.execve(
@@ -26,4 +26,4 @@ def work_for_celery(settings: Settings, arguments: Sequence[str] = ()) -> None:
 
 
 if __name__ == "__main__":
-    work_for_celery(Settings.read(), sys.argv[1:])
+    run_celery_worker(Settings.read(), sys.argv[1:])

@@ -25,7 +25,7 @@ _SPREAD_HOURS = (24, 120, 240)
 """Lead times at which the receipt gives the spread."""
 
 
-def forecast(
+def run_from_options(
     *,
     initial_state: Sequence[str],
     output: Path,

@@ -24,7 +24,9 @@ from workers.device import find_device
 from workers.self_test import Finding, Subject, run_self_test
 
 
-def doctor(*, checkpoint: str, checkpoint_folders: Sequence[Path], device: str, threads: int | None) -> dict[str, Any]:
+def check_machine(
+    *, checkpoint: str, checkpoint_folders: Sequence[Path], device: str, threads: int | None
+) -> dict[str, Any]:
     """Check the machine, the data folder and servers that the settings name, and a checkpoint on a device."""
     if threads:
         torch.set_num_threads(threads)

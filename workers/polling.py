@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.rows.database import Database
 from jobs.settings import Settings
-from workers.celery_worker import work_for_celery
+from workers.celery_worker import run_celery_worker
 from workers.loop import Worker
 
 _PR_SET_PDEATHSIG = 1
@@ -22,13 +22,13 @@ _PR_SET_PDEATHSIG = 1
 _log = logging.getLogger(__name__)
 
 
-def work(*, data: Path | None) -> dict[str, Any]:
+def run_worker(*, data: Path | None) -> dict[str, Any]:
     """Run a worker until it is stopped; `data` replaces the data folder of the settings."""
     settings = Settings.read()
     if data is not None:
         settings = settings.replace(data=data)
     if settings.service.dispatcher == "celery":
-        work_for_celery(settings)
+        run_celery_worker(settings)
     else:
         poll(settings)
     return {}
@@ -36,11 +36,11 @@ def work(*, data: Path | None) -> dict[str, Any]:
 
 def poll(settings: Settings, parent: int | None = None) -> None:
     """Poll the database for work and do it, until stopped; the process also ends when the process `parent` ends."""
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, _exit_softly)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if parent is not None:
-        _die_with(parent)
+        _end_with_parent(parent)
     database = Database(settings.storage.sql_url)
     database.migrate()
     worker = Worker(settings, database)
@@ -54,11 +54,11 @@ def poll(settings: Settings, parent: int | None = None) -> None:
             time.sleep(settings.worker.poll_seconds)
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> None:
+def _exit_softly(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _die_with(parent: int) -> None:
+def _end_with_parent(parent: int) -> None:
     """Make the kernel kill this process when its parent ends (Linux); exit if the parent has already ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -127,7 +127,7 @@ def _next_noise(noise: Iterator[tuple[Piece, Tensor]], group: int, lead_index: i
 
 
 def _draw_noise(layout: Layout, seed: int, group: int, lead_index: int, *, pinned: bool) -> Tensor:
-    noise = member_noise(seed, _padded(layout, group), lead_index, (len(layout.variables), *layout.grid.shape))
+    noise = member_noise(seed, _padded_members(layout, group), lead_index, (len(layout.variables), *layout.grid.shape))
     return noise.pin_memory() if pinned else noise
 
 
@@ -141,9 +141,9 @@ def _rollout(
     noise: Callable[[int], Tensor],
 ) -> Iterator[Tensor]:
     """Yield the states of a group from lead time index `first` on, padded to the group size."""
-    members = _padded(store.layout, group)
+    members = _padded_members(store.layout, group)
     previous, newest = (
-        _frame(state, store, group, index, members, forecaster.device) for index in (first - 2, first - 1)
+        _load_frame(state, store, group, index, members, forecaster.device) for index in (first - 2, first - 1)
     )
     yield from rollout(
         forecaster,
@@ -157,13 +157,13 @@ def _rollout(
     )
 
 
-def _padded(layout: Layout, group: int) -> tuple[int, ...]:
+def _padded_members(layout: Layout, group: int) -> tuple[int, ...]:
     """Return the members of a group, with the last one repeated where the group is smaller than the group size."""
     members = layout.group_members(group)
     return members + (members[-1],) * (layout.group_size - len(members))
 
 
-def _frame(
+def _load_frame(
     state: InitialState, store: EnsembleStore, group: int, lead_index: int, members: Sequence[int], device: torch.device
 ) -> Tensor:
     """Return the states of `members` at a lead time index; −1 and −2 are the frames of the initial state.

@@ -177,26 +177,32 @@ def test_disturbed_forecasts_end_once_with_the_result_of_undisturbed_ones(
     sweep_folders(database, settings.storage.data)
     reference = _undisturbed(submit_small, [forecast.request.seed for forecast in forecasts], tmp_path / "reference")
     for forecast in forecasts:
-        record, folder = read_forecast(database, forecast.id), ForecastFolder(settings.storage.data, forecast.id)
-        assert record.status == Status.SUCCESSFUL, record
-        with database.read() as connection:
-            events = list_events(connection, forecast.id)
-        assert [event.kind for event in events if event.kind != EventKind.LEAD_TIME] == [
-            EventKind.ACCEPTED,
-            EventKind.RUNNING,
-            EventKind.SUCCESSFUL,
-        ]
-        lead_times = [event.detail["lead_times"] for event in events if event.kind == EventKind.LEAD_TIME]
-        assert lead_times == list(range(1, LEAD_TIMES + 1))
-        expected = reference[forecast.request.seed]
-        xr.testing.assert_identical(xr.open_zarr(folder.summary).load().drop_attrs(), expected[1])
-        output = forecast.request.output
-        assert folder.store.exists() == output.members
-        if output.members:
-            members = expected[0].map(_rounded, keep_attrs=True, output=output)
-            xr.testing.assert_identical(xr.open_zarr(folder.store).load().drop_attrs(), members)
+        folder = ForecastFolder(settings.storage.data, forecast.id)
+        _check_events(database, forecast.id)
+        _check_stores(folder, forecast.request.output, *reference[forecast.request.seed])
         assert not folder.frames.exists()
         assert not list(folder.path.rglob("*.partial"))
+
+
+def _check_events(database: Database, forecast_id: str) -> None:
+    """Check that a forecast was successful once, and committed each lead time once and in order."""
+    record = read_forecast(database, forecast_id)
+    assert record.status == Status.SUCCESSFUL, record
+    with database.read() as connection:
+        events = list_events(connection, forecast_id)
+    kinds = [event.kind for event in events if event.kind != EventKind.LEAD_TIME]
+    assert kinds == [EventKind.ACCEPTED, EventKind.RUNNING, EventKind.SUCCESSFUL]
+    lead_times = [event.detail["lead_times"] for event in events if event.kind == EventKind.LEAD_TIME]
+    assert lead_times == list(range(1, LEAD_TIMES + 1))
+
+
+def _check_stores(folder: ForecastFolder, output: Output, members: xr.Dataset, summary: xr.Dataset) -> None:
+    """Check that the stores equal those of the undisturbed forecast, with its members rounded as `output` says."""
+    xr.testing.assert_identical(xr.open_zarr(folder.summary).load().drop_attrs(), summary)
+    assert folder.store.exists() == output.members
+    if output.members:
+        expected = members.map(_rounded, keep_attrs=True, output=output)
+        xr.testing.assert_identical(xr.open_zarr(folder.store).load().drop_attrs(), expected)
 
 
 def _rounded(field: xr.DataArray, output: Output) -> xr.DataArray:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from jobs.settings import Settings
-from workers.celery_worker import work_for_celery
+from workers.celery_worker import run_celery_worker
 
 
 def test_celery_does_not_receive_the_arguments_of_warmcast(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,5 +18,5 @@ def test_celery_does_not_receive_the_arguments_of_warmcast(monkeypatch: pytest.M
     monkeypatch.setattr(sys, "argv", ["warmcast", "worker"])
     monkeypatch.setattr(os, "execve", execve)
     with pytest.raises(SystemExit):
-        work_for_celery(Settings())
+        run_celery_worker(Settings())
     assert commands == [[sys.executable, "-m", "workers.celery_worker"]]
