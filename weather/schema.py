@@ -17,12 +17,12 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def dotted(location: Location) -> str:
+def dotted_location(location: Location) -> str:
     """Return a location as `outer.inner.0`."""
     return ".".join(map(str, location))
 
 
-def first_error_sentence(error: ValidationError, name: Callable[[Location], str] = dotted) -> str:
+def first_error_sentence(error: ValidationError, name: Callable[[Location], str] = dotted_location) -> str:
     """Return the first error as a sentence that starts with the field, in backticks, as `name` writes its location.
 
     An error of a whole model, which has no location, is its message alone.
@@ -33,7 +33,7 @@ def first_error_sentence(error: ValidationError, name: Callable[[Location], str]
 
 
 def error_detail(error: Mapping[str, Any]) -> str:
-    """Return the message of one of pydantic's errors, with what arrived; messages of our own validators hold that."""
+    """Return the message of one of pydantic's errors, and the input; messages of our own validators contain that."""
     if error["type"] == "value_error":
         return f"{str(error['msg']).removeprefix('Value error, ').rstrip('.')}."
     text = repr(error.get("input"))

@@ -45,7 +45,7 @@ class ChunkFormat:
     def from_metadata(cls, array: str, metadata: Mapping[str, Any]) -> Self:
         """Return the format that an array's Zarr v3 metadata declares.
 
-        Raises `ValueError`, `KeyError` or `TypeError` if it is none of this class.
+        Raises `ValueError`, `KeyError` or `TypeError` if the metadata declares another format.
         """
         codecs, encoding = [codec["name"] for codec in metadata["codecs"]], metadata["chunk_key_encoding"]
         if codecs not in _CODECS.values() or encoding["configuration"]["separator"] != _KEY_ENCODING["separator"]:
@@ -55,7 +55,7 @@ class ChunkFormat:
 
     @property
     def fill_value(self) -> float:
-        """What an element that is not written reads as: NaN in a field, else 0."""
+        """Value of the elements that are not written: NaN in a field, else 0."""
         return np.nan if self.compressed else 0
 
     def create_array(
@@ -80,7 +80,10 @@ class ChunkFormat:
         return f"{self.array}/c.{'.'.join(map(str, index))}"
 
     def encode(self, values: ArrayLike) -> bytes:
-        """Return the file of a chunk; leading dimensions of size 1 may be missing, short ones are filled up."""
+        """Return the content of a chunk's file: `values`, padded to the chunk's shape with the fill value.
+
+        `values` may lack leading dimensions of size 1.
+        """
         array = np.asarray(values, np.dtype(self.dtype).newbyteorder("<"))
         sizes = self.shape[len(self.shape) - array.ndim :]
         if array.shape != sizes:
@@ -91,7 +94,7 @@ class ChunkFormat:
         return content + _checksum(content)
 
     def decode(self, chunk: bytes) -> NDArray[Any]:
-        """Return the values of a chunk's file, of the chunk's whole shape; raises `ValueError` if it is damaged."""
+        """Return the values of a chunk in its whole shape; raises `ValueError` if the checksum does not match."""
         content = chunk[:-_CHECKSUM_BYTES]
         if _checksum(content) != chunk[-_CHECKSUM_BYTES:]:
             raise ValueError("its checksum does not match its content")

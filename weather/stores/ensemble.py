@@ -23,7 +23,7 @@ _PARALLEL_READS = 8
 
 
 class EnsembleStore:
-    """An ensemble store at a path; several processes may write it, but only one each group."""
+    """An ensemble store at a path; several processes may write it, but each group only one of them."""
 
     def __init__(self, path: StoragePath, layout: Layout, attributes: Mapping[str, Any]) -> None:
         self.path, self.layout, self.attributes = path, layout, attributes
@@ -74,7 +74,7 @@ class EnsembleStore:
         (self.path / mark).sync()
 
     def open_staging(self, folder: Path | StoragePath) -> "EnsembleStore":
-        """Open the store of the same layout in `folder`, creating it if needed: for lead times that may be withdrawn.
+        """Open the store of the same layout in `folder`, creating it if needed: for lead times not yet published.
 
         It holds chunks and a copy of the metadata, without coordinates; `publish` moves its lead times here.
         """

@@ -199,6 +199,7 @@ def test_an_opened_store_has_the_layout_it_was_created_with(store: EnsembleStore
         {"num_lead_times": 1},
         {"time_step": np.timedelta64(1, "D")},
         {"members": (49,)},
+        {"members": (0,)},
         {"group_size": 8},
         {"variables": ("t2m", "msl", "v10")},
         {"init_time": np.datetime64("1959-12-31T18", "s")},
