@@ -25,7 +25,7 @@ from workers.loop import Worker
 Submit = Callable[..., ForecastRecord]
 
 
-def _outlook(database: Database) -> Estimator:
+def _estimator(database: Database) -> Estimator:
     with database.read() as connection:
         return load_estimator(connection)
 
@@ -40,19 +40,19 @@ def test_the_speed_of_one_forecast_predicts_that_of_later_ones(
     submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, untrained_checkpoint: Path
 ) -> None:
     manifest = read_manifest(untrained_checkpoint)
-    assert _outlook(database).speeds == {}
+    assert _estimator(database).speeds == {}
     assert _run_to_end(worker, database, submit_forecast()).status == Status.SUCCESSFUL
     plans = []
     for members, lead_hours, nfe in ((2, 12, 2), (4, 18, 2), (6, 36, 4)):
         forecast = submit_forecast(members=members, lead_hours=lead_hours, sampling=manifest.sampling.replace(nfe=nfe))
-        plan = Plan.of(forecast.request, manifest).with_estimates(_outlook(database), manifest)
+        plan = Plan.of(forecast.request, manifest).with_estimates(_estimator(database), manifest)
         assert plan.store_bytes is not None
         record = _run_to_end(worker, database, forecast)
         store = ForecastFolder(settings.storage.data, record.id).store
         taken = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
         assert plan.store_bytes == pytest.approx(taken, rel=0.05)
         plans.append(plan)
-    assert worker.machine in _outlook(database).machines
+    assert worker.machine in _estimator(database).machines
     seconds = [plan.seconds for plan in plans if plan.seconds is not None]
     memory = [plan.memory_bytes for plan in plans if plan.memory_bytes is not None]
     assert 0 < seconds[0] < seconds[1] < seconds[2]
@@ -66,10 +66,10 @@ def test_a_long_forecast_saves_its_speed_while_it_runs(
     forecast = submit_forecast(lead_hours=6 * 2000, deadline_seconds=900.0)
     running = threading.Thread(target=worker.run)
     running.start()
-    while not (_outlook(database).speeds and read_forecast(database, forecast.id).lead_times):
+    while not (_estimator(database).speeds and read_forecast(database, forecast.id).lead_times):
         assert running.is_alive()
         time.sleep(0.02)
-    ((machine, speed),) = _outlook(database).speeds[forecast.request.checkpoint_digest]
+    ((machine, speed),) = _estimator(database).speeds[forecast.request.checkpoint_digest]
     assert (machine.device_kind, machine.threads, speed.group_size) == ("cpu", torch.get_num_threads(), 2)
     assert min(speed.warm_start_seconds, speed.flow_seconds, speed.overhead_seconds) > 0
     with database.write() as connection:
@@ -89,4 +89,4 @@ def test_the_compression_of_lost_members_is_not_saved(
 ) -> None:
     lose_a_member()
     assert _run_to_end(worker, database, submit_forecast()).status == Status.SUCCESSFUL
-    assert _outlook(database).compressions == {}
+    assert _estimator(database).compressions == {}
