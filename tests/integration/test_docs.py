@@ -16,7 +16,7 @@ from weather.testing import travelling_waves
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-RUN = ("quickstart.md", "api.md", "operations.md", "metrics.md")
+RUN = ("quickstart.md", "client.md", "api.md", "operations.md", "metrics.md")
 STARTS = r"(make install|\. \.venv/bin/activate|((WARMCAST|AWS)_\w+=\S+ )*warmcast (serve|api|worker))"
 """Commands of the blocks that are not run: they start the processes that the other blocks need."""
 
@@ -53,8 +53,16 @@ def test_every_block_of_a_document_works(
         ["bash"], input=script, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert not [*tmp_path.glob(".*.partial")]
     if "maps.png" in script:
         assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_client_of_the_readme_opens_what_it_submits(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    block = BLOCK.findall((DOCS.parent / "README.md").read_text())
+    (code,) = [text for language, text in block if language == "python" and "Client(" in text]
+    exec(code.replace("http://localhost:8000", served.url), {})
+    assert "latitude" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", RUN)

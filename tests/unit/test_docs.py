@@ -1,14 +1,17 @@
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
+import warmcast
 from jobs.settings import Settings
 from service import problems
 from service.app import create_app
+from warmcast import Client, ClientError, RemoteForecast
 
 DOCS = Path(__file__).parents[2] / "docs"
-API, ERRORS, SETTINGS = ((DOCS / name).read_text() for name in ("api.md", "errors.md", "settings.md"))
+API, CLIENT, ERRORS, SETTINGS = ((DOCS / f"{name}.md").read_text() for name in ("api", "client", "errors", "settings"))
 
 
 def _routes() -> list[str]:
@@ -40,6 +43,20 @@ def test_no_other_problem_is_documented() -> None:
     kinds = [value for value in vars(problems).values() if isinstance(value, problems.ProblemKind)]
     slugs = {kind.slug for kind in (*kinds, *problems.KIND_OF_ERROR.values())}
     assert set(re.findall(r"`/problems/([\w-]+)`", ERRORS)) == slugs
+
+
+@pytest.mark.parametrize("kind", [Client, RemoteForecast])
+def test_every_method_of_the_client_is_documented(kind: type) -> None:
+    methods = [name for name, member in vars(kind).items() if inspect.isfunction(member) and not name.startswith("_")]
+    for method in set(methods) - {"run", "iterate", "close"}:
+        assert re.search(rf"\.{method}\(", CLIENT), method
+    for field in set(inspect.signature(Client.submit).parameters) - {"self", "initial_state", "sampler"}:
+        assert f"`{field}`" in CLIENT, field
+
+
+def test_every_error_of_the_client_is_documented() -> None:
+    for error in ClientError.__subclasses__():
+        assert (f"| `{error.__name__}` |" in CLIENT) == (error.__name__ in warmcast.__all__), error
 
 
 def test_every_link_has_a_target() -> None:

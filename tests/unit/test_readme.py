@@ -31,8 +31,7 @@ def test_the_python_of_the_readme_opens_what_its_command_writes(
     arguments = command.split()[1:]
     result = CliRunner().invoke(app, [*arguments, "--checkpoint", str(untrained_checkpoint)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    (code,) = _blocks("python")
-    exec(code, {})
+    exec(_blocks("python")[0], {})
     assert "latitude" in capsys.readouterr().out
 
 
