@@ -106,6 +106,16 @@ def _alone(record: ForecastRecord, folder: ForecastFolder, checkpoint: Path, out
     return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
+def _without_creation_time(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the files of a store with the time of its creation removed from its metadata."""
+    return files | {"zarr.json": re.sub(rb'"history": "[^"]+ created', b"", files["zarr.json"])}
+
+
+def _run_until_idle(worker: Worker) -> None:
+    while worker.run():
+        pass
+
+
 def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_disk(
     settings: Settings,
     place: StoragePath,
@@ -123,36 +133,27 @@ def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_
         home, folder = f"/forecast/{forecast_id}/ensemble.zarr", ForecastFolder(place, forecast_id)
         assert api.client.get(f"{home}/zarr.json").status_code == 200
         assert api.client.get(f"{home}/u10/c.0.0.0.0.0").status_code == 404
-        workers = [
+        first, second = (
             settings.replace(
                 data=tmp_path / name, database_url=SecretStr(url), checkpoints=str(untrained_checkpoint.parent)
             )
             for name in ("first", "second")
-        ]
+        )
         with monkeypatch.context() as dying:
             _die_after(3, dying)
             with pytest.raises(_Killed):
-                Worker(workers[0], database).run()
+                Worker(first, database).run()
         assert read_forecast(database, forecast_id).lead_times == 2
         assert int(xr.open_zarr(api.url + home).complete.sum()) == 5
         time.sleep(settings.worker.lease_seconds)
-        second = Worker(workers[1], database)
-        while second.run():
-            pass
+        _run_until_idle(Worker(second, database))
         record = read_forecast(database, forecast_id)
         assert record.status == Status.SUCCESSFUL, record.error
         objects = _content(folder.store)
         alone = _alone(record, folder, untrained_checkpoint, tmp_path / "alone")
-        made = re.compile(rb'"history": "[^"]+ created')
-        assert objects | {"zarr.json": made.sub(b"", objects["zarr.json"])} == alone | {
-            "zarr.json": made.sub(b"", alone["zarr.json"])
-        }
-        assert sorted({name.split("/")[0] for name in _content(folder.path)}) == [
-            "ensemble.zarr",
-            "initial_state",
-            "receipt.json",
-            "summary.zarr",
-        ]
+        assert _without_creation_time(objects) == _without_creation_time(alone)
+        names = {name.split("/")[0] for name in _content(folder.path)}
+        assert names == {"ensemble.zarr", "initial_state", "receipt.json", "summary.zarr"}
         _check_reads(api, forecast_id, objects, tmp_path)
         assert api.client.delete(f"/forecast/{forecast_id}").status_code == 204
         assert list(place.files()) == []
@@ -214,9 +215,7 @@ def test_a_worker_whose_lease_was_taken_over_cannot_change_the_store(
     wrong = np.full((2, 2, *zombie.layout.grid.shape), 7, np.float32)
     staged.commit(0, 0, wrong)
     time.sleep(0.05)
-    worker = Worker(settings, database)
-    while worker.run():
-        pass
+    _run_until_idle(Worker(settings, database))
     objects = _content(folder.store)
     staged = zombie.open_staging(folder.attempt(0, lease.epoch))
     for lead_index in range(forecast.num_lead_times):
