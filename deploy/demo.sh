@@ -3,22 +3,42 @@
 set -eu
 bin=$1
 folder=$2
-url=http://127.0.0.1:$3
-"$bin/warmcast" serve --port "$3" --data "$folder" &
+port=$3
+export WARMCAST_URL="http://127.0.0.1:$port"
+
+fail() {
+  echo "The service did not start on port $port. Choose another: make demo PORT=8001" >&2
+  exit 1
+}
+
+if "$bin/warmcast" list >/dev/null 2>&1; then
+  fail # another service is on this port
+fi
+"$bin/warmcast" serve --port "$port" --data "$folder" &
 service=$!
-trap 'kill "$service"; wait "$service" || true' EXIT
-export WARMCAST_URL="$url"
+# The shell reports a process that a signal ended as "Terminated", which reads like an error: hence 2>/dev/null.
+stop_service() { { kill "$service" && wait "$service"; } 2>/dev/null || true; }
+trap stop_service EXIT
+
 tries=0
 until "$bin/warmcast" list >/dev/null 2>&1; do
   tries=$((tries + 1))
   if [ "$tries" -gt 60 ] || ! kill -0 "$service" 2>/dev/null; then
-    echo "The service did not start on port $3. Choose another: make demo PORT=8001" >&2
-    exit 1
+    fail
   fi
   sleep 0.5
 done
+
 "$bin/warmcast" submit --initial-state gfs --members 16 --lead-time 240h --seed 1 --json >"$folder/submitted.json"
 id=$("$bin/python" -c 'import json, sys; print(json.load(sys.stdin)["id"])' <"$folder/submitted.json")
-echo "Open the ensemble while it is computed:  xarray.open_zarr(\"$url/forecast/$id/ensemble.zarr\")"
 "$bin/warmcast" watch "$id"
-"$bin/warmcast" plot "$folder/forecasts/$id" --latitude 34 --longitude -78
+trap - EXIT
+stop_service
+
+forecast=$folder/forecasts/$id
+echo
+echo "Pictures:"
+"$bin/warmcast" plot "$forecast" --latitude 34 --longitude -78
+echo
+echo "Read the ensemble in Python:  xarray.open_zarr(\"$forecast/ensemble.zarr\")"
+echo "Start the service again:      $bin/warmcast serve --port $port --data $folder"
