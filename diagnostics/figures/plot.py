@@ -17,7 +17,7 @@ from weather.errors import StoreError
 from weather.ingest.exchange import INITIAL_STATE, load_initial_state
 from weather.stores.ensemble import EnsembleStore, open_forecast
 from weather.stores.layout import Layout
-from weather.times import parse_lead_time, format_lead_time
+from weather.times import format_lead_time, parse_lead_time
 
 _DEFAULT_HOURS = (24, 120, 240)
 

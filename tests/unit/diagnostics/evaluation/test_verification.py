@@ -98,7 +98,7 @@ def test_a_climatology_on_another_grid_is_refused(forecast: Path, spec: ModelSpe
     Climatology(("u10", "v10"), other, times, states).to_dataset().to_netcdf(tmp_path / "climatology.nc")
     result = _verify(forecast, tmp_path / "truth.nc", "--climatology", str(tmp_path / "climatology.nc"))
     assert result.exit_code == 2
-    assert "expected that of the forecast" in result.stderr
+    assert "must be on that of the forecast" in result.stderr
 
 
 def test_the_report_shows_the_forecast_with_its_truth(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
