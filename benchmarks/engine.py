@@ -71,7 +71,7 @@ def bench_engine(*, json: Path | None, tiny: bool, threads: int | None, compiled
             _time_engine(work / f"mode-{index}", "demo", demo, sizes.forecast, mode, _REPEATS)
             for index, mode in enumerate(modes)
         ]
-        ratios = _ratios(eager, others) | _measure_apart(work, demo, sizes, tiny=tiny)
+        ratios = _ratios(eager, others) | _measure_other_ratios(work, demo, sizes, tiny=tiny)
     title = f"{sizes.forecast.members} members × {sizes.forecast.num_lead_times} lead times, NFE {sizes.forecast.nfe}"
     return publish_results(f"{title}, {torch.get_num_threads()} threads", eager + others, ratios, json)
 
@@ -86,17 +86,17 @@ def _ratios(eager: list[dict[str, Any]], others: list[dict[str, Any]]) -> dict[s
     }
 
 
-def _measure_apart(work: Path, demo: Path, sizes: _Sizes, *, tiny: bool) -> dict[str, float]:
-    """Return the ratios that are measured apart from timed forecasts: convolutions, two workers and memory."""
+def _measure_other_ratios(work: Path, demo: Path, sizes: _Sizes, *, tiny: bool) -> dict[str, float]:
+    """Measure the ratios that need no timed forecasts: of convolutions, two workers and memory."""
     share, speed = measure_convolutions(load_checkpoint(demo, torch.device("cpu"))[0], _GROUP_SIZE)
-    together = measure_two_workers(work / "shared", demo, sizes.forecast, 1 if tiny else _REPEATS_SHARED)
+    two_workers = measure_two_workers(work / "shared", demo, sizes.forecast, 1 if tiny else _REPEATS_SHARED)
     short, long, few, many = measure_peak_bytes(
         work / "memory", demo, [sizes.short, sizes.long, replace(sizes.many, members=8), sizes.many]
     )
     return {
         "convolution_share": share,
         "convolution_speed": speed,
-        "two_worker_ratio": together,
+        "two_worker_ratio": two_workers,
         "memory_growth": long / short,
         "memory_a_member_kb": (many - few) / (sizes.many.members - 8) / 1e3,
     }
@@ -123,9 +123,9 @@ def _time_engine(
             seconds["engine"].append(bench.run(worker, **forecast)[1])
             seconds["evaluations"].append(bare.run(groups, size.num_lead_times, size.nfe))
             seconds["plain loop"].append(plain(folder / f"plain-{repeat}.zarr", size))
-        spent = {phase: total - before.get(phase, 0.0) for phase, total in _seconds_by_phase(bench).items()}
+        phases = {phase: total - before.get(phase, 0.0) for phase, total in _seconds_by_phase(bench).items()}
     best = {f"{kind} s": min(times) for kind, times in seconds.items()}
-    share = spent["diagnostics"] / sum(seconds["engine"])
+    share = phases["diagnostics"] / sum(seconds["engine"])
     return {
         "networks": name,
         "precision": execution.precision,
@@ -139,7 +139,7 @@ def _time_engine(
 
 
 def _seconds_by_phase(bench: Workbench) -> dict[str, float]:
-    """Return the seconds of each phase of lead times, as the workers of the bench have counted them."""
+    """Return the seconds of each phase of lead times, as its workers have counted them."""
     with bench.database.read() as connection:
         counted = sum_counters(connection)
     return {

@@ -50,19 +50,19 @@ def measure_two_workers(folder: Path, checkpoint: Path, size: Size, repeats: int
     returned, as the speed of a machine varies over minutes and between cores.
     """
     context = multiprocessing.get_context("spawn")
-    awake, over, spent = context.Event(), context.Event(), context.Queue()
+    active, stopped, durations = context.Event(), context.Event(), context.Queue()
     with Workbench.open(folder, checkpoint, threads=1) as bench:
-        work_begins, workers = _start_pair(_run_worker, awake, over, folder, checkpoint)
-        begin, peers = _start_pair(_run_evaluations, checkpoint, size, spent, repeats)
-        work_begins.wait(_START_SECONDS)
+        worker_barrier, workers = _start_pair(_run_worker, active, stopped, folder, checkpoint)
+        peer_barrier, peers = _start_pair(_run_evaluations, checkpoint, size, durations, repeats)
+        worker_barrier.wait(_START_SECONDS)
         ratios: list[float] = []
         for _ in range(repeats):
-            awake.set()
+            active.set()
             shared = _seconds(bench, size)
-            awake.clear()
-            begin.wait(_START_SECONDS)
-            ratios.append(max(spent.get(timeout=_START_SECONDS) for _ in peers) / shared)
-        over.set()
+            active.clear()
+            peer_barrier.wait(_START_SECONDS)
+            ratios.append(max(durations.get(timeout=_START_SECONDS) for _ in peers) / shared)
+        stopped.set()
         _join_all(workers + peers)
     return median(ratios)
 
@@ -72,15 +72,15 @@ def start_plain_loop(checkpoint: Path) -> Iterator[Callable[[Path, Size], float]
     """Start a process for the plain loop; yield a function that runs it to a store and returns the seconds."""
     context = multiprocessing.get_context("spawn")
     tasks: Queue[tuple[Path, Size] | None] = context.Queue()
-    spent: Queue[float] = context.Queue()
+    durations: Queue[float] = context.Queue()
     process = context.Process(
-        target=_run_plain_loop, args=(checkpoint, torch.get_num_threads(), tasks, spent), daemon=True
+        target=_run_plain_loop, args=(checkpoint, torch.get_num_threads(), tasks, durations), daemon=True
     )
     process.start()
 
     def run(store: Path, size: Size) -> float:
         tasks.put((store, size))
-        return spent.get(timeout=1200)
+        return durations.get(timeout=1200)
 
     yield run
     tasks.put(None)
@@ -93,9 +93,9 @@ def measure_peak_bytes(folder: Path, checkpoint: Path, sizes: list[Size]) -> lis
     peaks: Queue[int] = context.Queue()
     process = context.Process(target=_run_forecasts, args=(folder, checkpoint, sizes, peaks))
     process.start()
-    highest = [peaks.get(timeout=1200) for _ in sizes]
+    measured = [peaks.get(timeout=1200) for _ in sizes]
     process.join()
-    return highest
+    return measured
 
 
 def _start_pair(target: Callable[..., None], *arguments: Any) -> tuple[Barrier, list[Any]]:
@@ -126,18 +126,18 @@ def _seconds(bench: Workbench, size: Size) -> float:
     return record.finished - record.created
 
 
-def _run_worker(barrier: Barrier, awake: Event, over: Event, folder: Path, checkpoint: Path) -> None:
-    """Run a worker on the data in `folder` while `awake` is set, until `over` is set."""
+def _run_worker(barrier: Barrier, active: Event, stopped: Event, folder: Path, checkpoint: Path) -> None:
+    """Run a worker on the data in `folder` while `active` is set, until `stopped` is set."""
     with Workbench.open(folder, checkpoint, threads=1) as bench:
         worker = Worker(bench.settings, bench.database)
         worker.run()
         barrier.wait(_START_SECONDS)
-        while not over.is_set():
-            if awake.wait(_POLL_SECONDS) and not worker.run():
+        while not stopped.is_set():
+            if active.wait(_POLL_SECONDS) and not worker.run():
                 time.sleep(_IDLE_SECONDS)
 
 
-def _run_evaluations(barrier: Barrier, checkpoint: Path, size: Size, spent: "Queue[float]", repeats: int) -> None:
+def _run_evaluations(barrier: Barrier, checkpoint: Path, size: Size, durations: "Queue[float]", repeats: int) -> None:
     """Make half of a forecast's evaluations, `repeats` times, with the memory settings of a worker."""
     keep_freed_memory()
     torch.set_num_threads(1)
@@ -146,17 +146,17 @@ def _run_evaluations(barrier: Barrier, checkpoint: Path, size: Size, spent: "Que
     bare.run(1, 1, 2)
     for _ in range(repeats):
         barrier.wait(_START_SECONDS)
-        spent.put(bare.run(size.members // 16, size.num_lead_times, size.nfe))
+        durations.put(bare.run(size.members // 16, size.num_lead_times, size.nfe))
 
 
 def _run_plain_loop(
-    checkpoint: Path, threads: int, tasks: "Queue[tuple[Path, Size] | None]", spent: "Queue[float]"
+    checkpoint: Path, threads: int, tasks: "Queue[tuple[Path, Size] | None]", durations: "Queue[float]"
 ) -> None:
     torch.set_num_threads(threads)
     plain = PlainLoop(load_checkpoint(checkpoint, torch.device("cpu"))[0])
     while task := tasks.get():
         store, size = task
-        spent.put(plain.run(store, size.members, size.num_lead_times, size.nfe, 8))
+        durations.put(plain.run(store, size.members, size.num_lead_times, size.nfe, 8))
 
 
 def _run_forecasts(folder: Path, checkpoint: Path, sizes: list[Size], peaks: "Queue[int]") -> None:

@@ -40,13 +40,13 @@ class Workbench:
     def open(
         cls, data: Path, checkpoint: Path, state: InitialState | None = None, **settings: Any
     ) -> Iterator["Workbench"]:
-        """Open the workbench in `data`, made where it is missing; the initial state is of random numbers by default."""
+        """Open a workbench in the folder `data`, created if missing; the initial state is random numbers by default."""
         data.mkdir(parents=True, exist_ok=True)
-        read = Settings.of(data=data, group_size=8, poll_seconds=0.01, **settings)
-        database = Database(read.storage.sql_url)
+        configuration = Settings.of(data=data, group_size=8, poll_seconds=0.01, **settings)
+        database = Database(configuration.storage.sql_url)
         database.migrate()
         manifest = read_manifest(checkpoint)
-        yield cls(read, database, checkpoint, manifest, state or _random_state(manifest.model))
+        yield cls(configuration, database, checkpoint, manifest, state or _random_state(manifest.model))
         database.close()
 
     def request(self, *, members: int, num_lead_times: int, nfe: int, group_size: int = 8) -> ForecastRequest:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from weather.manifest import Sampling
 from weather.schema import FrozenModel
+from weather.stores.layout import count_groups
 from weather.stores.rounding import MANTISSA_BITS
 from weather.stores.summary_request import Summary
 
@@ -70,7 +71,7 @@ class ForecastRequest(FrozenModel):
     @property
     def num_groups(self) -> int:
         """Number of member groups; the last one may be smaller than `group_size`."""
-        return -(-self.members // self.group_size)
+        return count_groups(self.members, self.group_size)
 
     @property
     def digest(self) -> str:

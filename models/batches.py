@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -40,7 +40,10 @@ class BatchedStepper:
         while True:
             batches = zip(*(torch.split(fields, self.size) for fields in (previous, newest, noise)), strict=True)
             try:
-                states = [self._stepper.step(before, now, valid_time, drawn) for before, now, drawn in batches]
+                states = [
+                    self._stepper.step(previous_part, newest_part, valid_time, noise_part)
+                    for previous_part, newest_part, noise_part in batches
+                ]
                 return states[0] if len(states) == 1 else torch.cat(states)
             except torch.OutOfMemoryError as error:
                 detail = str(error)
@@ -65,15 +68,18 @@ class BatchedStepper:
             torch.cuda.empty_cache()
 
 
-def measure_best_batch_size(stepper: Stepper, sizes: Iterable[int] = SIZES) -> int:
+def measure_best_batch_size(
+    stepper: Stepper, sizes: Iterable[int] = SIZES, clock: Callable[[], float] = time.perf_counter
+) -> int:
     """Try `sizes` in order and return the one after which a step gets no faster per member, or memory runs out.
 
-    The first size is halved until it fits. Raises `OutOfMemoryError` where a single member does not fit.
+    The first size is halved until it fits. `clock` returns the time in seconds. Raises `OutOfMemoryError` where a single
+    member does not fit.
     """
     best, fastest = 0, float("inf")
     for size in sizes:
         batched = BatchedStepper(stepper, size)
-        seconds = _seconds_per_member(batched, size)
+        seconds = _seconds_per_member(batched, size, clock)
         if best and batched.size < size:
             break
         if seconds > _MAX_TIME_RATIO * fastest:
@@ -82,13 +88,13 @@ def measure_best_batch_size(stepper: Stepper, sizes: Iterable[int] = SIZES) -> i
     return best
 
 
-def _seconds_per_member(batched: BatchedStepper, size: int) -> float:
+def _seconds_per_member(batched: BatchedStepper, size: int, clock: Callable[[], float]) -> float:
     """Return the wall time per member of a step, the shorter one of two, as the first may include warm-up."""
     spec, device = batched.spec, batched.device
     frame = torch.zeros(size, len(spec.variables), *spec.grid.grid.shape, device=device)
     seconds = []
     for _ in range(2):
-        began = time.perf_counter()
+        began = clock()
         batched.step(frame, frame.clone(), np.datetime64("2000-01-01T00", "s"), frame).sum().item()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(clock() - began)
     return min(seconds) / size

@@ -4,19 +4,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 Fields = Float[Tensor, "member channel lat lon"]
-"""Fields of each member, or of each training sample; one channel a variable."""
+"""Fields of each member, or of each training sample; one channel per variable."""
 
 Context = Float[Tensor, "member context lat lon"]
 """The context C that both networks take: normalised frames, static fields and features."""
 
 Features = Float[Tensor, "batch feature lat lon"]
-"""Features of a date, for each member, or one entry for all."""
+"""Features of a date, for each member, or one entry for all members."""
 
 StaticFields = Float[Tensor, "field lat lon"]
 """Normalised fields that are constant in time, without a member axis."""
 
 Scalars = Float[Tensor, " batch"]
-"""One number a member, or one for all."""
+"""One number per member, or one for all members."""
 
 FlowTime = Scalars
 """Flow time t, from 0 (source) to 1 (target)."""
@@ -25,7 +25,7 @@ Warmth = Scalars
 """Warmth w, from 0 to 1."""
 
 Embedding = Float[Tensor, "batch width"]
-"""Embedding of the scalars of each member, or one for all."""
+"""Embedding of the scalars of each member, or one for all members."""
 
 Scalar = Float[Tensor, ""]
 """A single number, such as a loss."""

@@ -114,9 +114,9 @@ def build_climatology(
     manifest = read_manifest(find_checkpoint(checkpoint, checkpoint_folders))
     series = _load_series(manifest, data)
     years = years or manifest.provenance.train_years
-    chosen = climatology_indices(series.valid_times, parse_time(valid_time, "valid_time"), years)
+    indices = climatology_indices(series.valid_times, parse_time(valid_time, "valid_time"), years)
     variables = manifest.model.variable_names
-    climatology = Climatology(variables, series.grid, series.valid_times[chosen], series.frames[chosen])
+    climatology = Climatology(variables, series.grid, series.valid_times[indices], series.frames[indices])
     dataset = climatology.to_dataset()
     for channel, name in enumerate(variables):
         spectrum = spherical_spectrum(climatology.states[:, channel], series.grid).mean(axis=0)
@@ -124,7 +124,7 @@ def build_climatology(
         dataset[f"{name}_spectrum"] = ("total_wavenumber", spectrum, attributes)
     with replace_file(output) as partial:
         dataset.to_netcdf(partial)
-    return {"climatology": str(output), "states": len(chosen), "years": list(years), "valid_time": valid_time}
+    return {"climatology": str(output), "states": len(indices), "years": list(years), "valid_time": valid_time}
 
 
 def _load_series(manifest: Manifest, data: Sequence[Path]) -> WeatherSeries:
@@ -156,10 +156,10 @@ def list_data_files(paths: Sequence[Path]) -> list[Path]:
 
 def format_progress(progress: Progress) -> str:
     """Return one line: stage, step, loss, gradient norm, learning rate, throughput, time left, validation."""
-    left = max(math.ceil(progress.seconds_left), 0)
+    seconds_left = max(math.ceil(progress.seconds_left), 0)
     validation = "".join(f"  {name} {value:.4f}" for name, value in (progress.validation or {}).items())
     return (
         f"{progress.stage}  {progress.step}/{progress.steps}  loss {progress.loss:.4f}  |g| {progress.grad_norm:.2f}  "
         f"lr {progress.learning_rate:.1e}  {progress.samples_per_second:.1f} samples/s  "
-        f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left{validation}"
+        f"{seconds_left // 3600}:{seconds_left // 60 % 60:02}:{seconds_left % 60:02} left{validation}"
     )

@@ -23,7 +23,7 @@ class DataConfig(FrozenModel):
     validation_samples: int = Field(default=64, ge=1)
 
     @model_validator(mode="after")
-    def _disjoint(self) -> "DataConfig":
+    def _require_disjoint_years(self) -> "DataConfig":
         shared = sorted(set(self.train_years) & set(self.validation_years))
         if shared:
             raise ValueError(f"a year may not both train and validate: {shared}")
@@ -82,7 +82,7 @@ class TrainingConfig(FrozenModel):
     report_every: int = Field(default=20, ge=1)
 
     @model_validator(mode="after")
-    def _known_names(self) -> "TrainingConfig":
+    def _check_names(self) -> "TrainingConfig":
         for field, names, known in (("variables", self.variables, KNOWN), ("features", self.features, FEATURES)):
             unknown = [name for name in names if name not in known]
             if unknown:

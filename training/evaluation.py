@@ -24,6 +24,7 @@ from training.dataset import WeatherSeries
 from weather.climatology import climatology_indices
 from weather.errors import TrainingDataError
 from weather.manifest import Manifest
+from weather.stores.layout import count_groups
 
 RECORDS_FORMAT = 2
 """Version of the records file; an evaluation is not resumed from records of another version."""
@@ -99,8 +100,9 @@ class Evaluator:
         self._forecast_group(self.starts[0], 0, 1)
         began = time.perf_counter()
         self._forecast_group(self.starts[0], 0, 1)
-        groups = -(-self._evaluation.num_members // self._evaluation.group_size)
-        return (time.perf_counter() - began) * groups * self._evaluation.num_lead_times
+        seconds = time.perf_counter() - began
+        num_groups = count_groups(self._evaluation.num_members, self._evaluation.group_size)
+        return seconds * num_groups * self._evaluation.num_lead_times
 
     def score(self, start: int) -> dict[str, Any]:
         """Return the records of all lead times of the forecast from frame `start`, and of its warm start."""

@@ -40,7 +40,7 @@ class Layout:
     @property
     def num_groups(self) -> int:
         """Number of member groups; the last one may be short."""
-        return -(-len(self.members) // self.group_size)
+        return count_groups(len(self.members), self.group_size)
 
     def group_members(self, group: int) -> tuple[int, ...]:
         """Return the members of a group."""
@@ -72,6 +72,11 @@ class Layout:
         shape = (1, 1, self.group_size, *self.grid.shape)
         fields = {name: ChunkFormat(name, shape) for name in self.variables}
         return fields | {"complete": ChunkFormat("complete", (1, self.group_size), "uint8", compressed=False)}
+
+
+def count_groups(num_members: int, group_size: int) -> int:
+    """Return the number of groups of `num_members` members; the last one may be smaller than `group_size`."""
+    return -(-num_members // group_size)
 
 
 def create_ensemble_arrays(root: zarr.Group, layout: Layout) -> None:

@@ -1,5 +1,5 @@
 import itertools
-import time
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -56,6 +56,20 @@ def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_forecast(
     assert stepper.size == size
 
 
+def test_a_size_that_was_halved_stays_and_smaller_batches_do_not_lower_it() -> None:
+    stepper = _stepper(4)
+    _run(stepper)
+    fields = torch.zeros(3, 2, 16, 32)
+    assert stepper.step(fields, fields, INIT_TIME, fields).shape == fields.shape
+    assert stepper.size == 4
+
+
+def test_a_batch_smaller_than_the_size_is_halved_from_its_own_number_of_members() -> None:
+    stepper, fields = _stepper(2), torch.zeros(5, 2, 16, 32)
+    assert stepper.step(fields, fields, INIT_TIME, fields).shape == fields.shape
+    assert stepper.size == 2
+
+
 def test_a_member_that_does_not_fit_alone_raises() -> None:
     with pytest.raises(OutOfMemoryError, match="A single member does not fit into the memory of cpu: CUDA out of mem"):
         _run(_stepper(0))
@@ -67,34 +81,61 @@ def test_other_errors_are_not_caught() -> None:
 
 
 class TimedStepper:
-    """A stepper that takes `seconds(members)` for a step, and runs out of memory beyond `capacity` members."""
+    """A stepper whose step takes `seconds(members)` of its own clock, and whose memory holds `capacity` members."""
 
     def __init__(self, seconds: Callable[[int], float], capacity: int = 10**9) -> None:
-        self.spec, self.device = tiny_spec(), torch.device("cpu")
+        self.spec, self.device = tiny_spec(4, 8), CPU
+        self.now, self.steps = 100.0, Counter[int]()
         self._seconds, self._capacity = seconds, capacity
 
     def step(
         self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
     ) -> torch.Tensor:
-        if len(newest) > self._capacity:
+        members = len(newest)
+        if members > self._capacity:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        time.sleep(self._seconds(len(newest)))
+        self.steps[members] += 1
+        self.now += self._seconds(members)
         return newest
 
 
+def _best_size(stepper: TimedStepper, sizes: tuple[int, ...] = (8, 16, 32, 64)) -> int:
+    return measure_best_batch_size(stepper, sizes, lambda: stepper.now)
+
+
 def test_the_batch_size_grows_while_the_time_per_member_falls() -> None:
-    assert measure_best_batch_size(TimedStepper(lambda members: 0.05 * max(members, 20) / 20), (8, 16, 32, 64)) == 32
+    assert _best_size(TimedStepper(lambda members: 0.05 * max(members, 20) / 20)) == 32
 
 
 def test_the_smallest_batch_size_is_best_where_time_is_proportional_to_members() -> None:
-    assert measure_best_batch_size(TimedStepper(lambda members: 0.005 * members), (8, 16, 32)) == 8
+    stepper = TimedStepper(lambda members: 0.005 * members)
+    assert _best_size(stepper) == 8
+    assert set(stepper.steps) == {8, 16}
+
+
+@pytest.mark.parametrize(("gain", "best"), [(0.06, 64), (0.04, 8)])
+def test_a_larger_batch_must_save_a_twentieth_of_the_time_per_member(gain: float, best: int) -> None:
+    stepper = TimedStepper(lambda members: members * (1 - gain) ** (members.bit_length() - 4))
+    assert _best_size(stepper) == best
+
+
+def test_the_largest_size_is_best_where_time_does_not_depend_on_the_members() -> None:
+    assert _best_size(TimedStepper(lambda _: 1.0)) == 64
+    assert _best_size(TimedStepper(lambda _: 1.0), (8,)) == 8
+
+
+def test_a_slow_first_step_does_not_count() -> None:
+    """The first step of a size may include a compilation."""
+    stepper = TimedStepper(lambda members: 10.0 if stepper.steps[members] == 1 else 0.02)
+    assert _best_size(stepper) == 64
+    assert stepper.steps == {8: 2, 16: 2, 32: 2, 64: 2}
 
 
 @pytest.mark.parametrize(("capacity", "size"), [(20, 16), (5, 4)])
 def test_the_best_batch_size_fits_into_memory(capacity: int, size: int) -> None:
-    assert measure_best_batch_size(TimedStepper(lambda _: 0.02, capacity), (8, 16, 32)) == size
+    assert _best_size(TimedStepper(lambda _: 0.02, capacity)) == size
 
 
 def test_no_batch_size_fits_where_a_member_does_not() -> None:
     with pytest.raises(OutOfMemoryError):
-        measure_best_batch_size(TimedStepper(lambda _: 0.0, 0))
+        _best_size(TimedStepper(lambda _: 0.0, 0))

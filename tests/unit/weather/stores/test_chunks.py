@@ -15,7 +15,10 @@ FIELD = ChunkFormat("u10", (1, 1, 3, 4, 6))
 MARK = ChunkFormat("complete", (1, 3), "uint8", compressed=False)
 COUNT = ChunkFormat("members", (1,), "int32", compressed=False)
 DEGREES = ChunkFormat("latitude", (4,), "float64", compressed=False)
-DRAW = np.random.default_rng(0).standard_normal
+
+
+def _normal_fields(members: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((members, 4, 6), np.float32)
 
 
 def _zarr_files(chunk: ChunkFormat, shape: tuple[int, ...], selection: Any, values: NDArray[Any]) -> dict[str, bytes]:
@@ -30,9 +33,9 @@ def _zarr_files(chunk: ChunkFormat, shape: tuple[int, ...], selection: Any, valu
 @pytest.mark.parametrize(
     ("chunk", "shape", "index", "values"),
     [
-        (FIELD, (1, 5, 9, 4, 6), (0, 4, 2, 0, 0), DRAW((3, 4, 6), np.float32)),
+        (FIELD, (1, 5, 9, 4, 6), (0, 4, 2, 0, 0), _normal_fields(3)),
         (FIELD, (1, 5, 9, 4, 6), (0, 0, 0, 0, 0), np.full((3, 4, 6), 7.25, np.float32)),
-        (FIELD, (1, 5, 8, 4, 6), (0, 1, 2, 0, 0), DRAW((2, 4, 6), np.float32)),
+        (FIELD, (1, 5, 8, 4, 6), (0, 1, 2, 0, 0), _normal_fields(2)),
         (MARK, (5, 9), (3, 1), np.array([1, 2, 1], np.uint8)),
         (MARK, (5, 7), (3, 2), np.array([1], np.uint8)),
         (COUNT, (5,), (2,), np.array(300, np.int32)),
@@ -47,7 +50,7 @@ def test_chunks_equal_those_that_zarr_writes(
 
 
 def test_a_chunk_is_decoded_to_its_whole_shape_bit_for_bit() -> None:
-    values = DRAW((2, 4, 6), np.float32)
+    values = _normal_fields(2)
     values[0, 0, :2] = -0.0, np.array(0x7FC12345, np.uint32).view(np.float32)
     decoded = FIELD.decode(FIELD.encode(values))
     assert (decoded.shape, decoded.dtype) == (FIELD.shape, np.float32)
@@ -56,7 +59,7 @@ def test_a_chunk_is_decoded_to_its_whole_shape_bit_for_bit() -> None:
     np.testing.assert_array_equal(MARK.decode(MARK.encode([1, 2])), [[1, 2, 0]])
 
 
-@pytest.mark.parametrize(("chunk", "values"), [(FIELD, DRAW((3, 4, 6), np.float32)), (MARK, np.ones(3))])
+@pytest.mark.parametrize(("chunk", "values"), [(FIELD, _normal_fields(3)), (MARK, np.ones(3))])
 def test_a_damaged_chunk_is_not_decoded(chunk: ChunkFormat, values: NDArray[Any]) -> None:
     intact = chunk.encode(values)
     for position in (0, len(intact) // 2, len(intact) - 1):
