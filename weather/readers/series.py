@@ -58,7 +58,9 @@ def _require_finite(frames: xr.Dataset, variables: Sequence[str]) -> None:
         for time, values in zip(frames.time.values.astype("datetime64[s]"), frames[name].values, strict=True):
             bad = int((~np.isfinite(values)).sum())
             if bad:
-                raise VerificationError(f"The truth must be finite. Got: {bad} values of `{name}` are not, at {time}.")
+                raise VerificationError(
+                    f"The truth must be finite. Not finite at {time}: {bad} of {values.size} values of `{name}`."
+                )
 
 
 def _join(parts: Sequence[xr.Dataset], problems: Problems) -> xr.Dataset | None:

@@ -123,7 +123,7 @@ def test_a_truth_with_a_missing_value_is_refused(forecast: Path, spec: ModelSpec
     truth.to_netcdf(tmp_path / "truth.nc")
     result = _verify(forecast, tmp_path / "truth.nc", "--json", str(tmp_path / "scores.json"))
     assert result.exit_code == 2
-    assert "1 values of `v10` are not, at 2018-09-15T12:00:00" in result.stderr
+    assert "Not finite at 2018-09-15T12:00:00: 1 of 512 values of `v10`." in result.stderr
     assert not (tmp_path / "scores.json").exists()
 
 
