@@ -16,6 +16,7 @@ from jobs.rows.states import Priority
 from jobs.settings import Settings
 from jobs.submit import submit
 from models.testing import tiny_spec, write_tiny_checkpoint
+from tests.clock import MovableClock, movable_clock
 from tests.helpers import random_state
 from tests.served import Served
 from tests.servers import PostgresServer, RedisServer
@@ -78,7 +79,14 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
+def clock(settings: Settings) -> Iterator[MovableClock]:
+    """The clock of the fixture `database`, which the test can set forward."""
+    with movable_clock(settings.storage.sql_url) as clock:
+        yield clock
+
+
+@pytest.fixture
+def database(settings: Settings, clock: MovableClock) -> Iterator[Database]:
     """The migrated database of the fixture `settings`."""
     settings.storage.data.mkdir(exist_ok=True)
     result = Database(settings.storage.sql_url)

@@ -9,12 +9,30 @@ from models.testing import tiny_spec
 from weather.initial_state import InitialState
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until `condition` returns a true value; raises `AssertionError` after `seconds`."""
+def wait_until(
+    condition: Callable[[], object],
+    seconds: float = 60,
+    *,
+    every: float = 0.02,
+    ignoring: tuple[type[Exception], ...] = (),
+    describe: Callable[[], object] = str,
+) -> None:
+    """Wait until `condition`, checked `every` so many seconds, returns a true value.
+
+    Raises `AssertionError` with a description after `seconds`. While `condition` raises an error that is to be
+    ignored, it counts as false.
+    """
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"still waiting after {seconds:g} s"
-        time.sleep(0.02)
+    while not _holds(condition, ignoring):
+        assert time.monotonic() < deadline, f"still waiting after {seconds:g} s. {describe()}"
+        time.sleep(every)
+
+
+def _holds(condition: Callable[[], object], ignoring: tuple[type[Exception], ...]) -> bool:
+    try:
+        return bool(condition())
+    except ignoring:
+        return False
 
 
 def random_state(analyses: int = 1) -> InitialState:

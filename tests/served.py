@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 
 from models.testing import tiny_spec
+from tests.helpers import wait_until
 from tests.servers import free_port
 from weather.testing import travelling_waves
 
@@ -47,22 +48,19 @@ class Served:
             [*run, "--port", port, "--data", str(self.data)], env=self._environment, stderr=log, stdout=log
         )
         log.close()
-        for _ in range(400):
-            try:
-                self.client.get("/healthz")
-            except httpx.TransportError:
-                assert self.process.poll() is None, (self.data.parent / "serve.log").read_text()
-                time.sleep(0.05)
-            else:
-                return
-        raise TimeoutError("the service did not start")
+        wait_until(self._answers, ignoring=(httpx.TransportError,), describe=self._read_log)
 
-    def wait_for_worker(self, seconds: float = 60) -> None:
+    def _answers(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the service has ended: {self._read_log()}")
+        return self.client.get("/healthz").status_code == 200
+
+    def _read_log(self) -> str:
+        return (self.data.parent / "serve.log").read_text()
+
+    def wait_for_worker(self) -> None:
         """Wait until a worker has recorded a heartbeat; before that `/readyz` answers 503."""
-        ends = time.monotonic() + seconds
-        while self.client.get("/readyz").status_code != 200:
-            assert time.monotonic() < ends, "no worker started"
-            time.sleep(0.05)
+        wait_until(lambda: self.client.get("/readyz").status_code == 200, describe=self._read_log)
 
     def stop(self) -> None:
         self.process.terminate()
@@ -96,11 +94,13 @@ class Served:
         return view
 
     def wait(self, forecast_id: str, seconds: float = 60) -> dict[str, Any]:
-        ends = time.monotonic() + seconds
-        while (view := self.status(forecast_id))["status"] in ("accepted", "running"):
-            assert time.monotonic() < ends, view
-            time.sleep(0.1)
-        return view
+        """Wait until a forecast has ended, and return its view."""
+
+        def has_ended() -> bool:
+            return self.status(forecast_id)["status"] not in ("accepted", "running")
+
+        wait_until(has_ended, seconds, describe=lambda: self.status(forecast_id))
+        return self.status(forecast_id)
 
 
 def small_request(**fields: Any) -> dict[str, Any]:

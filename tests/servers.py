@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 import uuid
 from collections.abc import Callable
@@ -20,6 +19,8 @@ from pathlib import Path
 import redis
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
+
+from tests.helpers import wait_until
 
 
 class PostgresServer:
@@ -187,14 +188,13 @@ def _redis() -> str:
 
 
 def _wait_for(attempt: Callable[[], object], error: type[Exception]) -> None:
-    for _ in range(200):
-        try:
-            attempt()
-        except error:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError("A server did not start within 10 s.")
+    """Wait until a server answers: until `attempt` raises no `error` any more."""
+
+    def answers() -> bool:
+        attempt()
+        return True
+
+    wait_until(answers, ignoring=(error,))
 
 
 def run_promtool(*arguments: str, folder: Path | None = None, text: str | None = None) -> str:

@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+from tests.helpers import wait_until
 from tests.served import WARMCAST, Served
 from warmcast import Client
 
@@ -38,25 +38,20 @@ def _write_archive(served: Served, forecast_id: str) -> str:
 
 def _wait_for_connection(process: subprocess.Popen[str]) -> None:
     """Wait until a process has a socket: until then it has not reached the service."""
-    ends = time.monotonic() + 120
-    while time.monotonic() < ends:
-        with suppress(FileNotFoundError):  # a file that was closed in the meantime
-            if any(str(path.readlink()).startswith("socket:") for path in Path(f"/proc/{process.pid}/fd").iterdir()):
-                return
-        time.sleep(0.05)
-    raise TimeoutError("the process has not connected")
+
+    def has_socket() -> bool:
+        files = Path(f"/proc/{process.pid}/fd").iterdir()
+        return any(str(path.readlink()).startswith("socket:") for path in files)
+
+    wait_until(has_socket, 120, ignoring=(FileNotFoundError,))  # a file that was closed in the meantime
 
 
 def _wait_for_lead_times(served: Served, forecast_id: str, number: int) -> None:
-    ends = time.monotonic() + 120
-    while time.monotonic() < ends:
-        try:
-            if served.status(forecast_id)["progress_detail"]["lead_times"] >= number:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    raise TimeoutError(f"the forecast has not reached lead time {number}")
+    wait_until(
+        lambda: served.status(forecast_id)["progress_detail"]["lead_times"] >= number,
+        120,
+        ignoring=(httpx.TransportError,),
+    )
 
 
 def test_watching_waiting_and_downloading_survive_restarts(

@@ -32,6 +32,7 @@ from jobs.retention import sweep_folders
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, EventKind, Status
 from jobs.settings import Settings
+from tests.helpers import wait_until
 from tests.rows import read_forecast
 from tests.servers import RedisServer
 from weather.stores.rounding import round_bits
@@ -222,6 +223,5 @@ def _undisturbed(submit_small: Submit, seeds: list[int], data: Path) -> dict[int
     database.migrate()
     worker = Worker(settings, database)
     records = {seed: submit_small(database, data, lead_hours=6 * LEAD_TIMES, seed=seed) for seed in seeds}
-    while worker.run():
-        pass
+    wait_until(lambda: not worker.run())
     return {seed: _stores(ForecastFolder(data, record.id)) for seed, record in records.items()}

@@ -17,6 +17,7 @@ import pytest
 import xarray as xr
 
 from models.testing import tiny_spec
+from tests.helpers import wait_until
 from tests.served import Served
 from weather.testing import travelling_waves
 
@@ -25,13 +26,13 @@ Serve = Callable[..., Served]
 
 def _request_until_answered(served: Served, method: str, path: str, **more: Any) -> httpx.Response:
     """Repeat a request until it is answered, as a client does after a broken connection."""
-    ends = time.monotonic() + 120
-    while True:
-        try:
-            return served.client.request(method, path, **more)
-        except httpx.TransportError:
-            assert time.monotonic() < ends
-            time.sleep(0.2)
+    answers: list[httpx.Response] = []
+    wait_until(
+        lambda: answers.append(served.client.request(method, path, **more)) or answers,
+        120,
+        ignoring=(httpx.TransportError,),
+    )
+    return answers[0]
 
 
 def test_a_repeatedly_killed_service_computes_each_forecast_once(request: pytest.FixtureRequest, serve: Serve) -> None:

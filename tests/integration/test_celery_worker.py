@@ -2,7 +2,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
 from jobs.rows.tables import work
 from jobs.settings import Settings
+from tests.helpers import wait_until
 from tests.rows import cancel_forecast, count_live_workers, read_forecast
 from tests.servers import RedisServer
 from workers.loop import Worker
@@ -38,12 +38,15 @@ def _celery_worker(settings: Settings, log: Path) -> Iterator["subprocess.Popen[
         process.wait(30)
 
 
-def _wait_for(is_so: Callable[[], object], process: "subprocess.Popen[bytes]", log: Path) -> None:
-    until = time.monotonic() + 60
-    while not is_so():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < until, log.read_text()
-        time.sleep(0.05)
+def _wait_for(condition: Callable[[], object], process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Wait until a condition holds, or raise with the worker's log where it has ended."""
+
+    def holds() -> object:
+        if process.poll() is not None:
+            raise RuntimeError(log.read_text())
+        return condition()
+
+    wait_until(holds, describe=log.read_text)
 
 
 def _count_held_groups(database: Database) -> list[int]:

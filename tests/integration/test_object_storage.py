@@ -3,7 +3,6 @@
 import asyncio
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +26,8 @@ from service.app import create_app
 from storage.errors import ConfigurationError
 from storage.opening import open_storage
 from storage.paths import StoragePath
+from tests.clock import MovableClock, movable_clock
+from tests.helpers import wait_until
 from tests.rows import cancel_forecast, commit, read_forecast
 from tests.served import Served
 from tests.servers import PostgresServer, S3Server, free_port
@@ -59,11 +60,26 @@ def place(settings: Settings) -> StoragePath:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def clock(tmp_path: Path) -> Iterator[MovableClock]:
+    """The clock of the fixture `database`."""
+    with movable_clock(f"sqlite:///{tmp_path}/rows.db") as clock:
+        yield clock
+
+
+@pytest.fixture
+def database(tmp_path: Path, clock: MovableClock) -> Iterator[Database]:
     result = Database(f"sqlite:///{tmp_path}/rows.db")
     result.migrate()
     yield result
     result.close()
+
+
+@pytest.fixture
+def shared_database(postgres: PostgresServer) -> Iterator[tuple[str, MovableClock]]:
+    """The URL of a database that several processes share, and its clock."""
+    url = postgres.new_database()
+    with movable_clock(url) as clock:
+        yield url, clock
 
 
 class _Killed(BaseException):
@@ -112,19 +128,18 @@ def _without_creation_time(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def _run_until_idle(worker: Worker) -> None:
-    while worker.run():
-        pass
+    wait_until(lambda: not worker.run())
 
 
 def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_disk(
     settings: Settings,
     place: StoragePath,
-    postgres: PostgresServer,
+    shared_database: tuple[str, MovableClock],
     untrained_checkpoint: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    url = postgres.new_database()
+    url, clock = shared_database
     shared = {"store": str(settings.storage.store), "database_url": url, "group_size": "2"}
     api = Served(tmp_path / "api", untrained_checkpoint.parent, command="api", **shared)
     database = Database(url)
@@ -145,7 +160,7 @@ def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_
                 Worker(first, database).run()
         assert read_forecast(database, forecast_id).lead_times == 2
         assert int(xr.open_zarr(api.url + home).complete.sum()) == 5
-        time.sleep(settings.worker.lease_seconds)
+        clock.advance(settings.worker.lease_seconds + 1)
         _run_until_idle(Worker(second, database))
         record = read_forecast(database, forecast_id)
         assert record.status == Status.SUCCESSFUL, record.error
@@ -205,16 +220,16 @@ def _check_reads(api: Served, forecast_id: str, objects: dict[str, bytes], tmp_p
 
 
 def test_a_worker_whose_lease_was_taken_over_cannot_change_the_store(
-    settings: Settings, place: StoragePath, database: Database, submit_small: Submit
+    settings: Settings, place: StoragePath, database: Database, clock: MovableClock, submit_small: Submit
 ) -> None:
     forecast = submit_small(database, place, members=2)
     folder = ForecastFolder(place, forecast.id)
-    (lease,) = claim(database, "zombie", 0.01, 3)
+    (lease,) = claim(database, "zombie", 30.0, 3)
     zombie = EnsembleStore.open(folder.store)
     staged = zombie.open_staging(folder.attempt(0, lease.epoch))
     wrong = np.full((2, 2, *zombie.layout.grid.shape), 7, np.float32)
     staged.commit(0, 0, wrong)
-    time.sleep(0.05)
+    clock.advance(31)
     _run_until_idle(Worker(settings, database))
     objects = _content(folder.store)
     staged = zombie.open_staging(folder.attempt(0, lease.epoch))

@@ -2,14 +2,13 @@ import json
 import math
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
+from tests.helpers import wait_until
 from tests.served import Served, write_truth
 from tests.servers import free_port, prometheus_program, run_promtool
 
@@ -34,7 +33,7 @@ def prometheus(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iter
         subprocess.Popen(command, stderr=log) as process,
     ):
         try:
-            _until(lambda: _value(client, 'up{job="warmcast"}') == 1)
+            wait_until(lambda: _value(client, 'up{job="warmcast"}') == 1)
             yield client
         finally:
             process.terminate()
@@ -54,13 +53,6 @@ def _value(client: httpx.Client, query: str) -> float | None:
     return next((value for value in values if math.isfinite(value)), None)
 
 
-def _until(holds: Any, seconds: float = 60) -> None:
-    ends = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends
-        time.sleep(0.3)
-
-
 def _panels() -> list[tuple[str, str]]:
     boards = [json.loads(path.read_text()) for path in sorted((DEPLOY / "grafana/dashboards").glob("*.json"))]
     panels = [panel for board in boards for panel in board["panels"] if panel["type"] != "row"]
@@ -76,16 +68,17 @@ def test_after_one_forecast_and_one_verification_every_panel_has_data(
     assert verified.status_code == 200, verified.text
     served.client.get(f"/forecast/{forecast['id']}/ensemble.zarr/zarr.json")
     empty = dict(_panels())
-    ends = time.monotonic() + 60
-    while empty and time.monotonic() < ends:
-        time.sleep(1)
+
+    def all_have_values() -> bool:
         for title, expression in list(empty.items()):
             query = re.sub(
                 r"\$__rate_interval", "1m", re.sub(r"\$(model|variable|lead_hours|reference)", ".*", expression)
             )
             if _value(prometheus, query) is not None:
                 del empty[title]
-    assert not empty
+        return not empty
+
+    wait_until(all_have_values, every=1, describe=lambda: empty)
 
 
 def test_the_metrics_are_well_formed(served: Served) -> None:

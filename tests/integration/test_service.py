@@ -1,11 +1,11 @@
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 
 import httpx
 
+from tests.helpers import wait_until
 from tests.served import Served, small_request
 
 Serve = Callable[..., Served]
@@ -92,8 +92,7 @@ def test_a_restarted_service_finishes_open_forecasts_and_not_cancelled_ones(serv
     served = serve()
     running = served.submit(lead_time="360h", members=16, sampler={"nfe": 20})
     waiting = [served.submit(seed=seed) for seed in range(3)]
-    while served.status(running["id"])["progress_detail"]["lead_times"] < 3:
-        time.sleep(0.02)
+    wait_until(lambda: served.status(running["id"])["progress_detail"]["lead_times"] >= 3)
     dismissed = served.client.delete(f"/forecast/{waiting[1]['id']}")
     assert (dismissed.status_code, dismissed.json()["status"]) == (202, "dismissed")
     served.kill()
@@ -122,12 +121,11 @@ def test_models_catalogue_and_readiness_are_listed(served: Served) -> None:
     assert (one["variables"], one["max_members"]) == (["u10", "v10"], 1000)
     assert served.client.get("/models/nobody").status_code == 404
     assert {state["dataset"] for state in served.client.get("/catalogue").json()} == {"gfs", "nature-run"}
-    for _ in range(100):
-        ready = served.client.get("/readyz")
-        if ready.status_code == 200:
-            break
-        time.sleep(0.2)
-    assert ready.json() == {"ready": True, "checks": {"database": True, "data": True, "worker": True}}
+    served.wait_for_worker()
+    assert served.client.get("/readyz").json() == {
+        "ready": True,
+        "checks": {"database": True, "data": True, "worker": True},
+    }
 
 
 def test_pages_of_other_origins_change_nothing(served: Served) -> None:

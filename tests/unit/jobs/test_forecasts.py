@@ -66,7 +66,7 @@ def test_a_forecast_that_has_ended_cannot_be_cancelled(database: Database, submi
 
 def test_a_forecast_without_disk_space_leaves_no_folder(submit_forecast: Submit, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="MB are free"):
-        submit_forecast(members=100_000_000, group_size=8)
+        submit_forecast(members=1_000_000, lead_hours=60_000, group_size=1000)
     assert not list((tmp_path / "forecasts").glob("*"))
 
 

@@ -21,6 +21,7 @@ from jobs.rows.database import Database
 from jobs.rows.states import Status
 from jobs.settings import Settings
 from models.forecaster import Forecaster
+from tests.clock import MovableClock
 from tests.helpers import wait_until
 from tests.rows import cancel_forecast, choose_group_size, commit, read_batch_size, read_forecast, save_batch_size
 from weather.ingest.exchange import load_initial_state
@@ -29,7 +30,7 @@ from weather.stores.ensemble import EnsembleStore
 from weather.stores.rounding import round_bits
 from weather.stores.summary import SummaryStore
 from workers.lead_times import LeadTimes, summarise_lead_time
-from workers.loop import Worker
+from workers.loop import RETRY_SECONDS, Worker
 from workers.standalone import StandaloneForecast, run_forecast
 
 Submit = Callable[..., ForecastRecord]
@@ -77,20 +78,19 @@ def test_a_worker_makes_the_same_store_as_the_command_line(
 
 
 def test_a_committed_lead_time_is_published_and_not_computed_again(
-    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, clock: MovableClock
 ) -> None:
     forecast = submit_forecast(members=2)
     folder = ForecastFolder(settings.storage.data, forecast.id)
     store = EnsembleStore.open(folder.store)
-    (lease,) = claim(database, "died before publishing", 0.01, 2)
+    (lease,) = claim(database, "died before publishing", 30.0, 2)
     attempt = store.open_staging(folder.attempt(0, lease.epoch))
     marked = np.full((2, 2, *store.layout.grid.shape), 7, np.float32)
     attempt.commit(0, 0, marked)
-    commit(database, lease, 1, 0.01)
+    commit(database, lease, 1, 30.0)
     attempt.commit(0, 1, marked)
-    time.sleep(0.05)
-    while worker.run():
-        pass
+    clock.advance(31)
+    wait_until(lambda: not worker.run())
     ensemble = xr.open_zarr(folder.store).load()
     assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
     assert (ensemble.u10[0, 0] == 7).all()
@@ -138,8 +138,7 @@ def test_a_worker_that_ends_between_commit_and_summary_leaves_no_gap(
     monkeypatch.setattr("workers.attempt.summarise_lead_time", die)
     with pytest.raises(SystemExit):
         worker.run()
-    while worker.run():
-        pass
+    wait_until(lambda: not worker.run())
     assert read_forecast(database, cut.id).status == Status.SUCCESSFUL
     summaries = [
         xr.open_zarr(ForecastFolder(settings.storage.data, forecast.id).summary).load() for forecast in (whole, cut)
@@ -172,8 +171,7 @@ def test_rounded_or_discarded_members_resume_exactly_after_every_death(
     for _ in range(2):
         with pytest.raises(SystemExit):
             worker.run()
-    while worker.run():
-        pass
+    wait_until(lambda: not worker.run())
     assert read_forecast(database, other.id).status == Status.SUCCESSFUL
     kept_after_a_death = 2
     assert max(written) <= 3 + 2 * kept_after_a_death
@@ -194,8 +192,7 @@ def test_a_member_computed_alone_equals_the_member_of_the_ensemble(
     submit_forecast: Submit, worker: Worker, settings: Settings, database: Database
 ) -> None:
     together, alone = submit_forecast(), submit_forecast(members=2, member_numbers=(1, 4))
-    while worker.run():
-        pass
+    wait_until(lambda: not worker.run())
     both = [
         xr.open_zarr(ForecastFolder(settings.storage.data, forecast.id).store).load() for forecast in (together, alone)
     ]
@@ -256,7 +253,7 @@ def test_a_checkpoint_that_has_changed_fails_the_forecast_with_its_cause(
 
 
 def test_an_error_of_the_machine_is_tried_again_later(
-    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database
+    submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, clock: MovableClock
 ) -> None:
     forecast = submit_forecast()
     staging = ForecastFolder(settings.storage.data, forecast.id).path / "staging"
@@ -265,9 +262,8 @@ def test_an_error_of_the_machine_is_tried_again_later(
     assert read_forecast(database, forecast.id).status == Status.RUNNING
     assert worker.run() is False
     staging.unlink()
-    while read_forecast(database, forecast.id).status == Status.RUNNING:
-        worker.run()
-        time.sleep(0.2)
+    clock.advance(RETRY_SECONDS)
+    wait_until(lambda: not worker.run())
     assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
 
 
@@ -284,11 +280,10 @@ def test_a_lost_member_is_marked_and_counted_and_the_others_continue(
     submit_forecast: Submit, worker: Worker, settings: Settings, database: Database, lose_a_member: Callable[[], None]
 ) -> None:
     finite, losing = submit_forecast(members=3, group_size=3), submit_forecast(members=3, group_size=3)
-    while read_forecast(database, finite.id).status != Status.SUCCESSFUL:
-        worker.run()
+    assert [worker.run(), worker.run()] == [True, True]
+    assert read_forecast(database, finite.id).status == Status.SUCCESSFUL
     lose_a_member()
-    while worker.run():
-        pass
+    wait_until(lambda: not worker.run())
     record = read_forecast(database, losing.id)
     assert record.status == Status.SUCCESSFUL
     assert record.receipt is not None
@@ -314,8 +309,7 @@ def test_the_best_group_size_is_measured_once_and_saved(
     save_batch_size(database, digest, "cpu", 3)
     submit_forecast()
     other = Worker(settings, database)
-    while other.run():
-        pass
+    wait_until(lambda: not other.run())
     assert (read_batch_size(database, digest, "cpu"), choose_group_size(database, digest)) == (3, 3)
 
 
@@ -339,8 +333,7 @@ def test_a_batch_size_that_was_halved_is_saved(
 
     monkeypatch.setattr("workers.engine.Forecaster", Scarce)
     forecast = submit_forecast(members=5, group_size=5)
-    while worker.run():
-        pass
+    wait_until(lambda: not worker.run())
     assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
     assert choose_group_size(database, digest) == 2
 
@@ -365,10 +358,17 @@ def _move_to(disk: Path, forecast: ForecastRecord, settings: Settings) -> Foreca
     return folder
 
 
-def _run_until_ended(worker: Worker, database: Database, forecast: ForecastRecord) -> ForecastRecord:
-    while read_forecast(database, forecast.id).status not in (Status.FAILED, Status.SUCCESSFUL):
+def _run_until_ended(
+    worker: Worker, database: Database, forecast: ForecastRecord, clock: MovableClock
+) -> ForecastRecord:
+    """Run a worker until the forecast has ended, with each retry at its time."""
+
+    def has_ended() -> bool:
         worker.run()
-        time.sleep(0.05)
+        clock.advance(RETRY_SECONDS)
+        return read_forecast(database, forecast.id).status in (Status.FAILED, Status.SUCCESSFUL)
+
+    wait_until(has_ended)
     return read_forecast(database, forecast.id)
 
 
@@ -378,12 +378,11 @@ def test_a_disk_that_becomes_full_fails_the_forecast_with_its_cause_and_keeps_co
     settings: Settings,
     database: Database,
     small_disk: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    clock: MovableClock,
 ) -> None:
-    monkeypatch.setattr("workers.loop.RETRY_SECONDS", 0.05)
     forecast = submit_forecast(lead_hours=6 * 100)
     folder = _move_to(small_disk, forecast, settings)
-    record = _run_until_ended(worker, database, forecast)
+    record = _run_until_ended(worker, database, forecast, clock)
     assert (record.status, record.error and record.error["type"]) == (Status.FAILED, "insufficient-storage")
     assert 0 < record.lead_times < 100
     ensemble = xr.open_zarr(folder.store)
@@ -398,9 +397,8 @@ def test_a_forecast_continues_once_the_disk_has_space_again(
     settings: Settings,
     database: Database,
     small_disk: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    clock: MovableClock,
 ) -> None:
-    monkeypatch.setattr("workers.loop.RETRY_SECONDS", 0.05)
     forecast = submit_forecast()
     _move_to(small_disk, forecast, settings)
     filling = small_disk / "filling"
@@ -408,7 +406,7 @@ def test_a_forecast_continues_once_the_disk_has_space_again(
     assert worker.run()
     assert read_forecast(database, forecast.id).status == Status.RUNNING
     filling.unlink()
-    assert _run_until_ended(worker, database, forecast).status == Status.SUCCESSFUL
+    assert _run_until_ended(worker, database, forecast, clock).status == Status.SUCCESSFUL
 
 
 def test_a_read_only_disk_fails_the_forecast_with_its_cause(
@@ -417,13 +415,12 @@ def test_a_read_only_disk_fails_the_forecast_with_its_cause(
     settings: Settings,
     database: Database,
     small_disk: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    clock: MovableClock,
 ) -> None:
-    monkeypatch.setattr("workers.loop.RETRY_SECONDS", 0.05)
     forecast = submit_forecast()
     _move_to(small_disk, forecast, settings)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    record = _run_until_ended(worker, database, forecast)
+    record = _run_until_ended(worker, database, forecast, clock)
     assert (record.status, record.error and record.error["type"]) == (Status.FAILED, "store-not-writable")
     assert "Read-only file system" in (record.error or {})["detail"]
 

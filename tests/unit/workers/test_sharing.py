@@ -93,8 +93,7 @@ def _run_alone(submit_small: Submit, settings: Settings, data: Path, **fields: o
     database.migrate()
     forecast = submit_small(database, data, **fields)
     worker = Worker(alone, database)
-    while worker.run():
-        pass
+    wait_until(lambda: not worker.run())
     database.close()
     return _files(alone, forecast)
 

@@ -17,6 +17,7 @@ from jobs.rows.database import Database
 from jobs.rows.states import Status
 from jobs.rows.tables import forecasts
 from jobs.settings import Settings
+from tests.helpers import wait_until
 from tests.rows import read_forecast
 from weather.manifest import read_manifest
 from workers import timing
@@ -31,8 +32,7 @@ def _estimator(database: Database) -> Estimator:
 
 
 def _run_to_end(worker: Worker, database: Database, forecast: ForecastRecord) -> ForecastRecord:
-    while worker.run():
-        pass
+    wait_until(lambda: not worker.run())
     return read_forecast(database, forecast.id)
 
 
@@ -66,9 +66,7 @@ def test_a_long_forecast_saves_its_speed_while_it_runs(
     forecast = submit_forecast(lead_hours=6 * 2000, deadline_seconds=900.0)
     running = threading.Thread(target=worker.run)
     running.start()
-    while not (_estimator(database).speeds and read_forecast(database, forecast.id).lead_times):
-        assert running.is_alive()
-        time.sleep(0.02)
+    wait_until(lambda: _estimator(database).speeds and read_forecast(database, forecast.id).lead_times)
     ((machine, speed),) = _estimator(database).speeds[forecast.request.checkpoint_digest]
     assert (machine.device_kind, machine.threads, speed.group_size) == ("cpu", torch.get_num_threads(), 2)
     assert min(speed.warm_start_seconds, speed.flow_seconds, speed.overhead_seconds) > 0

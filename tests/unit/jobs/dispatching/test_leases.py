@@ -1,5 +1,4 @@
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +11,7 @@ from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
 from jobs.rows.states import EventKind, Kind, Status
 from jobs.rows.tables import work
+from tests.clock import MovableClock
 from tests.rows import (
     cancel_forecast,
     commit,
@@ -28,8 +28,8 @@ Submit = Callable[..., ForecastRecord]
 LEASE, ATTEMPTS = 30.0, 3
 
 
-def _claim(database: Database, worker: str = "a", lease: float = LEASE) -> list[Lease]:
-    return claim(database, worker, lease, ATTEMPTS)
+def _claim(database: Database, worker: str = "a") -> list[Lease]:
+    return claim(database, worker, LEASE, ATTEMPTS)
 
 
 def _events(database: Database, forecast_id: str) -> list[EventKind]:
@@ -134,11 +134,13 @@ def test_a_complete_lead_time_of_a_shared_forecast_is_assigned_to_the_worker_tha
     assert [lease.kind for lease in _claim(database)] == [Kind.FINISH]
 
 
-def test_a_worker_whose_lease_was_taken_over_makes_no_change(database: Database, submit_forecast: Submit) -> None:
+def test_a_worker_whose_lease_was_taken_over_makes_no_change(
+    database: Database, submit_forecast: Submit, clock: MovableClock
+) -> None:
     forecast = submit_forecast()
-    old = _claim(database, lease=0.01)
-    commit(database, old[0], 1, 0.01)
-    time.sleep(0.05)
+    old = _claim(database)
+    commit(database, old[0], 1, LEASE)
+    clock.advance(LEASE + 1)
     new = _claim(database, "b")
     assert [(lease.epoch, lease.committed) for lease in new] == [(2, 1), (2, 0), (2, 0)]
     with pytest.raises(LeaseLostError):
@@ -152,12 +154,17 @@ def test_a_worker_whose_lease_was_taken_over_makes_no_change(database: Database,
     assert renew(database, new, LEASE)
 
 
-def test_a_renewed_lease_cannot_be_claimed(database: Database, submit_forecast: Submit) -> None:
+def test_a_renewed_lease_cannot_be_claimed_until_it_ends(
+    database: Database, submit_forecast: Submit, clock: MovableClock
+) -> None:
     submit_forecast()
-    leases = _claim(database, lease=0.2)
-    assert renew(database, leases, LEASE)
-    time.sleep(0.3)
-    assert _claim(database, "b") == []
+    leases = _claim(database)
+    for _ in range(3):
+        clock.advance(LEASE - 5)
+        assert renew(database, leases, LEASE)
+        assert _claim(database, "b") == []
+    clock.advance(LEASE + 1)
+    assert [lease.epoch for lease in _claim(database, "b")] == [2, 2, 2]
 
 
 def test_released_work_continues_at_its_last_committed_lead_time(database: Database, submit_forecast: Submit) -> None:

@@ -1,4 +1,3 @@
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -6,7 +5,7 @@ from typing import Any
 
 import pytest
 import xarray as xr
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from jobs.dispatching.dispatch import LocalDispatcher
 from jobs.dispatching.leases import Lease, claim
@@ -19,6 +18,7 @@ from jobs.rows.clock import now
 from jobs.rows.database import Database
 from jobs.rows.states import EventKind, Kind, Status
 from jobs.rows.tables import forecasts, work
+from tests.clock import MovableClock
 from tests.rows import commit, count_needed_workers, finish, is_open, read_forecast, record_heartbeat, renew
 from weather.manifest import Sampling
 
@@ -26,8 +26,8 @@ Submit = Callable[..., ForecastRecord]
 ATTEMPTS = 3
 
 
-def _claim(database: Database, worker: str = "a", lease: float = 30.0) -> list[Lease]:
-    return claim(database, worker, lease, ATTEMPTS)
+def _claim(database: Database, worker: str = "a") -> list[Lease]:
+    return claim(database, worker, 30.0, ATTEMPTS)
 
 
 def _events(database: Database, forecast: ForecastRecord) -> list[EventKind]:
@@ -35,14 +35,8 @@ def _events(database: Database, forecast: ForecastRecord) -> list[EventKind]:
         return [event.kind for event in list_events(connection, forecast.id)]
 
 
-def _let_deadline_pass(database: Database, forecast: ForecastRecord) -> None:
-    """Let the deadline of a forecast pass."""
-    with database.write() as connection:
-        connection.execute(update(forecasts).where(forecasts.c.id == forecast.id).values(deadline=now() - 1))
-
-
 def test_a_deadline_counts_from_acceptance_and_fails_a_waiting_forecast(
-    database: Database, submit_forecast: Submit
+    database: Database, submit_forecast: Submit, clock: MovableClock
 ) -> None:
     waiting, without = submit_forecast(deadline_seconds=900.0), submit_forecast()
     with database.read() as connection:
@@ -52,7 +46,7 @@ def test_a_deadline_counts_from_acceptance_and_fails_a_waiting_forecast(
     assert is_open(database, waiting.id)
     fail_overdue(database)
     assert read_forecast(database, waiting.id).status == Status.ACCEPTED
-    _let_deadline_pass(database, waiting)
+    clock.advance(901)
     assert not is_open(database, waiting.id)
     assert [lease.forecast_id for lease in _claim(database)] == [without.id] * 3
     reconcile(database, LocalDispatcher(), ATTEMPTS)
@@ -66,13 +60,13 @@ def test_a_deadline_counts_from_acceptance_and_fails_a_waiting_forecast(
 
 
 def test_an_overdue_running_forecast_keeps_its_lead_times_and_refuses_commits(
-    database: Database, submit_forecast: Submit, tmp_path: Path
+    database: Database, submit_forecast: Submit, tmp_path: Path, clock: MovableClock
 ) -> None:
     forecast = submit_forecast(deadline_seconds=900.0)
     leases = _claim(database)
     for lease in leases:
         commit(database, lease, 1, 30.0)
-    _let_deadline_pass(database, forecast)
+    clock.advance(901)
     assert not renew(database, leases, 30.0)
     assert count_needed_workers(database, 3) == 0
     with pytest.raises(LeaseLostError):
@@ -84,7 +78,7 @@ def test_an_overdue_running_forecast_keeps_its_lead_times_and_refuses_commits(
 
 
 def test_a_forecast_that_ended_before_its_deadline_stays_successful(
-    database: Database, submit_forecast: Submit
+    database: Database, submit_forecast: Submit, clock: MovableClock
 ) -> None:
     forecast = submit_forecast(deadline_seconds=900.0)
     for lease in _claim(database):
@@ -93,7 +87,7 @@ def test_a_forecast_that_ended_before_its_deadline_stays_successful(
     (last,) = _claim(database)
     assert last.kind == Kind.FINISH
     finish(database, last, {}, store_bytes=1)
-    _let_deadline_pass(database, forecast)
+    clock.advance(901)
     fail_overdue(database)
     assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
 
@@ -110,16 +104,19 @@ def test_a_repeated_key_with_an_automatic_nfe_returns_the_same_forecast_whicheve
             automatic(sampling=Sampling(nfe=4), **other)
 
 
-def test_only_attempts_without_progress_fail_a_forecast(database: Database, submit_forecast: Submit) -> None:
-    forecast = submit_forecast()
+def test_only_attempts_without_progress_fail_a_forecast(
+    database: Database, submit_forecast: Submit, clock: MovableClock
+) -> None:
+    forecast = submit_forecast(members=2)
     for lead in range(1, 4):
-        lease = _claim(database, lease=0.01)[0]
-        commit(database, lease, lead, 0.01)
-        time.sleep(0.03)
-    for _ in range(ATTEMPTS - 1):
-        assert reconcile(database, LocalDispatcher(), ATTEMPTS) > 0 or _attempts(database) >= ATTEMPTS
-        _claim(database, lease=0.01)
-        time.sleep(0.03)
+        (lease,) = _claim(database)
+        commit(database, lease, lead, 30.0)
+        clock.advance(31)
+    for attempts in range(2, ATTEMPTS + 1):  # the commit was the first attempt since the last progress
+        assert reconcile(database, LocalDispatcher(), ATTEMPTS) == 1
+        assert len(_claim(database)) == 1
+        assert _attempts(database) == attempts
+        clock.advance(31)
     reconcile(database, LocalDispatcher(), ATTEMPTS)
     record = read_forecast(database, forecast.id)
     assert record.status == Status.FAILED

@@ -1,5 +1,4 @@
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +8,7 @@ from jobs.forecasts import ForecastRecord
 from jobs.planning.estimates import Compression, Estimator, Machine, Speed
 from jobs.planning.measured import demand_of, load_estimator
 from jobs.rows.database import Database
+from tests.clock import MovableClock
 from tests.rows import commit, record_compression, record_heartbeat, record_speed
 
 Submit = Callable[..., ForecastRecord]
@@ -20,13 +20,13 @@ def _estimator(database: Database) -> Estimator:
         return load_estimator(connection)
 
 
-def test_a_speed_is_a_running_average_weighted_by_the_number_of_steps(database: Database) -> None:
+def test_a_speed_is_a_running_average_weighted_by_the_number_of_steps(database: Database, clock: MovableClock) -> None:
     record_speed(database, "c", CPU, Speed(8, 1.0, 2.0, 3.0, 100.0), num_steps=1)
     assert _estimator(database).speeds == {"c": [(CPU, Speed(8, 1.0, 2.0, 3.0, 100.0))]}
     record_speed(database, "c", CPU, Speed(8, 2.0, 4.0, 6.0, 200.0), num_steps=20)
     assert _estimator(database).speeds == {"c": [(CPU, Speed(8, 1.5, 3.0, 4.5, 150.0))]}
     record_speed(database, "c", Machine("cuda: NVIDIA H100", 1), Speed(8, 0.1, 0.2, 0.3, 9.0), num_steps=20)
-    time.sleep(0.01)  # SQLite's clock has milliseconds; speeds are ordered by time
+    clock.advance(1)
     record_speed(database, "c", CPU, Speed(4, 1.0, 1.0, 1.0, 1.0), num_steps=20)
     assert [speed.group_size for _, speed in _estimator(database).speeds["c"]] == [4, 8, 8]
 
