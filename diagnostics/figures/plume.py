@@ -48,7 +48,7 @@ def draw_plume(
     """
     times = init_time + np.array(lead_times)
     with matplotlib.style.context(STYLE):
-        figure = Figure(figsize=(8.2, 3.4), layout="constrained", dpi=130)
+        figure = Figure(figsize=(8.2, 3.6), layout="constrained", dpi=130)
         axes = figure.subplots()
         for low, high, shade in _BANDS:
             quantiles = np.nanpercentile(series, [low, high], axis=1)
@@ -65,7 +65,7 @@ def draw_plume(
         axes.set_xlabel(f"valid time (UTC), forecast from {format_time(init_time)}")
         axes.set_ylabel(quantity.axis_label())
         axes.set_title(f"{location}, {format_members(series.shape[1])}", loc="left")
-        axes.legend(frameon=False, ncols=4, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, fontsize=8)
+        figure.legend(frameon=False, ncols=4, loc="outside lower center", fontsize=8)
     return figure
 
 

@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -37,6 +38,20 @@ def test_the_title_names_the_requested_place_and_the_grid_point() -> None:
 def test_a_place_on_a_grid_point_is_named_once() -> None:
     location = Location((33.75, 281.25), (33.75, -78.75))
     assert _draw([6, 12], location=location, members=1).axes[0].get_title(loc="left") == "33.75°N, 78.75°W, 1 member"
+
+
+def test_a_long_title_and_the_legend_are_within_the_picture_and_apart() -> None:
+    location = Location((-51.25, -121.75), (-50.63, -121.88))
+    figure = _draw([0, 6, 12], location=location, members=1000)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    (legend,) = (legend.get_window_extent(renderer) for legend in figure.legends)
+    title = figure.axes[0]._left_title.get_window_extent(renderer)
+    axes = figure.axes[0].get_tightbbox(renderer)
+    assert axes is not None
+    for extent in (legend, title):
+        assert extent.x0 >= 0
+        assert extent.x1 <= figure.bbox.x1
+    assert legend.y1 <= axes.y0
 
 
 @pytest.mark.parametrize(
