@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {
         "plot": "plot",
+        "serve": "service,worker",
         "verify": "worker",
         "benchmarks": "dev",
         "service": "service",
