@@ -108,6 +108,7 @@ def test_the_report_shows_the_forecast_with_its_truth(forecast: Path, spec: Mode
     page = (tmp_path / "new/report.html").read_text()
     assert page.count("data:image/png;base64,") == 6
     assert "Forecast from 2018-09-15T00:00:00 UTC" in page
+    assert "spread in m s⁻¹." in page
 
 
 def test_a_truth_of_the_initial_time_alone_is_refused(forecast: Path, spec: ModelSpec, tmp_path: Path) -> None:
