@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.testing import tiny_networks, tiny_spec, write_tiny_checkpoint
@@ -95,3 +96,75 @@ def test_saving_again_replaces_the_checkpoint(folder: Path) -> None:
     assert after.name == "other"
     assert after.digest != before.digest
     assert torch.equal(loaded.context.static, networks.context.static)
+
+
+def test_the_same_networks_give_the_same_files(folder: Path, tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path / "again")
+    for file in (WARM_START_FILE, FLOW_FILE, MANIFEST_NAME):
+        assert (tmp_path / "again" / file).read_bytes() == (folder / file).read_bytes()
+
+
+def test_a_checkpoint_whose_manifest_was_not_written_yet_is_refused(folder: Path) -> None:
+    (folder / MANIFEST_NAME).unlink()
+    with pytest.raises(CheckpointError, match=r"is no checkpoint: it has no manifest\.json"):
+        load_checkpoint(folder, CPU)
+
+
+def test_an_interrupted_replacement_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends when the weight files are replaced and the manifest is not."""
+
+    def write_text(path: Path, text: str) -> None:
+        raise KeyboardInterrupt
+
+    _, before = load_checkpoint(folder, CPU)
+    monkeypatch.setattr("models.checkpoint.write_text", write_text)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(folder, "tiny", tiny_networks(tiny_spec(), seed=1), before.sampling, before.provenance)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(folder, CPU)
+
+
+def _rewrite(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Replace the warm start's file and its digest in the manifest."""
+    save_file(tensors, folder / WARM_START_FILE)
+    manifest = json.loads((folder / MANIFEST_NAME).read_text())
+    manifest["files"][WARM_START_FILE] = file_digest(folder / WARM_START_FILE)
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+
+
+def test_a_missing_static_field_is_named(folder: Path) -> None:
+    tensors = load_file(folder / WARM_START_FILE)
+    del tensors["static.orography"]
+    _rewrite(folder, tensors)
+    with pytest.raises(
+        CheckpointError, match=r"must hold the static field `orography` of shape \(16, 32\)\. Got: none"
+    ):
+        load_checkpoint(folder, CPU)
+
+
+def test_a_static_field_of_another_grid_is_refused_with_its_shape(folder: Path) -> None:
+    _rewrite(folder, load_file(folder / WARM_START_FILE) | {"static.orography": torch.zeros(8, 16)})
+    with pytest.raises(CheckpointError, match=r"Got: \(8, 16\)"):
+        load_checkpoint(folder, CPU)
+
+
+def test_a_tensor_that_the_architecture_lacks_is_named(folder: Path) -> None:
+    _rewrite(folder, load_file(folder / WARM_START_FILE) | {"extra.weight": torch.zeros(3)})
+    with pytest.raises(CheckpointError, match=r"in 1 tensors\. .* `extra\.weight`: expected none\. Got: \(3,\)"):
+        load_checkpoint(folder, CPU)
+
+
+def test_a_weight_file_that_the_manifest_does_not_list_is_refused(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST_NAME).read_text())
+    del manifest["files"][FLOW_FILE]
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=r"must list `flow\.safetensors`\. Got: warm_start\.safetensors"):
+        load_checkpoint(folder, CPU)
+
+
+def test_a_checkpoint_may_have_no_static_field(folder: Path, tmp_path: Path) -> None:
+    _, manifest = load_checkpoint(folder, CPU)
+    networks = tiny_networks(tiny_spec().model_copy(update={"static_fields": ()}))
+    save_checkpoint(tmp_path / "bare", "bare", networks, manifest.sampling, manifest.provenance)
+    loaded, _ = load_checkpoint(tmp_path / "bare", CPU)
+    assert loaded.context.static.shape == (0, 16, 32)

@@ -44,6 +44,20 @@ def test_lower_precision_stays_close_in_float32_states(precision: Precision, tol
     assert 0 < float((states - exact).abs().max()) < tolerance
 
 
+def test_float32_runs_without_autocast_and_lower_precision_with_it() -> None:
+    product = torch.ones(2, 2)
+    with Execution().autocast(CPU):
+        assert (product @ product).dtype == torch.float32
+    with Execution(precision="bfloat16").autocast(CPU):
+        assert (product @ product).dtype == torch.bfloat16
+    assert (product @ product).dtype == torch.float32
+
+
+def test_a_function_that_is_not_compiled_is_returned_as_it_is() -> None:
+    function = torch.nn.Linear(2, 2)
+    assert Execution().compile(function, CPU) is function
+
+
 def test_compiled_networks_agree_with_the_eager_ones() -> None:
     """It runs in a process of its own, because functions with the shape checks of tests cannot be compiled."""
     command = [sys.executable, __file__]

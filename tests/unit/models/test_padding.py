@@ -54,3 +54,42 @@ def test_longitude_is_periodic() -> None:
 def test_a_grid_that_cannot_be_padded_is_refused(num_lat: int, num_lon: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GlobePadding(num_lat, num_lon, stride=8, margin=3, has_poles=False)
+
+
+@pytest.mark.parametrize("has_poles", [False, True])
+@pytest.mark.parametrize("margin", [1, 3])
+def test_a_field_of_latitude_and_longitude_continues_across_the_poles(has_poles: bool, margin: int) -> None:
+    """sin(lat) + cos(lat)·cos(lon) is the same function at latitudes beyond 90° as on the other side of the pole."""
+    num_lat, num_lon = 15, 16
+    padding = GlobePadding(num_lat, num_lon, stride=4, margin=margin, has_poles=has_poles)
+    step = torch.pi / (num_lat - 1 if has_poles else num_lat)
+    first = torch.pi / 2 - (0 if has_poles else step / 2)
+    rows = torch.arange(-padding.north, num_lat + padding.south, dtype=torch.float64)
+    lat, lon = (first - step * rows)[:, None], 2 * torch.pi * torch.arange(num_lon, dtype=torch.float64) / num_lon
+    whole = (torch.sin(lat) + torch.cos(lat) * torch.cos(lon))[None, None]
+    padded = padding(padding.crop(whole), torch.ones(1, 1, 1, dtype=torch.float64))
+    torch.testing.assert_close(padded, whole)
+
+
+@pytest.mark.parametrize(
+    ("num_lat", "stride", "margin", "rows"), [(48, 8, 3, (4, 4)), (121, 8, 3, (3, 4)), (16, 1, 0, (0, 0))]
+)
+def test_padding_adds_the_fewest_rows_that_reach_margin_and_stride(
+    num_lat: int, stride: int, margin: int, rows: tuple[int, int]
+) -> None:
+    padding = GlobePadding(num_lat, 16, stride=stride, margin=margin, has_poles=False)
+    assert (padding.north, padding.south) == rows
+
+
+def test_an_odd_number_of_longitudes_has_no_opposite_meridian() -> None:
+    with pytest.raises(ValueError, match=r"must be even .* Got: 15"):
+        GlobePadding(16, 15, stride=1, margin=1, has_poles=False)
+
+
+def test_gradients_flow_through_padded_rows() -> None:
+    """Each point near a pole counts once for itself and once for its mirror image beyond the pole."""
+    padding = GlobePadding(8, 8, stride=4, margin=2, has_poles=False)
+    x = torch.ones(1, 1, 8, 8, requires_grad=True)
+    padding(x, torch.ones(1, 1, 1)).sum().backward()
+    assert x.grad is not None
+    assert x.grad[0, 0, :, 0].tolist() == [2, 2, 1, 1, 1, 1, 2, 2]

@@ -153,6 +153,70 @@ def test_a_lost_member_is_nan_from_then_on_and_the_others_are_bit_equal() -> Non
     assert torch.equal(with_lost[:, [0, 2]], expected[:, [0, 2]])
 
 
+@pytest.mark.parametrize(("channel", "value"), [(0, 150.0), (0, -150.0), (1, 150.0), (1, 350.0)])
+def test_the_ends_of_the_valid_range_are_valid(channel: int, value: float) -> None:
+    states = _valid_states()
+    states[1, channel, 2, 4] = value
+    assert torch.equal(VALID_RANGE.mask_lost_members(states), states)
+
+
+def test_all_members_may_be_lost_at_the_first_lead_time() -> None:
+    previous, newest = _frames(2)
+    states = rollout(_forecaster(), previous, newest + 1000, members=[0, 1], seed=1, init_time=INIT_TIME)
+    assert torch.stack(list(itertools.islice(states, 2))).isnan().all()
+
+
+class ConstantStepper:
+    """A stepper that records its arguments and returns the newest states plus one."""
+
+    def __init__(self) -> None:
+        self.spec, self.device = tiny_spec(), CPU
+        self.arguments: list[tuple[float, float, np.datetime64, torch.Tensor]] = []
+
+    def step(
+        self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
+    ) -> torch.Tensor:
+        self.arguments.append((float(previous[0, 0, 0, 0]), float(newest[0, 0, 0, 0]), valid_time, noise))
+        return newest + 1
+
+
+def _zeros() -> torch.Tensor:
+    return torch.zeros(2, 2, 16, 32)
+
+
+def test_nothing_is_computed_before_the_next_lead_time_is_requested() -> None:
+    stepper = ConstantStepper()
+    states = rollout(stepper, _zeros() - 1, _zeros(), members=[0, 1], seed=1, init_time=INIT_TIME)
+    assert stepper.arguments == []
+    next(states)
+    assert len(stepper.arguments) == 1
+
+
+def test_each_step_receives_the_two_newest_states_their_time_and_the_noise_of_its_index() -> None:
+    stepper = ConstantStepper()
+    states = rollout(stepper, _zeros() - 1, _zeros(), members=[3, 8], seed=7, init_time=INIT_TIME, first_step=2)
+    assert [float(fields[0, 0, 0, 0]) for fields in itertools.islice(states, 3)] == [1, 2, 3]
+    assert [arguments[:2] for arguments in stepper.arguments] == [(-1, 0), (0, 1), (1, 2)]
+    for index, (_, _, valid_time, noise) in enumerate(stepper.arguments, start=2):
+        assert valid_time == INIT_TIME + np.timedelta64(6 * index, "h")
+        assert torch.equal(noise, member_noise(7, [3, 8], index, (2, 16, 32)))
+
+
+def test_noise_that_is_passed_is_used_in_place_of_drawn_noise() -> None:
+    stepper, steps = ConstantStepper(), []
+
+    def noise(step: int) -> torch.Tensor:
+        steps.append(step)
+        return torch.full((2, 2, 16, 32), float(step))
+
+    states = rollout(
+        stepper, _zeros(), _zeros(), members=[0, 1], seed=1, init_time=INIT_TIME, first_step=5, noise=noise
+    )
+    list(itertools.islice(states, 2))
+    assert steps == [5, 6]
+    assert [float(arguments[3].mean()) for arguments in stepper.arguments] == [5, 6]
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_forecast_on_cuda_equals_the_one_on_the_cpu_closely() -> None:
     device = torch.device("cuda")
