@@ -1,0 +1,44 @@
+"""The service inside the test's own process: the real application, database and files, without a socket or a worker."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partialmethod
+from typing import Any
+
+import httpx
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from fastapi import FastAPI
+
+
+class InProcess:
+    """A started application, and blocking requests to it; an exception that it raises becomes its own response."""
+
+    def __init__(self, app: FastAPI, portal: BlockingPortal) -> None:
+        self.app, self._portal = app, portal
+
+    def start(self, method: str, path: str, **options: Any) -> "Future[httpx.Response]":
+        """Send a request, and return the future of its complete response."""
+
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await client.request(method, path, **options)
+
+        return self._portal.start_task_soon(send)
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request and return its response."""
+        return self.start(method, path, **options).result(30)
+
+    get = partialmethod(request, "GET")
+    head = partialmethod(request, "HEAD")
+    post = partialmethod(request, "POST")
+    delete = partialmethod(request, "DELETE")
+
+
+@contextmanager
+def run_in_process(app: FastAPI) -> Iterator[InProcess]:
+    """Start an application, and stop it at the end of the block."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(app.router.lifespan_context(app)):
+        yield InProcess(app, portal)
