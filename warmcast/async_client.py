@@ -9,11 +9,12 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from warmcast import transfers, verbs
+from warmcast import verbs
+from warmcast.downloads import download
+from warmcast.events import Event, follow_events
 from warmcast.exchange import Answer, Emit, Failure, Open, Pause, Read, Request, Send, Service, Step, Steps
-from warmcast.forecasts import ForecastInfo
+from warmcast.forecasts import ForecastInfo, require_success, wait_for_end
 from warmcast.messages import answer_of, failure_of, http_arguments
-from warmcast.server_events import Event
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -203,8 +204,8 @@ class AsyncRemoteForecast(ForecastInfo):
         Raises `ForecastFailedError` if it has failed or was cancelled, and `WaitTimeoutError` after `timeout_seconds`.
         While the service is unreachable, requests are repeated until then; without `timeout_seconds`, for the client's.
         """
-        self.info = await self.client.run(transfers.wait(self.client.service, self.id, timeout_seconds))
-        transfers.require_success(self.info)
+        self.info = await self.client.run(wait_for_end(self.client.service, self.id, timeout_seconds))
+        require_success(self.info)
         return self
 
     def events(self, timeout_seconds: float | None = None) -> AsyncIterator[Event]:
@@ -212,7 +213,7 @@ class AsyncRemoteForecast(ForecastInfo):
 
         Raises `WaitTimeoutError` after `timeout_seconds`; see `wait` for what this means while it is unreachable.
         """
-        return self.client.iterate(transfers.follow_events(self.client.service, self.id, timeout_seconds))
+        return self.client.iterate(follow_events(self.client.service, self.id, timeout_seconds))
 
     async def to_xarray(self, *, summary: bool = False) -> "xr.Dataset":
         """Open the ensemble over HTTP, or the statistics over its members; values are read by blocking calls.
@@ -238,7 +239,7 @@ class AsyncRemoteForecast(ForecastInfo):
         self.info = await self.client.run(verbs.cancel(self.client.service, self.id))
         return self
 
-    download = _own_verb(transfers.download)
+    download = _own_verb(download)
     receipt = _own_verb(verbs.receipt)
     diagnostics = _own_verb(verbs.diagnostics)
     verify = _own_verb(verbs.verify)

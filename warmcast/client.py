@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from warmcast import transfers, verbs
+from warmcast import verbs
+from warmcast.downloads import download
+from warmcast.events import Event, follow_events
 from warmcast.exchange import Answer, Emit, Failure, Open, Pause, Read, Request, Send, Service, Step, Steps
-from warmcast.forecasts import ForecastInfo
+from warmcast.forecasts import ForecastInfo, require_success, wait_for_end
 from warmcast.messages import answer_of, failure_of, http_arguments
-from warmcast.server_events import Event
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -203,8 +204,8 @@ class RemoteForecast(ForecastInfo):
         Raises `ForecastFailedError` if it has failed or was cancelled, and `WaitTimeoutError` after `timeout_seconds`.
         While the service is unreachable, requests are repeated until then; without `timeout_seconds`, for the client's.
         """
-        self.info = self.client.run(transfers.wait(self.client.service, self.id, timeout_seconds))
-        transfers.require_success(self.info)
+        self.info = self.client.run(wait_for_end(self.client.service, self.id, timeout_seconds))
+        require_success(self.info)
         return self
 
     def events(self, timeout_seconds: float | None = None) -> Iterator[Event]:
@@ -212,7 +213,7 @@ class RemoteForecast(ForecastInfo):
 
         Raises `WaitTimeoutError` after `timeout_seconds`; see `wait` for what this means while it is unreachable.
         """
-        return self.client.iterate(transfers.follow_events(self.client.service, self.id, timeout_seconds))
+        return self.client.iterate(follow_events(self.client.service, self.id, timeout_seconds))
 
     def to_xarray(self, *, summary: bool = False) -> "xr.Dataset":
         """Open the ensemble over HTTP, or the statistics over its members.
@@ -237,7 +238,7 @@ class RemoteForecast(ForecastInfo):
         self.info = self.client.run(verbs.cancel(self.client.service, self.id))
         return self
 
-    download = _own_verb(transfers.download)
+    download = _own_verb(download)
     receipt = _own_verb(verbs.receipt)
     diagnostics = _own_verb(verbs.diagnostics)
     verify = _own_verb(verbs.verify)

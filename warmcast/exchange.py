@@ -21,6 +21,9 @@ _FIRST_CONTACT_SECONDS = 3.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
 _CONNECT_SECONDS = 10.0
 
+IDENTITY = {"Accept-Encoding": "identity"}
+"""Header of a request whose answer must not be compressed."""
+
 
 @dataclass(frozen=True)
 class Request:

@@ -1,8 +1,15 @@
-"""A forecast of a service as its client knows it: what `RemoteForecast` and `AsyncRemoteForecast` share."""
+"""A forecast of a service: its status document, and how to wait for its end."""
 
+import time
 from typing import Any
 
-from warmcast.exchange import Service
+from warmcast.errors import ForecastFailedError, WaitTimeoutError
+from warmcast.exchange import Outage, Pause, Request, Service, Steps, forecast_path
+
+FINAL = frozenset({"successful", "failed", "dismissed"})
+"""The statuses of a forecast that has ended."""
+
+_SHORTEST_INTERVAL_SECONDS, _LONGEST_INTERVAL_SECONDS = 0.2, 5.0
 
 
 class ForecastInfo:
@@ -34,3 +41,36 @@ class ForecastInfo:
         members = "1 member" if request["members"] == 1 else f"{request['members']} members"
         start = request["init_time"]
         return f"<{type(self).__name__} {self.id}: {self.status}, {lead_times}, {members} from {start}>"
+
+
+def wait_for_end(service: Service, forecast_id: str, timeout_seconds: float | None = None) -> Steps[dict[str, Any]]:
+    """Return the status document of a forecast that has ended; raises `WaitTimeoutError`."""
+    outage = Outage(service, timeout_seconds)
+    while True:
+        info = yield from read_status(outage, forecast_id)
+        if info["status"] in FINAL:
+            return info
+        eta = info["progress_detail"]["eta_seconds"]
+        seconds = min(max((2.0 if eta is None else eta) / 4, _SHORTEST_INTERVAL_SECONDS), _LONGEST_INTERVAL_SECONDS)
+        if outage.deadline is not None:
+            remaining = outage.deadline - time.monotonic()
+            if remaining <= 0:
+                raise WaitTimeoutError(f"Forecast {forecast_id} is {info['status']} after {timeout_seconds:g} s.")
+            seconds = min(seconds, remaining)
+        yield Pause(seconds)
+
+
+def require_success(info: dict[str, Any]) -> None:
+    """Raise `ForecastFailedError` unless a forecast that has ended is successful."""
+    if info["status"] == "dismissed" and not info["error"]:
+        raise ForecastFailedError(f"Forecast {info['id']} was cancelled.")
+    if info["status"] != "successful":
+        detail = (info["error"] or {}).get("detail", "The service gives no reason.")
+        raise ForecastFailedError(f"Forecast {info['id']} has failed: {detail}")
+
+
+def read_status(outage: Outage, forecast_id: str) -> Steps[dict[str, Any]]:
+    """Return the status document of a forecast, as soon as the service is available."""
+    answer = yield from outage.call(Request("GET", forecast_path(forecast_id)))
+    info: dict[str, Any] = answer.document()
+    return info

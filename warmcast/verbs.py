@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from warmcast.errors import InputFileError
 from warmcast.exchange import Failure, Outage, Request, Send, Service, Steps, forecast_path
+from warmcast.forecasts import read_status
 
 InitialState = str | Path | Sequence[str | Path]
 """The name of a data set in the service's catalogue, or one or two files."""
@@ -66,10 +67,8 @@ def submit(
     `warmth` are fields of its `sampler`. Two calls with one `idempotency_key` submit one forecast; without a key each
     call gets one, so that it is repeated safely while the service is unreachable.
     """
-    fields = _fields(
-        model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds,
-        priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth),
-    )  # fmt: skip
+    fields = _fields(model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds)
+    fields |= _fields(priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth))
     request = _forecast_request(initial_state, init_time, fields, idempotency_key or str(uuid.uuid4()))
     info: dict[str, Any] = (yield from service.call(request)).document()
     return info
@@ -97,10 +96,8 @@ def plan(
 
     Nothing is submitted.
     """
-    fields = _fields(
-        model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds,
-        priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth),
-    )  # fmt: skip
+    fields = _fields(model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds)
+    fields |= _fields(priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth))
     request = _forecast_request(initial_state, init_time, fields, None, validate_only=True)
     plan: dict[str, Any] = (yield from service.call(request)).document()
     return plan
@@ -127,8 +124,7 @@ def list_forecasts(
 
 def forecast(service: Service, forecast_id: str) -> Steps[dict[str, Any]]:
     """Return the forecast of an id."""
-    info: dict[str, Any] = (yield from service.call(Request("GET", forecast_path(forecast_id)))).document()
-    return info
+    return (yield from read_status(Outage(service), forecast_id))
 
 
 def replay(

@@ -46,7 +46,7 @@ def test_the_receipt_is_json(tiny_checkpoint: Path, gfs_files: list[Path], tmp_p
     assert (receipt["members"], receipt["lead_times"], receipt["flow_evaluations"]) == (2, 2, 4)
 
 
-def test_spread_is_told_at_whole_days(tiny_checkpoint: Path, gfs_files: list[Path], tmp_path: Path) -> None:
+def test_the_spread_is_that_of_whole_days(tiny_checkpoint: Path, gfs_files: list[Path], tmp_path: Path) -> None:
     result = _forecast(tiny_checkpoint, tmp_path, [*gfs_files], "--lead-time", "1d", "--json")
     dataset = xr.open_zarr(tmp_path / "ensemble.zarr").isel(init_time=0, lead_time=-1)
     rows = np.cos(np.radians(dataset.latitude.values))
@@ -179,7 +179,7 @@ def test_plotting_a_box_that_is_none_is_refused_with_an_example(tmp_path: Path) 
     assert "such as -15,35,30,60" in result.stderr
 
 
-def test_plotting_a_lead_time_that_is_not_there_names_the_last(
+def test_plotting_a_lead_time_that_is_not_complete_names_the_last(
     tiny_checkpoint: Path, gfs_files: list[Path], tmp_path: Path
 ) -> None:
     _forecast(tiny_checkpoint, tmp_path, [*gfs_files])

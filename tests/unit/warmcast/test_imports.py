@@ -104,7 +104,7 @@ def _run(folder: Path, *arguments: str, url: str = "") -> subprocess.CompletedPr
 
 
 @pytest.mark.smoke
-def test_a_script_beside_modules_of_the_users_own_has_the_clients(own_folder: Path) -> None:
+def test_a_script_next_to_modules_of_the_users_own_has_the_clients(own_folder: Path) -> None:
     script = own_folder / "script.py"
     script.write_text("from warmcast import AsyncClient, Client\nprint(Client('http://a'), AsyncClient('http://b'))\n")
     ended = _run(own_folder, "script.py")
@@ -113,7 +113,7 @@ def test_a_script_beside_modules_of_the_users_own_has_the_clients(own_folder: Pa
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("command", REMOTE)
-def test_remote_commands_work_beside_modules_of_the_users_own(
+def test_remote_commands_work_next_to_modules_of_the_users_own(
     command: str, own_folder: Path, refusing_url: str
 ) -> None:
     ended = _run(own_folder, "-m", "warmcast", *command.split(), url=refusing_url)

@@ -1,92 +1,18 @@
-"""The long exchanges of a forecast: wait for its end, follow its events, download its ensemble.
-
-All three continue after the service was restarted; see `warmcast.exchange.Outage` for how long they try.
-"""
+"""The download of an ensemble as a zip file, continued across restarts of the service."""
 
 import os
 import secrets
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from warmcast.errors import DownloadError, ForecastFailedError, WaitTimeoutError
-from warmcast.exchange import Answer, Emit, Failure, Open, Outage, Pause, Read, Request, Service, Steps, forecast_path
-from warmcast.server_events import EventParser
-
-FINAL = frozenset({"successful", "failed", "dismissed"})
-"""The statuses of a forecast that has ended."""
+from warmcast.errors import DownloadError
+from warmcast.exchange import IDENTITY, Answer, Failure, Open, Outage, Read, Request, Service, Steps, forecast_path
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of bytes saved and the number of all bytes, None where the service does not say it."""
 
-_SHORTEST_INTERVAL_SECONDS, _LONGEST_INTERVAL_SECONDS = 0.2, 5.0
-_KEEP_ALIVE_SECONDS = 45.0
 _ARCHIVE_SECONDS = 600.0
-_IDENTITY = {"Accept-Encoding": "identity"}
-
-
-def wait(service: Service, forecast_id: str, timeout_seconds: float | None = None) -> Steps[dict[str, Any]]:
-    """Return the status document of a forecast that has ended; raises `WaitTimeoutError`."""
-    outage = Outage(service, timeout_seconds)
-    while True:
-        info = yield from _status(outage, forecast_id)
-        if info["status"] in FINAL:
-            return info
-        eta = info["progress_detail"]["eta_seconds"]
-        seconds = min(max((2.0 if eta is None else eta) / 4, _SHORTEST_INTERVAL_SECONDS), _LONGEST_INTERVAL_SECONDS)
-        if outage.deadline is not None:
-            remaining = outage.deadline - time.monotonic()
-            if remaining <= 0:
-                raise WaitTimeoutError(f"Forecast {forecast_id} is {info['status']} after {timeout_seconds:g} s.")
-            seconds = min(seconds, remaining)
-        yield Pause(seconds)
-
-
-def require_success(info: dict[str, Any]) -> None:
-    """Raise `ForecastFailedError` unless a forecast that has ended is successful."""
-    if info["status"] == "dismissed" and not info["error"]:
-        raise ForecastFailedError(f"Forecast {info['id']} was cancelled.")
-    if info["status"] != "successful":
-        detail = (info["error"] or {}).get("detail", "The service gives no reason.")
-        raise ForecastFailedError(f"Forecast {info['id']} has failed: {detail}")
-
-
-def follow_events(service: Service, forecast_id: str, timeout_seconds: float | None = None) -> Steps[None]:
-    """Emit each event of a forecast as an `Event`, from the first to the last; none twice."""
-    outage, last_id = Outage(service, timeout_seconds), "0"
-    while True:
-        headers, path = {"Last-Event-ID": last_id, **_IDENTITY}, forecast_path(forecast_id, "events")
-        answer = yield Open(Request("GET", path, headers=headers, answer_seconds=_KEEP_ALIVE_SECONDS))
-        parser, num_events = EventParser(), 0
-        if outage.is_available(answer):
-            answer.check()
-            while isinstance(block := (yield Read()), bytes) and block:
-                outage.end()
-                for event_id, event in parser.feed(block):
-                    last_id, num_events = event_id, num_events + 1
-                    yield Emit(event)
-                    if event.kind in FINAL:
-                        return
-            if not isinstance(block, Failure):
-                if not num_events and (yield from _status(Outage(service), forecast_id))["status"] in FINAL:
-                    return
-                block = Failure("the stream of events ended", was_sent=True)
-            answer = block
-        _check_time(outage, forecast_id, timeout_seconds)
-        yield from outage.pause(answer)
-
-
-def _status(outage: Outage, forecast_id: str) -> Steps[dict[str, Any]]:
-    """Return the status document of a forecast, as soon as the service is available."""
-    answer = yield from outage.call(Request("GET", forecast_path(forecast_id)))
-    info: dict[str, Any] = answer.document()
-    return info
-
-
-def _check_time(outage: Outage, forecast_id: str, timeout_seconds: float | None) -> None:
-    if outage.deadline is not None and time.monotonic() >= outage.deadline:
-        raise WaitTimeoutError(f"Forecast {forecast_id} has not ended after {timeout_seconds:g} s.")
 
 
 def download(
@@ -158,7 +84,7 @@ class _Archive:
             yield from self._outage.pause(answer)
 
     def _request(self) -> Request:
-        headers = {**_IDENTITY}
+        headers = {**IDENTITY}
         if self._size and self._etag:
             headers |= {"Range": f"bytes={self._size}-", "If-Range": self._etag}
         return Request("GET", self._path, headers=headers, answer_seconds=self._answer_seconds)
