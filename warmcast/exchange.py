@@ -159,8 +159,9 @@ class Service:
         self.has_answered = False
 
     def timeouts(self, request: Request) -> tuple[float, float]:
-        """Return the longest time in seconds for a connection, and for the next bytes of an answer."""
-        return min(_CONNECT_SECONDS, self.timeout_seconds), request.answer_seconds or self.timeout_seconds
+        """Return the longest times in seconds for a connection and for the next bytes of an answer, at least 1 s each."""
+        read = request.answer_seconds or self.timeout_seconds
+        return max(min(_CONNECT_SECONDS, self.timeout_seconds), 1.0), max(read, 1.0)
 
     def call(self, request: Request) -> Steps[Answer]:
         """Return the good answer to a request, as `Outage.call` does with no other limit than the client's timeout."""

@@ -178,6 +178,21 @@ def test_nobody_at_the_address_is_one_error_of_ours(kind: Any, monkeypatch: pyte
     assert "httpx" not in type(caught.value).__module__
 
 
+def test_a_download_that_is_cancelled_leaves_nothing(server: BreakingServer, tmp_path: Path) -> None:
+    async def main() -> None:
+        received = asyncio.Event()
+        async with AsyncClient(server.url) as client:
+            download = _forecast(client).download(tmp_path / "e.zip", progress=lambda *_: received.set())
+            task = asyncio.create_task(download)
+            await received.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(main())
+    assert not [*tmp_path.iterdir()]
+
+
 def test_events_that_are_left_early_close_their_connection(server: BreakingServer) -> None:
     with Client(server.url) as client:
         events = _forecast(client).events()
