@@ -1,6 +1,6 @@
 """Functions of rows for tests: each call runs in a transaction of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -97,20 +97,31 @@ store_bytes = _in_read(totals.store_bytes)
 duration_histograms = _in_read(totals.duration_histograms)
 
 
-def commit_lead_times(database: Database, number: int) -> list[leases.Lease]:
-    """Claim the next forecast and commit the first lead times of all its groups; return the leases."""
-    claimed = leases.claim(database, "worker", 60.0, 3)
+def claim_all(database: Database) -> list[leases.Lease]:
+    """Claim all groups of the next forecast, or its finishing work."""
+    return leases.claim(database, "worker", 1e6, 3)
+
+
+def commit_lead_times(
+    database: Database, number: int, claimed: Sequence[leases.Lease] | None = None
+) -> Sequence[leases.Lease]:
+    """Commit the first lead times of all groups of the next forecast, claimed unless they are; return the leases."""
+    claimed = claimed or claim_all(database)
     for committed in range(1, number + 1):
         for lease in claimed:
-            commit(database, lease, committed, 60.0)
+            commit(database, lease, committed, 1e6)
     return claimed
 
 
 def succeed(
-    database: Database, record: ForecastRecord, receipt: Mapping[str, Any] | None = None, store_bytes: int = 0
+    database: Database,
+    record: ForecastRecord,
+    receipt: Mapping[str, Any] | None = None,
+    store_bytes: int = 0,
+    claimed: Sequence[leases.Lease] | None = None,
 ) -> ForecastRecord:
-    """Bring a forecast, which must be the next one, to its successful end; return its record."""
-    commit_lead_times(database, record.num_lead_times)
-    (finishing,) = leases.claim(database, "worker", 60.0, 3)
+    """Bring a forecast, which must be the next one or the `claimed` one, to its successful end; return its record."""
+    commit_lead_times(database, record.num_lead_times, claimed)
+    (finishing,) = claim_all(database)
     finish(database, finishing, receipt or {}, store_bytes)
     return read_forecast(database, record.id)

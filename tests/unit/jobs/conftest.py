@@ -1,10 +1,16 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from jobs.forecasts import ForecastRecord
+from jobs.request import ForecastRequest
 from jobs.rows.database import Database
+from jobs.rows.states import Priority
 from tests.clock import MovableClock, movable_clock
+from tests.rows import insert_forecast
+from weather.manifest import Sampling
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -30,3 +36,45 @@ def database(database_url: str, clock: MovableClock) -> Iterator[Database]:
     result.migrate()
     yield result
     result.close()
+
+
+@pytest.fixture
+def make_request() -> Callable[..., ForecastRequest]:
+    """Make a request without checkpoint or initial state: 5 members in groups of 2, 4 lead times."""
+
+    def make_request(**fields: object) -> ForecastRequest:
+        request = {
+            "checkpoint": "demo",
+            "checkpoint_digest": "c" * 64,
+            "initial_state_digest": "0" * 64,
+            "sources": ("random numbers",),
+            "init_time": "2018-09-15T00:00:00",
+            "lead_hours": 24,
+            "members": 5,
+            "group_size": 2,
+            "seed": 3,
+            "sampling": Sampling(nfe=2),
+        }
+        return ForecastRequest.model_validate(request | fields)
+
+    return make_request
+
+
+@pytest.fixture
+def insert_rows(database: Database, make_request: Callable[..., ForecastRequest]) -> Callable[..., ForecastRecord]:
+    """Insert the rows of a forecast without a folder; takes `key`, `owner`, `priority` and fields of the request."""
+    numbers = count(1)
+
+    def insert_rows(
+        *,
+        key: str | None = None,
+        owner: str = "local",
+        priority: Priority = Priority.NORMAL,
+        expected_bytes: int | None = None,
+        **fields: object,
+    ) -> ForecastRecord:
+        forecast_id, request = f"fc_{next(numbers)}", make_request(**fields)
+        num_lead_times = request.lead_hours // 6
+        return insert_forecast(database, forecast_id, owner, request, num_lead_times, key, expected_bytes, priority)
+
+    return insert_rows

@@ -1,10 +1,17 @@
+import hashlib
+import threading
+from collections.abc import Callable
+
 import pytest
 from sqlalchemy import select
 
+from jobs.forecasts import ForecastRecord
+from jobs.keys import PREFIX
 from jobs.rows.database import Database
 from jobs.rows.tables import api_keys
 from storage.errors import ConfigurationError
-from tests.rows import create_key, find_key_id, has_keys, list_keys, revoke_key
+from tests.clock import MovableClock
+from tests.rows import create_key, find_key_id, has_keys, list_keys, read_forecast, revoke_key
 
 
 def test_a_key_is_valid_until_it_is_revoked_and_its_secret_is_not_stored(database: Database) -> None:
@@ -13,15 +20,91 @@ def test_a_key_is_valid_until_it_is_revoked_and_its_secret_is_not_stored(databas
     assert find_key_id(database, secret) == key.id
     assert find_key_id(database, secret + "x") is None
     with database.read() as connection:
-        assert secret not in str(connection.execute(select(api_keys)).all())
+        rows = connection.execute(select(api_keys)).all()
+    assert secret not in str(rows)
+    assert hashlib.sha256(secret.encode()).hexdigest() in str(rows)
     revoke_key(database, key.id)
     assert find_key_id(database, secret) is None
     assert list_keys(database)[0].revoked is not None
     assert has_keys(database), "requests still need a key after the last one is revoked"
 
 
-def test_an_unknown_key_and_an_empty_name_are_refused(database: Database) -> None:
-    with pytest.raises(ConfigurationError, match="`key_id` must be one"):
+def test_no_key_is_found_by_an_empty_secret_a_digest_or_an_id(database: Database) -> None:
+    key, secret = create_key(database, "one")
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    for wrong in ("", digest, key.id, key.name, secret.upper(), secret[:-1], PREFIX, "' OR 1=1 --"):
+        assert find_key_id(database, wrong) is None, wrong
+
+
+def test_revoking_one_key_leaves_the_others_valid(database: Database) -> None:
+    (first, first_secret), (second, second_secret) = create_key(database, "one"), create_key(database, "two")
+    revoke_key(database, first.id)
+    assert find_key_id(database, first_secret) is None
+    assert find_key_id(database, second_secret) == second.id
+
+
+def test_a_key_keeps_the_time_of_its_first_revocation(database: Database, clock: MovableClock) -> None:
+    key, _ = create_key(database, "one")
+    clock.advance(100)
+    revoke_key(database, key.id)
+    (revoked,) = list_keys(database)
+    clock.advance(100)
+    revoke_key(database, key.id)
+    assert list_keys(database) == [revoked]
+    assert revoked.revoked is not None
+    assert 100 <= revoked.revoked - key.created < 120
+
+
+def test_keys_are_listed_oldest_first_with_revoked_ones(database: Database, clock: MovableClock) -> None:
+    made = []
+    for name in ("c", "a", "b"):
+        made.append(create_key(database, name)[0])
+        clock.advance(1)
+    revoke_key(database, made[1].id)
+    listed = list_keys(database)
+    assert [key.name for key in listed] == ["c", "a", "b"]
+    assert [key.revoked is None for key in listed] == [True, False, True]
+    assert (listed[0], listed[2]) == (made[0], made[2])
+
+
+def test_two_keys_may_have_the_same_name_but_never_the_same_secret(database: Database) -> None:
+    made = [create_key(database, "same") for _ in range(20)]
+    assert len({key.id for key, _ in made}) == 20
+    assert len({secret for _, secret in made}) == 20
+    assert all(secret.startswith(PREFIX) and len(secret) >= len(PREFIX) + 43 for _, secret in made)
+
+
+def test_keys_that_are_created_at_the_same_time_are_all_valid(database: Database) -> None:
+    made: list[str] = []
+    threads = [threading.Thread(target=lambda: made.append(create_key(database, "one")[1])) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({find_key_id(database, secret) for secret in made} - {None}) == 8
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101, "two\nlines", "tab\t", "\x1b[31mred", "null\x00"])
+def test_a_name_that_would_break_a_listing_is_refused(name: str, database: Database) -> None:
+    with pytest.raises(ConfigurationError, match=r"`name` must have 1 to 100 printable characters. Got: ") as refusal:
+        create_key(database, name)
+    assert repr(name) in str(refusal.value)
+    assert not has_keys(database)
+
+
+@pytest.mark.parametrize("name", ["x", "x" * 100, "Böen-Dienst", "'; DROP TABLE api_key; --"])
+def test_any_printable_name_is_kept_as_it_is(name: str, database: Database) -> None:
+    create_key(database, name)
+    assert [key.name for key in list_keys(database)] == [name]
+
+
+def test_an_unknown_key_cannot_be_revoked(database: Database) -> None:
+    with pytest.raises(ConfigurationError, match=r"`key_id` must be one that `warmcast key list` prints. Got: 'key_0'"):
         revoke_key(database, "key_0")
-    with pytest.raises(ConfigurationError, match="`name` must have 1 to 100"):
-        create_key(database, "")
+
+
+def test_forecasts_of_a_revoked_key_are_kept(database: Database, insert_rows: Callable[..., ForecastRecord]) -> None:
+    key, _ = create_key(database, "one")
+    forecast = insert_rows(owner=key.id)
+    revoke_key(database, key.id)
+    assert read_forecast(database, forecast.id, key.id) == forecast
