@@ -12,7 +12,7 @@ ClientError
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ClientError(Exception):
@@ -32,7 +32,14 @@ class DownloadError(ClientError):
 
 
 class ForecastFailedError(ClientError):
-    """The forecast has failed, or was cancelled."""
+    """The forecast has failed, or was cancelled.
+
+    `status` is `failed` or `dismissed` (cancelled); `problem` is the forecast's problem document, None without one.
+    """
+
+    def __init__(self, message: str, status: str, problem: Mapping[str, Any] | None) -> None:
+        self.status, self.problem = status, problem
+        super().__init__(message)
 
 
 class InputFileError(ClientError):

@@ -159,7 +159,7 @@ class Service:
         self.has_answered = False
 
     def timeouts(self, request: Request) -> tuple[float, float]:
-        """Return the longest times in seconds for a connection and for the next bytes of an answer, at least 1 s each."""
+        """Return the longest times in seconds for a connection and for the next bytes of an answer: 1 s or more."""
         read = request.answer_seconds or self.timeout_seconds
         return max(min(_CONNECT_SECONDS, self.timeout_seconds), 1.0), max(read, 1.0)
 

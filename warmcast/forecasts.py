@@ -62,11 +62,12 @@ def wait_for_end(service: Service, forecast_id: str, timeout_seconds: float | No
 
 def require_success(info: dict[str, Any]) -> None:
     """Raise `ForecastFailedError` unless a forecast that has ended is successful."""
-    if info["status"] == "dismissed" and not info["error"]:
-        raise ForecastFailedError(f"Forecast {info['id']} was cancelled.")
-    if info["status"] != "successful":
-        detail = (info["error"] or {}).get("detail", "The service gives no reason.")
-        raise ForecastFailedError(f"Forecast {info['id']} has failed: {detail}")
+    status, problem = info["status"], info["error"]
+    if status == "dismissed" and not problem:
+        raise ForecastFailedError(f"Forecast {info['id']} was cancelled.", status, None)
+    if status != "successful":
+        detail = (problem or {}).get("detail", "The service gives no reason.")
+        raise ForecastFailedError(f"Forecast {info['id']} has failed: {detail}", status, problem)
 
 
 def read_status(outage: Outage, forecast_id: str) -> Steps[dict[str, Any]]:

@@ -39,7 +39,10 @@ def test_waiting_ends_at_its_timeout(service: Service) -> None:
 
 def test_only_success_is_no_error() -> None:
     require_success(_info("successful"))
-    with pytest.raises(ForecastFailedError, match=r"Forecast fc_1 has failed: The disk is full\."):
-        require_success(_info("failed", error={"detail": "The disk is full."}))
-    with pytest.raises(ForecastFailedError, match=r"Forecast fc_1 was cancelled\."):
+    problem = {"type": "insufficient-storage", "detail": "The disk is full."}
+    with pytest.raises(ForecastFailedError, match=r"Forecast fc_1 has failed: The disk is full\.") as caught:
+        require_success(_info("failed", error=problem))
+    assert (caught.value.status, caught.value.problem) == ("failed", problem)
+    with pytest.raises(ForecastFailedError, match=r"Forecast fc_1 was cancelled\.") as caught:
         require_success(_info("dismissed"))
+    assert (caught.value.status, caught.value.problem) == ("dismissed", None)
