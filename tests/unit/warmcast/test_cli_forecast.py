@@ -170,7 +170,7 @@ def test_an_impossible_option_is_named(
 def test_plotting_what_is_no_forecast_is_one_error(tmp_path: Path) -> None:
     result = _invoke("plot", tmp_path)
     assert result.exit_code == 2
-    assert "is no ensemble store of Warmcast" in result.stderr
+    assert "is not an ensemble store of Warmcast" in result.stderr
 
 
 def test_plotting_a_box_that_is_none_is_refused_with_an_example(tmp_path: Path) -> None:
