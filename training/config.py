@@ -93,8 +93,8 @@ class TrainingConfig(FrozenModel):
 def read_config(path: Path) -> TrainingConfig:
     """Return the configuration in `path`; raises `ConfigurationError` naming the first wrong field."""
     try:
-        raw = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+        raw = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"`{path}` cannot be read as YAML: {error}.") from error
     try:
         return TrainingConfig.model_validate(raw)

@@ -15,7 +15,8 @@ from weather.errors import TrainingDataError
 from weather.features import feature_fields
 from weather.grids import Grid
 from weather.manifest import GridSpec, Normalisation
-from weather.readers.canonical import Problems, to_canonical
+from weather.readers.canonical import Problems, reorder, to_canonical
+from weather.readers.dimensions import standardise_dimensions
 from weather.variables import KNOWN
 
 
@@ -59,13 +60,16 @@ class WeatherSeries:
         return np.nonzero(middle)[0] + 1
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
-        """Return the triples around the middle frames of the given indices."""
+        """Return the batch of triples whose middle frames have the given indices."""
         features = [feature_fields(self._features, self.grid, time) for time in self.valid_times[indices]]
         previous, newest, target = (torch.from_numpy(self.frames[indices + shift]) for shift in (-1, 0, 1))
         return Batch(previous, newest, target, torch.from_numpy(np.stack(features)))
 
     def normalisation(self, variables: Sequence[str], years: Sequence[int]) -> tuple[Normalisation, ...]:
-        """Return each variable's mean and standard deviation over `years`; a vector component's mean is set to 0."""
+        """Return each variable's mean and standard deviation over `years`; a vector component's mean is set to 0.
+
+        Raises `TrainingDataError` for a variable whose standard deviation is 0.
+        """
         in_years = self._is_in(years)
         weights = self.grid.area_weights[:, None]
         result = []
@@ -73,6 +77,8 @@ class WeatherSeries:
             field = self.frames[in_years, channel].astype(np.float64)
             mean = 0.0 if KNOWN[name].is_vector else float((field * weights).mean())
             std = float(np.sqrt((((field - mean) ** 2) * weights).mean()))
+            if std == 0:
+                raise TrainingDataError(f"`{name}` must vary over {list(years)}. Got: {mean:g} everywhere.")
             result.append(Normalisation(name=name, mean=mean, std=std))
         return tuple(result)
 
@@ -109,7 +115,7 @@ def load_series(
         grid=grids[0],
         frames=frames,
         valid_times=series.time.values.astype("datetime64[s]"),
-        static=_read_static_fields(files[0], static_fields),
+        static=_read_static_fields(files[0], static_fields, grids[0]),
         features=features,
         time_step=np.timedelta64(time_step_hours, "h"),
     )
@@ -135,19 +141,32 @@ def _read_frames(path: Path, variables: Sequence[str]) -> xr.Dataset:
         frames = to_canonical(dataset, variables, problems)
         if frames is None:
             raise TrainingDataError(f"`{path}` cannot be used for training: " + " ".join(problems))
+        if "member" in frames.dims:
+            raise TrainingDataError(f"`{path}` must hold analyses. Got: {frames.sizes['member']} members of each.")
         return frames.load()
 
 
-def _read_static_fields(path: Path, names: Sequence[str]) -> NDArray[np.float32]:
+def _read_static_fields(path: Path, names: Sequence[str], grid: Grid) -> NDArray[np.float32]:
     """Return static fields of a file (field, lat, lon), north to south, each with mean 0 and standard deviation 1."""
     with _open(path) as dataset:
-        shape = (dataset.sizes["latitude"], dataset.sizes["longitude"])
-        fields = []
-        for name in names:
-            if name not in dataset:
-                held = ", ".join(map(str, dataset))
-                raise TrainingDataError(f"`{path}` has no static field `{name}`. It has: {held}.")
-            array = dataset[name].transpose("latitude", "longitude")
-            values = array.sortby("latitude", ascending=False).sortby(array.longitude % 360).values.astype(np.float64)
-            fields.append((values - values.mean()) / values.std())
-    return np.stack(fields).astype(np.float32) if fields else np.zeros((0, *shape), np.float32)
+        fields = [_read_static_field(path, dataset, name, grid) for name in names]
+    return np.stack(fields).astype(np.float32) if fields else np.zeros((0, *grid.shape), np.float32)
+
+
+def _read_static_field(path: Path, dataset: xr.Dataset, name: str, grid: Grid) -> NDArray[np.float64]:
+    """Return one static field; raises `TrainingDataError` unless it varies over `grid`, and over nothing else."""
+    if name not in dataset:
+        held = ", ".join(map(str, dataset))
+        raise TrainingDataError(f"`{path}` has no static field `{name}`. It has: {held}.")
+    array = standardise_dimensions(dataset[name])
+    if array.sizes.get("time") == 1:
+        array = array.isel(time=0, drop=True)
+    expected = {"latitude": grid.shape[0], "longitude": grid.shape[1]}
+    if dict(array.sizes) != expected:
+        raise TrainingDataError(
+            f"The static field `{name}` of `{path}` must have the dimensions {expected}. Got: {dict(array.sizes)}."
+        )
+    values = reorder(array).values.astype(np.float64)
+    if not np.isfinite(values).all() or values.std() == 0:
+        raise TrainingDataError(f"The static field `{name}` of `{path}` must be finite, and not the same everywhere.")
+    return np.asarray((values - values.mean()) / values.std())

@@ -45,8 +45,8 @@ class Evaluation:
 class Evaluator:
     """Forecasts from held-out starts, and their scores; the climatology is of the checkpoint's training years.
 
-    Raises `TrainingDataError` where fewer than `num_starts` frames have truth at all lead times, or where the data
-    holds too few states for the climatology of the last lead time.
+    Raises `TrainingDataError` if fewer than `num_starts` frames have truth at all lead times, or if the data
+    holds too few states for the climatology of the last lead time of a start.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class Evaluator:
     ) -> None:
         self._forecaster, self._manifest, self._series, self._evaluation = forecaster, manifest, series, evaluation
         self.starts = start_indices(series, evaluation)
-        self._climatology_states(self.starts[0] + evaluation.num_lead_times)
+        for start in self.starts:
+            self._climatology_states(start + evaluation.num_lead_times)
 
     def run(
         self,
@@ -185,7 +186,7 @@ class Evaluator:
 def start_indices(series: WeatherSeries, evaluation: Evaluation) -> list[int]:
     """Return the indices of the initial frames.
 
-    Raises `TrainingDataError` where fewer than `num_starts` frames have truth at all lead times.
+    Raises `TrainingDataError` if fewer than `num_starts` frames have truth at all lead times.
     """
     last, times = evaluation.num_lead_times, series.valid_times
     usable = [
@@ -207,16 +208,18 @@ def _read_records(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     complete = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    write_text(path, "".join(complete))
-    if not complete:
-        return []
-    if json.loads(complete[0]) != settings:
+    try:
+        stored = [json.loads(line) for line in complete]
+    except ValueError as error:
+        raise ConfigurationError(f"`{path}` is no file of records: {error}. Choose another output.") from error
+    if stored and stored[0] != settings:
         raise ConfigurationError(f"`{path}` holds an evaluation of other settings; choose another output.")
-    return [json.loads(line) for line in complete[1:]]
+    write_text(path, "".join(complete))
+    return stored[1:]
 
 
 def _combine_records(records: Sequence[dict[str, Any]], evaluation: Evaluation) -> dict[str, Any]:
-    """Return scores by lead time over all starts, and scores of the warm starts."""
+    """Combine the records of all starts into scores by lead time, and scores of the warm starts."""
     starts = [{int(hours): scores for hours, scores in record["lead_times"].items()} for record in records]
     fits = [record["warm_start"] for record in records]
     rng = np.random.default_rng(evaluation.seed)

@@ -93,7 +93,7 @@ def _canonical_array(source: xr.DataArray, variable: Variable, problems: Problem
     if grid_problems or scaling is None or not has_times:
         return None
     factor, offset = scaling
-    array = _reorder(array)
+    array = reorder(array)
     values = array if (factor, offset) == (1.0, 0.0) else array * factor + offset
     coordinates = {dim: array.coords[dim] for dim in array.dims if dim in array.coords}
     return xr.DataArray(values.data, dims=array.dims, coords=coordinates, name=name).astype(np.float32)
@@ -125,7 +125,7 @@ def _has_standard_times(array: xr.DataArray, name: str, problems: Problems) -> b
     return True
 
 
-def _reorder(array: xr.DataArray) -> xr.DataArray:
+def reorder(array: xr.DataArray) -> xr.DataArray:
     """Return the array with dimensions, latitudes and longitudes in canonical order."""
     grid = Grid.from_coordinates(array.latitude.values, array.longitude.values)
     order = [dim for dim in ("time", "member", "latitude", "longitude") if dim in array.dims]

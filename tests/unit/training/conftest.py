@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 import yaml
 
+from tests.unit.training.tiny import tiny_config
 from training.config import TrainingConfig
 from weather.grids import Grid
 from weather.testing import travelling_waves
@@ -27,31 +28,6 @@ def two_years(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         part.to_netcdf(folder / f"{year}.nc")
         files.append(folder / f"{year}.nc")
     return files
-
-
-def tiny_config(**changes: Any) -> dict[str, Any]:
-    optimiser = {"steps": 12, "batch_size": 4, "warmup_steps": 2}
-    config: dict[str, Any] = {
-        "name": "tiny",
-        "static_fields": ["orography"],
-        "features": ["sin_latitude"],
-        "data": {
-            "description": "travelling waves",
-            "attribution": "invented",
-            "train_years": [2000],
-            "validation_years": [2001],
-            "validation_samples": 8,
-        },
-        "warm_start": {"network": {"widths": [8, 16], "blocks": 1, "head_channels": 4}, "optimiser": optimiser},
-        "flow": {
-            "network": {"widths": [8, 16], "blocks": 1, "head_channels": 4, "embedding_width": 16},
-            "optimiser": optimiser,
-        },
-        "sampling": {"solver": "midpoint", "nfe": 2},
-        "save_every": 5,
-        "report_every": 3,
-    }
-    return config | changes
 
 
 @pytest.fixture

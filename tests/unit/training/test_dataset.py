@@ -4,10 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from numpy.typing import NDArray
 
 from training.config import TrainingConfig
-from training.dataset import WeatherSeries, load_series
+from training.dataset import WeatherSeries, grid_spec, load_series
 from weather.errors import TrainingDataError
+from weather.features import feature_fields
+from weather.grids import Grid
 
 
 def _load(files: list[Path], config: TrainingConfig) -> WeatherSeries:
@@ -92,3 +95,143 @@ def test_files_on_different_grids_are_refused(two_years: list[Path], config: Tra
         year.isel(longitude=slice(0, 32, 2)).to_netcdf(tmp_path / "coarse.nc")
     with pytest.raises(TrainingDataError, match=r"coarse\.nc` is on the grid 16 × 16 .* expected"):
         _load([two_years[0], tmp_path / "coarse.nc"], config)
+
+
+def test_a_zarr_store_gives_the_same_series_as_a_file(
+    two_years: list[Path], config: TrainingConfig, tmp_path: Path
+) -> None:
+    with xr.open_dataset(two_years[0]) as year:
+        year.load().to_zarr(tmp_path / "2000.zarr", zarr_format=2, consolidated=True)
+    series, expected = _load([tmp_path / "2000.zarr"], config), _load(two_years[:1], config)
+    np.testing.assert_array_equal(series.frames, expected.frames)
+    np.testing.assert_array_equal(series.static, expected.static)
+    assert series.grid == expected.grid
+
+
+def test_a_frame_that_is_in_two_files_is_taken_once(two_years: list[Path], config: TrainingConfig) -> None:
+    once, twice = _load(two_years, config), _load([two_years[0], *two_years], config)
+    np.testing.assert_array_equal(twice.frames, once.frames)
+    np.testing.assert_array_equal(twice.valid_times, once.valid_times)
+
+
+def _write(dataset: xr.Dataset, path: Path) -> Path:
+    for name in {"u10", "v10"} & set(dataset.data_vars):
+        dataset[name].attrs = {"units": "m s-1"}
+    dataset.to_netcdf(path)
+    return path
+
+
+@pytest.fixture
+def year(two_years: list[Path]) -> xr.Dataset:
+    with xr.open_dataset(two_years[0]) as dataset:
+        return dataset.load()
+
+
+@pytest.mark.parametrize(
+    "rearrange",
+    [
+        lambda year: year.rename(latitude="lat", longitude="lon"),
+        lambda year: year.roll(longitude=16, roll_coords=True).assign_coords(longitude=np.arange(-16, 16) * 11.25),
+        lambda year: year.assign_coords(longitude=np.arange(32) * 11.25 - np.array([1e-13] + [0.0] * 31)),
+        lambda year: year.transpose("longitude", "latitude", "time"),
+        lambda year: year.assign(orography=year.orography.expand_dims(level=1)),
+        lambda year: year.sortby("time", ascending=False),
+    ],
+)
+def test_names_and_order_of_axes_and_the_origin_of_longitude_do_not_matter(
+    rearrange: Callable[[xr.Dataset], xr.Dataset],
+    year: xr.Dataset,
+    two_years: list[Path],
+    config: TrainingConfig,
+    tmp_path: Path,
+) -> None:
+    changed = _write(rearrange(year), tmp_path / "changed.nc")
+    series, expected = _load([changed], config), _load(two_years[:1], config)
+    np.testing.assert_array_equal(series.frames, expected.frames)
+    np.testing.assert_allclose(series.static, expected.static, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("field", "named"),
+    [
+        (lambda year: year.u10, r"have the dimensions {'latitude': 16, 'longitude': 32}\. Got: .*'time': 40"),
+        (lambda year: year.orography * 0 + 7, "be finite, and not the same everywhere"),
+        (lambda year: year.orography.where(year.latitude < 80), "be finite, and not the same everywhere"),
+        (lambda year: year.orography.isel(latitude=0), r"Got: {'longitude': 32}"),
+    ],
+)
+def test_a_static_field_that_no_network_can_use_is_refused(
+    field: Callable[[xr.Dataset], xr.DataArray], named: str, year: xr.Dataset, config: TrainingConfig, tmp_path: Path
+) -> None:
+    changed = year.assign(orography=field(year))
+    with pytest.raises(TrainingDataError, match=rf"The static field `orography` of `.*bad\.nc` .*{named}"):
+        _load([_write(changed, tmp_path / "bad.nc")], config)
+
+
+def test_an_ensemble_is_refused(year: xr.Dataset, config: TrainingConfig, tmp_path: Path) -> None:
+    members = xr.concat([year, year, year], "number")
+    members["orography"] = year.orography
+    with pytest.raises(TrainingDataError, match=r"ensemble\.nc` must hold analyses\. Got: 3 members of each"):
+        _load([_write(members, tmp_path / "ensemble.nc")], config)
+
+
+def test_no_file_is_refused(config: TrainingConfig) -> None:
+    with pytest.raises(TrainingDataError, match=r"expected NetCDF files or Zarr stores\. Got: none"):
+        _load([], config)
+
+
+def test_a_file_of_another_kind_is_refused(config: TrainingConfig, tmp_path: Path) -> None:
+    (tmp_path / "frames.nc").write_bytes(b"GRIB")
+    with pytest.raises(TrainingDataError, match=r"frames\.nc` must be a NetCDF file or a Zarr store"):
+        _load([tmp_path / "frames.nc"], config)
+
+
+def _temperatures(values: NDArray[np.float64]) -> WeatherSeries:
+    """Return a series of one frame a day from 2000-12-30, each with one temperature per latitude."""
+    grid = Grid.from_coordinates(np.array([-67.5, -22.5, 22.5, 67.5]), np.arange(8) * 45.0)
+    times = np.datetime64("2000-12-30T00", "s") + np.arange(len(values)) * np.timedelta64(24, "h")
+    frames = np.repeat(values[:, None, :, None], 8, axis=3).astype(np.float32)
+    return WeatherSeries(grid, frames, times, np.zeros((0, 4, 8), np.float32), (), np.timedelta64(24, "h"))
+
+
+def test_a_scalar_is_scaled_about_its_area_weighted_mean() -> None:
+    values = np.array([[250.0, 290.0, 300.0, 260.0], [240.0, 295.0, 305.0, 250.0], [1e9] * 4])
+    series = _temperatures(values)
+    weights = np.asarray(series.grid.area_weights) / 4
+    mean = (values[:2] * weights).sum(axis=1).mean()
+    variance = ((values[:2] - mean) ** 2 * weights).sum(axis=1).mean()
+    (statistics,) = series.normalisation(("t2m",), (2000,))
+    assert (statistics.name, statistics.mean) == ("t2m", pytest.approx(mean))
+    assert statistics.std == pytest.approx(variance**0.5)
+
+
+def test_a_variable_that_is_the_same_everywhere_is_refused() -> None:
+    with pytest.raises(TrainingDataError, match=r"`t2m` must vary over \[2000\]"):
+        _temperatures(np.full((3, 4), 280.0)).normalisation(("t2m",), (2000,))
+
+
+def test_middle_frames_need_both_neighbours_in_the_years() -> None:
+    series = _temperatures(np.full((9, 4), 280.0))
+    assert series.middle_indices((2000, 2001)).tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert series.middle_indices((2000,)).tolist() == []
+    assert series.middle_indices((2001,)).tolist() == [3, 4, 5, 6, 7]
+    assert series.middle_indices((1999,)).tolist() == series.middle_indices(()).tolist() == []
+
+
+def test_one_or_two_frames_have_no_middle() -> None:
+    for count in (1, 2):
+        assert _temperatures(np.full((count, 4), 280.0)).middle_indices((2000,)).tolist() == []
+
+
+def test_features_of_a_batch_are_those_of_the_middle_frames(two_years: list[Path], config: TrainingConfig) -> None:
+    changed = config.model_copy(update={"features": ("season_sin", "insolation")})
+    series = _load(two_years, changed)
+    batch = series.batch(np.array([30, 50]))
+    for row, index in enumerate((30, 50)):
+        expected = feature_fields(changed.features, series.grid, series.valid_times[index])
+        np.testing.assert_array_equal(batch.features[row].numpy(), expected)
+
+
+def test_the_grid_of_a_manifest_is_the_grid_itself(two_years: list[Path], config: TrainingConfig) -> None:
+    grid = _load(two_years[:1], config).grid
+    assert grid_spec(grid).grid == grid

@@ -5,9 +5,8 @@ import torch
 from torch import nn
 
 from training.config import OptimiserConfig
-from training.ema import Ema
 from training.loop import Loss, Progress, Stage, learning_rate, run_stage
-from training.streams import Purpose, batch_indices, generator
+from training.streams import Purpose, generator
 
 OPTIMISER = OptimiserConfig(steps=20, batch_size=4, learning_rate=0.05, warmup_steps=4, ema_decay=0.9)
 
@@ -76,34 +75,3 @@ def test_the_learning_rate_rises_then_falls_to_the_final_rate() -> None:
     assert rates[9] == pytest.approx(1.0)
     assert rates[55] == pytest.approx(0.55)
     assert rates[100] == pytest.approx(0.1)
-
-
-def test_the_average_follows_the_weights_by_its_formula() -> None:
-    net = _net()
-    ema = Ema(net, 0.95)
-    expected = net.weight.detach().clone()
-    for step in range(300):
-        with torch.no_grad():
-            net.weight.copy_(torch.full_like(net.weight, float(step)))
-        ema.update(net, step)
-        decay = min(0.95, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * step
-    torch.testing.assert_close(ema.net.get_parameter("weight"), expected)
-
-
-def test_each_epoch_takes_every_sample_once_in_a_new_order() -> None:
-    samples = torch.arange(100, 112).numpy()
-    epochs = [[batch_indices(samples, 4, 0, 3 * epoch + step) for step in range(3)] for epoch in range(2)]
-    for epoch in epochs:
-        assert sorted(int(index) for batch in epoch for index in batch) == samples.tolist()
-    assert any((first != second).any() for first, second in zip(*epochs, strict=True))
-
-
-def test_streams_of_different_purpose_or_step_differ() -> None:
-    draws = {
-        tuple(torch.rand(2, generator=generator(seed, purpose, step)).tolist())
-        for seed in (0, 1)
-        for purpose in Purpose
-        for step in (0, 1)
-    }
-    assert len(draws) == 16

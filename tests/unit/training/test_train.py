@@ -1,12 +1,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import torch
 from typer.testing import CliRunner, Result
 
 from models.checkpoint import load_checkpoint
-from storage.errors import ConfigurationError
 from training.config import read_config
 from warmcast.cli import app
 
@@ -83,32 +81,3 @@ def test_years_without_data_are_named(write_config: Callable[..., Path], two_yea
     result = _train(write_config(), two_years[:1], tmp_path / "run")
     assert result.exit_code == 2
     assert "`data.validation_years` (2001,) have no three consecutive frames" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"seed": -1}, "`seed` is wrong: .* Got: -1"),
-        ({"colour": "red"}, "`colour` is wrong: Extra inputs are not permitted"),
-        ({"variables": ["q"]}, "`variables` .* are not among u10, v10"),
-        (
-            {"warm_start": {"network": {"widths": [7]}, "optimiser": {"steps": 1}}},
-            "widths.0` is wrong: .* multiple of 8",
-        ),
-    ],
-)
-def test_a_wrong_configuration_is_named(
-    changes: dict[str, object], named: str, write_config: Callable[..., Path]
-) -> None:
-    with pytest.raises(ConfigurationError, match=named):
-        read_config(write_config(**changes))
-
-
-def test_a_year_may_not_both_train_and_validate(write_config: Callable[..., Path]) -> None:
-    data = read_config(write_config()).data.model_dump(mode="json") | {"validation_years": [2000]}
-    with pytest.raises(ConfigurationError, match="may not both train and validate"):
-        read_config(write_config(data=data))
-
-
-def test_the_demo_configuration_is_valid() -> None:
-    read_config(Path(__file__).parents[3] / "training/configs/demo.yaml")
