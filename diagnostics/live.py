@@ -1,4 +1,4 @@
-"""Diagnostics of an ensemble while it is computed, which need no truth: spread, spectra and lost members."""
+"""Diagnostics of an ensemble while it is computed, without a truth: spread, spectra and lost members."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

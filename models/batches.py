@@ -22,7 +22,7 @@ _CPU_ALLOCATION_FAILED = "can't allocate memory"
 
 
 class BatchedStepper:
-    """Advance members in batches of at most `size`; `size` is halved where memory runs out and never grows again.
+    """Advance members in batches of at most `size`; `size` is halved when memory runs out, and never increased.
 
     Noise is an argument, so a step that is repeated in smaller batches uses the same noise; its states differ from
     those of the undivided batch by rounding only.
@@ -35,7 +35,7 @@ class BatchedStepper:
     def step(self, previous: Fields, newest: Fields, valid_time: np.datetime64, noise: Fields) -> Fields:
         """Return the states one time step after `newest`, whose time is `valid_time`.
 
-        Raises `OutOfMemoryError` where a single member does not fit into memory.
+        Raises `OutOfMemoryError` if a single member does not fit into memory.
         """
         while True:
             batches = zip(*(torch.split(fields, self.size) for fields in (previous, newest, noise)), strict=True)
@@ -73,8 +73,8 @@ def measure_best_batch_size(
 ) -> int:
     """Try `sizes` in order and return the one after which a step gets no faster per member, or memory runs out.
 
-    The first size is halved until it fits. `clock` returns the time in seconds. Raises `OutOfMemoryError` where a single
-    member does not fit.
+    The first size is halved until it fits. `clock` returns the time in seconds. Raises `OutOfMemoryError` if a
+    single member does not fit.
     """
     best, fastest = 0, float("inf")
     for size in sizes:

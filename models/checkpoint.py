@@ -31,7 +31,7 @@ def save_checkpoint(
 ) -> Manifest:
     """Write a checkpoint into `folder` and return its manifest.
 
-    The manifest is written last: `load_checkpoint` refuses what an interrupted call leaves behind.
+    The manifest is written last, so that `load_checkpoint` refuses the folder of an interrupted call.
     """
     static = networks.context.static
     fields = {f"{_STATIC}{field}": static[i].clone() for i, field in enumerate(networks.spec.static_fields)}
@@ -48,7 +48,7 @@ def save_checkpoint(
 def load_checkpoint(folder: Path, device: torch.device) -> tuple[Networks, Manifest]:
     """Return a checkpoint's networks in evaluation mode on `device`, and its manifest.
 
-    Raises `CheckpointError` where a file is missing, its digest differs, or its tensors do not fit the manifest.
+    Raises `CheckpointError` if a file is missing, its digest differs, or its tensors do not fit the manifest.
     """
     manifest = read_manifest(folder)
     warm_start = _load_tensors(folder, WARM_START_FILE, manifest)
@@ -99,7 +99,7 @@ def _pop_static_fields(tensors: dict[str, Tensor], spec: ModelSpec, path: Path) 
 
 
 def _load_weights(net: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Load `weights`, the content of `path`, into `net`; raises `CheckpointError` where names or shapes differ."""
+    """Load `weights`, the content of `path`, into `net`; raises `CheckpointError` if names or shapes differ."""
     expected = {name: tuple(weight.shape) for name, weight in net.state_dict().items()}
     got = {name: tuple(weight.shape) for name, weight in weights.items()}
     if expected != got:

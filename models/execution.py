@@ -23,7 +23,7 @@ class Execution:
     precision: Precision = "float32"
 
     def compile(self, function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-        """Return `function` compiled for `device`, or unchanged where `compiled` is false.
+        """Return `function` compiled for `device`, or unchanged if `compiled` is false.
 
         It is compiled once a process for each new combination of argument shapes. On CUDA it runs as a CUDA graph; its
         outputs are copied, because the next call overwrites the graph's memory.

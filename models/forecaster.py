@@ -40,7 +40,7 @@ class FlowField:
         self.nfe = 0
 
     def __call__(self, x_t: Fields, t: float) -> Fields:
-        """Return the velocity at `x_t` and flow time `t`."""
+        """Return the velocity at `x_t` and flow time `t`, and count the evaluation."""
         self.nfe += 1
         return self._velocity(x_t, *self._embeddings[t], self._fixed)
 

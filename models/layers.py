@@ -23,7 +23,7 @@ class PeriodicConv(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Fields) -> Tensor:
-        """Return the convolution, `stride` times smaller in both directions."""
+        """Return `x` convolved, on a grid `stride` times smaller in both directions."""
         output: Tensor = self.conv(pad_longitude(x, 1))
         return output
 
@@ -76,7 +76,7 @@ class ResidualBlock(nn.Module):
         self.conv_out.zero_parameters()
 
     def forward(self, x: Fields, embedding: Embedding | None) -> Tensor:
-        """Return the block's output; `embedding` is required exactly where the block has an embedding width."""
+        """Return the block's output; `embedding` is required if and only if the block has an embedding width."""
         h = self.conv_in(F.silu(self.norm_in(x)))
         h = self.norm_out(h)
         if self.modulation is not None:

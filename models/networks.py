@@ -1,4 +1,4 @@
-"""The modules of a model, built from its specification: context, warm start and flow."""
+"""The modules of a checkpoint, built from its specification: context, warm start and flow."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class ContextBuilder(nn.Module):
         return torch.addcmul(self.mean, frames, self.std)
 
     def forward(self, newest: Fields, previous: Fields, features: Features) -> Context:
-        """Return the context of each member."""
+        """Return the context C: normalised frames, static fields and features concatenated along the channels."""
         members = newest.shape[0]
         static = self.static.expand(members, *self.static.shape)
         features = features.expand(members, *features.shape[1:])
@@ -48,7 +48,7 @@ class ContextBuilder(nn.Module):
 
 @dataclass(frozen=True)
 class Networks:
-    """The modules of one model, all on one device."""
+    """The modules of one checkpoint, all on one device."""
 
     spec: ModelSpec
     context: ContextBuilder

@@ -1,4 +1,4 @@
-"""The noise of a forecast: a pure function of seed, member and step, the same on every device and in every batch."""
+"""The noise of a forecast: a pure function of seed, member and step, equal on every device and in every batch."""
 
 from collections.abc import Sequence
 

@@ -41,7 +41,7 @@ def rollout(
     `previous` and `newest` are the two states before the first one that is yielded: the frames of the initial state,
     or the last two lead times of a forecast that is resumed. All states are float32 on the stepper's device, in
     physical units. A member that is not finite or leaves the valid range is lost: NaN from that lead time on.
-    `noise` returns the `member_noise` of a step; pass it where the noise is drawn ahead of its use.
+    `noise`, if given, returns the `member_noise` of a step: for callers that draw the noise ahead of its use.
     """
     device, time_step = stepper.device, stepper.spec.time_step
     valid_range = ValidRange(stepper.spec.known_variables, device)

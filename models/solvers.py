@@ -1,6 +1,6 @@
 """Fixed-step solvers of dx/dt = v(x, t) from t = 0 to t = 1, and the grids of flow time on which they step.
 
-A solver sees a vector field and a grid of times, and knows neither network nor path.
+A solver depends on a vector field and a grid of times only, not on a network or a path.
 """
 
 from collections.abc import Callable, Mapping

@@ -44,7 +44,7 @@ def tiny_spec(num_lat: int = 16, num_lon: int = 32, *, has_poles: bool = False) 
 
 
 def tiny_networks(spec: ModelSpec, *, trained: bool = True, seed: int = 0) -> Networks:
-    """Return small networks on the CPU; where `trained`, no layer is zero, so that each one affects the output."""
+    """Return small networks on the CPU; if `trained`, no layer is zero, so that each one affects the output."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         networks = build_networks(spec, torch.randn(len(spec.static_fields), *spec.grid.grid.shape))

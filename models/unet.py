@@ -72,7 +72,7 @@ class UNet(nn.Module):
     ) -> Float[Tensor, "member out_channel lat lon"]:
         """Return the network's output.
 
-        `embedding` is required exactly where the configuration has an `embedding_width`. With `fixed`, the result of
+        `embedding` is required if and only if the configuration has an `embedding_width`. With `fixed`, the result of
         `precompute` for the last input channels, `inputs` holds only the channels before those.
         """
         padded = self._pad(inputs, 0)

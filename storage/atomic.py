@@ -1,4 +1,4 @@
-"""Write files and folders whole: a reader, another process or a crash never meets one that is half written.
+"""Write files and folders atomically: no reader, other process or crash leaves or finds a half-written one.
 
 Content is written under a unique temporary name in the same folder, flushed to the disk, and renamed.
 """
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PARTIAL_SUFFIX = ".partial"
-"""Temporary files end in it; those that a killed process left behind may be removed by the folder's one writer."""
+"""Suffix of temporary files; only the single writer of a folder may remove those that a killed process left."""
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:

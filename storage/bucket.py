@@ -44,11 +44,11 @@ class BucketPath:
 
     @property
     def name(self) -> str:
-        """The last part of the key."""
+        """Last part of the key, after the last slash."""
         return self.key.rsplit("/", 1)[-1]
 
     def exists(self) -> bool:
-        """Return whether an object has this key, or a key below it."""
+        """Return whether an object has this key, or a key that starts with this one and a slash."""
         return self.file_stat() is not None or any(True for _ in self.files())
 
     def file_stat(self) -> FileStat | None:
@@ -66,7 +66,7 @@ class BucketPath:
             return bytes(obstore.get(self.bucket, self.key).bytes())
 
     def read_range(self, start: int, stop: int) -> bytes:
-        """Return the bytes `start` to `stop` of the object."""
+        """Return the bytes from `start` up to, but not including, `stop` of the object."""
         with _python_errors(self):
             return bytes(obstore.get_range(self.bucket, self.key, start=start, end=stop))
 
@@ -78,8 +78,8 @@ class BucketPath:
     def write_if_absent(self, content: bytes) -> None:
         """Put the object; an existing one stays unchanged.
 
-        S3 also refuses a conditional put while another one is running, which may still fail: only `file_stat` shows
-        whether the object exists.
+        S3 also refuses a conditional put while another put of the key is running, and that one may still fail:
+        only `file_stat` shows whether the object exists.
         """
         for _ in range(_RETRIES):
             with suppress(FileExistsError):
@@ -89,7 +89,7 @@ class BucketPath:
         raise ConnectionError(f"`{self}` cannot be written: the storage says that it exists, but it does not.")
 
     def create_folder(self, files: Mapping[str, bytes]) -> None:
-        """Put all files, the last one when all others are there; raises `FileExistsError` if that one exists."""
+        """Put all files, the last one after all others are stored; raises `FileExistsError` if the last one exists."""
         *names, last = files
         with ThreadPoolExecutor(_PARALLEL_WRITES) as pool:
             list(pool.map(lambda name: (self / name).write(files[name]), names))
@@ -104,10 +104,10 @@ class BucketPath:
         self.write_if_absent(source.read_bytes())
 
     def sync(self) -> None:
-        """Do nothing: an object that was put is durable."""
+        """Do nothing: an object is durable as soon as it is stored."""
 
     def files(self) -> Iterator[tuple[str, int]]:
-        """Yield relative key and size in bytes of every object below."""
+        """Yield relative key and size in bytes of every object in this folder."""
         with _python_errors(self):
             for batch in obstore.list(self.bucket, self.key or None):
                 for entry in batch:
@@ -120,13 +120,13 @@ class BucketPath:
                 yield type(self)(self.bucket, self.url, key)
 
     def modified_time(self) -> float:
-        """Return when the newest object below was put, in seconds since 1970; 0 if there is none."""
+        """Return when the newest object in this folder was stored, in seconds since 1970; 0 if it has none."""
         with _python_errors(self):
             batches = obstore.list(self.bucket, self.key)
             return max((entry["last_modified"].timestamp() for batch in batches for entry in batch), default=0.0)
 
     def remove(self) -> None:
-        """Delete the object and all objects below it."""
+        """Delete the object of this key and all objects in the folder of this key."""
         with _python_errors(self):
             obstore.delete(self.bucket, [self.key])
             for batch in obstore.list(self.bucket, self.key):

@@ -1,4 +1,4 @@
-"""Lock a folder for one process; the operating system releases the lock when the process ends, however it ends."""
+"""Lock a folder for one process; the operating system releases the lock when the process ends, also by a crash."""
 
 import fcntl
 from collections.abc import Iterator
@@ -17,4 +17,15 @@ def lock_folder(folder: Path, error: WarmcastError) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as held:
             raise error from held
+        yield
+
+
+@contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, waiting while another thread or process holds it.
+
+    The file is created if it is missing and stays afterwards. Raises `FileNotFoundError` if its folder does not exist.
+    """
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -39,10 +39,10 @@ class StoragePath(Protocol):
         """Return size and entity tag of the file, or None if there is none."""
 
     def read_bytes(self) -> bytes:
-        """Return the content of the file; raises `FileNotFoundError` if there is none."""
+        """Return the content of the file; raises `FileNotFoundError` if it does not exist."""
 
     def read_range(self, start: int, stop: int) -> bytes:
-        """Return the bytes `start` to `stop` of the file; raises `FileNotFoundError` if there is none."""
+        """Return the bytes from `start` up to, but not including, `stop` of the file; raises as `read_bytes`."""
 
     def write(self, content: bytes | memoryview) -> None:
         """Write the file, replacing an existing one; missing parent folders are created."""
@@ -60,7 +60,7 @@ class StoragePath(Protocol):
         """Make this file equal to `source`, which is in the same storage; an existing file stays unchanged."""
 
     def sync(self) -> None:
-        """Flush the file to storage that survives a crash of the machine, with all that was renamed before it."""
+        """Flush the file, and every earlier rename, to storage that survives a crash of the machine."""
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Yield relative name and size in bytes of every file in the folder and its subfolders."""
@@ -89,7 +89,7 @@ class DiskPath(PosixPath):
         return FileStat(stat.st_size, f"{stat.st_mtime_ns:x}-{stat.st_size:x}")
 
     def read_range(self, start: int, stop: int) -> bytes:
-        """Return the bytes `start` to `stop` of the file."""
+        """Return the bytes from `start` up to, but not including, `stop` of the file."""
         with self.open("rb") as file:
             file.seek(start)
             return file.read(stop - start)
@@ -139,7 +139,7 @@ class DiskPath(PosixPath):
         return self.stat().st_mtime
 
     def remove(self) -> None:
-        """Remove the file, or as much of the folder as can be removed."""
+        """Remove the file, or the folder with its content; files that cannot be removed are left without an error."""
         if self.is_dir():
             shutil.rmtree(self, ignore_errors=True)
         else:

@@ -26,7 +26,7 @@ Validate = Callable[[nn.Module], dict[str, float]]
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a stage, averaged since the last report; `validation` is set where the state was saved."""
+    """Progress of a stage, averaged since the last report; `validation` is set if the state was saved."""
 
     stage: str
     step: int
@@ -65,7 +65,7 @@ class _Interval:
         self.steps, self.loss, self.grad_norm = self.steps + 1, self.loss + loss, self.grad_norm + grad_norm
 
     def steps_per_second(self) -> float:
-        """Return the rate of optimiser steps until now."""
+        """Return the mean number of optimiser steps per second since the last report."""
         return self.steps / (time.monotonic() - self.started)
 
 

@@ -17,7 +17,7 @@ from training.dataset import WeatherSeries
 from training.streams import Purpose, batch_indices, generator
 
 _CHUNK_SIZE = 16
-"""Number of samples that are evaluated together where no gradient is needed."""
+"""Number of samples that are evaluated together if no gradient is needed."""
 
 
 class WarmStartStage:
@@ -43,7 +43,7 @@ class WarmStartStage:
         return {"nll": nll} | {f"mae_{name}": float(error) for name, error in zip(names, errors, strict=True)}
 
     def _loss_and_errors(self, net: nn.Module, indices: NDArray[np.int64]) -> tuple[Scalar, NDArray[np.float64]]:
-        """Return the loss and each variable's area-weighted mean absolute error around the given middle frames."""
+        """Return loss and each variable's area-weighted mean absolute error, of triples with these middle frames."""
         batch = self._series.batch(indices)
         mean, std = net(self._context(batch.newest, batch.previous, batch.features))
         target = self._context.normalise(batch.target)
@@ -84,7 +84,7 @@ class FlowStage:
         return {"loss_full_warmth": float(np.mean(losses))}
 
     def _flow_loss(self, net: nn.Module, indices: NDArray[np.int64], warmth: Warmth, draws: torch.Generator) -> Scalar:
-        """Return the loss around the given middle frames, at source noise and flow times from `draws`."""
+        """Return the loss of the triples with the given middle frames; noise and flow times are drawn from `draws`."""
         batch = self._series.batch(indices)
         rows = torch.tensor([self._row[int(index)] for index in indices])
         mean, scale = self._mean[rows], blend_scale(self._std[rows], warmth)
@@ -115,5 +115,5 @@ def validation_indices(series: WeatherSeries, config: TrainingConfig) -> NDArray
 
 
 def _split(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return `indices` in chunks of nearly equal size, each of at least `_CHUNK_SIZE` where there are as many."""
+    """Return `indices` in chunks of nearly equal size, each of at least `_CHUNK_SIZE` if there are as many."""
     return np.array_split(indices, max(len(indices) // _CHUNK_SIZE, 1))

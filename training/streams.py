@@ -25,7 +25,7 @@ def generator(seed: int, purpose: Purpose, step: int) -> torch.Generator:
 def batch_indices(samples: NDArray[np.int64], batch_size: int, seed: int, step: int) -> NDArray[np.int64]:
     """Return the samples of optimiser step `step`.
 
-    Each epoch is a new permutation of all samples; the last batch of an epoch is dropped where it is incomplete.
+    Each epoch is a new permutation of all samples; the last batch of an epoch is dropped if it is incomplete.
     """
     per_epoch = max(len(samples) // batch_size, 1)
     epoch, batch = divmod(step, per_epoch)

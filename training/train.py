@@ -72,7 +72,7 @@ def _prepare_output(output: Path, config: TrainingConfig, *, resume: bool) -> No
 
 
 def _check_years(config: TrainingConfig, series: WeatherSeries) -> None:
-    """Raise `TrainingDataError` where the training or validation years have no triple of frames."""
+    """Raise `TrainingDataError` if the training or validation years have no triple of frames."""
     for field in ("train_years", "validation_years"):
         if not len(series.middle_indices(getattr(config.data, field))):
             raise TrainingDataError(

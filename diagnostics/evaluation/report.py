@@ -83,7 +83,7 @@ def _picture(figure: Figure, description: str) -> str:
 
 
 def _table(columns: Mapping[str, str], rows: list[dict[str, Any]]) -> str:
-    """Return a table of the first lead time and of whole days, with those of `columns` that the rows have."""
+    """Return an HTML table of the first lead time and of whole days; `columns` maps titles to keys of `rows`."""
     present = {title: key for title, key in columns.items() if key in rows[0]}
     head = "".join(f"<th>{html.escape(title)}</th>" for title in present)
     selected = [row for index, row in enumerate(rows) if index == 0 or row["lead_hours"] % 24 == 0]

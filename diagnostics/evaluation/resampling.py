@@ -24,13 +24,13 @@ def aggregate_records(records: Sequence[Record], members: int, rng: np.random.Ge
     interval of each scalar under resampling.
     """
     means = {name: np.mean(_column(records, name), axis=0) for name in records[0]}
-    result: dict[str, Any] = {name: value.tolist() for name, value in _derived(means, members).items()}
+    result: dict[str, Any] = {name: value.tolist() for name, value in _derive_scores(means, members).items()}
     result |= {name: means[name].tolist() for name in ("ranks", "spectrum", "spectrum_truth")}
     result["eta"] = power_ratio(means["spectrum"], means["spectrum_truth"]).tolist()
     if len(records) > 1:
         weights = _resample_weights(len(records), rng)
         resampled = {name: weights @ _column(records, name) for name in records[0] if name != "ranks"}
-        result["intervals"] = {name: _interval(values) for name, values in _derived(resampled, members).items()}
+        result["intervals"] = {name: _interval(values) for name, values in _derive_scores(resampled, members).items()}
     return result
 
 
@@ -43,7 +43,7 @@ def aggregate_numbers(records: Sequence[Record], names: Iterable[str], rng: np.r
     return means
 
 
-def _derived(means: Mapping[str, NDArray[np.float64]], members: int) -> dict[str, NDArray[np.float64]]:
+def _derive_scores(means: Mapping[str, NDArray[np.float64]], members: int) -> dict[str, NDArray[np.float64]]:
     """Return the scalar scores that follow from means over starts; means may have a leading axis of resamples."""
     error, variance, truth = means["squared_error"], means["variance"], means["spectrum_truth"]
     result = {

@@ -1,4 +1,4 @@
-"""Verification of one forecast on disk against analyses: the command `warmcast verify` and its parts."""
+"""Verification of one forecast on disk against analyses: the functions behind `warmcast verify`."""
 
 import json
 from collections.abc import Mapping, Sequence

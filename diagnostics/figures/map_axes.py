@@ -23,7 +23,7 @@ _MAX_GRATICULE_LINES = 5
 
 @cache
 def coastlines() -> NDArray[np.float64]:
-    """Return coastlines in degrees, (point, [longitude, latitude]), with a NaN between two lines.
+    """Return coastlines in degrees, (point, [longitude, latitude]), with NaN between lines.
 
     Natural Earth 1:110m land (public domain), as packed by world-atlas 2.0.2, in hundredths of a degree.
     """
@@ -33,7 +33,7 @@ def coastlines() -> NDArray[np.float64]:
 
 @cache
 def _projected_coastlines() -> NDArray[np.float64]:
-    """Return the coastlines in Mollweide coordinates, cached because projecting takes longer than drawing."""
+    """Project the coastlines to Mollweide coordinates; cached because that takes longer than drawing."""
     projection = MollweideAxes.MollweideTransform(int(MollweideAxes.RESOLUTION))
     return np.asarray(projection.transform(np.radians(coastlines())))
 

@@ -53,7 +53,7 @@ class Region:
 
     @property
     def height_over_width(self) -> float:
-        """Ratio of height to width of a map with `aspect`."""
+        """Height of a map of this region divided by its width."""
         return self.aspect * (self.north - self.south) / (self.east - self.west)
 
     def crop(

@@ -42,7 +42,7 @@ def coverage(pit: NDArray[Any], level: float) -> NDArray[np.bool_]:
     Raises `ValueError` for a level outside (0, 1) and if the PIT is NaN anywhere.
     """
     if not 0 < level < 1:
-        raise ValueError(f"`level` must lie between 0 and 1. Got: {level}.")
+        raise ValueError(f"`level` must be between 0 and 1. Got: {level}.")
     if np.isnan(pit).any():
         raise ValueError("Coverage needs finite values. Got: NaN in `pit`.")
     return np.asarray(np.abs(pit - 0.5) <= level / 2)

@@ -106,7 +106,7 @@ def test_the_same_networks_give_the_same_files(folder: Path, tmp_path: Path) -> 
 
 def test_a_checkpoint_whose_manifest_was_not_written_yet_is_refused(folder: Path) -> None:
     (folder / MANIFEST_NAME).unlink()
-    with pytest.raises(CheckpointError, match=r"is no checkpoint: it has no manifest\.json"):
+    with pytest.raises(CheckpointError, match=r"is not a checkpoint: it has no manifest\.json"):
         load_checkpoint(folder, CPU)
 
 
