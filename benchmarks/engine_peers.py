@@ -42,7 +42,7 @@ class BareEvaluations:
 
     @torch.inference_mode()
     def run(self, num_groups: int, num_lead_times: int, nfe: int) -> float:
-        """Make the evaluations of a forecast with full batches, and return the seconds that they take."""
+        """Evaluate the networks as a forecast with full groups does, and return the seconds."""
         began = time.perf_counter()
         with self._execution.autocast(self._device):
             for _ in range(num_groups * num_lead_times):

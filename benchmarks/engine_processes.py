@@ -27,7 +27,7 @@ from workers.loop import Worker
 
 _MEMORY_SECONDS, _IDLE_SECONDS = 0.002, 0.01
 _POLL_SECONDS = 1.0
-"""Interval of queries whether a forecast has ended, long because each takes time from the workers."""
+"""Interval between queries whether a forecast has ended; long, because each query takes time from the workers."""
 _START_SECONDS = 300
 _WARM_UP = 6
 """Forecasts after which the memory allocator of a worker has reached its steady state."""
@@ -46,8 +46,8 @@ class Size:
 def measure_two_workers(folder: Path, checkpoint: Path, size: Size, repeats: int) -> float:
     """Return the time of a forecast's evaluations alone over that of the forecast, both on two one-thread processes.
 
-    Of each, the slower process counts. The two are measured in turns, and the median of the ratios of all turns is
-    returned, as the speed of a machine varies over minutes and between cores.
+    The slower of the two processes counts. Both quantities are measured alternately, and the median of their ratios is
+    returned, because the speed of a machine varies over minutes and between cores.
     """
     context = multiprocessing.get_context("spawn")
     active, stopped, durations = context.Event(), context.Event(), context.Queue()
@@ -138,7 +138,7 @@ def _run_worker(barrier: Barrier, active: Event, stopped: Event, folder: Path, c
 
 
 def _run_evaluations(barrier: Barrier, checkpoint: Path, size: Size, durations: "Queue[float]", repeats: int) -> None:
-    """Make half of a forecast's evaluations, `repeats` times, with the memory settings of a worker."""
+    """Evaluate the networks for half of a forecast, `repeats` times; put the seconds of each time into `durations`."""
     keep_freed_memory()
     torch.set_num_threads(1)
     networks, _ = load_checkpoint(checkpoint, torch.device("cpu"))

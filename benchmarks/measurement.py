@@ -21,8 +21,8 @@ def shortest_seconds(work: Callable[[], object], repeats: int = 5) -> float:
 def shortest_seconds_of_each(works: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
     """Return the shortest wall time of each of `works` in seconds.
 
-    They run in turns, so that other load on the machine affects all of them equally; at each turn every work first runs
-    once unmeasured, which allocates its memory.
+    They run alternately, so that other load on the machine affects all of them equally. Each run follows an unmeasured
+    one, which allocates the memory.
     """
     turns = [{name: shortest_seconds(work, 1) for name, work in works.items()} for _ in range(repeats)]
     return {name: min(turn[name] for turn in turns) for name in works}

@@ -1,4 +1,4 @@
-"""Metrics of worker processes, counted in memory; their samples are stored in rows of the database."""
+"""Metrics of worker processes, counted in memory and stored as rows of samples in the database."""
 
 import json
 from collections.abc import Mapping

@@ -24,7 +24,7 @@ class Event:
 
 
 def append_event(connection: Connection, forecast_id: str, kind: EventKind, **detail: Any) -> None:
-    """Append an event to a forecast, in the transaction that makes the change that it reports."""
+    """Append an event to a forecast, in the transaction of the change that the event reports."""
     connection.execute(_APPEND, {"forecast_id": forecast_id, "kind": kind, "detail": detail})
 
 

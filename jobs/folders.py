@@ -23,31 +23,31 @@ class ForecastFolder:
 
     @property
     def initial_state(self) -> StoragePath:
-        """The normalised initial state."""
+        """Path of the folder of the initial state, on the checkpoint's grid."""
         return self.path / INITIAL_STATE
 
     @property
     def store(self) -> StoragePath:
-        """The ensemble that clients read, a Zarr store."""
+        """Path of the ensemble store, which clients read."""
         return self.path / ENSEMBLE
 
     @property
     def summary(self) -> StoragePath:
-        """The statistics over members that clients read, a Zarr store."""
+        """Path of the summary store, which clients read."""
         return self.path / SUMMARY
 
     @property
     def frames(self) -> StoragePath:
-        """The exact lead times from which workers restart, where the ensemble is rounded or not kept; a Zarr store."""
+        """Path of the restart store, which workers read if the members are stored rounded, or not at all."""
         return self.path / "frames.zarr"
 
     @property
     def receipt(self) -> StoragePath:
-        """The receipt, as JSON; it exists once the forecast is successful."""
+        """Path of the receipt (JSON), which exists once the forecast is successful."""
         return self.path / "receipt.json"
 
     def attempt(self, group: int, epoch: int) -> StoragePath:
-        """Return the folder to which only one claim of a group writes, the claim with this epoch."""
+        """Return the folder of one claim of a group, identified by its epoch; no other claim writes to it."""
         return self.path / "staging" / f"{group}.{epoch}"
 
     def attempts(self, group: int) -> Iterator[StoragePath]:

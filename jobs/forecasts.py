@@ -52,8 +52,8 @@ def insert_forecast(
 ) -> ForecastRecord:
     """Insert the rows of a forecast and of its groups, and return the record; the deadline counts from now.
 
-    If `owner` has used `idempotency_key` before, nothing is inserted and that earlier forecast is returned: its id is
-    another one. Raises `IdempotencyError` if the key was used for another request.
+    If `owner` has used `idempotency_key` before, nothing is inserted and the earlier forecast is returned, which has
+    another id. Raises `IdempotencyError` if the key was used for another request.
     """
     row = {
         "id": forecast_id,
@@ -133,7 +133,7 @@ def count_open(connection: Connection) -> int:
 
 
 def cancel_forecast(connection: Connection, forecast_id: str, owner: str) -> ForecastRecord:
-    """Cancel a forecast that waits or runs: no work of it is claimed or committed any more.
+    """Cancel a forecast that waits or runs, so that none of its work is claimed or committed any more.
 
     Raises `ForecastNotFoundError`, or `ForecastOverError` if it has ended.
     """

@@ -34,7 +34,7 @@ def create_key(connection: Connection, name: str) -> tuple[ApiKey, str]:
 
 
 def list_keys(connection: Connection) -> list[ApiKey]:
-    """Return all keys, revoked ones included, oldest first."""
+    """Return all keys, including revoked ones, oldest first."""
     query = select(api_keys).order_by(api_keys.c.created, api_keys.c.id)
     return [ApiKey(row.id, row.name, row.created, row.revoked) for row in connection.execute(query)]
 
@@ -56,7 +56,7 @@ def find_key_id(connection: Connection, secret: str) -> str | None:
 
 
 def has_keys(connection: Connection) -> bool:
-    """Return whether any key was ever created, revoked ones included; if so, every request needs a key."""
+    """Return whether any key was ever created, including revoked ones; if so, every request needs a key."""
     return connection.scalar(select(api_keys.c.id).limit(1)) is not None
 
 

@@ -1,4 +1,4 @@
-"""The machine of a worker, as far as its speed depends on it."""
+"""The properties of a worker's machine on which its speed depends."""
 
 from dataclasses import dataclass
 

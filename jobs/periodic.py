@@ -14,8 +14,8 @@ _log = logging.getLogger(__name__)
 class Periodic:
     """Call `function` every `seconds` in a daemon thread, from `start` until `stop`; usable as a context.
 
-    The first call is made after `delay_seconds`. An error of the database or of the file system is logged, and the next
-    call is made in its turn; any other exception ends the thread.
+    The first call is made after `delay_seconds`. An error of the database or of the file system is logged, and the
+    next call is made as usual; any other exception ends the thread.
     """
 
     def __init__(self, function: Callable[[], None], seconds: float, name: str, *, delay_seconds: float = 0.0) -> None:
@@ -28,7 +28,7 @@ class Periodic:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, after the call that it makes now, and wait for it."""
+        """End the thread after its current call, and wait for it."""
         self._stopped.set()
         self._thread.join()
 

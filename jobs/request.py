@@ -1,11 +1,11 @@
-"""A complete, validated request of a forecast: every choice that determines its values."""
+"""A complete, validated request of a forecast: every option that determines its values."""
 
 import hashlib
 import json
 from typing import Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from weather.manifest import Sampling
 from weather.schema import FrozenModel
@@ -22,11 +22,12 @@ class Output(FrozenModel):
         None, ge=1, le=MANTISSA_BITS, description="Number of mantissa bits they are rounded to; exact by default."
     )
 
-    @model_validator(mode="after")
-    def _require_members_to_round(self) -> Self:
-        if self.keep_bits is not None and not self.members:
-            raise ValueError("`keep_bits` rounds members, and `members` is false")
-        return self
+    @field_validator("keep_bits")
+    @classmethod
+    def _require_members_to_round(cls, keep_bits: int | None, info: ValidationInfo) -> int | None:
+        if keep_bits is not None and info.data.get("members") is False:
+            raise ValueError(f"`keep_bits` must be null if `members` is false: no members are stored. Got: {keep_bits}")
+        return keep_bits
 
     @property
     def is_exact(self) -> bool:
@@ -35,7 +36,7 @@ class Output(FrozenModel):
 
 
 class ForecastRequest(FrozenModel):
-    """A request with every choice made; equal requests have equal forecasts."""
+    """A request without open options; equal requests have equal forecasts."""
 
     checkpoint: str = Field(description="Name or folder of the checkpoint.")
     checkpoint_digest: str = Field(description="SHA-256 of the checkpoint's manifest.")
@@ -75,7 +76,7 @@ class ForecastRequest(FrozenModel):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the request as the caller made it, without choices made for it: group size, automatic `nfe`."""
+        """SHA-256 of the request as it was submitted, without what the service chose: group size, automatic `nfe`."""
         fields = self.model_dump(mode="json", exclude={"group_size"})
         if self.nfe_is_automatic:
             fields["sampling"]["nfe"] = "auto"

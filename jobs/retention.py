@@ -48,8 +48,8 @@ def expire_data(connection: Connection, keep_hours: float | None) -> None:
 def sweep_folders(database: Database, data: Path | StoragePath) -> None:
     """Remove the folders of deleted and expired forecasts, and those without a row, an hour after their last change.
 
-    Such folders are left where a worker still wrote after a deletion, or a service was killed while it submitted. Also
-    removes the folders that only workers read, of forecasts that became successful within the last hour.
+    A folder remains if a worker still wrote to it after a deletion, or if the service was killed during a submission.
+    Also removes the folders that only workers read of forecasts that became successful within the last hour.
     """
     root = storage_path(data) / "forecasts"
     folders = {folder.name: folder for folder in root.folders() if folder.name.startswith("fc_")}

@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from storage.errors import ConfigurationError
-from weather.schema import Location, first_error_sentence
+from storage.errors import ConfigurationError, Location
+from weather.schema import first_error_sentence
 
 PREFIX = "WARMCAST_"
 _CLIENT_VARIABLES = {"WARMCAST_URL", "WARMCAST_KEY"}
-"""Variables of the client, which are no settings of this process."""
+"""Variables of the client, which are not settings of this process."""
 
 
 class _Group(BaseSettings):
@@ -150,7 +150,7 @@ class Settings(BaseModel):
         known = {_variable(name) for name in cls.fields()} | _CLIENT_VARIABLES
         unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
         if unknown:
-            raise ConfigurationError(f"`{unknown[0]}` is no setting. Expected one of: {', '.join(sorted(known))}.")
+            raise ConfigurationError(f"`{unknown[0]}` is not a setting. Expected one of: {', '.join(sorted(known))}.")
         try:
             return cls.of()
         except ValidationError as error:

@@ -29,11 +29,11 @@ def submit(
 ) -> tuple[ForecastRecord, bool]:
     """Create the folder of a planned forecast, insert its rows, and return its record and whether it is new.
 
-    The empty ensemble can be opened from then on. Workers are not notified: the caller must do that.
+    The empty ensemble can then be opened. Workers are not notified: the caller must do that.
 
     If `owner` has used `idempotency_key` for the same request before, the earlier forecast is returned and nothing is
-    created. Raises `IdempotencyError` if it was another request, and `StoreError` if the disk has no room; the folder
-    is removed then.
+    created. Raises `IdempotencyError` if it was another request, and `StoreError` if the disk has too little space; the
+    folder is then removed.
 
     Takes the `Database`, not a `Connection`: the folder is written before the transaction that inserts the rows.
     """

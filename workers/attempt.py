@@ -35,7 +35,7 @@ class Attempt:
         """Stage, commit and publish a lead time of a group, then write the products of newly complete lead times.
 
         The commit returns the complete lead times whose products this worker has to write. Raises `LeaseLostError`
-        where another worker has taken the group over or the forecast has been cancelled.
+        if another worker has taken over the group or the forecast has been cancelled.
         """
         store, group, lead_index = self._forecast.store, computed.group, computed.lead_index
         fields, staged = computed.fetch(), self._staged[group]

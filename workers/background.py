@@ -16,8 +16,8 @@ class BackgroundWriter(Generic[Piece]):
     """Call `write` for each piece, in order, in one thread; `put` blocks while `depth` pieces are queued.
 
     An exception of `write` is raised again by the next `put`, by `drain` or on leaving the context, and no piece is
-    written after it. Where the context is left by an exception, the writer finishes the piece it is writing and drops
-    the queued ones.
+    written after it. If the context is left by an exception, the writer finishes the piece that it is writing and
+    drops the queued ones.
     """
 
     def __init__(self, write: Callable[[Piece], None], depth: int = 2) -> None:

@@ -35,14 +35,14 @@ class ClaimedForecast:
 
     @classmethod
     def open(cls, request: ForecastRequest, folder: ForecastFolder) -> Self:
-        """Open the stores and the initial state of an accepted forecast; raises `StoreError` where one is damaged."""
+        """Open the stores and the initial state of an accepted forecast; raises `StoreError` if one is damaged."""
         store = _open_store(request, folder)
         summary = SummaryStore(folder.summary, SummaryLayout(store.layout, request.summary))
         return cls(request, folder, store, summary, load_initial_state(folder.initial_state))
 
     @cached_property
     def start(self) -> list[NDArray[np.float64]]:
-        """Power spectrum of the initial state for each variable: the reference of the live diagnostics."""
+        """Power spectrum of the initial state of each variable, with which the live diagnostics compare."""
         return mean_spectra(self.state.newest[:], self.store.layout.grid)
 
     def lead_times(self) -> LeadTimes:
@@ -60,7 +60,7 @@ class ClaimedForecast:
         return figures
 
     def write_missing_products(self, database: Database) -> list[int]:
-        """Write the diagnostics and summaries that are missing, as a worker may have ended before it wrote them.
+        """Write the missing diagnostics and summaries, which a worker may have ended before writing.
 
         Returns the numbers of the lost members.
         """
@@ -77,14 +77,14 @@ class ClaimedForecast:
         return sorted(lost)
 
     def discard_frames_before(self, lead_index: int) -> None:
-        """Delete the restart frames two lead times before this one, if summarised; no group resumes from them."""
+        """Delete the restart frames two lead times before this one, if summarised; no group needs them to resume."""
         old = lead_index - 2
         if isinstance(self.store, RestartStore) and old >= 0 and self.summary.is_complete(old):
             self.store.delete_fields(old, (self.folder.path / "staging").folders())
 
 
 def _open_store(request: ForecastRequest, folder: ForecastFolder) -> EnsembleStore:
-    """Open the store of exact members: the public ensemble store, or the restart store where that is not exact."""
+    """Open the store of exact members: the public ensemble store, or the restart store if that is not exact."""
     output = request.output
     if output.is_exact:
         return EnsembleStore.open(folder.store)
@@ -92,11 +92,11 @@ def _open_store(request: ForecastRequest, folder: ForecastFolder) -> EnsembleSto
 
 
 def publish_committed(store: EnsembleStore, folder: ForecastFolder, group: int, committed: int) -> None:
-    """Publish those of the first `committed` lead times of a group that an earlier attempt left unpublished.
+    """Publish the first `committed` lead times of a group, as far as earlier attempts have not published them.
 
-    Where several attempts have staged a lead time, the latest of them committed it: an attempt starts at the lead time
+    If several attempts have staged a lead time, the latest of them committed it: an attempt starts at the lead time
     after those that were committed when it claimed the group. Lead times are published in order, so unpublished ones
-    are the last of the committed ones. Raises `StoreError` where no attempt has a committed lead time.
+    are the last of the committed ones. Raises `StoreError` if no attempt has a committed lead time.
     """
     first = committed
     while first and not store.is_complete(store.path, group, first - 1):

@@ -88,7 +88,7 @@ def _members(num_members: int, only: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _describe(receipt: RunReceipt) -> dict[str, Any]:
-    """Return the fields of a receipt, and the size, the initial time and the spread of its ensemble."""
+    """Return a receipt as JSON-ready values, together with the size, initial time and spread of its ensemble."""
     store = EnsembleStore.open(receipt.store)
     return asdict(receipt) | {
         "store": str(receipt.store),

@@ -30,7 +30,7 @@ def keep_freed_memory() -> bool:
     By default glibc returns large blocks to the kernel, and each allocation after that costs a page fault per 4 kB: a
     twentieth of the time of a network evaluation. This call keeps up to 512 MiB of freed blocks of up to 32 MiB each
     (the largest that glibc accepts) and limits all threads together to two heaps. It does nothing and returns false
-    with another C library, or where a `MALLOC_…` variable is in the environment. Source: mallopt(3).
+    with another C library, or if a `MALLOC_…` variable is in the environment. Source: mallopt(3).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None or any(name.startswith("MALLOC_") for name in os.environ):

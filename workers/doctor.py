@@ -27,7 +27,7 @@ from workers.self_test import Finding, Subject, run_self_test
 def check_machine(
     *, checkpoint: str, checkpoint_folders: Sequence[Path], device: str, threads: int | None
 ) -> dict[str, Any]:
-    """Check the machine, the data folder and servers that the settings name, and a checkpoint on a device."""
+    """Check the machine, the data folder and servers named by the settings, and a checkpoint on a device."""
     if threads:
         torch.set_num_threads(threads)
     settings, chosen = Settings.read(), find_device(device)
@@ -60,7 +60,7 @@ def _describe_machine(device: torch.device) -> list[Finding]:
 
 
 def _check_services(settings: Settings) -> list[Finding]:
-    """Check the data folder, which is not created, and the database and Redis where the settings name them."""
+    """Check the data folder, without creating it, and the database and Redis if the settings name them."""
     data = settings.storage.data.resolve()
     existing = next(folder for folder in (data, *data.parents) if folder.exists())
     free, writable = shutil.disk_usage(existing).free, os.access(existing, os.W_OK)

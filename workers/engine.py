@@ -63,7 +63,7 @@ class Engine:
     ) -> None:
         """Compute the claimed groups together up to the last lead time, and write them in a second thread.
 
-        Returns early, between two lead times, where `should_rebalance` says that groups have to move between workers.
+        Returns early, between two lead times, if `should_rebalance` returns true: groups have to move between workers.
         `record_progress` is called before each evaluation, and may end the computation by raising.
         """
         request, store = forecast.request, forecast.store
@@ -88,12 +88,12 @@ class Engine:
             self._save_batch_size(request.checkpoint_digest, batches.size)
 
     def _load_networks(self, request: ForecastRequest) -> Networks:
-        """Return the networks of a request's checkpoint, loaded once; raises `CheckpointError` where it has changed."""
+        """Return the networks of a request's checkpoint, loaded once; raises `CheckpointError` if it has changed."""
         if self._checkpoint is None or self._checkpoint[0] != request.checkpoint_digest:
             path = find_checkpoint(request.checkpoint, self._settings.storage.checkpoint_folders)
             networks, manifest = load_checkpoint(path, self.device)
             if manifest.digest != request.checkpoint_digest:
-                raise CheckpointError(f"Checkpoint `{path}` has changed since the forecast was accepted. Ask again.")
+                raise CheckpointError(f"Checkpoint `{path}` has changed since the forecast was accepted. Submit again.")
             self._find_batch_size(networks, manifest)
             self._checkpoint = (manifest.digest, networks)
         return self._checkpoint[1]

@@ -1,4 +1,4 @@
-"""All groups of a lead time, from memory or from the store, and the summary that is computed from them."""
+"""Fields of all groups of a lead time, from memory or from the store, and their summary."""
 
 from collections.abc import Callable
 

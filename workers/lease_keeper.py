@@ -1,4 +1,4 @@
-"""The thread that renews a worker's leases while it computes, and detects that it must stop."""
+"""A thread that renews a worker's leases during a computation, and detects when the computation must stop."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ class LeaseKeeper:
     """Renew leases every `renew_seconds` while the context is entered; they are not released at its end.
 
     Between renewals, check whether the forecast is still open, and call `record_heartbeat`. The process exits with
-    `STALLED` where `record_progress` has not been called for `stall_seconds`.
+    `STALLED` if `record_progress` has not been called for `stall_seconds`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class LeaseKeeper:
         self._checks = Periodic(self._check, interval, "leases", delay_seconds=interval)
 
     def __enter__(self) -> Self:
-        """Start the thread."""
+        """Start the thread that renews the leases."""
         self._checks.start()
         return self
 

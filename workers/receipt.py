@@ -18,9 +18,9 @@ from workers.engine import Engine
 def finish_forecast(
     database: Database, lease: Lease, forecast: ClaimedForecast, engine: Engine, tally: Tally, *, started: float
 ) -> None:
-    """Publish what is unpublished, write missing products and the receipt, and mark the forecast successful.
+    """Publish the remaining lead times, write missing products and the receipt, and mark the forecast successful.
 
-    `started` is in seconds since 1970. Raises `LeaseLostError` where the lease is lost; the forecast stays open then.
+    `started` is in seconds since 1970. Raises `LeaseLostError` if the lease is lost; the forecast then stays open.
     """
     request, folder, store = forecast.request, forecast.folder, forecast.store
     for group in range(store.layout.num_groups):
@@ -36,7 +36,7 @@ def finish_forecast(
 
 
 def _receipt(forecast: ClaimedForecast, engine: Engine, lost: list[int], seconds: float) -> dict[str, Any]:
-    """Return what a reader needs to reproduce the forecast: request, lost members, versions and device."""
+    """Return the receipt: request, lost members, versions and device, which suffice to reproduce the forecast."""
     return {
         "request": forecast.request.model_dump(mode="json"),
         "nonfinite_members": lost,

@@ -36,8 +36,8 @@ class GroupStates:
 class Rollouts:
     """Advance member groups together: lead times in the outer loop, groups in the inner one.
 
-    So the first lead times of the whole ensemble are ready early. `committed` gives the number of lead times of each
-    group that `store` holds; a group continues from the last two of them.
+    The first lead times of the whole ensemble are therefore complete early. `committed` gives the number of lead times
+    of each group that `store` holds; a group continues from the last two of them.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class Rollouts:
     def advance(self, lead_index: int) -> Iterator[GroupStates]:
         """Yield the states of each group that lacks this lead time.
 
-        Call it for one lead time after another, from the first that a group lacks, and exhaust each iterator: the noise
-        is drawn in this order.
+        Call it for consecutive lead times, from the first that a group lacks, and exhaust each iterator, because the
+        noise is drawn in this order.
         """
         for group in _groups_without(self._committed, lead_index):
             members = len(self._layout.group_members(group))
@@ -97,7 +97,7 @@ def _groups_without(committed: Mapping[int, int], lead_index: int) -> list[int]:
 
 
 def _pieces(committed: Mapping[int, int], num_lead_times: int) -> Iterator[Piece]:
-    """Yield the pieces in the order in which `Rollouts.advance` computes them."""
+    """Yield (group, lead time index) of all that is not committed, in the order of `Rollouts.advance`."""
     for lead_index in range(min(committed.values()), num_lead_times):
         for group in _groups_without(committed, lead_index):
             yield group, lead_index
@@ -158,7 +158,7 @@ def _rollout(
 
 
 def _padded_members(layout: Layout, group: int) -> tuple[int, ...]:
-    """Return the members of a group, with the last one repeated where the group is smaller than the group size."""
+    """Return the members of a group, with the last one repeated if the group is smaller than the group size."""
     members = layout.group_members(group)
     return members + (members[-1],) * (layout.group_size - len(members))
 

@@ -84,7 +84,7 @@ def _check_repetition(subject: Subject, together: NDArray[np.float32]) -> Findin
 
 
 def _check_other_process(subject: Subject, together: NDArray[np.float32]) -> Finding:
-    """Compare with a spawned process: workers are spawned, as CUDA does not survive a fork."""
+    """Check that a spawned process computes the same day; workers are spawned, because CUDA does not survive a fork."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         other = pool.apply(_day_of, (subject, torch.get_num_threads()))
     return _difference("in a spawned process", other, together)
@@ -106,7 +106,7 @@ def _difference(name: str, found: NDArray[np.float32], expected: NDArray[np.floa
 
 
 def _check_bfloat16(subject: Subject, together: NDArray[np.float32]) -> Finding:
-    """Compare the CRPS of both precisions, with member 0 as the truth and the other members as the ensemble."""
+    """Check that bfloat16 has the CRPS of float32, with member 0 as the truth and the other members as the ensemble."""
     lower = subject.compute_day(range(_MEMBERS), precision="bfloat16")
     truth = together[-1, 0]
     exact, rounded = (float(np.mean(crps_fair(fields[-1, 1:], truth))) for fields in (together, lower))

@@ -43,7 +43,7 @@ class StandaloneForecast:
 
 @dataclass(frozen=True)
 class RunReceipt:
-    """What a run computed: lead times counted per group, evaluations of both networks, lost members, wall time."""
+    """The result of a run: computed lead times (counted per group), network evaluations, lost members, wall time."""
 
     store: Path
     lead_times_computed: int
@@ -62,8 +62,8 @@ def run_forecast(forecast: StandaloneForecast, output: Path, *, resume: bool, re
     """Compute the lead times that `output/ensemble.zarr` lacks; each is written in full before the next one.
 
     Also writes `output/initial_state`, and `output/summary.zarr` if `with_summary` is set. All member groups advance
-    together, so that the first lead times of the whole ensemble are available early. Raises `StoreError` where the
-    store exists and `resume` is false, where it holds another forecast, or where another process writes it.
+    together, so that the first lead times of the whole ensemble are available early. Raises `StoreError` if the
+    store exists and `resume` is false, if it holds another forecast, or if another process writes it.
     """
     started = time.monotonic()
     keep_freed_memory()

@@ -37,7 +37,7 @@ def forecast() -> None:
 
 @worker_process_init.connect  # type: ignore[untyped-decorator] # Celery has no types
 def _start_heartbeat(**_: object) -> None:
-    """Record heartbeats from now on, also while no task runs."""
+    """Start to record heartbeats, also while no task runs."""
     Periodic(lambda: _process().worker.record_heartbeat(), _HEARTBEAT_SECONDS, "heartbeat").start()
 
 
@@ -52,7 +52,7 @@ class _Process:
 
 
 def _process() -> _Process:
-    """Return those of this process; the first call makes them, while other threads wait."""
+    """Return settings, connections and worker of this process; the first call creates them, other threads wait."""
     with _lock:
         return _make_process()
 

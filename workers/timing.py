@@ -1,4 +1,4 @@
-"""Measure how fast a worker computes and how much memory and disk it takes; save that for estimates and metrics."""
+"""Measure the speed, memory and disk space of a worker's forecasts, and save them for estimates and metrics."""
 
 import logging
 import resource
@@ -103,7 +103,7 @@ class SpeedMeter:
         return sum(sizes.values())
 
     def _save(self, current: _Measurements) -> None:
-        """Save the speed since the last save, if each part of it was measured, and start over."""
+        """Save the speed since the last save, if each of its parts was measured, and reset the measurements."""
         request = current.request
         if current.warm_start and current.flow and current.overhead:
             speed = Speed(
@@ -120,7 +120,7 @@ class SpeedMeter:
 
     @contextmanager
     def _ignore_database_errors(self) -> Iterator[None]:
-        """Log errors of the database: speeds are not worth failing a forecast."""
+        """Log errors of the database instead of raising them, so that a forecast does not fail because of its speed."""
         try:
             yield
         except SQLAlchemyError as error:
@@ -150,7 +150,7 @@ RecordStep = Callable[[float, float, float], None]
 
 @dataclass(frozen=True)
 class PhaseMarks:
-    """When each phase of a lead time of a group starts, and when the last one ends."""
+    """Times at which the phases of a group's lead time start, and at which the last one ends."""
 
     marks: tuple[tuple[str, Mark], ...]
     end: Mark
@@ -176,14 +176,14 @@ class StepClock:
         self._marks: list[tuple[str, Mark]] = []
 
     def before_evaluation(self, network: str, members: int) -> None:
-        """Count an evaluation; a new phase starts where the network differs from that of the last evaluation."""
+        """Count an evaluation; a new phase starts when the network differs from that of the last evaluation."""
         self._before_each()
         self._tally.count(EVALUATIONS, self._model, by=members)
         if not self._marks or self._marks[-1][0] != network:
             self._marks.append((network, self._mark()))
 
     def end_step(self) -> PhaseMarks:
-        """End the last phase of a lead time of a group; return the marks of its phases, and start afresh."""
+        """End the last phase of a group's lead time, return the marks of all its phases, and reset the clock."""
         marks, self._marks = PhaseMarks(tuple(self._marks), self._mark()), []
         return marks
 

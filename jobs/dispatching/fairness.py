@@ -1,4 +1,4 @@
-"""The order of the queue: which forecast the next free worker takes work of."""
+"""The order of the queue: from which forecast the next free worker claims work."""
 
 from sqlalchemy import Connection, Select, and_, bindparam, case, func, or_, select
 
@@ -7,7 +7,7 @@ from jobs.rows.states import OPEN, Priority, Status
 from jobs.rows.tables import forecasts, work
 
 CURRENT_STATUS = case((forecasts.c.deadline < now(), str(Status.FAILED)), else_=forecasts.c.status)
-"""Status of a forecast, with failed for one whose deadline has passed but whose row does not say so yet.
+"""Status of a forecast; failed also if its deadline has passed and its row has not been updated yet.
 
 No work of such a forecast is claimed or committed.
 """
@@ -22,7 +22,7 @@ RUNNABLE = and_(
 """Condition on work joined with forecasts: the row can be claimed now."""
 
 
-def _ordered_forecasts() -> Select[str]:
+def _query_in_order() -> Select[str]:
     """Return the query of forecasts with free work, in the order of `next_forecast`."""
     of_owner = forecasts.alias()
     same_owner = of_owner.c.owner == forecasts.c.owner
@@ -41,7 +41,7 @@ def _ordered_forecasts() -> Select[str]:
     )
 
 
-_NEXT = _ordered_forecasts().limit(1)
+_NEXT = _query_in_order().limit(1)
 
 
 def next_forecast(connection: Connection, max_attempts: int) -> str | None:

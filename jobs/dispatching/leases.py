@@ -67,8 +67,8 @@ def claim(
     times without progress. The forecast's status becomes running. If no work is free, the worker is marked as idle for
     `idle_seconds` and the list is empty.
 
-    Takes the `Database`, not a `Connection`: a claim that another worker's claim overtook is tried again in a new
-    transaction.
+    Takes the `Database`, not a `Connection`: if another worker claims the same work first, the claim is repeated in a
+    new transaction.
     """
     while True:
         with database.write() as connection:
@@ -106,11 +106,11 @@ def _claim_once(
 def rebalance(
     connection: Connection, worker: str, leases: Sequence[Lease], lease_seconds: float, max_attempts: int
 ) -> list[Lease]:
-    """Bring a worker's leases on one forecast to its fair share, and return those that it holds then, renewed.
+    """Renew a worker's leases on one forecast, adjust their number to its fair share, and return the new list.
 
-    Finished groups are left out. Groups above the share are released, which counts as no attempt. Groups below it are
-    claimed of the free ones of the same forecast; these may have fewer lead times committed than the others. The list
-    is empty if the forecast has ended.
+    Leases on finished groups are dropped. Above the fair share, leases are released, without counting an attempt. Below
+    it, free groups of the same forecast are claimed, which may have fewer lead times committed than the others. The
+    list is empty if the forecast has ended.
     """
     forecast_id = leases[0].forecast_id
     if not _has_not_ended(_lock_forecast(connection, forecast_id)):
@@ -132,7 +132,7 @@ def rebalance(
 def _claim_rows(
     connection: Connection, forecast_id: str, worker: str, lease_seconds: float, max_attempts: int, number: int
 ) -> list[Lease]:
-    """Claim up to `number` free rows of a locked forecast, those with the fewest committed lead times first."""
+    """Claim up to `number` free rows of a locked forecast, in ascending order of their committed lead times."""
     free = select(work).join(forecasts).where(RUNNABLE, work.c.forecast_id == forecast_id)
     first = free.order_by(work.c.committed, work.c.group_index).limit(number)
     rows = connection.execute(first, {"max_attempts": max_attempts}).all()
@@ -163,7 +163,7 @@ def commit(
     """
     of_forecast = {"of_forecast": lease.forecast_id}
     progress = {"lease_seconds": lease_seconds, "committed": committed, "attempts": 1}
-    forecast = _change_held(connection, _RENEW, lease, progress)
+    forecast = _change_if_held(connection, _RENEW, lease, progress)
     total, before = forecast.num_lead_times, forecast.lead_times
     if committed == total:
         connection.execute(_END, lease.parameters | {"done": True})
@@ -233,7 +233,7 @@ def finish(connection: Connection, lease: Lease, receipt: Mapping[str, Any], sto
 
     Raises `LeaseLostError` as `commit` does.
     """
-    _change_held(connection, _END, lease, {"done": True})
+    _change_if_held(connection, _END, lease, {"done": True})
     connection.execute(
         update(forecasts)
         .where(forecasts.c.id == lease.forecast_id)
@@ -244,7 +244,7 @@ def finish(connection: Connection, lease: Lease, receipt: Mapping[str, Any], sto
 
 def fail(connection: Connection, lease: Lease, problem: Mapping[str, Any]) -> None:
     """Mark a leased forecast as failed; its lead times stay. Raises `LeaseLostError` as `commit` does."""
-    _change_held(connection, _END, lease, {})
+    _change_if_held(connection, _END, lease, {})
     fail_forecast(connection, lease.forecast_id, problem)
 
 
@@ -259,7 +259,7 @@ def fail_forecast(connection: Connection, forecast_id: str, problem: Mapping[str
         append_event(connection, forecast_id, EventKind.FAILED, **problem)
 
 
-def _change_held(connection: Connection, change: Update, lease: Lease, values: Mapping[str, Any]) -> _Progress:
+def _change_if_held(connection: Connection, change: Update, lease: Lease, values: Mapping[str, Any]) -> _Progress:
     """Execute `change` on the row of a lease that is still held, and return the progress of its locked forecast.
 
     Raises `LeaseLostError` if the lease is no longer held or the forecast has ended.

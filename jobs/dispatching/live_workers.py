@@ -15,7 +15,7 @@ LIVE_SECONDS = 30.0
 """Seconds after a worker's last heartbeat for which it counts as live."""
 _FORGET_SECONDS = 86400.0
 _FORGOTTEN = ""
-"""Worker's name that the counters of all forgotten workers are kept under, so that sums never decrease."""
+"""Name under which the counters of all removed workers are summed, so that totals never decrease."""
 
 _OF_WORKER = workers.c.id == bindparam("of_worker")
 _SET_IDLE = (
@@ -70,7 +70,7 @@ def count_live_workers(connection: Connection) -> int:
 
 
 def mark_idle(connection: Connection, name: str, seconds: float) -> None:
-    """Mark a worker as idle for the next `seconds`, unless it is for half of them already; 0 marks it as busy."""
+    """Mark a worker as idle for the next `seconds`, unless it is already for half of them; 0 marks it as busy."""
     if seconds:
         connection.execute(_SET_IDLE, {"of_worker": name, "seconds": seconds})
     else:
@@ -102,7 +102,7 @@ def read_gauges(connection: Connection, worker: str) -> dict[Sample, float]:
 
 
 def _forget_old_workers(connection: Connection) -> None:
-    """Remove workers without a heartbeat for a day, and add their counters to the sum of forgotten workers."""
+    """Remove workers without a heartbeat for a day, and add their counters to the sum of removed workers."""
     old = list(connection.scalars(select(workers.c.id).where(workers.c.seen < now() - _FORGET_SECONDS)))
     if not old:
         return

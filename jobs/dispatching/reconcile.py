@@ -1,4 +1,4 @@
-"""Reconcile rows and workers: notify workers of runnable work, fail forecasts that cannot end."""
+"""Reconcile rows and workers: notify workers of claimable work, fail forecasts that cannot end."""
 
 from sqlalchemy import and_, or_, select
 
@@ -11,11 +11,11 @@ from jobs.rows.states import OPEN
 from jobs.rows.tables import forecasts, work
 
 DEADLINE_PASSED, WORKER_LOST = "deadline-passed", "worker-lost"
-"""Types of the problems with which forecasts are failed here."""
+"""Problem types of the forecasts that this module fails."""
 
 
 def reconcile(database: Database, dispatcher: Dispatcher, max_attempts: int) -> int:
-    """Fail forecasts that are overdue or out of attempts, then notify as many workers as have work; return how many.
+    """Fail forecasts that are overdue or out of attempts, then notify as many workers as can work; return their number.
 
     Takes the `Database`, not a `Connection`: each forecast is failed in a transaction of its own, and workers are
     notified after all of them.
@@ -45,7 +45,7 @@ def fail_overdue(database: Database) -> None:
 
 
 def fail_exhausted(database: Database, max_attempts: int) -> None:
-    """Fail every forecast with unleased work that was begun `max_attempts` times without progress.
+    """Fail every forecast with unleased work that was started `max_attempts` times without progress.
 
     Each is failed in a transaction of its own; its complete lead times are kept.
     """

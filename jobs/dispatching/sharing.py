@@ -1,4 +1,4 @@
-"""Share the member groups of a forecast among workers; groups change hands between two lead times.
+"""Share the member groups of a forecast among workers; a group changes its worker only between two lead times.
 
 A worker that finds no work is marked as idle for a moment. A working one checks between two lead times whether another
 worker is idle: if so, it keeps its fair share and releases the rest, which the idle worker claims at its next poll.
@@ -34,8 +34,8 @@ def fair_share(held: int, free: int, others: Sequence[int], idle: int) -> int:
 
     `held` groups are held by this worker, `others` by each other worker of the forecast, `free` by none; `idle` workers
     wait for work. The share is an equal part among the workers of the forecast and the idle ones, rounded up, so that
-    two workers never exchange the same group in turn. It exceeds `held` by at most `free`, and not at all if the worker
-    holds some and others are idle: these take the free groups.
+    two workers never pass the same group back and forth. It exceeds `held` by at most `free`, and not at all if the
+    worker holds some and others are idle: the idle workers claim the free groups.
     """
     equal = -(-(held + free + sum(others)) // (1 + len(others) + idle))
     if equal > held and held and idle:

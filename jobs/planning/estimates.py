@@ -19,7 +19,7 @@ class Speed:
     """Seconds of one lead time of a group of `group_size`: one warm start, each evaluation of the flow, overhead.
 
     The overhead is the time that depends on neither. `memory_bytes` is the peak memory of a worker without the fields
-    of its members. `is_scaled` is true where no group of this size was measured.
+    of its members. `is_scaled` is true if no group of this size was measured.
     """
 
     group_size: int
@@ -55,7 +55,7 @@ class Demand:
 
 
 def demand_of(request: ForecastRequest, num_lead_times: int) -> Demand:
-    """Return the computation that a request asks for."""
+    """Return the computation that a request needs."""
     return Demand(
         request.checkpoint_digest, request.group_size, request.num_groups, num_lead_times, request.sampling.nfe
     )
@@ -135,7 +135,7 @@ class Estimator:
 
 
 def speed_for_group_size(measured: Iterable[Speed], group_size: int) -> Speed | None:
-    """Return the speed of one machine at a group size, from the speeds measured at some sizes; None if there are none.
+    """Return the speed of one machine at a group size, from those `measured` at some sizes; None if there are none.
 
     Between two measured sizes the speed is interpolated linearly. Outside of them the seconds are those of the nearest
     measured size times the ratio of sizes, and the memory is None.
@@ -213,8 +213,9 @@ def choose_nfe(
     assert wait is not None
     if wait + needed > deadline_seconds:
         raise DeadlineError(
-            f"`deadline_seconds` must be at least {wait + needed:.3g}: about {wait:.3g} s of waiting and {needed:.3g} "
-            f"s with {allowed[-1]} evaluations a step, the fewest. Got: {deadline_seconds:g}. Request fewer members or "
-            "lead times, or try again later."
+            f"`deadline_seconds` must be at least {wait + needed:.3g} s: about {wait:.3g} s of waiting and {needed:.3g} "
+            f"s with {allowed[-1]} evaluations a step, the fewest. Got: {deadline_seconds:g} s. Request fewer members "
+            "or lead times, or try again later.",
+            ("deadline_seconds",),
         )
     return allowed[-1]

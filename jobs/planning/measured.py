@@ -17,10 +17,10 @@ from jobs.rows.states import OPEN, Kind
 from jobs.rows.tables import batch_sizes, forecasts, speeds, work
 
 DEFAULT_GROUP_SIZE = 8
-"""Members of a group for a checkpoint that no device has been measured with."""
+"""Members of a group for a checkpoint that has not been measured on any device."""
 
 _MEMORY_STEPS = 20
-"""Number of lead times of a group that weigh as much as all earlier measurements together."""
+"""Number of new lead times of a group whose weight equals that of all earlier measurements."""
 
 
 def record_speed(

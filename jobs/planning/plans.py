@@ -6,13 +6,13 @@ from typing import Self
 from jobs.planning.estimates import Estimator, choose_nfe, demand_of, memory_bytes
 from jobs.request import ForecastRequest
 from storage.paths import StoragePath
-from weather.errors import StoreError
+from weather.errors import StorageFullError
 from weather.manifest import NFE_PER_STEP, Manifest
 from weather.stores.layout import Layout
 from weather.stores.summary_layout import SummaryLayout
 
 _RESTART_LEAD_TIMES = 4
-"""Exact lead times that exist at once where the ensemble is not exact: two to restart from, two about to be removed."""
+"""Exact lead times that exist at once if the ensemble is not exact: two to restart from, two about to be removed."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Plan:
 
     `members_bytes` are the members' fields before compression, `other_bytes` everything else before compression. The
     other values are estimates; None is "never measured". `store_bytes` are the members on disk. `wait_seconds` pass
-    before the forecast starts, `seconds` from then to its end. `is_scaled` is true where speeds were measured with
-    groups of other sizes only.
+    before the forecast starts, `seconds` from then to its end. `is_scaled` is true if speeds were measured only with
+    groups of other sizes.
     """
 
     request: ForecastRequest
@@ -37,7 +37,7 @@ class Plan:
 
     @classmethod
     def of(cls, request: ForecastRequest, manifest: Manifest) -> Self:
-        """Return the plan of a request with layout and sizes, without estimates."""
+        """Return the plan of a request with layout and sizes; its estimates are None until `with_estimates`."""
         layout = Layout(
             init_time=request.init_datetime,
             num_lead_times=request.lead_hours // manifest.model.time_step_hours,
@@ -82,7 +82,7 @@ class Plan:
 
     @property
     def expected_bytes(self) -> int:
-        """Bytes that the forecast is expected to take on disk; before compression where that was never measured."""
+        """Expected bytes of the forecast on disk, or those before compression if that was never measured."""
         return (self.members_bytes if self.store_bytes is None else self.store_bytes) + self.other_bytes
 
     @property
@@ -92,10 +92,10 @@ class Plan:
 
 
 def check_free_space(estimator: Estimator, plan: Plan, data: StoragePath) -> None:
-    """Raise `StoreError` if `data` has no room for a plan besides the bytes that queued forecasts will still write."""
+    """Raise `StorageFullError` if `data` has too little space for a plan and the remaining bytes of the queue."""
     free = data.free_bytes()
     if plan.expected_bytes > free - estimator.remaining_bytes:
-        raise StoreError(
+        raise StorageFullError(
             f"The ensemble is expected to take {plan.expected_bytes / 1e6:.0f} MB, but of {free / 1e6:.0f} MB that are "
             f"free, {estimator.remaining_bytes / 1e6:.0f} MB are reserved for forecasts that were accepted before. "
             "Request fewer members or lead times, or delete other forecasts."

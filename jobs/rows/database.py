@@ -14,7 +14,7 @@ from storage.errors import DataDirectoryError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x7761726D
-_TIMEOUT_SECONDS = 30  # no lock is held that long: after it the database counts as unreachable
+_TIMEOUT_SECONDS = 30  # no lock is held for as long; after this time the database counts as unreachable
 
 
 class Database:
@@ -48,7 +48,7 @@ class Database:
     def migrate(self) -> None:
         """Upgrade the schema to the newest revision; several processes may call this at the same time.
 
-        Raises `DataDirectoryError` where the database cannot be reached.
+        Raises `DataDirectoryError` if the database cannot be reached.
         """
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))

@@ -169,4 +169,4 @@ samples = Table(
     Column("sample", String(300), primary_key=True),
     Column("value", Float, nullable=False),
 )
-"""Samples of the metrics of each worker process; counters of forgotten workers are kept as one sum."""
+"""Samples of the metrics of each worker process; counters of removed workers are kept as one sum."""

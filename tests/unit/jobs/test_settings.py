@@ -49,7 +49,7 @@ def test_the_environment_of_settings_gives_another_process_the_same_ones(monkeyp
 
 def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WARMCAST_MEMBERS", "7")
-    with pytest.raises(ConfigurationError, match="`WARMCAST_MEMBERS` is no setting"):
+    with pytest.raises(ConfigurationError, match="`WARMCAST_MEMBERS` is not a setting"):
         Settings.read()
 
 

@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create the tables."""
+    """Create the tables of forecasts, work, events and workers."""
     op.create_table(
         "forecast",
         sa.Column("id", sa.String(length=40), nullable=False),

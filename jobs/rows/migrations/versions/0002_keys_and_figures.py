@@ -10,7 +10,7 @@ _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Add the columns and tables."""
+    """Add the tables of keys, diagnostics, verifications and samples, and columns for the data of forecasts."""
     op.add_column("forecast", sa.Column("data", sa.String(length=16), nullable=False, server_default="available"))
     op.add_column("forecast", sa.Column("store_bytes", sa.BigInteger(), nullable=True))
     op.add_column("forecast", sa.Column("first_lead_time", sa.Float(), nullable=True))

@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the columns and the table."""
+    """Add the table of speeds, and the columns for deadlines, machines and expected bytes."""
     op.add_column("forecast", sa.Column("deadline", sa.Float(), nullable=True))
     op.add_column("forecast", sa.Column("expected_bytes", sa.BigInteger(), nullable=True))
     op.add_column("worker", sa.Column("kind", sa.String(length=100), nullable=True))

@@ -8,7 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the table."""
+    """Add the table of batch sizes."""
     op.create_table(
         "batch_size",
         sa.Column("checkpoint_digest", sa.String(length=64), nullable=False),
