@@ -16,7 +16,7 @@ from jobs.dispatching.live_workers import sum_counters
 from models.checkpoint import load_checkpoint
 from models.execution import Execution
 from models.testing import write_tiny_checkpoint
-from weather.bundled import checkpoint_named
+from weather.bundled import find_named_checkpoint
 from workers.loop import Worker
 
 _GROUP_SIZE = 8
@@ -58,7 +58,7 @@ def bench_engine(*, json: Path | None, tiny: bool, threads: int | None, compiled
         work = Path(folder)
         if tiny:
             write_tiny_checkpoint(work / "tiny", trained=False)
-        demo = work / "tiny" if tiny else checkpoint_named("demo", ())
+        demo = work / "tiny" if tiny else find_named_checkpoint("demo", ())
         grid = (17, 32) if tiny else (121, 240)
         large = write_untrained_checkpoint(work / "untrained", *grid)
         eager = [
@@ -87,7 +87,7 @@ def _ratios(eager: list[dict[str, Any]], others: list[dict[str, Any]]) -> dict[s
 
 
 def _measure_other_ratios(work: Path, demo: Path, sizes: _Sizes, *, tiny: bool) -> dict[str, float]:
-    """Measure the ratios that need no timed forecasts: of convolutions, two workers and memory."""
+    """Measure the ratios that need no timed forecasts: speed of convolutions, two workers, growth of memory."""
     share, speed = measure_convolutions(load_checkpoint(demo, torch.device("cpu"))[0], _GROUP_SIZE)
     two_workers = measure_two_workers(work / "shared", demo, sizes.forecast, 1 if tiny else _REPEATS_SHARED)
     short, long, few, many = measure_peak_bytes(
@@ -105,7 +105,7 @@ def _measure_other_ratios(work: Path, demo: Path, sizes: _Sizes, *, tiny: bool) 
 def _time_engine(
     folder: Path, name: str, checkpoint: Path, size: Size, execution: Execution, repeats: int
 ) -> dict[str, Any]:
-    """Time the engine, its evaluations alone and the plain loop in turns; return the shortest time of each as a row."""
+    """Time engine, evaluations alone and a plain PyTorch loop alternately; return the shortest times as a row."""
     networks, _ = load_checkpoint(checkpoint, torch.device("cpu"))
     bare, groups = BareEvaluations(networks, execution, _GROUP_SIZE), size.members // _GROUP_SIZE
     seconds: dict[str, list[float]] = {"engine": [], "evaluations": [], "plain loop": []}
@@ -139,7 +139,7 @@ def _time_engine(
 
 
 def _seconds_by_phase(bench: Workbench) -> dict[str, float]:
-    """Return the seconds of each phase of lead times, as its workers have counted them."""
+    """Return the seconds that the workers of `bench` have spent in each phase of a lead time, by name of the phase."""
     with bench.database.read() as connection:
         counted = sum_counters(connection)
     return {

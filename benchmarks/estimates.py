@@ -13,7 +13,7 @@ from jobs.planning.measured import load_estimator
 from jobs.planning.plans import Plan
 from jobs.rows.tables import forecasts
 from models.testing import write_tiny_checkpoint
-from weather.bundled import checkpoint_named
+from weather.bundled import find_named_checkpoint
 from weather.initial_state import read_initial_state
 from weather.manifest import read_manifest
 from workers.commands import sample_files
@@ -32,7 +32,7 @@ def bench_estimates(*, json: Path | None, tiny: bool, threads: int | None) -> di
     1 is perfect. `tiny` takes an untrained checkpoint on a coarse grid, for tests; its seconds mean nothing.
     """
     with tempfile.TemporaryDirectory(prefix="warmcast-bench-") as folder:
-        checkpoint = Path(folder) / "tiny" if tiny else checkpoint_named("demo", ())
+        checkpoint = Path(folder) / "tiny" if tiny else find_named_checkpoint("demo", ())
         if tiny:
             write_tiny_checkpoint(checkpoint, trained=False)
         state = read_initial_state(sample_files(), read_manifest(checkpoint).model, None)

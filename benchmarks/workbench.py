@@ -19,7 +19,7 @@ from jobs.settings import Settings
 from jobs.submit import submit
 from models.checkpoint import save_checkpoint
 from models.networks import build_networks
-from weather.bundled import checkpoint_named
+from weather.bundled import find_named_checkpoint
 from weather.initial_state import InitialState
 from weather.manifest import GridSpec, Manifest, ModelSpec, Provenance, Sampling, read_manifest
 from workers.loop import Worker
@@ -40,7 +40,7 @@ class Workbench:
     def open(
         cls, data: Path, checkpoint: Path, state: InitialState | None = None, **settings: Any
     ) -> Iterator["Workbench"]:
-        """Open a workbench in the folder `data`, created if missing; the initial state is random numbers by default."""
+        """Open a workbench in `data`, which is created if it is missing; the initial state is random by default."""
         data.mkdir(parents=True, exist_ok=True)
         configuration = Settings.of(data=data, group_size=8, poll_seconds=0.01, **settings)
         database = Database(configuration.storage.sql_url)
@@ -65,7 +65,7 @@ class Workbench:
         )
 
     def submit(self, **forecast: int) -> str:
-        """Submit a forecast of the size that `request` takes, and return its id."""
+        """Submit a forecast to the database and return its id; `forecast` holds arguments of `request`."""
         request = self.request(**forecast)
         return submit(
             self.database,
@@ -97,7 +97,7 @@ def _random_state(spec: ModelSpec) -> InitialState:
 
 def write_untrained_checkpoint(folder: Path, num_lat: int, num_lon: int) -> Path:
     """Write an untrained checkpoint with the demo's networks on a grid with poles, and return its folder."""
-    demo = read_manifest(checkpoint_named("demo", ())).model
+    demo = read_manifest(find_named_checkpoint("demo", ())).model
     latitude = tuple(np.linspace(90.0, -90.0, num_lat).tolist())
     longitude = tuple((np.arange(num_lon) * 360.0 / num_lon).tolist())
     spec: ModelSpec = demo.model_copy(update={"grid": GridSpec(latitude=latitude, longitude=longitude)})

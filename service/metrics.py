@@ -19,7 +19,7 @@ from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Status
 from jobs.settings import Settings
 from jobs.totals import DURATIONS, count_by_status, count_queue, duration_histograms, store_bytes
-from weather.bundled import known_checkpoints
+from weather.bundled import list_checkpoints
 
 LEAD_HOURS = (6, 24, 72, 120, 240)
 """Lead times of the quality metrics in hours; few, to limit the number of series."""
@@ -64,7 +64,7 @@ class RowsCollector(Collector):
         up = GaugeMetricFamily("warmcast_database_up", "Whether the database answers.")
         try:
             with self._database.read() as connection:
-                models = known_checkpoints(self._settings.storage.checkpoint_folders)
+                models = list_checkpoints(self._settings.storage.checkpoint_folders)
                 families = [
                     *_collect_forecasts(connection, models),
                     *_collect_workers(connection, models),

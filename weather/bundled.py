@@ -21,23 +21,23 @@ def bundled_folder(kind: Literal["checkpoints", "samples"]) -> Path:
 
 
 def find_checkpoint(name_or_path: str, folders: Sequence[Path]) -> Path:
-    """Return the folder of a checkpoint given by its path or, if nothing is there, by its name.
+    """Return the folder of a checkpoint, given by its path or its name; raises `CheckpointError`.
 
-    For callers that accept both; raises `CheckpointError`.
+    Text with a slash is a path, and so is the name of a folder here that contains a checkpoint.
     """
     path = Path(name_or_path)
     is_path = path.name != name_or_path or (path / MANIFEST_NAME).is_file()
-    return checkpoint_at(path) if is_path else checkpoint_named(name_or_path, folders)
+    return find_checkpoint_at(path) if is_path else find_named_checkpoint(name_or_path, folders)
 
 
-def checkpoint_at(path: Path) -> Path:
-    """Return `path`; raises `CheckpointError` if it is no folder of a checkpoint."""
+def find_checkpoint_at(path: Path) -> Path:
+    """Return `path`; raises `CheckpointError` unless it is the folder of a checkpoint."""
     if not (path / MANIFEST_NAME).is_file():
         raise CheckpointError(f"No checkpoint at `{path}`: expected a folder with {MANIFEST_NAME}.")
     return path
 
 
-def checkpoint_named(name: str, folders: Sequence[Path]) -> Path:
+def find_named_checkpoint(name: str, folders: Sequence[Path]) -> Path:
     """Return the folder of a checkpoint by its name, from the first of `folders` that has it or from the bundled ones.
 
     Raises `CheckpointError` that lists the names.
@@ -46,13 +46,13 @@ def checkpoint_named(name: str, folders: Sequence[Path]) -> Path:
         for path in folder.glob(f"*/{MANIFEST_NAME}"):
             if path.parent.name == name:
                 return path.parent
-    known = ", ".join(known_checkpoints(folders))
+    known = ", ".join(list_checkpoints(folders))
     raise CheckpointError(
         f"No checkpoint is named `{name}`. Expected one of: {known}. WARMCAST_CHECKPOINTS names more folders of them."
     )
 
 
-def known_checkpoints(folders: Sequence[Path]) -> list[str]:
+def list_checkpoints(folders: Sequence[Path]) -> list[str]:
     """Return the names of the checkpoints in `folders` and of the bundled ones, sorted."""
     searched = (*folders, bundled_folder("checkpoints"))
     return sorted({path.parent.name for folder in searched for path in folder.glob(f"*/{MANIFEST_NAME}")})
@@ -80,16 +80,21 @@ def catalogue_states() -> list[CatalogueState]:
 def find_catalogue_state(dataset: str, init_time: str | None) -> CatalogueState:
     """Return the bundled state of `dataset` at `init_time`, or its newest one if no time is given.
 
-    Raises `ConfigurationError` that lists the states.
+    Raises `ConfigurationError` that lists the data sets, or the times of the data set.
     """
     states = catalogue_states()
-    matches = [
-        state
-        for state in states
-        if state.dataset == dataset and (init_time is None or parse_time(state.init_time) == parse_time(init_time))
-    ]
+    of_dataset = [state for state in states if state.dataset == dataset]
+    if not of_dataset:
+        known = ", ".join(dict.fromkeys(state.dataset for state in states))
+        raise ConfigurationError(f"`dataset` must be one of the catalogue: {known}. Got: {dataset!r}.", ("dataset",))
+    if init_time is None:
+        return of_dataset[-1]
+    time = parse_time(init_time)
+    matches = [state for state in of_dataset if parse_time(state.init_time) == time]
     if not matches:
-        known = ", ".join(f"{state.dataset} {state.init_time}" for state in states)
-        wanted = f"{dataset} {init_time}" if init_time else dataset
-        raise ConfigurationError(f"`initial_state` must be one of the catalogue: {known}. Got: {wanted}.")
+        known = ", ".join(state.init_time for state in of_dataset)
+        raise ConfigurationError(
+            f"`init_time` must be one that the catalogue has of {dataset}: {known}. Got: {init_time!r}.",
+            ("init_time",),
+        )
     return matches[-1]

@@ -9,6 +9,7 @@ WarmcastError
 │   └── ParserTimeoutError     parsing a file took too long
 ├── CheckpointError            a checkpoint is damaged, incomplete or of another format
 ├── StoreError                 an ensemble or summary store cannot be created, read or resumed
+│   └── StorageFullError       the storage has too little free space
 ├── TrainingDataError          a data set cannot train, validate or evaluate a network
 └── VerificationError          the truth does not fit the forecast
 """
@@ -53,6 +54,10 @@ class CheckpointError(WarmcastError):
 
 class StoreError(WarmcastError):
     """The ensemble store cannot be used."""
+
+
+class StorageFullError(StoreError):
+    """The storage has too little free space."""
 
 
 class TrainingDataError(WarmcastError):

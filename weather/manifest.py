@@ -1,4 +1,4 @@
-"""A checkpoint's manifest: what the networks are, what they expect, where they come from.
+"""The manifest of a checkpoint: architecture of its networks, their inputs and outputs, and their provenance.
 
 It is read without torch; `models.checkpoint` reads the weights whose digests it holds.
 """
@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from storage.errors import ConfigurationError
 from weather.errors import CheckpointError
@@ -81,7 +81,7 @@ class Normalisation(FrozenModel):
 
 
 class ModelSpec(FrozenModel):
-    """All that determines the shape of both networks and the meaning of their inputs and outputs."""
+    """Everything that determines the shape of both networks and the meaning of their inputs and outputs."""
 
     grid: GridSpec
     variables: tuple[Normalisation, ...] = Field(min_length=1)
@@ -130,14 +130,15 @@ class Sampling(FrozenModel):
     power: float = Field(default=1.0, gt=0)
     warmth: float = Field(default=1.0, ge=0, le=1)
 
-    @model_validator(mode="after")
-    def _check_nfe(self) -> Self:
-        per_step = NFE_PER_STEP[self.solver]
-        if self.nfe % per_step:
+    @field_validator("nfe")
+    @classmethod
+    def _check_nfe(cls, nfe: int, info: ValidationInfo) -> int:
+        solver = info.data.get("solver")
+        if solver is not None and nfe % NFE_PER_STEP[solver]:
             raise ValueError(
-                f"`nfe` must be a positive multiple of {per_step} for the {self.solver} solver. Got: {self.nfe}"
+                f"`nfe` must be a positive multiple of {NFE_PER_STEP[solver]} for the {solver} solver. Got: {nfe}"
             )
-        return self
+        return nfe
 
     @property
     def num_steps(self) -> int:
@@ -150,11 +151,12 @@ class Sampling(FrozenModel):
         try:
             return Sampling.model_validate(self.model_dump() | present)
         except ValidationError as error:
-            raise ConfigurationError(first_error_sentence(error)) from error
+            location = error.errors(include_url=False)[0]["loc"]
+            raise ConfigurationError(first_error_sentence(error), location) from error
 
 
 class Provenance(FrozenModel):
-    """Data, years, code and effort that the weights come from."""
+    """The data, years, code and computing time from which the weights were trained."""
 
     data: str
     attribution: str
@@ -182,7 +184,7 @@ class Manifest(FrozenModel):
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_json(self) -> str:
-        """Return the text of the manifest's file."""
+        """Return the manifest as JSON, exactly as it is written to its file."""
         return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
 
 
@@ -195,7 +197,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         raw = json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise CheckpointError(f"`{folder}` is no checkpoint: it has no {MANIFEST_NAME}.") from error
+        raise CheckpointError(f"`{folder}` is not a checkpoint: it has no {MANIFEST_NAME}.") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"`{path}` cannot be read as JSON: {error}.") from error
     version = raw.get("format_version") if isinstance(raw, dict) else None

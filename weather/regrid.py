@@ -11,7 +11,7 @@ def regrid(fields: xr.Dataset, target: Grid) -> xr.Dataset:
     """Return canonical `fields` on `target`: each value is the area-weighted mean over its cell.
 
     Area is sin(latitude) × longitude, so rows and columns are averaged separately. A row at a pole is a cap that ends
-    midway to the next row, as in `Grid.area_weights`. Fields that are on `target` already keep their values and get
+    midway to the next row, as in `Grid.area_weights`. Fields that are already on `target` keep their values and get
     its exact coordinates.
     """
     source = Grid.from_coordinates(fields.latitude.values, fields.longitude.values)

@@ -1,12 +1,11 @@
-"""What all pydantic models share: a frozen base, and validation errors as sentences."""
+"""The frozen base of all pydantic models, and validation errors as sentences."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-Location = tuple[int | str, ...]
-"""Path of a field: names and indices, from the outermost model inwards."""
+from storage.errors import Location
 
 _MAX_INPUT_LENGTH = 200
 
@@ -25,11 +24,11 @@ def dotted_location(location: Location) -> str:
 def first_error_sentence(error: ValidationError, name: Callable[[Location], str] = dotted_location) -> str:
     """Return the first error as a sentence that starts with the field, in backticks, as `name` writes its location.
 
-    An error of a whole model, which has no location, is its message alone.
+    An error of a whole model, which has no location, is its message alone; so is a message that starts with the field.
     """
     first = error.errors(include_url=False)[0]
-    detail = error_detail(first)
-    return f"`{name(first['loc'])}` is wrong: {detail}" if first["loc"] else detail
+    detail, field = error_detail(first), f"`{name(first['loc'])}`"
+    return f"{field} is wrong: {detail}" if first["loc"] and not detail.startswith(field) else detail
 
 
 def error_detail(error: Mapping[str, Any]) -> str:

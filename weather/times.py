@@ -14,7 +14,9 @@ def parse_lead_time(text: str) -> np.timedelta64:
     """Return a lead time; raises `ConfigurationError` unless `text` is a whole number of hours or days."""
     match = re.fullmatch(r"(\d{1,5})([hd]?)", text.strip())
     if match is None:
-        raise ConfigurationError(f"`lead_time` must be hours or days, such as 120h or 5d. Got: {text!r}.")
+        raise ConfigurationError(
+            f"`lead_time` must be hours or days, such as 120h or 5d. Got: {text!r}.", ("lead_time",)
+        )
     return np.timedelta64(int(match[1]) * _HOURS[match[2]], "h")
 
 
@@ -28,7 +30,8 @@ def count_lead_times(text: str, time_step: np.timedelta64) -> int:
     number, remainder = divmod(parse_lead_time(text), time_step)
     if remainder or number < 1:
         raise ConfigurationError(
-            f"`lead_time` must be a positive multiple of {format_lead_time(time_step)}. Got: {text!r}."
+            f"`lead_time` must be a positive multiple of {format_lead_time(time_step)}. Got: {text!r}.",
+            ("lead_time",),
         )
     return int(number)
 
@@ -36,10 +39,11 @@ def count_lead_times(text: str, time_step: np.timedelta64) -> int:
 def parse_time(text: str, field: str = "init_time") -> np.datetime64:
     """Return an ISO 8601 time as UTC; a time with a zone is converted, one without is taken as UTC.
 
-    Raises `ConfigurationError` that names `field` if `text` is no such time.
+    Raises `ConfigurationError` that names `field` if `text` is not such a time.
     """
     try:
         time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigurationError(f"`{field}` must be a time such as 2018-09-15T00. Got: {text!r}.") from error
-    return np.datetime64(time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time, "s")
+        utc = time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    except (ValueError, OverflowError) as error:
+        raise ConfigurationError(f"`{field}` must be a time such as 2018-09-15T00. Got: {text!r}.", (field,)) from error
+    return np.datetime64(utc, "s")

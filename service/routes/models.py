@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from service.dependencies import Service, ServiceDep, authenticate
 from service.problems import PROBLEM_RESPONSES
-from weather.bundled import catalogue_states, checkpoint_named, known_checkpoints
+from weather.bundled import catalogue_states, find_named_checkpoint, list_checkpoints
 from weather.manifest import Manifest, read_manifest
 
 router = APIRouter(tags=["models"], responses=PROBLEM_RESPONSES, dependencies=[Depends(authenticate)])
@@ -39,8 +39,8 @@ def list_models(service: ServiceDep) -> list[Model]:
     """Return all checkpoints that a forecast may name as its `model`."""
     folders = service.settings.storage.checkpoint_folders
     return [
-        _view_model(service, name, read_manifest(checkpoint_named(name, folders)))
-        for name in known_checkpoints(folders)
+        _view_model(service, name, read_manifest(find_named_checkpoint(name, folders)))
+        for name in list_checkpoints(folders)
     ]
 
 
@@ -48,7 +48,7 @@ def list_models(service: ServiceDep) -> list[Model]:
 def view_model(model: str, service: ServiceDep) -> Model:
     """Return the checkpoint of this name."""
     return _view_model(
-        service, model, read_manifest(checkpoint_named(model, service.settings.storage.checkpoint_folders))
+        service, model, read_manifest(find_named_checkpoint(model, service.settings.storage.checkpoint_folders))
     )
 
 

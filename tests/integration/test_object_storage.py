@@ -268,7 +268,7 @@ def test_a_sweep_removes_only_folders_of_forecasts_without_data(
     (ForecastFolder(place, "fc_young").path / "file").write(b"its row is not inserted yet")
     sweep_folders(database, place)
     assert {found.name for found in (place / "forecasts").folders()} == {kept.id, "fc_young"}
-    with pytest.raises(StoreError, match="is no ensemble store"):
+    with pytest.raises(StoreError, match="is not an ensemble store"):
         EnsembleStore.open(folder.store)
     with pytest.raises(StoreError, match="holds no initial state"):
         load_initial_state(folder.initial_state)

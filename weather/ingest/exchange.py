@@ -1,4 +1,4 @@
-"""What the parsing child hands over: initial states and frames as plain NumPy arrays, and their description.
+"""Files by which the parsing child returns its result: initial states and frames as NumPy arrays, with a description.
 
 A forecast's folder stores its initial state in the same form.
 """

@@ -115,7 +115,7 @@ def _members_problem(members: list[zipfile.ZipInfo]) -> str | None:
         return f"it would have {total} bytes, and at most {MAX_BYTES} are accepted"
     for member in members:
         if ".." in member.filename.split("/") or not _MEMBER_NAME.fullmatch(member.filename):
-            return f"its member {member.filename[:80]!r} is no key of a Zarr store"
+            return f"its member {member.filename[:80]!r} is not a key of a Zarr store"
         if stat.S_ISLNK(member.external_attr >> 16):
             return f"its member {member.filename!r} is a link"
         if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -137,7 +137,7 @@ def _metadata_file_problem(archive: zipfile.ZipFile, member: zipfile.ZipInfo) ->
 def _metadata_problem(metadata: Any) -> str | None:
     """Return why Zarr metadata of version 2 or 3 is refused, or None; consolidated metadata is checked too."""
     if not isinstance(metadata, dict):
-        return "is no JSON object"
+        return "is not a JSON object"
     inner = metadata.get("consolidated_metadata")
     consolidated = (inner.get("metadata") if isinstance(inner, dict) else None) or (
         metadata.get("metadata") if "zarr_consolidated_format" in metadata else None

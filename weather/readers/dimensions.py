@@ -38,7 +38,7 @@ def standardise_dimensions(array: xr.DataArray) -> xr.DataArray:
 
 
 def find_forecast_step(array: xr.DataArray) -> str | None:
-    """Return the coordinate by which `array` is valid later than its `time`, or None if it is an analysis."""
+    """Return the name of the coordinate of forecast steps, or None if `array` is an analysis."""
     for name in _STEPS:
         if name in array.coords and np.any(array[name].values.astype("timedelta64[ns]") != np.timedelta64(0)):
             return name
@@ -46,7 +46,7 @@ def find_forecast_step(array: xr.DataArray) -> str | None:
 
 
 def _index_by_valid_time(array: xr.DataArray) -> xr.DataArray:
-    """Return `array` with `valid_time` as its `time`, if it has a valid time of one dimension or none."""
+    """Return `array` with the coordinate `valid_time`, if it is scalar or one-dimensional, as its `time`."""
     if "valid_time" in array.coords and array.valid_time.ndim > 1:
         array = array.squeeze([dim for dim in array.valid_time.dims if array.sizes[dim] == 1])
     valid = array.coords.get("valid_time")

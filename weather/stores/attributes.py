@@ -1,4 +1,4 @@
-"""The attributes of a store: what determines its values, and the description that CF asks for."""
+"""The attributes of a store: those that determine its values, and the descriptive ones that CF requires."""
 
 import importlib.metadata
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ import zarr
 from zarr.core.buffer import Buffer
 
 from storage.paths import StoragePath, storage_path
-from weather.errors import StoreError
+from weather.errors import StorageFullError, StoreError
 from weather.stores.chunks import METADATA_KEY
 
 _warnings_lock = threading.Lock()
@@ -25,14 +25,14 @@ def create_store(
 ) -> StoragePath:
     """Create a store with the arrays that `create_arrays` adds to an empty group; return its path.
 
-    Raises `StoreError` if `path` exists, or if less than `needs_bytes` are free.
+    Raises `StoreError` if `path` exists, and `StorageFullError` if less than `needs_bytes` are free.
     """
     folder = storage_path(path)
     if folder.exists():
-        raise StoreError(f"`{folder}` already exists. Choose another folder, or pass --resume to go on with it.")
+        raise StoreError(f"`{folder}` already exists. Choose another folder, or pass --resume to continue it.")
     free = folder.free_bytes()
     if free < needs_bytes:
-        raise StoreError(
+        raise StorageFullError(
             f"`{folder}` may need {needs_bytes / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Choose "
             "another disk, or fewer members or lead times."
         )

@@ -1,7 +1,7 @@
 """The ensemble store: a preallocated Zarr v3 that grows by whole lead times of whole member groups.
 
-Readers may open it as soon as it exists. A lead time of a group counts once `complete` says so; before that, and for
-lost members, values are NaN. Metadata is consolidated at creation and never changes.
+Readers may open it as soon as it exists. A lead time of a group is complete once it is marked in `complete`; before
+that, and for lost members, values are NaN. Metadata is consolidated at creation and never changes.
 """
 
 from collections.abc import Mapping
@@ -53,10 +53,11 @@ class EnsembleStore:
             attributes, formats = open_store(folder)
             layout = _read_layout(folder, attributes, formats)
         except (OSError, KeyError, ValueError, TypeError) as error:
-            raise StoreError(f"`{folder}` is no ensemble store of Warmcast: {error}.") from error
+            raise StoreError(f"`{folder}` is not an ensemble store of Warmcast: {error}.") from error
         different = [name for name, expected in layout.formats.items() if formats[name] != expected]
         if different:
-            raise StoreError(f"`{folder}` is no ensemble store of Warmcast: chunks of {', '.join(different)} differ.")
+            names = ", ".join(different)
+            raise StoreError(f"`{folder}` is not an ensemble store of Warmcast: chunks of {names} differ.")
         return cls(folder, layout, attributes)
 
     def commit(self, group: int, lead_index: int, fields: NDArray[np.float32]) -> None:
@@ -140,7 +141,7 @@ class EnsembleStore:
         return (*(variable.key(0, lead_index, group, 0, 0) for variable in variables), complete.key(lead_index, group))
 
     def _read_complete(self, group: int) -> NDArray[np.uint8]:
-        """Return `complete` of a group, uint8 (lead time, member); 0 where no chunk is written."""
+        """Return `complete` of a group, uint8 (lead time, member); 0 for chunks that are not written."""
         members, complete = len(self.layout.group_members(group)), self.layout.formats["complete"]
 
         def read(lead_index: int) -> NDArray[np.uint8]:
@@ -165,7 +166,7 @@ def open_forecast(folder: Path) -> EnsembleStore:
 def _read_layout(path: StoragePath, attributes: Mapping[str, Any], formats: Mapping[str, ChunkFormat]) -> Layout:
     variables = attributes["variables"]
     if not isinstance(variables, str):
-        raise TypeError("its attribute `variables` is no text")
+        raise TypeError("its attribute `variables` is not text")
     names = ("init_time", "lead_time", "number", "latitude", "longitude")
     init_time, hours, members, latitude, longitude = (formats[name].read_all(path) for name in names)
     return Layout(

@@ -1,4 +1,4 @@
-"""The restart store: exact lead times to resume a forecast from, where readers get rounded members or none."""
+"""The restart store: exact lead times to resume a forecast whose members are stored rounded, or not at all."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -28,9 +28,9 @@ class SummaryStore:
             _, formats = open_store(self.path)
             different = [name for name, expected in layout.formats.items() if formats[name] != expected]
         except (OSError, KeyError, ValueError, TypeError) as error:
-            raise StoreError(f"`{path}` is no summary of this ensemble: {error}.") from error
+            raise StoreError(f"`{path}` is not a summary of this ensemble: {error}.") from error
         if different:
-            raise StoreError(f"`{path}` is no summary of this ensemble: it differs in {', '.join(different)}.")
+            raise StoreError(f"`{path}` is not a summary of this ensemble: it differs in {', '.join(different)}.")
 
     @classmethod
     def create(cls, path: Path | StoragePath, layout: SummaryLayout, attributes: Mapping[str, Any]) -> Self:

@@ -36,7 +36,7 @@ class SummaryLayout:
 
     @property
     def variables(self) -> tuple[Variable, ...]:
-        """The variables that the statistics are of."""
+        """Variables of the summary: the ensemble's, and wind speed if it has both components."""
         return summary_variables(self.ensemble.variables)
 
     @property

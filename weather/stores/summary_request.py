@@ -1,9 +1,9 @@
-"""The part of a request that says what a summary holds: quantiles, and probabilities of exceeding thresholds."""
+"""The part of a request that defines the summary: quantiles, and probabilities of exceeding thresholds."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from storage.errors import ConfigurationError
 from weather.schema import FrozenModel
@@ -32,11 +32,12 @@ class Summary(FrozenModel):
         None, max_length=_MAX_ITEMS, description=f"By default wind speed > {GALE} m/s, if the variables have wind."
     )
 
-    @model_validator(mode="after")
-    def _check_quantiles(self) -> Self:
-        if len(set(self.quantiles)) < len(self.quantiles):
-            raise ValueError("`quantiles` must be different from each other")
-        return self
+    @field_validator("quantiles")
+    @classmethod
+    def _check_quantiles(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(quantiles)) < len(quantiles):
+            raise ValueError(f"`quantiles` must be different from each other. Got: {list(quantiles)}")
+        return quantiles
 
     def with_defaults(self, variables: Sequence[str]) -> "Summary":
         """Return this request in sorted order, with the default thresholds for an ensemble of `variables` filled in.
@@ -48,9 +49,12 @@ class Summary(FrozenModel):
         if thresholds is None:
             gale = Threshold(variable=WIND_SPEED_10M.name, value=GALE)
             thresholds = (gale,) if gale.variable in known else ()
-        for threshold in thresholds:
+        for index, threshold in enumerate(thresholds):
             if threshold.variable not in known:
-                raise ConfigurationError(f"`exceedance` may name {', '.join(known)}. Got: {threshold.variable!r}.")
+                raise ConfigurationError(
+                    f"`exceedance` may name {', '.join(known)}. Got: {threshold.variable!r}.",
+                    ("exceedance", index, "variable"),
+                )
         ordered = sorted(set(thresholds), key=lambda threshold: (threshold.variable, threshold.op, threshold.value))
         return Summary(quantiles=tuple(sorted(self.quantiles)), exceedance=tuple(ordered))
 

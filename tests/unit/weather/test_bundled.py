@@ -8,8 +8,8 @@ from storage.errors import ConfigurationError
 from weather.bundled import (
     bundled_folder,
     catalogue_states,
-    checkpoint_at,
-    checkpoint_named,
+    find_checkpoint_at,
+    find_named_checkpoint,
     find_catalogue_state,
     find_checkpoint,
 )
@@ -35,14 +35,14 @@ def test_outside_a_checkout_the_folder_is_that_of_the_installed_distribution() -
 
 def test_a_checkpoint_at_a_path_is_that_folder(tmp_path: Path) -> None:
     folder = _checkpoint(tmp_path / "mine")
-    assert checkpoint_at(folder) == find_checkpoint(str(folder), ()) == folder
+    assert find_checkpoint_at(folder) == find_checkpoint(str(folder), ()) == folder
 
 
 def test_a_checkpoint_is_found_by_its_name_in_the_first_folder_that_has_it(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     only_second = _checkpoint(second / "b")
     in_both = [_checkpoint(folder / "a") for folder in (first, second)]
-    for find in (checkpoint_named, find_checkpoint):
+    for find in (find_named_checkpoint, find_checkpoint):
         assert find("a", (first, second)) == in_both[0]
         assert find("a", (second, first)) == in_both[1]
         assert find("b", (first, second)) == only_second
@@ -55,7 +55,7 @@ def test_a_path_takes_precedence_over_a_name_only_where_both_are_accepted(
     named = _checkpoint(tmp_path / "elsewhere" / "a")
     monkeypatch.chdir(tmp_path / "working")
     assert find_checkpoint("a", (tmp_path / "elsewhere",)) == Path("a")
-    assert checkpoint_named("a", (tmp_path / "elsewhere",)) == named
+    assert find_named_checkpoint("a", (tmp_path / "elsewhere",)) == named
 
 
 @pytest.mark.parametrize("name", ["..", "../mine", "/", ""])
@@ -64,12 +64,12 @@ def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(CheckpointError, match="No checkpoint is named"):
-        checkpoint_named(name, (tmp_path / "folder",))
+        find_named_checkpoint(name, (tmp_path / "folder",))
 
 
 def test_a_folder_without_a_manifest_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    for find in (checkpoint_at, lambda path: find_checkpoint(str(path), ())):
+    for find in (find_checkpoint_at, lambda path: find_checkpoint(str(path), ())):
         with pytest.raises(CheckpointError, match=r"expected a folder with manifest\.json"):
             find(tmp_path / "a")
     with pytest.raises(CheckpointError, match="No checkpoint is named `a`"):
@@ -89,7 +89,18 @@ def test_the_newest_state_of_a_data_set_is_the_default() -> None:
     assert len(newest.files) == 2
 
 
-@pytest.mark.parametrize(("dataset", "init_time"), [("era5", None), ("gfs", "1950-01-01T00")])
-def test_an_unknown_state_is_refused_with_the_known_ones(dataset: str, init_time: str | None) -> None:
-    with pytest.raises(ConfigurationError, match=rf"of the catalogue: .*gfs 2018-09-15T00.*Got: {dataset}"):
+@pytest.mark.parametrize(
+    ("dataset", "init_time", "location", "message"),
+    [
+        ("era5", None, ("dataset",), "`dataset` must be one of the catalogue: gfs, nature-run. Got: 'era5'."),
+        ("era5", "2018-09-15T00", ("dataset",), "Got: 'era5'."),
+        ("gfs", "1950-01-01T00", ("init_time",), "has of gfs: 2018-09-15T00. Got: '1950-01-01T00'."),
+        ("gfs", "yesterday", ("init_time",), "must be a time such as 2018-09-15T00. Got: 'yesterday'."),
+    ],
+)
+def test_an_unknown_state_is_refused_with_the_known_ones(
+    dataset: str, init_time: str | None, location: tuple[str], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)) as caught:
         find_catalogue_state(dataset, init_time)
+    assert caught.value.location == location

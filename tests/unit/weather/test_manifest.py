@@ -82,7 +82,7 @@ def test_the_stride_doubles_with_every_level(stem: int, levels: int, stride: int
 
 
 def test_a_folder_without_a_manifest_is_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"is no checkpoint: it has no manifest\.json") as caught:
+    with pytest.raises(CheckpointError, match=r"is not a checkpoint: it has no manifest\.json") as caught:
         read_manifest(tmp_path)
     assert str(tmp_path) in str(caught.value)
 

@@ -1,7 +1,7 @@
 from typing import Self
 
 import pytest
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from weather.schema import FrozenModel, error_detail, first_error_sentence
 
@@ -13,6 +13,14 @@ class _Inner(FrozenModel):
 class _Outer(FrozenModel):
     inner: _Inner = _Inner()
     share: float = 0.5
+    even: int = 2
+
+    @field_validator("even")
+    @classmethod
+    def _check_even(cls, even: int) -> int:
+        if even % 2:
+            raise ValueError(f"`even` must be even. Got: {even}")
+        return even
 
     @model_validator(mode="after")
     def _check_share(self) -> Self:
@@ -40,6 +48,10 @@ def test_a_location_can_be_written_in_another_way() -> None:
 
 def test_an_error_of_the_whole_model_is_its_own_message() -> None:
     assert first_error_sentence(_error({"share": 2})) == "`share` must be at most 1. Got: 2.0."
+
+
+def test_a_message_that_starts_with_its_field_is_not_prefixed() -> None:
+    assert first_error_sentence(_error({"even": 3})) == "`even` must be even. Got: 3."
 
 
 def test_a_long_input_is_cut_short() -> None:

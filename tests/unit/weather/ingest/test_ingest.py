@@ -134,8 +134,8 @@ def _array(**fields: object) -> str:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("../zarr.json", "{}", "is no key of a Zarr store"),
-        ("/etc/zarr.json", "{}", "is no key of a Zarr store"),
+        ("../zarr.json", "{}", "is not a key of a Zarr store"),
+        ("/etc/zarr.json", "{}", "is not a key of a Zarr store"),
         ("u10/c/0", "0" * 10_000_000, "grows more than 200 times"),
         ("zarr.json", "[" * 100_000, "cannot be read"),
         ("zarr.json", json.dumps({"x": list(range(300_000))}), "at most 1000000 are accepted"),

@@ -265,7 +265,7 @@ def test_opening_something_else_is_refused_and_leaves_it_unchanged(tmp_path: Pat
         attributes = {"group": {}, "attribute": {"variables": ["u10"]}, "groups": {"variables": "u10"}}[kind]
         zarr.create_group(path, attributes=attributes).create_group("lead_time")
     before = _snapshot(tmp_path)
-    with pytest.raises(StoreError, match="is no ensemble store of Warmcast: ") as caught:
+    with pytest.raises(StoreError, match="is not an ensemble store of Warmcast: ") as caught:
         EnsembleStore.open(path)
     assert str(path) in str(caught.value)
     assert _snapshot(tmp_path) == before

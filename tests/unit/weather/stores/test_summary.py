@@ -126,11 +126,11 @@ def test_damage_is_detected(store: SummaryStore) -> None:
 def test_a_store_that_is_no_summary_of_this_ensemble_is_refused(store: SummaryStore, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="already exists"):
         SummaryStore.create(store.path, LAYOUT, {})
-    with pytest.raises(StoreError, match="is no summary of this ensemble"):
+    with pytest.raises(StoreError, match="is not a summary of this ensemble"):
         SummaryStore(tmp_path, LAYOUT)
     other = SummaryLayout(ENSEMBLE, Summary(quantiles=(0.1, 0.5, 0.9), exceedance=(GALE, CALM)))
     with pytest.raises(StoreError, match="differs in u10_quantiles, v10_quantiles, wind_speed_10m_quantiles"):
         SummaryStore(store.path, other)
     more = SummaryLayout(ENSEMBLE, Summary(exceedance=(Threshold(variable="u10", value=1.0),)))
-    with pytest.raises(StoreError, match="is no summary of this ensemble"):
+    with pytest.raises(StoreError, match="is not a summary of this ensemble"):
         SummaryStore(store.path, more)

@@ -22,9 +22,10 @@ def test_thresholds_and_quantiles_are_sorted_without_duplicates() -> None:
 
 
 def test_a_threshold_of_a_missing_variable_is_refused() -> None:
-    request = Summary(exceedance=(Threshold(variable="msl", value=1e5),))
-    with pytest.raises(ConfigurationError, match=r"may name u10, v10, wind_speed_10m. Got: 'msl'"):
+    request = Summary(exceedance=(Threshold(variable="u10", value=10.0), Threshold(variable="msl", value=1e5)))
+    with pytest.raises(ConfigurationError, match=r"may name u10, v10, wind_speed_10m. Got: 'msl'") as caught:
         request.with_defaults(("u10", "v10"))
+    assert caught.value.location == ("exceedance", 1, "variable")
 
 
 @pytest.mark.parametrize(
