@@ -16,7 +16,10 @@ from warmcast.errors import InputFileError
 from warmcast.exchange import Failure, Outage, Request, Send, Service, Steps, forecast_path
 from warmcast.forecasts import read_status
 
-InitialState = str | Path | Sequence[str | Path]
+Files = str | Path | Sequence[str | Path]
+"""One or several files."""
+
+InitialState = Files
 """The name of a data set in the service's catalogue, or one or two files."""
 
 _ANSWER_SECONDS = 300.0
@@ -176,7 +179,7 @@ def diagnostics(service: Service, forecast_id: str) -> Steps[dict[str, Any]]:
     return diagnostics
 
 
-def verify(service: Service, forecast_id: str, truth: InitialState, *, reference: str) -> Steps[dict[str, Any]]:
+def verify(service: Service, forecast_id: str, truth: Files, *, reference: str) -> Steps[dict[str, Any]]:
     """Score the complete lead times against analyses in files, and return the scores; the service keeps them.
 
     `reference` names the analyses in diagnostics and metrics, in small letters, digits and hyphens: `gfs-analysis`.
@@ -268,7 +271,7 @@ def _file(path: str | Path) -> Path:
     return path
 
 
-def _sequence(items: InitialState) -> list[str | Path]:
+def _sequence(items: Files) -> list[str | Path]:
     given = [items] if isinstance(items, str | Path) else [*items]
     if not given:
         raise InputFileError("At least one file must be given. Got: none.")
