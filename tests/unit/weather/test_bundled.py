@@ -8,10 +8,10 @@ from storage.errors import ConfigurationError
 from weather.bundled import (
     bundled_folder,
     catalogue_states,
-    find_checkpoint_at,
-    find_named_checkpoint,
     find_catalogue_state,
     find_checkpoint,
+    find_checkpoint_at,
+    find_named_checkpoint,
 )
 from weather.errors import CheckpointError
 
