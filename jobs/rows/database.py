@@ -7,6 +7,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util.exc import CommandError
 from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -48,7 +49,7 @@ class Database:
     def migrate(self) -> None:
         """Upgrade the schema to the newest revision; several processes may call this at the same time.
 
-        Raises `DataDirectoryError` if the database cannot be reached.
+        Raises `DataDirectoryError` if the database cannot be reached, or a newer version of Warmcast has changed it.
         """
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
@@ -58,6 +59,10 @@ class Database:
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+        except CommandError as error:
+            raise DataDirectoryError(
+                f"The database cannot be used: {error}. A newer version of Warmcast has changed it; use that version."
+            ) from error
         except SQLAlchemyError as error:
             raise DataDirectoryError(f"The database cannot be used: {str(error).splitlines()[0]}.") from error
 

@@ -1,0 +1,139 @@
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from sqlalchemy import insert, select, text, update
+
+from jobs.forecasts import ForecastRecord
+from jobs.rows.database import Database
+from jobs.rows.tables import batch_sizes
+from storage.errors import DataDirectoryError
+from tests.rows import read_batch_size, read_forecast, save_batch_size
+from tests.servers import free_port
+
+
+def _count(database: Database) -> int:
+    return read_batch_size(database, "c", "cpu") or 0
+
+
+def test_a_transaction_is_committed_at_the_end_of_the_block(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(insert(batch_sizes).values(checkpoint_digest="c", device="cpu", members=1))
+        assert _count(database) == 0, "another connection sees rows that are not committed"
+    assert _count(database) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_transaction_is_rolled_back_on_any_exception(error: type[BaseException], database: Database) -> None:
+    save_batch_size(database, "c", "cpu", 1)
+
+    def fail() -> None:
+        with database.write() as connection:
+            connection.execute(update(batch_sizes).values(members=2))
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert _count(database) == 1
+
+
+def test_a_connection_is_usable_again_after_an_error(database: Database) -> None:
+    for _ in range(50):  # more than the pool has connections
+        with pytest.raises(ZeroDivisionError), database.write():
+            raise ZeroDivisionError
+    save_batch_size(database, "c", "cpu", 3)
+    assert _count(database) == 3
+
+
+def test_concurrent_transactions_on_the_same_row_follow_one_another(database: Database) -> None:
+    """Each reads a number and writes its successor: without a lock some would overwrite each other."""
+    save_batch_size(database, "c", "cpu", 0)
+
+    def increase() -> None:
+        for _ in range(10):
+            with database.write() as connection:
+                number = connection.scalar(select(batch_sizes.c.members).with_for_update())
+                connection.execute(update(batch_sizes).values(members=(number or 0) + 1))
+
+    threads = [threading.Thread(target=increase) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert _count(database) == 50
+
+
+def test_a_read_does_not_wait_for_a_writer_nor_a_writer_for_a_read(database: Database) -> None:
+    save_batch_size(database, "c", "cpu", 1)
+    with database.read() as reader:
+        assert reader.scalar(select(batch_sizes.c.members)) == 1
+        with database.write() as writer:
+            writer.execute(update(batch_sizes).values(members=2))
+            assert _count(database) == 1
+        assert _count(database) == 2
+
+
+def test_a_second_object_for_the_same_database_sees_the_rows(
+    database: Database, database_url: str, insert_rows: Callable[..., ForecastRecord]
+) -> None:
+    forecast = insert_rows()
+    other = Database(database_url)
+    assert read_forecast(other, forecast.id) == forecast
+    other.close()
+
+
+def test_repeated_migrations_change_nothing(database: Database, insert_rows: Callable[..., ForecastRecord]) -> None:
+    forecast = insert_rows()
+    threads = [threading.Thread(target=database.migrate) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert read_forecast(database, forecast.id) == forecast
+
+
+def test_a_closed_database_can_be_used_again(database: Database) -> None:
+    save_batch_size(database, "c", "cpu", 1)
+    database.close()
+    assert _count(database) == 1
+
+
+def test_sqlite_keeps_commits_through_a_crash_and_enforces_foreign_keys(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/warmcast.db")
+    with database.read() as connection:
+        found = {name: connection.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous")}
+        assert found == {"journal_mode": "wal", "synchronous": 2}
+        assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+    database.close()
+
+
+@pytest.mark.parametrize("name", ["with space", "50%", "Böen", "a?b=c"])
+def test_the_folder_of_sqlite_may_have_any_name(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    database = Database(f"sqlite:///{quote(str(folder)) if '?' in name else folder}/warmcast.db")
+    database.migrate()
+    save_batch_size(database, "c", "cpu", 1)
+    database.close()
+
+
+def test_a_database_that_cannot_be_reached_is_named_as_the_cause(tmp_path: Path) -> None:
+    unreachable = (
+        f"sqlite:///{tmp_path}/missing/warmcast.db",
+        f"postgresql+pg8000://warmcast@127.0.0.1:{free_port()}/warmcast",
+    )
+    for url in unreachable:
+        database = Database(url)
+        with pytest.raises(DataDirectoryError, match="The database cannot be used: "):
+            database.migrate()
+        database.close()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "warmcast.db").write_text("no database" * 1000)
+    database = Database(f"sqlite:///{tmp_path}/warmcast.db")
+    with pytest.raises(DataDirectoryError, match=r"The database cannot be used: .*not a database"):
+        database.migrate()
+    database.close()
