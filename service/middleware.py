@@ -13,6 +13,8 @@ from weather.stores.layout import ENSEMBLE, SUMMARY
 _NO_ROUTE = "none"
 _STORE_PATHS = (f"/{ENSEMBLE}", f"/{SUMMARY}")
 _READS = {"GET", "HEAD", "OPTIONS"}
+_METHODS = _READS | {"POST", "PUT", "PATCH", "DELETE"}
+_OTHER_METHOD = "other"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -64,7 +66,8 @@ class RequestMetrics:
         async def send_and_observe(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", _NO_ROUTE).removeprefix("/v1")
-                series = self._metrics.requests.labels(route, scope["method"], str(message["status"]))
+                method = scope["method"] if scope["method"] in _METHODS else _OTHER_METHOD
+                series = self._metrics.requests.labels(route, method, str(message["status"]))
                 series.observe(time.perf_counter() - began)
             elif is_store:
                 self._metrics.chunk_bytes.inc(len(message.get("body", b"")))
@@ -85,18 +88,31 @@ class OriginGuard:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             host, origin = headers.get("host", ""), headers.get("origin")
-            if self._only_loopback and host != self._public and urlsplit(f"//{host}").hostname not in _LOOPBACK:
+            if self._only_loopback and host != self._public and _hostname(host) not in _LOOPBACK:
                 refusal = problem_response(
                     FOREIGN_HOST, f"`Host` must name this machine: localhost, 127.0.0.1. Got: {host!r}."
                 )
                 await refusal(scope, receive, send)
                 return
-            if (
-                scope["method"] not in _READS
-                and origin is not None
-                and urlsplit(origin).netloc not in {host, self._public}
-            ):
+            own = {host, self._public} - {""}
+            if scope["method"] not in _READS and origin is not None and _netloc(origin) not in own:
                 refusal = problem_response(FOREIGN_ORIGIN, f"`Origin` must be that of the service. Got: {origin!r}.")
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _netloc(url: str) -> str:
+    """Return `host:port` of a URL; empty if it has none, such as `null`, or is malformed."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
+
+
+def _hostname(netloc: str) -> str | None:
+    """Return the host of `host:port` in small letters, or None if it is malformed or missing."""
+    try:
+        return urlsplit(f"//{netloc}").hostname
+    except ValueError:
+        return None
