@@ -97,6 +97,12 @@ def find_data_folder(record: ForecastRecord, service: Service) -> ForecastFolder
     return ForecastFolder(service.data, record.id)
 
 
+def check_data(forecast_id: str, service: Service) -> None:
+    """Raise `ServiceError` (410) if the data of a forecast has been deleted or has expired by now."""
+    with service.database.read() as connection:
+        find_data_folder(read_forecast(connection, forecast_id), service)
+
+
 def find_members_folder(record: ForecastRecord, service: Service) -> ForecastFolder:
     """Return the folder of a forecast that stores its members; raise `ServiceError` if it has none."""
     folder = find_data_folder(record, service)

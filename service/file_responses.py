@@ -1,9 +1,7 @@
 """Build responses from stored files: on disk with FastAPI's own response, from object storage by reading through."""
 
-import io
 import re
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from fastapi import Request, Response
@@ -36,32 +34,3 @@ def respond_with_file(path: StoragePath, stat: FileStat, request: Request, heade
     if request.method == "HEAD":
         return Response(None, status, {**response_headers, "Content-Length": str(stop - start)}, _BINARY)
     return Response(path.read_range(start, stop), status, response_headers, _BINARY)
-
-
-def stream_zip(folder: StoragePath) -> Iterator[bytes]:
-    """Yield the bytes of a zip of a folder, holding one of its files in memory at a time."""
-    buffer = _ZipBuffer()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as target:
-        for name, _ in sorted(folder.files()):
-            target.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes())
-            yield buffer.drain()
-    yield buffer.drain()
-
-
-class _ZipBuffer(io.RawIOBase):
-    """A file object that collects the bytes `zipfile` appends, until they are drained."""
-
-    def __init__(self) -> None:
-        self._written = bytearray()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, content: bytes) -> int:  # type: ignore[override] # zipfile writes nothing but bytes
-        self._written += content
-        return len(content)
-
-    def drain(self) -> bytes:
-        """Return and remove the bytes written since the last call."""
-        content, self._written = bytes(self._written), bytearray()
-        return content

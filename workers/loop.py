@@ -25,7 +25,7 @@ from jobs.rows.database import Database
 from jobs.rows.states import Kind
 from jobs.settings import Settings
 from models.errors import OutOfMemoryError
-from storage.errors import WarmcastError
+from storage.errors import WarmcastError, is_disk_full
 from storage.opening import open_storage
 from workers.claimed_forecast import ClaimedForecast
 from workers.engine import Engine
@@ -35,7 +35,6 @@ from workers.receipt import finish_forecast
 RETRY_SECONDS = 5.0
 """Pause before work is tried again after an error of the machine."""
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 _log = logging.getLogger(__name__)
@@ -149,12 +148,12 @@ class Worker:
 
 
 def problem_of(error: Exception) -> dict[str, Any]:
-    """Map an exception of a worker to a problem document; `retryable` where a later try may succeed."""
+    """Map an exception of a worker to a problem document; `retryable` if a later try may succeed."""
     if isinstance(error, OutOfMemoryError):
         return _problem("out-of-memory", str(error))
     if isinstance(error, WarmcastError):
         return _problem("forecast-failed", str(error), retryable=False)
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+    if isinstance(error, OSError) and is_disk_full(error):
         return _problem("insufficient-storage", f"The disk of the ensemble is full: {error.strerror}.")
     if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
         return _problem("store-not-writable", f"The ensemble cannot be written: {error.strerror}.")

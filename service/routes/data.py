@@ -2,18 +2,26 @@
 
 import re
 import threading
-import zipfile
 from pathlib import Path
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from diagnostics.figures.plot import plot_maps, plot_plume
 from jobs.forecasts import ForecastRecord
 from jobs.rows.states import Status
-from service.dependencies import OwnForecast, ServiceDep, find_data_folder, find_members_folder, open_ensemble
-from service.file_responses import respond_with_file, stream_zip
+from service.archives import BUILDERS, build_zip, stream_zip, zip_path
+from service.dependencies import (
+    OwnForecast,
+    ServiceDep,
+    check_data,
+    find_data_folder,
+    find_members_folder,
+    open_ensemble,
+)
+from service.file_responses import respond_with_file
 from service.problems import NOT_FINISHED, NOT_FOUND, PROBLEM_RESPONSES, ServiceError, problem_response
 from storage.paths import StoragePath
 from weather.stores.layout import ENSEMBLE, SUMMARY
@@ -73,7 +81,7 @@ def allow_cross_origin_reads() -> Response:
 
 @router.get(_ENSEMBLE_ZIP, response_class=Response)
 @router.head(_ENSEMBLE_ZIP, include_in_schema=False)
-def download_zip(record: OwnForecast, service: ServiceDep, request: Request) -> Response:
+async def download_zip(record: OwnForecast, service: ServiceDep, request: Request) -> Response:
     """Return the ensemble store of a successful forecast as one zip file, which `zarr.storage.ZipStore` opens."""
     if record.status != Status.SUCCESSFUL:
         raise ServiceError(
@@ -82,24 +90,13 @@ def download_zip(record: OwnForecast, service: ServiceDep, request: Request) -> 
     folder, headers = find_members_folder(record, service), _CROSS_ORIGIN_HEADERS | {"Cache-Control": _IMMUTABLE}
     name = f"{record.id}.zarr.zip"
     if isinstance(folder.path, Path):
-        path = _build_zip(folder.path)
+        path = zip_path(folder.path)
+        if not path.exists():
+            await to_thread.run_sync(build_zip, folder.path, lambda: check_data(record.id, service), limiter=BUILDERS)
         return FileResponse(path, headers=headers, media_type="application/zip", filename=name)
     headers["Content-Disposition"] = f'attachment; filename="{name}"'
     content = stream_zip(folder.store) if request.method == "GET" else ()
     return StreamingResponse(content, headers=headers, media_type="application/zip")
-
-
-def _build_zip(folder: Path) -> Path:
-    """Return the path of the zip of the ensemble in a forecast's folder, building it at the first request."""
-    store, path = folder / ENSEMBLE, folder / f"{ENSEMBLE}.zip"
-    if not path.exists():
-        building = path.with_suffix(".partial")
-        with zipfile.ZipFile(building, "w", zipfile.ZIP_STORED) as target:
-            for file in sorted(store.rglob("*")):
-                if file.is_file():
-                    target.write(file, file.relative_to(store))
-        building.replace(path)
-    return path
 
 
 @router.get("/forecast/{forecast_id}/plots/maps.png", response_class=Response, responses=_PNG)

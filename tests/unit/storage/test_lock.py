@@ -1,11 +1,12 @@
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from storage.errors import DataDirectoryError
-from storage.lock import lock_folder
+from storage.lock import lock_file, lock_folder
 
 
 def test_a_folder_is_locked_by_one_holder_at_a_time(tmp_path: Path) -> None:
@@ -30,4 +31,29 @@ def test_a_killed_holder_holds_no_lock(tmp_path: Path) -> None:
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
     with lock_folder(tmp_path, DataDirectoryError("the killed process still holds it")):
+        pass
+
+
+def test_a_file_is_locked_by_one_thread_at_a_time(tmp_path: Path) -> None:
+    order: list[str] = []
+    began = threading.Event()
+
+    def wait() -> None:
+        began.set()
+        with lock_file(tmp_path / "lock"):
+            order.append("second")
+
+    second = threading.Thread(target=wait)
+    with lock_file(tmp_path / "lock"):
+        second.start()
+        began.wait(10)
+        second.join(0.1)
+        assert second.is_alive()
+        order.append("first")
+    second.join(10)
+    assert order == ["first", "second"]
+
+
+def test_a_lock_in_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), lock_file(tmp_path / "missing/lock"):
         pass

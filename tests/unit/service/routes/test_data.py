@@ -1,0 +1,164 @@
+import errno
+import io
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from jobs.folders import ForecastFolder
+from jobs.forecasts import ForecastRecord
+from jobs.retention import delete_data
+from jobs.rows.database import Database
+from service import archives
+from tests.helpers import wait_until
+from tests.in_process import InProcess
+from tests.rows import succeed
+
+Submit = Callable[..., ForecastRecord]
+
+_ZipFile = zipfile.ZipFile
+_CHUNK = "u10/c.0.0.0.0.0"
+
+
+@pytest.fixture
+def forecast(submit_forecast: Submit, database: Database, tmp_path: Path) -> ForecastRecord:
+    """A successful forecast with one chunk."""
+    record = submit_forecast()
+    (ForecastFolder(tmp_path, record.id).store / _CHUNK).write(bytes(range(100)))
+    return succeed(database, record)
+
+
+@pytest.fixture
+def folder(forecast: ForecastRecord, tmp_path: Path) -> Path:
+    """The folder of the fixture `forecast`."""
+    return tmp_path / "forecasts" / forecast.id
+
+
+class SlowZip:
+    """A zip that is written only once `is_released` is set; counts how often one is begun."""
+
+    def __init__(self) -> None:
+        self.begun, self.is_released = 0, threading.Event()
+
+    def __call__(self, *arguments: Any) -> zipfile.ZipFile:
+        self.begun += 1
+        assert self.is_released.wait(30)
+        return _ZipFile(*arguments)
+
+
+@pytest.fixture
+def slow_zip(monkeypatch: pytest.MonkeyPatch) -> SlowZip:
+    slow = SlowZip()
+    monkeypatch.setattr(archives.zipfile, "ZipFile", slow)
+    return slow
+
+
+def _address(forecast: ForecastRecord) -> str:
+    return f"/forecast/{forecast.id}/ensemble.zarr.zip"
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.name.startswith(("ensemble.zarr.zip", ".ensemble.zarr.zip"))}
+
+
+def test_concurrent_first_downloads_receive_the_same_zip(
+    api: InProcess, forecast: ForecastRecord, folder: Path, slow_zip: SlowZip
+) -> None:
+    downloads = [api.start("GET", _address(forecast)) for _ in range(12)]
+    wait_until(lambda: slow_zip.begun)
+    assert api.get("/healthz").status_code == 200
+    slow_zip.is_released.set()
+    responses = [download.result(30) for download in downloads]
+    assert [response.status_code for response in responses] == [200] * 12
+    assert (slow_zip.begun, len({response.content for response in responses})) == (1, 1)
+    with zipfile.ZipFile(io.BytesIO(responses[0].content)) as archive:
+        assert archive.testzip() is None
+        assert archive.read(_CHUNK) == bytes(range(100))
+        assert {"zarr.json", "u10/zarr.json", "complete/zarr.json"} <= set(archive.namelist())
+        assert {info.external_attr >> 16 for info in archive.infolist()} == {0o644}
+    assert _files(folder) == {"ensemble.zarr.zip", ".ensemble.zarr.zip.lock"}
+
+
+def test_a_client_that_leaves_does_not_stop_the_zip_of_the_others(
+    api: InProcess, forecast: ForecastRecord, slow_zip: SlowZip
+) -> None:
+    leaving = api.start("GET", _address(forecast))
+    wait_until(lambda: slow_zip.begun)
+    staying = api.start("GET", _address(forecast))
+    leaving.cancel()
+    slow_zip.is_released.set()
+    assert staying.result(30).status_code == 200
+    assert slow_zip.begun == 1
+
+
+def test_several_processes_build_one_zip(folder: Path) -> None:
+    program = (
+        "import pathlib, sys\n"
+        "from service.archives import build_zip\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        f"print(build_zip(pathlib.Path({str(folder)!r}), lambda: None).stat().st_ino)\n"
+    )
+    command = [sys.executable, "-c", program]
+    builders = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) for _ in range(3)
+    ]
+    for builder in builders:
+        assert builder.stdout is not None
+        assert builder.stdout.readline() == "ready\n"
+    inodes = [builder.communicate("go\n", timeout=30)[0] for builder in builders]
+    assert inodes == [f"{(folder / 'ensemble.zarr.zip').stat().st_ino}\n"] * 3
+
+
+def _deleted(
+    api: InProcess, forecast: ForecastRecord, slow_zip: SlowZip, delete: Callable[[], object]
+) -> httpx.Response:
+    download = api.start("GET", _address(forecast))
+    wait_until(lambda: slow_zip.begun)
+    delete()
+    slow_zip.is_released.set()
+    return download.result(30)
+
+
+def test_a_forecast_deleted_while_its_zip_is_built_is_gone(
+    api: InProcess, forecast: ForecastRecord, folder: Path, database: Database, slow_zip: SlowZip, tmp_path: Path
+) -> None:
+    response = _deleted(api, forecast, slow_zip, lambda: delete_data(database, tmp_path, forecast.id, forecast.owner))
+    assert (response.status_code, response.json()["type"]) == (410, "/problems/data-gone")
+    assert not folder.exists() or _files(folder) <= {".ensemble.zarr.zip.lock"}
+
+
+def test_a_zip_for_which_the_disk_is_too_small_is_refused_and_leaves_nothing(
+    api: InProcess, forecast: ForecastRecord, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("storage.paths.DiskPath.free_bytes", lambda _: 10.0)
+    early = api.get(_address(forecast))
+    monkeypatch.undo()
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
+    late = api.get(_address(forecast))
+    monkeypatch.undo()
+    for response in (early, late):
+        assert (response.status_code, response.json()["type"]) == (507, "/problems/insufficient-storage")
+        assert response.json()["retryable"]
+    assert _files(folder) == {".ensemble.zarr.zip.lock"}
+    assert api.get(_address(forecast)).status_code == 200
+
+
+def test_the_temporary_file_of_a_killed_builder_is_removed(
+    api: InProcess, forecast: ForecastRecord, folder: Path
+) -> None:
+    (folder / ".ensemble.zarr.zip.0123.partial").write_bytes(b"half")
+    (folder / "ensemble.zarr/u10/.c.0.0.0.0.0.0123.partial").write_bytes(b"half")
+    response = api.get(_address(forecast))
+    assert _files(folder) == {"ensemble.zarr.zip", ".ensemble.zarr.zip.lock"}
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert not [name for name in archive.namelist() if name.endswith(".partial")]
