@@ -17,7 +17,7 @@ def wait_until(
     ignoring: tuple[type[Exception], ...] = (),
     describe: Callable[[], object] = str,
 ) -> None:
-    """Wait until `condition`, checked `every` so many seconds, returns a true value.
+    """Call `condition` at intervals of `every` seconds until it returns a true value.
 
     Raises `AssertionError` with a description after `seconds`. While `condition` raises an error that is to be
     ignored, it counts as false.

@@ -27,7 +27,7 @@ class PostgresServer:
     """A PostgreSQL cluster in a folder; it runs as an unprivileged user if the tests run as root, which it refuses."""
 
     def __init__(self, folder: Path) -> None:
-        account = _unprivileged() if os.getuid() == 0 else None
+        account = _find_unprivileged_user() if os.getuid() == 0 else None
         self._user = account.pw_name if account else None
         self.port = free_port()
         data = folder / "cluster"
@@ -135,13 +135,13 @@ def debian_program(name: str, package: str) -> list[str]:
     if found is not None:
         return [found]
     assert os.getuid() == 0, f"{name} is needed: apt-get install {package}"
-    folder = _unpacked(package)
+    folder = _unpack(package)
     libraries = os.pathsep.join(sorted({str(path.parent) for path in folder.rglob("*.so.*")}))
     return ["env", f"LD_LIBRARY_PATH={libraries}", str(next(folder.glob(f"usr/**/bin/{name}")))]
 
 
 @cache
-def _unpacked(package: str) -> Path:
+def _unpack(package: str) -> Path:
     """Unpack the packages that match a regular expression, with missing dependencies, into a temporary folder."""
     folder = Path(tempfile.gettempdir()) / f"warmcast-{re.sub(r'[^a-z]', '', package)}"
     if not folder.exists():
@@ -168,7 +168,7 @@ def _postgres(program: str) -> list[str]:
     return debian_program(program, "^postgresql-[0-9]+$") if found is None else [found]
 
 
-def _unprivileged() -> pwd.struct_passwd:
+def _find_unprivileged_user() -> pwd.struct_passwd:
     """Return the user `postgres` of Debian's package, else `nobody`, which every system has."""
     try:
         return pwd.getpwnam("postgres")
@@ -198,7 +198,7 @@ def _wait_for(attempt: Callable[[], object], error: type[Exception]) -> None:
 
 
 def run_promtool(*arguments: str, folder: Path | None = None, text: str | None = None) -> str:
-    """Run `promtool` and return its output; raises `AssertionError` with the output where it fails."""
+    """Run `promtool` and return its output; raises `AssertionError` with the output if it fails."""
     ended = subprocess.run(
         [*prometheus_program("promtool"), *arguments],
         cwd=folder,

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The smoke selection against the built wheel: own environment, another directory, nothing of the checkout on the path.
+# Run the smoke selection against the built wheel, in a separate environment and directory, without the checkout on the path.
 set -eu
 root=$(pwd)
 python=$root/$PYTHON
@@ -9,7 +9,7 @@ $python -m build --wheel --no-isolation --outdir "$folder" "$root" >"$folder/bui
 $python -m venv --system-site-packages "$folder/env"
 site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 "$folder/env/bin/python" -c "import sysconfig; print(sysconfig.get_path('purelib'))" >"$folder/purelib"
-# the packages that we depend on come from the development environment, Warmcast itself from the wheel
+# dependencies are taken from the development environment, Warmcast itself from the wheel
 echo "$site" >"$(cat "$folder/purelib")/dependencies.pth"
 "$folder/env/bin/python" -m pip install --quiet --no-deps --ignore-installed "$folder"/warmcast-*.whl
 mkdir "$folder/elsewhere"

@@ -1,4 +1,4 @@
-"""The service killed and restarted while clients wait for a forecast, follow it and download one: all of them succeed.
+"""Kill and restart the service while clients wait for a forecast, follow it and download one: all clients succeed.
 
 A few restarts in an ordinary run; five in `make campaign`.
 """
@@ -30,7 +30,7 @@ def restarts(request: pytest.FixtureRequest) -> int:
 
 
 def _write_archive(served: Served, forecast_id: str) -> str:
-    """Put random bytes where the service keeps the zip of a forecast; returns their SHA-256."""
+    """Write random bytes as the service's cached zip of a forecast; returns their SHA-256."""
     content = np.random.default_rng(1987).bytes(ARCHIVE_BYTES)
     (served.data / "forecasts" / forecast_id / "ensemble.zarr.zip").write_bytes(content)
     return hashlib.sha256(content).hexdigest()
@@ -66,7 +66,7 @@ def test_watching_waiting_and_downloading_survive_restarts(
     kills = [threading.Event() for _ in range(restarts)]
 
     def slow_down(done: int, total: int | None) -> None:
-        """Keep the download from getting ahead of the restarts: each kill meets it at a later place."""
+        """Hold the download until the service was killed, so that each kill interrupts it after more bytes."""
         assert total is not None
         for index, kill in enumerate(kills):
             if done > total * (index + 1) // (restarts + 1):

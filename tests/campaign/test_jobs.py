@@ -176,7 +176,8 @@ def test_disturbed_forecasts_end_once_with_the_result_of_undisturbed_ones(
             done[_disturb(draw, workers, redis_server if celery else None)] += 1
             next_kill = time.monotonic() + draw.uniform(0.5, 6)
     sweep_folders(database, settings.storage.data)
-    reference = _undisturbed(submit_small, [forecast.request.seed for forecast in forecasts], tmp_path / "reference")
+    seeds = [forecast.request.seed for forecast in forecasts]
+    reference = _compute_undisturbed(submit_small, seeds, tmp_path / "reference")
     for forecast in forecasts:
         folder = ForecastFolder(settings.storage.data, forecast.id)
         _check_events(database, forecast.id)
@@ -202,11 +203,11 @@ def _check_stores(folder: ForecastFolder, output: Output, members: xr.Dataset, s
     xr.testing.assert_identical(xr.open_zarr(folder.summary).load().drop_attrs(), summary)
     assert folder.store.exists() == output.members
     if output.members:
-        expected = members.map(_rounded, keep_attrs=True, output=output)
+        expected = members.map(_round, keep_attrs=True, output=output)
         xr.testing.assert_identical(xr.open_zarr(folder.store).load().drop_attrs(), expected)
 
 
-def _rounded(field: xr.DataArray, output: Output) -> xr.DataArray:
+def _round(field: xr.DataArray, output: Output) -> xr.DataArray:
     exact = output.keep_bits is None or field.dtype != np.float32
     return field if exact else field.copy(data=round_bits(field.values, output.keep_bits or 23))
 
@@ -216,7 +217,9 @@ def _stores(folder: ForecastFolder) -> tuple[xr.Dataset, xr.Dataset]:
     return ensemble, summary
 
 
-def _undisturbed(submit_small: Submit, seeds: list[int], data: Path) -> dict[int, tuple[xr.Dataset, xr.Dataset]]:
+def _compute_undisturbed(
+    submit_small: Submit, seeds: list[int], data: Path
+) -> dict[int, tuple[xr.Dataset, xr.Dataset]]:
     settings = Settings.of(data=data, device="cpu")
     data.mkdir()
     database = Database(settings.storage.sql_url)

@@ -39,7 +39,7 @@ def _celery_worker(settings: Settings, log: Path) -> Iterator["subprocess.Popen[
 
 
 def _wait_for(condition: Callable[[], object], process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Wait until a condition holds, or raise with the worker's log where it has ended."""
+    """Wait until a condition holds, or raise with the worker's log if the worker has ended."""
 
     def holds() -> object:
         if process.poll() is not None:

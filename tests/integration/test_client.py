@@ -49,7 +49,7 @@ def test_a_forecast_is_followed_from_its_submission_to_a_file(client: Client, tm
 
 
 @pytest.mark.parametrize("has_dask", [True, False])
-def test_an_open_dataset_sees_new_lead_times(has_dask: bool, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_dataset_reads_new_lead_times(has_dask: bool, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     if not has_dask:
         monkeypatch.setattr(datasets, "find_spec", lambda _: None)
     forecast = client.submit("nature-run", **SMALL | {"lead_time": "120h", "nfe": 20})
@@ -64,7 +64,9 @@ def test_an_open_dataset_sees_new_lead_times(has_dask: bool, client: Client, mon
     assert len(set(counts)) > 1
 
 
-def test_what_is_known_of_a_forecast_is_at_hand(client: Client, served: Served, tmp_path: Path) -> None:
+def test_receipt_plots_scores_and_diagnostics_are_available_until_the_data_is_deleted(
+    client: Client, served: Served, tmp_path: Path
+) -> None:
     forecast = client.submit("nature-run", **SMALL).wait(60)
     assert forecast.receipt()["request"]["seed"] == 1
     for picture in (forecast.maps("6h", "24h"), forecast.plume(51.5, 0.0)):
@@ -81,7 +83,7 @@ def test_what_is_known_of_a_forecast_is_at_hand(client: Client, served: Served, 
     assert caught.value.kind == "/problems/data-gone"
 
 
-def test_what_the_service_offers_is_at_hand(client: Client) -> None:
+def test_checkpoints_catalogue_and_plans_are_available(client: Client) -> None:
     assert "untrained" in [model["id"] for model in client.models()]
     assert client.model("untrained")["variables"] == ["u10", "v10"]
     assert "nature-run" in [state["dataset"] for state in client.catalogue()]
@@ -96,7 +98,7 @@ def test_files_are_sent(client: Client, gfs_files: list[Path]) -> None:
     assert client.submit(gfs_files, idempotency_key="files", **SMALL).id == forecast.id
 
 
-def test_a_cancelled_forecast_is_an_error_of_waiting(client: Client) -> None:
+def test_waiting_for_a_cancelled_forecast_is_an_error(client: Client) -> None:
     forecast = client.submit("nature-run", **LARGE)
     assert forecast.cancel().status == "dismissed"
     with pytest.raises(ForecastFailedError, match="was cancelled"):
@@ -109,7 +111,7 @@ def test_a_cancelled_forecast_is_an_error_of_waiting(client: Client) -> None:
     assert not list(Path().glob("*never.zip*"))
 
 
-def test_a_refusal_names_what_is_wrong(client: Client) -> None:
+def test_a_refused_request_names_the_wrong_field(client: Client) -> None:
     with pytest.raises(ServiceProblemError, match=r"`lead_time` must be a positive multiple of 6h"):
         client.submit("nature-run", **SMALL | {"lead_time": "7h"})
 

@@ -32,7 +32,7 @@ COMMANDS = (
 )
 
 
-def _required(requirements: list[str]) -> set[str]:
+def _list_required(requirements: list[str]) -> set[str]:
     """Return the names of all distributions that requirements need, directly or through others."""
     done: set[tuple[str, frozenset[str]]] = set()
     waiting = [Requirement(text) for text in requirements]
@@ -47,7 +47,7 @@ def _required(requirements: list[str]) -> set[str]:
 
 
 def _applies(inner: Requirement, outer: Requirement) -> bool:
-    """Return whether a requirement of a distribution applies where that is required with the extras of `outer`."""
+    """Return whether a requirement of a distribution applies, given the extras with which `outer` requires it."""
     extras = ["", *outer.extras]
     return inner.marker is None or any(inner.marker.evaluate({"extra": extra}) for extra in extras)
 
@@ -73,7 +73,7 @@ def light_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(pip, check=True, capture_output=True)
     (metadata,) = site.glob("warmcast-*.dist-info/METADATA")
     requirements = re.findall(r"^Requires-Dist: (.*)$", metadata.read_text(), flags=re.M)
-    for name in _required([text for text in requirements if "extra ==" not in text]):
+    for name in _list_required([text for text in requirements if "extra ==" not in text]):
         _link(name, site)
     return folder / "env/bin/python"
 

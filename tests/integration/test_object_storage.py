@@ -83,11 +83,11 @@ def shared_database(postgres: PostgresServer) -> Iterator[tuple[str, MovableCloc
 
 
 class _Killed(BaseException):
-    """A sudden death of a worker: no part of it handles this exception."""
+    """An exception that no part of a worker handles, in place of its sudden end."""
 
 
 def _die_after(commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kill a worker between the commit of a lead time and its publication, after so many publications."""
+    """End a worker between the commit of a lead time and its publication, after `commits` publications."""
     publish, done = EnsembleStore.publish, 0
 
     def dying(store: EnsembleStore, staged: StoragePath, group: int, lead_index: int) -> None:
@@ -104,8 +104,8 @@ def _content(place: StoragePath) -> dict[str, bytes]:
     return {name: (place / name).read_bytes() for name, _ in place.files()}
 
 
-def _alone(record: ForecastRecord, folder: ForecastFolder, checkpoint: Path, output: Path) -> dict[str, bytes]:
-    """Return the files of the same forecast computed on a disk."""
+def _run_alone(record: ForecastRecord, folder: ForecastFolder, checkpoint: Path, output: Path) -> dict[str, bytes]:
+    """Compute the same forecast in this process on a disk, and return its files."""
     request = record.request
     state = load_initial_state(folder.initial_state)
     forecast = StandaloneForecast(
@@ -165,7 +165,7 @@ def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_
         record = read_forecast(database, forecast_id)
         assert record.status == Status.SUCCESSFUL, record.error
         objects = _content(folder.store)
-        alone = _alone(record, folder, untrained_checkpoint, tmp_path / "alone")
+        alone = _run_alone(record, folder, untrained_checkpoint, tmp_path / "alone")
         assert _without_creation_time(objects) == _without_creation_time(alone)
         names = {name.split("/")[0] for name in _content(folder.path)}
         assert names == {"ensemble.zarr", "initial_state", "receipt.json", "summary.zarr"}
@@ -181,7 +181,7 @@ def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_
 
 
 def _check_reads(api: Served, forecast_id: str, objects: dict[str, bytes], tmp_path: Path) -> None:
-    """Check that the service answers for objects in a bucket as it does for files on a disk."""
+    """Check that the service returns objects in a bucket as it returns files on a disk."""
     home, name = f"/forecast/{forecast_id}/ensemble.zarr", "u10/c.0.1.1.0.0"
     chunk, ask = objects[name], api.client.request
     whole = ask("GET", f"{home}/{name}")

@@ -41,6 +41,6 @@ def test_every_make_target_of_the_readme_exists() -> None:
         assert f"\n{target}:" in makefile
 
 
-def test_every_link_of_the_readme_leads_somewhere() -> None:
+def test_every_link_of_the_readme_has_a_target() -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (Path(__file__).parents[2] / target).exists(), target

@@ -29,7 +29,7 @@ Fresh = Callable[[], list[str]]
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fresh:
-    """A machine of root without packages and lists of apt; returns the commands that apt-get received."""
+    """Simulate a machine on which root has installed nothing; returns the commands that apt-get has received."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for name, script in {"apt-get": APT, "dpkg": DPKG}.items():
@@ -40,7 +40,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fresh:
     monkeypatch.setenv("LISTS", str(tmp_path / "lists"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(os, "getuid", lambda: 0)
-    servers._unpacked.cache_clear()
+    servers._unpack.cache_clear()
     return lambda: [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()]
 
 
@@ -49,9 +49,7 @@ def test_a_program_on_the_path_is_used(fresh: Fresh, tmp_path: Path) -> None:
     assert not (tmp_path / "log").exists()
 
 
-def test_a_package_is_unpacked_after_an_update_and_runs_with_its_own_libraries(
-    fresh: Fresh, tmp_path: Path
-) -> None:
+def test_a_package_is_unpacked_after_an_update_and_runs_with_its_own_libraries(fresh: Fresh, tmp_path: Path) -> None:
     command = servers.debian_program("it", "^it-[0-9]+$")
     answer = subprocess.run([*command, "works"], check=True, capture_output=True, text=True).stdout
     assert answer == f"{tmp_path}/warmcast-it/usr/lib/machine works\n"
@@ -61,7 +59,7 @@ def test_a_package_is_unpacked_after_an_update_and_runs_with_its_own_libraries(
 def test_a_package_is_unpacked_once_for_all_users(fresh: Fresh, tmp_path: Path) -> None:
     (tmp_path / "lists").touch()
     first = servers.debian_program("it", "it")
-    servers._unpacked.cache_clear()
+    servers._unpack.cache_clear()
     assert servers.debian_program("it", "it") == first
     assert fresh() == ["install"]
     assert (tmp_path / "warmcast-it").stat().st_mode & 0o777 == 0o755
@@ -76,4 +74,4 @@ def test_without_root_the_error_names_the_package_to_install(fresh: Fresh, monke
 def test_without_a_postgres_user_postgresql_runs_as_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"nobody": pwd.getpwnam("nobody")}
     monkeypatch.setattr(pwd, "getpwnam", known.__getitem__)
-    assert servers._unprivileged().pw_name == "nobody"
+    assert servers._find_unprivileged_user().pw_name == "nobody"

@@ -19,7 +19,7 @@ esac
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A folder with a `warmcast` that computes nothing, and `python`."""
+    """A folder with a script `warmcast` that computes nothing, and `python`."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "warmcast").write_text(WARMCAST)

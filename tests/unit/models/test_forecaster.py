@@ -116,7 +116,7 @@ class Observer:
 
 
 @pytest.mark.parametrize(("solver", "nfe"), [("euler", 3), ("midpoint", 6)])
-def test_the_observer_sees_one_warm_start_and_every_evaluation_of_the_flow(
+def test_the_observer_is_called_for_one_warm_start_and_every_evaluation_of_the_flow(
     networks: Networks, solver: str, nfe: int
 ) -> None:
     observer, sampling = Observer(), Sampling().replace(solver=solver, nfe=nfe)

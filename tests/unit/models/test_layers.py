@@ -69,7 +69,7 @@ def test_an_embedding_is_its_formula() -> None:
 
 
 @torch.inference_mode()
-def test_embeddings_tell_values_apart_over_the_whole_range() -> None:
+def test_embeddings_of_different_values_differ_over_the_whole_range() -> None:
     embedded = ScalarEmbedding(16)(torch.linspace(0, 1, 21))
     assert embedded.shape == (21, 16)
     assert float((embedded[1:] - embedded[:-1]).abs().amax(dim=1).min()) > 1e-4

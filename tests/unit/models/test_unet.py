@@ -91,7 +91,7 @@ def test_the_sign_of_a_channel_matters_at_the_poles() -> None:
 
 
 @torch.inference_mode()
-def test_signs_and_buffers_are_no_weights() -> None:
+def test_signs_and_buffers_are_not_weights() -> None:
     """A checkpoint holds the weights alone; signs follow from its specification."""
     net = _unet((1, -1, -1))
     assert set(net.state_dict()) == {name for name, _ in net.named_parameters()}

@@ -76,16 +76,16 @@ def test_the_file_is_flushed_before_it_is_renamed_and_its_folder_after(
 ) -> None:
     events, fsync, replace = [], os.fsync, os.replace
 
-    def recorded_fsync(descriptor: int) -> None:
+    def record_fsync(descriptor: int) -> None:
         events.append("flush folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "flush file")
         fsync(descriptor)
 
-    def recorded_replace(source: Path, target: Path) -> None:
+    def record_replace(source: Path, target: Path) -> None:
         events.append("rename")
         replace(source, target)
 
-    monkeypatch.setattr(os, "fsync", recorded_fsync)
-    monkeypatch.setattr(os, "replace", recorded_replace)
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "replace", record_replace)
     with replace_file(tmp_path / "file", sync_folder=sync_folder) as partial:
         partial.write_bytes(b"content")
     assert events == ["flush file", "rename", "flush folder"][: 3 if sync_folder else 2]

@@ -76,7 +76,7 @@ def test_static_fields_are_standardised_and_north_to_south(two_years: list[Path]
         (lambda year: year.isel(longitude=slice(0, 12)), "must be global|evenly spaced"),
     ],
 )
-def test_data_that_cannot_train_is_named(
+def test_data_that_cannot_be_used_for_training_is_named(
     spoil: Callable[[xr.Dataset], xr.Dataset], named: str, two_years: list[Path], config: TrainingConfig, tmp_path: Path
 ) -> None:
     with xr.open_dataset(two_years[0]) as year:

@@ -79,12 +79,12 @@ def test_grib_netcdf_and_zarr_of_one_state_give_one_forecast(
             np.testing.assert_allclose(results[kind][name], results["grib"][name], rtol=0, atol=0.01)
 
 
-def _truncated(folder: Path, gfs_files: list[Path]) -> list[object]:
+def _write_truncated(folder: Path, gfs_files: list[Path]) -> list[object]:
     (folder / "cut.grib2").write_bytes(gfs_files[1].read_bytes()[:100_000])
     return [gfs_files[0], folder / "cut.grib2"]
 
 
-def _temperature(folder: Path, gfs_files: list[Path]) -> list[object]:
+def _write_temperature(folder: Path, gfs_files: list[Path]) -> list[object]:
     with gfs_files[1].open("rb") as source, (folder / "warm.grib2").open("wb") as target:
         message = eccodes.codes_grib_new_from_file(source)
         eccodes.codes_set(message, "parameterCategory", 0)
@@ -94,7 +94,7 @@ def _temperature(folder: Path, gfs_files: list[Path]) -> list[object]:
     return [folder / "warm.grib2"]
 
 
-def _written(folder: Path, dataset: xr.Dataset) -> list[object]:
+def _write(folder: Path, dataset: xr.Dataset) -> list[object]:
     dataset.to_netcdf(folder / "state.nc")
     return [folder / "state.nc"]
 
@@ -110,19 +110,19 @@ def _written(folder: Path, dataset: xr.Dataset) -> list[object]:
         ("regional", "The grid must be global"),
     ],
 )
-def test_what_cannot_start_a_forecast_is_one_paragraph_and_leaves_nothing(
+def test_an_unusable_initial_state_is_one_paragraph_and_leaves_no_files(
     case: str, named: str, tiny_checkpoint: Path, gfs_files: list[Path], winds: xr.Dataset, tmp_path: Path
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     odd = winds.assign_coords(time=winds.time[0].values + np.arange(4) * np.timedelta64(7 * 3600 * 10**9, "ns"))
     states = {
-        "truncated": lambda: _truncated(folder, gfs_files),
-        "temperature": lambda: _temperature(folder, gfs_files),
-        "no v10": lambda: _written(folder, winds[["u10"]]),
-        "one frame": lambda: _written(folder, winds.isel(time=[0])),
-        "7 h apart": lambda: _written(folder, odd),
-        "regional": lambda: _written(folder, winds.isel(latitude=slice(2, 7), longitude=slice(0, 9))),
+        "truncated": lambda: _write_truncated(folder, gfs_files),
+        "temperature": lambda: _write_temperature(folder, gfs_files),
+        "no v10": lambda: _write(folder, winds[["u10"]]),
+        "one frame": lambda: _write(folder, winds.isel(time=[0])),
+        "7 h apart": lambda: _write(folder, odd),
+        "regional": lambda: _write(folder, winds.isel(latitude=slice(2, 7), longitude=slice(0, 9))),
     }[case]()
     result = _forecast(tiny_checkpoint, tmp_path / "out", states)
     assert result.exit_code == 2
@@ -167,13 +167,13 @@ def test_an_impossible_option_is_named(
     assert not (tmp_path / "out").exists()
 
 
-def test_plotting_what_is_no_forecast_is_one_error(tmp_path: Path) -> None:
+def test_plotting_a_folder_without_a_forecast_is_one_error(tmp_path: Path) -> None:
     result = _invoke("plot", tmp_path)
     assert result.exit_code == 2
     assert "is not an ensemble store of Warmcast" in result.stderr
 
 
-def test_plotting_a_box_that_is_none_is_refused_with_an_example(tmp_path: Path) -> None:
+def test_plotting_an_invalid_box_is_refused_with_an_example(tmp_path: Path) -> None:
     result = _invoke("plot", tmp_path, "--bbox", "60,30")
     assert result.exit_code == 2
     assert "such as -15,35,30,60" in result.stderr

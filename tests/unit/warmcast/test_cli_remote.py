@@ -39,7 +39,7 @@ def _record(monkeypatch: pytest.MonkeyPatch, result: Any) -> Recorder:
     return recorder
 
 
-def test_an_interrupt_of_watch_says_how_to_go_on_and_how_to_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_of_watch_says_how_to_continue_and_how_to_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
     _record(monkeypatch, KeyboardInterrupt())
     result = _invoke("watch", "fc_1")
     assert result.exit_code == 130
@@ -49,12 +49,12 @@ def test_an_interrupt_of_watch_says_how_to_go_on_and_how_to_cancel(monkeypatch: 
     )
 
 
-def test_an_interrupt_of_download_says_that_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_of_download_says_that_no_file_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     _record(monkeypatch, KeyboardInterrupt())
     assert "No file was written" in _invoke("download", "fc_1", "--output", "e.zip").stderr
 
 
-def test_one_member_is_one_member(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_noun_of_a_number_of_members_is_singular_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     _record(monkeypatch, INFO)
     assert "1 member from" in _invoke("status", "fc_1").stdout
     _record(monkeypatch, {"forecasts": [INFO | {"request": INFO["request"] | {"members": 2}}]})

@@ -171,7 +171,7 @@ def test_a_problem_is_typed(kind: Any, server: BreakingServer) -> None:
     assert (caught.value.kind, caught.value.status) == ("/problems/data-gone", 410)
 
 
-def test_nobody_at_the_address_is_one_error_of_ours(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_service_raises_an_error_of_the_client(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("warmcast.exchange._FIRST_CONTACT_SECONDS", 0.1)
     with pytest.raises(ServiceUnreachableError, match=r"No service answers at http://127\.0\.0\.1:9: ") as caught:
         kind.run("http://127.0.0.1:9", lambda client: [client.models()])
@@ -202,22 +202,22 @@ def test_events_that_are_left_early_close_their_connection(server: BreakingServe
 
 
 def test_both_clients_offer_the_same_with_the_same_arguments() -> None:
-    def offered(kind: type) -> dict[str, str]:
+    def list_methods(kind: type) -> dict[str, str]:
         members = {name: member for name, member in vars(kind).items() if inspect.isfunction(member) and name[0] != "_"}
         return {name: str(inspect.signature(member).replace(return_annotation="")) for name, member in members.items()}
 
-    assert offered(Client).keys() == offered(AsyncClient).keys()
-    assert offered(RemoteForecast) == offered(AsyncRemoteForecast)
-    assert offered(Client)["submit"] == offered(AsyncClient)["submit"]
+    assert list_methods(Client).keys() == list_methods(AsyncClient).keys()
+    assert list_methods(RemoteForecast) == list_methods(AsyncRemoteForecast)
+    assert list_methods(Client)["submit"] == list_methods(AsyncClient)["submit"]
     for kind in (Client, AsyncClient, RemoteForecast, AsyncRemoteForecast):
-        assert all(inspect.getdoc(getattr(kind, name)) for name in offered(kind))
+        assert all(inspect.getdoc(getattr(kind, name)) for name in list_methods(kind))
     parameters = inspect.signature(Client.submit).parameters
     assert [*parameters][:2] == ["self", "initial_state"]
     assert {"nfe", "solver", "warmth", "members", "lead_time", "output", "summary"} <= parameters.keys()
     assert "forecast_id" not in inspect.signature(RemoteForecast.receipt).parameters
 
 
-def test_a_forecast_and_a_client_say_what_they_are() -> None:
+def test_the_repr_of_a_client_and_of_a_forecast_describes_it() -> None:
     with Client("http://service:8000/") as client:
         assert repr(client) == "<Client of http://service:8000>"
         forecast = RemoteForecast(client, INFO)

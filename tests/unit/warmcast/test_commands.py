@@ -48,7 +48,7 @@ def test_every_extra_is_one_of_the_package() -> None:
         assert f"\n{extra} = [" in project
 
 
-def test_a_package_that_hides_one_of_warmcast_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_shadows_one_of_warmcast_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "service"]:
         monkeypatch.delitem(sys.modules, name)
     (tmp_path / "service.py").write_text("raise ZeroDivisionError")

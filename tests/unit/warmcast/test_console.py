@@ -39,7 +39,7 @@ def test_a_missing_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     assert f"The folder `{tmp_path}/missing` does not exist. Create it, or choose another." in capsys.readouterr().err
 
 
-def test_a_fault_of_ours_and_an_exit_are_left_alone() -> None:
+def test_programming_errors_and_exits_are_raised_unchanged() -> None:
     with pytest.raises(ZeroDivisionError), exit_codes():
         raise ZeroDivisionError
     with pytest.raises(typer.Exit) as caught, exit_codes():
@@ -47,6 +47,6 @@ def test_a_fault_of_ours_and_an_exit_are_left_alone() -> None:
     assert caught.value.exit_code == 3
 
 
-def test_words_have_their_number() -> None:
+def test_nouns_are_singular_for_one_and_folders_are_split_at_colons() -> None:
     assert [plural(number, "member") for number in (0, 1, 2)] == ["0 members", "1 member", "2 members"]
     assert folders("a:b/c:") == [Path("a"), Path("b/c")]

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*Consolidated.*")
 
 
 @pytest.mark.parametrize("has_dask", [True, False])
-def test_a_dataset_sees_what_is_written_after_it_was_opened(
+def test_a_dataset_reads_chunks_that_are_written_after_it_was_opened(
     has_dask: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = ModuleSpec("dask", None) if has_dask else None

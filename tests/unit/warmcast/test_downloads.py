@@ -117,7 +117,7 @@ def test_a_file_that_cannot_be_written_is_named_before_anything_is_sent(service:
         Run(download(service, "fc_1", tmp_path / ("e" * 300)), [])
 
 
-def test_two_downloads_of_one_name_do_not_meet(service: Service, tmp_path: Path) -> None:
+def test_two_downloads_to_one_name_do_not_interfere(service: Service, tmp_path: Path) -> None:
     first = download(service, "fc_1", tmp_path / "e.zip")
     next(first)
     Run(download(service, "fc_1", tmp_path / "e.zip"), [_whole(), ZIP, b""])

@@ -56,7 +56,7 @@ def test_following_events_ends_at_its_timeout_and_with_a_problem(service: Servic
         Run(follow_events(service, "fc_1"), [problem(404, "no-such-forecast")])
 
 
-def test_events_are_parsed_however_their_bytes_are_cut() -> None:
+def test_events_are_parsed_wherever_their_bytes_are_split() -> None:
     stream = b': hello\n\nevent: a\ndata: {"x":\ndata: "\xc3\xa9"}\nid: 5\n\nretry: 1\n\n' + _event(6, "b", y=2)
     for size in (1, 3, 1000):
         parser, events = EventParser(), []

@@ -130,7 +130,7 @@ def test_an_answer_of_another_kind_of_server_is_a_problem_too(content: bytes) ->
 @pytest.mark.parametrize(
     "url", ["localhost:8000", "127.0.0.1:8000", "service", "ftp://service", "http://", "http://service:port"]
 )
-def test_a_url_that_cannot_be_one_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_url_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WARMCAST_URL", url)
     with pytest.raises(ServiceUrlError, match=r"WARMCAST_URL\) must begin with http:// or https://.*Got: ") as caught:
         Service(None, None, 60)
@@ -150,6 +150,6 @@ def test_url_and_key_come_from_the_environment_or_the_arguments(monkeypatch: pyt
         Service(URL, "secret\n", 60)
 
 
-def test_an_id_stays_within_its_path() -> None:
+def test_an_id_cannot_change_the_path_of_a_request() -> None:
     assert forecast_path("fc_1", "receipt") == "/forecast/fc_1/receipt"
     assert forecast_path("../models?x=1") == "/forecast/..%2Fmodels%3Fx%3D1"

@@ -37,7 +37,7 @@ def test_waiting_ends_at_its_timeout(service: Service) -> None:
         Run(wait_for_end(service, "fc_1", 0.0), [REFUSED])
 
 
-def test_only_success_is_no_error() -> None:
+def test_every_final_status_except_success_is_an_error() -> None:
     require_success(_info("successful"))
     problem = {"type": "insufficient-storage", "detail": "The disk is full."}
     with pytest.raises(ForecastFailedError, match=r"Forecast fc_1 has failed: The disk is full\.") as caught:

@@ -121,7 +121,7 @@ def test_remote_commands_work_next_to_modules_of_the_users_own(
 
 
 @pytest.mark.smoke
-def test_other_commands_name_the_module_that_hides_a_package(own_folder: Path) -> None:
+def test_local_commands_name_the_module_that_shadows_a_package(own_folder: Path) -> None:
     ended = _run(own_folder, "-m", "warmcast", "serve")
     assert ended.returncode == 2
     assert f"was found in `{own_folder}/service.py`, which is not Warmcast's" in ended.stderr

@@ -37,7 +37,7 @@ def test_a_forecast_is_submitted_by_the_names_of_its_fields(service: Service) ->
     assert (request.method, request.path, request.headers["Idempotency-Key"]) == ("POST", "/forecast", "k")
 
 
-def test_fields_that_are_left_out_are_the_services_choice(service: Service) -> None:
+def test_fields_that_are_not_given_are_not_sent(service: Service) -> None:
     request = _only_request(Run(verbs.submit(service), [answer(ACCEPTED)]))
     assert request.json == {"initial_state": {"source": "catalogue", "dataset": "gfs"}}
     given = _only_request(Run(verbs.submit(service, sampler={"nfe": 2, "warmth": 1}, nfe=6), [answer(ACCEPTED)]))
@@ -74,7 +74,7 @@ def test_files_are_sent_as_parts(service: Service, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["missing.grib", "folder/missing", Path("missing"), ["missing", "missing-too"]])
-def test_a_file_that_does_not_exist_is_no_data_set(given: Any, service: Service) -> None:
+def test_a_missing_file_is_not_sent_as_a_data_set(given: Any, service: Service) -> None:
     with pytest.raises(InputFileError, match=r"The file `[\w/.]+` does not exist"):
         Run(verbs.submit(service, given), [])
 
@@ -88,7 +88,7 @@ def test_a_file_with_the_name_of_a_data_set_is_sent(
     assert request.files == (("initial_state", Path("gfs")),)
 
 
-def test_a_folder_and_nothing_are_no_files(service: Service, tmp_path: Path) -> None:
+def test_a_folder_or_an_empty_list_in_place_of_files_is_refused(service: Service, tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match=r"is a folder.*zip"):
         Run(verbs.submit(service, tmp_path), [])
     with pytest.raises(InputFileError, match="At least one file"):

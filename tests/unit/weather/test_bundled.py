@@ -1,3 +1,4 @@
+import re
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def test_a_path_takes_precedence_over_a_name_only_where_both_are_accepted(
 
 
 @pytest.mark.parametrize("name", ["..", "../mine", "/", ""])
-def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
+def test_a_name_is_not_a_path(tmp_path: Path, name: str) -> None:
     _checkpoint(tmp_path / "mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "manifest.json").write_text("{}")
@@ -67,7 +68,7 @@ def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
         find_named_checkpoint(name, (tmp_path / "folder",))
 
 
-def test_a_folder_without_a_manifest_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_not_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for find in (find_checkpoint_at, lambda path: find_checkpoint(str(path), ())):
         with pytest.raises(CheckpointError, match=r"expected a folder with manifest\.json"):

@@ -115,7 +115,7 @@ def test_a_grid_has_poles_where_both_its_outer_rows_are_poles(latitudes: NDArray
         (_latitudes(19), np.ones((19, 36)), ["one dimension", "shape (19, 36)"]),
     ],
 )
-def test_coordinates_of_no_global_grid_are_refused_and_described(
+def test_coordinates_that_do_not_form_a_global_grid_are_refused_and_described(
     latitudes: NDArray[np.float64], longitudes: NDArray[np.float64], parts: list[str]
 ) -> None:
     problems = find_grid_problems(latitudes, longitudes)

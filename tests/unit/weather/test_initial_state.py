@@ -203,7 +203,7 @@ def test_a_missing_path_is_refused(tmp_path: Path, spec: ModelSpec) -> None:
     assert f"`{tmp_path / 'w.nc'}` cannot be opened: No such file or directory." in message
 
 
-def test_a_folder_that_is_no_zarr_is_refused(tmp_path: Path, spec: ModelSpec) -> None:
+def test_a_folder_that_is_not_a_zarr_store_is_refused(tmp_path: Path, spec: ModelSpec) -> None:
     assert "is a folder but no Zarr store" in str(_refusal([tmp_path], spec))
 
 

@@ -81,14 +81,14 @@ def test_the_stride_doubles_with_every_level(stem: int, levels: int, stride: int
     assert NetworkSpec(widths=(8,) * levels, stem=stem).stride == stride
 
 
-def test_a_folder_without_a_manifest_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_not_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"is not a checkpoint: it has no manifest\.json") as caught:
         read_manifest(tmp_path)
     assert str(tmp_path) in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", "{", "not json", '{"name": '])
-def test_a_manifest_that_is_no_json_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_manifest_that_is_not_json_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(CheckpointError, match="cannot be read as JSON"):
         read_manifest(_write(tmp_path, content))
 
@@ -107,7 +107,7 @@ def test_another_format_version_is_named(manifest: Manifest, tmp_path: Path, ver
 
 
 @pytest.mark.parametrize("content", ["[]", "3", '"text"'])
-def test_json_that_is_no_object_has_no_format_version(tmp_path: Path, content: str) -> None:
+def test_json_that_is_not_an_object_has_no_format_version(tmp_path: Path, content: str) -> None:
     with pytest.raises(CheckpointError, match="Got: None"):
         read_manifest(_write(tmp_path, content))
 

@@ -45,7 +45,7 @@ def test_a_time_with_a_zone_becomes_utc(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2018-13-01", "15.09.2018", "2018-09-15T25", "0001-01-01T00+05:00"])
-def test_text_that_is_no_time_is_refused_and_quoted(text: str) -> None:
+def test_text_that_is_not_a_time_is_refused_and_quoted(text: str) -> None:
     with pytest.raises(ConfigurationError, match="such as 2018-09-15T00") as caught:
         parse_time(text)
     assert repr(text) in str(caught.value)

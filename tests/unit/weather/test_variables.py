@@ -5,7 +5,7 @@ import pytest
 from weather.variables import DEFAULT_VARIABLES, KNOWN, accepted_units, conversion
 
 
-def _converted(value: float, units: str, canonical: str) -> float:
+def _convert(value: float, units: str, canonical: str) -> float:
     factor, offset = conversion(units, canonical) or pytest.fail(f"{units} is not known")
     return value * factor + offset
 
@@ -26,7 +26,7 @@ def _converted(value: float, units: str, canonical: str) -> float:
     ],
 )
 def test_units_are_converted(value: float, units: str, canonical: str, expected: float) -> None:
-    assert _converted(value, units, canonical) == pytest.approx(expected, rel=1e-12, abs=1e-9)
+    assert _convert(value, units, canonical) == pytest.approx(expected, rel=1e-12, abs=1e-9)
 
 
 @pytest.mark.parametrize("spelling", ["Knots", " knots ", "KNOTS"])
@@ -51,7 +51,7 @@ def test_no_alias_and_no_grib_number_names_two_variables() -> None:
         assert one.param_id != other.param_id
 
 
-def test_aliases_are_in_the_case_they_are_compared_in() -> None:
+def test_aliases_are_case_folded() -> None:
     aliases = [alias for variable in KNOWN.values() for alias in variable.aliases]
     assert aliases == [alias.casefold() for alias in aliases]
 

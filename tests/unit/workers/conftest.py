@@ -22,7 +22,7 @@ def worker(settings: Settings, database: Database) -> Worker:
 
 
 class Losing(Forecaster):
-    """Loses its second member at the second lead time."""
+    """Return NaN for the second member from the second lead time on."""
 
     def step(
         self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
@@ -35,5 +35,5 @@ class Losing(Forecaster):
 
 @pytest.fixture
 def lose_a_member(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Make later walks of workers lose a member."""
+    """Make the second member of every later rollout become NaN."""
     return lambda: monkeypatch.setattr("workers.engine.Forecaster", Losing)

@@ -40,7 +40,7 @@ def test_a_device_with_irreproducible_results_fails(subject: Subject, monkeypatc
     assert {"same seed again", "in a spawned process", "member 7 alone"} <= wrong
 
 
-def test_the_command_prints_the_findings_and_fails_where_a_server_is_missing(
+def test_the_command_prints_the_findings_and_fails_if_a_server_is_missing(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WARMCAST_DATA", str(tmp_path / "data"))

@@ -45,7 +45,7 @@ def _worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
 
 @contextmanager
 def _polling(worker: Worker) -> Iterator[None]:
-    """Run a worker in a thread of this process, where it starts at once."""
+    """Run a worker in a thread of this process, which starts without the delay of a new process."""
     over = threading.Event()
 
     def poll() -> None:
@@ -61,13 +61,13 @@ def _polling(worker: Worker) -> Iterator[None]:
         thread.join()
 
 
-def _idle(database: Database) -> int:
+def _count_idle_workers(database: Database) -> int:
     with database.read() as connection:
         return connection.scalar(select(func.count()).where(workers.c.idle_until.is_not(None))) or 0
 
 
-def _held(database: Database) -> Counter[str]:
-    """How many unfinished groups each worker holds."""
+def _count_held_groups(database: Database) -> Counter[str]:
+    """Return the number of unfinished groups that each worker holds."""
     query = select(work.c.worker).where(work.c.kind == Kind.GROUP, work.c.worker.is_not(None))
     with database.read() as connection:
         return Counter(connection.scalars(query))
@@ -98,12 +98,12 @@ def _run_alone(submit_small: Submit, settings: Settings, data: Path, **fields: o
     return _files(alone, forecast)
 
 
-def test_two_workers_make_the_store_that_one_makes(
+def test_two_workers_write_the_same_store_as_one(
     submit_forecast: Submit, submit_small: Submit, settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     fields = {"members": 7, "lead_hours": 6 * 10}
     with _worker(settings), _worker(settings):
-        wait_until(lambda: _idle(database) == 2)
+        wait_until(lambda: _count_idle_workers(database) == 2)
         forecast = submit_forecast(**fields)
         wait_until(lambda: read_forecast(database, forecast.id).status not in OPEN)
         wait_until(lambda: len(_evaluations(database)) == 2)
@@ -119,14 +119,14 @@ def test_a_second_worker_takes_its_share_and_finishes_alone_when_the_first_dies(
 ) -> None:
     fields = {"members": 8, "lead_hours": 6 * 24}
     with _worker(settings) as first:
-        wait_until(lambda: _idle(database) == 1)
+        wait_until(lambda: _count_idle_workers(database) == 1)
         forecast = submit_forecast(**fields)
         wait_until(lambda: read_forecast(database, forecast.id).lead_times >= 2)
-        assert list(_held(database).values()) == [4]
+        assert list(_count_held_groups(database).values()) == [4]
         late = Worker(settings, database)
         began = read_forecast(database, forecast.id).lead_times
         with _polling(late):
-            wait_until(lambda: sorted(_held(database).values()) == [2, 2])
+            wait_until(lambda: sorted(_count_held_groups(database).values()) == [2, 2])
             joined = read_forecast(database, forecast.id).lead_times
             assert joined - began < 10  # lead times between two polls, on a busy machine
             wait_until(lambda: read_forecast(database, forecast.id).lead_times >= joined + 2)

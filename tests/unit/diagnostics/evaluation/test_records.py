@@ -31,7 +31,7 @@ def test_a_reliable_ensemble_has_a_ratio_of_one_and_flat_ranks() -> None:
     assert summary["eta"] == pytest.approx(np.divide(summary["spectrum"], summary["spectrum_truth"]))
 
 
-def test_too_weak_an_ensemble_has_too_little_spread_and_power() -> None:
+def test_an_ensemble_of_too_small_deviations_has_too_little_spread_and_power() -> None:
     summary = aggregate_records(_records(10, factor=0.5), MEMBERS, np.random.default_rng(0))
     assert summary["spread_skill"] < 0.6
     assert np.mean(np.asarray(summary["eta"])[4:]) == pytest.approx(0.25, rel=0.1)

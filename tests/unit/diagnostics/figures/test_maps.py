@@ -62,7 +62,7 @@ def test_maps_are_drawn_without_a_member_that_is_nan() -> None:
     assert np.isfinite(np.asarray(_maps(figure)[1].collections[0].get_array())).all()
 
 
-def test_a_single_member_is_a_member() -> None:
+def test_the_title_of_a_single_member_is_in_the_singular() -> None:
     assert "1 member from" in _draw(_members(1)).get_suptitle()
 
 

@@ -108,7 +108,7 @@ def test_a_forecast_without_wind_shows_its_first_variable() -> None:
     assert (values == 280).all()
 
 
-def test_places_counts_and_units_are_written_as_people_read_them() -> None:
+def test_places_counts_and_units_are_formatted_for_readers() -> None:
     assert [format_longitude(east) for east in (0, 180, -180, 190, 281.25, 45)] == [
         "0°",
         "180°",

@@ -28,7 +28,7 @@ def test_a_box_extends_eastward_from_west_to_east(bbox: str, west: float, east: 
     ["", "1,2,3", "1,2,3,4,5", "a,b,c,d", "0,60,10,30", "0,0,0,10", "0,-91,10,0", "0,0,10,91", "-190,0,10,10",
      "0,0,370,10", "-180,0,360,10", "nan,0,10,10", "0,nan,10,10", "0,0,inf,10"],
 )  # fmt: skip  # one value per line would be fourteen lines
-def test_a_box_that_is_none_is_refused_with_an_example(bbox: str) -> None:
+def test_an_invalid_box_is_refused_with_an_example(bbox: str) -> None:
     with pytest.raises(ConfigurationError, match="such as -15,35,30,60") as error:
         Region.parse(bbox)
     assert str(error.value).endswith(f"Got: {bbox!r}.")

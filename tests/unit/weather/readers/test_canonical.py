@@ -234,7 +234,7 @@ def test_several_problems_are_reported_together(winds: xr.Dataset) -> None:
 
 @pytest.mark.parametrize("name", ["step", "prediction_timedelta", "lead_time"])
 @pytest.mark.parametrize("as_dimension", [False, True])
-def test_a_forecast_without_valid_time_is_no_analysis(winds: xr.Dataset, name: str, as_dimension: bool) -> None:
+def test_a_forecast_without_valid_time_is_not_an_analysis(winds: xr.Dataset, name: str, as_dimension: bool) -> None:
     for hours, accepted in ((0, True), (72, False)):
         late = winds.assign_coords({name: np.timedelta64(hours, "h").astype("timedelta64[ns]")})
         problems = Problems()

@@ -8,7 +8,7 @@ from weather.stores.rounding import round_bits
 
 @pytest.fixture(scope="module")
 def values() -> NDArray[np.float32]:
-    """Values of 20 orders of magnitude."""
+    """Random values over 20 orders of magnitude."""
     normal = np.random.default_rng(0).standard_normal(10_000)
     return (normal * 10.0 ** np.arange(-10, 10).repeat(500)).astype(np.float32)
 

@@ -123,7 +123,7 @@ def test_damage_is_detected(store: SummaryStore) -> None:
         summary.u10_mean.load()
 
 
-def test_a_store_that_is_no_summary_of_this_ensemble_is_refused(store: SummaryStore, tmp_path: Path) -> None:
+def test_a_store_that_is_not_a_summary_of_this_ensemble_is_refused(store: SummaryStore, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="already exists"):
         SummaryStore.create(store.path, LAYOUT, {})
     with pytest.raises(StoreError, match="is not a summary of this ensemble"):
