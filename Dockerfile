@@ -54,7 +54,7 @@ LABEL org.opencontainers.image.title="Warmcast API" \
 FROM builder AS worker-dependencies
 ARG PIP_INDEX_URL
 ARG TORCH_INDEX_URL
-# First, as it is large; separately, so that no other package can come from its index.
+# torch is large, so it has a layer of its own; and no other package can then come from its index.
 RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt --no-deps \
       ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch
 COPY --from=dependencies /wheels /wheels

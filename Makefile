@@ -1,4 +1,4 @@
-# make install | demo | test | lint | campaign. Each installs what it needs first.
+# make install | demo | test | lint | campaign. Every target first installs the dependencies.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo

@@ -16,7 +16,7 @@ if "$bin/warmcast" list >/dev/null 2>&1; then
 fi
 "$bin/warmcast" serve --port "$port" --data "$folder" &
 service=$!
-# The shell reports a process that a signal ended as "Terminated", which reads like an error: hence 2>/dev/null.
+# 2>/dev/null hides the shell's message "Terminated", which looks like an error.
 stop_service() { { kill "$service" && wait "$service"; } 2>/dev/null || true; }
 trap stop_service EXIT
 
