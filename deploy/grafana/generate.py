@@ -7,13 +7,15 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from overview import overview
 from quality import quality
 
+from storage.atomic import write_text
+
 
 def write_dashboards(folder: Path) -> None:
     """Write each dashboard as a JSON file to `folder`."""
     folder.mkdir(exist_ok=True)
     for name, dashboard in {"overview.json": overview(), "quality.json": quality()}.items():
         text = JSONEncoder(sort_keys=True, indent=1).encode(dashboard.build())
-        (folder / name).write_text(text + "\n")
+        write_text(folder / name, text + "\n")
 
 
 if __name__ == "__main__":
