@@ -49,7 +49,7 @@ def bench_scores(*, json: Path | None, tiny: bool) -> dict[str, Any]:
 
 
 def _extra_bytes(ensemble: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> int:
-    """Return the peak of memory in bytes that our CRPS allocates in addition to its input."""
+    """Return the peak of memory in bytes that Warmcast's CRPS allocates in addition to its input."""
     tracemalloc.start()
     crps_fair(ensemble, truth)
     peak = tracemalloc.get_traced_memory()[1]

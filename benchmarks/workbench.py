@@ -103,7 +103,7 @@ def write_untrained_checkpoint(folder: Path, num_lat: int, num_lon: int) -> Path
     spec: ModelSpec = demo.model_copy(update={"grid": GridSpec(latitude=latitude, longitude=longitude)})
     provenance = Provenance(
         data="random numbers",
-        attribution="Nothing was learnt.",
+        attribution="Not trained.",
         train_years=(),
         validation_years=(),
         code_version="0",

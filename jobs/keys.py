@@ -1,4 +1,4 @@
-"""API keys, stored as digests: the secret is returned once, when a key is created; a revoked key stays revoked."""
+"""API keys, stored as digests: the secret is returned once, when a key is created; a revoked key cannot be restored."""
 
 import hashlib
 import secrets

@@ -1,4 +1,4 @@
-"""Retention of data: deleted by its owner, or expired by age; the record of a forecast stays."""
+"""Retention of data: deleted by its owner, or expired by age; the record of a forecast is kept."""
 
 import time
 from pathlib import Path

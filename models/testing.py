@@ -58,7 +58,7 @@ def write_tiny_checkpoint(folder: Path, *, name: str = "tiny", trained: bool = T
     """Write a checkpoint of small networks into `folder` and return its manifest."""
     provenance = Provenance(
         data="random numbers",
-        attribution="Nothing was learnt.",
+        attribution="Not trained.",
         train_years=(2000,),
         validation_years=(2001,),
         code_version="0",

@@ -70,13 +70,20 @@ class BucketPath:
         with _python_errors(self):
             return bytes(obstore.get_range(self.bucket, self.key, start=start, end=stop))
 
+    def read_blocks(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the same bytes in blocks, as they are received."""
+        if start < stop:
+            with _python_errors(self):
+                for block in obstore.get(self.bucket, self.key, options={"range": (start, stop)}):
+                    yield bytes(block)
+
     def write(self, content: bytes | memoryview) -> None:
         """Put the object, replacing an existing one."""
         with _python_errors(self):
             obstore.put(self.bucket, self.key, content)
 
     def write_if_absent(self, content: bytes) -> None:
-        """Put the object; an existing one stays unchanged.
+        """Put the object, unless it exists.
 
         S3 also refuses a conditional put while another put of the key is running, and that one may still fail:
         only `file_stat` shows whether the object exists.
@@ -96,7 +103,7 @@ class BucketPath:
         (self / last)._put_new(files[last])
 
     def link_or_copy(self, source: Self) -> None:
-        """Copy the object `source` to this key; an existing object stays unchanged.
+        """Copy the object `source` to this key, unless an object of this key exists.
 
         The content passes through this process: servers support the conditional put best, and some overwrite an
         existing object by a conditional copy.

@@ -20,7 +20,7 @@ def open_storage(folder: Path, url: str | None) -> StoragePath:
     if find_spec("obstore") is None:
         raise ConfigurationError("`WARMCAST_STORE` needs obstore. Install it: pip install 'warmcast[s3]'.")
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
-    # the one place that loads obstore, which is optional
+    # imported only here, because obstore is optional
     bucket = importlib.import_module("storage.bucket")
     path: StoragePath = bucket.open_bucket(url, allow_http=endpoint.startswith("http://"))
     return path

@@ -44,11 +44,14 @@ class StoragePath(Protocol):
     def read_range(self, start: int, stop: int) -> bytes:
         """Return the bytes from `start` up to, but not including, `stop` of the file; raises as `read_bytes`."""
 
+    def read_blocks(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the same bytes in blocks of moderate size; raises `FileNotFoundError` at the first."""
+
     def write(self, content: bytes | memoryview) -> None:
         """Write the file, replacing an existing one; missing parent folders are created."""
 
     def write_if_absent(self, content: bytes) -> None:
-        """Write the file; an existing one stays unchanged."""
+        """Write the file, unless it exists."""
 
     def create_folder(self, files: Mapping[str, bytes]) -> None:
         """Create the folder with `files`; the last of them becomes visible only when all others are.
@@ -57,7 +60,7 @@ class StoragePath(Protocol):
         """
 
     def link_or_copy(self, source: Self) -> None:
-        """Make this file equal to `source`, which is in the same storage; an existing file stays unchanged."""
+        """Make this file equal to `source`, which is in the same storage, unless this file exists."""
 
     def sync(self) -> None:
         """Flush the file, and every earlier rename, to storage that survives a crash of the machine."""
@@ -78,6 +81,9 @@ class StoragePath(Protocol):
         """Return the free space of the storage that the path is in."""
 
 
+_BLOCK_BYTES = 1 << 20
+
+
 class DiskPath(PosixPath):
     """A `StoragePath` on a disk; usable as an ordinary `pathlib.Path`."""
 
@@ -94,13 +100,20 @@ class DiskPath(PosixPath):
             file.seek(start)
             return file.read(stop - start)
 
+    def read_blocks(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the same bytes in blocks; the file can be read to its end even if it is removed meanwhile."""
+        with self.open("rb") as file:
+            file.seek(start)
+            while block := file.read(min(_BLOCK_BYTES, stop - file.tell())):
+                yield block
+
     def write(self, content: bytes | memoryview) -> None:
         """Write the file, replacing an existing one; its content is flushed to the disk, its name by `sync`."""
         with replace_file(self, sync_folder=False) as partial:
             partial.write_bytes(content)
 
     def write_if_absent(self, content: bytes) -> None:
-        """Write the file under a temporary name and link it; an existing file stays unchanged."""
+        """Write the file under a temporary name and link it, unless it exists."""
         with temporary_file(self) as partial:
             partial.write_bytes(content)
             sync(partial)
@@ -111,7 +124,7 @@ class DiskPath(PosixPath):
         create_folder(self, files)
 
     def link_or_copy(self, source: Path) -> None:
-        """Make this file a hard link to `source`; an existing file stays unchanged."""
+        """Make this file a hard link to `source`, unless it exists."""
         with suppress(FileExistsError):
             try:
                 os.link(source, self)

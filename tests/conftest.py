@@ -48,7 +48,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def untrained_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint whose forecasts are random walks: they stay finite however long they run."""
+    """A checkpoint whose forecasts are random walks, which remain finite at any lead time."""
     folder = tmp_path_factory.mktemp("checkpoints") / "untrained"
     write_tiny_checkpoint(folder, name="untrained", trained=False)
     return folder

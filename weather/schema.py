@@ -32,7 +32,7 @@ def first_error_sentence(error: ValidationError, name: Callable[[Location], str]
 
 
 def error_detail(error: Mapping[str, Any]) -> str:
-    """Return the message of one of pydantic's errors, and the input; messages of our own validators contain that."""
+    """Return the message of a pydantic error, and the input, unless a validator of Warmcast wrote the message."""
     if error["type"] == "value_error":
         return f"{str(error['msg']).removeprefix('Value error, ').rstrip('.')}."
     text = repr(error.get("input"))

@@ -45,7 +45,7 @@ class Engine:
 
     @property
     def machine(self) -> Machine:
-        """The kind of device and the threads that its speeds are measured with."""
+        """Kind of device and number of CPU threads, for which speeds are measured."""
         return self.meter.machine
 
     def record_memory(self) -> None:

@@ -53,7 +53,7 @@ class LeaseKeeper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the thread; the leases stay as they are."""
+        """Stop the thread; the leases are not released."""
         self._checks.stop()
 
     def record_progress(self) -> None:

@@ -205,7 +205,7 @@ class StepClock:
     def _mark(self) -> Mark:
         if self._device.type != "cuda":
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call] # torch has no types for it
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call] # untyped in torch
         event.record(torch.cuda.current_stream(self._device))
         return event
 

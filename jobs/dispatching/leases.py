@@ -243,7 +243,7 @@ def finish(connection: Connection, lease: Lease, receipt: Mapping[str, Any], sto
 
 
 def fail(connection: Connection, lease: Lease, problem: Mapping[str, Any]) -> None:
-    """Mark a leased forecast as failed; its lead times stay. Raises `LeaseLostError` as `commit` does."""
+    """Mark a leased forecast as failed; its lead times are kept. Raises `LeaseLostError` as `commit` does."""
     _change_if_held(connection, _END, lease, {})
     fail_forecast(connection, lease.forecast_id, problem)
 

@@ -120,7 +120,7 @@ def _record(
         try:
             with connection.begin_nested():
                 connection.execute(insert(speeds).values(**key, **values, updated=now()))
-        except IntegrityError:  # another worker has just inserted this row
+        except IntegrityError:  # another worker has inserted this row in the meantime
             _update_averages(connection, key, values, weight)
 
 

@@ -55,7 +55,7 @@ def settings(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def place(settings: Settings) -> StoragePath:
+def bucket(settings: Settings) -> StoragePath:
     return open_storage(settings.storage.data, settings.storage.store)
 
 
@@ -100,8 +100,8 @@ def _die_after(commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EnsembleStore, "publish", dying)
 
 
-def _content(place: StoragePath) -> dict[str, bytes]:
-    return {name: (place / name).read_bytes() for name, _ in place.files()}
+def _content(bucket: StoragePath) -> dict[str, bytes]:
+    return {name: (bucket / name).read_bytes() for name, _ in bucket.files()}
 
 
 def _run_alone(record: ForecastRecord, folder: ForecastFolder, checkpoint: Path, output: Path) -> dict[str, bytes]:
@@ -133,7 +133,7 @@ def _run_until_idle(worker: Worker) -> None:
 
 def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_disk(
     settings: Settings,
-    place: StoragePath,
+    bucket: StoragePath,
     shared_database: tuple[str, MovableClock],
     untrained_checkpoint: Path,
     tmp_path: Path,
@@ -145,7 +145,7 @@ def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_
     database = Database(url)
     try:
         forecast_id = api.submit()["id"]
-        home, folder = f"/forecast/{forecast_id}/ensemble.zarr", ForecastFolder(place, forecast_id)
+        home, folder = f"/forecast/{forecast_id}/ensemble.zarr", ForecastFolder(bucket, forecast_id)
         assert api.client.get(f"{home}/zarr.json").status_code == 200
         assert api.client.get(f"{home}/u10/c.0.0.0.0.0").status_code == 404
         first, second = (
@@ -171,7 +171,7 @@ def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_
         assert names == {"ensemble.zarr", "initial_state", "receipt.json", "summary.zarr"}
         _check_reads(api, forecast_id, objects, tmp_path)
         assert api.client.delete(f"/forecast/{forecast_id}").status_code == 204
-        assert list(place.files()) == []
+        assert list(bucket.files()) == []
         assert api.client.get(f"{home}/zarr.json").status_code == 410
         assert not any((tmp_path / name / "forecasts").exists() for name in ("api", "first", "second"))
     finally:
@@ -220,10 +220,10 @@ def _check_reads(api: Served, forecast_id: str, objects: dict[str, bytes], tmp_p
 
 
 def test_a_worker_whose_lease_was_taken_over_cannot_change_the_store(
-    settings: Settings, place: StoragePath, database: Database, clock: MovableClock, submit_small: Submit
+    settings: Settings, bucket: StoragePath, database: Database, clock: MovableClock, submit_small: Submit
 ) -> None:
-    forecast = submit_small(database, place, members=2)
-    folder = ForecastFolder(place, forecast.id)
+    forecast = submit_small(database, bucket, members=2)
+    folder = ForecastFolder(bucket, forecast.id)
     (lease,) = claim(database, "zombie", 30.0, 3)
     zombie = EnsembleStore.open(folder.store)
     staged = zombie.open_staging(folder.attempt(0, lease.epoch))
@@ -243,39 +243,39 @@ def test_a_worker_whose_lease_was_taken_over_cannot_change_the_store(
     assert not (EnsembleStore.open(folder.store).group_fields(0, 0) == 7).any()
 
 
-def test_concurrent_writers_never_overwrite_an_existing_object(place: StoragePath) -> None:
-    sources = [place / f"staging/{number}" for number in range(8)]
+def test_concurrent_writers_never_overwrite_an_existing_object(bucket: StoragePath) -> None:
+    sources = [bucket / f"staging/{number}" for number in range(8)]
     for number, source in enumerate(sources):
         source.write(str(number).encode())
-    (place / "target").link_or_copy(sources[3])
-    threads = [threading.Thread(target=(place / "target").link_or_copy, args=(source,)) for source in sources]
+    (bucket / "target").link_or_copy(sources[3])
+    threads = [threading.Thread(target=(bucket / "target").link_or_copy, args=(source,)) for source in sources]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (place / "target").read_bytes() == b"3"
+    assert (bucket / "target").read_bytes() == b"3"
 
 
 def test_a_sweep_removes_only_folders_of_forecasts_without_data(
-    place: StoragePath, database: Database, submit_small: Submit
+    bucket: StoragePath, database: Database, submit_small: Submit
 ) -> None:
-    gone, kept = (submit_small(database, place, seed=seed) for seed in (1, 2))
+    gone, kept = (submit_small(database, bucket, seed=seed) for seed in (1, 2))
     cancel_forecast(database, gone.id, "local")
-    delete_data(database, place, gone.id, "local")
-    folder = ForecastFolder(place, gone.id)
+    delete_data(database, bucket, gone.id, "local")
+    folder = ForecastFolder(bucket, gone.id)
     assert not folder.path.exists()
     (folder.attempt(0, 1) / "late").write(b"late write of a worker")
-    (ForecastFolder(place, "fc_young").path / "file").write(b"its row is not inserted yet")
-    sweep_folders(database, place)
-    assert {found.name for found in (place / "forecasts").folders()} == {kept.id, "fc_young"}
+    (ForecastFolder(bucket, "fc_young").path / "file").write(b"its row is not inserted yet")
+    sweep_folders(database, bucket)
+    assert {found.name for found in (bucket / "forecasts").folders()} == {kept.id, "fc_young"}
     with pytest.raises(StoreError, match="is not an ensemble store"):
         EnsembleStore.open(folder.store)
     with pytest.raises(StoreError, match="holds no initial state"):
         load_initial_state(folder.initial_state)
 
 
-def test_a_store_is_created_once(place: StoragePath, database: Database, submit_small: Submit) -> None:
-    folder = ForecastFolder(place, submit_small(database, place).id)
+def test_a_store_is_created_once(bucket: StoragePath, database: Database, submit_small: Submit) -> None:
+    folder = ForecastFolder(bucket, submit_small(database, bucket).id)
     store = EnsembleStore.open(folder.store)
     with pytest.raises(StoreError, match="already exists"):
         EnsembleStore.create(folder.store, store.layout, {})

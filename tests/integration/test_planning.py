@@ -24,7 +24,7 @@ def test_estimates_follow_from_the_speeds_measured_by_earlier_forecasts(served: 
         fields: dict[str, Any] = {"members": members, "lead_time": lead_time, "sampler": {"nfe": nfe}}
         estimates.append(_estimate(served, **fields))
         forecast = served.submit(**fields)
-        assert forecast["progress_detail"]["eta_seconds"] is not None  # tenths of a second, and it takes less
+        assert forecast["progress_detail"]["eta_seconds"] is not None
         served.wait(forecast["id"])
         store = served.data / "forecasts" / forecast["id"] / "ensemble.zarr"
         taken = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
@@ -62,7 +62,8 @@ def test_evaluations_are_chosen_to_meet_the_deadline_and_a_repeated_request_is_t
     assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
     refused = served.client.post("/forecast", json=hurried)
     assert (refused.status_code, refused.json()["type"]) == (422, "/problems/deadline-too-soon")
-    assert "`deadline_seconds` must be at least 1.6e+03" in refused.json()["detail"]
+    assert "`deadline_seconds` must be at least 1.6e+03 s" in refused.json()["detail"]
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/deadline_seconds"]
     chosen = served.client.post("/forecast", json=small_request(deadline_seconds=20))
     assert chosen.status_code == 202
     served.wait(chosen.json()["id"])

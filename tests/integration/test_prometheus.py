@@ -17,7 +17,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 
 @pytest.fixture(scope="module")
 def prometheus(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Debian's Prometheus with our configuration, except for addresses, folders and the scrape interval."""
+    """Debian's Prometheus with the project's configuration, except for addresses, folders and the scrape interval."""
     folder = tmp_path_factory.mktemp("prometheus")
     shipped = (DEPLOY / "prometheus/prometheus.yml").read_text()
     text = shipped.replace("api:9100", served.url.removeprefix("http://")).replace("15s", "1s")

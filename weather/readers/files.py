@@ -48,7 +48,7 @@ def read_fields(source: str, variables: Sequence[str], problems: Problems) -> xr
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # users cannot change what the libraries warn of in others' files
+            warnings.simplefilter("ignore")  # users cannot act on the libraries' warnings about their input files
             if kind == "GRIB":
                 return read_grib(source, variables, problems)
             return to_canonical(_open(source, kind), variables, problems)

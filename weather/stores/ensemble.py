@@ -84,7 +84,7 @@ class EnsembleStore:
         return EnsembleStore(path, self.layout, self.attributes)
 
     def publish(self, staging: Path | StoragePath, group: int, lead_index: int) -> None:
-        """Link a committed lead time of a staging store into this store, its mark last; existing chunks stay."""
+        """Link a committed lead time of a staging store into this store, its mark last; never replaces a chunk."""
         source = storage_path(staging)
         for key in self._keys(group, lead_index):
             (self.path / key).link_or_copy(source / key)

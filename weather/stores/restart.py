@@ -14,7 +14,7 @@ from weather.stores.rounding import round_bits
 
 
 class RestartStore(EnsembleStore):
-    """An ensemble store that only workers read; its old fields are deleted, while `complete` stays.
+    """An ensemble store that only workers read; fields that no worker needs any more are deleted, `complete` is kept.
 
     If the request keeps members, every lead time is published into `members` first, with `keep_bits` mantissa bits.
     """
@@ -40,7 +40,7 @@ class RestartStore(EnsembleStore):
     def publish(self, staging: Path | StoragePath, group: int, lead_index: int) -> None:
         """Link a committed lead time of a staging store into `members`, rounded, and then into this store.
 
-        Existing chunks stay.
+        Existing chunks are not replaced.
         """
         members = self._members
         if members is not None and not members.is_complete(members.path, group, lead_index):
@@ -51,7 +51,7 @@ class RestartStore(EnsembleStore):
         super().publish(staging, group, lead_index)
 
     def delete_fields(self, lead_index: int, staging: Iterable[StoragePath]) -> None:
-        """Delete a lead time's fields of all groups, here and in the `staging` folders; `complete` stays."""
+        """Delete a lead time's fields of all groups, here and in the `staging` folders; `complete` is kept."""
         for folder in (self.path, *staging):
             for group in range(self.layout.num_groups):
                 *fields, _mark = self._keys(group, lead_index)

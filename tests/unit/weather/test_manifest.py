@@ -30,7 +30,7 @@ def manifest() -> Manifest:
         sampling=Sampling(solver="euler", nfe=3, power=1.5, warmth=0.25),
         provenance=Provenance(
             data="random numbers",
-            attribution="Nothing was learnt.",
+            attribution="Not trained.",
             train_years=(1999, 2000),
             validation_years=(2001,),
             code_version="0.1.0",

@@ -41,7 +41,7 @@ LEASE, ATTEMPTS, IDLE = 30.0, 3, 30.0
         (8, 0, [], 1, 4),
         (8, 0, [], 3, 2),
         (4, 0, [4], 1, 3),
-        (2, 0, [2], 1, 2),  # a third worker ends nothing earlier
+        (2, 0, [2], 1, 2),  # a third worker would not end the forecast earlier
         (1, 0, [], 9, 1),
         (3, 0, [], 0, 3),
         (4, 4, [], 1, 4),  # released, and not claimed yet
