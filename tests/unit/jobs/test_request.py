@@ -100,7 +100,7 @@ def test_members_are_numbered_from_0_unless_the_caller_numbers_them(make_request
         ({"deadline_seconds": float("inf")}, "deadline_seconds"),
         ({"members": 3, "member_numbers": (1, 2)}, "`members` must be the number of `member_numbers`"),
         ({"ensemble": 3}, "ensemble"),
-        ({"output": {"members": False, "keep_bits": 5}}, "`keep_bits` rounds members, and `members` is false"),
+        ({"output": {"members": False, "keep_bits": 5}}, "`keep_bits` must be null if `members` is false"),
         ({"output": {"keep_bits": 0}}, "keep_bits"),
         ({"output": {"keep_bits": 24}}, "keep_bits"),
     ],

@@ -1,9 +1,13 @@
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from sqlalchemy import update
 
+from jobs.dispatching.leases import claim
+from jobs.errors import ForecastNotFoundError, LeaseLostError
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.retention import delete_data, sweep_folders
@@ -11,9 +15,24 @@ from jobs.rows.clock import now
 from jobs.rows.database import Database
 from jobs.rows.states import Data, Status
 from jobs.rows.tables import forecasts
-from tests.rows import cancel_forecast, expire_data, read_forecast
+from tests.clock import MovableClock
+from tests.rows import cancel_forecast, commit, expire_data, find_by_idempotency_key, list_forecasts, read_forecast
 
 Submit = Callable[..., ForecastRecord]
+Insert = Callable[..., ForecastRecord]
+
+
+def _write_data(data: Path, forecast: ForecastRecord) -> ForecastFolder:
+    """Write files into the folder of a forecast that has only rows."""
+    folder = ForecastFolder(data, forecast.id)
+    for path in (folder.store / "zarr.json", folder.attempt(0, 1) / "c", folder.frames / "c"):
+        path.write(b"data")
+    return folder
+
+
+def _set_age(folder: Path, seconds: float) -> None:
+    changed = folder.stat().st_mtime - seconds
+    os.utime(folder, (changed, changed))
 
 
 def test_data_is_deleted_only_after_the_end_and_its_record_stays(
@@ -22,52 +41,177 @@ def test_data_is_deleted_only_after_the_end_and_its_record_stays(
     forecast = submit_forecast()
     folder = ForecastFolder(tmp_path, forecast.id).path
     assert delete_data(database, tmp_path, forecast.id, forecast.owner).data == Data.AVAILABLE
-    assert folder.is_dir()
+    assert folder.exists()
     cancel_forecast(database, forecast.id, forecast.owner)
     assert delete_data(database, tmp_path, forecast.id, forecast.owner).data == Data.DELETED
     assert not folder.exists()
     assert read_forecast(database, forecast.id).request == forecast.request
+    assert [record.id for record in list_forecasts(database, "local", None, 10)] == [forecast.id]
 
 
-def test_data_expires_some_hours_after_the_end(database: Database, submit_forecast: Submit, tmp_path: Path) -> None:
-    old, young, running = submit_forecast(), submit_forecast(), submit_forecast()
-    for forecast, hours in ((old, 3), (young, 1)):
-        cancel_forecast(database, forecast.id, forecast.owner)
+def test_data_of_another_owner_is_not_deleted(database: Database, insert_rows: Insert, tmp_path: Path) -> None:
+    forecast = insert_rows(owner="alice")
+    folder = _write_data(tmp_path, forecast)
+    cancel_forecast(database, forecast.id, "alice")
+    for owner, forecast_id in (("bob", forecast.id), ("alice", "fc_unknown")):
+        with pytest.raises(ForecastNotFoundError):
+            delete_data(database, tmp_path, forecast_id, owner)
+    assert folder.store.exists()
+    assert read_forecast(database, forecast.id).data == Data.AVAILABLE
+
+
+def test_data_can_be_deleted_again_after_a_crash_between_row_and_folder(
+    database: Database, insert_rows: Insert, tmp_path: Path
+) -> None:
+    """The row is changed first: a service that dies in between leaves a folder without which no client reads."""
+    forecast = insert_rows()
+    folder = _write_data(tmp_path, forecast)
+    cancel_forecast(database, forecast.id, "local")
+    with database.write() as connection:
+        connection.execute(update(forecasts).values(data=Data.DELETED))
+    assert folder.path.exists()
+    assert delete_data(database, tmp_path, forecast.id, "local").data == Data.DELETED
+    assert not folder.path.exists()
+
+
+def test_the_sweep_removes_what_a_crash_between_row_and_folder_has_left(
+    database: Database, insert_rows: Insert, tmp_path: Path
+) -> None:
+    left = {}
+    for data in (Data.DELETED, Data.EXPIRED, Data.AVAILABLE):
+        forecast = insert_rows()
+        left[data] = _write_data(tmp_path, forecast).path
         with database.write() as connection:
-            ended = update(forecasts).where(forecasts.c.id == forecast.id).values(finished=now() - 3600 * hours)
-            connection.execute(ended)
+            connection.execute(update(forecasts).where(forecasts.c.id == forecast.id).values(data=data))
+    sweep_folders(database, tmp_path)
+    assert {data: path.exists() for data, path in left.items()} == {
+        Data.DELETED: False,
+        Data.EXPIRED: False,
+        Data.AVAILABLE: True,
+    }
+
+
+def test_a_folder_that_a_worker_wrote_after_the_deletion_is_removed_by_the_next_sweep(
+    database: Database, insert_rows: Insert, tmp_path: Path
+) -> None:
+    forecast = insert_rows()
+    (lease, *_) = claim(database, "slow", 30.0, 3)
+    cancel_forecast(database, forecast.id, "local")
+    delete_data(database, tmp_path, forecast.id, "local")
+    folder = _write_data(tmp_path, forecast)
+    with pytest.raises(LeaseLostError):
+        commit(database, lease, 1, 30.0)
+    sweep_folders(database, tmp_path)
+    assert not folder.path.exists()
+
+
+def test_deleted_data_does_not_expire_as_well(
+    database: Database, insert_rows: Insert, tmp_path: Path, clock: MovableClock
+) -> None:
+    forecast = insert_rows()
+    cancel_forecast(database, forecast.id, "local")
+    delete_data(database, tmp_path, forecast.id, "local")
+    clock.advance(7200)
+    expire_data(database, 1.0)
+    assert read_forecast(database, forecast.id).data == Data.DELETED
+
+
+def test_data_expires_some_hours_after_the_end(
+    database: Database, insert_rows: Insert, tmp_path: Path, clock: MovableClock
+) -> None:
+    running = insert_rows()
+    old = insert_rows()
+    cancel_forecast(database, old.id, old.owner)
+    clock.advance(3600)
+    young = insert_rows()
+    cancel_forecast(database, young.id, young.owner)
+    folders = {forecast.id: _write_data(tmp_path, forecast).path for forecast in (running, old, young)}
+    clock.advance(3600 + 1)
     expire_data(database, None)
     assert read_forecast(database, old.id).data == Data.AVAILABLE
     expire_data(database, 2.0)
     sweep_folders(database, tmp_path)
-    exists = {forecast.id: ForecastFolder(tmp_path, forecast.id).path.exists() for forecast in (old, young, running)}
+    exists = {forecast_id: folder.exists() for forecast_id, folder in folders.items()}
     assert exists == {old.id: False, young.id: True, running.id: True}
     assert read_forecast(database, old.id).data == Data.EXPIRED
+    assert read_forecast(database, running.id).data == Data.AVAILABLE, "a forecast that runs for long has not ended"
+
+
+def test_an_expired_forecast_is_still_found_by_its_idempotency_key(
+    database: Database, insert_rows: Insert, clock: MovableClock
+) -> None:
+    forecast = insert_rows(key="k")
+    cancel_forecast(database, forecast.id, "local")
+    clock.advance(7200)
+    expire_data(database, 1.0)
+    found = find_by_idempotency_key(database, "local", "k", forecast.request)
+    assert found is not None
+    assert (found.id, found.data) == (forecast.id, Data.EXPIRED)
 
 
 def test_folders_without_a_row_are_removed_after_an_hour(database: Database, tmp_path: Path) -> None:
-    for name, age in (("fc_old", 7200), ("fc_new", 60)):
+    for name, age in (("fc_old", 3700), ("fc_new", 3500), ("fc_clock_ahead", -60)):
         folder = tmp_path / "forecasts" / name
-        folder.mkdir(parents=True)
-        changed = folder.stat().st_mtime - age
-        os.utime(folder, (changed, changed))
+        (folder / "ensemble.zarr").mkdir(parents=True)
+        _set_age(folder, age)
     sweep_folders(database, tmp_path)
-    assert [path.name for path in (tmp_path / "forecasts").iterdir()] == ["fc_new"]
+    assert {path.name for path in (tmp_path / "forecasts").iterdir()} == {"fc_new", "fc_clock_ahead"}
+
+
+def test_the_sweep_touches_nothing_that_is_no_forecast(database: Database, tmp_path: Path) -> None:
+    for path in ("uploads/up_1", "forecasts/notes", "forecasts/.trash"):
+        (tmp_path / path).mkdir(parents=True)
+        _set_age(tmp_path / path, 7200)
+    (tmp_path / "forecasts" / "fc_file").write_text("a file, no folder")
+    sweep_folders(database, tmp_path)
+    names = {path.name for path in (tmp_path / "forecasts").iterdir()}
+    assert names == {"notes", ".trash", "fc_file"}
+    assert (tmp_path / "uploads" / "up_1").exists()
+
+
+def test_the_sweep_of_a_data_folder_without_forecasts_does_nothing(database: Database, tmp_path: Path) -> None:
+    sweep_folders(database, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_folders_of_attempts_are_removed_once_a_forecast_is_successful(
-    database: Database, submit_forecast: Submit, tmp_path: Path
+    database: Database, insert_rows: Insert, tmp_path: Path
 ) -> None:
     """The last worker may have died after its commit and before it removed the folders."""
-    successful, running = submit_forecast(), submit_forecast()
-    for forecast in (successful, running):
-        (ForecastFolder(tmp_path, forecast.id).attempt(0, 1) / "c").write(b"")
-        (ForecastFolder(tmp_path, forecast.id).frames / "c").write(b"")
+    successful, running = insert_rows(), insert_rows()
+    folders = {forecast.id: _write_data(tmp_path, forecast) for forecast in (successful, running)}
     with database.write() as connection:
         ended = update(forecasts).where(forecasts.c.id == successful.id)
         connection.execute(ended.values(status=Status.SUCCESSFUL, finished=now()))
     sweep_folders(database, tmp_path)
     for forecast, exists in ((successful, False), (running, True)):
-        folder = ForecastFolder(tmp_path, forecast.id)
+        folder = folders[forecast.id]
         assert [(folder.path / name).exists() for name in ("staging", "frames.zarr")] == [exists, exists]
         assert folder.store.exists()
+
+
+def test_concurrent_deletions_and_sweeps_end_without_an_error(
+    database: Database, insert_rows: Insert, tmp_path: Path
+) -> None:
+    records = [insert_rows() for _ in range(6)]
+    for forecast in records:
+        _write_data(tmp_path, forecast)
+        cancel_forecast(database, forecast.id, "local")
+    errors: list[Exception] = []
+
+    def run(function: Callable[[], object]) -> None:
+        try:
+            function()
+        except Exception as error:  # of a test's thread: the main thread asserts that there is none
+            errors.append(error)
+
+    calls: list[Callable[[], object]] = [lambda: sweep_folders(database, tmp_path)] * 3
+    for forecast in records:
+        calls += [lambda forecast=forecast: delete_data(database, tmp_path, forecast.id, "local")] * 2
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert list((tmp_path / "forecasts").iterdir()) == []

@@ -1,7 +1,5 @@
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import xarray as xr
@@ -10,7 +8,7 @@ from sqlalchemy import select
 from jobs.dispatching.dispatch import LocalDispatcher
 from jobs.dispatching.leases import Lease, claim
 from jobs.dispatching.reconcile import fail_overdue, reconcile
-from jobs.errors import IdempotencyError, LeaseLostError
+from jobs.errors import LeaseLostError
 from jobs.events import list_events
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
@@ -20,7 +18,6 @@ from jobs.rows.states import EventKind, Kind, Status
 from jobs.rows.tables import forecasts, work
 from tests.clock import MovableClock
 from tests.rows import commit, count_needed_workers, finish, is_open, read_forecast, record_heartbeat, renew
-from weather.manifest import Sampling
 
 Submit = Callable[..., ForecastRecord]
 ATTEMPTS = 3
@@ -90,18 +87,6 @@ def test_a_forecast_that_ended_before_its_deadline_stays_successful(
     clock.advance(901)
     fail_overdue(database)
     assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
-
-
-def test_a_repeated_key_with_an_automatic_nfe_returns_the_same_forecast_whichever_nfe_was_chosen(
-    submit_forecast: Submit,
-) -> None:
-    automatic: Callable[..., Any] = partial(submit_forecast, key="k", deadline_seconds=900.0, nfe_is_automatic=True)
-    forecast = automatic(sampling=Sampling(nfe=4))
-    again = automatic(sampling=Sampling(nfe=2))
-    assert (again.id, again.request.sampling.nfe) == (forecast.id, 4)
-    for other in ({"nfe_is_automatic": False}, {"deadline_seconds": 800.0}):
-        with pytest.raises(IdempotencyError):
-            automatic(sampling=Sampling(nfe=4), **other)
 
 
 def test_only_attempts_without_progress_fail_a_forecast(

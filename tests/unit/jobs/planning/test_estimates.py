@@ -102,7 +102,9 @@ def test_the_largest_nfe_that_leaves_a_margin_is_chosen(deadline: float, wait: f
 
 
 def test_a_deadline_that_no_nfe_meets_is_refused_with_the_shortest_possible_one() -> None:
-    with pytest.raises(DeadlineError, match=r"must be at least 30: about 10 s of waiting and 20 s with 2 evaluations"):
+    with pytest.raises(
+        DeadlineError, match=r"must be at least 30 s: about 10 s of waiting and 20 s with 2 evaluations"
+    ):
         choose_nfe(29.0, 6, 2, lambda nfe: 10.0 * nfe, 10.0)
 
 

@@ -13,7 +13,7 @@ from jobs.planning.estimates import Compression, Estimator, QueuedForecast, Spee
 from jobs.planning.plans import Plan, check_free_space
 from jobs.request import ForecastRequest
 from storage.paths import storage_path
-from weather.errors import StoreError
+from weather.errors import StorageFullError
 from weather.manifest import Manifest, Sampling, read_manifest
 
 CPU = Machine("cpu", 1)
@@ -104,10 +104,10 @@ def test_free_space_must_suffice_for_the_plan_and_for_queued_forecasts(
     half_done = QueuedForecast(demand_of(request_of_5, 4), 1.0, 0.5, 2_000_000)
     check_free_space(replace(estimator, queue=[half_done]), plan, storage_path(tmp_path))
     larger = replace(half_done, expected_bytes=2_000_002)
-    with pytest.raises(StoreError, match="1 MB are reserved for forecasts that were accepted before"):
+    with pytest.raises(StorageFullError, match="1 MB are reserved for forecasts that were accepted before"):
         check_free_space(replace(estimator, queue=[larger]), plan, storage_path(tmp_path))
     unmeasured = replace(plan, store_bytes=None, members_bytes=free)
-    with pytest.raises(StoreError):
+    with pytest.raises(StorageFullError):
         check_free_space(replace(estimator, queue=[half_done]), unmeasured, storage_path(tmp_path))
 
 
