@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from service.requests import UploadSource
+from service.faults import located_at
+from service.requests import CatalogueSource, UploadSource
 from service.uploads import ParsedRequest
 from weather.bundled import find_catalogue_state
 from weather.ingest.parent import ingest_initial_state
@@ -28,10 +29,23 @@ def read_initial_state(request: ParsedRequest, manifest: Manifest) -> InitialSta
     Raises a subclass of `InitialStateError`, or `ConfigurationError` if the catalogue has no such state.
     """
     source = request.body.initial_state
-    if isinstance(source, UploadSource):
-        init_time = parse_time(source.init_time) if source.init_time else None
-        with PARSER_SLOTS:
-            return ingest_initial_state(request.files, request.names, manifest.model, init_time)
+    with located_at("body", "initial_state"):
+        if isinstance(source, UploadSource):
+            init_time = parse_time(source.init_time) if source.init_time else None
+            with PARSER_SLOTS:
+                return ingest_initial_state(request.files, request.names, manifest.model, init_time)
+        return _find_catalogue_state(source, manifest)
+
+
+def check_source(source: CatalogueSource | UploadSource) -> None:
+    """Raise `ConfigurationError` if the source names a state that does not exist, or a time that is none."""
+    if isinstance(source, CatalogueSource):
+        find_catalogue_state(source.dataset, source.init_time)
+    elif source.init_time is not None:
+        parse_time(source.init_time)
+
+
+def _find_catalogue_state(source: CatalogueSource, manifest: Manifest) -> InitialState:
     entry = find_catalogue_state(source.dataset, source.init_time)
     with _catalogue_lock:
         state = _read_catalogue_state(tuple(entry.files), parse_time(entry.init_time), manifest.model.model_dump_json())

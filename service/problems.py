@@ -3,7 +3,7 @@
 import logging
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,7 +13,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from jobs.errors import DeadlineError, ForecastNotFoundError, ForecastOverError, IdempotencyError
-from storage.errors import ConfigurationError, DataDirectoryError, WarmcastError
+from storage.errors import ConfigurationError, DataDirectoryError, Location, WarmcastError, is_disk_full
 from weather.errors import (
     CheckpointError,
     InitialStateError,
@@ -22,6 +22,7 @@ from weather.errors import (
     InputUnsupportedError,
     ParserCrashedError,
     ParserTimeoutError,
+    StorageFullError,
     StoreError,
     VerificationError,
 )
@@ -40,7 +41,9 @@ class Problem(BaseModel):
     trace_id: str
     retryable: bool
     errors: list[dict[str, str]] = Field(
-        default=[], description="Each invalid field of the request: a JSON pointer and its problem."
+        default=[],
+        description="Each wrong field of the request, with its `detail` and its `pointer`: a JSON pointer (RFC 6901) "
+        "into the body, `?NAME` for a query parameter, or the name of a header.",
     )
 
 
@@ -57,9 +60,11 @@ class ProblemKind:
 class ServiceError(WarmcastError):
     """An error that is specific to HTTP requests and has no domain error."""
 
-    def __init__(self, kind: ProblemKind, detail: str) -> None:
+    def __init__(self, kind: ProblemKind, detail: str, location: Location = ()) -> None:
         self.kind = kind
-        super().__init__(detail)
+        super().__init__(detail, location)
+        self.errors: tuple[WarmcastError, ...] = (self,)
+        """The error itself, or the errors that it combines."""
 
 
 VALIDATION = ProblemKind("validation", 422, "The request is invalid")
@@ -73,6 +78,7 @@ UNAUTHORIZED = ProblemKind("unauthorized", 401, "The caller is not authenticated
 DATA_GONE = ProblemKind("data-gone", 410, "The data of the forecast is gone")
 FOREIGN_ORIGIN = ProblemKind("foreign-origin", 403, "Pages of other origins may not change anything")
 FOREIGN_HOST = ProblemKind("foreign-host", 421, "The request is addressed to another host")
+INSUFFICIENT_STORAGE = ProblemKind("insufficient-storage", 507, "The storage is full", 60)
 UNAVAILABLE = ProblemKind("unavailable", 503, "The service is not ready", 5)
 INTERNAL = ProblemKind("internal", 500, "The service failed")
 
@@ -91,7 +97,8 @@ KIND_OF_ERROR: dict[type[WarmcastError], ProblemKind] = {
     CheckpointError: ProblemKind("no-such-model", 404, "There is no such model"),
     ConfigurationError: VALIDATION,
     DataDirectoryError: UNAVAILABLE,
-    StoreError: ProblemKind("insufficient-storage", 507, "The ensemble cannot be stored", 60),
+    StorageFullError: INSUFFICIENT_STORAGE,
+    StoreError: ProblemKind("store-unusable", 409, "The stored ensemble cannot be used"),
 }
 _KIND_OF_STATUS = {404: NOT_FOUND, 405: NOT_ALLOWED, 413: TOO_LARGE, 415: UNSUPPORTED}
 
@@ -112,6 +119,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(OperationalError, _handle_database_error)
     app.add_exception_handler(InterfaceError, _handle_database_error)
     app.add_exception_handler(ConnectionError, _handle_storage_error)
+    app.add_exception_handler(OSError, _handle_system_error)
     app.add_exception_handler(Exception, _handle_unexpected_error)
 
 
@@ -133,20 +141,57 @@ def problem_response(kind: ProblemKind, detail: str, errors: list[dict[str, str]
 
 
 async def _handle_domain_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, WarmcastError)
+    errors = error.errors if isinstance(error, ServiceError) else (error,)
+    located = [{"pointer": pointer_to(part.location), "detail": str(part)} for part in errors if part.location]
+    return problem_response(kind_of_error(error), str(error), located)
+
+
+def kind_of_error(error: WarmcastError) -> ProblemKind:
+    """Return the kind of problem that an error is answered with."""
     if isinstance(error, ServiceError):
-        return problem_response(error.kind, str(error))
-    kind = next((KIND_OF_ERROR[base] for base in type(error).__mro__ if base in KIND_OF_ERROR), INTERNAL)
-    return problem_response(kind, str(error))
+        return error.kind
+    return next((KIND_OF_ERROR[base] for base in type(error).__mro__ if base in KIND_OF_ERROR), INTERNAL)
 
 
 async def _handle_validation_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = [
-        {"pointer": "/" + "/".join(str(part) for part in entry["loc"][1:]), "detail": error_detail(entry)}
-        for entry in error.errors()
-    ]
-    entries = "; ".join(f"`{entry['pointer']}`: {entry['detail']}" for entry in errors)
+    details: dict[str, list[str]] = {}
+    for entry in error.errors():
+        pointer = pointer_to(_location_in(error.body, entry["loc"], is_missing=entry["type"] == "missing"))
+        details.setdefault(pointer, []).append(error_detail(entry))
+    errors = [{"pointer": pointer, "detail": " Or: ".join(parts)} for pointer, parts in details.items()]
+    entries = "; ".join(f"`{entry['pointer'] or '/'}`: {entry['detail']}" for entry in errors)
     return problem_response(VALIDATION, f"The request is invalid at {entries}", errors)
+
+
+def pointer_to(location: Location) -> str:
+    """Return how a problem names the part of a request at `location`, which starts with `body`, `query` or `header`.
+
+    In the body it is a JSON pointer (RFC 6901), empty for the whole body; a query parameter is `?NAME`.
+    """
+    part, *path = (str(step) for step in location)
+    if part == "body":
+        return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in path)
+    return f"?{path[0]}" if part == "query" else path[0]
+
+
+def _location_in(body: Any, location: Location, *, is_missing: bool) -> Location:
+    """Return one of pydantic's locations without its steps that are not in the body, such as members of unions.
+
+    The last step is kept if it is the field that is missing.
+    """
+    part, *steps = location
+    if part != "body":
+        return location
+    found: list[int | str] = []
+    for index, step in enumerate(steps):
+        if (isinstance(body, dict) and step in body) or (isinstance(body, list) and isinstance(step, int)):
+            found.append(step)
+            body = cast(Any, body)[step]
+        elif is_missing and index == len(steps) - 1:
+            found.append(step)
+    return part, *found
 
 
 async def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:
@@ -163,6 +208,16 @@ async def _handle_database_error(_request: Request, error: Exception) -> JSONRes
 async def _handle_storage_error(_request: Request, error: Exception) -> JSONResponse:
     _log.error("The storage cannot be reached: %s", error)
     return problem_response(UNAVAILABLE, "The storage of forecasts cannot be reached at the moment. Try again.")
+
+
+async def _handle_system_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)
+    if not is_disk_full(error):
+        return await _handle_unexpected_error(request, error)
+    _log.error("The disk is full: %s", error)
+    return problem_response(
+        INSUFFICIENT_STORAGE, "The disk of the service is full. Delete forecasts, or try again later."
+    )
 
 
 async def _handle_unexpected_error(_request: Request, error: Exception) -> JSONResponse:

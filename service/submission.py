@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from jobs.request import ForecastRequest, Output
 from jobs.rows.states import Priority
 from jobs.submit import submit
 from service.dependencies import Service, find_data_folder
+from service.faults import Faults, located_at
+from service.initial_states import check_source
 from service.problems import QUEUE_FULL, TOO_LARGE, ServiceError
 from service.requests import ForecastBody
 from storage.errors import ConfigurationError
@@ -22,19 +25,52 @@ from weather.bundled import find_checkpoint
 from weather.ingest.exchange import load_initial_state
 from weather.initial_state import InitialState
 from weather.manifest import NFE_PER_STEP, Manifest, Sampling, read_manifest
-from weather.times import count_lead_times
+from weather.stores.summary_request import Summary
+from weather.times import count_lead_times, parse_lead_time
+
+
+@dataclass(frozen=True)
+class CheckedBody:
+    """A body and what it means for the checkpoint that it names: lead time in hours, sampling and summary."""
+
+    body: ForecastBody
+    manifest: Manifest
+    lead_hours: int
+    sampling: Sampling
+    summary: Summary
+
+
+def check_body(service: Service, body: ForecastBody) -> CheckedBody:
+    """Check all that can be checked before the initial state is read, and report all faults together.
+
+    Raises `WarmcastError` whose location is that of the field, or `RequestFaultsError` for several faults.
+    """
+    faults, limits = Faults(), service.settings.limits
+    manifest = faults.attempt(("body", "model"), _read_manifest, service, body.model)
+    faults.attempt(("body", "initial_state"), check_source, body.initial_state)
+    faults.attempt(("body",), _check_num_members, body.members, limits.max_members)
+    lead_hours = faults.attempt(("body",), _count_lead_hours, body.lead_time, manifest, limits.max_lead_hours)
+    if manifest is not None:
+        sampling = faults.attempt(("body", "sampler"), _complete_sampling, body, manifest)
+        summary = faults.attempt(("body", "summary"), body.summary.with_defaults, manifest.model.variable_names)
+    faults.check()
+    assert manifest is not None
+    assert lead_hours is not None
+    assert sampling is not None
+    assert summary is not None
+    return CheckedBody(body, manifest, lead_hours, sampling, summary)
 
 
 def accept(
-    service: Service, owner: str, body: ForecastBody, manifest: Manifest, state: InitialState, key: str | None
+    service: Service, owner: str, checked: CheckedBody, state: InitialState, key: str | None
 ) -> tuple[ForecastRecord, bool]:
     """Accept a forecast and notify a worker; return the forecast and whether it is new.
 
     An earlier forecast under the same idempotency key is returned as it is, without planning again. Errors are raised
     before anything is written.
     """
-    plan = _plan_request(service, body, manifest, state, key)
-    return _accept_plan(service, owner, plan, manifest, state, key, body.priority)
+    plan = _plan_request(service, checked, state, key)
+    return _accept_plan(service, owner, plan, checked.manifest, state, key, checked.body.priority)
 
 
 def replay(
@@ -43,9 +79,7 @@ def replay(
     """Accept a forecast that recomputes members of an earlier one exactly and stores them in full; else as `accept`."""
     earlier, numbers = record.request, tuple(sorted(set(members)))
     folder = find_data_folder(record, service)
-    unknown = sorted(set(numbers) - set(earlier.numbers))
-    if unknown:
-        raise ConfigurationError(f"Forecast {record.id} has no member {unknown[0]}.")
+    _check_numbers(record, members)
     manifest = read_manifest(find_checkpoint(earlier.checkpoint, service.settings.storage.checkpoint_folders))
     if manifest.digest != earlier.checkpoint_digest:
         raise ConfigurationError(f"Checkpoint `{earlier.checkpoint}` has changed since forecast {record.id}.")
@@ -89,29 +123,19 @@ def _accept_plan(
     return record, is_new
 
 
-def estimate(service: Service, body: ForecastBody, manifest: Manifest, state: InitialState) -> Plan:
+def estimate(service: Service, checked: CheckedBody, state: InitialState) -> Plan:
     """Return the plan of a forecast with its estimates, without accepting it; raise the same errors as `accept`."""
-    return _estimate_plan(service, _plan_request(service, body, manifest, state, None), manifest)
+    return _estimate_plan(service, _plan_request(service, checked, state, None), checked.manifest)
 
 
-def _plan_request(
-    service: Service, body: ForecastBody, manifest: Manifest, state: InitialState, key: str | None
-) -> Plan:
+def _plan_request(service: Service, checked: CheckedBody, state: InitialState, key: str | None) -> Plan:
     """Return the plan of the complete request: defaults filled in, seed drawn, limits of the service checked.
 
     A missing seed is derived from the idempotency key if there is one, so that a repeated request is equal; else it is
-    random. An automatic `nfe` is set to the checkpoint's; `_estimate_plan` replaces it. Raises `ConfigurationError` or
-    `ServiceError` if a limit is exceeded.
+    random. An automatic `nfe` is set to the checkpoint's; `_estimate_plan` replaces it. Raises `ServiceError` if the
+    forecast has more bytes than the limit.
     """
-    settings, spec = service.settings, manifest.model
-    num_lead_times = count_lead_times(body.lead_time, spec.time_step)
-    lead_hours = num_lead_times * spec.time_step_hours
-    for name, value, limit in (
-        ("members", body.members, settings.limits.max_members),
-        ("lead_time", lead_hours, settings.limits.max_lead_hours),
-    ):
-        if value > limit:
-            raise ConfigurationError(f"`{name}` must be at most {limit}. Got: {value}.")
+    settings, body, manifest = service.settings, checked.body, checked.manifest
     drawn_seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:6]) if key else secrets.randbits(48)
     with service.database.read() as connection:
         group_size = settings.worker.group_size or choose_group_size(connection, manifest.digest)
@@ -121,24 +145,56 @@ def _plan_request(
         initial_state_digest=state.digest,
         sources=state.sources,
         init_time=np.datetime_as_string(state.init_time, "s"),
-        lead_hours=lead_hours,
+        lead_hours=checked.lead_hours,
         members=body.members,
         group_size=min(group_size, body.members),
         seed=drawn_seed if body.seed is None else body.seed,
-        sampling=_complete_sampling(body, manifest),
+        sampling=checked.sampling,
         deadline_seconds=body.deadline_seconds,
         nfe_is_automatic=body.sampler.nfe == "auto",
-        summary=body.summary.with_defaults(spec.variable_names),
+        summary=checked.summary,
         output=body.output,
     )
     plan = Plan.of(request, manifest)
     if plan.uncompressed_bytes > settings.limits.max_store_bytes:
         raise ServiceError(
             TOO_LARGE,
-            f"A forecast may have at most {settings.limits.max_store_bytes} bytes. Got: {plan.uncompressed_bytes}. "
-            "Request fewer members or lead times.",
+            f"A forecast may have at most {settings.limits.max_store_bytes} bytes before compression. Got: "
+            f"{plan.uncompressed_bytes} bytes, of {request.members} members and {plan.layout.num_lead_times} lead "
+            "times. Request fewer members or lead times.",
+            ("body", "members"),
         )
     return plan
+
+
+def _check_numbers(record: ForecastRecord, numbers: Sequence[int]) -> None:
+    """Raise `ConfigurationError` or `RequestFaultsError` if the forecast has not all members of these numbers."""
+    faults, own = Faults(), set(record.request.numbers)
+    accepted = ", ".join(map(str, record.request.member_numbers or ())) or f"0 to {record.request.members - 1}"
+    for index, number in enumerate(numbers):
+        if number not in own:
+            message = f"`members` must be numbers of members of forecast {record.id}, {accepted}. Got: {number}."
+            faults.add(ConfigurationError(message, ("body", "members", index)))
+    faults.check()
+
+
+def _check_num_members(members: int, limit: int) -> None:
+    if members > limit:
+        raise ConfigurationError(f"`members` must be at most {limit} members. Got: {members}.", ("members",))
+
+
+def _count_lead_hours(lead_time: str, manifest: Manifest | None, limit: int) -> int:
+    """Return a lead time in hours; raise `ConfigurationError` if it is wrong, too long or not a multiple of the step.
+
+    Without a manifest the step is not known, and not checked.
+    """
+    if manifest is None:
+        hours = int(parse_lead_time(lead_time) / np.timedelta64(1, "h"))
+    else:
+        hours = count_lead_times(lead_time, manifest.model.time_step) * manifest.model.time_step_hours
+    if hours > limit:
+        raise ConfigurationError(f"`lead_time` must be at most {limit}h. Got: {lead_time!r}.", ("lead_time",))
+    return hours
 
 
 def _complete_sampling(body: ForecastBody, manifest: Manifest) -> Sampling:
@@ -160,11 +216,12 @@ def _estimate_plan(service: Service, plan: Plan, manifest: Manifest) -> Plan:
     """
     with service.database.read() as connection:
         estimator = load_estimator(connection)
-    plan = plan.with_estimates(estimator, manifest)
+    with located_at("body"):
+        plan = plan.with_estimates(estimator, manifest)
     check_free_space(estimator, plan, service.data)
     return plan
 
 
-def read_requested_manifest(service: Service, body: ForecastBody) -> Manifest:
-    """Return the manifest of the checkpoint that a request names; raise `CheckpointError` if there is none."""
-    return read_manifest(find_checkpoint(body.model, service.settings.storage.checkpoint_folders))
+def _read_manifest(service: Service, name: str) -> Manifest:
+    """Return the manifest of the checkpoint with this name; raise `CheckpointError` if there is none."""
+    return read_manifest(find_checkpoint(name, service.settings.storage.checkpoint_folders))

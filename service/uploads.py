@@ -6,19 +6,24 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 
+from service.faults import Faults
 from service.openapi import JSON, MULTIPART
 from service.problems import UNSUPPORTED, VALIDATION, ServiceError
 from service.requests import ForecastBody, UploadSource
 
 MAX_STATE_FILES = 2
 _MAX_NAME_LENGTH = 100
+_MAX_TEXT_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ async def parse_request(request: Request) -> AsyncIterator[ParsedRequest]:
     if content_type == JSON:
         yield ParsedRequest(_parse_body(await request.body(), uploads=False))
     elif content_type == MULTIPART:
-        async with request.form(max_files=MAX_STATE_FILES, max_fields=1, max_part_size=1_000_000) as form:
+        async with read_form(request, MAX_STATE_FILES) as form:
             text, files = split_form(form, "request", "initial_state", MAX_STATE_FILES)
             body = _parse_body(text.encode(), uploads=True)
             async with save_uploads(files) as (paths, names):
@@ -49,16 +54,38 @@ async def parse_request(request: Request) -> AsyncIterator[ParsedRequest]:
         raise ServiceError(UNSUPPORTED, f"`Content-Type` must be {JSON} or {MULTIPART}. Got: {content_type!r}.")
 
 
+@asynccontextmanager
+async def read_form(request: Request, max_files: int) -> AsyncIterator[FormData]:
+    """Read a multipart form of one text and at most `max_files` files; raise `ServiceError` for any other form."""
+    try:
+        form = await request.form(max_files=max_files, max_fields=1, max_part_size=_MAX_TEXT_BYTES)
+    except HTTPException as error:
+        raise ServiceError(
+            VALIDATION,
+            f"The multipart body must have one text of at most {_MAX_TEXT_BYTES} bytes and at most {max_files} files. "
+            f"Got: {error.detail}",
+            ("body",),
+        ) from error
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
 def split_form(form: FormData, field: str, files: str, max_files: int) -> tuple[str, list[UploadFile]]:
     """Return the text of `field` and the uploads of `files` in a form; raise `ServiceError` if either is missing."""
     text, parts = form.get(field), form.getlist(files)
     uploads = [part for part in parts if isinstance(part, UploadFile)]
-    if not isinstance(text, str) or not uploads or len(uploads) != len(parts):
-        raise ServiceError(
-            VALIDATION,
-            f"The request must be multipart, with one field `{field}` and 1 to {max_files} files `{files}`. "
-            f"Got: {', '.join(sorted(form)) or 'nothing'}.",
-        )
+    message = (
+        f"The request must be multipart, with one field `{field}` and 1 to {max_files} files `{files}`. "
+        f"Got: {', '.join(sorted(form)) or 'nothing'}."
+    )
+    faults = Faults()
+    for name, is_valid in ((field, isinstance(text, str)), (files, bool(uploads) and len(uploads) == len(parts))):
+        if not is_valid:
+            faults.add(ServiceError(VALIDATION, message, ("body", name)))
+    faults.check()
+    assert isinstance(text, str)
     return text, uploads
 
 
@@ -78,14 +105,23 @@ def _parse_body(text: bytes, *, uploads: bool) -> ForecastBody:
         body = ForecastBody.model_validate_json(text)
     except ValidationError as error:
         entries = [dict(entry) | {"loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
-        raise RequestValidationError(entries) from error
+        raise RequestValidationError(entries, body=_decode(text)) from error
     if isinstance(body.initial_state, UploadSource) != uploads:
         raise ServiceError(
             VALIDATION,
             "`initial_state.source` must be `upload` if and only if the request contains files. "
             f"Got: {body.initial_state.source!r} and {'some' if uploads else 'no'} files.",
+            ("body", "initial_state", "source"),
         )
     return body
+
+
+def _decode(text: bytes) -> Any:
+    """Return JSON, or None if it is not valid."""
+    try:
+        return from_json(text)
+    except ValueError:
+        return None
 
 
 def _copy_upload(file: UploadFile, path: Path) -> None:

@@ -213,9 +213,9 @@ def choose_nfe(
     assert wait is not None
     if wait + needed > deadline_seconds:
         raise DeadlineError(
-            f"`deadline_seconds` must be at least {wait + needed:.3g} s: about {wait:.3g} s of waiting and {needed:.3g} "
-            f"s with {allowed[-1]} evaluations a step, the fewest. Got: {deadline_seconds:g} s. Request fewer members "
-            "or lead times, or try again later.",
+            f"`deadline_seconds` must be at least {wait + needed:.3g} s: about {wait:.3g} s of waiting and "
+            f"{needed:.3g} s with {allowed[-1]} evaluations a step, the fewest. Got: {deadline_seconds:g} s. Request "
+            "fewer members or lead times, or try again later.",
             ("deadline_seconds",),
         )
     return allowed[-1]

@@ -1,5 +1,6 @@
 """Routes to submit, list, follow, replay, cancel and delete forecasts."""
 
+import json
 import time
 from typing import Annotated
 
@@ -12,12 +13,13 @@ from jobs.forecasts import ForecastRecord, cancel_forecast, list_forecasts
 from jobs.planning.plans import Plan
 from jobs.retention import delete_data
 from jobs.rows.states import OPEN, Status
+from service.caching import conditional, json_response, state_tag
 from service.dependencies import BaseUrl, Owner, OwnForecast, Service, ServiceDep
 from service.initial_states import read_initial_state
 from service.openapi import forecast_body
 from service.problems import NOT_FINISHED, PROBLEM_RESPONSES, ServiceError
 from service.requests import ReplayBody
-from service.submission import accept, estimate, read_requested_manifest, replay
+from service.submission import accept, check_body, estimate, replay
 from service.uploads import MAX_STATE_FILES, ParsedRequest, parse_request
 from service.views import ForecastList, ForecastView, Link, eta_seconds, planned_seconds, view_forecast
 
@@ -68,12 +70,11 @@ async def submit_forecast(
 def _submit(
     request: ParsedRequest, service: Service, owner: str, base: str, key: str | None, validate_only: bool
 ) -> Response:
-    manifest = read_requested_manifest(service, request.body)
-    state = read_initial_state(request, manifest)
+    checked = check_body(service, request.body)
+    state = read_initial_state(request, checked.manifest)
     if validate_only:
-        plan = estimate(service, request.body, manifest, state)
-        return JSONResponse(_view_estimate(plan).model_dump(mode="json"), 200)
-    return _accepted_response(*accept(service, owner, request.body, manifest, state, key), service, base)
+        return JSONResponse(_view_estimate(estimate(service, checked, state)).model_dump(mode="json"), 200)
+    return _accepted_response(*accept(service, owner, checked, state, key), service, base)
 
 
 def _accepted_response(record: ForecastRecord, is_new: bool, service: Service, base: str) -> Response:
@@ -98,6 +99,7 @@ def replay_members(
 
 
 @router.get("/forecast", response_model=ForecastList)
+@router.head("/forecast", include_in_schema=False)
 def list_own_forecasts(
     service: ServiceDep,
     owner: Owner,
@@ -122,15 +124,13 @@ def list_own_forecasts(
 
 
 @router.get("/forecast/{forecast_id}", response_model=ForecastView)
+@router.head("/forecast/{forecast_id}", include_in_schema=False)
 def read_status(record: OwnForecast, service: ServiceDep, base: BaseUrl, request: Request) -> Response:
     """Return a forecast and its progress.
 
     Poll again after `Retry-After` seconds, with `If-None-Match` set to the last `ETag`.
     """
-    response = _view_response(record, service, base, 200)
-    if request.headers.get("If-None-Match") == response.headers["ETag"]:
-        return Response(status_code=304, headers={"ETag": response.headers["ETag"]})
-    return response
+    return conditional(request, _view_response(record, service, base, 200))
 
 
 @router.delete(
@@ -158,19 +158,20 @@ def cancel_or_delete_forecast(
 
 
 @router.get("/forecast/{forecast_id}/receipt")
-def read_receipt(record: OwnForecast) -> JSONResponse:
+@router.head("/forecast/{forecast_id}/receipt", include_in_schema=False)
+def read_receipt(record: OwnForecast, request: Request) -> Response:
     """Return the receipt of a successful forecast: request, seed, checkpoint, versions, device, seconds."""
     if record.status != Status.SUCCESSFUL:
         raise ServiceError(
             NOT_FINISHED, f"Forecast {record.id} is {record.status}; only a successful forecast has a receipt."
         )
-    return JSONResponse(record.receipt)
+    return json_response(request, json.dumps(record.receipt).encode())
 
 
 def _view_response(record: ForecastRecord, service: Service, base: str, code: int) -> JSONResponse:
     now = time.time()
     planned = planned_seconds(service.database, [record], now).get(record.id)
-    headers = {"ETag": f'W/"{record.status}-{record.lead_times}-{record.data}"', "Cache-Control": "no-cache"}
+    headers = {"ETag": state_tag(record)}
     if record.status in OPEN:
         eta = eta_seconds(record, now, planned)
         seconds = _FIRST_RETRY_SECONDS if eta is None else min(max(round(eta / 4), 1), _MAX_RETRY_SECONDS)

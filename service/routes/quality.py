@@ -5,18 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from diagnostics.evaluation.verification import score_forecast, verification_times
 from jobs.forecasts import ForecastRecord
 from jobs.quality import Verification, list_verifications, read_diagnostics, save_verification
+from service.caching import json_response
 from service.dependencies import OwnForecast, Service, ServiceDep, open_ensemble
+from service.faults import located_at
 from service.initial_states import PARSER_SLOTS
 from service.openapi import verification_body
 from service.problems import PROBLEM_RESPONSES, VALIDATION, ServiceError
-from service.uploads import save_uploads, split_form
+from service.uploads import read_form, save_uploads, split_form
 from service.views import format_time
 from weather.ingest.parent import ingest_truth
 
@@ -42,16 +44,18 @@ class Quality(BaseModel):
     verifications: list[VerificationView]
 
 
-@router.get("/forecast/{forecast_id}/diagnostics")
-def view_diagnostics(record: OwnForecast, service: ServiceDep) -> Quality:
+@router.get("/forecast/{forecast_id}/diagnostics", response_model=Quality)
+@router.head("/forecast/{forecast_id}/diagnostics", include_in_schema=False)
+def view_diagnostics(record: OwnForecast, service: ServiceDep, request: Request) -> Response:
     """Return the spread, spectra and lost members of each complete lead time, and all verifications."""
     with service.database.read() as connection:
         verifications = list_verifications(connection, record.id)
         diagnostics = read_diagnostics(connection, record.id)
-    return Quality(
+    quality = Quality(
         lead_times=diagnostics,
         verifications=[_view_verification(verification) for verification in verifications],
     )
+    return json_response(request, quality.model_dump_json().encode())
 
 
 @router.post("/forecast/{forecast_id}/verify", openapi_extra={"requestBody": _BODY}, response_model=VerificationView)
@@ -60,7 +64,7 @@ async def verify_forecast(record: OwnForecast, service: ServiceDep, request: Req
 
     If the files contain an analysis of the initial time, the persistence forecast is scored too.
     """
-    async with request.form(max_files=_MAX_FILES, max_fields=1) as form:
+    async with read_form(request, _MAX_FILES) as form:
         reference, files = split_form(form, "reference", "truth", _MAX_FILES)
         async with save_uploads(files) as (paths, names):
             return await run_in_threadpool(_verify, record, service, _check_reference(reference), paths, names)
@@ -71,7 +75,7 @@ def _verify(
 ) -> VerificationView:
     store = open_ensemble(record, service)
     layout = store.layout
-    with PARSER_SLOTS:
+    with located_at("body", "truth"), PARSER_SLOTS:
         truth = ingest_truth(paths, names, layout.variables, layout.grid, verification_times(store))
         scores = score_forecast(store, truth, None, record.request.seed)
     with service.database.write() as connection:
@@ -82,7 +86,9 @@ def _verify(
 def _check_reference(reference: str) -> str:
     if not re.fullmatch(_REFERENCE, reference):
         raise ServiceError(
-            VALIDATION, f"`reference` must be 1 to 40 small letters, digits and hyphens. Got: {reference[:100]!r}."
+            VALIDATION,
+            f"`reference` must be 1 to 40 small letters, digits and hyphens. Got: {reference[:100]!r}.",
+            ("body", "reference"),
         )
     return reference
 

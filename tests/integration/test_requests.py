@@ -22,14 +22,14 @@ Serve = Callable[..., Served]
     ("fields", "named"),
     [
         ({"members": 0}, "/members"),
-        ({"members": 1001}, "`members` must be at most 1000. Got: 1001."),
+        ({"members": 1001}, "`members` must be at most 1000 members. Got: 1001."),
         ({"lead_time": "7h"}, "`lead_time` must be a positive multiple of 6h. Got: '7h'."),
-        ({"lead_time": "366h"}, "`lead_time` must be at most 360. Got: 366."),
+        ({"lead_time": "366h"}, "`lead_time` must be at most 360h. Got: '366h'."),
         ({"model": "../demo"}, "/model"),
         ({"model": "nobody"}, "No checkpoint is named `nobody`"),
         (
             {"initial_state": {"source": "catalogue", "dataset": "era5"}},
-            "must be one of the catalogue: gfs 2018-09-15T00",
+            "`dataset` must be one of the catalogue: gfs, nature-run. Got: 'era5'.",
         ),
         ({"initial_state": {"source": "wind"}}, "/initial_state"),
         ({"sampler": {"solver": "midpoint", "nfe": 3}}, "nfe"),

@@ -115,7 +115,7 @@ def test_members_are_rounded_to_the_requested_bits(served: Served) -> None:
     np.testing.assert_allclose(stores[1].u10, stores[0].u10, rtol=2.0**-8, atol=0)
     assert not (stores[1].u10 == stores[0].u10).all()
     both = served.client.post("/forecast", json=small_request(output={"members": False, "keep_bits": 7}))
-    assert (both.status_code, "rounds members" in both.text) == (422, True)
+    assert (both.status_code, "`keep_bits` must be null" in both.text) == (422, True)
 
 
 def test_files_of_the_store_have_the_headers_that_browsers_and_caches_need(served: Served) -> None:

@@ -70,9 +70,9 @@ def test_every_error_is_a_problem_document(name: str, status: int, slug: str) ->
 def test_a_problem_points_at_each_invalid_value() -> None:
     problem = _get("/number?value=-1").json()
     assert problem["errors"] == [
-        {"pointer": "/value", "detail": "Input should be greater than or equal to 0. Got: '-1'."}
+        {"pointer": "?value", "detail": "Input should be greater than or equal to 0. Got: '-1'."}
     ]
-    assert "`/value`" in problem["detail"]
+    assert "`?value`" in problem["detail"]
 
 
 def test_an_unknown_path_is_a_problem() -> None:

@@ -20,20 +20,22 @@ def test_a_form_is_split_into_its_text_and_its_files() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "received"),
+    ("parts", "received", "wrong"),
     [
-        ([], "nothing"),
-        ([("reference", "era5")], "reference"),
-        ([("truth", _upload("a"))], "truth"),
-        ([("reference", _upload("a")), ("truth", _upload("b"))], "reference, truth"),
-        ([("reference", "era5"), ("truth", _upload("a")), ("truth", "text")], "reference, truth"),
+        ([], "nothing", ["reference", "truth"]),
+        ([("reference", "era5")], "reference", ["truth"]),
+        ([("truth", _upload("a"))], "truth", ["reference"]),
+        ([("reference", _upload("a")), ("truth", _upload("b"))], "reference, truth", ["reference"]),
+        ([("reference", "era5"), ("truth", _upload("a")), ("truth", "text")], "reference, truth", ["truth"]),
     ],
 )
 def test_an_incomplete_form_is_refused_with_what_it_needs(
-    parts: list[tuple[str, str | UploadFile]], received: str
+    parts: list[tuple[str, str | UploadFile]], received: str, wrong: list[str]
 ) -> None:
-    with pytest.raises(ServiceError, match=rf"one field `reference` and 1 to 2 files `truth`\. Got: {received}\."):
+    message = rf"^The .* one field `reference` and 1 to 2 files `truth`\. Got: {received}\.$"
+    with pytest.raises(ServiceError, match=message) as caught:
         split_form(FormData(parts), "reference", "truth", 2)
+    assert [error.location for error in caught.value.errors] == [("body", name) for name in wrong]
 
 
 def test_uploads_are_copied_and_deleted_and_their_names_are_safe_to_print() -> None:

@@ -1,0 +1,68 @@
+"""Locate errors in a request, and report several of them together.
+
+A location starts with the part of the request that is wrong: `body`, `query` or `header`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from service.problems import VALIDATION, ServiceError, kind_of_error
+from storage.errors import Location, WarmcastError
+
+_MAX_MESSAGES = 5
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class RequestFaultsError(ServiceError):
+    """A request has several faults; `errors` are their own errors.
+
+    Its kind is theirs if they are all of one kind, else `VALIDATION`.
+    """
+
+    def __init__(self, errors: Sequence[WarmcastError]) -> None:
+        kinds = {kind_of_error(error) for error in errors}
+        messages = list(dict.fromkeys(map(str, errors)))
+        hidden = len(messages) - _MAX_MESSAGES
+        more = f" And {hidden} more." if hidden > 0 else ""
+        super().__init__(kinds.pop() if len(kinds) == 1 else VALIDATION, " ".join(messages[:_MAX_MESSAGES]) + more)
+        self.errors = tuple(errors)
+
+
+class Faults:
+    """Collect the faults that independent checks of one request find, to raise them together."""
+
+    def __init__(self) -> None:
+        self._errors: list[WarmcastError] = []
+
+    def add(self, error: WarmcastError) -> None:
+        """Add a fault."""
+        self._errors.append(error)
+
+    def attempt(self, location: Location, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Return the result of a check of the field at `location`; if it raises, add its error and return None."""
+        try:
+            with located_at(*location):
+                return check(*args, **kwargs)
+        except WarmcastError as error:
+            self.add(error)
+            return None
+
+    def check(self) -> None:
+        """Raise the fault that was found, or `RequestFaultsError` for several; return if there is none."""
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        if self._errors:
+            raise RequestFaultsError(self._errors)
+
+
+@contextmanager
+def located_at(*location: str | int) -> Iterator[None]:
+    """Put `location` in front of the location of an error that the block raises."""
+    try:
+        yield
+    except WarmcastError as error:
+        error.location = (*location, *error.location)
+        raise
