@@ -32,7 +32,8 @@ class BodyLimit:
         limit = f"The body of a request may have at most {self._max_bytes} bytes."
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > self._max_bytes:
-            refusal = problem_response(TOO_LARGE, f"{limit} Got: {declared}.")
+            detail = f"{limit} Got: {declared} bytes."
+            refusal = problem_response(TOO_LARGE, detail, [{"pointer": "", "detail": detail}])
             refusal.headers["Connection"] = "close"
             await refusal(scope, receive, send)
             return
@@ -43,7 +44,7 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._max_bytes:
-                raise ServiceError(TOO_LARGE, f"{limit} Got: more.")
+                raise ServiceError(TOO_LARGE, f"{limit} Got: more.", ("body",))
             return message
 
         await self._app(scope, receive_within_limit, send)

@@ -56,6 +56,7 @@ def test_a_body_may_have_as_many_bytes_as_the_limit(sizes: tuple[int, ...], stat
     else:
         assert response.json()["type"] == "/problems/too-large"
         assert "at most 10 bytes" in response.json()["detail"]
+        assert [error["pointer"] for error in response.json()["errors"]] == [""]
 
 
 @pytest.mark.parametrize(
