@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from numpy.typing import NDArray
 
 from models.shapes import Features, Fields
@@ -15,8 +14,9 @@ from weather.errors import TrainingDataError
 from weather.features import feature_fields
 from weather.grids import Grid
 from weather.manifest import GridSpec, Normalisation
-from weather.readers.canonical import Problems, reorder, to_canonical
-from weather.readers.dimensions import standardise_dimensions
+from weather.readers.containers import SourceError
+from weather.readers.series import open_series
+from weather.readers.static import read_static_fields
 from weather.variables import KNOWN
 
 
@@ -100,22 +100,25 @@ def load_series(
     variable that is not finite.
     """
     if not files:
-        raise TrainingDataError("No data: expected NetCDF files or Zarr stores. Got: none.")
-    parts = [_read_frames(path, variables) for path in files]
-    grids = [Grid.from_coordinates(part.latitude.values, part.longitude.values) for part in parts]
-    for path, grid in zip(files, grids, strict=True):
-        if not grid.matches(grids[0]):
-            raise TrainingDataError(f"`{path}` is on the grid {grid}, but expected that of `{files[0]}`: {grids[0]}.")
-    series = xr.concat(parts, "time").sortby("time").drop_duplicates("time")
-    frames = np.stack([series[name].values for name in variables], axis=1)
+        raise TrainingDataError("No data: expected GRIB or NetCDF files, or Zarr stores. Got: none.")
+
+    def fail(problems: Sequence[str]) -> TrainingDataError:
+        return TrainingDataError("The data cannot be used for training: " + " ".join(problems))
+
+    with open_series([str(path) for path in files], variables, fail) as series:
+        if series.is_ensemble:
+            raise TrainingDataError(f"The data must hold analyses. Got: {len(series.members)} members of each.")
+        loaded = series.load(series.times).fields
+        grid = Grid.from_coordinates(loaded.latitude.values, loaded.longitude.values)
+    frames = np.stack([loaded[name].values for name in variables], axis=1)
     if not np.isfinite(frames).all():
         time, channel = (int(axis[0]) for axis in np.nonzero(~np.isfinite(frames))[:2])
-        raise TrainingDataError(f"`{variables[channel]}` is not finite at {series.time.values[time]}.")
+        raise TrainingDataError(f"`{variables[channel]}` is not finite at {loaded.time.values[time]}.")
     return WeatherSeries(
-        grid=grids[0],
+        grid=grid,
         frames=frames,
-        valid_times=series.time.values.astype("datetime64[s]"),
-        static=_read_static_fields(files[0], static_fields, grids[0]),
+        valid_times=loaded.time.values.astype("datetime64[s]"),
+        static=_read_static_fields(files[0], static_fields, grid),
         features=features,
         time_step=np.timedelta64(time_step_hours, "h"),
     )
@@ -126,47 +129,11 @@ def grid_spec(grid: Grid) -> GridSpec:
     return GridSpec(latitude=grid.latitude, longitude=grid.longitude)
 
 
-def _open(path: Path) -> xr.Dataset:
-    """Open a NetCDF file or a Zarr store; raises `TrainingDataError` for any other."""
-    try:
-        return xr.open_dataset(path, engine="zarr" if path.is_dir() else "netcdf4")
-    except (OSError, ValueError) as error:
-        raise TrainingDataError(f"`{path}` must be a NetCDF file or a Zarr store. Got: {error}") from error
-
-
-def _read_frames(path: Path, variables: Sequence[str]) -> xr.Dataset:
-    """Return all frames of a file, in canonical names, units and order of the axes."""
-    with _open(path) as dataset:
-        problems = Problems()
-        frames = to_canonical(dataset, variables, problems)
-        if frames is None:
-            raise TrainingDataError(f"`{path}` cannot be used for training: " + " ".join(problems))
-        if "member" in frames.dims:
-            raise TrainingDataError(f"`{path}` must hold analyses. Got: {frames.sizes['member']} members of each.")
-        return frames.load()
-
-
 def _read_static_fields(path: Path, names: Sequence[str], grid: Grid) -> NDArray[np.float32]:
     """Return static fields of a file (field, lat, lon), north to south, each with mean 0 and standard deviation 1."""
-    with _open(path) as dataset:
-        fields = [_read_static_field(path, dataset, name, grid) for name in names]
-    return np.stack(fields).astype(np.float32) if fields else np.zeros((0, *grid.shape), np.float32)
-
-
-def _read_static_field(path: Path, dataset: xr.Dataset, name: str, grid: Grid) -> NDArray[np.float64]:
-    """Return one static field; raises `TrainingDataError` unless it varies over `grid`, and over nothing else."""
-    if name not in dataset:
-        held = ", ".join(map(str, dataset))
-        raise TrainingDataError(f"`{path}` has no static field `{name}`. It has: {held}.")
-    array = standardise_dimensions(dataset[name])
-    if array.sizes.get("time") == 1:
-        array = array.isel(time=0, drop=True)
-    expected = {"latitude": grid.shape[0], "longitude": grid.shape[1]}
-    if dict(array.sizes) != expected:
-        raise TrainingDataError(
-            f"The static field `{name}` of `{path}` must have the dimensions {expected}. Got: {dict(array.sizes)}."
-        )
-    values = reorder(array).values.astype(np.float64)
-    if not np.isfinite(values).all() or values.std() == 0:
-        raise TrainingDataError(f"The static field `{name}` of `{path}` must be finite, and not the same everywhere.")
-    return np.asarray((values - values.mean()) / values.std())
+    try:
+        fields = read_static_fields(str(path), names, grid) if names else []
+    except SourceError as error:
+        raise TrainingDataError(str(error)) from error
+    normalised = [(values - values.mean()) / values.std() for values in fields]
+    return np.stack(normalised).astype(np.float32) if normalised else np.zeros((0, *grid.shape), np.float32)

@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _DEGREES_TOLERANCE = 1e-3
+_WIDEST_GAP = 1.5
+"""Widest distance of two rows, in units of the median distance, that is not called a gap."""
+_REGION_LATITUDE = 60.0
+"""A grid that ends nearer to the equator than this is called a region."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +87,9 @@ def find_grid_problems(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
         return [f"Latitudes must be at least 4 different finite numbers in one dimension. Got: {_describe(latitude)}."]
     if lon.ndim != 1 or lon.size < 4 or not np.all(np.isfinite(lon)):
         return [f"Longitudes must be at least 4 finite numbers in one dimension. Got: {_describe(longitude)}."]
-    spacing = float(np.max(np.diff(lat)))
-    if lat[0] < -90 - _DEGREES_TOLERANCE or lat[-1] > 90 + _DEGREES_TOLERANCE:
-        problems.append(f"Latitudes must be within [-90, 90]. Got: {lat[0]:g} to {lat[-1]:g}.")
-    elif lat[0] > -90 + 1.01 * spacing or lat[-1] < 90 - 1.01 * spacing:
-        problems.append(
-            f"The grid must be global. Got: latitudes {lat[0]:g} to {lat[-1]:g} and longitudes "
-            f"{lon.min():g} to {lon.max():g}, a region."
-        )
+    problem = _coverage_problem(lat, lon)
+    if problem:
+        problems.append(problem)
     ring = np.sort(np.mod(lon, 360.0))
     gaps = np.diff(np.concatenate([ring, ring[:1] + 360.0]))
     if not problems and not np.allclose(gaps, 360.0 / lon.size, rtol=0, atol=10 * _DEGREES_TOLERANCE):
@@ -98,6 +97,36 @@ def find_grid_problems(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
             f"Longitudes must be evenly spaced around the globe. Got: {lon.size} from {lon.min():g} to {lon.max():g}."
         )
     return problems
+
+
+def _coverage_problem(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> str | None:
+    """Return which latitudes are missing: all but a region, a band, or rows at a pole; None if there are no such.
+
+    `lat` ascends. Rows may be regular or Gaussian; the row at a pole may be there or not.
+    """
+    gaps = np.diff(lat)
+    spacing = float(np.median(gaps))
+    if lat[0] < -90 - _DEGREES_TOLERANCE or lat[-1] > 90 + _DEGREES_TOLERANCE:
+        return f"Latitudes must be within [-90, 90]. Got: {lat[0]:g} to {lat[-1]:g}."
+    widest = int(np.argmax(gaps))
+    if gaps[widest] > _WIDEST_GAP * spacing:
+        return (
+            f"The latitudes between {lat[widest]:g} and {lat[widest + 1]:g} are missing; elsewhere, rows are "
+            f"{spacing:g} degrees apart."
+        )
+    is_short = (lat[0] > -90 + 1.01 * gaps.max(), lat[-1] < 90 - 1.01 * gaps.max())
+    if any(is_short) and lat[0] < -_REGION_LATITUDE and lat[-1] > _REGION_LATITUDE:
+        south, north = is_short
+        poles = "both poles" if south and north else "the south pole" if south else "the north pole"
+        return (
+            f"Rows towards {poles} are missing: latitudes go from {lat[0]:g} to {lat[-1]:g}, {spacing:g} degrees apart."
+        )
+    if any(is_short):
+        return (
+            f"The grid must be global. Got: latitudes {lat[0]:g} to {lat[-1]:g} and longitudes "
+            f"{lon.min():g} to {lon.max():g}, a region."
+        )
+    return None
 
 
 def _describe(values: ArrayLike) -> str:

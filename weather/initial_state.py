@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -10,10 +11,9 @@ from numpy.typing import NDArray
 
 from weather.errors import InitialStateError
 from weather.manifest import ModelSpec
-from weather.readers.canonical import Problems
-from weather.readers.files import UNREADABLE
-from weather.readers.series import read_series
+from weather.readers.series import open_series
 from weather.regrid import regrid
+from weather.times import format_time
 from weather.variables import KNOWN
 
 
@@ -50,47 +50,41 @@ def read_initial_state(sources: Sequence[str], spec: ModelSpec, init_time: np.da
     Raises `InitialStateError` that lists everything that is missing or wrong: variables, units, grid, times, values.
     """
     label = " and ".join(f"`{source}`" for source in sources)
-    problems = Problems()
-    fields = read_series(sources, spec.variable_names, problems)
-    if problems or fields is None:
-        raise InitialStateError(label, list(dict.fromkeys(problems)))
-    selected = init_time if init_time is not None else fields.time.values.max().astype("datetime64[s]")
-    frames = _select_frames(fields, selected, spec.time_step, problems)
-    if frames is None:
-        raise InitialStateError(label, problems)
+    fail = partial(InitialStateError, label)
+    with open_series(sources, spec.variable_names, fail) as series:
+        selected = init_time if init_time is not None else series.newest_time()
+        wanted = [selected - spec.time_step, selected]
+        missing = [time for time in wanted if time not in series.times]
+        if missing:
+            raise fail([_describe_missing_frames(selected, spec.time_step, missing, series.times)])
+        frames = series.load(wanted).fields
+    problems = list[str]()
     _check_values(frames, problems)
     if problems:
-        raise InitialStateError(label, problems)
+        raise fail(problems)
     previous, newest = _stack(regrid(frames, spec.grid.grid), spec.variable_names)
     return InitialState(selected, previous, newest, tuple(sources))
 
 
-def _select_frames(
-    fields: xr.Dataset, init_time: np.datetime64, time_step: np.timedelta64, problems: Problems
-) -> xr.Dataset | None:
-    """Return the two frames in order of time, or None if one is missing or unreadable."""
-    times = fields.time.values.astype("datetime64[s]")
-    wanted = [init_time - time_step, init_time]
-    missing = [_format_time(time) for time in wanted if time not in times]
-    if missing:
-        available = ", ".join(map(_format_time, times[:3]))
-        if len(times) > 3:
-            available += f" … {_format_time(times[-1])}"
-        hours = time_step / np.timedelta64(1, "h")
-        problems.append(
-            f"A forecast from {_format_time(init_time)} needs two frames {hours:g} h apart, "
-            f"{' and '.join(map(_format_time, wanted))} (UTC). Missing: {', '.join(missing)}. The data has "
-            f"{len(times)} {'time' if len(times) == 1 else 'times'}: {available}."
-        )
-        return None
-    try:
-        return fields.isel(time=[int(np.nonzero(times == time)[0][0]) for time in wanted]).load()
-    except UNREADABLE as error:
-        problems.append(f"The values cannot be read: {error}. The file may be damaged or cut short.")
-        return None
+def _describe_missing_frames(
+    init_time: np.datetime64,
+    time_step: np.timedelta64,
+    missing: Sequence[np.datetime64],
+    times: Sequence[np.datetime64],
+) -> str:
+    available = ", ".join(map(format_time, times[:3]))
+    if len(times) > 3:
+        available += f" … {format_time(times[-1])}"
+    hours = time_step / np.timedelta64(1, "h")
+    return (
+        f"A forecast from {format_time(init_time)} needs two frames {hours:g} h apart, "
+        f"{format_time(init_time - time_step)} and {format_time(init_time)} (UTC). "
+        f"Missing: {', '.join(map(format_time, missing))}. The data has "
+        f"{len(times)} {'time' if len(times) == 1 else 'times'}: {available}."
+    )
 
 
-def _check_values(frames: xr.Dataset, problems: Problems) -> None:
+def _check_values(frames: xr.Dataset, problems: list[str]) -> None:
     for name, array in frames.data_vars.items():
         values, variable = array.values, KNOWN[str(name)]
         low, high = variable.valid_range
@@ -98,11 +92,11 @@ def _check_values(frames: xr.Dataset, problems: Problems) -> None:
             bad = int((~np.isfinite(values[index])).sum())
             if bad:
                 problems.append(
-                    f"`{name}` has {bad} missing or infinite values at {_format_time(time)}; all must be finite."
+                    f"`{name}` has {bad} missing or infinite values at {format_time(time)}; all must be finite."
                 )
             elif values[index].min() < low or values[index].max() > high:
                 problems.append(
-                    f"`{name}` must be within {low:g} and {high:g} {variable.units} at {_format_time(time)}. "
+                    f"`{name}` must be within {low:g} and {high:g} {variable.units} at {format_time(time)}. "
                     f"Got: {values[index].min():g} to {values[index].max():g}."
                 )
 
@@ -113,7 +107,3 @@ def _stack(frames: xr.Dataset, variables: Sequence[str]) -> tuple[NDArray[np.flo
     arrays = [frames[name].transpose("time", "member", "latitude", "longitude").values for name in variables]
     stacked = np.stack(arrays, axis=2).astype(np.float32)
     return stacked[0], stacked[1]
-
-
-def _format_time(time: np.datetime64) -> str:
-    return str(np.datetime_as_string(time, unit="m"))

@@ -47,3 +47,8 @@ def parse_time(text: str, field: str = "init_time") -> np.datetime64:
     except (ValueError, OverflowError) as error:
         raise ConfigurationError(f"`{field}` must be a time such as 2018-09-15T00. Got: {text!r}.", (field,)) from error
     return np.datetime64(utc, "s")
+
+
+def format_time(time: np.datetime64) -> str:
+    """Return a time to the minute, such as `2018-09-15T00:00`."""
+    return str(np.datetime_as_string(time, unit="m"))

@@ -1,29 +1,23 @@
-"""Read files and stores of weather: detect the format of each, and return its fields in canonical form."""
+"""Read what the sources of a request hold: all records of the requested variables, and every problem met."""
 
 import warnings
 import zipfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
-import cfgrib
 import eccodes
+import numpy as np
 import xarray as xr
 import zarr
+from numpy.typing import NDArray
 
-from weather.readers.canonical import Problems, to_canonical
+from weather.readers.arrays import read_arrays
+from weather.readers.containers import Opened, SourceError, open_source
 from weather.readers.grib import read_grib
-
-Format = Literal["GRIB", "NetCDF", "Zarr", "zipped Zarr"]
-
-_MAGIC: tuple[tuple[bytes, Format], ...] = (
-    (b"GRIB", "GRIB"),
-    (b"CDF\x01", "NetCDF"),
-    (b"CDF\x02", "NetCDF"),
-    (b"CDF\x05", "NetCDF"),
-    (b"\x89HDF\r\n\x1a\n", "NetCDF"),
-    (b"PK\x03\x04", "zipped Zarr"),
-)
+from weather.readers.points import PointsError
+from weather.readers.records import Contents, Record
+from weather.variables import KNOWN
 
 UNREADABLE = (
     OSError,
@@ -32,58 +26,96 @@ UNREADABLE = (
     KeyError,
     RuntimeError,
     zipfile.BadZipFile,
-    cfgrib.DatasetBuildError,
     eccodes.CodesInternalError,
 )
 """What the parsing libraries raise for damaged files."""
 
 
-def read_fields(source: str, variables: Sequence[str], problems: Problems) -> xr.Dataset | None:
-    """Return the canonical fields of a GRIB, NetCDF or Zarr path, or of a Zarr's URL; None if there is a problem.
+class Problems(list[str]):
+    """Sentences that say what is wrong with an input, collected to be reported together."""
 
-    URLs are those of fsspec. Values are loaded lazily if the format allows it. Problems are added to `problems`.
+    def add_once(self, sentence: str) -> None:
+        """Append a sentence, unless it is in the list already."""
+        if sentence not in self:
+            self.append(sentence)
+
+
+def read_records(
+    sources: Sequence[str], variables: Sequence[str], problems: Problems, stack: ExitStack
+) -> list[Record]:
+    """Return the records of `variables` in all sources; their values can be read until `stack` is closed.
+
+    Variables may be in different sources. Sources that cannot be read, fields that cannot be understood and variables
+    that no source has are added to `problems`.
     """
-    kind = detect_format(source, problems)
-    if kind is None:
-        return None
+    contents = [part for source in sources for part in _read_source(source, variables, problems, stack)]
+    for part in contents:
+        for problem in part.problems:
+            problems.add_once(problem)
+    records = [record for part in contents for record in part.records]
+    found = {record.variable for record in records}
+    missing = [name for name in variables if name not in found]
+    if contents and missing and not any(part.problems for part in contents):
+        others = [name for part in contents for name in part.others]
+        problems.append(describe_missing(missing, [*sorted(found), *others]))
+    return records
+
+
+def describe_missing(missing: Sequence[str], available: Sequence[str]) -> str:
+    """Return a sentence with the variables that are missing, their accepted names, and the names that the data has."""
+    wanted = "; ".join(f"{KNOWN[name].long_name} ({' or '.join(KNOWN[name].aliases)})" for name in missing)
+    present = ", ".join(dict.fromkeys(available)) or "no variable at all"
+    return f"Missing: {wanted}. The data has: {present}."
+
+
+def _read_source(source: str, variables: Sequence[str], problems: Problems, stack: ExitStack) -> list[Contents]:
+    try:
+        opened = open_source(source, stack)
+    except SourceError as error:
+        problems.append(str(error))
+        return []
+    return [part for item in opened if (part := _parse(item, source, variables, problems, stack)) is not None]
+
+
+def _parse(
+    opened: Opened, source: str, variables: Sequence[str], problems: Problems, stack: ExitStack
+) -> Contents | None:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # users cannot act on the libraries' warnings about their input files
-            if kind == "GRIB":
-                return read_grib(source, variables, problems)
-            return to_canonical(_open(source, kind), variables, problems)
+            warnings.simplefilter("ignore")  # users cannot change what the libraries warn of in others' files
+            if opened.format == "GRIB":
+                return read_grib(Path(opened.location), source, variables)
+            return read_arrays(open_dataset(opened, stack), source, variables)
     except UNREADABLE as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        problems.append(f"`{source}` cannot be read as {kind}: {text}. The file may be damaged or cut short.")
-        return None
-
-
-def detect_format(source: str, problems: Problems) -> Format | None:
-    """Return the format of `source` by its first bytes, or None and a problem; a URL is assumed to be a Zarr store."""
-    if "://" in source:
-        return "Zarr"
-    path = Path(source)
-    if path.is_dir():
-        if any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata")):
-            return "Zarr"
-        problems.append(f"`{source}` is a folder but no Zarr store: it has neither zarr.json nor .zgroup.")
-        return None
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        problems.append(f"`{source}` cannot be opened: {error.strerror}.")
-        return None
-    for magic, kind in _MAGIC:
-        if start.startswith(magic):
-            return kind
-    problems.append(f"`{source}` must be GRIB, NetCDF or Zarr. Got: a file of {path.stat().st_size} bytes of neither.")
+        problems.append(describe_damage(source, opened.format, error))
     return None
 
 
-def _open(source: str, kind: Format) -> xr.Dataset:
-    if kind == "NetCDF":
-        return xr.open_dataset(source, engine="netcdf4", decode_timedelta=False)
-    store = zarr.storage.ZipStore(source, mode="r") if kind == "zipped Zarr" else source
-    dataset: xr.Dataset = xr.open_zarr(store, chunks=None, decode_timedelta=False)
-    return dataset
+def describe_damage(source: str, kind: str, error: Exception) -> str:
+    """Return the sentence for a source that a parsing library cannot read."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"`{source}` cannot be read as {kind}: {text}. The file may be damaged or cut short."
+
+
+def open_dataset(opened: Opened, stack: ExitStack) -> xr.Dataset:
+    """Open a NetCDF file or a Zarr store without decoding times: only those of requested variables are decoded."""
+    if opened.format == "NetCDF":
+        dataset = xr.open_dataset(opened.location, engine="netcdf4", decode_times=False)
+    else:
+        is_zip = opened.format == "zipped Zarr"
+        store = zarr.storage.ZipStore(opened.location, mode="r") if is_zip else opened.location
+        consolidated = False if is_zip else None  # zarr 3.1 looks for consolidated metadata at the root of a zip only
+        dataset = xr.open_zarr(store, group=opened.group, chunks=None, decode_times=False, consolidated=consolidated)
+    return stack.enter_context(dataset)
+
+
+def read_values(record: Record) -> NDArray[np.float32]:
+    """Return the values of a record; raises `SourceError` if they cannot be decoded."""
+    try:
+        return record.read()
+    except PointsError as error:
+        raise SourceError(f"`{record.source}`: {error}") from error
+    except UNREADABLE as error:
+        raise SourceError(
+            f"The values of `{record.source}` cannot be read: {error}. The file may be damaged or cut short."
+        ) from error

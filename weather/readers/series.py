@@ -1,6 +1,8 @@
-"""Read frames of weather from several files and stores as one series in time."""
+"""Frames of the weather from several files and stores, as one series in time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -8,18 +10,109 @@ from numpy.typing import NDArray
 
 from weather.errors import VerificationError
 from weather.grids import Grid
-from weather.readers.canonical import Problems
-from weather.readers.files import UNREADABLE, read_fields
+from weather.readers.choice import Choice, choose
+from weather.readers.containers import SourceError
+from weather.readers.files import Problems, read_records
+from weather.readers.records import Record
 from weather.regrid import regrid
+from weather.times import format_time
 
 
-def read_series(sources: Sequence[str], variables: Sequence[str], problems: Problems) -> xr.Dataset | None:
-    """Return the canonical frames of all sources, sorted by time without duplicates, or None if there are none.
+@dataclass(frozen=True)
+class Frames:
+    """Frames of the weather, and the records that they were made of.
 
-    Problems are added to `problems`.
+    `fields` has the variables as float32 on (time, [member,] latitude, longitude), in canonical form: units of `KNOWN`,
+    latitudes from north to south, longitudes ascending within [0, 360), `time` is valid time in UTC.
     """
-    parts = [read_fields(source, variables, problems) for source in sources]
-    return _join([part for part in parts if part is not None], problems)
+
+    fields: xr.Dataset
+    records: Sequence[Record]
+
+
+class Series:
+    """The frames that a choice of records offers; values are decoded when they are loaded."""
+
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+        self.variables, self.times, self.members = choice.variables, choice.times, choice.members
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether each frame has several members."""
+        return self.members != (None,)
+
+    def newest_time(self) -> np.datetime64:
+        """Return the newest time whose frame has values; raises `SourceError` if none has."""
+        for time in reversed(self.times):
+            if all(self._has_values(time, member) for member in self.members):
+                return time
+        raise SourceError("No frame has any value.")
+
+    def load(self, times: Sequence[np.datetime64]) -> Frames:
+        """Decode the frames of `times`, in this order.
+
+        Raises `SourceError` if they cannot be decoded, are not on one grid, or have two different values for one time.
+        """
+        frames = [[self._frame(time, member) for member in self.members] for time in times]
+        records = [record for frame in frames for of_member in frame for record in of_member.values()]
+        grid = records[0].points.grid
+        for record in records:
+            if not record.points.grid.matches(grid):
+                raise SourceError(
+                    f"All frames must be on one grid. Got: {grid} in `{records[0].source}` and {record.points.grid} in "
+                    f"`{record.source}`."
+                )
+        fields = np.empty((len(times), len(self.members), len(self.variables), *grid.shape), np.float32)
+        for time_index, frame in enumerate(frames):
+            for member_index, of_member in enumerate(frame):
+                for channel, name in enumerate(self.variables):
+                    fields[time_index, member_index, channel] = self.choice.pop(of_member[name])
+        return Frames(self._to_dataset(fields, times, grid), records)
+
+    def _to_dataset(self, fields: NDArray[np.float32], times: Sequence[np.datetime64], grid: Grid) -> xr.Dataset:
+        """Return `fields` (time, member, variable, latitude, longitude) as variables, with members if it has some."""
+        coordinates: dict[str, object] = {
+            "time": np.array(times, "datetime64[ns]"),
+            "latitude": list(grid.latitude),
+            "longitude": list(grid.longitude),
+        }
+        dims: tuple[str, ...] = ("time", "latitude", "longitude")
+        if self.is_ensemble:
+            coordinates["member"], dims = list(self.members), ("time", "member", "latitude", "longitude")
+        else:
+            fields = fields[:, 0]
+        channels = np.moveaxis(fields, -3, 0)
+        return xr.Dataset({name: (dims, channels[index]) for index, name in enumerate(self.variables)}, coordinates)
+
+    def _has_values(self, time: np.datetime64, member: int | None) -> bool:
+        frame = self.choice.frame(time, member)
+        return frame is not None and all(np.isfinite(self.choice.read(record)).any() for record in frame.values())
+
+    def _frame(self, time: np.datetime64, member: int | None) -> dict[str, Record]:
+        frame = self.choice.frame(time, member)
+        if frame is None:
+            raise SourceError(f"The frame of {format_time(time)} has no value at all.")
+        return frame
+
+
+@contextmanager
+def open_series(
+    sources: Sequence[str], variables: Sequence[str], fail: Callable[[Sequence[str]], Exception]
+) -> Iterator[Series]:
+    """Yield the series of all sources, open for the time of the block; `fail` makes the error from the problems.
+
+    A `SourceError` in the block becomes that error too.
+    """
+    problems = Problems()
+    with ExitStack() as stack:
+        records = read_records(sources, variables, problems, stack)
+        if problems:
+            raise fail(list(dict.fromkeys(problems)))
+        try:
+            yield Series(choose(records, variables))
+        except SourceError as error:
+            raise fail([str(error)]) from error
 
 
 def read_truth(
@@ -30,25 +123,22 @@ def read_truth(
     Raises `VerificationError` that lists the problems: unreadable sources, none of the times, values that are not
     finite.
     """
-    problems = Problems()
-    frames = read_series(sources, variables, problems)
-    if frames is None or problems:
-        raise VerificationError(f"Cannot verify against {' and '.join(sources)}: {' '.join(problems)}")
-    if "member" in frames.dims:
-        raise VerificationError(f"The truth must have no members. Got: {frames.sizes['member']} of them.")
-    available = frames.time.values.astype("datetime64[s]")
-    wanted = [time for time in times if time in available]
-    if not wanted:
-        raise VerificationError(
-            f"The truth must have a time of the forecast, {times[0]} to {times[-1]}. "
-            f"Got: {available[0]} to {available[-1]}."
-        )
-    try:
-        selected = frames.isel(time=np.nonzero(np.isin(available, wanted))[0]).load()
-    except UNREADABLE as error:
-        raise VerificationError(f"The truth is damaged: {error}") from error
-    _require_finite(selected, variables)
-    regridded = regrid(selected, grid)
+
+    def fail(problems: Sequence[str]) -> VerificationError:
+        return VerificationError(f"Cannot verify against {' and '.join(sources)}: {' '.join(problems)}")
+
+    with open_series(sources, variables, fail) as series:
+        if series.is_ensemble:
+            raise VerificationError(f"The truth must have no members. Got: {len(series.members)} of them.")
+        wanted = [time for time in times if time in series.times]
+        if not wanted:
+            raise VerificationError(
+                f"The truth must have a time of the forecast, {times[0]} to {times[-1]}. "
+                f"Got: {series.times[0]} to {series.times[-1]}."
+            )
+        fields = series.load(wanted).fields
+    _require_finite(fields, variables)
+    regridded = regrid(fields, grid)
     stacked = np.stack([regridded[name].transpose("time", ...).values for name in variables], axis=1)
     return dict(zip(wanted, stacked, strict=True))
 
@@ -61,23 +151,3 @@ def _require_finite(frames: xr.Dataset, variables: Sequence[str]) -> None:
                 raise VerificationError(
                     f"The truth must be finite. Not finite at {time}: {bad} of {values.size} values of `{name}`."
                 )
-
-
-def _join(parts: Sequence[xr.Dataset], problems: Problems) -> xr.Dataset | None:
-    """Concatenate frames of one grid and one set of members in time; the first of several at one time is kept."""
-    if not parts:
-        return None
-    grids = [Grid.from_coordinates(part.latitude.values, part.longitude.values) for part in parts]
-    if not all(grid.matches(grids[0]) for grid in grids):
-        problems.append(f"All frames must be on one grid. Got: {' and '.join(map(str, grids))}.")
-        return None
-    members = {part.sizes.get("member", 0) for part in parts}
-    if len(members) > 1:
-        problems.append(f"All frames must have the same members. Got: {sorted(members)} members.")
-        return None
-    aligned = [part.assign_coords(latitude=parts[0].latitude, longitude=parts[0].longitude) for part in parts]
-    return (
-        xr.concat(aligned, "time", join="override", coords="minimal", compat="override", data_vars="all")
-        .sortby("time")
-        .drop_duplicates("time")
-    )

@@ -1,0 +1,99 @@
+"""Records: what a file says about each of its fields, before any of them is decoded."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weather.readers.points import Points
+from weather.variables import KNOWN
+
+
+class Statistic(StrEnum):
+    """How the values of a record were made from the state of the atmosphere; only `INSTANT` can start a forecast."""
+
+    INSTANT = "instantaneous state"
+    MEAN = "time mean"
+    EXTREME = "extreme over a period"
+    ACCUMULATION = "accumulation"
+    SPREAD = "ensemble spread"
+    ENSEMBLE_MEAN = "ensemble mean"
+
+
+@dataclass(frozen=True)
+class Level:
+    """Kind and value of a vertical level: height above ground in m, pressure in hPa; `unstated` if not given."""
+
+    kind: str = "unstated"
+    value: float | None = None
+
+    def __str__(self) -> str:
+        unit = {"height": " m", "pressure": " hPa"}.get(self.kind, "")
+        return self.kind if self.value is None else f"{self.kind} {self.value:g}{unit}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One field of a file: what it is, where its points are, and how to get its values.
+
+    `valid_time` is NaT if the file gives none. `run` and `step` are None for data without them, and `member` is the
+    label of an ensemble member. `data_type` is `analysis`, `forecast` or empty, `version` the experiment version.
+    `read` returns float32 (latitude, longitude), in the canonical unit and on the canonical grid of `points`.
+    """
+
+    source: str
+    variable: str
+    level: Level
+    valid_time: np.datetime64
+    run: np.datetime64 | None
+    step: np.timedelta64 | None
+    member: int | None
+    data_type: str
+    statistic: Statistic
+    version: str
+    points: Points
+    read: Callable[[], NDArray[np.float32]]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unusable(self) -> str:
+        """Why the record cannot be a frame of the weather, or an empty text if it can."""
+        variable = KNOWN[self.variable]
+        if self.statistic != Statistic.INSTANT:
+            return f"of the kind {self.statistic}, not {Statistic.INSTANT}"
+        height = variable.height_m
+        other_height = self.level.kind == "height" and height is not None and self.level.value != height
+        if self.level.kind in ("pressure", "model level") or other_height:
+            wanted = f"{height:g} m" if height is not None else "mean sea level"
+            return f"at another level ({self.level}), not at {wanted}"
+        return "without a valid time" if np.isnat(self.valid_time) else ""
+
+    @property
+    def rank(self) -> tuple[np.timedelta64, bool, bool]:
+        """Preference among records of one valid time: shortest step, analysis, final experiment version."""
+        step = np.timedelta64(0, "s") if self.step is None else self.step
+        return (step, self.data_type == "forecast", self.version.lstrip("0") == "5")
+
+    def describe(self) -> str:
+        """Return the source with run, step, type and experiment version, as far as the file gives them."""
+        details = []
+        if self.run is not None and self.step is not None and self.step > np.timedelta64(0, "s"):
+            details.append(f"run {np.datetime_as_string(self.run, 'm')}")
+        if self.step is not None and self.step > np.timedelta64(0, "s"):
+            details.append(f"step {self.step / np.timedelta64(1, 'h'):g} h")
+        if self.data_type:
+            details.append(self.data_type)
+        if self.version:
+            details.append(f"experiment version {self.version}")
+        return f"{self.source} ({', '.join(details)})" if details else self.source
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What one source has: records of the requested variables, problems of those that cannot be read, other names."""
+
+    records: Sequence[Record]
+    problems: Sequence[str]
+    others: Sequence[str]
