@@ -7,6 +7,7 @@ import httpx
 
 from tests.helpers import wait_until
 from tests.served import Served, small_request
+from tests.servers import free_port
 
 Serve = Callable[..., Served]
 
@@ -108,9 +109,14 @@ def test_a_restarted_service_finishes_open_forecasts_and_not_cancelled_ones(serv
 def test_a_second_service_on_the_same_data_refuses_to_start(serve: Serve) -> None:
     served = serve()
     command = [sys.executable, "-c", "from warmcast.cli import main; main()", "serve", "--data", str(served.data)]
-    second = subprocess.run([*command, "--port", "1"], capture_output=True, text=True, timeout=60)
-    assert second.returncode != 0
+    second = subprocess.run([*command, "--port", str(free_port())], capture_output=True, text=True, timeout=60)
+    assert (second.returncode, len(second.stderr.splitlines())) == (2, 1)
     assert "is served by another process" in second.stderr
+    port = served.url.rpartition(":")[2]
+    third = subprocess.run([*command, "--port", port], capture_output=True, text=True, timeout=60)
+    assert (third.returncode, third.stderr) == (
+        2, f"Error: Port {port} of 127.0.0.1 is in use. Stop the program that uses it, or choose another --port.\n",
+    )  # fmt: skip
     assert served.client.get("/healthz").status_code == 200
 
 
