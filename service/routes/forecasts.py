@@ -1,6 +1,5 @@
 """Routes to submit, list, follow, replay, cancel and delete forecasts."""
 
-import json
 import time
 from typing import Annotated
 
@@ -165,7 +164,7 @@ def read_receipt(record: OwnForecast, request: Request) -> Response:
         raise ServiceError(
             NOT_FINISHED, f"Forecast {record.id} is {record.status}; only a successful forecast has a receipt."
         )
-    return json_response(request, json.dumps(record.receipt).encode())
+    return json_response(request, bytes(JSONResponse(record.receipt).body))
 
 
 def _view_response(record: ForecastRecord, service: Service, base: str, code: int) -> JSONResponse:
