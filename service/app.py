@@ -19,7 +19,7 @@ from service.routes import data, events, forecasts, health, models, plots, quali
 def create_app(
     settings: Settings, *, only_loopback: bool = True, with_worker: bool = True, metrics_port: int | None = None
 ) -> FastAPI:
-    """Return the application; it opens nothing before it starts.
+    """Return the application; files, database and worker are opened when it starts.
 
     With `with_worker` and the local dispatcher it locks the data folder and keeps one worker process running.
     `only_loopback` says that only this machine can reach it; only then are requests without a key served and

@@ -14,7 +14,7 @@ from storage.errors import ConfigurationError
 async def check_parameters(request: Request) -> None:
     """Raise `ConfigurationError` or `RequestFaultsError` that names each unknown or repeated query parameter.
 
-    An unknown parameter is usually a misspelt one: ignored, it would change what the caller gets without a word.
+    An unknown parameter is usually a misspelt one; if it were ignored, the response would differ without notice.
     """
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
