@@ -61,6 +61,12 @@ def test_the_noun_of_a_number_of_members_is_singular_for_one(monkeypatch: pytest
     assert "2 members from" in _invoke("list").stdout
 
 
+def test_a_forecast_without_data_has_nothing_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    _record(monkeypatch, INFO | {"links": []})
+    result = _invoke("status", "fc_1")
+    assert (result.exit_code, "Open it" in result.stdout) == (0, False)
+
+
 def test_options_of_submit_become_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = _record(monkeypatch, INFO)
     options = ["--solver", "euler", "--warmth", "0.5", "--nfe", 4, "--seed", 0, "--keep-bits", 7, "--key", "k"]

@@ -133,15 +133,6 @@ def test_plots_are_requested_with_units_and_region(service: Service) -> None:
     assert plume.parameters == {"latitude": 51.5, "longitude": 0.0, "units": "kmh"}
 
 
-def test_a_picture_has_the_parameters_that_are_given(service: Service) -> None:
-    steps = verbs.maps(service, "fc_1", "24h", "48h", units="kn", bbox="-15,35,30,60")
-    parameters = {"lead_time": ["24h", "48h"], "units": "kn", "bbox": "-15,35,30,60"}
-    assert _only_request(Run(steps, [answer()])).parameters == parameters
-    assert _only_request(Run(verbs.maps(service, "fc_1"), [answer()])).parameters == {}
-    plume = _only_request(Run(verbs.plume(service, "fc_1", 51.5, 0.0, units="kmh"), [answer()]))
-    assert plume.parameters == {"latitude": 51.5, "longitude": 0.0, "units": "kmh"}
-
-
 @pytest.mark.parametrize(
     ("steps", "path"),
     [
