@@ -1,7 +1,7 @@
 """Requests, answers and retries without input or output, for `Client` and `AsyncClient` alike.
 
 Each verb (`warmcast.verbs`) is a generator of steps. A transport performs a step and sends its result into the
-generator: `Send` and `Open` result in an `Answer` or a `Failure`, `Read` in bytes or a `Failure`, the other steps in nothing.
+generator: an `Answer` or a `Failure` for `Send` and `Open`, bytes or a `Failure` for `Read`, None for the others.
 """
 
 import json
@@ -171,8 +171,8 @@ class Service:
 class Outage:
     """The retries of an exchange: when to send a request again, and when to stop.
 
-    With `timeout_seconds` requests are repeated until then, however long the service is unreachable. Without it, and
-    for a service that has never answered, an outage may be as long as the client's timeout and 3 s.
+    With `timeout_seconds` requests are repeated until then, however long the service is unreachable. Without it an
+    outage may last as long as the client's timeout, or 3 s if the service has never answered.
     """
 
     def __init__(self, service: Service, timeout_seconds: float | None = None) -> None:
