@@ -1,4 +1,4 @@
-"""HTTP caching: entity tags, conditional requests, and the headers that say who may keep a response."""
+"""HTTP caching: entity tags, conditional requests, and the headers that say which caches may store a response."""
 
 import hashlib
 import importlib.metadata
@@ -33,12 +33,12 @@ def data_cache_control(record: ForecastRecord, *, is_final: bool) -> str:
 
 
 def content_tag(content: bytes) -> str:
-    """Return the strong entity tag of a content."""
+    """Return the strong entity tag of a response with this content."""
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 def state_tag(record: ForecastRecord) -> str:
-    """Return the weak entity tag of what is derived from a forecast: it changes with each complete lead time."""
+    """Return the weak entity tag of responses computed from a forecast; it changes with each complete lead time."""
     version = importlib.metadata.version("warmcast")
     return f'W/"{record.status}-{record.lead_times}-{record.data}-{version}"'
 

@@ -1,4 +1,4 @@
-"""Build responses from stored files, on a disk or in object storage: whole, one range, or not modified."""
+"""Build responses from stored files, on a disk or in object storage: the whole file, one range, or 304."""
 
 import re
 from collections.abc import Mapping

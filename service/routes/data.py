@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from jobs.forecasts import ForecastRecord
-from jobs.rows.states import Status
+from jobs.rows.states import OPEN, Status
 from service.archives import BUILDERS, build_zip, stream_zip, zip_path
 from service.caching import conditional, content_tag, data_cache_control
 from service.dependencies import (
@@ -61,12 +61,13 @@ def _read_store_file(
         try:
             return _respond_with_store_file(record, store / key, request)
         except FileNotFoundError:
-            check_data(record.id, service)
+            if record.status not in OPEN:
+                check_data(record.id, service)
     return problem_response(NOT_FOUND, f"The store has no file {key!r}, or it is not written yet.")
 
 
 def _respond_with_store_file(record: ForecastRecord, path: StoragePath, request: Request) -> Response:
-    """Return the response with a chunk or with metadata; only metadata may be replaced, so it is read at once."""
+    """Return the response with a chunk or with metadata, which has an entity tag of its content."""
     if path.name != METADATA_KEY:
         caching = data_cache_control(record, is_final=record.status == Status.SUCCESSFUL)
         return respond_with_file(path, request, {"Cache-Control": caching})
@@ -113,7 +114,7 @@ def _respond_with_zip(path: Path, request: Request, headers: Mapping[str, str], 
 
 
 def _stream_zip(record: ForecastRecord, store: StoragePath, request: Request, headers: Mapping[str, str]) -> Response:
-    """Return a response that makes the zip while it is sent; its size is not known, and it has no ranges."""
+    """Return a response that builds the zip while sending it, of unknown size and without ranges."""
     headers = {**headers, "ETag": f'"{record.id}"'}
     content = stream_zip(store) if request.method == "GET" else ()
     return conditional(request, StreamingResponse(content, headers=headers, media_type=_ZIP))

@@ -17,7 +17,7 @@ from service.dependencies import BaseUrl, Owner, OwnForecast, Service, ServiceDe
 from service.initial_states import read_initial_state
 from service.openapi import forecast_body
 from service.problems import NOT_FINISHED, PROBLEM_RESPONSES, ServiceError
-from service.requests import ReplayBody
+from service.requests import ForecastBody, ReplayBody
 from service.submission import accept, check_body, estimate, replay
 from service.uploads import MAX_STATE_FILES, ParsedRequest, parse_request
 from service.views import ForecastList, ForecastView, Link, eta_seconds, planned_seconds, view_forecast
@@ -32,7 +32,7 @@ Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_le
 class EstimateView(BaseModel):
     """The estimated cost of a forecast that is submitted now; null means "not measured yet"."""
 
-    request: dict[str, object]
+    request: ForecastBody = Field(description="The body with all defaults and the seed filled in.")
     network_evaluations: int = Field(description="Evaluations of both networks, counted per member.")
     uncompressed_bytes: int = Field(description="Bytes of the members' fields before compression.")
     store_bytes: int | None = Field(description="Expected bytes of the members on disk.")
@@ -69,10 +69,12 @@ async def submit_forecast(
 def _submit(
     request: ParsedRequest, service: Service, owner: str, base: str, key: str | None, validate_only: bool
 ) -> Response:
-    checked = check_body(service, request.body)
-    state = read_initial_state(request, checked.manifest)
+    checked = check_body(service, owner, request.body)
+    state = read_initial_state(request, checked.manifest, service, owner)
     if validate_only:
-        return JSONResponse(_view_estimate(estimate(service, checked, state)).model_dump(mode="json"), 200)
+        return JSONResponse(
+            _view_estimate(estimate(service, checked, state), checked.body).model_dump(mode="json"), 200
+        )
     return _accepted_response(*accept(service, owner, checked, state, key), service, base)
 
 
@@ -159,7 +161,7 @@ def cancel_or_delete_forecast(
 @router.get("/forecast/{forecast_id}/receipt")
 @router.head("/forecast/{forecast_id}/receipt", include_in_schema=False)
 def read_receipt(record: OwnForecast, request: Request) -> Response:
-    """Return the receipt of a successful forecast: request, seed, checkpoint, versions, device, seconds."""
+    """Return the receipt of a forecast: request, seed, checkpoint, versions, device, seconds; 409 before its success."""
     if record.status != Status.SUCCESSFUL:
         raise ServiceError(
             NOT_FINISHED, f"Forecast {record.id} is {record.status}; only a successful forecast has a receipt."
@@ -178,9 +180,9 @@ def _view_response(record: ForecastRecord, service: Service, base: str, code: in
     return JSONResponse(view_forecast(record, base, now, planned).model_dump(mode="json"), code, headers)
 
 
-def _view_estimate(plan: Plan) -> EstimateView:
+def _view_estimate(plan: Plan, body: ForecastBody) -> EstimateView:
     return EstimateView(
-        request=plan.request.model_dump(mode="json"),
+        request=ForecastBody.of(plan.request, body.priority, plan.request.initial_state or body.initial_state),
         network_evaluations=plan.network_evaluations,
         uncompressed_bytes=plan.members_bytes,
         store_bytes=plan.store_bytes,
