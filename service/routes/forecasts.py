@@ -161,7 +161,7 @@ def cancel_or_delete_forecast(
 @router.get("/forecast/{forecast_id}/receipt")
 @router.head("/forecast/{forecast_id}/receipt", include_in_schema=False)
 def read_receipt(record: OwnForecast, request: Request) -> Response:
-    """Return the receipt of a forecast: request, seed, checkpoint, versions, device, seconds; 409 before its success."""
+    """Return the receipt of a forecast: request, seed, checkpoint, versions, device, seconds; 409 if unsuccessful."""
     if record.status != Status.SUCCESSFUL:
         raise ServiceError(
             NOT_FINISHED, f"Forecast {record.id} is {record.status}; only a successful forecast has a receipt."
