@@ -56,7 +56,7 @@ fail = _in_write(leases.fail)
 should_append_event = _in_write(events.append_event)
 list_events = _in_read(events.list_events)
 
-rebalance = _in_read(sharing.should_rebalance)
+should_rebalance = _in_read(sharing.should_rebalance)
 may_receive_groups = _in_read(sharing.may_receive_groups)
 count_needed_workers = _in_read(sharing.count_needed_workers)
 
