@@ -53,7 +53,6 @@ retry_or_fail = _in_write(leases.retry_or_fail)
 finish = _in_write(leases.finish)
 fail = _in_write(leases.fail)
 
-should_append_event = _in_write(events.append_event)
 list_events = _in_read(events.list_events)
 
 should_rebalance = _in_read(sharing.should_rebalance)
