@@ -74,7 +74,7 @@ def test_data_can_be_deleted_again_after_a_crash_between_row_and_folder(
     assert not folder.path.exists()
 
 
-def test_the_sweep_removes_what_a_crash_between_row_and_folder_has_left(
+def test_the_sweep_removes_the_folders_of_a_crash_between_row_and_folder(
     database: Database, insert_rows: Insert, tmp_path: Path
 ) -> None:
     left = {}
@@ -158,7 +158,7 @@ def test_folders_without_a_row_are_removed_after_an_hour(database: Database, tmp
     assert {path.name for path in (tmp_path / "forecasts").iterdir()} == {"fc_new", "fc_clock_ahead"}
 
 
-def test_the_sweep_touches_nothing_that_is_no_forecast(database: Database, tmp_path: Path) -> None:
+def test_the_sweep_removes_only_folders_of_forecasts(database: Database, tmp_path: Path) -> None:
     for path in ("uploads/up_1", "forecasts/notes", "forecasts/.trash"):
         (tmp_path / path).mkdir(parents=True)
         _set_age(tmp_path / path, 7200)

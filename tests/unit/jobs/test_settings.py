@@ -118,7 +118,7 @@ def test_an_invalid_value_is_refused_with_variable_and_value(
     ("name", "value"),
     [("STORE", "s3://bucket"), ("STORE", "s3://bucket/some/where"), ("PUBLIC_URL", "http://[::1]:8000/base")],
 )
-def test_the_ends_of_what_is_accepted_are_accepted(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bounds_of_accepted_values_are_accepted(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"{PREFIX}{name}", value)
     assert Settings.read().environment()[f"{PREFIX}{name}"] == value
 

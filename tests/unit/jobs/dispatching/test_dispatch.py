@@ -50,7 +50,7 @@ def test_no_more_notices_are_sent_than_workers_are_needed(
     assert _waiting(redis_server) == 5
 
 
-def test_nothing_but_the_queue_is_left_in_redis(dispatcher: CeleryDispatcher, redis_server: RedisServer) -> None:
+def test_redis_contains_only_the_queue(dispatcher: CeleryDispatcher, redis_server: RedisServer) -> None:
     """Results that nobody reads would fill Redis."""
     for _ in range(3):
         dispatcher.notify(2)

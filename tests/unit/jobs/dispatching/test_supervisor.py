@@ -101,7 +101,7 @@ def test_a_worker_that_is_killed_is_started_again(
     assert "The worker ended with code -9; it starts again in 0.25 s." in caplog.text
 
 
-def test_a_worker_that_always_dies_at_once_is_started_less_and_less_often(
+def test_a_worker_that_ends_at_once_is_restarted_less_and_less_often(
     worker: ScriptedWorker,
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
@@ -128,7 +128,7 @@ def test_a_worker_that_ran_for_long_is_started_again_at_once(
     assert set(_waits(caplog)) == {0.0}
 
 
-def test_the_waits_begin_anew_after_a_worker_that_ran_for_long(
+def test_the_waits_are_reset_after_a_worker_that_ran_for_long(
     worker: ScriptedWorker,
     settings: Settings,
     caplog: pytest.LogCaptureFixture,

@@ -165,9 +165,7 @@ def test_a_plan_without_live_workers_has_a_duration_but_no_wait(
     assert (plan.seconds, plan.wait_seconds) == (48, None)
 
 
-def test_a_deadline_is_no_condition_where_nothing_was_measured(
-    request_of_5: ForecastRequest, manifest: Manifest
-) -> None:
+def test_without_measurements_every_deadline_is_accepted(request_of_5: ForecastRequest, manifest: Manifest) -> None:
     """A first forecast must be accepted, or its checkpoint would never be measured."""
     unmeasured = Estimator({}, {}, [CPU], [])
     plan = _plan(request_of_5, manifest, unmeasured, deadline_seconds=0.001, nfe_is_automatic=True)
@@ -190,7 +188,7 @@ def test_other_bytes_are_those_of_the_summary_and_of_the_exact_lead_times_to_res
     assert summary_only.uncompressed_bytes == summary_only.other_bytes
 
 
-def test_no_more_lead_times_are_kept_to_restart_from_than_there_are(
+def test_a_short_forecast_keeps_at_most_its_own_lead_times_to_restart_from(
     request_of_5: ForecastRequest, manifest: Manifest
 ) -> None:
     sizes = []
