@@ -119,7 +119,7 @@ def succeed(
     store_bytes: int = 0,
     claimed: Sequence[leases.Lease] | None = None,
 ) -> ForecastRecord:
-    """Bring a forecast, which must be the next one or the `claimed` one, to its successful end; return its record."""
+    """Complete a forecast, which must be the next one or the `claimed` one, successfully; return its record."""
     commit_lead_times(database, record.num_lead_times, claimed)
     (finishing,) = claim_all(database)
     finish(database, finishing, receipt or {}, store_bytes)

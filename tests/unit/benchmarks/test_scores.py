@@ -18,7 +18,7 @@ def ensemble_and_truth() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return draw.normal(size=(6, 3, 4)).astype(np.float32), draw.normal(size=(3, 4)).astype(np.float32)
 
 
-def test_ratios_are_of_the_slower_of_our_estimators_and_the_fastest_of_a_library(
+def test_ratios_compare_the_slower_estimator_of_warmcast_with_the_fastest_of_each_library(
     bench: Callable[[str], Benchmark],
 ) -> None:
     result = bench("scores").result

@@ -89,7 +89,7 @@ class Clock:
         return next(self._readings)
 
 
-def test_a_forecast_that_fails_is_no_measurement(bench: Workbench, tmp_path: Path) -> None:
+def test_a_forecast_that_fails_is_not_measured(bench: Workbench, tmp_path: Path) -> None:
     """The folder of the checkpoint is gone when the worker opens it."""
     worker = Worker(bench.settings, bench.database)
     missing = Workbench(bench.settings, bench.database, tmp_path / "gone", bench.manifest, bench.state)

@@ -109,7 +109,7 @@ def test_a_key_is_found_with_its_request_only(
 
 
 def test_a_key_still_finds_a_forecast_that_has_ended(database: Database, insert_rows: Insert) -> None:
-    """Else a client that repeats a request after a broken connection would pay for it twice."""
+    """A client may repeat a request after a broken connection; a second forecast would be computed for nothing."""
     forecast = insert_rows(key="k")
     cancel_forecast(database, forecast.id, "local")
     assert insert_rows(key="k").id == forecast.id

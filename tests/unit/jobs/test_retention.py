@@ -13,7 +13,7 @@ from jobs.forecasts import ForecastRecord
 from jobs.retention import delete_data, sweep_folders
 from jobs.rows.clock import now
 from jobs.rows.database import Database
-from jobs.rows.states import Data, Status
+from jobs.rows.states import Data, Priority, Status
 from jobs.rows.tables import forecasts
 from tests.clock import MovableClock
 from tests.rows import cancel_forecast, commit, expire_data, find_by_idempotency_key, list_forecasts, read_forecast
@@ -63,7 +63,7 @@ def test_data_of_another_owner_is_not_deleted(database: Database, insert_rows: I
 def test_data_can_be_deleted_again_after_a_crash_between_row_and_folder(
     database: Database, insert_rows: Insert, tmp_path: Path
 ) -> None:
-    """The row is changed first: a service that dies in between leaves a folder without which no client reads."""
+    """The row is changed first: if the service is killed in between, a folder remains that clients cannot read."""
     forecast = insert_rows()
     folder = _write_data(tmp_path, forecast)
     cancel_forecast(database, forecast.id, "local")

@@ -206,7 +206,7 @@ def test_pages_of_any_origin_may_read_data_with_a_key_conditionally_and_by_range
     assert allowed >= {"Authorization", "PRIVATE-TOKEN", "Range", "If-Range", "If-None-Match"}
 
 
-def test_a_file_removed_after_the_forecast_was_found_is_gone(
+def test_a_file_removed_after_the_forecast_was_found_is_a_410(
     api: InProcess, home: str, database: Database, data: StoragePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = type(data).file_stat

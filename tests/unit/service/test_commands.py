@@ -200,5 +200,5 @@ def test_a_key_needs_a_printable_name(tmp_path: Path, name: str) -> None:
     assert commands.list_api_keys(data=tmp_path) == {"keys": []}
 
 
-def test_without_keys_none_are_listed(tmp_path: Path) -> None:
+def test_the_list_of_keys_is_empty_before_the_first_one(tmp_path: Path) -> None:
     assert commands.list_api_keys(data=tmp_path / "empty") == {"keys": []}

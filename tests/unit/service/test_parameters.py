@@ -62,7 +62,7 @@ def test_an_unknown_parameter_is_refused(
         ("/models?name=demo", "Expected none."),
     ],
 )
-def test_a_refused_parameter_comes_with_the_accepted_ones(
+def test_the_error_of_a_parameter_names_the_accepted_ones(
     api: InProcess, record: ForecastRecord, address: str, expected: str
 ) -> None:
     name = address.partition("?")[2].partition("=")[0]

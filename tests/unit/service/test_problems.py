@@ -139,7 +139,7 @@ def test_a_retry_is_advised_only_where_another_answer_is_possible(kind: ProblemK
 
 def test_a_subclass_is_answered_as_the_nearest_listed_class() -> None:
     class _SpecialError(InputCorruptError):
-        """A special damage."""
+        """A damage of a special kind."""
 
     assert kind_of_error(_SpecialError("a.nc", ["It is bad."])) is KIND_OF_ERROR[InputCorruptError]
     assert KIND_OF_ERROR[InputCorruptError] is not KIND_OF_ERROR[InitialStateError]
@@ -153,7 +153,9 @@ def test_every_response_has_a_trace_id_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), [("fault", "a secret"), ("database", "locked"), ("storage", "refused")])
-def test_the_cause_of_a_fault_is_logged_and_not_sent(name: str, text: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_cause_of_an_internal_error_is_logged_and_not_sent(
+    name: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.ERROR, "service.problems"):
         response = _get(f"/error/{name}")
     assert text in caplog.text
@@ -168,7 +170,7 @@ def test_a_problem_of_a_caller_is_not_logged(caplog: pytest.LogCaptureFixture) -
     assert caplog.text == ""
 
 
-def test_a_message_that_contains_markup_is_sent_as_it_is() -> None:
+def test_a_message_that_contains_markup_is_sent_unchanged() -> None:
     response = problem_response(UNAUTHORIZED, '<script>"é"\n')
     assert json.loads(response.body)["detail"] == '<script>"é"\n'
     assert response.headers["content-type"] == "application/problem+json"
@@ -225,7 +227,7 @@ def _full_disk() -> OSError:
 
 
 @pytest.mark.parametrize(("error", "slug"), [(_full_disk(), "insufficient-storage"), (OSError("x"), "internal")])
-def test_a_full_disk_is_a_problem_that_can_pass_and_other_errors_of_the_disk_are_faults(
+def test_a_full_disk_is_a_retryable_problem_and_other_errors_of_the_disk_are_internal(
     error: OSError, slug: str
 ) -> None:
     app = FastAPI()

@@ -204,7 +204,7 @@ def test_a_store_is_taken_whole_and_paths_stay_in_their_order(marker: str, tmp_p
     assert paths == [tmp_path / "y.any", store, folder / "x.nc"]
 
 
-def test_no_path_is_no_file() -> None:
+def test_no_paths_give_no_files() -> None:
     assert list_data_files([]) == []
 
 

@@ -177,7 +177,7 @@ def test_an_evaluation_that_is_done_computes_nothing(
 
 
 @pytest.mark.parametrize("content", ["", '{"records_format"'])
-def test_records_without_a_complete_line_are_started_anew(
+def test_records_without_a_complete_line_are_replaced(
     content: str, evaluator: Callable[..., Evaluator], tmp_path: Path
 ) -> None:
     path, subject = tmp_path / "records.jsonl", evaluator(num_starts=1)
@@ -189,7 +189,7 @@ def test_records_without_a_complete_line_are_started_anew(
 
 
 @pytest.mark.parametrize("content", ["my notes\n", "[1, 2]\n", '{"members": 4}\n{"half'])
-def test_a_file_of_something_else_is_refused_and_left_as_it_is(
+def test_another_kind_of_file_is_refused_and_not_changed(
     content: str, evaluator: Callable[..., Evaluator], tmp_path: Path
 ) -> None:
     path = tmp_path / "records.jsonl"

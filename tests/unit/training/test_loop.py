@@ -180,7 +180,7 @@ def test_a_stage_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
         assert torch.equal(expected, got)
 
 
-def test_validation_sees_the_averaged_weights_in_evaluation_mode(tmp_path: Path) -> None:
+def test_validation_is_of_the_averaged_weights_in_evaluation_mode(tmp_path: Path) -> None:
     networks: list[nn.Module] = []
 
     def validate(net: nn.Module) -> dict[str, float]:
@@ -197,7 +197,7 @@ def test_validation_sees_the_averaged_weights_in_evaluation_mode(tmp_path: Path)
 
 
 def test_gradients_are_clipped_to_their_norm(tmp_path: Path) -> None:
-    """Adam is blind to the scale of all gradients, so the first moment in the saved state is examined."""
+    """Adam's updates do not depend on the scale of the gradients, so the saved first moment is compared."""
     optimiser = OPTIMISER.model_copy(update={"steps": 1, "clip_norm": 0.25})
     reports: list[Progress] = []
     stage = replace(_stage(tmp_path, lambda net, step: 1000 * _loss(net, step)), optimiser=optimiser)

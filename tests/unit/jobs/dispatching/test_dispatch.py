@@ -128,7 +128,7 @@ def test_work_that_was_submitted_while_redis_was_down_is_notified_later(
 
 
 def test_a_task_is_acknowledged_before_it_runs_and_never_repeated_by_celery() -> None:
-    """The rows decide which work is repeated: a second delivery by Redis would only wake a worker for nothing."""
+    """The rows decide which work is repeated; a second delivery by Redis would notify a worker without work."""
     app = celery_app(Settings.of(stop_seconds=7))
     assert (app.conf.task_acks_late, app.conf.task_publish_retry, app.conf.result_backend) == (False, False, None)
     assert (app.conf.worker_concurrency, app.conf.worker_prefetch_multiplier) == (1, 1)

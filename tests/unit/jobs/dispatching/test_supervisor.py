@@ -190,7 +190,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The machine may have too many processes or too little memory for a moment."""
+    """The machine may temporarily have too many processes or too little memory."""
     worker.write(STAY)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", "/missing/python")

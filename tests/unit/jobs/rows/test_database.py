@@ -48,7 +48,7 @@ def test_a_connection_is_usable_again_after_an_error(database: Database) -> None
 
 
 def test_concurrent_transactions_on_the_same_row_run_one_after_another(database: Database) -> None:
-    """Each reads a number and writes its successor: without a lock some would overwrite each other."""
+    """Each reads a number and writes its successor; without a lock, updates would be lost."""
     save_batch_size(database, "c", "cpu", 0)
 
     def increase() -> None:

@@ -20,7 +20,7 @@ def test_all_checkpoints_are_listed_by_name(api: InProcess) -> None:
         assert api.get(f"/v1/models/{model['id']}").json() == model
 
 
-def test_a_model_states_what_its_manifest_says(api: InProcess, untrained_checkpoint: Path) -> None:
+def test_a_model_is_described_by_its_manifest(api: InProcess, untrained_checkpoint: Path) -> None:
     manifest = read_manifest(untrained_checkpoint)
     model = api.get("/v1/models/untrained").json()
     assert model["digest"] == manifest.digest
@@ -62,7 +62,7 @@ def test_a_checkpoint_that_is_added_is_served_without_a_restart(
         assert [model["id"] for model in api.get("/v1/models").json()] == ["added", "demo"]
 
 
-def test_of_checkpoints_with_one_name_the_first_folder_has_it(settings: Settings, tmp_path: Path) -> None:
+def test_the_first_folder_takes_precedence_for_checkpoints_of_one_name(settings: Settings, tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("first", "second")]
     for folder, trained in zip(folders, (False, True), strict=True):
         write_tiny_checkpoint(folder / "demo", trained=trained)

@@ -168,7 +168,7 @@ def test_a_missing_variable_is_named_with_the_available_ones(winds: xr.Dataset) 
     assert problem.endswith("The data has: u10, gust.")
 
 
-def test_data_without_any_variable_is_reported_as_such(winds: xr.Dataset) -> None:
+def test_data_without_any_variable_is_reported(winds: xr.Dataset) -> None:
     (problem,) = _problems(winds[["time"]])
     assert "10 metre u wind component" in problem
     assert "10 metre v wind component" in problem
