@@ -70,6 +70,7 @@ class ServiceError(WarmcastError):
 VALIDATION = ProblemKind("validation", 422, "The request is invalid")
 NOT_FOUND = ProblemKind("not-found", 404, "The resource does not exist")
 NOT_FINISHED = ProblemKind("not-finished", 409, "The forecast has not ended", 10)
+UNSUCCESSFUL = ProblemKind("unsuccessful", 409, "The forecast has ended without this result")
 NOT_ALLOWED = ProblemKind("method-not-allowed", 405, "The method is not allowed")
 TOO_LARGE = ProblemKind("too-large", 413, "The request is too large")
 UNSUPPORTED = ProblemKind("unsupported-media-type", 415, "The content type is not supported")

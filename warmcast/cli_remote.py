@@ -7,6 +7,7 @@ import typer
 
 from warmcast.commands import run
 from warmcast.console import exit_codes, plural, print_json, progress_bar
+from warmcast.forecasts import count_members
 from warmcast.options import InitTime, Json, LeadTime, Nfe, Solver, Warmth
 
 Url = Annotated[
@@ -163,5 +164,5 @@ def _print_line(info: dict[str, Any]) -> None:
     detail = info["progress_detail"]
     typer.echo(
         f"{info['id']}  {info['status']:<10}  {detail['lead_times']}/{detail['num_lead_times']} lead times  "
-        f"{plural(info['request']['members'], 'member')} from {info['request']['init_time']}"
+        f"{plural(count_members(info), 'member')} from {info['init_time']}"
     )

@@ -19,8 +19,8 @@ from warmcast.forecasts import read_status
 Files = str | Path | Sequence[str | Path]
 """One or several files."""
 
-InitialState = Files
-"""The name of a data set in the service's catalogue, or one or two files."""
+InitialState = Files | Mapping[str, Any]
+"""The name of a data set in the service's catalogue, one or two files, or the `initial_state` of another request."""
 
 SpeedUnits = Literal["ms", "kn", "kmh"]
 
@@ -53,7 +53,7 @@ def submit(
     *,
     init_time: str | None = None,
     model: str | None = None,
-    members: int | None = None,
+    members: int | Sequence[int] | None = None,
     lead_time: str | None = None,
     seed: int | None = None,
     nfe: int | Literal["auto"] | None = None,
@@ -68,9 +68,10 @@ def submit(
 ) -> Steps[dict[str, Any]]:
     """Submit a forecast from a data set of the service's catalogue or from one or two files, and return it.
 
-    The arguments are the fields of `POST /forecast`, and the service chooses each that is None; `nfe`, `solver` and
-    `warmth` are fields of its `sampler`. Two calls with one `idempotency_key` submit one forecast; without a key each
-    call gets one, so that it is repeated safely while the service is unreachable.
+    The arguments are the fields of `POST /forecast`, so `submit(**forecast.info["request"])` submits a forecast again.
+    The service chooses each that is None; `members` may be a list of numbers of members; `nfe`, `solver` and `warmth`
+    are fields of its `sampler`. Two calls with one `idempotency_key` submit one forecast; without a key each call gets
+    one, so that it is repeated safely while the service is unreachable.
     """
     fields = _fields(model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds)
     fields |= _fields(priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth))
@@ -85,7 +86,7 @@ def plan(
     *,
     init_time: str | None = None,
     model: str | None = None,
-    members: int | None = None,
+    members: int | Sequence[int] | None = None,
     lead_time: str | None = None,
     seed: int | None = None,
     nfe: int | Literal["auto"] | None = None,
@@ -256,11 +257,14 @@ def _forecast_request(
     *,
     validate_only: bool = False,
 ) -> Request:
-    """Return the request to submit or to plan a forecast: JSON for a data set, multipart for files."""
-    given = _sequence(initial_state)
+    """Return the request to submit or to plan a forecast: multipart for files, else JSON."""
     source = _fields(init_time=init_time)
     parameters = {"validate_only": True} if validate_only else {}
     headers = {} if key is None else {"Idempotency-Key": key}
+    if isinstance(initial_state, Mapping):
+        body = {"initial_state": {**initial_state, **source}, **fields}
+        return Request("POST", "/forecast", parameters, headers, json=body, answer_seconds=_ANSWER_SECONDS)
+    given = _sequence(initial_state)
     if len(given) == 1 and isinstance(given[0], str) and _is_dataset(given[0]):
         body = {"initial_state": {"source": "catalogue", "dataset": given[0], **source}, **fields}
         return Request("POST", "/forecast", parameters, headers, json=body, answer_seconds=_ANSWER_SECONDS)

@@ -13,10 +13,10 @@ from jobs.planning.plans import Plan
 from jobs.retention import delete_data
 from jobs.rows.states import OPEN, Status
 from service.caching import conditional, json_response, state_tag
-from service.dependencies import BaseUrl, Owner, OwnForecast, Service, ServiceDep
+from service.dependencies import BaseUrl, Owner, OwnForecast, Service, ServiceDep, check_success
 from service.initial_states import read_initial_state
 from service.openapi import forecast_body
-from service.problems import NOT_FINISHED, PROBLEM_RESPONSES, ServiceError
+from service.problems import PROBLEM_RESPONSES
 from service.requests import ForecastBody, ReplayBody
 from service.submission import accept, check_body, estimate, replay
 from service.uploads import MAX_STATE_FILES, ParsedRequest, parse_request
@@ -113,9 +113,10 @@ def list_own_forecasts(
 ) -> ForecastList:
     """Return the caller's forecasts, newest first."""
     with service.database.read() as connection:
-        records = list_forecasts(connection, owner, status, limit, before)
+        records = list_forecasts(connection, owner, status, limit + 1, before)
+    records, more = records[:limit], records[limit:]
     links = [Link(rel="self", href=f"{base}/v1/forecast")]
-    if len(records) == limit:
+    if more:
         status_filter = f"&status={status}" if status else ""
         links.append(Link(rel="next", href=f"{base}/v1/forecast?limit={limit}&before={records[-1].id}{status_filter}"))
     now = time.time()
@@ -162,10 +163,7 @@ def cancel_or_delete_forecast(
 @router.head("/forecast/{forecast_id}/receipt", include_in_schema=False)
 def read_receipt(record: OwnForecast, request: Request) -> Response:
     """Return the receipt of a forecast: request, seed, checkpoint, versions, device, seconds; 409 if unsuccessful."""
-    if record.status != Status.SUCCESSFUL:
-        raise ServiceError(
-            NOT_FINISHED, f"Forecast {record.id} is {record.status}; only a successful forecast has a receipt."
-        )
+    check_success(record, "receipt")
     return json_response(request, bytes(JSONResponse(record.receipt).body))
 
 

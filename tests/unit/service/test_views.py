@@ -145,7 +145,7 @@ def test_an_ended_forecast_has_all_its_times() -> None:
 def test_the_view_survives_json_with_the_largest_seed() -> None:
     view = _view()
     assert ForecastView.model_validate_json(view.model_dump_json()) == view
-    assert view.request["seed"] == 2**63 - 1
+    assert view.request.seed == 2**63 - 1
 
 
 def test_a_failed_forecast_keeps_its_problem_and_its_progress() -> None:
@@ -230,7 +230,7 @@ def test_a_running_forecast_without_a_lead_time_is_planned_from_its_start(
     assert planned_seconds(database, [running], running.started + 1000)[record.id] == 0
 
 
-def test_no_plan_is_made_for_forecasts_with_a_pace_or_an_end(database: Database, submit_forecast: Submit) -> None:
+def test_only_forecasts_without_a_lead_time_or_an_end_are_planned(database: Database, submit_forecast: Submit) -> None:
     record = submit_forecast()
     _measure(database, record, 2.0)
     commit_lead_times(database, 1)

@@ -11,7 +11,8 @@ INFO: dict[str, Any] = {
     "id": "fc_1",
     "status": "running",
     "progress_detail": {"lead_times": 1, "num_lead_times": 4},
-    "request": {"members": 1, "init_time": "2018-09-15T00:00:00"},
+    "init_time": "2018-09-15T00:00:00",
+    "request": {"members": 1},
     "links": [{"rel": "data", "href": "http://service/v1/forecast/fc_1/ensemble.zarr"}],
 }
 

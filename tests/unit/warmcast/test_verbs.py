@@ -44,6 +44,17 @@ def test_fields_that_are_not_given_are_not_sent(service: Service) -> None:
     assert given.json["sampler"] == {"nfe": 6, "warmth": 1}
 
 
+def test_the_request_of_a_forecast_is_sent_unchanged(service: Service) -> None:
+    echo: dict[str, Any] = {
+        "model": "demo", "initial_state": {"source": "forecast", "id": "fc_1"}, "lead_time": "24h", "members": [1, 7],
+        "seed": 1, "sampler": {"solver": "euler", "nfe": 4, "warmth": 1.0}, "priority": "normal",
+        "summary": {"quantiles": [0.5], "exceedance": []}, "output": {"members": True, "keep_bits": None},
+    }  # fmt: skip
+    assert _only_request(Run(verbs.submit(service, **echo), [answer(ACCEPTED)])).json == echo
+    plan = _only_request(Run(verbs.plan(service, **echo | {"deadline_seconds": None}), [answer({})]))
+    assert (plan.json, plan.files) == (echo, ())
+
+
 def test_a_field_that_does_not_exist_is_a_type_error(service: Service) -> None:
     with pytest.raises(TypeError, match="'member'"):
         verbs.submit(service, "gfs", member=4)  # type: ignore[call-arg] # the wrong argument is the subject
