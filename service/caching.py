@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import re
+from functools import cache
 from typing import Final
 
 from fastapi import Request, Response
@@ -39,8 +40,12 @@ def content_tag(content: bytes) -> str:
 
 def state_tag(record: ForecastRecord) -> str:
     """Return the weak entity tag of responses computed from a forecast; it changes with each complete lead time."""
-    version = importlib.metadata.version("warmcast")
-    return f'W/"{record.status}-{record.lead_times}-{record.data}-{version}"'
+    return f'W/"{record.status}-{record.lead_times}-{record.data}-{_version()}"'
+
+
+@cache
+def _version() -> str:
+    return importlib.metadata.version("warmcast")
 
 
 def is_unchanged(request: Request, etag: str) -> bool:

@@ -12,9 +12,9 @@ from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, read_forecast
 from jobs.keys import find_key_id, has_keys
 from jobs.rows.database import Database
-from jobs.rows.states import Data
+from jobs.rows.states import OPEN, Data, Status
 from jobs.settings import Settings
-from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, UNAUTHORIZED, ServiceError
+from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, UNAUTHORIZED, UNSUCCESSFUL, ServiceError
 from storage.paths import StoragePath
 from weather.errors import StoreError
 from weather.stores.ensemble import EnsembleStore
@@ -126,11 +126,22 @@ def find_members_folder(record: ForecastRecord, service: Service) -> ForecastFol
     return folder
 
 
+def check_success(record: ForecastRecord, result: str) -> None:
+    """Raise `ServiceError` (409) if a forecast is not successful and so has no `result`.
+
+    The problem is retryable only while the forecast is open.
+    """
+    if record.status != Status.SUCCESSFUL:
+        kind = NOT_FINISHED if record.status in OPEN else UNSUCCESSFUL
+        raise ServiceError(kind, f"Forecast {record.id} is {record.status}; only a successful forecast has a {result}.")
+
+
 def open_ensemble(record: ForecastRecord, service: Service) -> EnsembleStore:
     """Open the ensemble of a forecast; raise `ServiceError` if it has no members stored or no complete lead time."""
     folder = find_members_folder(record, service)
     if not record.lead_times:
-        raise ServiceError(NOT_FINISHED, f"Forecast {record.id} is {record.status} and has no complete lead time yet.")
+        kind, yet = (NOT_FINISHED, " yet") if record.status in OPEN else (UNSUCCESSFUL, "")
+        raise ServiceError(kind, f"Forecast {record.id} is {record.status} and has no complete lead time{yet}.")
     try:
         return EnsembleStore.open(folder.store)
     except StoreError:

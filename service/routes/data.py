@@ -18,11 +18,12 @@ from service.dependencies import (
     Service,
     ServiceDep,
     check_data,
+    check_success,
     find_data_folder,
     find_members_folder,
 )
 from service.file_responses import respond_with_file
-from service.problems import NOT_FINISHED, NOT_FOUND, PROBLEM_RESPONSES, ServiceError, problem_response
+from service.problems import NOT_FOUND, PROBLEM_RESPONSES, problem_response
 from storage.paths import StoragePath, storage_path
 from weather.stores.chunks import METADATA_KEY
 from weather.stores.layout import ENSEMBLE, SUMMARY
@@ -44,7 +45,7 @@ _ZIP = "application/zip"
 @router.head(_ENSEMBLE_FILE, include_in_schema=False)
 def read_ensemble_file(record: OwnForecast, key: str, service: ServiceDep, request: Request) -> Response:
     """Return a file of the ensemble store; a chunk that is not written yet is a 404, which Zarr reads as NaN."""
-    return _read_store_file(record, service, find_data_folder(record, service).store, key, request)
+    return _read_store_file(record, service, find_members_folder(record, service).store, key, request)
 
 
 @router.get(_SUMMARY_FILE, response_class=Response)
@@ -88,11 +89,8 @@ def allow_cross_origin_reads() -> Response:
 @router.head(_ENSEMBLE_ZIP, include_in_schema=False)
 async def download_zip(record: OwnForecast, service: ServiceDep, request: Request) -> Response:
     """Return the ensemble store of a successful forecast as one zip file, which `zarr.storage.ZipStore` opens."""
-    if record.status != Status.SUCCESSFUL:
-        raise ServiceError(
-            NOT_FINISHED, f"Forecast {record.id} is {record.status}; only a successful forecast has a zip."
-        )
     folder = find_members_folder(record, service)
+    check_success(record, "zip")
     headers = {
         "Cache-Control": data_cache_control(record, is_final=True),
         "Content-Disposition": f'attachment; filename="{record.id}.zarr.zip"',

@@ -60,7 +60,7 @@ async def submit_forecast(
 ) -> Response:
     """Accept a forecast. Its `data` link can be opened at once; lead times appear as they are computed.
 
-    The body is JSON for a state of the catalogue, or multipart with the files of an initial state.
+    The body is JSON for a state of the catalogue or of an earlier forecast, or multipart with the files of a state.
     """
     async with parse_request(request) as parsed:
         return await run_in_threadpool(_submit, parsed, service, owner, base, idempotency_key, validate_only)
