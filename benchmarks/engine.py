@@ -71,12 +71,12 @@ def bench_engine(*, json: Path | None, tiny: bool, threads: int | None, compiled
             _time_engine(work / f"mode-{index}", "demo", demo, sizes.forecast, mode, _REPEATS)
             for index, mode in enumerate(modes)
         ]
-        ratios = _ratios(eager, others) | _measure_other_ratios(work, demo, sizes, tiny=tiny)
+        ratios = compute_ratios(eager, others) | _measure_other_ratios(work, demo, sizes, tiny=tiny)
     title = f"{sizes.forecast.members} members × {sizes.forecast.num_lead_times} lead times, NFE {sizes.forecast.nfe}"
     return publish_results(f"{title}, {torch.get_num_threads()} threads", eager + others, ratios, json)
 
 
-def _ratios(eager: list[dict[str, Any]], others: list[dict[str, Any]]) -> dict[str, float]:
+def compute_ratios(eager: list[dict[str, Any]], others: list[dict[str, Any]]) -> dict[str, float]:
     """Return the ratios of the timed forecasts; the first eager row is the demo checkpoint in float32."""
     exact = [eager[0], *(row for row in others if row["precision"] == "float32")]
     return {

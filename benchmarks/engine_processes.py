@@ -1,7 +1,6 @@
 """Measurements that need separate processes: two workers on one forecast, the plain loop, and peak memory."""
 
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,28 +9,35 @@ from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
+from queue import Empty
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from benchmarks.engine_peers import BareEvaluations, PlainLoop
+from benchmarks.measurement import peak_resident_bytes
 from benchmarks.workbench import Workbench
 from jobs.forecasts import read_forecast
-from jobs.periodic import Periodic
 from jobs.rows.states import OPEN
 from models.checkpoint import load_checkpoint
 from models.execution import Execution
+from storage.errors import WarmcastError
 from workers.device import keep_freed_memory
 from workers.loop import Worker
 
-_MEMORY_SECONDS, _IDLE_SECONDS = 0.002, 0.01
+_IDLE_SECONDS = 0.01
 _POLL_SECONDS = 1.0
 """Interval between queries whether a forecast has ended; long, because each query takes time from the workers."""
 _START_SECONDS = 300
 _WARM_UP = 6
 """Forecasts after which the memory allocator of a worker has reached its steady state."""
-_PAGE = os.sysconf("SC_PAGESIZE")
+
+T = TypeVar("T")
+
+
+class BenchmarkError(WarmcastError):
+    """A process of the benchmark failed."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +64,10 @@ def measure_two_workers(folder: Path, checkpoint: Path, size: Size, repeats: int
         ratios: list[float] = []
         for _ in range(repeats):
             active.set()
-            shared = _seconds(bench, size)
+            shared = _seconds(bench, size, workers)
             active.clear()
             peer_barrier.wait(_START_SECONDS)
-            ratios.append(max(durations.get(timeout=_START_SECONDS) for _ in peers) / shared)
+            ratios.append(max(receive(durations, peers) for _ in peers) / shared)
         stopped.set()
         _join_all(workers + peers)
     return median(ratios)
@@ -80,7 +86,7 @@ def start_plain_loop(checkpoint: Path) -> Iterator[Callable[[Path, Size], float]
 
     def run(store: Path, size: Size) -> float:
         tasks.put((store, size))
-        return durations.get(timeout=1200)
+        return receive(durations, [process])
 
     yield run
     tasks.put(None)
@@ -93,9 +99,26 @@ def measure_peak_bytes(folder: Path, checkpoint: Path, sizes: list[Size]) -> lis
     peaks: Queue[int] = context.Queue()
     process = context.Process(target=_run_forecasts, args=(folder, checkpoint, sizes, peaks))
     process.start()
-    measured = [peaks.get(timeout=1200) for _ in sizes]
-    process.join()
+    measured = [receive(peaks, [process]) for _ in sizes]
+    _join_all([process])
     return measured
+
+
+def receive(results: "Queue[T]", processes: list[Any], seconds: float = 1200) -> T:
+    """Return the next result of a process; raises `BenchmarkError` if one has failed, or none arrives in `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            return results.get(timeout=min(_POLL_SECONDS, seconds))
+        except Empty:
+            _check_processes(processes)
+    raise BenchmarkError(f"A process of the benchmark sent no result within {seconds:g} s.")
+
+
+def _check_processes(processes: list[Any]) -> None:
+    for process in processes:
+        if process.exitcode:
+            raise BenchmarkError(f"A process of the benchmark ended with code {process.exitcode}.")
 
 
 def _start_pair(target: Callable[..., None], *arguments: Any) -> tuple[Barrier, list[Any]]:
@@ -110,10 +133,10 @@ def _start_pair(target: Callable[..., None], *arguments: Any) -> tuple[Barrier, 
 def _join_all(processes: list[Any]) -> None:
     for process in processes:
         process.join()
-        assert process.exitcode == 0
+    _check_processes(processes)
 
 
-def _seconds(bench: Workbench, size: Size) -> float:
+def _seconds(bench: Workbench, size: Size, workers: list[Any]) -> float:
     """Submit a forecast and return the seconds from then until its end, by the database's clock."""
     forecast_id = bench.submit(members=size.members, num_lead_times=size.num_lead_times, nfe=size.nfe)
     while True:
@@ -121,6 +144,7 @@ def _seconds(bench: Workbench, size: Size) -> float:
             record = read_forecast(connection, forecast_id)
         if record.status not in OPEN:
             break
+        _check_processes(workers)
         time.sleep(_POLL_SECONDS)
     assert record.finished is not None
     return record.finished - record.created
@@ -166,20 +190,4 @@ def _run_forecasts(folder: Path, checkpoint: Path, sizes: list[Size], peaks: "Qu
             bench.run(worker, members=8, num_lead_times=10, nfe=2)
         for size in sizes:
             forecast = {"members": size.members, "num_lead_times": size.num_lead_times, "nfe": size.nfe}
-            peaks.put(_peak_bytes_of(partial(bench.run, worker, **forecast)))
-
-
-def _peak_bytes_of(work: Callable[[], object]) -> int:
-    """Return the peak of resident bytes of this process while `work` runs."""
-    highest = [_resident_bytes()]
-
-    def update() -> None:
-        highest[0] = max(highest[0], _resident_bytes())
-
-    with Periodic(update, _MEMORY_SECONDS, "memory"):
-        work()
-    return highest[0]
-
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+            peaks.put(peak_resident_bytes(partial(bench.run, worker, **forecast)))

@@ -41,7 +41,7 @@ def bench_estimates(*, json: Path | None, tiny: bool, threads: int | None) -> di
             _run(bench, worker, *_FIRST_SIZE)
             rows = [_compare(bench, worker, *size) for size in (_TINY_SIZES if tiny else _SIZES)]
         machine = worker.machine
-    ratios = {"time_ratio": _worst(rows, "s ratio"), "bytes_ratio": _worst(rows, "MB ratio")}
+    ratios = {"time_ratio": worst_factor(rows, "s ratio"), "bytes_ratio": worst_factor(rows, "MB ratio")}
     return publish_results(
         f"Planned and measured, on {machine.device_kind}, {machine.threads} threads", rows, ratios, json
     )
@@ -84,6 +84,7 @@ def _run(bench: Workbench, worker: Worker, members: int, num_lead_times: int, nf
     return plan, seconds, store_bytes
 
 
-def _worst(rows: list[dict[str, Any]], column: str) -> float:
+def worst_factor(rows: list[dict[str, Any]], column: str) -> float:
+    """Return the largest factor by which a ratio in `column` is above or below 1."""
     ratios = [float(row[column]) for row in rows]
     return max(*ratios, *(1 / ratio for ratio in ratios))

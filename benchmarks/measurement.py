@@ -1,6 +1,7 @@
-"""Measured wall times, and results of benchmarks printed as a table and written as JSON."""
+"""Measured wall times and memory, and results of benchmarks printed as a table and written as JSON."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs.periodic import Periodic
 from storage.atomic import write_text
+
+_MEMORY_SECONDS = 0.002
+"""Interval of measurements of memory."""
 
 
 def shortest_seconds(work: Callable[[], object], repeats: int = 5) -> float:
@@ -32,6 +37,23 @@ def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+def peak_resident_bytes(work: Callable[[], object]) -> int:
+    """Return the peak of resident bytes of this process while `work` runs, measured every 2 ms."""
+    peak = _resident_bytes()
+
+    def update() -> None:
+        nonlocal peak
+        peak = max(peak, _resident_bytes())
+
+    with Periodic(update, _MEMORY_SECONDS, "memory"):
+        work()
+    return max(peak, _resident_bytes())
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def publish_results(

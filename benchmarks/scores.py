@@ -42,13 +42,13 @@ def bench_scores(*, json: Path | None, tiny: bool) -> dict[str, Any]:
     ratios = {
         "xskillscore_ratio": seconds["xskillscore"] / ours,
         "scoringrules_ratio": theirs / ours,
-        "extra_memory_ratio": _extra_bytes(ensemble, truth) / (ensemble.nbytes + truth.nbytes),
+        "extra_memory_ratio": extra_bytes(ensemble, truth) / (ensemble.nbytes + truth.nbytes),
     }
     rows = [{"CRPS by": name, "seconds": value} for name, value in seconds.items()]
     return publish_results(f"CRPS of {' × '.join(map(str, shape))} values", rows, ratios, json)
 
 
-def _extra_bytes(ensemble: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> int:
+def extra_bytes(ensemble: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> int:
     """Return the peak of memory in bytes that Warmcast's CRPS allocates in addition to its input."""
     tracemalloc.start()
     crps_fair(ensemble, truth)

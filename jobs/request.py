@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -35,6 +35,32 @@ class Output(FrozenModel):
         return self.members and self.keep_bits is None
 
 
+class CatalogueSource(FrozenModel):
+    """An initial state of the catalogue."""
+
+    source: Literal["catalogue"]
+    dataset: str = Field(max_length=100, examples=["gfs"], description="Data set, as listed by `GET /catalogue`.")
+    init_time: str | None = Field(None, max_length=40, description="Initial time in UTC; the newest by default.")
+
+
+class UploadSource(FrozenModel):
+    """An initial state in the files of the same multipart request."""
+
+    source: Literal["upload"]
+    init_time: str | None = Field(None, max_length=40, description="Initial time in UTC; the newest by default.")
+
+
+class ForecastSource(FrozenModel):
+    """The initial state of an earlier forecast of the same caller and checkpoint, whose data is still available."""
+
+    source: Literal["forecast"]
+    id: str = Field(max_length=40, examples=["fc_0123456789abcdef01234567"], description="Id of that forecast.")
+
+
+InitialStateSource = Annotated[CatalogueSource | UploadSource | ForecastSource, Field(discriminator="source")]
+"""Where the initial state of a forecast comes from."""
+
+
 class ForecastRequest(FrozenModel):
     """A request without open options; equal requests have equal forecasts."""
 
@@ -57,6 +83,9 @@ class ForecastRequest(FrozenModel):
     member_numbers: tuple[int, ...] | None = Field(
         None, description="Numbers of the members; 0 to `members` - 1 by default."
     )
+    initial_state: InitialStateSource | None = Field(
+        None, description="Source of the initial state as it was submitted, with its time; unknown in old rows."
+    )
 
     @model_validator(mode="after")
     def _match_member_numbers(self) -> Self:
@@ -76,8 +105,11 @@ class ForecastRequest(FrozenModel):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the request as it was submitted, without what the service chose: group size, automatic `nfe`."""
-        fields = self.model_dump(mode="json", exclude={"group_size"})
+        """SHA-256 of the request as it was submitted, without what the service chose: group size, automatic `nfe`.
+
+        The initial state is part of it by its own digest, not by its source.
+        """
+        fields = self.model_dump(mode="json", exclude={"group_size", "initial_state"})
         if self.nfe_is_automatic:
             fields["sampling"]["nfe"] = "auto"
         for name in ("deadline_seconds", "nfe_is_automatic"):

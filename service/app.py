@@ -8,16 +8,18 @@ from fastapi import FastAPI
 
 from jobs.settings import Settings
 from service import openapi, problems
+from service.caching import SharedHeaders
 from service.lifespan import open_service
 from service.metrics import Metrics
 from service.middleware import BodyLimit, OriginGuard, RequestMetrics
-from service.routes import data, events, forecasts, health, models, quality
+from service.parameters import KNOWN_PARAMETERS
+from service.routes import data, events, forecasts, health, models, plots, quality
 
 
 def create_app(
     settings: Settings, *, only_loopback: bool = True, with_worker: bool = True, metrics_port: int | None = None
 ) -> FastAPI:
-    """Return the application; it opens nothing before it starts.
+    """Return the application; files, database and worker are opened when it starts.
 
     With `with_worker` and the local dispatcher it locks the data folder and keeps one worker process running.
     `only_loopback` says that only this machine can reach it; only then are requests without a key served and
@@ -47,12 +49,15 @@ def create_app(
     )
     problems.add_handlers(app)
     openapi.add_schemas(app)
+    app.add_middleware(SharedHeaders)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_upload_bytes)
     app.add_middleware(RequestMetrics, metrics=metrics)
     app.add_middleware(OriginGuard, only_loopback=only_loopback, public_url=settings.service.public_url)
-    for router in (forecasts.router, events.router, data.router, quality.router, models.router):
-        app.include_router(router, prefix="/v1")
-        app.include_router(router, include_in_schema=False)
+    for router in (forecasts.router, events.router, plots.router, quality.router, models.router):
+        app.include_router(router, prefix="/v1", dependencies=[KNOWN_PARAMETERS])
+        app.include_router(router, include_in_schema=False, dependencies=[KNOWN_PARAMETERS])
+    app.include_router(data.router, prefix="/v1")
+    app.include_router(data.router, include_in_schema=False)
     app.include_router(health.router)
     if only_loopback and metrics_port is None:
         app.state.metrics = metrics

@@ -1,4 +1,4 @@
-"""Make the zip of an ensemble: a file that is built once on a disk, or a stream from object storage."""
+"""Build the zip of an ensemble: once, as a file on a disk, or for each response, as a stream from object storage."""
 
 import io
 import zipfile
@@ -27,8 +27,9 @@ def zip_path(folder: Path) -> Path:
 def build_zip(folder: Path, check: Callable[[], None]) -> Path:
     """Build the zip of the ensemble in a forecast's folder if it does not exist, and return its path.
 
-    Of all threads and processes one builds it; the others wait and return the same file. `check` raises an error if the
-    data of the forecast is deleted; then there is no zip. Raises `StorageFullError` if the zip does not fit the disk.
+    One thread of one process builds it; all others wait, and return the same file. `check`, called at the end, raises
+    an error if the data was deleted meanwhile; the zip is then removed. Raises `StorageFullError` if the disk has too
+    little space.
     """
     path = zip_path(folder)
     try:
@@ -42,7 +43,7 @@ def build_zip(folder: Path, check: Callable[[], None]) -> Path:
 
 
 def _build(store: StoragePath, path: Path, check: Callable[[], None]) -> None:
-    """Write the zip of a store to `path`, whose lock the caller holds, unless `check` raises an error at the end."""
+    """Write the zip of a store to `path`, whose lock the caller holds; remove it if `check` then raises an error."""
     for abandoned in path.parent.glob(f".{path.name}.*{PARTIAL_SUFFIX}"):
         abandoned.unlink(missing_ok=True)
     size, free = sum(size for _, size in store.files()), store.free_bytes()
@@ -68,7 +69,7 @@ def stream_zip(store: StoragePath) -> Iterator[bytes]:
 
 
 def _add_files(store: StoragePath, archive: zipfile.ZipFile) -> Iterator[None]:
-    """Add all files of a store but temporary ones, yielding after each."""
+    """Add all files of a store except temporary ones; yield after each."""
     for name in sorted(name for name, _ in store.files() if not name.endswith(PARTIAL_SUFFIX)):
         entry = zipfile.ZipInfo(name)
         entry.external_attr = _FILE_MODE

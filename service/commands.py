@@ -1,18 +1,23 @@
 """Carry out `warmcast serve`, `warmcast api`, `warmcast openapi` and `warmcast key`."""
 
+import errno
 import ipaddress
 import json
+import socket
 from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from jobs.keys import create_key, list_keys, revoke_key
 from jobs.rows.database import Database
 from jobs.settings import Settings
 from service.app import create_app
+from storage.errors import ConfigurationError
 
 
 def serve(
@@ -72,12 +77,49 @@ def _serve(
     with_worker: bool,
 ) -> dict[str, Any]:
     settings = _read_settings(data)
-    report(
-        f"Warmcast serves http://{host}:{port} from {settings.storage.data.resolve()}; its API is described at /docs."
-    )
     app = create_app(settings, only_loopback=_is_loopback(host), with_worker=with_worker, metrics_port=metrics_port)
-    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
+    with _listen(host, port) as listener, suppress(KeyboardInterrupt):  # the server has stopped by then
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        message = f"Warmcast serves {url} from {settings.storage.data.resolve()}; its API is described at /docs."
+        _Server(app, lambda: report(message)).run([listener])
     return {}
+
+
+class _Server(uvicorn.Server):
+    """A server that opens the application itself, so that an error of its start ends the command with its message."""
+
+    def __init__(self, app: FastAPI, announce: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(app, lifespan="off", log_level="warning", server_header=False, timeout_graceful_shutdown=5)
+        )
+        self._app, self._announce = app, announce
+        self._lifespan = AsyncExitStack()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the application, accept connections and announce the address."""
+        await self._lifespan.enter_async_context(self._app.router.lifespan_context(self._app))
+        await super().startup(sockets)
+        self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the connections, then the application."""
+        await super().shutdown(sockets)
+        await self._lifespan.aclose()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address; raises `ConfigurationError` if that is in use or not possible."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            remedy = "Stop the program that uses it, or choose another --port."
+            raise ConfigurationError(f"Port {port} of {host} is in use. {remedy}") from error
+        raise ConfigurationError(f"The service cannot listen on port {port} of {host}: {error.strerror}.") from error
+    return listener
 
 
 def _read_settings(data: Path | None) -> Settings:

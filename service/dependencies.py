@@ -5,16 +5,18 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import Scope
 
 from jobs.dispatching.dispatch import Dispatcher
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, read_forecast
 from jobs.keys import find_key_id, has_keys
 from jobs.rows.database import Database
-from jobs.rows.states import Data
+from jobs.rows.states import OPEN, Data, Status
 from jobs.settings import Settings
-from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, UNAUTHORIZED, ServiceError
+from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, UNAUTHORIZED, UNSUCCESSFUL, ServiceError
 from storage.paths import StoragePath
+from weather.errors import StoreError
 from weather.stores.ensemble import EnsembleStore
 
 LOCAL_OWNER = "local"
@@ -44,18 +46,29 @@ async def _base_url(request: Request) -> str:
 ServiceDep = Annotated[Service, Depends(_current_service)]
 BaseUrl = Annotated[str, Depends(_base_url)]
 
+KEY_HEADERS = ("Authorization", "PRIVATE-TOKEN")
+"""The request headers that may contain an API key."""
+
+_KEY_CHECKED = "key_checked"
 _BEARER = HTTPBearer(auto_error=False, description="`Authorization: Bearer KEY`")
 _TOKEN = APIKeyHeader(
-    name="PRIVATE-TOKEN", auto_error=False, description="The same key, in the header that ECMWF clients send"
+    name=KEY_HEADERS[1], auto_error=False, description="The same key, in the header that ECMWF clients send"
 )
 
 
+def may_depend_on_key(scope: Scope) -> bool:
+    """Return whether the API key of a request has been checked: its response may then differ by key."""
+    return bool(scope.get("state", {}).get(_KEY_CHECKED))
+
+
 def authenticate(
+    request: Request,
     service: ServiceDep,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     token: Annotated[str | None, Security(_TOKEN)],
 ) -> str:
     """Return the owner whose forecasts the caller may see; raise `ServiceError` (401) for an unauthorized caller."""
+    setattr(request.state, _KEY_CHECKED, True)
     secret = bearer.credentials if bearer is not None else token
     if secret is not None:
         with service.database.read() as connection:
@@ -113,9 +126,24 @@ def find_members_folder(record: ForecastRecord, service: Service) -> ForecastFol
     return folder
 
 
+def check_success(record: ForecastRecord, result: str) -> None:
+    """Raise `ServiceError` (409) if a forecast is not successful and so has no `result`.
+
+    The problem is retryable only while the forecast is open.
+    """
+    if record.status != Status.SUCCESSFUL:
+        kind = NOT_FINISHED if record.status in OPEN else UNSUCCESSFUL
+        raise ServiceError(kind, f"Forecast {record.id} is {record.status}; only a successful forecast has a {result}.")
+
+
 def open_ensemble(record: ForecastRecord, service: Service) -> EnsembleStore:
     """Open the ensemble of a forecast; raise `ServiceError` if it has no members stored or no complete lead time."""
     folder = find_members_folder(record, service)
     if not record.lead_times:
-        raise ServiceError(NOT_FINISHED, f"Forecast {record.id} is {record.status} and has no complete lead time yet.")
-    return EnsembleStore.open(folder.store)
+        kind, yet = (NOT_FINISHED, " yet") if record.status in OPEN else (UNSUCCESSFUL, "")
+        raise ServiceError(kind, f"Forecast {record.id} is {record.status} and has no complete lead time{yet}.")
+    try:
+        return EnsembleStore.open(folder.store)
+    except StoreError:
+        check_data(record.id, service)
+        raise

@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 class RequestFaultsError(ServiceError):
-    """A request has several faults; `errors` are their own errors.
+    """A request has several errors, which `errors` lists.
 
-    Its kind is theirs if they are all of one kind, else `VALIDATION`.
+    Its kind of problem is that of the errors if all have the same one, else `VALIDATION`.
     """
 
     def __init__(self, errors: Sequence[WarmcastError]) -> None:
@@ -32,17 +32,17 @@ class RequestFaultsError(ServiceError):
 
 
 class Faults:
-    """Collect the faults that independent checks of one request find, to raise them together."""
+    """Collect the errors of independent checks of one request, to raise them together."""
 
     def __init__(self) -> None:
         self._errors: list[WarmcastError] = []
 
     def add(self, error: WarmcastError) -> None:
-        """Add a fault."""
+        """Add an error."""
         self._errors.append(error)
 
     def attempt(self, location: Location, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """Return the result of a check of the field at `location`; if it raises, add its error and return None."""
+        """Return the result of a check of the field at `location`; add the error and return None if it raises one."""
         try:
             with located_at(*location):
                 return check(*args, **kwargs)
@@ -51,7 +51,7 @@ class Faults:
             return None
 
     def check(self) -> None:
-        """Raise the fault that was found, or `RequestFaultsError` for several; return if there is none."""
+        """Raise the collected error, or `RequestFaultsError` for several; return if there is none."""
         if len(self._errors) == 1:
             raise self._errors[0]
         if self._errors:

@@ -1,36 +1,46 @@
-"""Build responses from stored files: on disk with FastAPI's own response, from object storage by reading through."""
+"""Build responses from stored files, on a disk or in object storage: the whole file, one range, or 304."""
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from itertools import chain
 
 from fastapi import Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import StreamingResponse
 
-from storage.paths import FileStat, StoragePath
+from service.caching import is_unchanged
+from storage.paths import StoragePath
 
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{1,18})?|-(\d{1,18}))")
-_BINARY = "application/octet-stream"
 
 
-def respond_with_file(path: StoragePath, stat: FileStat, request: Request, headers: Mapping[str, str]) -> Response:
-    """Return the response with a file, or with the range that the request names.
+def respond_with_file(
+    path: StoragePath, request: Request, headers: Mapping[str, str], media_type: str = "application/octet-stream"
+) -> Response:
+    """Return the response with a file, or with the range that the request names, or 304 if the client has the file.
 
-    A request for several ranges of an object in a bucket receives the whole object.
+    A request for several ranges receives the whole file. Raises `FileNotFoundError` if there is no such file.
     """
-    if isinstance(path, Path):
-        return FileResponse(path, headers=headers, media_type=_BINARY)
+    stat = path.file_stat()
+    if stat is None:
+        raise FileNotFoundError(path)
     size, etag = stat.size_bytes, f'"{stat.etag}"'
-    response_headers = {**headers, "ETag": etag, "Accept-Ranges": "bytes"}
-    byte_range = _RANGE.fullmatch(request.headers.get("Range", ""))
+    headers = {**headers, "ETag": etag, "Accept-Ranges": "bytes"}
+    if is_unchanged(request, etag):
+        return Response(None, 304, headers)
     status, start, stop = 200, 0, size
+    byte_range = _RANGE.fullmatch(request.headers.get("Range", ""))
     if byte_range is not None and request.headers.get("If-Range", etag) == etag:
         first, last, suffix = (int(part) if part else None for part in byte_range.groups())
         status, start = 206, max(size - suffix, 0) if suffix is not None else first or 0
         stop = size if last is None else min(last + 1, size)
         if start >= stop:
             return Response(None, 416, {**headers, "Content-Range": f"bytes */{size}"})
-        response_headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    headers["Content-Length"] = str(stop - start)
     if request.method == "HEAD":
-        return Response(None, status, {**response_headers, "Content-Length": str(stop - start)}, _BINARY)
-    return Response(path.read_range(start, stop), status, response_headers, _BINARY)
+        return Response(None, status, headers, media_type)
+    blocks = path.read_blocks(start, stop)
+    beginning = next(blocks, b"")
+    if len(beginning) == stop - start:
+        return Response(beginning, status, headers, media_type)
+    return StreamingResponse(chain([beginning], blocks), status, headers, media_type)

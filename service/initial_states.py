@@ -1,4 +1,4 @@
-"""Read the initial state of a request: uploaded files, or a state of the catalogue."""
+"""Read the initial state of a request: uploaded files, a state of the catalogue, or that of an earlier forecast."""
 
 import threading
 from dataclasses import replace
@@ -7,10 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
+from jobs.errors import ForecastNotFoundError
+from jobs.folders import ForecastFolder
+from jobs.forecasts import ForecastRecord, read_forecast
+from jobs.request import CatalogueSource, ForecastSource, InitialStateSource, UploadSource
+from jobs.rows.states import Data
+from service.dependencies import Service
 from service.faults import located_at
-from service.requests import CatalogueSource, UploadSource
 from service.uploads import ParsedRequest
+from storage.errors import ConfigurationError
 from weather.bundled import find_catalogue_state
+from weather.errors import StoreError
+from weather.ingest.exchange import load_initial_state
 from weather.ingest.parent import ingest_initial_state
 from weather.initial_state import InitialState
 from weather.manifest import Manifest, ModelSpec
@@ -23,10 +31,10 @@ _MAX_CACHED_STATES = 8
 _catalogue_lock = threading.Lock()
 
 
-def read_initial_state(request: ParsedRequest, manifest: Manifest) -> InitialState:
-    """Return the initial state of a request, from its files or from the catalogue, on the checkpoint's grid.
+def read_initial_state(request: ParsedRequest, manifest: Manifest, service: Service, owner: str) -> InitialState:
+    """Return the initial state of a request, on the checkpoint's grid: of its files, the catalogue or a forecast.
 
-    Raises a subclass of `InitialStateError`, or `ConfigurationError` if the catalogue has no such state.
+    Raises a subclass of `InitialStateError`, or `ConfigurationError` if there is no such state.
     """
     source = request.body.initial_state
     with located_at("body", "initial_state"):
@@ -34,15 +42,51 @@ def read_initial_state(request: ParsedRequest, manifest: Manifest) -> InitialSta
             init_time = parse_time(source.init_time) if source.init_time else None
             with PARSER_SLOTS:
                 return ingest_initial_state(request.files, request.names, manifest.model, init_time)
+        if isinstance(source, ForecastSource):
+            return _read_source_forecast(source, manifest, service, owner)
         return _find_catalogue_state(source, manifest)
 
 
-def check_source(source: CatalogueSource | UploadSource) -> None:
-    """Raise `ConfigurationError` if the source names a state that does not exist, or a time that is none."""
+def check_source(source: InitialStateSource, service: Service, owner: str) -> None:
+    """Raise `ConfigurationError` if the source names a state that does not exist, or its time cannot be parsed."""
     if isinstance(source, CatalogueSource):
         find_catalogue_state(source.dataset, source.init_time)
+    elif isinstance(source, ForecastSource):
+        _find_source_forecast(source, service, owner)
     elif source.init_time is not None:
         parse_time(source.init_time)
+
+
+def _find_source_forecast(source: ForecastSource, service: Service, owner: str) -> ForecastRecord:
+    """Return the forecast that a source names; raise `ConfigurationError` if `owner` has none, or its data is gone."""
+    try:
+        with service.database.read() as connection:
+            record = read_forecast(connection, source.id, owner)
+    except ForecastNotFoundError as error:
+        message = f"`id` must be the id of one of your forecasts. Got: {source.id!r}."
+        raise ConfigurationError(message, ("id",)) from error
+    if record.data != Data.AVAILABLE:
+        raise ConfigurationError(
+            f"`id` must be the id of a forecast whose data is available. Got: {source.id!r}, whose data is "
+            f"{record.data}.",
+            ("id",),
+        )
+    return record
+
+
+def _read_source_forecast(source: ForecastSource, manifest: Manifest, service: Service, owner: str) -> InitialState:
+    record = _find_source_forecast(source, service, owner)
+    if record.request.checkpoint_digest != manifest.digest:
+        raise ConfigurationError(
+            f"`id` must be the id of a forecast of the same checkpoint, {manifest.name} in its present version. "
+            f"Got: {source.id!r}, of {record.request.checkpoint}.",
+            ("id",),
+        )
+    try:
+        return load_initial_state(ForecastFolder(service.data, record.id).initial_state)
+    except StoreError:
+        _find_source_forecast(source, service, owner)
+        raise
 
 
 def _find_catalogue_state(source: CatalogueSource, manifest: Manifest) -> InitialState:

@@ -13,7 +13,7 @@ from jobs.rows.database import Database
 from jobs.settings import Settings
 from service.dependencies import Service
 from service.metrics import Metrics, RowsCollector
-from storage.errors import DataDirectoryError
+from storage.errors import ConfigurationError, DataDirectoryError
 from storage.lock import lock_folder
 from storage.opening import open_storage
 from storage.paths import StoragePath
@@ -72,11 +72,19 @@ def _upkeep_tasks(settings: Settings, database: Database, dispatcher: Dispatcher
 
 
 def _serve_metrics(metrics: Metrics, rows: RowsCollector, port: int | None, stack: ExitStack) -> None:
-    """Register the metrics read from the database and, if `port` is given, serve all on it, until `stack` closes."""
+    """Register the metrics read from the database and, if `port` is given, serve all on it, until `stack` closes.
+
+    Raises `ConfigurationError` if nothing can be served on `port`.
+    """
     metrics.registry.register(rows)
     stack.callback(metrics.registry.unregister, rows)
     if port is not None:
-        server, thread = start_http_server(port, registry=metrics.registry)
+        try:
+            server, thread = start_http_server(port, registry=metrics.registry)
+        except OSError as error:
+            raise ConfigurationError(
+                f"Metrics cannot be served on port {port}: {error.strerror}. Choose another --metrics-port."
+            ) from error
         stack.callback(thread.join)
         stack.callback(server.server_close)
         stack.callback(server.shutdown)

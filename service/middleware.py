@@ -112,7 +112,7 @@ def _netloc(url: str) -> str:
 
 
 def _hostname(netloc: str) -> str | None:
-    """Return the host of `host:port` in small letters, or None if it is malformed or missing."""
+    """Return the host of `host:port` in lower case, or None if it is malformed or missing."""
     try:
         return urlsplit(f"//{netloc}").hostname
     except ValueError:

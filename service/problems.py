@@ -70,6 +70,7 @@ class ServiceError(WarmcastError):
 VALIDATION = ProblemKind("validation", 422, "The request is invalid")
 NOT_FOUND = ProblemKind("not-found", 404, "The resource does not exist")
 NOT_FINISHED = ProblemKind("not-finished", 409, "The forecast has not ended", 10)
+UNSUCCESSFUL = ProblemKind("unsuccessful", 409, "The forecast has ended without this result")
 NOT_ALLOWED = ProblemKind("method-not-allowed", 405, "The method is not allowed")
 TOO_LARGE = ProblemKind("too-large", 413, "The request is too large")
 UNSUPPORTED = ProblemKind("unsupported-media-type", 415, "The content type is not supported")
@@ -112,7 +113,7 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Answer every error with a problem document."""
+    """Register handlers that answer every error with a problem document."""
     app.add_exception_handler(WarmcastError, _handle_domain_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_error)
@@ -148,7 +149,7 @@ async def _handle_domain_error(_request: Request, error: Exception) -> JSONRespo
 
 
 def kind_of_error(error: WarmcastError) -> ProblemKind:
-    """Return the kind of problem that an error is answered with."""
+    """Return the kind of the problem document for an error."""
     if isinstance(error, ServiceError):
         return error.kind
     return next((KIND_OF_ERROR[base] for base in type(error).__mro__ if base in KIND_OF_ERROR), INTERNAL)
@@ -166,7 +167,7 @@ async def _handle_validation_error(_request: Request, error: Exception) -> JSONR
 
 
 def pointer_to(location: Location) -> str:
-    """Return how a problem names the part of a request at `location`, which starts with `body`, `query` or `header`.
+    """Return a problem's `pointer` to the part of a request at `location`, which starts with body, query or header.
 
     In the body it is a JSON pointer (RFC 6901), empty for the whole body; a query parameter is `?NAME`.
     """

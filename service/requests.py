@@ -1,28 +1,41 @@
 """Request bodies of the API: every field is bounded, unknown fields are refused."""
 
-from typing import Annotated, Literal
+from collections import Counter
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from jobs.request import Output
+from jobs.request import ForecastRequest, InitialStateSource, Output
 from jobs.rows.states import Priority
 from weather.schema import FrozenModel
 from weather.stores.summary_request import Summary
 
-
-class CatalogueSource(FrozenModel):
-    """An initial state of the catalogue."""
-
-    source: Literal["catalogue"]
-    dataset: str = Field(max_length=100, examples=["gfs"], description="Data set, as listed by `GET /catalogue`.")
-    init_time: str | None = Field(None, max_length=40, description="Initial time in UTC; the newest by default.")
+_MAX_NUMBERS = 1000
 
 
-class UploadSource(FrozenModel):
-    """An initial state in the files of the same multipart request."""
+def _check_numbers(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    repeated = [number for number, count in Counter(numbers).items() if count > 1]
+    if repeated:
+        raise ValueError(f"`members` must be different numbers. Got more than once: {repeated[0]}")
+    return numbers
 
-    source: Literal["upload"]
-    init_time: str | None = Field(None, max_length=40, description="Initial time in UTC; the newest by default.")
+
+def _kind_of_members(members: Any) -> Literal["count", "numbers"]:
+    return "numbers" if isinstance(members, list | tuple) else "count"
+
+
+MemberNumbers = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=2**31)], ...],
+    Field(min_length=1, max_length=_MAX_NUMBERS, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_check_numbers),
+]
+"""Numbers of members; a member's noise depends on the seed and on its number alone."""
+
+Members = Annotated[
+    Annotated[int, Field(ge=1), Tag("count")] | Annotated[MemberNumbers, Tag("numbers")],
+    Discriminator(_kind_of_members),
+]
+"""The number of members, or the list of their numbers."""
 
 
 class Sampler(FrozenModel):
@@ -42,11 +55,13 @@ class ForecastBody(FrozenModel):
     model: str = Field(
         "demo", pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$", description="Name of a checkpoint, as listed by `GET /models`."
     )
-    initial_state: Annotated[CatalogueSource | UploadSource, Field(discriminator="source")]
+    initial_state: InitialStateSource
     lead_time: str = Field(
         "120h", max_length=10, examples=["120h", "5d"], description="Length of the forecast, in hours or days."
     )
-    members: int = Field(8, ge=1, description="Number of ensemble members.")
+    members: Members = Field(
+        8, description="Number of ensemble members, which are numbered from 0; or a list of the numbers to compute."
+    )
     seed: int | None = Field(None, ge=0, lt=2**63, description="Seed of the members' noise; random by default.")
     sampler: Sampler = Sampler()
     deadline_seconds: float | None = Field(
@@ -59,10 +74,38 @@ class ForecastBody(FrozenModel):
     summary: Summary = Summary()
     output: Output = Output()
 
+    @classmethod
+    def of(cls, request: ForecastRequest, priority: Priority, initial_state: InitialStateSource) -> "ForecastBody":
+        """Return the body that submits a request again, with every field filled in.
+
+        It is not validated: a forecast must remain visible if its request exceeds a limit that was introduced later.
+        """
+        sampling = request.sampling
+        return cls.model_construct(
+            model=request.checkpoint,
+            initial_state=initial_state,
+            lead_time=f"{request.lead_hours}h",
+            members=request.member_numbers or request.members,
+            seed=request.seed,
+            sampler=Sampler(solver=sampling.solver, nfe=sampling.nfe, warmth=sampling.warmth),
+            deadline_seconds=request.deadline_seconds,
+            priority=priority,
+            summary=request.summary,
+            output=request.output,
+        )
+
+    @property
+    def num_members(self) -> int:
+        """The number of members."""
+        return self.members if isinstance(self.members, int) else len(self.members)
+
+    @property
+    def member_numbers(self) -> tuple[int, ...] | None:
+        """The numbers of the members in ascending order, or None if they are numbered from 0."""
+        return None if isinstance(self.members, int) else tuple(sorted(self.members))
+
 
 class ReplayBody(FrozenModel):
     """Members of an earlier forecast to recompute."""
 
-    members: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
-        min_length=1, max_length=1000, examples=[[7]], description="Numbers of the members."
-    )
+    members: MemberNumbers = Field(examples=[[7]], description="Numbers of the members.")

@@ -12,7 +12,7 @@ from jobs.dispatching.sharing import count_needed_workers
 from jobs.forecasts import ForecastRecord, count_open, find_by_idempotency_key
 from jobs.planning.measured import choose_group_size, load_estimator
 from jobs.planning.plans import Plan, check_free_space
-from jobs.request import ForecastRequest, Output
+from jobs.request import ForecastRequest, ForecastSource, InitialStateSource, Output
 from jobs.rows.states import Priority
 from jobs.submit import submit
 from service.dependencies import Service, find_data_folder
@@ -31,7 +31,7 @@ from weather.times import count_lead_times, parse_lead_time
 
 @dataclass(frozen=True)
 class CheckedBody:
-    """A body and what it means for the checkpoint that it names: lead time in hours, sampling and summary."""
+    """A request body, and what follows from it and its checkpoint: lead time in hours, sampling and summary."""
 
     body: ForecastBody
     manifest: Manifest
@@ -40,15 +40,15 @@ class CheckedBody:
     summary: Summary
 
 
-def check_body(service: Service, body: ForecastBody) -> CheckedBody:
-    """Check all that can be checked before the initial state is read, and report all faults together.
+def check_body(service: Service, owner: str, body: ForecastBody) -> CheckedBody:
+    """Check everything that does not depend on the initial state, and report all errors together.
 
-    Raises `WarmcastError` whose location is that of the field, or `RequestFaultsError` for several faults.
+    Raises `WarmcastError` with the location of the field, or `RequestFaultsError` for several errors.
     """
     faults, limits = Faults(), service.settings.limits
     manifest = faults.attempt(("body", "model"), _read_manifest, service, body.model)
-    faults.attempt(("body", "initial_state"), check_source, body.initial_state)
-    faults.attempt(("body",), _check_num_members, body.members, limits.max_members)
+    faults.attempt(("body", "initial_state"), check_source, body.initial_state, service, owner)
+    faults.attempt(("body",), _check_num_members, body.num_members, limits.max_members)
     lead_hours = faults.attempt(("body",), _count_lead_hours, body.lead_time, manifest, limits.max_lead_hours)
     if manifest is not None:
         sampling = faults.attempt(("body", "sampler"), _complete_sampling, body, manifest)
@@ -77,7 +77,7 @@ def replay(
     service: Service, owner: str, record: ForecastRecord, members: Sequence[int], key: str | None
 ) -> tuple[ForecastRecord, bool]:
     """Accept a forecast that recomputes members of an earlier one exactly and stores them in full; else as `accept`."""
-    earlier, numbers = record.request, tuple(sorted(set(members)))
+    earlier, numbers = record.request, tuple(sorted(members))
     folder = find_data_folder(record, service)
     _check_numbers(record, members)
     manifest = read_manifest(find_checkpoint(earlier.checkpoint, service.settings.storage.checkpoint_folders))
@@ -89,6 +89,7 @@ def replay(
         "output": Output(),
         "deadline_seconds": None,
         "nfe_is_automatic": False,
+        "initial_state": ForecastSource(source="forecast", id=record.id),
     }
     request = ForecastRequest.model_validate(earlier.model_dump() | changes)
     state = load_initial_state(folder.initial_state)
@@ -139,21 +140,24 @@ def _plan_request(service: Service, checked: CheckedBody, state: InitialState, k
     drawn_seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:6]) if key else secrets.randbits(48)
     with service.database.read() as connection:
         group_size = settings.worker.group_size or choose_group_size(connection, manifest.digest)
+    init_time = np.datetime_as_string(state.init_time, "s")
     request = ForecastRequest(
         checkpoint=body.model,
         checkpoint_digest=manifest.digest,
         initial_state_digest=state.digest,
         sources=state.sources,
-        init_time=np.datetime_as_string(state.init_time, "s"),
+        init_time=init_time,
         lead_hours=checked.lead_hours,
-        members=body.members,
-        group_size=min(group_size, body.members),
+        members=body.num_members,
+        group_size=min(group_size, body.num_members),
         seed=drawn_seed if body.seed is None else body.seed,
         sampling=checked.sampling,
         deadline_seconds=body.deadline_seconds,
         nfe_is_automatic=body.sampler.nfe == "auto",
         summary=checked.summary,
         output=body.output,
+        member_numbers=body.member_numbers,
+        initial_state=_with_init_time(body.initial_state, init_time),
     )
     plan = Plan.of(request, manifest)
     if plan.uncompressed_bytes > settings.limits.max_store_bytes:
@@ -167,8 +171,12 @@ def _plan_request(service: Service, checked: CheckedBody, state: InitialState, k
     return plan
 
 
+def _with_init_time(source: InitialStateSource, init_time: str) -> InitialStateSource:
+    return source if isinstance(source, ForecastSource) else source.model_copy(update={"init_time": init_time})
+
+
 def _check_numbers(record: ForecastRecord, numbers: Sequence[int]) -> None:
-    """Raise `ConfigurationError` or `RequestFaultsError` if the forecast has not all members of these numbers."""
+    """Raise `ConfigurationError` or `RequestFaultsError` unless the forecast has members of all these numbers."""
     faults, own = Faults(), set(record.request.numbers)
     accepted = ", ".join(map(str, record.request.member_numbers or ())) or f"0 to {record.request.members - 1}"
     for index, number in enumerate(numbers):
@@ -186,7 +194,7 @@ def _check_num_members(members: int, limit: int) -> None:
 def _count_lead_hours(lead_time: str, manifest: Manifest | None, limit: int) -> int:
     """Return a lead time in hours; raise `ConfigurationError` if it is wrong, too long or not a multiple of the step.
 
-    Without a manifest the step is not known, and not checked.
+    Without a manifest the time step is unknown, and multiples of it are not checked.
     """
     if manifest is None:
         hours = int(parse_lead_time(lead_time) / np.timedelta64(1, "h"))

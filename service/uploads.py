@@ -16,10 +16,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from jobs.request import UploadSource
 from service.faults import Faults
 from service.openapi import JSON, MULTIPART
 from service.problems import UNSUPPORTED, VALIDATION, ServiceError
-from service.requests import ForecastBody, UploadSource
+from service.requests import ForecastBody
 
 MAX_STATE_FILES = 2
 _MAX_NAME_LENGTH = 100

@@ -9,8 +9,10 @@ from pydantic import BaseModel, Field
 from jobs.forecasts import ForecastRecord
 from jobs.planning.estimates import demand_of
 from jobs.planning.measured import load_estimator
+from jobs.request import CatalogueSource, ForecastSource
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Data, Priority, Status
+from service.requests import ForecastBody
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
 
@@ -51,7 +53,10 @@ class ForecastView(BaseModel):
     created: str
     started: str | None
     finished: str | None
-    request: dict[str, Any] = Field(description="The complete request, with all defaults and the seed.")
+    init_time: str = Field(description="Initial time of the forecast, UTC.")
+    request: ForecastBody = Field(
+        description="The body that submits this forecast again, with all defaults and the seed filled in."
+    )
     error: dict[str, Any] | None
     warnings: list[Caution]
     data: Data = Field(description="Whether the data is still available; the record always is.")
@@ -70,19 +75,6 @@ def view_forecast(record: ForecastRecord, base: str, now: float, planned: float 
 
     `base` is the base URL of the service, `now` is in seconds since 1970, `planned` from `planned_seconds`.
     """
-    home = f"{base}/v1/forecast/{record.id}"
-    has_members = record.request.output.members
-    data = ENSEMBLE if has_members else SUMMARY
-    links = [
-        Link(rel="self", href=home, type="application/json"),
-        Link(rel="data", href=f"{home}/{data}", type="application/vnd.zarr"),
-        Link(rel="summary", href=f"{home}/{SUMMARY}", type="application/vnd.zarr"),
-        Link(rel="monitor", href=f"{home}/events", type="text/event-stream"),
-    ]
-    if record.status == Status.SUCCESSFUL:
-        if has_members:
-            links.append(Link(rel="enclosure", href=f"{home}/{ENSEMBLE}.zip", type="application/zip"))
-        links.append(Link(rel="describedby", href=f"{home}/receipt", type="application/json"))
     return ForecastView(
         id=record.id,
         status=record.status,
@@ -96,12 +88,41 @@ def view_forecast(record: ForecastRecord, base: str, now: float, planned: float 
         created=format_time(record.created),
         started=None if record.started is None else format_time(record.started),
         finished=None if record.finished is None else format_time(record.finished),
-        request=record.request.model_dump(mode="json"),
+        init_time=record.request.init_time,
+        request=_view_request(record),
         error=record.error,
         warnings=_warnings(record),
         data=record.data,
-        links=links,
+        links=_links(record, f"{base}/v1/forecast/{record.id}"),
     )
+
+
+def _links(record: ForecastRecord, home: str) -> list[Link]:
+    """Return the links of a forecast to what exists now; `home` is its own URL."""
+    links = [
+        Link(rel="self", href=home, type="application/json"),
+        Link(rel="monitor", href=f"{home}/events", type="text/event-stream"),
+    ]
+    is_successful, has_members = record.status == Status.SUCCESSFUL, record.request.output.members
+    if is_successful:
+        links.append(Link(rel="describedby", href=f"{home}/receipt", type="application/json"))
+    if record.data == Data.AVAILABLE:
+        data = ENSEMBLE if has_members else SUMMARY
+        links.append(Link(rel="data", href=f"{home}/{data}", type="application/vnd.zarr"))
+        links.append(Link(rel="summary", href=f"{home}/{SUMMARY}", type="application/vnd.zarr"))
+        if is_successful and has_members:
+            links.append(Link(rel="enclosure", href=f"{home}/{ENSEMBLE}.zip", type="application/zip"))
+    return links
+
+
+def _view_request(record: ForecastRecord) -> ForecastBody:
+    """Return the body that submits a forecast again.
+
+    Its initial state is that of the catalogue, else the one that this forecast keeps: uploaded files are not kept.
+    """
+    source = record.request.initial_state
+    kept = source if isinstance(source, CatalogueSource) else ForecastSource(source="forecast", id=record.id)
+    return ForecastBody.of(record.request, record.priority, kept)
 
 
 def _warnings(record: ForecastRecord) -> list[Caution]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from hypothesis import settings as hypothesis_settings
 
 from jobs.forecasts import ForecastRecord
 from jobs.planning.plans import Plan
@@ -25,6 +26,8 @@ from weather.manifest import ModelSpec, Sampling, read_manifest
 from weather.testing import travelling_waves
 
 torch.set_num_threads(1)
+hypothesis_settings.register_profile("without a limit of time", deadline=None)
+hypothesis_settings.load_profile("without a limit of time")
 os.environ.pop("WARMCAST_CHECKPOINTS", None)
 
 

@@ -53,10 +53,9 @@ retry_or_fail = _in_write(leases.retry_or_fail)
 finish = _in_write(leases.finish)
 fail = _in_write(leases.fail)
 
-should_append_event = _in_write(events.append_event)
 list_events = _in_read(events.list_events)
 
-rebalance = _in_read(sharing.should_rebalance)
+should_rebalance = _in_read(sharing.should_rebalance)
 may_receive_groups = _in_read(sharing.may_receive_groups)
 count_needed_workers = _in_read(sharing.count_needed_workers)
 
@@ -120,7 +119,7 @@ def succeed(
     store_bytes: int = 0,
     claimed: Sequence[leases.Lease] | None = None,
 ) -> ForecastRecord:
-    """Bring a forecast, which must be the next one or the `claimed` one, to its successful end; return its record."""
+    """Complete a forecast, which must be the next one or the `claimed` one, successfully; return its record."""
     commit_lead_times(database, record.num_lead_times, claimed)
     (finishing,) = claim_all(database)
     finish(database, finishing, receipt or {}, store_bytes)

@@ -118,7 +118,7 @@ def small_request(**fields: Any) -> dict[str, Any]:
 
 def write_truth(folder: Path, forecast: Any, *, hours: tuple[int, ...] = (0, 6, 12, 24)) -> Path:
     """Write travelling waves at lead times of a forecast as its truth, and return the file."""
-    start = np.datetime64(forecast["request"]["init_time"], "s")
+    start = np.datetime64(forecast["init_time"], "s")
     times = [start + np.timedelta64(lead, "h") for lead in hours]
     travelling_waves(tiny_spec().grid.grid, times).to_netcdf(folder / "truth.nc")
     return folder / "truth.nc"

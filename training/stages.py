@@ -36,9 +36,10 @@ class WarmStartStage:
     @torch.inference_mode()
     def validate(self, net: nn.Module) -> dict[str, float]:
         """Return the loss and each variable's mean absolute error (physical units) on held-out frames."""
-        chunks = [self._loss_and_errors(net, chunk) for chunk in _split(self._held_out)]
-        nll = float(np.mean([chunk[0].item() for chunk in chunks]))
-        errors = np.mean([chunk[1] for chunk in chunks], axis=0)
+        chunks = _split(self._held_out)
+        results, sizes = [self._loss_and_errors(net, chunk) for chunk in chunks], [len(chunk) for chunk in chunks]
+        nll = float(np.average([loss.item() for loss, _ in results], weights=sizes))
+        errors = np.average([errors for _, errors in results], axis=0, weights=sizes)
         names = self._config.variables
         return {"nll": nll} | {f"mae_{name}": float(error) for name, error in zip(names, errors, strict=True)}
 
@@ -81,7 +82,7 @@ class FlowStage:
         draws = generator(self._config.seed, Purpose.VALIDATION, 0)
         chunks = _split(self._held_out)
         losses = [self._flow_loss(net, chunk, torch.ones(len(chunk)), draws).item() for chunk in chunks]
-        return {"loss_full_warmth": float(np.mean(losses))}
+        return {"loss_full_warmth": float(np.average(losses, weights=[len(chunk) for chunk in chunks]))}
 
     def _flow_loss(self, net: nn.Module, indices: NDArray[np.int64], warmth: Warmth, draws: torch.Generator) -> Scalar:
         """Return the loss of the triples with the given middle frames; noise and flow times are drawn from `draws`."""

@@ -37,10 +37,11 @@ def train(
     state of each stage, from which `resume` continues an interrupted training.
     Raises `ConfigurationError` or `TrainingDataError` before anything is computed.
     """
-    _prepare_output(output, config, resume=resume)
+    _check_output(output, config, resume=resume)
     series = load_series(files, config.variables, config.time_step_hours, config.static_fields, config.features)
     _check_years(config, series)
     networks, earlier = _initial_networks(config, series, start)
+    write_text(output / _CONFIG_COPY, config.model_dump_json())
     log = output / "progress.jsonl"
 
     def log_and_report(progress: Progress) -> None:
@@ -59,8 +60,8 @@ def train(
     return save_checkpoint(output / "checkpoint", config.name, networks, config.sampling, provenance)
 
 
-def _prepare_output(output: Path, config: TrainingConfig, *, resume: bool) -> None:
-    """Write the configuration to a new output folder, or check that the training in it has this configuration."""
+def _check_output(output: Path, config: TrainingConfig, *, resume: bool) -> None:
+    """Raise `ConfigurationError` if `output` holds a training that this one may not continue."""
     copy = output / _CONFIG_COPY
     if copy.exists() and not resume:
         raise ConfigurationError(
@@ -68,7 +69,6 @@ def _prepare_output(output: Path, config: TrainingConfig, *, resume: bool) -> No
         )
     if copy.exists() and copy.read_text() != config.model_dump_json():
         raise ConfigurationError(f"`{output}` holds a training of another configuration; choose another folder.")
-    write_text(copy, config.model_dump_json())
 
 
 def _check_years(config: TrainingConfig, series: WeatherSeries) -> None:

@@ -73,7 +73,7 @@ class _Exchange:
 
 
 def _verb(verb: Callable[Concatenate[Service, P], Steps[T]]) -> "Callable[Concatenate[AsyncClient, P], Awaitable[T]]":
-    """Turn a verb of the API into a coroutine method of the client."""
+    """Turn a verb, a function of `warmcast.verbs`, into a coroutine method of the client."""
 
     @functools.wraps(verb)
     async def method(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -99,7 +99,7 @@ def _forecast_verb(
 def _own_verb(
     verb: Callable[Concatenate[Service, str, P], Steps[T]],
 ) -> "Callable[Concatenate[AsyncRemoteForecast, P], Awaitable[T]]":
-    """Turn a verb for the forecast of an id into a coroutine method of the forecast."""
+    """Turn a verb whose first argument is the id of a forecast into a coroutine method of the forecast."""
 
     @functools.wraps(verb)
     async def method(forecast: "AsyncRemoteForecast", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -178,9 +178,9 @@ class AsyncClient:
     async def list(
         self, *, status: str | None = None, limit: int | None = 50, before: str | None = None
     ) -> "list[AsyncRemoteForecast]":
-        """Return forecasts, the newest first: at most `limit`, or all if it is None.
+        """Return forecasts, newest first: at most `limit`, or all if it is None.
 
-        `status` selects those of one status; `before` those older than the forecast of that id.
+        `status` selects the forecasts of one status; `before` is a forecast's id, and selects those older than it.
         """
         infos = await self.run(verbs.list_forecasts(self.service, status=status, limit=limit, before=before))
         return [AsyncRemoteForecast(self, info) for info in infos]
@@ -202,23 +202,23 @@ class AsyncRemoteForecast(ForecastInfo):
         """Return when the forecast is successful, also if the service was restarted in the meantime.
 
         Raises `ForecastFailedError` if it has failed or was cancelled, and `WaitTimeoutError` after `timeout_seconds`.
-        While the service is unreachable, requests are repeated until then; without `timeout_seconds`, for the client's.
+        While the service is unreachable, requests are repeated until then; by default, for the client's timeout.
         """
         self.info = await self.client.run(wait_for_end(self.client.service, self.id, timeout_seconds))
         require_success(self.info)
         return self
 
     def events(self, timeout_seconds: float | None = None) -> AsyncIterator[Event]:
-        """Yield each event (kind, detail) from the first to the last, none twice, also across restarts of the service.
+        """Yield each event (kind, detail) once, from the first to the last, also across restarts of the service.
 
-        Raises `WaitTimeoutError` after `timeout_seconds`; see `wait` for what this means while it is unreachable.
+        Raises `WaitTimeoutError` after `timeout_seconds`. Requests are repeated as in `wait`.
         """
         return self.client.iterate(follow_events(self.client.service, self.id, timeout_seconds))
 
     async def to_xarray(self, *, summary: bool = False) -> "xr.Dataset":
-        """Open the ensemble over HTTP, or the statistics over its members; values are read by blocking calls.
+        """Open the ensemble over HTTP, or with `summary` its statistics; values are read by blocking calls.
 
-        Lead times are NaN until they are complete; the same dataset has them from then on.
+        Lead times are NaN until they are complete; later reads of the same dataset return their values.
         """
         name, url = ("summary.zarr", self.summary_url) if summary else ("ensemble.zarr", self.ensemble_url)
         await self.client.run(verbs.check_store(self.client.service, self.id, name))
@@ -227,7 +227,7 @@ class AsyncRemoteForecast(ForecastInfo):
         return dataset
 
     async def replay(self, *members: int, idempotency_key: str | None = None) -> "AsyncRemoteForecast":
-        """Submit members of this forecast again, exactly as they were, and return the new forecast."""
+        """Recompute members of this forecast exactly, as a new forecast, and return the new forecast."""
         steps = verbs.replay(self.client.service, self.id, *members, idempotency_key=idempotency_key)
         return AsyncRemoteForecast(self.client, await self.client.run(steps))
 

@@ -42,7 +42,7 @@ def doctor(
         print_json(report)
     else:
         for finding in report["findings"]:
-            typer.echo(f"[{'ok' if finding['is_well'] else 'NOT WELL'}] {finding['name']}: {finding['found']}")
+            typer.echo(f"[{'ok' if finding['is_well'] else 'FAILED'}] {finding['name']}: {finding['found']}")
     if not report["is_well"]:
         raise typer.Exit(3)
 

@@ -88,7 +88,7 @@ def forecast(
 
 
 def _print_forecast(receipt: dict[str, Any]) -> None:
-    """Print one paragraph about a forecast: what it began from, its spread, lost members and how to open it."""
+    """Print a paragraph about a forecast: its initial time, spread and lost members, and how to open its ensemble."""
     members = plural(receipt["members"], "member")
     typer.echo(f"Forecast from {receipt['init_time']} UTC, {members}, {receipt['wall_seconds']:.0f} s.")
     for name, spreads in receipt["spread"].items():

@@ -7,6 +7,7 @@ import typer
 
 from warmcast.commands import run
 from warmcast.console import exit_codes, plural, print_json, progress_bar
+from warmcast.forecasts import count_members
 from warmcast.options import InitTime, Json, LeadTime, Nfe, Solver, Warmth
 
 Url = Annotated[
@@ -15,7 +16,7 @@ Url = Annotated[
 ]
 Id = Annotated[str, typer.Argument(help="Id of a forecast.")]
 Key = Annotated[
-    str | None, typer.Option(help="Idempotency key: requests with the same key submit one forecast between them.")
+    str | None, typer.Option(help="Idempotency key: all requests with the same key submit only one forecast.")
 ]
 Timeout = Annotated[
     float,
@@ -85,7 +86,7 @@ def replay(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Submit members of a forecast again: they are equal to the first ones, and stored even if those were not."""
+    """Recompute members of a forecast exactly, as a new forecast, which stores them even if the first one did not."""
     with exit_codes():
         info = run("replay", url=url, forecast_id=forecast_id, members=member, key=key)
     _print_forecast(info, json=json)
@@ -154,13 +155,14 @@ def _print_forecast(info: dict[str, Any], *, json: bool) -> None:
         print_json(info)
         return
     _print_line(info)
-    data = next(link["href"] for link in info["links"] if link["rel"] == "data")
-    typer.echo(f'Open it:  xarray.open_zarr("{data}")')
+    for link in info["links"]:
+        if link["rel"] == "data":
+            typer.echo(f'Open it:  xarray.open_zarr("{link["href"]}")')
 
 
 def _print_line(info: dict[str, Any]) -> None:
     detail = info["progress_detail"]
     typer.echo(
         f"{info['id']}  {info['status']:<10}  {detail['lead_times']}/{detail['num_lead_times']} lead times  "
-        f"{plural(info['request']['members'], 'member')} from {info['request']['init_time']}"
+        f"{plural(count_members(info), 'member')} from {info['init_time']}"
     )

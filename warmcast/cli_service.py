@@ -24,7 +24,7 @@ DataFolder = Annotated[
     Path | None, typer.Option(help="Folder of the service's data; by default the setting WARMCAST_DATA.")
 ]
 
-keys = typer.Typer(help="API keys; the holder of a key has access to the forecasts made with it.", no_args_is_help=True)
+keys = typer.Typer(help="API keys; a key gives access to the forecasts submitted with it.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -72,7 +72,7 @@ class _Exchange:
 
 
 def _verb(verb: Callable[Concatenate[Service, P], Steps[T]]) -> "Callable[Concatenate[Client, P], T]":
-    """Turn a verb of the API into a method of the client."""
+    """Turn a verb, a function of `warmcast.verbs`, into a method of the client."""
 
     @functools.wraps(verb)
     def method(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -96,7 +96,7 @@ def _forecast_verb(
 
 
 def _own_verb(verb: Callable[Concatenate[Service, str, P], Steps[T]]) -> "Callable[Concatenate[RemoteForecast, P], T]":
-    """Turn a verb for the forecast of an id into a method of the forecast."""
+    """Turn a verb whose first argument is the id of a forecast into a method of the forecast."""
 
     @functools.wraps(verb)
     def method(forecast: "RemoteForecast", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -111,8 +111,8 @@ class Client:
 
     `url` is by default `WARMCAST_URL`, else port 8000 of this machine; `key` is an API key, by default `WARMCAST_KEY`.
     Every error is a `warmcast.ClientError`. While the service is unreachable, a request is repeated for
-    `timeout_seconds` (3 s at most if the service has never answered), if that cannot have two effects. One client may
-    be used by several threads.
+    `timeout_seconds` (3 s at most if the service has never answered), if sending it twice cannot have two effects. One
+    client may be used by several threads.
     """
 
     def __init__(self, url: str | None = None, *, key: str | None = None, timeout_seconds: float = 60.0) -> None:
@@ -178,9 +178,9 @@ class Client:
     def list(
         self, *, status: str | None = None, limit: int | None = 50, before: str | None = None
     ) -> "list[RemoteForecast]":
-        """Return forecasts, the newest first: at most `limit`, or all if it is None.
+        """Return forecasts, newest first: at most `limit`, or all if it is None.
 
-        `status` selects those of one status; `before` those older than the forecast of that id.
+        `status` selects the forecasts of one status; `before` is a forecast's id, and selects those older than it.
         """
         infos = self.run(verbs.list_forecasts(self.service, status=status, limit=limit, before=before))
         return [RemoteForecast(self, info) for info in infos]
@@ -202,23 +202,23 @@ class RemoteForecast(ForecastInfo):
         """Return when the forecast is successful, also if the service was restarted in the meantime.
 
         Raises `ForecastFailedError` if it has failed or was cancelled, and `WaitTimeoutError` after `timeout_seconds`.
-        While the service is unreachable, requests are repeated until then; without `timeout_seconds`, for the client's.
+        While the service is unreachable, requests are repeated until then; by default, for the client's timeout.
         """
         self.info = self.client.run(wait_for_end(self.client.service, self.id, timeout_seconds))
         require_success(self.info)
         return self
 
     def events(self, timeout_seconds: float | None = None) -> Iterator[Event]:
-        """Yield each event (kind, detail) from the first to the last, none twice, also across restarts of the service.
+        """Yield each event (kind, detail) once, from the first to the last, also across restarts of the service.
 
-        Raises `WaitTimeoutError` after `timeout_seconds`; see `wait` for what this means while it is unreachable.
+        Raises `WaitTimeoutError` after `timeout_seconds`. Requests are repeated as in `wait`.
         """
         return self.client.iterate(follow_events(self.client.service, self.id, timeout_seconds))
 
     def to_xarray(self, *, summary: bool = False) -> "xr.Dataset":
-        """Open the ensemble over HTTP, or the statistics over its members.
+        """Open the ensemble over HTTP, or with `summary` the statistics over its members.
 
-        Lead times are NaN until they are complete; the same dataset has them from then on.
+        Lead times are NaN until they are complete; later reads of the same dataset return their values.
         """
         name, url = ("summary.zarr", self.summary_url) if summary else ("ensemble.zarr", self.ensemble_url)
         self.client.run(verbs.check_store(self.client.service, self.id, name))
@@ -226,7 +226,7 @@ class RemoteForecast(ForecastInfo):
         return dataset
 
     def replay(self, *members: int, idempotency_key: str | None = None) -> "RemoteForecast":
-        """Submit members of this forecast again, exactly as they were, and return the new forecast."""
+        """Recompute members of this forecast exactly, as a new forecast, and return the new forecast."""
         steps = verbs.replay(self.client.service, self.id, *members, idempotency_key=idempotency_key)
         return RemoteForecast(self.client, self.client.run(steps))
 

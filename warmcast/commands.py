@@ -50,7 +50,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "workers": "worker",
     }
 )
-"""The extra that installs what a command needs, by its name or by the package of its function."""
+"""The extra with the dependencies of a command, by the command's name or the package of its function."""
 
 
 _PACKAGES = {target.partition(".")[0] for target in COMMANDS.values()}

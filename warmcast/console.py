@@ -34,7 +34,7 @@ def exit_codes(advice: str = "") -> Iterator[None]:
     """Turn an error into one paragraph on standard error and an exit code.
 
     An error with an attribute `exit_code` ends the command with that code; so do the errors of the client and of
-    Warmcast's packages, with 2 where an input is wrong. Any other `OSError` ends it with 3 and an interrupt with 130;
+    Warmcast's packages, with 2 if an input is wrong. Any other `OSError` ends it with 3 and an interrupt with 130;
     `advice` says how to continue after these two.
     """
     try:

@@ -8,7 +8,7 @@ import xarray as xr
 
 
 def open_store(url: str, headers: Mapping[str, str]) -> xr.Dataset:
-    """Open a Zarr store that may still grow; each computation reads its chunks anew.
+    """Open a Zarr store that may still grow; each computation reads its chunks again.
 
     The values are dask arrays if dask is installed, else arrays that are read when they are used. xarray's own cache
     would keep the NaN of lead times that were not complete at the first use.

@@ -7,7 +7,7 @@ ClientError
 ├── MissingExtraError        a command needs packages that are not installed
 ├── ServiceProblemError      the service refuses a request
 ├── ServiceUnreachableError  the service does not answer
-├── ServiceUrlError          the URL of the service, or the API key, cannot be one
+├── ServiceUrlError          the URL of the service, or the API key, is not valid
 └── WaitTimeoutError         a forecast has not ended in the given time
 """
 
@@ -56,7 +56,7 @@ class ServiceProblemError(ClientError):
     The attributes are those of its problem document (RFC 9457): `kind` is the type, such as `/problems/validation`;
     `status` the HTTP status; `detail` the message; `errors` the wrong fields of the request, each with `pointer` (a
     JSON pointer) and `detail`; `retryable` is true if the same request can succeed later, after `retry_after_seconds`
-    where the service says so; `trace_id` identifies the answer.
+    if the service states it; `trace_id` identifies the response.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ServiceUnreachableError(ClientError):
 
 
 class ServiceUrlError(ClientError):
-    """The URL of the service, or the API key, cannot be one."""
+    """The URL of the service, or the API key, is not valid."""
 
 
 class WaitTimeoutError(ClientError, TimeoutError):

@@ -1,7 +1,7 @@
-"""Requests, answers and retries, without any input or output: the core that `Client` and `AsyncClient` share.
+"""Requests, answers and retries without input or output, for `Client` and `AsyncClient` alike.
 
-Each verb of the API is a generator of steps. A transport performs a step and sends its result into the generator:
-`Send` and `Open` result in an `Answer` or a `Failure`, `Read` in bytes or a `Failure`, the other steps in nothing.
+Each verb (`warmcast.verbs`) is a generator of steps. A transport performs a step and sends its result into the
+generator: an `Answer` or a `Failure` for `Send` and `Open`, bytes or a `Failure` for `Read`, None for the others.
 """
 
 import json
@@ -45,7 +45,7 @@ class Request:
 
 
 def forecast_path(forecast_id: str, tail: str = "") -> str:
-    """Return the path of a forecast, or of something of it such as `receipt`."""
+    """Return the path of a forecast, or of one of its resources, such as `receipt`."""
     return "/".join(["/forecast", quote(forecast_id, safe=""), *([tail] if tail else [])])
 
 
@@ -63,7 +63,7 @@ class Answer:
         return self.status in _UNAVAILABLE
 
     def document(self) -> Any:
-        """Return the JSON document; raises `ServiceProblemError` if it is none."""
+        """Return the JSON document; raises `ServiceProblemError` if the content is not JSON."""
         try:
             return json.loads(self.content)
         except ValueError as error:
@@ -129,7 +129,7 @@ class Read:
 
 @dataclass(frozen=True)
 class Pause:
-    """Do nothing for some seconds."""
+    """Wait for some seconds."""
 
     seconds: float
 
@@ -169,10 +169,10 @@ class Service:
 
 
 class Outage:
-    """A time without an answer: when to try again, and when to give up.
+    """The retries of an exchange: when to send a request again, and when to stop.
 
-    With `timeout_seconds` requests are repeated until then, however long the service is unreachable. Without it, and
-    for a service that has never answered, an outage may be as long as the client's timeout and 3 s.
+    With `timeout_seconds` requests are repeated until then, however long the service is unreachable. Without it an
+    outage may last as long as the client's timeout, or 3 s if the service has never answered.
     """
 
     def __init__(self, service: Service, timeout_seconds: float | None = None) -> None:
@@ -184,7 +184,7 @@ class Outage:
     def call(self, request: Request) -> Steps[Answer]:
         """Return the good answer to a request; raises `ServiceProblemError` or `ServiceUnreachableError`.
 
-        The request is sent again while the service is unreachable, if that cannot have two effects.
+        The request is repeated while the service is unreachable, if sending it twice cannot have two effects.
         """
         while True:
             answer = yield Send(request)
@@ -195,16 +195,16 @@ class Outage:
             yield from self.pause(answer, is_repeatable=request.is_repeatable)
 
     def is_available(self, answer: Answer | Failure) -> bool:
-        """Return whether a service gave the answer, rather than nobody or a proxy without it."""
+        """Return whether the service has answered: neither a broken connection nor a proxy that cannot reach it."""
         self._service.has_answered |= isinstance(answer, Answer)
         return isinstance(answer, Answer) and not answer.is_unavailable
 
     def end(self) -> None:
-        """Record that the exchange makes progress."""
+        """End the outage: record that the service has answered."""
         self._began, self._tries = None, 0
 
     def pause(self, answer: Answer | Failure, *, is_repeatable: bool = True) -> Steps[None]:
-        """Pause before the next try; raises `ServiceUnreachableError` or `ServiceProblemError` if there is none."""
+        """Pause before the next try; raises `ServiceUnreachableError` or `ServiceProblemError` if it was the last."""
         now = time.monotonic()
         self._began = now if self._began is None else self._began
         seconds = min(_FIRST_PAUSE_SECONDS * 2**self._tries, _LONGEST_PAUSE_SECONDS)

@@ -1,6 +1,7 @@
 """A forecast of a service: its status document, and how to wait for its end."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from warmcast.errors import ForecastFailedError, WaitTimeoutError
@@ -10,6 +11,12 @@ FINAL = frozenset({"successful", "failed", "dismissed"})
 """The statuses of a forecast that has ended."""
 
 _SHORTEST_INTERVAL_SECONDS, _LONGEST_INTERVAL_SECONDS = 0.2, 5.0
+
+
+def count_members(info: Mapping[str, Any]) -> int:
+    """Return the number of members of a forecast, from its status document: `members` may be a list of numbers."""
+    members: int | list[int] = info["request"]["members"]
+    return members if isinstance(members, int) else len(members)
 
 
 class ForecastInfo:
@@ -36,10 +43,11 @@ class ForecastInfo:
         return f"{self._service.url}/v1/forecast/{self.id}/summary.zarr"
 
     def __repr__(self) -> str:
-        progress, request = self.info["progress_detail"], self.info["request"]
+        progress = self.info["progress_detail"]
         lead_times = f"{progress['lead_times']} of {progress['num_lead_times']} lead times"
-        members = "1 member" if request["members"] == 1 else f"{request['members']} members"
-        start = request["init_time"]
+        number = count_members(self.info)
+        members = "1 member" if number == 1 else f"{number} members"
+        start = self.info["init_time"]
         return f"<{type(self).__name__} {self.id}: {self.status}, {lead_times}, {members} from {start}>"
 
 

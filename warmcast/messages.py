@@ -1,4 +1,4 @@
-"""What the two transports share: a step's request as arguments of httpx, its response and its errors as ours."""
+"""Conversions to and from httpx, which both transports share: requests, responses and errors."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,11 +35,11 @@ def http_arguments(service: Service, request: Request) -> Iterator[dict[str, Any
 
 
 def answer_of(response: httpx.Response, content: bytes = b"") -> Answer:
-    """Return a response with a body that was read, or is read later."""
+    """Convert a response; `content` is its body, or empty if the body is read later."""
     return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, content)
 
 
 def failure_of(error: httpx.HTTPError) -> Failure:
-    """Return an error of httpx as a failure; without a connection nothing was sent."""
+    """Convert an error of httpx; if no connection was made, the request was not sent."""
     was_sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     return Failure(str(error) or type(error).__name__, was_sent)

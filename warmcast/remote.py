@@ -37,7 +37,7 @@ def watch(
 
 
 def replay(*, url: str | None, forecast_id: str, members: Sequence[int], key: str | None) -> dict[str, Any]:
-    """Submit members of a forecast again and return the status document of the new forecast."""
+    """Recompute members of a forecast, as a new forecast, and return the status document of that."""
     with Client(url) as client:
         return client.forecast(forecast_id).replay(*members, idempotency_key=key).info
 

@@ -1,4 +1,4 @@
-"""The verbs of the API: from arguments to a request, and from its answer to a result.
+"""The verbs of the client: one function for each operation of the API, from its arguments to its result.
 
 `Client`, `AsyncClient` and the forecasts that they return offer each of them as a method of the same name.
 """
@@ -19,8 +19,10 @@ from warmcast.forecasts import read_status
 Files = str | Path | Sequence[str | Path]
 """One or several files."""
 
-InitialState = Files
-"""The name of a data set in the service's catalogue, or one or two files."""
+InitialState = Files | Mapping[str, Any]
+"""The name of a data set in the service's catalogue, one or two files, or the `initial_state` of another request."""
+
+SpeedUnits = Literal["ms", "kn", "kmh"]
 
 _ANSWER_SECONDS = 300.0
 _DATASET = re.compile(r"[\w-]+")
@@ -51,7 +53,7 @@ def submit(
     *,
     init_time: str | None = None,
     model: str | None = None,
-    members: int | None = None,
+    members: int | Sequence[int] | None = None,
     lead_time: str | None = None,
     seed: int | None = None,
     nfe: int | Literal["auto"] | None = None,
@@ -66,9 +68,10 @@ def submit(
 ) -> Steps[dict[str, Any]]:
     """Submit a forecast from a data set of the service's catalogue or from one or two files, and return it.
 
-    The arguments are the fields of `POST /forecast`, and the service chooses each that is None; `nfe`, `solver` and
-    `warmth` are fields of its `sampler`. Two calls with one `idempotency_key` submit one forecast; without a key each
-    call gets one, so that it is repeated safely while the service is unreachable.
+    The arguments are the fields of `POST /forecast`, so `submit(**forecast.info["request"])` submits a forecast again.
+    The service chooses each that is None; `members` may be a list of numbers of members; `nfe`, `solver` and `warmth`
+    are fields of its `sampler`. Two calls with one `idempotency_key` submit one forecast; without a key each call gets
+    one, so that it is repeated safely while the service is unreachable.
     """
     fields = _fields(model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds)
     fields |= _fields(priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth))
@@ -83,7 +86,7 @@ def plan(
     *,
     init_time: str | None = None,
     model: str | None = None,
-    members: int | None = None,
+    members: int | Sequence[int] | None = None,
     lead_time: str | None = None,
     seed: int | None = None,
     nfe: int | Literal["auto"] | None = None,
@@ -109,9 +112,9 @@ def plan(
 def list_forecasts(
     service: Service, *, status: str | None = None, limit: int | None = 50, before: str | None = None
 ) -> Steps[list[dict[str, Any]]]:
-    """Return forecasts, the newest first: at most `limit`, or all if it is None.
+    """Return forecasts, newest first: at most `limit`, or all if it is None.
 
-    `status` selects those of one status; `before` those older than the forecast of that id.
+    `status` selects the forecasts of one status; `before` is a forecast's id, and selects those older than it.
     """
     result: list[dict[str, Any]] = []
     while limit is None or len(result) < limit:
@@ -133,7 +136,7 @@ def forecast(service: Service, forecast_id: str) -> Steps[dict[str, Any]]:
 def replay(
     service: Service, forecast_id: str, *members: int, idempotency_key: str | None = None
 ) -> Steps[dict[str, Any]]:
-    """Submit members of this forecast again, exactly as they were, and return the new forecast."""
+    """Recompute members of this forecast exactly, as a new forecast, and return the new forecast."""
     headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
     request = Request("POST", forecast_path(forecast_id, "replay"), headers=headers, json={"members": [*members]})
     info: dict[str, Any] = (yield from service.call(request)).document()
@@ -191,15 +194,34 @@ def verify(service: Service, forecast_id: str, truth: Files, *, reference: str) 
     return verification
 
 
-def maps(service: Service, forecast_id: str, *lead_times: str) -> Steps[bytes]:
-    """Return maps of a member, the ensemble mean and the spread at up to four lead times, such as `24h`, as PNG."""
-    parameters = {"lead_time": list(lead_times)} if lead_times else {}
+def maps(
+    service: Service,
+    forecast_id: str,
+    *lead_times: str,
+    units: SpeedUnits = "ms",
+    bbox: tuple[float, float, float, float] | None = None,
+) -> Steps[bytes]:
+    """Return maps of a member, the ensemble mean and the spread at up to four lead times, such as `24h`, as PNG.
+
+    `bbox` is the region to draw: west, south, east, north in degrees, across 180° if west > east; None is the globe.
+    `units` are those of wind: m/s, knots or km/h.
+    """
+    parameters: dict[str, Any] = {"units": units}
+    if lead_times:
+        parameters["lead_time"] = list(lead_times)
+    if bbox is not None:
+        parameters["bbox"] = ",".join(map(str, bbox))
     return (yield from _picture(service, forecast_path(forecast_id, "plots/maps.png"), parameters))
 
 
-def plume(service: Service, forecast_id: str, latitude: float, longitude: float) -> Steps[bytes]:
-    """Return the time series of all members at the grid point nearest to a place, in degrees, as PNG."""
-    parameters = {"latitude": latitude, "longitude": longitude}
+def plume(
+    service: Service, forecast_id: str, latitude: float, longitude: float, *, units: SpeedUnits = "ms"
+) -> Steps[bytes]:
+    """Return the time series of all members at the grid point nearest to a place, in degrees, as PNG.
+
+    `units` are those of wind: m/s, knots or km/h.
+    """
+    parameters = {"latitude": latitude, "longitude": longitude, "units": units}
     return (yield from _picture(service, forecast_path(forecast_id, "plots/plume.png"), parameters))
 
 
@@ -213,7 +235,7 @@ def check_store(service: Service, forecast_id: str, name: str) -> Steps[None]:
 
 
 def describe_method(method: Callable[..., object], verb: Callable[..., object], num_bound: int) -> None:
-    """Give a method the signature of its verb without the first `num_bound` arguments, which the method supplies."""
+    """Set the signature of a method to that of its verb, without the first `num_bound` arguments, which it supplies."""
     signature = inspect.signature(verb)
     own = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *[*signature.parameters.values()][num_bound:]]
     method.__dict__["__signature__"] = signature.replace(parameters=own, return_annotation=signature.empty)
@@ -235,11 +257,14 @@ def _forecast_request(
     *,
     validate_only: bool = False,
 ) -> Request:
-    """Return the request to submit or to plan a forecast: JSON for a data set, multipart for files."""
-    given = _sequence(initial_state)
+    """Return the request to submit or to plan a forecast: multipart for files, else JSON."""
     source = _fields(init_time=init_time)
     parameters = {"validate_only": True} if validate_only else {}
     headers = {} if key is None else {"Idempotency-Key": key}
+    if isinstance(initial_state, Mapping):
+        body = {"initial_state": {**initial_state, **source}, **fields}
+        return Request("POST", "/forecast", parameters, headers, json=body, answer_seconds=_ANSWER_SECONDS)
+    given = _sequence(initial_state)
     if len(given) == 1 and isinstance(given[0], str) and _is_dataset(given[0]):
         body = {"initial_state": {"source": "catalogue", "dataset": given[0], **source}, **fields}
         return Request("POST", "/forecast", parameters, headers, json=body, answer_seconds=_ANSWER_SECONDS)

@@ -54,7 +54,7 @@ class Worker:
 
     @property
     def machine(self) -> Machine:
-        """The kind of device and the threads that its speeds are measured with."""
+        """Kind of device and number of CPU threads, for which speeds are measured."""
         return self._engine.machine
 
     def run(self) -> bool:
@@ -150,7 +150,7 @@ class Worker:
 def problem_of(error: Exception) -> dict[str, Any]:
     """Map an exception of a worker to a problem document; `retryable` if a later try may succeed."""
     if isinstance(error, OutOfMemoryError):
-        return _problem("out-of-memory", str(error))
+        return _problem("out-of-memory", str(error), retryable=False)
     if isinstance(error, WarmcastError):
         return _problem("forecast-failed", str(error), retryable=False)
     if isinstance(error, OSError) and is_disk_full(error):
@@ -161,5 +161,4 @@ def problem_of(error: Exception) -> dict[str, Any]:
 
 
 def _problem(slug: str, detail: str, *, retryable: bool = True) -> dict[str, Any]:
-    detail = f"{detail} Its complete lead times are kept." if retryable else detail
-    return {"type": slug, "detail": detail, "retryable": retryable}
+    return {"type": slug, "detail": f"{detail} Its complete lead times are kept.", "retryable": retryable}

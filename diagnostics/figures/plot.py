@@ -101,7 +101,8 @@ def _index(layout: Layout, text: str, ready: int) -> int:
     if remainder or not 1 <= number <= ready:
         raise ConfigurationError(
             f"`lead_time` must be a multiple of {format_lead_time(layout.time_step)} up to "
-            f"{format_lead_time(layout.lead_time(ready - 1))}, the last complete one. Got: {text!r}."
+            f"{format_lead_time(layout.lead_time(ready - 1))}, the last complete one. Got: {text!r}.",
+            ("lead_time",),
         )
     return int(number) - 1
 

@@ -53,7 +53,8 @@ def select_quantity(
         return quantity, values
     if quantity.units != "m s-1":
         raise ConfigurationError(
-            f"`units` must be ms, unless wind is drawn. Got: {units}, for {quantity.label} in {quantity.units}."
+            f"`units` must be ms, unless wind is drawn. Got: {units}, for {quantity.label} in {quantity.units}.",
+            ("units",),
         )
     symbol, factor = _SPEED_UNITS[units]
     return Quantity(quantity.label, symbol, quantity.is_magnitude), values * np.float32(factor)

@@ -33,7 +33,7 @@ class Region:
         try:
             west, south, east, north = (float(part) for part in bbox.split(","))
         except ValueError as error:
-            raise ConfigurationError(f"{_FORMAT} Got: {bbox!r}.") from error
+            raise ConfigurationError(f"{_FORMAT} Got: {bbox!r}.", ("bbox",)) from error
         width = east - west if east > west else east - west + 360
         is_valid = (
             all(-180 <= longitude <= 360 for longitude in (west, east))
@@ -42,7 +42,7 @@ class Region:
             and 0 < width <= 360
         )
         if not is_valid:
-            raise ConfigurationError(f"{_FORMAT} Got: {bbox!r}.")
+            raise ConfigurationError(f"{_FORMAT} Got: {bbox!r}.", ("bbox",))
         western = (west + 180) % 360 - 180
         return cls(western, south, western + width, north)
 

@@ -39,11 +39,15 @@ class CeleryDispatcher:
         self._celery = celery_app(settings)
 
     def notify(self, number: int) -> None:
-        """Send `number` tasks less those that wait in Redis; if Redis cannot be reached, only log a warning."""
+        """Send `number` tasks less those that wait in Redis.
+
+        If Redis cannot be reached at the first attempt, only a warning is logged.
+        """
         if not number:
             return
         try:
             with self._celery.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=0)  # the caller of the service waits
                 waiting = connection.default_channel.client.llen(QUEUE)
             for _ in range(number - waiting):
                 self._celery.send_task(TASK, retry=False, ignore_result=True)

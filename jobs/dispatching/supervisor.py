@@ -48,15 +48,24 @@ class Supervisor:
         wait = 0.0
         while not self._stopping.wait(wait):
             started = time.monotonic()
-            self._process = self._start()
-            while self._process.poll() is None and not self._stopping.wait(0.1):
-                pass
+            outcome = self._run_worker()
             if self._stopping.is_set():
-                self._stop(self._process)
                 return
             quickly = time.monotonic() - started < _SHORT_SECONDS
             wait = min(max(2 * wait, 0.25), _LONGEST_WAIT_SECONDS) if quickly else 0.0
-            _log.error("The worker ended with code %d; it starts again in %g s.", self._process.returncode, wait)
+            _log.error("The worker %s; it starts again in %g s.", outcome, wait)
+
+    def _run_worker(self) -> str:
+        """Start a worker, wait until it ends or the supervisor is stopped, and return how it ended."""
+        try:
+            self._process = self._start()
+        except OSError as error:  # such as too many processes or too little memory, which may pass
+            return f"cannot be started: {error}"
+        while self._process.poll() is None and not self._stopping.wait(0.1):
+            pass
+        if self._stopping.is_set():
+            self._stop(self._process)
+        return f"ended with code {self._process.returncode}"
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "workers.polling", str(os.getpid())]

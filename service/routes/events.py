@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
@@ -19,6 +19,8 @@ router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES)
 
 _POLL_SECONDS = 0.5
 _MAX_STREAM_SECONDS = 3600.0
+_STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""The headers that FastAPI adds to server-sent events."""
 
 
 @router.get("/forecast/{forecast_id}/events", response_class=EventSourceResponse)
@@ -37,6 +39,12 @@ async def stream_events(
         if has_ended:
             return
         await anyio.sleep(_POLL_SECONDS)
+
+
+@router.head("/forecast/{forecast_id}/events", include_in_schema=False)
+def describe_events(_record: OwnForecast) -> Response:
+    """Return the headers of the events of a forecast."""
+    return EventSourceResponse((), headers=_STREAM_HEADERS)
 
 
 def _read_new_events(service: Service, forecast_id: str, last_id: int) -> tuple[bool, list[Event]]:

@@ -1,6 +1,5 @@
 """Routes to submit, list, follow, replay, cancel and delete forecasts."""
 
-import json
 import time
 from typing import Annotated
 
@@ -14,11 +13,11 @@ from jobs.planning.plans import Plan
 from jobs.retention import delete_data
 from jobs.rows.states import OPEN, Status
 from service.caching import conditional, json_response, state_tag
-from service.dependencies import BaseUrl, Owner, OwnForecast, Service, ServiceDep
+from service.dependencies import BaseUrl, Owner, OwnForecast, Service, ServiceDep, check_success
 from service.initial_states import read_initial_state
 from service.openapi import forecast_body
-from service.problems import NOT_FINISHED, PROBLEM_RESPONSES, ServiceError
-from service.requests import ReplayBody
+from service.problems import PROBLEM_RESPONSES
+from service.requests import ForecastBody, ReplayBody
 from service.submission import accept, check_body, estimate, replay
 from service.uploads import MAX_STATE_FILES, ParsedRequest, parse_request
 from service.views import ForecastList, ForecastView, Link, eta_seconds, planned_seconds, view_forecast
@@ -33,7 +32,7 @@ Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_le
 class EstimateView(BaseModel):
     """The estimated cost of a forecast that is submitted now; null means "not measured yet"."""
 
-    request: dict[str, object]
+    request: ForecastBody = Field(description="The body with all defaults and the seed filled in.")
     network_evaluations: int = Field(description="Evaluations of both networks, counted per member.")
     uncompressed_bytes: int = Field(description="Bytes of the members' fields before compression.")
     store_bytes: int | None = Field(description="Expected bytes of the members on disk.")
@@ -61,7 +60,7 @@ async def submit_forecast(
 ) -> Response:
     """Accept a forecast. Its `data` link can be opened at once; lead times appear as they are computed.
 
-    The body is JSON for a state of the catalogue, or multipart with the files of an initial state.
+    The body is JSON for a state of the catalogue or of an earlier forecast, or multipart with the files of a state.
     """
     async with parse_request(request) as parsed:
         return await run_in_threadpool(_submit, parsed, service, owner, base, idempotency_key, validate_only)
@@ -70,10 +69,12 @@ async def submit_forecast(
 def _submit(
     request: ParsedRequest, service: Service, owner: str, base: str, key: str | None, validate_only: bool
 ) -> Response:
-    checked = check_body(service, request.body)
-    state = read_initial_state(request, checked.manifest)
+    checked = check_body(service, owner, request.body)
+    state = read_initial_state(request, checked.manifest, service, owner)
     if validate_only:
-        return JSONResponse(_view_estimate(estimate(service, checked, state)).model_dump(mode="json"), 200)
+        return JSONResponse(
+            _view_estimate(estimate(service, checked, state), checked.body).model_dump(mode="json"), 200
+        )
     return _accepted_response(*accept(service, owner, checked, state, key), service, base)
 
 
@@ -112,9 +113,10 @@ def list_own_forecasts(
 ) -> ForecastList:
     """Return the caller's forecasts, newest first."""
     with service.database.read() as connection:
-        records = list_forecasts(connection, owner, status, limit, before)
+        records = list_forecasts(connection, owner, status, limit + 1, before)
+    records, more = records[:limit], records[limit:]
     links = [Link(rel="self", href=f"{base}/v1/forecast")]
-    if len(records) == limit:
+    if more:
         status_filter = f"&status={status}" if status else ""
         links.append(Link(rel="next", href=f"{base}/v1/forecast?limit={limit}&before={records[-1].id}{status_filter}"))
     now = time.time()
@@ -160,12 +162,9 @@ def cancel_or_delete_forecast(
 @router.get("/forecast/{forecast_id}/receipt")
 @router.head("/forecast/{forecast_id}/receipt", include_in_schema=False)
 def read_receipt(record: OwnForecast, request: Request) -> Response:
-    """Return the receipt of a successful forecast: request, seed, checkpoint, versions, device, seconds."""
-    if record.status != Status.SUCCESSFUL:
-        raise ServiceError(
-            NOT_FINISHED, f"Forecast {record.id} is {record.status}; only a successful forecast has a receipt."
-        )
-    return json_response(request, json.dumps(record.receipt).encode())
+    """Return the receipt of a forecast: request, seed, checkpoint, versions, device, seconds; 409 if unsuccessful."""
+    check_success(record, "receipt")
+    return json_response(request, bytes(JSONResponse(record.receipt).body))
 
 
 def _view_response(record: ForecastRecord, service: Service, base: str, code: int) -> JSONResponse:
@@ -179,9 +178,9 @@ def _view_response(record: ForecastRecord, service: Service, base: str, code: in
     return JSONResponse(view_forecast(record, base, now, planned).model_dump(mode="json"), code, headers)
 
 
-def _view_estimate(plan: Plan) -> EstimateView:
+def _view_estimate(plan: Plan, body: ForecastBody) -> EstimateView:
     return EstimateView(
-        request=plan.request.model_dump(mode="json"),
+        request=ForecastBody.of(plan.request, body.priority, plan.request.initial_state or body.initial_state),
         network_evaluations=plan.network_evaluations,
         uncompressed_bytes=plan.members_bytes,
         store_bytes=plan.store_bytes,

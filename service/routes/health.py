@@ -25,12 +25,14 @@ class Health(BaseModel):
 
 
 @router.get("/healthz")
+@router.head("/healthz", include_in_schema=False)
 def check_liveness() -> dict[str, str]:
     """Return 200 while the process responds to requests."""
     return {"status": "alive"}
 
 
 @router.get("/readyz", response_model=Health, responses={503: {"model": Health, "description": "Not ready"}})
+@router.head("/readyz", include_in_schema=False)
 def check_readiness(service: ServiceDep) -> JSONResponse:
     """Check that the database answers, the data folder is writable and a worker is alive; 503 if a check fails."""
     try:
@@ -44,6 +46,7 @@ def check_readiness(service: ServiceDep) -> JSONResponse:
 
 
 @metrics_router.get("/metrics", response_class=Response)
+@metrics_router.head("/metrics", include_in_schema=False)
 def export_metrics(request: Request) -> Response:
     """Return, in Prometheus' text format, the metrics of this process and those read from the database."""
     metrics: Metrics = request.app.state.metrics

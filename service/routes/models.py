@@ -35,6 +35,7 @@ class State(BaseModel):
 
 
 @router.get("/models")
+@router.head("/models", include_in_schema=False)
 def list_models(service: ServiceDep) -> list[Model]:
     """Return all checkpoints that a forecast may name as its `model`."""
     folders = service.settings.storage.checkpoint_folders
@@ -45,6 +46,7 @@ def list_models(service: ServiceDep) -> list[Model]:
 
 
 @router.get("/models/{model}")
+@router.head("/models/{model}", include_in_schema=False)
 def view_model(model: str, service: ServiceDep) -> Model:
     """Return the checkpoint of this name."""
     return _view_model(
@@ -53,6 +55,7 @@ def view_model(model: str, service: ServiceDep) -> Model:
 
 
 @router.get("/catalogue")
+@router.head("/catalogue", include_in_schema=False)
 def list_states() -> list[State]:
     """Return the initial states of the catalogue."""
     return [State(dataset=state.dataset, init_time=state.init_time) for state in catalogue_states()]

@@ -33,7 +33,7 @@ def _run(served: Served, *arguments: object) -> Result:
 
 def test_a_forecast_is_followed_from_its_submission_to_a_file(client: Client, tmp_path: Path) -> None:
     forecast = client.submit("nature-run", **SMALL)
-    assert forecast.info["request"]["sampling"]["nfe"] == 2
+    assert forecast.info["request"]["sampler"]["nfe"] == 2
     growing = forecast.to_xarray()
     assert [kind for kind, _ in forecast.events()] == KINDS
     assert forecast.wait(10).status == "successful"
@@ -88,13 +88,14 @@ def test_checkpoints_catalogue_and_plans_are_available(client: Client) -> None:
     assert client.model("untrained")["variables"] == ["u10", "v10"]
     assert "nature-run" in [state["dataset"] for state in client.catalogue()]
     plan = client.plan("nature-run", **SMALL)
-    assert plan["request"]["lead_hours"] == 24
+    assert plan["request"]["lead_time"] == "24h"
     assert plan["uncompressed_bytes"] > 0
 
 
 def test_files_are_sent(client: Client, gfs_files: list[Path]) -> None:
     forecast = client.submit(gfs_files, idempotency_key="files", **SMALL)
-    assert forecast.info["request"]["sources"] == [path.name for path in gfs_files]
+    assert forecast.info["request"]["initial_state"] == {"source": "forecast", "id": forecast.id}
+    assert forecast.wait(60).receipt()["request"]["sources"] == [path.name for path in gfs_files]
     assert client.submit(gfs_files, idempotency_key="files", **SMALL).id == forecast.id
 
 
@@ -148,7 +149,7 @@ def test_the_asynchronous_client_does_the_same(served: Served, tmp_path: Path) -
             first, second = await client.list(limit=2)
             assert {first.info["request"]["seed"], second.info["request"]["seed"]} == {11, 12}
             replayed = await (await first.replay(1)).wait(60)
-            assert replayed.info["request"]["member_numbers"] == [1]
+            assert replayed.info["request"]["members"] == [1]
             large = await client.submit("nature-run", **LARGE)
             with pytest.raises(ForecastFailedError, match="was cancelled"):
                 await (await large.cancel()).wait(10)
@@ -167,7 +168,7 @@ def test_the_commands_do_the_same(served: Served, gfs_files: list[Path], tmp_pat
     assert forecast_id in _run(served, "list").stdout
     assert "2/2 lead times" in _run(served, "status", forecast_id).stdout
     again = _run(served, "replay", forecast_id, "--member", 1, "--json")
-    assert json.loads(again.stdout)["request"]["member_numbers"] == [1]
+    assert json.loads(again.stdout)["request"]["members"] == [1]
     lean = _run(served, "submit", "--initial-state", "nature-run", *options, "--summary-only", "--json")
     assert json.loads(lean.stdout)["request"]["output"]["members"] is False
     saved = _run(served, "download", forecast_id, "--output", tmp_path / "e.zip")

@@ -58,7 +58,9 @@ def test_every_block_of_a_document_works(
         assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_client_of_the_readme_opens_what_it_submits(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_client_of_the_readme_opens_the_forecast_that_it_submits(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
     block = BLOCK.findall((DOCS.parent / "README.md").read_text())
     (code,) = [text for language, text in block if language == "python" and "Client(" in text]
     exec(code.replace("http://localhost:8000", served.url), {})

@@ -51,11 +51,11 @@ def test_evaluations_are_chosen_to_meet_the_deadline_and_a_repeated_request_is_t
     served.wait(served.submit()["id"])
     _set_speed(served, 1.0)
     automatic: dict[str, Any] = {"sampler": {"nfe": "auto"}, "seed": None}
-    assert _estimate(served, **automatic)["request"]["sampling"]["nfe"] == 4
-    assert _estimate(served, deadline_seconds=30, **automatic)["request"]["sampling"]["nfe"] == 4
+    assert _estimate(served, **automatic)["request"]["sampler"]["nfe"] == 4
+    assert _estimate(served, deadline_seconds=30, **automatic)["request"]["sampler"]["nfe"] == 4
     hurried = small_request(deadline_seconds=20, **automatic)
     first = served.client.post("/forecast", json=hurried, headers={"Idempotency-Key": "k"})
-    assert (first.status_code, first.json()["request"]["sampling"]["nfe"]) == (202, 2)
+    assert (first.status_code, first.json()["request"]["sampler"]["nfe"]) == (202, 2)
     served.wait(first.json()["id"])
     _set_speed(served, 100.0)
     again = served.client.post("/forecast", json=hurried, headers={"Idempotency-Key": "k"})

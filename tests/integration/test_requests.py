@@ -70,11 +70,14 @@ def test_uploaded_files_start_an_ensemble(served: Served, form: str, gfs_files: 
     response = _upload(served, files[form]())
     assert response.status_code == 202, response.text
     forecast = response.json()
-    assert forecast["request"]["init_time"] == "2018-09-15T00:00:00"
-    assert forecast["request"]["sources"] == [path.name for path in files[form]()]
+    assert forecast["init_time"] == "2018-09-15T00:00:00"
+    assert forecast["request"]["initial_state"] == {"source": "forecast", "id": forecast["id"]}
     ensemble = xr.open_zarr(f"{served.url}/forecast/{forecast['id']}/ensemble.zarr")
     assert served.wait(forecast["id"])["status"] == "successful"
     assert np.isfinite(ensemble.u10.values).all()
+    receipt = served.client.get(f"/forecast/{forecast['id']}/receipt").json()
+    assert receipt["request"]["sources"] == [path.name for path in files[form]()]
+    assert "initial_state" not in receipt["request"]
 
 
 def _upload(served: Served, files: list[Path], **fields: Any) -> httpx.Response:

@@ -17,7 +17,7 @@ def test_the_first_code_comes_early() -> None:
     assert "```sh" in "\n".join(README.splitlines()[:35])
 
 
-def test_the_python_of_the_readme_opens_what_its_command_writes(
+def test_the_python_of_the_readme_opens_the_forecast_of_its_command(
     untrained_checkpoint: Path, gfs_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

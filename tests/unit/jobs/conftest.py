@@ -73,7 +73,7 @@ def insert_rows(database: Database, make_request: Callable[..., ForecastRequest]
         expected_bytes: int | None = None,
         **fields: object,
     ) -> ForecastRecord:
-        forecast_id, request = f"fc_{next(numbers)}", make_request(**fields)
+        forecast_id, request = f"fc_{next(numbers):03}", make_request(**fields)
         num_lead_times = request.lead_hours // 6
         return insert_forecast(database, forecast_id, owner, request, num_lead_times, key, expected_bytes, priority)
 

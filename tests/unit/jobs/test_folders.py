@@ -43,7 +43,7 @@ def test_each_claim_of_a_group_has_its_own_folder(folder: ForecastFolder) -> Non
     assert len({str(folder.attempt(*claim)) for claim in claims}) == len(claims)
 
 
-def test_clearing_attempts_keeps_what_clients_read(folder: ForecastFolder) -> None:
+def test_clearing_attempts_keeps_the_stores_that_clients_read(folder: ForecastFolder) -> None:
     for path in (folder.initial_state, folder.store / "c", folder.summary / "c", folder.receipt):
         path.write(b"kept")
     kept = _names(folder)

@@ -109,7 +109,7 @@ def test_a_key_is_found_with_its_request_only(
 
 
 def test_a_key_still_finds_a_forecast_that_has_ended(database: Database, insert_rows: Insert) -> None:
-    """Else a client that repeats a request after a broken connection would pay for it twice."""
+    """A client may repeat a request after a broken connection; a second forecast would be computed for nothing."""
     forecast = insert_rows(key="k")
     cancel_forecast(database, forecast.id, "local")
     assert insert_rows(key="k").id == forecast.id
@@ -136,12 +136,12 @@ def test_pages_list_each_forecast_once_even_where_many_have_the_same_time(
     ids = {insert_rows().id for _ in range(7)}
     with database.write() as connection:
         connection.execute(update(forecasts).values(created=1000.0))
-        connection.execute(update(forecasts).where(forecasts.c.id == "fc_3").values(created=2000.0))
+        connection.execute(update(forecasts).where(forecasts.c.id == "fc_003").values(created=2000.0))
     listed: list[str] = []
     while page := _page(database, "local", None, listed[-1] if listed else None, limit=3):
         listed += page
         assert len(listed) <= 7
-    assert listed[0] == "fc_3"
+    assert listed[0] == "fc_003"
     assert set(listed) == ids
     assert len(listed) == 7
 
@@ -197,7 +197,7 @@ def test_a_cancelled_forecast_has_ended_once(database: Database, insert_rows: In
     assert read_forecast(database, forecast.id) == record
 
 
-def test_of_concurrent_cancellations_one_succeeds(database: Database, insert_rows: Insert) -> None:
+def test_one_of_several_concurrent_cancellations_succeeds(database: Database, insert_rows: Insert) -> None:
     forecast, results = insert_rows(), list[str]()
 
     def cancel() -> None:

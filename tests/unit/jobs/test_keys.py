@@ -93,7 +93,7 @@ def test_a_name_that_would_break_a_listing_is_refused(name: str, database: Datab
 
 
 @pytest.mark.parametrize("name", ["x", "x" * 100, "Böen-Dienst", "'; DROP TABLE api_key; --"])
-def test_any_printable_name_is_kept_as_it_is(name: str, database: Database) -> None:
+def test_any_printable_name_is_stored_unchanged(name: str, database: Database) -> None:
     create_key(database, name)
     assert [key.name for key in list_keys(database)] == [name]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from jobs.request import ForecastRequest, Output
+from jobs.request import CatalogueSource, ForecastRequest, Output
 from weather.manifest import Sampling
 from weather.stores.summary_request import Summary
 
@@ -18,7 +18,7 @@ MakeRequest = Callable[..., ForecastRequest]
 def test_the_digest_is_that_of_the_sorted_json_of_the_callers_choices(make_request: MakeRequest) -> None:
     request = make_request()
     fields = request.model_dump(mode="json")
-    for name in ("group_size", "deadline_seconds", "nfe_is_automatic"):
+    for name in ("group_size", "deadline_seconds", "nfe_is_automatic", "initial_state"):
         del fields[name]
     assert request.digest == hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
@@ -48,12 +48,19 @@ def test_every_choice_of_the_caller_changes_the_digest(change: dict[str, object]
     assert make_request(**change).digest != make_request().digest
 
 
-def test_choices_that_were_made_for_the_caller_do_not_change_the_digest(make_request: MakeRequest) -> None:
+def test_values_that_the_service_chose_do_not_change_the_digest(make_request: MakeRequest) -> None:
     """A repeated request with the same idempotency key is the same one, although the service may choose differently."""
     assert make_request(group_size=8).digest == make_request(group_size=2).digest
     automatic = [make_request(nfe_is_automatic=True, sampling=Sampling(nfe=nfe)) for nfe in (2, 6)]
     assert automatic[0].digest == automatic[1].digest
     assert make_request(sampling=Sampling(nfe=2)).digest != make_request(sampling=Sampling(nfe=6)).digest
+
+
+def test_the_source_of_the_initial_state_does_not_change_the_digest(make_request: MakeRequest) -> None:
+    """The state has a digest of its own; a row from before the source was stored has the same digest as today."""
+    source = CatalogueSource(source="catalogue", dataset="gfs")
+    assert make_request(initial_state=source).digest == make_request().digest
+    assert make_request().initial_state is None
 
 
 def test_a_request_keeps_its_digest_when_it_is_stored_as_json(make_request: MakeRequest) -> None:

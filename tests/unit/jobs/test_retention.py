@@ -13,7 +13,7 @@ from jobs.forecasts import ForecastRecord
 from jobs.retention import delete_data, sweep_folders
 from jobs.rows.clock import now
 from jobs.rows.database import Database
-from jobs.rows.states import Data, Status
+from jobs.rows.states import Data, Priority, Status
 from jobs.rows.tables import forecasts
 from tests.clock import MovableClock
 from tests.rows import cancel_forecast, commit, expire_data, find_by_idempotency_key, list_forecasts, read_forecast
@@ -63,7 +63,7 @@ def test_data_of_another_owner_is_not_deleted(database: Database, insert_rows: I
 def test_data_can_be_deleted_again_after_a_crash_between_row_and_folder(
     database: Database, insert_rows: Insert, tmp_path: Path
 ) -> None:
-    """The row is changed first: a service that dies in between leaves a folder without which no client reads."""
+    """The row is changed first: if the service is killed in between, a folder remains that clients cannot read."""
     forecast = insert_rows()
     folder = _write_data(tmp_path, forecast)
     cancel_forecast(database, forecast.id, "local")
@@ -74,7 +74,7 @@ def test_data_can_be_deleted_again_after_a_crash_between_row_and_folder(
     assert not folder.path.exists()
 
 
-def test_the_sweep_removes_what_a_crash_between_row_and_folder_has_left(
+def test_the_sweep_removes_the_folders_of_a_crash_between_row_and_folder(
     database: Database, insert_rows: Insert, tmp_path: Path
 ) -> None:
     left = {}
@@ -158,7 +158,7 @@ def test_folders_without_a_row_are_removed_after_an_hour(database: Database, tmp
     assert {path.name for path in (tmp_path / "forecasts").iterdir()} == {"fc_new", "fc_clock_ahead"}
 
 
-def test_the_sweep_touches_nothing_that_is_no_forecast(database: Database, tmp_path: Path) -> None:
+def test_the_sweep_removes_only_folders_of_forecasts(database: Database, tmp_path: Path) -> None:
     for path in ("uploads/up_1", "forecasts/notes", "forecasts/.trash"):
         (tmp_path / path).mkdir(parents=True)
         _set_age(tmp_path / path, 7200)

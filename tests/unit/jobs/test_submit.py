@@ -210,7 +210,7 @@ jobs.submit.submit(Database(url), Path(data), "local", plan, random_state(), man
 def test_the_folder_of_a_process_that_was_killed_before_the_insertion_is_removed_after_an_hour(
     submit_small: Submit, make_request: Callable[..., ForecastRequest], untrained_checkpoint: Path, tmp_path: Path
 ) -> None:
-    """The process dies before it reaches the database, so one kind of database is enough."""
+    """The process is killed before it uses the database, so one kind of database suffices."""
     url = f"sqlite:///{tmp_path}/warmcast.db"
     database = Database(url)
     database.migrate()

@@ -53,7 +53,7 @@ def test_float32_runs_without_autocast_and_lower_precision_with_it() -> None:
     assert (product @ product).dtype == torch.float32
 
 
-def test_a_function_that_is_not_compiled_is_returned_as_it_is() -> None:
+def test_a_function_that_is_not_compiled_is_returned_unchanged() -> None:
     function = torch.nn.Linear(2, 2)
     assert Execution().compile(function, CPU) is function
 

@@ -94,7 +94,7 @@ def test_a_step_changes_none_of_its_arguments(networks: Networks) -> None:
         assert states.data_ptr() != argument.data_ptr()
 
 
-def test_a_forecaster_that_made_other_steps_gives_the_same_step(networks: Networks) -> None:
+def test_a_step_does_not_depend_on_earlier_steps_of_the_forecaster(networks: Networks) -> None:
     """Embeddings of flow time are kept from the first step on; fields must not be."""
     forecaster, (previous, newest) = Forecaster(networks, Sampling(nfe=4), CPU), _frames()
     first = forecaster.step(previous, newest, VALID_TIME, _noise())

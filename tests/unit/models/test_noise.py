@@ -53,7 +53,7 @@ def test_noise_of_no_member_is_empty_and_of_a_member_twice_the_same() -> None:
     assert torch.equal(twice[0], twice[1])
 
 
-def test_noise_does_not_touch_the_global_generators() -> None:
+def test_noise_does_not_change_the_global_generators() -> None:
     states = torch.get_rng_state(), np.random.get_state()[1].copy()
     member_noise(0, range(3), 0, SHAPE)
     assert torch.equal(torch.get_rng_state(), states[0])

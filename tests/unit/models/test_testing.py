@@ -28,7 +28,7 @@ def test_networks_of_one_seed_are_equal_and_of_another_differ() -> None:
     assert not all(torch.equal(weight, weights[2][name]) for name, weight in weights[0].items())
 
 
-def test_networks_leave_the_global_generator_as_it_was() -> None:
+def test_building_networks_does_not_change_the_global_generator() -> None:
     before = torch.get_rng_state()
     tiny_networks(tiny_spec())
     assert torch.equal(torch.get_rng_state(), before)

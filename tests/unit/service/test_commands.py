@@ -1,56 +1,66 @@
+import asyncio
 import json
 import re
-from collections.abc import Iterator
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from jobs.rows.database import Database
 from jobs.settings import Settings
 from service import commands
 from service.app import create_app
-from storage.errors import ConfigurationError
+from service.commands import _is_loopback, _listen, _Server
+from storage.errors import ConfigurationError, DataDirectoryError
 from tests.rows import find_key_id
 
 
-class _Server:
-    """Stands in for `uvicorn.run`: it records what would be served, and returns at once."""
-
-    def __init__(self) -> None:
-        self.app: FastAPI | None = None
-        self.options: dict[str, Any] = {}
-
-    def run(self, app: FastAPI, **options: Any) -> None:
-        self.app, self.options = app, options
+def test_a_port_in_use_is_an_error_that_names_it() -> None:
+    with _listen("127.0.0.1", 0) as listener:
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=rf"Port {port} of 127\.0\.0\.1 is in use\. Stop the program"):
+            _listen("127.0.0.1", port)
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
-    server = _Server()
-    monkeypatch.setattr(uvicorn, "run", server.run)
-    return server
+def test_an_address_of_another_machine_is_an_error() -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot listen on port 0 of 192\.0\.2\.1: Cannot assign"):
+        _listen("192.0.2.1", 0)
 
 
-def _serve(data: Path, host: str = "127.0.0.1", metrics_port: int | None = None) -> list[str]:
-    messages: list[str] = []
-    result = commands.serve_api(host=host, port=8123, metrics_port=metrics_port, data=data, report=messages.append)
-    assert result == {}
-    return messages
+def test_the_address_is_announced_when_connections_are_accepted_and_the_application_closes_last() -> None:
+    steps: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        steps.append("opened")
+        yield
+        steps.append("closed")
+
+    with _listen("127.0.0.1", 0) as listener:
+
+        def announce() -> None:
+            socket.create_connection(listener.getsockname()).close()
+            steps.append("announced")
+            server.should_exit = True
+
+        server = _Server(FastAPI(lifespan=lifespan), announce)
+        asyncio.run(server.serve([listener]))
+    assert steps == ["opened", "announced", "closed"]
 
 
-def test_the_address_and_the_data_folder_are_announced(server: _Server, tmp_path: Path) -> None:
-    (message,) = _serve(tmp_path / "data")
-    assert "http://127.0.0.1:8123" in message
-    assert str(tmp_path / "data") in message
-    assert (server.options["host"], server.options["port"]) == ("127.0.0.1", 8123)
+def test_an_error_of_the_start_is_raised_and_nothing_announced() -> None:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        raise DataDirectoryError("The folder is in use.")
+        yield
 
-
-def test_responses_do_not_name_the_server_software(server: _Server, tmp_path: Path) -> None:
-    _serve(tmp_path)
-    assert server.options["server_header"] is False
+    with _listen("127.0.0.1", 0) as listener, pytest.raises(DataDirectoryError, match="in use"):
+        asyncio.run(_Server(FastAPI(lifespan=lifespan), lambda: pytest.fail("announced")).serve([listener]))
 
 
 @pytest.mark.parametrize(
@@ -69,39 +79,84 @@ def test_responses_do_not_name_the_server_software(server: _Server, tmp_path: Pa
         ("", False),
     ],
 )
-def test_only_a_loopback_address_opens_the_service_to_callers_without_a_key(
-    server: _Server, tmp_path: Path, host: str, is_loopback: bool
+def test_only_a_loopback_address_opens_the_service_to_callers_without_a_key(host: str, is_loopback: bool) -> None:
+    assert _is_loopback(host) == is_loopback
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> list[_Server]:
+    """The servers that commands start; each announces its address and stops at once, without opening anything."""
+    servers: list[_Server] = []
+
+    def run(server: _Server, sockets: list[socket.socket]) -> None:
+        servers.append(server)
+        server._announce()
+
+    monkeypatch.setattr(_Server, "run", run)
+    return servers
+
+
+def _serve(
+    data: Path | None,
+    *,
+    host: str = "127.0.0.1",
+    metrics_port: int | None = None,
+    command: Callable[..., dict[str, Any]] = commands.serve_api,
+) -> str:
+    """Carry out a command on any free port, and return its message."""
+    messages: list[str] = []
+    assert command(host=host, port=0, metrics_port=metrics_port, data=data, report=messages.append) == {}
+    (message,) = messages
+    return message
+
+
+@pytest.mark.parametrize("command", [commands.serve, commands.serve_api])
+def test_the_address_and_the_data_folder_are_announced(
+    servers: list[_Server], tmp_path: Path, command: Callable[..., dict[str, Any]]
 ) -> None:
-    _serve(tmp_path, host)
-    assert server.app is not None
-    assert ("/metrics" in server.app.openapi()["paths"]) == is_loopback
+    message = _serve(tmp_path / "data", command=command)
+    assert "http://127.0.0.1:0" in message
+    assert str(tmp_path / "data") in message
+    assert len(servers) == 1
 
 
-def test_metrics_on_a_port_of_their_own_are_no_route(server: _Server, tmp_path: Path) -> None:
-    _serve(tmp_path, metrics_port=9100)
-    assert server.app is not None
-    assert "/metrics" not in server.app.openapi()["paths"]
+def test_an_announced_ipv6_address_is_a_valid_url(servers: list[_Server], tmp_path: Path) -> None:
+    assert "http://[::1]:0 " in _serve(tmp_path, host="::1")
+
+
+def test_responses_do_not_name_the_server_software(servers: list[_Server], tmp_path: Path) -> None:
+    _serve(tmp_path)
+    assert servers[0].config.server_header is False
+
+
+@pytest.mark.parametrize(
+    ("host", "metrics_port", "is_route"),
+    [("127.0.0.1", None, True), ("127.0.0.1", 9100, False), ("0.0.0.0", None, False)],
+)
+def test_metrics_are_a_route_only_on_loopback_and_without_a_port_of_their_own(
+    servers: list[_Server], tmp_path: Path, host: str, metrics_port: int | None, is_route: bool
+) -> None:
+    _serve(tmp_path, host=host, metrics_port=metrics_port)
+    app = servers[0]._app
+    assert ("/metrics" in app.openapi()["paths"]) == is_route
 
 
 def test_the_data_folder_of_the_command_precedes_the_setting(
-    server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    servers: list[_Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WARMCAST_DATA", str(tmp_path / "setting"))
-    assert str(tmp_path / "given") in _serve(tmp_path / "given")[0]
-    messages: list[str] = []
-    commands.serve(host="::1", port=1, metrics_port=None, data=None, report=messages.append)
-    assert str(tmp_path / "setting") in messages[0]
+    assert str(tmp_path / "given") in _serve(tmp_path / "given")
+    assert str(tmp_path / "setting") in _serve(None)
 
 
 @pytest.mark.parametrize("command", [commands.serve, commands.serve_api])
 def test_an_unknown_setting_is_refused_before_anything_is_served(
-    command: Any, server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Callable[..., dict[str, Any]], servers: list[_Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WARMCAST_MAX_MEMBER", "3")
-    messages: list[str] = []
     with pytest.raises(ConfigurationError, match="`WARMCAST_MAX_MEMBER` is"):
-        command(host="127.0.0.1", port=1, metrics_port=None, data=tmp_path, report=messages.append)
-    assert (messages, server.app) == ([], None)
+        _serve(tmp_path, command=command)
+    assert servers == []
 
 
 def test_the_described_api_is_the_document_with_sorted_keys() -> None:
@@ -145,5 +200,5 @@ def test_a_key_needs_a_printable_name(tmp_path: Path, name: str) -> None:
     assert commands.list_api_keys(data=tmp_path) == {"keys": []}
 
 
-def test_without_keys_none_are_listed(tmp_path: Path) -> None:
+def test_the_list_of_keys_is_empty_before_the_first_one(tmp_path: Path) -> None:
     assert commands.list_api_keys(data=tmp_path / "empty") == {"keys": []}

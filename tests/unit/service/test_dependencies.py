@@ -97,7 +97,7 @@ def test_a_bearer_key_precedes_a_private_token(api: InProcess, database: Databas
 
 
 @pytest.mark.parametrize("value", ["Basic ZGVzazp4", "Bearer", "Bearer ", ""])
-def test_credentials_of_another_scheme_count_as_none(api: InProcess, database: Database, value: str) -> None:
+def test_credentials_of_another_scheme_are_ignored(api: InProcess, database: Database, value: str) -> None:
     assert _listed(api, authorization=value)[0] == 200
     _, secret = create_key(database, "desk")
     assert _listed(api, authorization=value)[1].startswith("An API key is required")
@@ -142,7 +142,7 @@ def test_the_key_is_checked_before_the_forecast(api: InProcess, database: Databa
     assert api.get("/v1/forecast/fc_none").status_code == 401
 
 
-def test_a_database_that_fails_authenticates_nobody(api: InProcess, database: Database) -> None:
+def test_no_caller_is_authenticated_while_the_database_fails(api: InProcess, database: Database) -> None:
     with database.write() as connection:
         connection.execute(text("ALTER TABLE api_key RENAME TO away"))
     response = api.get("/v1/forecast")
@@ -150,9 +150,7 @@ def test_a_database_that_fails_authenticates_nobody(api: InProcess, database: Da
 
 
 @pytest.mark.parametrize("data", [Data.DELETED, Data.EXPIRED])
-def test_data_that_is_gone_has_no_folder(
-    api: InProcess, database: Database, submit_forecast: Submit, data: Data
-) -> None:
+def test_deleted_data_has_no_folder(api: InProcess, database: Database, submit_forecast: Submit, data: Data) -> None:
     record = succeed(database, submit_forecast())
     assert find_data_folder(record, _service(api)).store.exists()
     with database.write() as connection:

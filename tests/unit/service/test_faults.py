@@ -236,7 +236,7 @@ def _fail(error: Exception) -> None:
     raise error
 
 
-def test_one_fault_is_raised_as_it_is_and_several_together() -> None:
+def test_one_error_is_raised_unchanged_and_several_together() -> None:
     faults = Faults()
     faults.check()
     assert faults.attempt(("body",), lambda: 3) == 3
@@ -253,7 +253,7 @@ def test_one_fault_is_raised_as_it_is_and_several_together() -> None:
     assert several.value.kind == VALIDATION
 
 
-def test_several_faults_of_one_kind_are_of_that_kind_and_most_are_named() -> None:
+def test_several_errors_of_one_kind_are_a_problem_of_that_kind_which_names_most_of_them() -> None:
     same = RequestFaultsError([ServiceError(TOO_LARGE, f"Too large: {index}.") for index in range(8)])
     assert same.kind == TOO_LARGE
     assert str(same).endswith("Too large: 4. And 3 more.")

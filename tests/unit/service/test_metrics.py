@@ -138,7 +138,7 @@ def test_durations_are_counted_in_cumulative_buckets(
     assert _value(series, "warmcast_job_run_seconds_count", model="demo") == 0
 
 
-def test_live_workers_have_a_series_each_and_lost_ones_none(
+def test_each_live_worker_has_a_series_and_a_lost_one_has_none(
     scrape: Callable[[], Series], database: Database, clock: MovableClock
 ) -> None:
     tally = Tally()
@@ -156,7 +156,7 @@ def test_live_workers_have_a_series_each_and_lost_ones_none(
     assert _labels(scrape(), "warmcast_gpu_memory_bytes") == []
 
 
-def test_what_workers_counted_is_summed_and_survives_them(
+def test_counts_of_workers_are_summed_and_kept_after_their_end(
     scrape: Callable[[], Series], database: Database, clock: MovableClock
 ) -> None:
     zero = scrape()
@@ -257,7 +257,7 @@ def test_the_number_of_series_does_not_grow_with_the_number_of_forecasts(
     assert hours == {str(hours) for hours in LEAD_HOURS}
 
 
-def test_no_forecast_id_and_no_owner_is_a_label(
+def test_neither_ids_nor_owners_are_labels(
     scrape: Callable[[], Series], database: Database, submit_forecast: Submit
 ) -> None:
     record = succeed(database, submit_forecast(owner="key_0123456789"))
@@ -301,7 +301,7 @@ def test_registering_the_collector_reads_no_database(settings: Settings) -> None
     assert list(RowsCollector(settings, unreachable).describe()) == []
 
 
-def test_two_services_in_one_process_count_apart() -> None:
+def test_two_services_in_one_process_have_separate_counts() -> None:
     first, second = Metrics(), Metrics()
     first.chunk_bytes.inc(10)
     assert first.registry.get_sample_value("warmcast_chunk_bytes_sent_total") == 10

@@ -143,7 +143,7 @@ def test_a_refused_body_ends_the_connection_so_that_it_is_not_read() -> None:
     app.add_middleware(BodyLimit, max_bytes=10)
     refused = _request(app, "POST", "/length", content=b"x" * 11)
     assert refused.headers["connection"] == "close"
-    assert "Got: 11." in refused.json()["detail"]
+    assert "Got: 11 bytes." in refused.json()["detail"]
     assert "connection" not in _request(app, "POST", "/length", content=b"x").headers
 
 

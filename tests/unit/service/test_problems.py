@@ -1,15 +1,35 @@
 import asyncio
+import errno
+import json
+import logging
+import re
+from http import HTTPStatus
 from typing import Annotated
 
 import httpx
 import pytest
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, HTTPException, Query
+from hypothesis import given
+from hypothesis.strategies import lists, text
 from sqlalchemy.exc import OperationalError
 
-from jobs.errors import ForecastNotFoundError
-from service.problems import QUEUE_FULL, UNAUTHORIZED, ServiceError, add_handlers
+from jobs.errors import ForecastNotFoundError, LeaseLostError
+from service import problems
+from service.problems import (
+    KIND_OF_ERROR,
+    QUEUE_FULL,
+    UNAUTHORIZED,
+    Problem,
+    ProblemKind,
+    ServiceError,
+    add_handlers,
+    kind_of_error,
+    pointer_to,
+    problem_response,
+)
 from storage.errors import WarmcastError
-from weather.errors import InputCorruptError
+from tests.in_process import InProcess, run_in_process
+from weather.errors import InitialStateError, InputCorruptError, TrainingDataError
 
 _ERRORS = {
     "queue": ServiceError(QUEUE_FULL, "Full."),
@@ -77,3 +97,148 @@ def test_a_problem_points_at_each_invalid_value() -> None:
 
 def test_an_unknown_path_is_a_problem() -> None:
     assert _get("/nothing").json()["type"] == "/problems/not-found"
+
+
+def _subclasses(error: type[WarmcastError]) -> set[type[WarmcastError]]:
+    return {error}.union(*(_subclasses(kind) for kind in error.__subclasses__()))
+
+
+@pytest.mark.parametrize("error", sorted(KIND_OF_ERROR, key=lambda error: error.__name__))
+def test_every_listed_error_is_answered_with_its_own_kind(error: type[WarmcastError]) -> None:
+    arguments = ("a.nc", ["It is bad."]) if issubclass(error, InitialStateError) else ("It is bad.",)
+    assert kind_of_error(error(*arguments)) is KIND_OF_ERROR[error]
+
+
+def test_every_error_of_packages_that_the_service_uses_has_a_kind() -> None:
+    packages = {"storage.errors", "weather.errors", "jobs.errors"}
+    known = {error for error in _subclasses(WarmcastError) if error.__module__ in packages} - {WarmcastError}
+    unmapped = {error for error in known if not set(error.__mro__) & set(KIND_OF_ERROR)}
+    assert unmapped == {LeaseLostError, TrainingDataError}, "only workers and training raise these"
+
+
+def _kinds() -> list[ProblemKind]:
+    named = [value for value in vars(problems).values() if isinstance(value, ProblemKind)]
+    return [*named, *KIND_OF_ERROR.values()]
+
+
+def test_a_slug_stands_for_one_kind() -> None:
+    by_slug: dict[str, set[ProblemKind]] = {}
+    for kind in _kinds():
+        by_slug.setdefault(kind.slug, set()).add(kind)
+    assert {slug: kinds for slug, kinds in by_slug.items() if len(kinds) > 1} == {}
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", slug) for slug in by_slug)
+
+
+@pytest.mark.parametrize("kind", _kinds(), ids=lambda kind: kind.slug)
+def test_a_retry_is_advised_only_where_another_answer_is_possible(kind: ProblemKind) -> None:
+    assert kind.status in HTTPStatus.__members__.values()
+    assert 400 <= kind.status < 600
+    may_pass = {409, 429, 503, 507}
+    assert kind.retry_after is None or (kind.status in may_pass and kind.retry_after > 0)
+
+
+def test_a_subclass_is_answered_as_the_nearest_listed_class() -> None:
+    class _SpecialError(InputCorruptError):
+        """A damage of a special kind."""
+
+    assert kind_of_error(_SpecialError("a.nc", ["It is bad."])) is KIND_OF_ERROR[InputCorruptError]
+    assert KIND_OF_ERROR[InputCorruptError] is not KIND_OF_ERROR[InitialStateError]
+    assert kind_of_error(WarmcastError("Unlisted.")) is problems.INTERNAL
+
+
+def test_every_response_has_a_trace_id_of_its_own() -> None:
+    traces = [_get("/error/forecast").json()["trace_id"] for _ in range(20)]
+    assert len(set(traces)) == 20
+    assert all(re.fullmatch(r"[0-9a-f]{16}", trace) for trace in traces)
+
+
+@pytest.mark.parametrize(("name", "text"), [("fault", "a secret"), ("database", "locked"), ("storage", "refused")])
+def test_the_cause_of_an_internal_error_is_logged_and_not_sent(
+    name: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, "service.problems"):
+        response = _get(f"/error/{name}")
+    assert text in caplog.text
+    for private in (text, "Traceback", "test_problems", "SELECT", "RuntimeError"):
+        assert private not in response.text
+
+
+def test_a_problem_of_a_caller_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "service.problems"):
+        for path in ("/error/forecast", "/error/file", "/error/key", "/number?value=-1", "/nothing"):
+            _get(path)
+    assert caplog.text == ""
+
+
+def test_a_message_that_contains_markup_is_sent_unchanged() -> None:
+    response = problem_response(UNAUTHORIZED, '<script>"é"\n')
+    assert json.loads(response.body)["detail"] == '<script>"é"\n'
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("status", [403, 404, 405, 406, 413, 415, 418, 429, 500])
+def test_a_refusal_of_the_framework_keeps_its_status(status: int) -> None:
+    app = FastAPI()
+    add_handlers(app)
+
+    @app.get("/")
+    async def refuse() -> None:
+        raise HTTPException(status, "Refused.")
+
+    with run_in_process(app) as api:
+        response = api.get("/")
+    problem = response.json()
+    assert (response.status_code, problem["status"], problem["detail"]) == (status, status, "Refused.")
+    assert Problem.model_validate(problem)
+
+
+def test_another_method_is_refused_as_a_problem(api: InProcess) -> None:
+    for method, path in (("PUT", "/v1/forecast"), ("POST", "/v1/models"), ("DELETE", "/healthz")):
+        response = api.request(method, path)
+        assert (response.status_code, response.json()["type"]) == (405, "/problems/method-not-allowed"), path
+
+
+@pytest.mark.parametrize(
+    ("location", "pointer"),
+    [
+        (("body", "members"), "/members"),
+        (("body",), ""),
+        (("body", "summary", "exceedance", 0), "/summary/exceedance/0"),
+        (("body", "a/b~c"), "/a~1b~0c"),
+        (("query", "limit"), "?limit"),
+        (("header", "Last-Event-ID"), "Last-Event-ID"),
+    ],
+)
+def test_a_location_is_written_as_a_json_pointer_a_parameter_or_a_header(
+    location: tuple[str | int, ...], pointer: str
+) -> None:
+    assert pointer_to(location) == pointer
+
+
+@given(lists(text(), min_size=1, max_size=4))
+def test_a_json_pointer_is_read_back_as_the_location(steps: list[str]) -> None:
+    pointer = pointer_to(("body", *steps))
+    read = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+    assert read == steps
+
+
+def _full_disk() -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device", "/data/secret")
+
+
+@pytest.mark.parametrize(("error", "slug"), [(_full_disk(), "insufficient-storage"), (OSError("x"), "internal")])
+def test_a_full_disk_is_a_retryable_problem_and_other_errors_of_the_disk_are_internal(
+    error: OSError, slug: str
+) -> None:
+    app = FastAPI()
+    add_handlers(app)
+
+    @app.get("/")
+    async def fail() -> None:
+        raise error
+
+    with run_in_process(app) as api:
+        response = api.get("/")
+    assert response.json()["type"] == f"/problems/{slug}"
+    assert response.json()["retryable"] == (slug == "insufficient-storage")
+    assert "secret" not in response.text

@@ -51,7 +51,7 @@ def test_a_configuration_survives_its_own_json() -> None:
 
 
 @pytest.mark.parametrize("text", ["name: [", "- a\n- b\n", "", "\tname: x"])
-def test_a_file_that_is_no_mapping_in_yaml_is_named(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_yaml_mapping_is_named(text: str, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=r"config\.yaml`"):

@@ -175,7 +175,7 @@ def test_an_ensemble_is_refused(year: xr.Dataset, config: TrainingConfig, tmp_pa
         _load([_write(members, tmp_path / "ensemble.nc")], config)
 
 
-def test_no_file_is_refused(config: TrainingConfig) -> None:
+def test_an_empty_list_of_files_is_refused(config: TrainingConfig) -> None:
     with pytest.raises(TrainingDataError, match=r"expected GRIB or NetCDF files, or Zarr stores\. Got: none"):
         _load([], config)
 

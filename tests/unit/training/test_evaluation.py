@@ -1,176 +1,220 @@
 import json
-import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import xarray as xr
-from typer.testing import CliRunner, Result
+import torch
 
-from models.testing import tiny_spec
-from warmcast.cli import app
-from weather.climatology import Climatology
-from weather.errors import VerificationError
+from diagnostics.scores.crps import crps_fair
+from models.checkpoint import load_checkpoint
+from models.forecaster import Forecaster
+from storage.errors import ConfigurationError
+from training.dataset import WeatherSeries
+from training.evaluation import Evaluation, Evaluator, start_indices
+from weather.errors import TrainingDataError
+from weather.manifest import Manifest
 from weather.testing import travelling_waves
 
-STARTS, MEMBERS = 3, 4
+SETTINGS = Evaluation(years=(2001,), num_starts=3, num_members=4, num_lead_times=2, group_size=2, seed=0)
+CPU = torch.device("cpu")
+
+
+def _series(manifest: Manifest, first: str, count: int) -> WeatherSeries:
+    grid = manifest.model.grid.grid
+    times = np.datetime64(first, "s") + np.arange(count) * np.timedelta64(6, "h")
+    waves = travelling_waves(grid, list(times))
+    frames = np.stack([waves[name].values for name in manifest.model.variable_names], axis=1)
+    static = np.zeros((1, *grid.shape), np.float32)
+    return WeatherSeries(grid, frames, times, static, (), np.timedelta64(6, "h"))
 
 
 @pytest.fixture(scope="module")
-def years(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six weeks around the New Year of 2001; the training year of the tiny checkpoint is 2000."""
-    folder = tmp_path_factory.mktemp("data")
-    times = [np.datetime64("2000-12-10T00", "s") + np.timedelta64(6 * step, "h") for step in range(170)]
-    travelling_waves(tiny_spec().grid.grid, times).to_netcdf(folder / "waves.nc")
-    return folder
+def forecaster_and_manifest(untrained_checkpoint: Path) -> tuple[Forecaster, Manifest]:
+    networks, manifest = load_checkpoint(untrained_checkpoint, CPU)
+    return Forecaster(networks, manifest.sampling.replace(nfe=2), CPU), manifest
 
 
-def _evaluate(checkpoint: Path, data: Path, output: Path, *more: object) -> Result:
-    options = ["--starts", STARTS, "--members", MEMBERS, "--lead-time", "12h", "--nfe", 2, "--batch-size", 2]
-    arguments = ["evaluate", "--checkpoint", checkpoint, "--data", data, "--json", output, *options, *more]
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+@pytest.fixture
+def evaluator(forecaster_and_manifest: tuple[Forecaster, Manifest]) -> Callable[..., Evaluator]:
+    """Make an evaluator on 170 frames from 2000-12-10; takes fields of `Evaluation`."""
+    forecaster, manifest = forecaster_and_manifest
+    series = _series(manifest, "2000-12-10T00", 170)
+
+    def make(**changes: Any) -> Evaluator:
+        return Evaluator(forecaster, manifest, series, replace(SETTINGS, **changes))
+
+    return make
 
 
-def test_scores_are_written_with_references_and_starts(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
-    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
-    assert result.exit_code == 0, result.output
-    written = json.loads((tmp_path / "out.json").read_text())
-    settings = written["settings"]
-    assert len(settings["starts"]) == STARTS
-    assert all(start.startswith("2001") for start in settings["starts"])
-    assert (settings["members"], settings["nfe"], settings["solver"]) == (MEMBERS, 2, "midpoint")
-    first, second = written["scores"]["u10"]
-    assert (first["lead_hours"], second["lead_hours"]) == (6, 12)
-    low, high = first["intervals"]["crps_fair"]
-    assert low <= first["crps_fair"] <= high
-    assert len(first["ranks"]) == MEMBERS + 1
-    assert "u10" in result.output
-    assert "This takes about" in result.stderr
-    assert set(written["scores"]) == {"u10", "v10", "wind_speed_10m"}
-    assert [row["lead_hours"] for row in written["energy"]] == [6, 12]
-    event = written["events"]["wind_speed_10m > 10"][1]
-    assert 0 <= event["brier_fair"] <= 1
-    assert sum(event["forecast"]) == pytest.approx(1)
-    fit = written["warm_start"]["v10"]
-    assert sum(fit["pit"]) == pytest.approx(1)
-    assert 0 <= fit["coverage_50"] <= fit["coverage_90"] <= 1
+def _run(evaluator: Evaluator, records: Path) -> dict[str, Any]:
+    return evaluator.run(records, lambda *_: None, lambda _: None)
 
 
-def test_persistence_is_scored_as_a_forecast_of_no_change(
-    untrained_checkpoint: Path, years: Path, tmp_path: Path
+def test_starts_are_spread_evenly_and_have_truth_at_all_lead_times(
+    forecaster_and_manifest: tuple[Forecaster, Manifest],
 ) -> None:
-    _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
-    written = json.loads((tmp_path / "out.json").read_text())
-    with xr.open_dataset(years / "waves.nc") as waves:
-        grid = tiny_spec().grid.grid
-        starts = [np.datetime64(start) for start in written["settings"]["starts"]]
-        errors = [
-            abs(waves.v10.sel(time=start + np.timedelta64(12, "h")) - waves.v10.sel(time=start)).mean("longitude")
-            for start in starts
-        ]
-        expected = np.mean([(error.values * grid.area_weights).mean() for error in errors])
-    assert written["scores"]["v10"][1]["persistence_mae"] == pytest.approx(float(expected), rel=1e-5)
+    series = _series(forecaster_and_manifest[1], "2000-12-30T00", 50)
+    usable = range(9, 47)
+    assert series.middle_indices((2001,))[[0, -1]].tolist() == [9, 48]
+    assert start_indices(series, replace(SETTINGS, num_starts=38, num_lead_times=3)) == list(usable)
+    assert start_indices(series, replace(SETTINGS, num_starts=2, num_lead_times=3)) == [9, 46]
+    assert start_indices(series, replace(SETTINGS, num_starts=1, num_lead_times=40)) == [9]
 
 
-def test_an_interrupted_evaluation_resumes_to_the_same_scores(
-    untrained_checkpoint: Path, years: Path, tmp_path: Path
+def test_no_forecast_starts_where_its_truth_has_a_gap(forecaster_and_manifest: tuple[Forecaster, Manifest]) -> None:
+    whole = _series(forecaster_and_manifest[1], "2001-01-01T00", 30)
+    kept = np.delete(np.arange(30), 12)
+    series = WeatherSeries(
+        whole.grid, whole.frames[kept], whole.valid_times[kept], whole.static, (), np.timedelta64(6, "h")
+    )
+    starts = start_indices(series, replace(SETTINGS, num_starts=18, num_lead_times=4))
+    times = series.valid_times[starts]
+    lead = np.timedelta64(24, "h")
+    gap = whole.valid_times[12]
+    assert len(set(starts)) == 18
+    assert not any(time - np.timedelta64(6, "h") <= gap <= time + lead for time in times)
+
+
+def test_too_many_starts_are_refused_with_the_number_that_is_possible(
+    forecaster_and_manifest: tuple[Forecaster, Manifest],
 ) -> None:
-    _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
-    whole = (tmp_path / "out.json").read_text()
-    records = tmp_path / "out.records.jsonl"
-    lines = records.read_text().splitlines(keepends=True)
-    assert len(lines) == 1 + STARTS
-    records.write_text("".join(lines[:2]) + lines[2][: len(lines[2]) // 2])
-    (tmp_path / "out.json").unlink()
-    assert _evaluate(untrained_checkpoint, years, tmp_path / "out.json").exit_code == 0
-    assert (tmp_path / "out.json").read_text() == whole
-    assert records.read_text() == "".join(lines)
+    series = _series(forecaster_and_manifest[1], "2001-01-01T00", 10)
+    with pytest.raises(TrainingDataError, match=r"at most 7, the frames of \[2001\] with 2 frames .* Got: 8"):
+        start_indices(series, replace(SETTINGS, num_starts=8))
 
 
-def test_records_of_other_settings_are_refused(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
-    _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
-    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", "--seed", 5)
-    assert result.exit_code == 2
-    assert "evaluation of other settings" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        (("--starts", 500), "`starts` must be at most"),
-        (("--years", 1999), "`starts` must be at most 0"),
-        (("--years", 1999), "The data runs from 2000-12-10T00:00:00 to 2001-01-21T06:00:00"),
-        (("--starts", 0), "--starts"),
-        (("--lead-time", "7h"), "`lead_time` must be a positive multiple of 6h"),
-    ],
-)
-def test_an_impossible_evaluation_is_refused_with_its_reason(
-    options: tuple[str, object], named: str, untrained_checkpoint: Path, years: Path, tmp_path: Path
+def test_a_season_without_climatology_is_refused_before_anything_is_computed(
+    forecaster_and_manifest: tuple[Forecaster, Manifest],
 ) -> None:
-    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", *options)
-    assert result.exit_code == 2
-    assert named in result.stderr
-    assert not (tmp_path / "out.json").exists()
-    assert not (tmp_path / "out.records.jsonl").exists()
+    """The training year has December only; the first start is in January, the last in April."""
+    forecaster, manifest = forecaster_and_manifest
+    series = _series(manifest, "2000-12-01T00", 600)
+    with pytest.raises(TrainingDataError, match=r"Climatology needs 50 states of \[2000\].* date of 2001-0[123]-"):
+        Evaluator(forecaster, manifest, series, replace(SETTINGS, num_starts=20))
 
 
-def test_unusable_data_is_refused_with_its_reason(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "text.nc").write_text("no NetCDF")
-    with xr.open_dataset(years / "waves.nc") as waves:
-        waves.sel(time=waves.time.dt.year == 2001).to_netcdf(tmp_path / "2001.nc")
-    for name, named in (
-        ("nowhere", "`data` must be a file, a Zarr store or a folder of them"),
-        ("empty", "must hold NetCDF files (*.nc) or Zarr stores (*.zarr). Got: none."),
-        ("text.nc", "text.nc` must be a NetCDF file or a Zarr store"),
-        ("2001.nc", "Climatology needs 50 states of [2000]"),
+class Clock:
+    """A clock that a test moves: `time.perf_counter` of the module under test."""
+
+    now = 7.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("members", "group_size", "groups"), [(4, 2, 2), (5, 2, 3), (1, 8, 1), (8, 8, 1), (9, 8, 2)])
+def test_the_estimated_duration_is_that_of_the_second_step_times_groups_and_lead_times(
+    members: int, group_size: int, groups: int, evaluator: Callable[..., Evaluator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first step takes 60 s, as a compilation would, every other 0.5 s."""
+    clock, step, seconds = Clock(), Forecaster.step, [60.0, 0.5]
+
+    def slow_step(self: Forecaster, *arguments: Any) -> torch.Tensor:
+        clock.now += seconds.pop(0)
+        return step(self, *arguments)
+
+    monkeypatch.setattr("training.evaluation.time", clock)
+    monkeypatch.setattr(Forecaster, "step", slow_step)
+    subject = evaluator(num_members=members, group_size=group_size, num_lead_times=3)
+    assert subject.measure_seconds_per_start() == pytest.approx(0.5 * groups * 3)
+    assert seconds == []
+
+
+def test_a_score_is_that_of_the_forecast_from_its_start(evaluator: Callable[..., Evaluator]) -> None:
+    subject = evaluator()
+    example, record = subject.compute_example(), subject.score(subject.starts[0])
+    assert record["start"] == str(example.init_time)
+    assert list(record["lead_times"]) == [6, 12]
+    weights = np.asarray(example.grid.area_weights)[:, None]
+    for index, hours in enumerate((6, 12)):
+        expected = float((crps_fair(example.members[index], example.truth[index]) * weights).mean())
+        scores = record["lead_times"][hours]["scores"]
+        assert scores["wind_speed_10m"]["crps_fair"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("group_size", [1, 3, 4, 16])
+def test_scores_do_not_depend_on_the_size_of_the_groups(group_size: int, evaluator: Callable[..., Evaluator]) -> None:
+    """The last group may be short: the members that fill it are not scored."""
+    first, second = evaluator(), evaluator(group_size=group_size)
+    expected, got = first.compute_example(), second.compute_example()
+    assert got.members.shape == (2, 4, *got.grid.shape)
+    np.testing.assert_allclose(got.members, expected.members, atol=1e-4)
+
+
+def test_another_seed_gives_other_members_of_the_same_starts(evaluator: Callable[..., Evaluator]) -> None:
+    first, second = evaluator(), evaluator(seed=1)
+    assert first.starts == second.starts
+    assert np.abs(first.compute_example().members - second.compute_example().members).max() > 0.1
+
+
+def test_progress_counts_the_starts_and_the_duration_is_of_those_that_remain(
+    evaluator: Callable[..., Evaluator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Evaluator, "measure_seconds_per_start", lambda _: 10.0)
+    path, subject = tmp_path / "records.jsonl", evaluator()
+    progress: list[tuple[int, int]] = []
+    durations: list[float] = []
+    whole = subject.run(path, lambda done, total: progress.append((done, total)), durations.append)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:3]))
+    resumed = subject.run(path, lambda done, total: progress.append((done, total)), durations.append)
+    assert progress == [(1, 3), (2, 3), (3, 3), (3, 3)]
+    assert durations == [30.0, 10.0]
+    assert resumed == whole
+
+
+def test_an_evaluation_that_is_done_computes_nothing(
+    evaluator: Callable[..., Evaluator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject, path = evaluator(), tmp_path / "records.jsonl"
+    whole = _run(subject, path)
+    monkeypatch.setattr(Evaluator, "measure_seconds_per_start", lambda _: 1.0)
+    monkeypatch.setattr(Evaluator, "score", lambda *_: pytest.fail("scored again"))
+    assert _run(subject, path) == whole
+
+
+@pytest.mark.parametrize("content", ["", '{"records_format"'])
+def test_records_without_a_complete_line_are_replaced(
+    content: str, evaluator: Callable[..., Evaluator], tmp_path: Path
+) -> None:
+    path, subject = tmp_path / "records.jsonl", evaluator(num_starts=1)
+    path.write_text(content)
+    _run(subject, path)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[0] == subject.settings()
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize("content", ["my notes\n", "[1, 2]\n", '{"members": 4}\n{"half'])
+def test_another_kind_of_file_is_refused_and_not_changed(
+    content: str, evaluator: Callable[..., Evaluator], tmp_path: Path
+) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text(content)
+    with pytest.raises(
+        ConfigurationError, match=r"records\.jsonl` (is no file of records|holds an evaluation of other)"
     ):
-        result = _evaluate(untrained_checkpoint, tmp_path / name, tmp_path / "out.json")
-        assert result.exit_code == 2
-        assert named in result.stderr
-        assert "This takes about" not in result.stderr
-        assert not (tmp_path / "out.records.jsonl").exists()
+        _run(evaluator(), path)
+    assert path.read_text() == content
 
 
-def test_the_report_is_one_page_with_embedded_pictures(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
-    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", "--html", tmp_path / "new/out.html")
-    assert result.exit_code == 0, result.output
-    page = (tmp_path / "new/out.html").read_text()
-    assert page.count("data:image/png;base64,") == 6
-    assert "10 metre u wind component" in page
-    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
-    first = json.loads((tmp_path / "out.json").read_text())["scores"]["u10"][0]
-    assert f">{first['crps_fair']:.3f}</td>" in page
-    assert "fair energy score" in page
-    assert "RMSE and spread in m s⁻¹. Hover over a number to see its 95 % interval" in page
-
-
-def test_verification_reads_the_climatology_that_is_written(
-    untrained_checkpoint: Path, years: Path, tmp_path: Path
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"num_members": 3}, {"num_starts": 2}, {"num_lead_times": 1}])
+def test_settings_name_all_that_the_scores_depend_on(
+    changes: dict[str, int], evaluator: Callable[..., Evaluator]
 ) -> None:
-    output = tmp_path / "climatology.nc"
-    arguments = ["climatology", "--checkpoint", untrained_checkpoint, "--data", years, "--output", output]
-    arguments += ["--valid-time", "2001-01-10T00"]
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    assert "50 states of 2000" in result.output
-    with xr.open_dataset(output) as written:
-        assert set(written.time.dt.year.values) == {2000}
-        assert dict(written.sizes) | {"state": 50} == dict(written.sizes)
-        truth = xr.open_dataset(years / "waves.nc").sel(time=written.time.values)
-        np.testing.assert_allclose(written.u10.values, truth.u10.transpose(*truth.u10.dims).values, atol=1e-5)
-        weights = np.asarray(tiny_spec().grid.grid.area_weights)
-        power = float(((written.u10**2).mean(("state", "longitude")).values * weights).sum() / weights.sum())
-        assert float(written.u10_spectrum.sum()) == pytest.approx(power, rel=0.05)
-    grid = tiny_spec().grid.grid
-    assert Climatology.read(output, ("v10", "u10"), grid).states.shape == (50, 2, *grid.shape)
-    with pytest.raises(VerificationError, match="must be a file of `warmcast climatology` with t2m"):
-        Climatology.read(output, ("t2m",), grid)
+    assert evaluator(**changes).settings() != evaluator().settings()
+    assert json.loads(json.dumps(evaluator().settings())) == evaluator().settings()
 
 
-def test_an_invalid_valid_time_is_refused(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
-    arguments = ["climatology", "--checkpoint", str(untrained_checkpoint), "--data", str(years)]
-    result = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "c.nc"), "--valid-time", "soon"])
-    assert result.exit_code == 2
-    assert "`valid_time` must be a time" in result.stderr
-    assert not (tmp_path / "c.nc").exists()
+def test_scores_over_all_starts_are_means_of_their_records(evaluator: Callable[..., Evaluator], tmp_path: Path) -> None:
+    result = _run(evaluator(), tmp_path / "records.jsonl")
+    records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()[1:]]
+    for index, hours in enumerate(("6", "12")):
+        values = [record["lead_times"][hours]["scores"]["v10"]["crps_fair"] for record in records]
+        assert result["scores"]["v10"][index]["crps_fair"] == pytest.approx(np.mean(values))
+    coverage = [record["warm_start"]["u10"]["coverage_90"] for record in records]
+    assert result["warm_start"]["u10"]["coverage_90"] == pytest.approx(np.mean(coverage))
+    assert result["checkpoint"] == "untrained"

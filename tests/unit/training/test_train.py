@@ -1,12 +1,22 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
+import xarray as xr
 from typer.testing import CliRunner, Result
 
 from models.checkpoint import load_checkpoint
-from training.config import read_config
+from storage.errors import ConfigurationError
+from tests.unit.training.tiny import tiny_config
+from training.config import TrainingConfig, read_config
+from training.dataset import load_series
+from training.loop import Progress
+from training.train import train
 from warmcast.cli import app
+from weather.errors import TrainingDataError
+from weather.manifest import Manifest
 
 CPU = torch.device("cpu")
 
@@ -81,3 +91,118 @@ def test_years_without_data_are_named(write_config: Callable[..., Path], two_yea
     result = _train(write_config(), two_years[:1], tmp_path / "run")
     assert result.exit_code == 2
     assert "`data.validation_years` (2001,) have no three consecutive frames" in result.stderr
+
+
+def _train_directly(
+    config: TrainingConfig,
+    files: list[Path],
+    output: Path,
+    start: Path | None = None,
+    *,
+    resume: bool = False,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Manifest:
+    return train(config, files, output, start, resume=resume, report=report)
+
+
+def test_progress_is_logged_as_a_line_of_json_per_report(
+    write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path
+) -> None:
+    reports: list[Progress] = []
+    _train_directly(read_config(write_config()), two_years, tmp_path / "run", report=reports.append)
+    lines = (tmp_path / "run/progress.jsonl").read_text().splitlines()
+    assert [Progress(**json.loads(line)) for line in lines] == reports
+    assert [(report.stage, report.step) for report in reports] == [
+        (stage, step) for stage in ("warm_start", "flow") for step in (3, 5, 6, 9, 10, 12)
+    ]
+
+
+@pytest.mark.parametrize("interrupted_at", [2, 7])
+def test_an_interrupted_training_resumes_to_the_same_checkpoint(
+    interrupted_at: int, write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path
+) -> None:
+    """The third report is made during the warm start's training, the eighth during the flow's."""
+    config = read_config(write_config())
+    reports: list[Progress] = []
+
+    def interrupt(progress: Progress) -> None:
+        reports.append(progress)
+        if len(reports) > interrupted_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _train_directly(config, two_years, tmp_path / "run", report=interrupt)
+    assert not (tmp_path / "run/checkpoint").exists()
+    resumed = _train_directly(config, two_years, tmp_path / "run", resume=True)
+    whole = _train_directly(config, two_years, tmp_path / "whole")
+    assert resumed.files == whole.files
+
+
+def test_a_refused_training_writes_nothing_and_may_be_started_again(
+    write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path
+) -> None:
+    config = read_config(write_config())
+    with pytest.raises(TrainingDataError, match="validation_years"):
+        _train_directly(config, two_years[:1], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    _train_directly(config, two_years, tmp_path / "run")
+    assert (tmp_path / "run/checkpoint").is_dir()
+
+
+def test_the_checkpoint_holds_statistics_of_the_training_years_and_settings_of_the_configuration(
+    write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path
+) -> None:
+    config = read_config(write_config(std_floor=0.05, sampling={"solver": "euler", "nfe": 3}))
+    manifest = _train_directly(config, two_years, tmp_path / "run")
+    series = load_series(two_years, config.variables, 6, config.static_fields, config.features)
+    assert manifest.model.variables == series.normalisation(config.variables, (2000,))
+    assert manifest.model.grid.grid.matches(series.grid)
+    assert (manifest.model.std_floor, manifest.model.features) == (0.05, ("sin_latitude",))
+    assert manifest.sampling == config.sampling
+    assert (manifest.name, manifest.provenance.data) == ("tiny", "travelling waves")
+    networks, loaded = load_checkpoint(tmp_path / "run/checkpoint", CPU)
+    assert loaded == manifest
+    assert torch.equal(networks.context.static, torch.from_numpy(series.static))
+
+
+def test_trainings_of_one_seed_are_equal_and_of_another_differ(
+    write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path
+) -> None:
+    files = []
+    for name, seed in (("first", 0), ("same", 0), ("other", 1)):
+        config = read_config(write_config(seed=seed))
+        manifest = _train_directly(config, two_years, tmp_path / name)
+        files.append(manifest.files)
+    assert files[0] == files[1]
+    assert not set(files[0].values()) & set(files[2].values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"std_floor": 0.02}, "std_floor"),
+        ({"time_step_hours": 12}, "time_step_hours"),
+        ({"static_fields": []}, "static_fields"),
+    ],
+)
+def test_a_checkpoint_of_another_specification_is_not_trained_further(
+    changes: dict[str, object], field: str, write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path
+) -> None:
+    no_steps = {"warm_start": tiny_config()["warm_start"], "flow": tiny_config()["flow"]}
+    for part in no_steps.values():
+        part["optimiser"] = {"steps": 0}
+    _train_directly(read_config(write_config(**no_steps)), two_years, tmp_path / "a")
+    files = [_every_twelve_hours(path, tmp_path) for path in two_years] if "time_step_hours" in changes else two_years
+    with pytest.raises(ConfigurationError, match=f"they differ in {field}"):
+        _train_directly(
+            read_config(write_config(**changes)),
+            files,
+            tmp_path / "b",
+            tmp_path / "a/checkpoint",
+        )
+
+
+def _every_twelve_hours(path: Path, folder: Path) -> Path:
+    with xr.open_dataset(path) as year:
+        year.isel(time=slice(None, None, 2)).to_netcdf(folder / path.name)
+    return folder / path.name

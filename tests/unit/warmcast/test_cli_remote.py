@@ -11,7 +11,8 @@ INFO: dict[str, Any] = {
     "id": "fc_1",
     "status": "running",
     "progress_detail": {"lead_times": 1, "num_lead_times": 4},
-    "request": {"members": 1, "init_time": "2018-09-15T00:00:00"},
+    "init_time": "2018-09-15T00:00:00",
+    "request": {"members": 1},
     "links": [{"rel": "data", "href": "http://service/v1/forecast/fc_1/ensemble.zarr"}],
 }
 
@@ -59,6 +60,12 @@ def test_the_noun_of_a_number_of_members_is_singular_for_one(monkeypatch: pytest
     assert "1 member from" in _invoke("status", "fc_1").stdout
     _record(monkeypatch, {"forecasts": [INFO | {"request": INFO["request"] | {"members": 2}}]})
     assert "2 members from" in _invoke("list").stdout
+
+
+def test_a_forecast_without_data_has_nothing_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    _record(monkeypatch, INFO | {"links": []})
+    result = _invoke("status", "fc_1")
+    assert (result.exit_code, "Open it" in result.stdout) == (0, False)
 
 
 def test_options_of_submit_become_fields(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,8 @@ INFO = {
     "id": "fc_1",
     "status": "running",
     "progress_detail": {"lead_times": 1, "num_lead_times": 4, "eta_seconds": 0.1},
-    "request": {"members": 1, "init_time": "2018-09-15T00:00:00"},
+    "init_time": "2018-09-15T00:00:00",
+    "request": {"members": 1},
     "error": None,
 }
 EVENTS = [b"event: accepted\ndata: {}\nid: 1\n\n", b'event: lead_time\ndata: {"lead_times": 1}\nid: 2\n\n']

@@ -43,7 +43,7 @@ def test_a_request_is_repeated_with_growing_pauses_while_the_service_is_unreacha
     assert len(run.requests) == 8
 
 
-def test_the_pause_is_as_long_as_the_service_asks_for() -> None:
+def test_the_pause_is_at_least_the_retry_after_of_the_service() -> None:
     assert Run(_service().call(GET), [answer(None, 503, retry_after="7"), answer([])]).pauses == [7.0]
 
 

@@ -44,6 +44,17 @@ def test_fields_that_are_not_given_are_not_sent(service: Service) -> None:
     assert given.json["sampler"] == {"nfe": 6, "warmth": 1}
 
 
+def test_the_request_of_a_forecast_is_sent_unchanged(service: Service) -> None:
+    echo: dict[str, Any] = {
+        "model": "demo", "initial_state": {"source": "forecast", "id": "fc_1"}, "lead_time": "24h", "members": [1, 7],
+        "seed": 1, "sampler": {"solver": "euler", "nfe": 4, "warmth": 1.0}, "priority": "normal",
+        "summary": {"quantiles": [0.5], "exceedance": []}, "output": {"members": True, "keep_bits": None},
+    }  # fmt: skip
+    assert _only_request(Run(verbs.submit(service, **echo), [answer(ACCEPTED)])).json == echo
+    plan = _only_request(Run(verbs.plan(service, **echo | {"deadline_seconds": None}), [answer({})]))
+    assert (plan.json, plan.files) == (echo, ())
+
+
 def test_a_field_that_does_not_exist_is_a_type_error(service: Service) -> None:
     with pytest.raises(TypeError, match="'member'"):
         verbs.submit(service, "gfs", member=4)  # type: ignore[call-arg] # the wrong argument is the subject
@@ -124,6 +135,13 @@ def test_a_verification_is_never_sent_twice(service: Service, tmp_path: Path) ->
     assert (request.form, request.files[0][0]) == ({"reference": "gfs-analysis"}, "truth")
     with pytest.raises(ServiceUnreachableError):
         Run(verbs.verify(service, "fc_1", tmp_path / "truth.nc", reference="gfs-analysis"), [BROKEN])
+
+
+def test_plots_are_requested_with_units_and_region(service: Service) -> None:
+    maps = _only_request(Run(verbs.maps(service, "fc_1", "6h", bbox=(170, -30.5, -170, 10), units="kn"), [answer({})]))
+    assert maps.parameters == {"lead_time": ["6h"], "units": "kn", "bbox": "170,-30.5,-170,10"}
+    plume = _only_request(Run(verbs.plume(service, "fc_1", 51.5, 0.0, units="kmh"), [answer({})]))
+    assert plume.parameters == {"latitude": 51.5, "longitude": 0.0, "units": "kmh"}
 
 
 @pytest.mark.parametrize(

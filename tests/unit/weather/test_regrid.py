@@ -78,7 +78,7 @@ def test_regridding_gives_the_area_mean_over_each_cell(source: str, target: str)
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
-def test_regridding_leaves_a_constant_as_it_is(source: str, target: str) -> None:
+def test_regridding_does_not_change_a_constant(source: str, target: str) -> None:
     regridded = regrid(_fields(GRIDS[source], np.full(GRIDS[source].shape, 7.3)), GRIDS[target])
     np.testing.assert_allclose(regridded.u10, 7.3, rtol=1e-6)
 

@@ -35,7 +35,7 @@ def _error(content: object) -> ValidationError:
     return caught.value
 
 
-def test_a_field_is_named_by_its_location_with_what_arrived() -> None:
+def test_a_field_is_named_by_its_location_with_the_value_received() -> None:
     sentence = first_error_sentence(_error({"inner": {"numbers": [1, "two"]}}))
     assert sentence.startswith("`inner.numbers.1` is wrong: Input should be a valid integer")
     assert sentence.endswith(". Got: 'two'.")

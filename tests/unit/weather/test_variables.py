@@ -39,7 +39,7 @@ def test_a_unit_of_something_else_is_not_converted(units: str) -> None:
     assert conversion(units, "m s-1") is None
 
 
-def test_every_accepted_spelling_is_converted_and_the_canonical_one_is_left_as_it_is() -> None:
+def test_every_accepted_spelling_is_converted_and_the_canonical_one_is_unchanged() -> None:
     for canonical in {variable.units for variable in KNOWN.values()}:
         assert conversion(canonical, canonical) == (1.0, 0.0)
         assert [units for units in accepted_units(canonical) if conversion(units, canonical) is None] == []

@@ -114,7 +114,7 @@ def test_two_workers_write_the_same_store_as_one(
     assert _files(settings, forecast) == _run_alone(submit_small, settings, tmp_path / "alone", **fields)
 
 
-def test_a_second_worker_takes_its_share_and_finishes_alone_when_the_first_dies(
+def test_a_second_worker_takes_its_share_and_finishes_alone_if_the_first_is_killed(
     submit_forecast: Submit, submit_small: Submit, settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     fields = {"members": 8, "lead_hours": 6 * 24}

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,16 +78,13 @@ def test_the_order_of_records_does_not_matter() -> None:
 def test_records_that_were_stored_as_json_aggregate_to_the_same_scores() -> None:
     rng = np.random.default_rng(6)
     fields = [rng.normal(size=(MEMBERS + 2, 2, *GRID.shape)).astype(np.float32) for _ in range(5)]
-    starts = [
-        {
-            hours: score_lead_time(
-                field[2:], field[1], References(field[0], field[2:] + 1), ("u10", "v10"), (1.0, 1.0), GRID,
-                np.datetime64("2001-01-01T06"), (0, start, hours),
-            )
-            for hours in (6, 12)
-        }
-        for start, field in enumerate(fields)
-    ]  # fmt: skip
+
+    def score(start: int, hours: int) -> dict[str, Any]:
+        initial, truth, members = fields[start][0], fields[start][1], fields[start][2:]
+        references, time = References(initial, members + 1), np.datetime64("2001-01-01T06")
+        return score_lead_time(members, truth, references, ("u10", "v10"), (1.0, 1.0), GRID, time, (0, start, hours))
+
+    starts = [{hours: score(start, hours) for hours in (6, 12)} for start in range(len(fields))]
     parts = [json.loads(json.dumps(part)) for part in (starts[:2], starts[2:3], starts[3:])]
     merged = [{int(hours): record for hours, record in start.items()} for part in parts for start in part]
     assert combine_starts(merged, MEMBERS, seed=0) == combine_starts(starts, MEMBERS, seed=0)

@@ -97,8 +97,9 @@ def test_wind_is_drawn_in_the_given_units(units: Any, symbol: str, factor: float
 
 
 def test_units_of_speed_are_refused_for_another_quantity() -> None:
-    with pytest.raises(ConfigurationError, match=r"Got: kn, for Mean sea level pressure in Pa\."):
+    with pytest.raises(ConfigurationError, match=r"Got: kn, for Mean sea level pressure in Pa\.") as error:
         select_quantity(np.ones((1, 2, 2), np.float32), ("msl",), "kn")
+    assert error.value.location == ("units",)
 
 
 def test_a_forecast_without_wind_shows_its_first_variable() -> None:

@@ -32,6 +32,7 @@ def test_an_invalid_box_is_refused_with_an_example(bbox: str) -> None:
     with pytest.raises(ConfigurationError, match="such as -15,35,30,60") as error:
         Region.parse(bbox)
     assert str(error.value).endswith(f"Got: {bbox!r}.")
+    assert error.value.location == ("bbox",)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_a_single_member_scores_its_absolute_error_and_has_no_fair_score() -> No
     st.floats(-10, 10).filter(lambda factor: abs(factor) > 1e-3),
     st.floats(-50, 50),
 )
-def test_scores_scale_with_the_unit_whatever_the_origin(values: np.ndarray, factor: float, shift: float) -> None:
+def test_scores_scale_with_the_unit_for_any_origin(values: np.ndarray, factor: float, shift: float) -> None:
     ensemble, truth = values[:4], values[4]
     moved = crps_fair(factor * ensemble + shift, factor * truth + shift)
     np.testing.assert_allclose(moved, abs(factor) * crps_fair(ensemble, truth), atol=1e-9)

@@ -98,16 +98,16 @@ def database(database: Database) -> Database:
     return database
 
 
-def test_a_claim_leaves_idle_workers_their_share(database: Database, submit_forecast: Submit) -> None:
+def test_a_claim_leaves_idle_workers_their_share(database: Database, insert_rows: Submit) -> None:
     assert _claim(database, "a") == _claim(database, "b") == []
-    submit_forecast()
+    insert_rows()
     assert [lease.group for lease in _claim(database, "a")] == [0, 1]
     assert [lease.group for lease in _claim(database, "b")] == [2]
     assert _claim(database, "a") == []
 
 
-def test_a_late_worker_receives_its_share_at_the_next_lead_time(database: Database, submit_forecast: Submit) -> None:
-    submit_forecast(members=8)
+def test_a_late_worker_receives_its_share_at_the_next_lead_time(database: Database, insert_rows: Submit) -> None:
+    insert_rows(members=8)
     leases_a = _claim(database, "a")
     assert [lease.group for lease in leases_a] == [0, 1, 2, 3]
     assert not _should_rebalance(database, leases_a, "a")
@@ -127,8 +127,8 @@ def test_a_late_worker_receives_its_share_at_the_next_lead_time(database: Databa
     assert count_needed_workers(database, ATTEMPTS) == 2
 
 
-def test_released_groups_can_no_longer_be_changed(database: Database, submit_forecast: Submit) -> None:
-    submit_forecast()
+def test_released_groups_can_no_longer_be_changed(database: Database, insert_rows: Submit) -> None:
+    insert_rows()
     leases_a = _claim(database, "a")
     assert _claim(database, "b") == []
     assert len(_rebalance(database, "a", leases_a)) == 2
@@ -144,8 +144,8 @@ def test_released_groups_can_no_longer_be_changed(database: Database, submit_for
     assert leases_b == []
 
 
-def test_rebalancing_counts_as_no_attempt(database: Database, submit_forecast: Submit) -> None:
-    submit_forecast()
+def test_rebalancing_counts_as_no_attempt(database: Database, insert_rows: Submit) -> None:
+    insert_rows()
     leases = _claim(database, "a")
     for _ in range(2 * ATTEMPTS):
         claim(database, "b", LEASE, ATTEMPTS, IDLE)
@@ -158,8 +158,8 @@ def test_rebalancing_counts_as_no_attempt(database: Database, submit_forecast: S
         assert len(leases) == 3
 
 
-def test_released_groups_that_no_worker_claims_are_claimed_back(database: Database, submit_forecast: Submit) -> None:
-    submit_forecast()
+def test_released_groups_that_no_worker_claims_are_claimed_back(database: Database, insert_rows: Submit) -> None:
+    insert_rows()
     leases_a = _claim(database, "a")
     assert _claim(database, "b") == []
     rebalanced = _rebalance(database, "a", leases_a)
@@ -173,11 +173,9 @@ def test_released_groups_that_no_worker_claims_are_claimed_back(database: Databa
     assert [(lease.group, lease.epoch, lease.committed) for lease in again] == [(0, 1, 1), (1, 1, 1), (2, 2, 0)]
 
 
-def test_groups_of_a_dead_worker_are_claimed_between_two_lead_times(
-    database: Database, submit_forecast: Submit
-) -> None:
+def test_groups_of_a_dead_worker_are_claimed_between_two_lead_times(database: Database, insert_rows: Submit) -> None:
     assert _claim(database, "a") == []
-    submit_forecast()
+    insert_rows()
     assert len(_claim(database, "b")) == 2
     leases_a = _claim(database, "a")
     assert not _should_rebalance(database, leases_a, "a")
@@ -187,8 +185,8 @@ def test_groups_of_a_dead_worker_are_claimed_between_two_lead_times(
     assert [lease.group for lease in _rebalance(database, "a", leases_a)] == [0, 1, 2]
 
 
-def test_the_finishing_work_is_not_shared(database: Database, submit_forecast: Submit) -> None:
-    submit_forecast()
+def test_the_finishing_work_is_not_shared(database: Database, insert_rows: Submit) -> None:
+    insert_rows()
     leases_a = _claim(database, "a")
     assert _claim(database, "b") == []
     for lead in range(1, 5):
@@ -203,8 +201,8 @@ def test_the_finishing_work_is_not_shared(database: Database, submit_forecast: S
     assert _rebalance(database, "b", [last]) == [last]
 
 
-def test_a_cancelled_forecast_is_not_shared(database: Database, submit_forecast: Submit) -> None:
-    forecast = submit_forecast()
+def test_a_cancelled_forecast_is_not_shared(database: Database, insert_rows: Submit) -> None:
+    forecast = insert_rows()
     leases_a = _claim(database, "a")
     assert _claim(database, "b") == []
     cancel_forecast(database, forecast.id, "local")

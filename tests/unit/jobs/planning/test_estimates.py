@@ -2,6 +2,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.errors import DeadlineError
 from jobs.machine import Machine
@@ -112,3 +114,142 @@ def test_without_measurements_the_checkpoints_own_nfe_is_chosen() -> None:
     assert choose_nfe(1.0, 6, 2, lambda _: None, 0.0) == 6
     assert choose_nfe(1.0, 6, 2, lambda _: 100.0, None) == 6
     assert choose_nfe(1.0, 1, 2, lambda _: None, None) == 2
+
+
+def _seconds(estimator: Estimator, demand: Demand) -> float:
+    seconds = estimator.seconds(demand)
+    assert seconds is not None
+    return seconds
+
+
+@given(
+    members=st.integers(1, 400),
+    group_size=st.integers(1, 32),
+    lead_times=st.integers(1, 60),
+    nfe=st.integers(1, 50),
+    workers=st.integers(0, 5),
+)
+def test_estimates_never_decrease_with_members_lead_times_or_evaluations(
+    members: int, group_size: int, lead_times: int, nfe: int, workers: int
+) -> None:
+    estimator = _estimator([CPU] * workers)
+
+    def seconds(members: int, lead_times: int, nfe: int) -> float:
+        return _seconds(estimator, Demand("c", group_size, -(-members // group_size), lead_times, nfe))
+
+    base = seconds(members, lead_times, nfe)
+    assert base > 0
+    assert seconds(members + 1, lead_times, nfe) >= base
+    assert seconds(members, lead_times + 1, nfe) > base
+    assert seconds(members, lead_times, nfe + 1) > base
+    sizes = [memory_bytes(SLOW, number, 1000) or 0 for number in (members, members + 1)]
+    assert SLOW.memory_bytes is not None
+    assert SLOW.memory_bytes < sizes[0] < sizes[1]
+
+
+@given(groups=st.integers(1, 200), workers=st.integers(1, 40))
+def test_another_worker_never_makes_a_forecast_slower_nor_the_work_less(groups: int, workers: int) -> None:
+    seconds, with_another = (compute_seconds(SLOW, groups, 10, 4, number) for number in (workers, workers + 1))
+    alone = compute_seconds(SLOW, groups, 10, 4)
+    assert with_another <= seconds <= alone
+    assert seconds * workers >= alone * (1 - 1e-12)
+
+
+@given(sizes=st.sets(st.integers(1, 64), min_size=1, max_size=5), group_size=st.integers(1, 128))
+def test_a_speed_that_is_proportional_to_the_group_size_is_found_at_every_size(
+    sizes: set[int], group_size: int
+) -> None:
+    measured = [Speed(size, 0.1 * size, 0.25 * size, 0.05 * size, 600.0) for size in sizes]
+    speed = speed_for_group_size(measured, group_size)
+    assert speed is not None
+    assert speed.group_size == group_size
+    assert speed.lead_time_seconds(4) == pytest.approx((0.1 + 4 * 0.25 + 0.05) * group_size)
+    assert speed.is_scaled == (group_size not in sizes)
+    assert (speed.memory_bytes is None) == (not min(sizes) <= group_size <= max(sizes))
+
+
+def test_an_interpolated_speed_lies_between_the_measured_ones() -> None:
+    low, high = Speed(4, 1.0, 1.0, 1.0, 100.0), Speed(16, 2.0, 5.0, 3.0, None)
+    seconds = []
+    for size in range(4, 17):
+        speed = speed_for_group_size([high, low], size)
+        assert speed is not None
+        seconds.append(speed.lead_time_seconds(6))
+    assert seconds == sorted(seconds)
+    assert (seconds[0], seconds[-1]) == (low.lead_time_seconds(6), high.lead_time_seconds(6))
+    between = speed_for_group_size([high, low], 10)
+    assert between is not None
+    assert between.memory_bytes is None, "the memory of one of the two was never measured"
+
+
+def test_speeds_of_another_machine_with_the_same_device_are_not_used() -> None:
+    """Twice the threads compute faster: the speed of one machine says nothing about the other."""
+    measured = [(Machine("cpu", 2), SLOW), (Machine("cpu", 16), FAST)]
+    assert _estimator([Machine("cpu", 16)], measured=measured).speed(DEMAND) == FAST
+    assert _estimator([Machine("cpu", 4)], measured=measured).speed(DEMAND) is None
+
+
+def test_which_machine_is_the_slowest_depends_on_the_evaluations() -> None:
+    starts_slowly, flows_slowly = Speed(8, 10.0, 0.1, 0.0, None), Speed(8, 0.0, 1.0, 0.0, None)
+    estimator = _estimator([CPU, GPU], measured=[(CPU, starts_slowly), (GPU, flows_slowly)])
+    assert estimator.speed(replace(DEMAND, nfe=2)) == starts_slowly
+    assert estimator.speed(replace(DEMAND, nfe=20)) == flows_slowly
+
+
+def test_without_live_workers_the_latest_measurement_is_used() -> None:
+    estimator = _estimator([], measured=[(GPU, FAST), (CPU, SLOW)])
+    assert estimator.speed(DEMAND) == FAST
+    assert _seconds(estimator, DEMAND) == compute_seconds(FAST, 3, 10, 4, 1)
+
+
+@given(remaining=st.lists(st.floats(0, 1), max_size=6))
+def test_the_wait_is_the_sum_over_the_queue(remaining: list[float]) -> None:
+    queue = [QueuedForecast(DEMAND, float(index), part, 1000) for index, part in enumerate(remaining)]
+    estimator = _estimator([CPU], queue=queue)
+    waits = [estimator.wait_seconds(before=float(index)) for index in range(len(queue) + 1)]
+    expected = [sum(remaining[:index]) * 285.0 for index in range(len(queue) + 1)]
+    assert waits == pytest.approx(expected)
+    assert estimator.wait_seconds() == pytest.approx(expected[-1])
+    assert estimator.remaining_bytes == sum(round(1000 * part) for part in remaining)
+
+
+def test_one_unmeasured_forecast_makes_the_wait_unknown_only_to_those_behind_it() -> None:
+    unmeasured = replace(DEMAND, checkpoint_digest="d")
+    queue = [QueuedForecast(DEMAND, 1.0, 1.0, 0), QueuedForecast(unmeasured, 2.0, 1.0, 0)]
+    estimator = _estimator([CPU], queue=queue)
+    assert estimator.wait_seconds(before=2.0) == pytest.approx(285)
+    assert estimator.wait_seconds(before=3.0) is None
+
+
+@pytest.mark.parametrize(("group_size", "ratio"), [(1, 0.9), (5, 0.9), (7, 0.5), (100, 0.5)])
+def test_the_compression_is_that_of_the_nearest_group_size(group_size: int, ratio: float) -> None:
+    compressions = {"c": [Compression(8, 0.5, 100.0), Compression(4, 0.9, 100.0)]}
+    estimator = Estimator({}, compressions, [CPU], [])
+    assert estimator.store_bytes("c", group_size, 10_000, 10) == ratio * 10_000 + 110
+
+
+@given(
+    deadline=st.floats(1, 500),
+    maximum=st.integers(1, 40),
+    per_step=st.sampled_from([1, 2]),
+    wait=st.floats(0, 100),
+    cost=st.floats(0.1, 20),
+)
+def test_the_chosen_nfe_equals_that_of_a_search_over_all(
+    deadline: float, maximum: int, per_step: int, wait: float, cost: float
+) -> None:
+    def seconds(nfe: int) -> float:
+        return cost * (1 + nfe)
+
+    def choose() -> int:
+        return choose_nfe(deadline, maximum, per_step, seconds, wait)
+
+    allowed = [nfe for nfe in range(1, maximum + 1) if nfe % per_step == 0] or [per_step]
+    within = [nfe for nfe in allowed if 1.25 * (wait + seconds(nfe)) <= deadline]
+    if within:
+        assert choose() == max(within)
+    elif wait + seconds(allowed[0]) <= deadline:
+        assert choose() == allowed[0]
+    else:
+        with pytest.raises(DeadlineError, match="`deadline_seconds` must be at least"):
+            choose()

@@ -10,8 +10,8 @@ import pytest
 from jobs.errors import DeadlineError
 from jobs.machine import Machine
 from jobs.planning.estimates import Compression, Estimator, QueuedForecast, Speed, demand_of
-from jobs.planning.plans import Plan, check_free_space
-from jobs.request import ForecastRequest
+from jobs.planning.plans import Plan, check_free_space, restart_bytes
+from jobs.request import ForecastRequest, Output
 from storage.paths import storage_path
 from weather.errors import StorageFullError
 from weather.manifest import Manifest, Sampling, read_manifest
@@ -114,3 +114,109 @@ def test_free_space_must_suffice_for_the_plan_and_for_queued_forecasts(
 def test_the_digest_of_a_request_without_a_deadline_has_not_changed(request_of_5: ForecastRequest) -> None:
     before = request_of_5.model_dump(mode="json", exclude={"group_size", "deadline_seconds", "nfe_is_automatic"})
     assert request_of_5.digest == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
+
+
+def _plan(request: ForecastRequest, manifest: Manifest, estimator: Estimator, **changes: object) -> Plan:
+    changed = ForecastRequest.model_validate(request.model_dump() | changes)
+    return Plan.of(changed, manifest).with_estimates(estimator, manifest)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "growing"),
+    [
+        ("members", [1, 2, 3, 5, 8, 40], {"members_bytes", "store_bytes", "memory_bytes", "expected_bytes"}),
+        ("lead_hours", [6, 12, 24, 240], {"members_bytes", "other_bytes", "store_bytes", "expected_bytes"}),
+        ("sampling", [Sampling(nfe=nfe) for nfe in (2, 4, 6, 20)], set()),
+    ],
+)
+def test_estimates_grow_with_members_lead_time_and_evaluations(
+    name: str,
+    values: list[object],
+    growing: set[str],
+    estimator: Estimator,
+    request_of_5: ForecastRequest,
+    manifest: Manifest,
+) -> None:
+    plans = [_plan(request_of_5, manifest, estimator, **{name: value}) for value in values]
+    evaluations = [plan.network_evaluations for plan in plans]
+    assert evaluations == sorted(set(evaluations)), "strictly more evaluations"
+    seconds = [plan.seconds or 0.0 for plan in plans]
+    assert seconds == sorted(seconds)
+    assert 0 < seconds[0] < seconds[-1]
+    for size in ("members_bytes", "other_bytes", "store_bytes", "memory_bytes", "expected_bytes"):
+        sizes = [getattr(plan, size) for plan in plans]
+        assert sizes == sorted(sizes), size
+        assert len(set(sizes)) == (len(values) if size in growing else 1), size
+
+
+def test_more_workers_and_a_shorter_queue_never_make_a_plan_slower(
+    estimator: Estimator, request_of_5: ForecastRequest, manifest: Manifest
+) -> None:
+    seconds = [
+        _plan(request_of_5, manifest, replace(estimator, machines=[CPU] * number)).seconds for number in (1, 2, 3, 4)
+    ]
+    assert seconds == [3 * 16, 2 * 16, 16, 16]
+
+
+def test_a_plan_without_live_workers_has_a_duration_but_no_wait(
+    estimator: Estimator, request_of_5: ForecastRequest, manifest: Manifest
+) -> None:
+    plan = _plan(request_of_5, manifest, replace(estimator, machines=[]))
+    assert (plan.seconds, plan.wait_seconds) == (48, None)
+
+
+def test_without_measurements_every_deadline_is_accepted(request_of_5: ForecastRequest, manifest: Manifest) -> None:
+    """A first forecast must be accepted, or its checkpoint would never be measured."""
+    unmeasured = Estimator({}, {}, [CPU], [])
+    plan = _plan(request_of_5, manifest, unmeasured, deadline_seconds=0.001, nfe_is_automatic=True)
+    assert plan.request.sampling.nfe == manifest.sampling.nfe
+    assert plan.seconds is None
+
+
+@pytest.mark.parametrize("members", [1, 5, 8])
+def test_other_bytes_are_those_of_the_summary_and_of_the_exact_lead_times_to_restart_from(
+    members: int, request_of_5: ForecastRequest, manifest: Manifest
+) -> None:
+    exact, rounded, summary_only = (
+        Plan.of(request_of_5.model_copy(update={"members": members, "output": output}), manifest)
+        for output in (Output(), Output(keep_bits=5), Output(members=False))
+    )
+    assert exact.members_bytes == rounded.members_bytes == members * 4 * FIELD_BYTES
+    assert summary_only.members_bytes == 0
+    restart = 4 * members * FIELD_BYTES
+    assert rounded.other_bytes == summary_only.other_bytes == exact.other_bytes + restart
+    assert summary_only.uncompressed_bytes == summary_only.other_bytes
+
+
+def test_a_short_forecast_keeps_at_most_its_own_lead_times_to_restart_from(
+    request_of_5: ForecastRequest, manifest: Manifest
+) -> None:
+    sizes = []
+    for lead_hours in (6, 12, 24, 240):
+        layout = Plan.of(request_of_5.model_copy(update={"lead_hours": lead_hours}), manifest).layout
+        sizes.append(restart_bytes(layout) // (5 * FIELD_BYTES))
+    assert sizes == [1, 2, 4, 4]
+
+
+def test_the_compression_of_exact_members_is_not_used_for_rounded_ones(
+    estimator: Estimator, request_of_5: ForecastRequest, manifest: Manifest
+) -> None:
+    plan = _plan(request_of_5, manifest, estimator, output=Output(keep_bits=5))
+    assert plan.store_bytes is None
+    assert plan.expected_bytes == plan.uncompressed_bytes
+    without_members = _plan(request_of_5, manifest, estimator, output=Output(members=False))
+    assert without_members.expected_bytes == without_members.other_bytes + (without_members.store_bytes or 0)
+
+
+def test_a_scaled_speed_is_marked(estimator: Estimator, request_of_5: ForecastRequest, manifest: Manifest) -> None:
+    plan = _plan(request_of_5, manifest, estimator, group_size=5)
+    assert plan.is_scaled
+    assert plan.memory_bytes is None
+    assert plan.seconds == pytest.approx(4 * 4 * 5 / 2)
+
+
+def test_the_numbers_of_members_do_not_change_the_size(request_of_5: ForecastRequest, manifest: Manifest) -> None:
+    numbered = request_of_5.model_copy(update={"member_numbers": (90, 3, 7, 4, 1)})
+    plan = Plan.of(numbered, manifest)
+    assert plan.layout.members == (90, 3, 7, 4, 1)
+    assert plan.members_bytes == Plan.of(request_of_5, manifest).members_bytes

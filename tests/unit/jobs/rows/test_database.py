@@ -47,8 +47,8 @@ def test_a_connection_is_usable_again_after_an_error(database: Database) -> None
     assert _count(database) == 3
 
 
-def test_concurrent_transactions_on_the_same_row_follow_one_another(database: Database) -> None:
-    """Each reads a number and writes its successor: without a lock some would overwrite each other."""
+def test_concurrent_transactions_on_the_same_row_run_one_after_another(database: Database) -> None:
+    """Each reads a number and writes its successor; without a lock, updates would be lost."""
     save_batch_size(database, "c", "cpu", 0)
 
     def increase() -> None:
@@ -75,7 +75,7 @@ def test_a_read_does_not_wait_for_a_writer_nor_a_writer_for_a_read(database: Dat
         assert _count(database) == 2
 
 
-def test_a_second_object_for_the_same_database_sees_the_rows(
+def test_a_second_object_for_the_same_database_reads_the_same_rows(
     database: Database, database_url: str, insert_rows: Callable[..., ForecastRecord]
 ) -> None:
     forecast = insert_rows()
@@ -131,7 +131,7 @@ def test_a_database_that_cannot_be_reached_is_named_as_the_cause(tmp_path: Path)
         database.close()
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "warmcast.db").write_text("no database" * 1000)
     database = Database(f"sqlite:///{tmp_path}/warmcast.db")
     with pytest.raises(DataDirectoryError, match=r"The database cannot be used: .*not a database"):

@@ -41,7 +41,7 @@ def folder(forecast: ForecastRecord, tmp_path: Path) -> Path:
 
 
 class SlowZip:
-    """A zip that is written only once `is_released` is set; counts how often one is begun."""
+    """A zip that is written after `is_released` is set; counts how many were started."""
 
     def __init__(self) -> None:
         self.begun, self.is_released = 0, threading.Event()
@@ -126,7 +126,7 @@ def _deleted(
     return download.result(30)
 
 
-def test_a_forecast_deleted_while_its_zip_is_built_is_gone(
+def test_a_forecast_deleted_while_its_zip_is_built_is_a_410(
     api: InProcess, forecast: ForecastRecord, folder: Path, database: Database, slow_zip: SlowZip, tmp_path: Path
 ) -> None:
     response = _deleted(api, forecast, slow_zip, lambda: delete_data(database, tmp_path, forecast.id, forecast.owner))

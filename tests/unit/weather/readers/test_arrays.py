@@ -7,8 +7,8 @@ import xarray as xr
 
 from weather.readers.arrays import read_arrays
 from weather.readers.choice import choose
-from weather.readers.files import describe_missing
 from weather.readers.containers import SourceError
+from weather.readers.files import describe_missing
 from weather.readers.series import Series
 
 WIND = ("u10", "v10")
@@ -173,7 +173,7 @@ def test_a_missing_variable_is_named_with_the_available_ones(winds: xr.Dataset) 
     assert problem.endswith("The data has: u10, gust.")
 
 
-def test_data_without_any_variable_is_reported_as_such(winds: xr.Dataset) -> None:
+def test_data_without_any_variable_is_reported(winds: xr.Dataset) -> None:
     contents = read_arrays(winds[["time"]], "a.nc", WIND)
     assert not contents.records
     assert not contents.problems

@@ -1,0 +1,108 @@
+"""HTTP caching: entity tags, conditional requests, and the headers that say which caches may store a response."""
+
+import hashlib
+import importlib.metadata
+import re
+from functools import cache
+from typing import Final
+
+from fastapi import Request, Response
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from jobs.forecasts import ForecastRecord
+from service.dependencies import KEY_HEADERS, LOCAL_OWNER, may_depend_on_key
+from weather.stores.layout import ENSEMBLE, SUMMARY
+
+_TAG = re.compile(r'(?:W/)?("[^"]*")')
+_DATA_PATH = re.compile(rf"(?:/v1)?/forecast/[^/]+/(?:(?:{ENSEMBLE}|{SUMMARY})/.*|{ENSEMBLE}\.zip)")
+_NOT_OF_304 = ("Content-Length", "Content-Type")
+_CROSS_ORIGIN_HEADERS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Accept-Ranges, Content-Length, Content-Range, ETag, Retry-After",
+}
+
+
+def data_cache_control(record: ForecastRecord, *, is_final: bool) -> str:
+    """Return the `Cache-Control` of a file of a forecast; a file that is not final must be validated at each use.
+
+    Shared caches may keep only files of forecasts that were submitted without a key. These can be read only while no
+    key exists.
+    """
+    scope = "public" if record.owner == LOCAL_OWNER else "private"
+    return f"{scope}, max-age=31536000, immutable" if is_final else f"{scope}, no-cache"
+
+
+def content_tag(content: bytes) -> str:
+    """Return the strong entity tag of a response with this content."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def state_tag(record: ForecastRecord) -> str:
+    """Return the weak entity tag of responses computed from a forecast; it changes with each complete lead time."""
+    return f'W/"{record.status}-{record.lead_times}-{record.data}-{_version()}"'
+
+
+@cache
+def _version() -> str:
+    return importlib.metadata.version("warmcast")
+
+
+def is_unchanged(request: Request, etag: str) -> bool:
+    """Return whether `If-None-Match` of a request names an entity tag, by weak comparison, or is `*`."""
+    condition = ",".join(request.headers.getlist("If-None-Match"))
+    return condition.strip() == "*" or etag.removeprefix("W/") in _TAG.findall(condition)
+
+
+def conditional(request: Request, response: Response) -> Response:
+    """Return a response with an `ETag`, or 304 with its headers if the client has the same version already."""
+    if not is_unchanged(request, response.headers["ETag"]):
+        return response
+    headers = MutableHeaders(raw=list(response.raw_headers))
+    for name in _NOT_OF_304:
+        del headers[name]
+    return Response(status_code=304, headers=headers)
+
+
+def json_response(request: Request, document: bytes) -> Response:
+    """Return the response with a JSON document and its entity tag, or 304 if the client has the document already."""
+    return conditional(
+        request, Response(document, headers={"ETag": content_tag(document)}, media_type="application/json")
+    )
+
+
+class SharedHeaders:
+    """Add the headers that all responses of a kind have: cross-origin access to data, and rules for caches.
+
+    A response that depends on the API key varies with the headers of the key, and only the caller's own cache may keep
+    it, unless the route allows more. Other responses are not kept, unless the route allows it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Forward the request to the application and add headers to its response."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if _DATA_PATH.fullmatch(scope["path"]):
+                    headers.update(_CROSS_ORIGIN_HEADERS)
+                _add_cache_rules(headers, has_key=may_depend_on_key(scope))
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _add_cache_rules(headers: MutableHeaders, *, has_key: bool) -> None:
+    rules = headers.get("Cache-Control", "no-cache" if has_key else "no-store")
+    if has_key:
+        for name in KEY_HEADERS:
+            headers.add_vary_header(name)
+        if not {"public", "private", "no-store"} & set(re.split(r"[\s,]+", rules)):
+            rules = f"private, {rules}"
+    headers["Cache-Control"] = rules

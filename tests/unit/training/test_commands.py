@@ -1,0 +1,230 @@
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner, Result
+
+from models.testing import tiny_spec
+from training.commands import format_progress, list_data_files
+from training.loop import Progress
+from warmcast.cli import app
+from weather.climatology import Climatology
+from weather.errors import VerificationError
+from weather.testing import travelling_waves
+
+STARTS, MEMBERS = 3, 4
+
+
+@pytest.fixture(scope="module")
+def years(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six weeks around the New Year of 2001; the training year of the tiny checkpoint is 2000."""
+    folder = tmp_path_factory.mktemp("data")
+    times = [np.datetime64("2000-12-10T00", "s") + np.timedelta64(6 * step, "h") for step in range(170)]
+    travelling_waves(tiny_spec().grid.grid, times).to_netcdf(folder / "waves.nc")
+    return folder
+
+
+def _evaluate(checkpoint: Path, data: Path, output: Path, *more: object) -> Result:
+    options = ["--starts", STARTS, "--members", MEMBERS, "--lead-time", "12h", "--nfe", 2, "--batch-size", 2]
+    arguments = ["evaluate", "--checkpoint", checkpoint, "--data", data, "--json", output, *options, *more]
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_scores_are_written_with_references_and_starts(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "out.json").read_text())
+    settings = written["settings"]
+    assert len(settings["starts"]) == STARTS
+    assert all(start.startswith("2001") for start in settings["starts"])
+    assert (settings["members"], settings["nfe"], settings["solver"]) == (MEMBERS, 2, "midpoint")
+    first, second = written["scores"]["u10"]
+    assert (first["lead_hours"], second["lead_hours"]) == (6, 12)
+    low, high = first["intervals"]["crps_fair"]
+    assert low <= first["crps_fair"] <= high
+    assert len(first["ranks"]) == MEMBERS + 1
+    assert "u10" in result.output
+    assert "This takes about" in result.stderr
+    assert set(written["scores"]) == {"u10", "v10", "wind_speed_10m"}
+    assert [row["lead_hours"] for row in written["energy"]] == [6, 12]
+    event = written["events"]["wind_speed_10m > 10"][1]
+    assert 0 <= event["brier_fair"] <= 1
+    assert sum(event["forecast"]) == pytest.approx(1)
+    fit = written["warm_start"]["v10"]
+    assert sum(fit["pit"]) == pytest.approx(1)
+    assert 0 <= fit["coverage_50"] <= fit["coverage_90"] <= 1
+
+
+def test_persistence_is_scored_as_a_forecast_of_no_change(
+    untrained_checkpoint: Path, years: Path, tmp_path: Path
+) -> None:
+    _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
+    written = json.loads((tmp_path / "out.json").read_text())
+    with xr.open_dataset(years / "waves.nc") as waves:
+        grid = tiny_spec().grid.grid
+        starts = [np.datetime64(start) for start in written["settings"]["starts"]]
+        errors = [
+            abs(waves.v10.sel(time=start + np.timedelta64(12, "h")) - waves.v10.sel(time=start)).mean("longitude")
+            for start in starts
+        ]
+        expected = np.mean([(error.values * grid.area_weights).mean() for error in errors])
+    assert written["scores"]["v10"][1]["persistence_mae"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_an_interrupted_evaluation_resumes_to_the_same_scores(
+    untrained_checkpoint: Path, years: Path, tmp_path: Path
+) -> None:
+    _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
+    whole = (tmp_path / "out.json").read_text()
+    records = tmp_path / "out.records.jsonl"
+    lines = records.read_text().splitlines(keepends=True)
+    assert len(lines) == 1 + STARTS
+    records.write_text("".join(lines[:2]) + lines[2][: len(lines[2]) // 2])
+    (tmp_path / "out.json").unlink()
+    assert _evaluate(untrained_checkpoint, years, tmp_path / "out.json").exit_code == 0
+    assert (tmp_path / "out.json").read_text() == whole
+    assert records.read_text() == "".join(lines)
+
+
+def test_records_of_other_settings_are_refused(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+    _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
+    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", "--seed", 5)
+    assert result.exit_code == 2
+    assert "evaluation of other settings" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--starts", 500), "`starts` must be at most"),
+        (("--years", 1999), "`starts` must be at most 0"),
+        (("--years", 1999), "The data runs from 2000-12-10T00:00:00 to 2001-01-21T06:00:00"),
+        (("--starts", 0), "--starts"),
+        (("--lead-time", "7h"), "`lead_time` must be a positive multiple of 6h"),
+    ],
+)
+def test_an_impossible_evaluation_is_refused_with_its_reason(
+    options: tuple[str, object], named: str, untrained_checkpoint: Path, years: Path, tmp_path: Path
+) -> None:
+    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", *options)
+    assert result.exit_code == 2
+    assert named in result.stderr
+    assert not (tmp_path / "out.json").exists()
+    assert not (tmp_path / "out.records.jsonl").exists()
+
+
+def test_unusable_data_is_refused_with_its_reason(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.nc").write_text("no NetCDF")
+    with xr.open_dataset(years / "waves.nc") as waves:
+        waves.sel(time=waves.time.dt.year == 2001).to_netcdf(tmp_path / "2001.nc")
+    for name, named in (
+        ("nowhere", "`data` must be a file, a Zarr store or a folder of them"),
+        ("empty", "must hold NetCDF files (*.nc) or Zarr stores (*.zarr). Got: none."),
+        ("text.nc", "text.nc` must be a NetCDF file or a Zarr store"),
+        ("2001.nc", "Climatology needs 50 states of [2000]"),
+    ):
+        result = _evaluate(untrained_checkpoint, tmp_path / name, tmp_path / "out.json")
+        assert result.exit_code == 2
+        assert named in result.stderr
+        assert "This takes about" not in result.stderr
+        assert not (tmp_path / "out.records.jsonl").exists()
+
+
+def test_the_report_is_one_page_with_embedded_pictures(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", "--html", tmp_path / "new/out.html")
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "new/out.html").read_text()
+    assert page.count("data:image/png;base64,") == 6
+    assert "10 metre u wind component" in page
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
+    first = json.loads((tmp_path / "out.json").read_text())["scores"]["u10"][0]
+    assert f">{first['crps_fair']:.3f}</td>" in page
+    assert "fair energy score" in page
+    assert "RMSE and spread in m s⁻¹. Hover over a number to see its 95 % interval" in page
+
+
+def test_verification_reads_the_climatology_that_is_written(
+    untrained_checkpoint: Path, years: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "climatology.nc"
+    arguments = ["climatology", "--checkpoint", untrained_checkpoint, "--data", years, "--output", output]
+    arguments += ["--valid-time", "2001-01-10T00"]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "50 states of 2000" in result.output
+    with xr.open_dataset(output) as written:
+        assert set(written.time.dt.year.values) == {2000}
+        assert dict(written.sizes) | {"state": 50} == dict(written.sizes)
+        truth = xr.open_dataset(years / "waves.nc").sel(time=written.time.values)
+        np.testing.assert_allclose(written.u10.values, truth.u10.transpose(*truth.u10.dims).values, atol=1e-5)
+        weights = np.asarray(tiny_spec().grid.grid.area_weights)
+        power = float(((written.u10**2).mean(("state", "longitude")).values * weights).sum() / weights.sum())
+        assert float(written.u10_spectrum.sum()) == pytest.approx(power, rel=0.05)
+    grid = tiny_spec().grid.grid
+    assert Climatology.read(output, ("v10", "u10"), grid).states.shape == (50, 2, *grid.shape)
+    with pytest.raises(VerificationError, match="must be a file of `warmcast climatology` with t2m"):
+        Climatology.read(output, ("t2m",), grid)
+
+
+def test_an_invalid_valid_time_is_refused(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+    arguments = ["climatology", "--checkpoint", str(untrained_checkpoint), "--data", str(years)]
+    result = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "c.nc"), "--valid-time", "soon"])
+    assert result.exit_code == 2
+    assert "`valid_time` must be a time" in result.stderr
+    assert not (tmp_path / "c.nc").exists()
+
+
+def test_data_of_another_grid_than_the_checkpoint_is_refused(untrained_checkpoint: Path, tmp_path: Path) -> None:
+    times = [np.datetime64("2000-12-10T00", "s") + np.timedelta64(6 * step, "h") for step in range(4)]
+    travelling_waves(tiny_spec(8, 16).grid.grid, times).to_netcdf(tmp_path / "coarse.nc")
+    result = _evaluate(untrained_checkpoint, tmp_path / "coarse.nc", tmp_path / "out.json")
+    assert result.exit_code == 2
+    assert "`data` is on the grid 8 × 16" in result.stderr
+
+
+def test_files_of_a_folder_are_sorted_and_other_files_left_out(tmp_path: Path) -> None:
+    for name in ("b.nc", "a.nc", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "c.zarr").mkdir()
+    assert list_data_files([tmp_path]) == [tmp_path / "a.nc", tmp_path / "b.nc", tmp_path / "c.zarr"]
+
+
+@pytest.mark.parametrize("marker", ["zarr.json", ".zgroup"])
+def test_a_store_is_taken_whole_and_paths_stay_in_their_order(marker: str, tmp_path: Path) -> None:
+    store, folder = tmp_path / "store", tmp_path / "folder"
+    for path in (store / marker, folder / "x.nc", tmp_path / "y.any"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    paths = list_data_files([tmp_path / "y.any", store, folder])
+    assert paths == [tmp_path / "y.any", store, folder / "x.nc"]
+
+
+def test_no_paths_give_no_files() -> None:
+    assert list_data_files([]) == []
+
+
+PROGRESS = Progress("flow", 20, 1000, 1.53921, 0.8765, 1e-3, 123.456, 3661.2)
+
+
+def test_a_line_of_progress_says_stage_step_loss_and_time_left() -> None:
+    assert format_progress(PROGRESS) == (
+        "flow  20/1000  loss 1.5392  |g| 0.88  lr 1.0e-03  123.5 samples/s  1:01:02 left"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0:00:00"), (-0.5, "0:00:00"), (59.1, "0:01:00"), (3600.0, "1:00:00"), (360_000.0, "100:00:00")],
+)
+def test_the_time_left_is_rounded_up_to_seconds(seconds: float, text: str) -> None:
+    assert f"  {text} left" in format_progress(replace(PROGRESS, seconds_left=seconds))
+
+
+def test_a_line_of_progress_ends_with_the_validation_where_there_is_one() -> None:
+    line = format_progress(replace(PROGRESS, validation={"nll": -0.25, "mae_u10": 1.0}))
+    assert line.endswith(" left  nll -0.2500  mae_u10 1.0000")
