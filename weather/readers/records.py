@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from weather.readers.points import Points
 from weather.variables import KNOWN
 
+_USABLE_LEVELS = {"unstated", "surface", "height", "level", "mean sea level"}
+
 
 class Statistic(StrEnum):
     """How the values of a record were made from the state of the atmosphere; only `INSTANT` can start a forecast."""
@@ -40,7 +42,8 @@ class Record:
 
     `valid_time` is NaT if the file gives none. `run` and `step` are None for data without them, and `member` is the
     label of an ensemble member. `data_type` is `analysis`, `forecast` or empty, `version` the experiment version.
-    `read` returns float32 (latitude, longitude), in the canonical unit and on the canonical grid of `points`.
+    `unit` is the one that the file states. `read` returns float32 (latitude, longitude), in the canonical unit and on
+    the canonical grid of `points`.
     """
 
     source: str
@@ -56,6 +59,7 @@ class Record:
     points: Points
     read: Callable[[], NDArray[np.float32]]
     notes: tuple[str, ...] = ()
+    unit: str = ""
 
     @property
     def unusable(self) -> str:
@@ -65,16 +69,26 @@ class Record:
             return f"of the kind {self.statistic}, not {Statistic.INSTANT}"
         height = variable.height_m
         other_height = self.level.kind == "height" and height is not None and self.level.value != height
-        if self.level.kind in ("pressure", "model level") or other_height:
+        if self.level.kind not in _USABLE_LEVELS or other_height:
             wanted = f"{height:g} m" if height is not None else "mean sea level"
             return f"at another level ({self.level}), not at {wanted}"
         return "without a valid time" if np.isnat(self.valid_time) else ""
 
     @property
     def rank(self) -> tuple[np.timedelta64, bool, bool]:
-        """Preference among records of one valid time: shortest step, analysis, final experiment version."""
-        step = np.timedelta64(0, "s") if self.step is None else self.step
-        return (step, self.data_type == "forecast", self.version.lstrip("0") == "5")
+        """Preference among records of one valid time: shortest step in minutes, analysis, final experiment version."""
+        step = np.timedelta64(0, "m") if self.step is None else np.timedelta64(_round_minutes(self.step), "m")
+        return (step, self.data_type == "forecast", self.is_preliminary)
+
+    @property
+    def is_preliminary(self) -> bool:
+        """Whether the experiment version is that of ERA5's preliminary data, 5."""
+        return self.version.lstrip("0") == "5"
+
+    @property
+    def step_hours(self) -> float | None:
+        """Hours from the run to the valid time."""
+        return None if self.step is None else _round_minutes(self.step) / 60
 
     def describe(self) -> str:
         """Return the source with run, step, type and experiment version, as far as the file gives them."""
@@ -88,6 +102,11 @@ class Record:
         if self.version:
             details.append(f"experiment version {self.version}")
         return f"{self.source} ({', '.join(details)})" if details else self.source
+
+
+def _round_minutes(step: np.timedelta64) -> int:
+    """Return a step in minutes: times as floating-point days are off by seconds."""
+    return round(step / np.timedelta64(1, "m"))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from weather.grids import Grid
 from weather.readers.choice import Choice, choose
 from weather.readers.containers import SourceError
 from weather.readers.files import Problems, read_records
+from weather.readers.provenance import ChosenSource, format_numbers, list_sources
 from weather.readers.records import Record
 from weather.regrid import regrid
 from weather.times import format_time
@@ -23,11 +24,18 @@ class Frames:
     """Frames of the weather, and the records that they were made of.
 
     `fields` has the variables as float32 on (time, [member,] latitude, longitude), in canonical form: units of `KNOWN`,
-    latitudes from north to south, longitudes ascending within [0, 360), `time` is valid time in UTC.
+    latitudes from north to south, longitudes ascending within [0, 360), `time` is valid time in UTC. `notes` say which
+    members were left out.
     """
 
     fields: xr.Dataset
     records: Sequence[Record]
+    members: tuple[int | None, ...] = (None,)
+    notes: tuple[str, ...] = ()
+
+    def list_sources(self) -> tuple[ChosenSource, ...]:
+        """Return what the frames were made of, by time and file."""
+        return tuple(list_sources(self.records, self.members, self.notes))
 
 
 class Series:
@@ -35,26 +43,34 @@ class Series:
 
     def __init__(self, choice: Choice) -> None:
         self.choice = choice
-        self.variables, self.times, self.members = choice.variables, choice.times, choice.members
+        self.variables, self.times = choice.variables, choice.times
+
+    @property
+    def members(self) -> tuple[int | None, ...]:
+        """Labels of the members that all times have, or `(None,)`; raises `SourceError` if there are none."""
+        return self.choice.members_of(self.times)
 
     @property
     def is_ensemble(self) -> bool:
         """Whether each frame has several members."""
-        return self.members != (None,)
+        return len(self.members) > 1
 
     def newest_time(self) -> np.datetime64:
-        """Return the newest time whose frame has values; raises `SourceError` if none has."""
+        """Return the newest time of which a frame has values; raises `SourceError` if none has."""
         for time in reversed(self.times):
-            if all(self._has_values(time, member) for member in self.members):
+            labels = self.choice.labels[time]
+            ordered = [None] if None in labels else sorted(label for label in labels if label is not None)
+            if any(self.choice.has_values(time, label) for label in ordered):
                 return time
         raise SourceError("No frame has any value.")
 
     def load(self, times: Sequence[np.datetime64]) -> Frames:
-        """Decode the frames of `times`, in this order.
+        """Decode the frames of `times`, in this order, of the members that all of them have.
 
         Raises `SourceError` if they cannot be decoded, are not on one grid, or have two different values for one time.
         """
-        frames = [[self._frame(time, member) for member in self.members] for time in times]
+        members, notes = self._members_with_values(times)
+        frames = [[self._frame(time, member) for member in members] for time in times]
         records = [record for frame in frames for of_member in frame for record in of_member.values()]
         grid = records[0].points.grid
         for record in records:
@@ -63,31 +79,50 @@ class Series:
                     f"All frames must be on one grid. Got: {grid} in `{records[0].source}` and {record.points.grid} in "
                     f"`{record.source}`."
                 )
-        fields = np.empty((len(times), len(self.members), len(self.variables), *grid.shape), np.float32)
+        fields = np.empty((len(times), len(members), len(self.variables), *grid.shape), np.float32)
         for time_index, frame in enumerate(frames):
             for member_index, of_member in enumerate(frame):
                 for channel, name in enumerate(self.variables):
                     fields[time_index, member_index, channel] = self.choice.pop(of_member[name])
-        return Frames(self._to_dataset(fields, times, grid), records)
+        return Frames(self._to_dataset(fields, times, members, grid), records, members, notes)
 
-    def _to_dataset(self, fields: NDArray[np.float32], times: Sequence[np.datetime64], grid: Grid) -> xr.Dataset:
-        """Return `fields` (time, member, variable, latitude, longitude) as variables, with members if it has some."""
+    def _members_with_values(self, times: Sequence[np.datetime64]) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
+        """Return the members that all `times` have with values, and notes on those that are left out."""
+        common = self.choice.members_of(times)
+        if common == (None,):
+            return common, ()
+        filled = tuple(member for member in common if all(self.choice.has_values(time, member) for time in times))
+        if not filled:
+            raise SourceError(f"No member has values at all of {', '.join(map(format_time, times))}.")
+        labels = {label for time in times for label in self.choice.labels[time]} - {None}
+        reasons = {"is not in every frame": labels - set(common), "has no value": set(common) - set(filled)}
+        notes = [
+            f"left out: member {format_numbers(number for number in left_out if number is not None)}, which {reason}"
+            for reason, left_out in reasons.items()
+            if left_out
+        ]
+        return filled, tuple(notes)
+
+    def _to_dataset(
+        self,
+        fields: NDArray[np.float32],
+        times: Sequence[np.datetime64],
+        members: Sequence[int | None],
+        grid: Grid,
+    ) -> xr.Dataset:
+        """Return `fields` (time, member, variable, latitude, longitude) as variables; several members are labelled."""
         coordinates: dict[str, object] = {
             "time": np.array(times, "datetime64[ns]"),
             "latitude": list(grid.latitude),
             "longitude": list(grid.longitude),
         }
         dims: tuple[str, ...] = ("time", "latitude", "longitude")
-        if self.is_ensemble:
-            coordinates["member"], dims = list(self.members), ("time", "member", "latitude", "longitude")
+        if len(members) > 1:
+            coordinates["member"], dims = list(members), ("time", "member", "latitude", "longitude")
         else:
             fields = fields[:, 0]
         channels = np.moveaxis(fields, -3, 0)
         return xr.Dataset({name: (dims, channels[index]) for index, name in enumerate(self.variables)}, coordinates)
-
-    def _has_values(self, time: np.datetime64, member: int | None) -> bool:
-        frame = self.choice.frame(time, member)
-        return frame is not None and all(np.isfinite(self.choice.read(record)).any() for record in frame.values())
 
     def _frame(self, time: np.datetime64, member: int | None) -> dict[str, Record]:
         frame = self.choice.frame(time, member)
