@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from weather.manifest import Sampling
+from weather.readers.provenance import ChosenSource
 from weather.schema import FrozenModel
 from weather.stores.layout import count_groups
 from weather.stores.rounding import MANTISSA_BITS
@@ -68,6 +69,9 @@ class ForecastRequest(FrozenModel):
     checkpoint_digest: str = Field(description="SHA-256 of the checkpoint's manifest.")
     initial_state_digest: str = Field(description="SHA-256 of the initial state.")
     sources: tuple[str, ...] = Field(description="Files or data sets that the initial state was read from.")
+    choice: tuple[ChosenSource, ...] = Field(
+        (), description="What was chosen from them: file, run, step, type and version; unknown in old rows."
+    )
     init_time: str = Field(description="Initial time of the forecast, UTC.")
     lead_hours: int = Field(gt=0, description="Last lead time, in hours.")
     members: int = Field(ge=1, description="Number of members.")
@@ -107,9 +111,9 @@ class ForecastRequest(FrozenModel):
     def digest(self) -> str:
         """SHA-256 of the request as it was submitted, without what the service chose: group size, automatic `nfe`.
 
-        The initial state is part of it by its own digest, not by its source.
+        The initial state is part of it by its own digest, not by its source or the choice from its files.
         """
-        fields = self.model_dump(mode="json", exclude={"group_size", "initial_state"})
+        fields = self.model_dump(mode="json", exclude={"group_size", "initial_state", "choice"})
         if self.nfe_is_automatic:
             fields["sampling"]["nfe"] = "auto"
         for name in ("deadline_seconds", "nfe_is_automatic"):

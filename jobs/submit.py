@@ -63,7 +63,7 @@ def _create_folder(folder: ForecastFolder, plan: Plan, state: InitialState, mani
     """Write the initial state and the empty stores of a forecast."""
     request, layout, output = plan.request, plan.layout, plan.request.output
     identity = identity_attributes(manifest, request.sampling, request.seed, state.digest)
-    description = descriptive_attributes(manifest, state.init_time, request.sources)
+    description = descriptive_attributes(manifest, state.init_time, request.sources, request.choice)
     save_initial_state(state, folder.initial_state)
     if output.members:
         rounding = {} if output.is_exact else {"warmcast_keep_bits": output.keep_bits}

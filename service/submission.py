@@ -146,6 +146,7 @@ def _plan_request(service: Service, checked: CheckedBody, state: InitialState, k
         checkpoint_digest=manifest.digest,
         initial_state_digest=state.digest,
         sources=state.sources,
+        choice=state.choice,
         init_time=init_time,
         lead_hours=checked.lead_hours,
         members=body.num_members,

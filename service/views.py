@@ -13,6 +13,7 @@ from jobs.request import CatalogueSource, ForecastSource
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Data, Priority, Status
 from service.requests import ForecastBody
+from weather.readers.provenance import ChosenSource
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
 
@@ -57,6 +58,9 @@ class ForecastView(BaseModel):
     request: ForecastBody = Field(
         description="The body that submits this forecast again, with all defaults and the seed filled in."
     )
+    sources: list[ChosenSource] = Field(
+        description="The records of files that the initial state is; empty in records of older versions."
+    )
     error: dict[str, Any] | None
     warnings: list[Caution]
     data: Data = Field(description="Whether the data is still available; the record always is.")
@@ -90,6 +94,7 @@ def view_forecast(record: ForecastRecord, base: str, now: float, planned: float 
         finished=None if record.finished is None else format_time(record.finished),
         init_time=record.request.init_time,
         request=_view_request(record),
+        sources=list(record.request.choice),
         error=record.error,
         warnings=_warnings(record),
         data=record.data,

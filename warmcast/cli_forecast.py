@@ -91,6 +91,9 @@ def _print_forecast(receipt: dict[str, Any]) -> None:
     """Print a paragraph about a forecast: its initial time, spread and lost members, and how to open its ensemble."""
     members = plural(receipt["members"], "member")
     typer.echo(f"Forecast from {receipt['init_time']} UTC, {members}, {receipt['wall_seconds']:.0f} s.")
+    for source in receipt["sources"]:
+        if source["notes"]:
+            typer.echo(f"Note on {source['file']}, {source['valid_time']}: {'; '.join(source['notes'])}.", err=True)
     for name, spreads in receipt["spread"].items():
         if spreads:
             values = ", ".join(f"{value:.2f} at {lead_time}" for lead_time, value in spreads.items())

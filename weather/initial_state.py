@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from weather.errors import InitialStateError
 from weather.manifest import ModelSpec
-from weather.readers.series import open_series
+from weather.readers.provenance import ChosenSource
+from weather.readers.series import Series, open_series
 from weather.regrid import regrid
 from weather.times import format_time
 from weather.variables import KNOWN
@@ -22,13 +23,14 @@ class InitialState:
     """Two frames in physical units: `newest` at `init_time`, `previous` one time step before.
 
     Both are float32 (analysis, variable, latitude, longitude). The dimension `analysis` has size 1, or the number of
-    members of an ensemble of analyses.
+    members of an ensemble of analyses. `choice` says which records of the sources the frames are.
     """
 
     init_time: np.datetime64
     previous: NDArray[np.float32]
     newest: NDArray[np.float32]
     sources: tuple[str, ...]
+    choice: tuple[ChosenSource, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.previous.shape == self.newest.shape
@@ -49,21 +51,33 @@ def read_initial_state(sources: Sequence[str], spec: ModelSpec, init_time: np.da
 
     Raises `InitialStateError` that lists everything that is missing or wrong: variables, units, grid, times, values.
     """
-    label = " and ".join(f"`{source}`" for source in sources)
-    fail = partial(InitialStateError, label)
+    fail = partial(InitialStateError, quote_sources(sources))
     with open_series(sources, spec.variable_names, fail) as series:
-        selected = init_time if init_time is not None else series.newest_time()
-        wanted = [selected - spec.time_step, selected]
-        missing = [time for time in wanted if time not in series.times]
-        if missing:
-            raise fail([_describe_missing_frames(selected, spec.time_step, missing, series.times)])
-        frames = series.load(wanted).fields
+        return load_state(series, spec, init_time, sources)
+
+
+def quote_sources(sources: Sequence[str]) -> str:
+    """Return the sources for a message: `a` and `b`, in backticks."""
+    return " and ".join(f"`{source}`" for source in sources)
+
+
+def load_state(
+    series: Series, spec: ModelSpec, init_time: np.datetime64 | None, sources: Sequence[str]
+) -> InitialState:
+    """Return the initial state that a series offers; raises `InitialStateError` as `read_initial_state` does."""
+    fail = partial(InitialStateError, quote_sources(sources))
+    selected = init_time if init_time is not None else series.newest_time()
+    wanted = [selected - spec.time_step, selected]
+    missing = [time for time in wanted if time not in series.times]
+    if missing:
+        raise fail([_describe_missing_frames(selected, spec.time_step, missing, series.times)])
+    frames = series.load(wanted)
     problems = list[str]()
-    _check_values(frames, problems)
+    _check_values(frames.fields, problems)
     if problems:
         raise fail(problems)
-    previous, newest = _stack(regrid(frames, spec.grid.grid), spec.variable_names)
-    return InitialState(selected, previous, newest, tuple(sources))
+    previous, newest = _stack(regrid(frames.fields, spec.grid.grid), spec.variable_names)
+    return InitialState(selected, previous, newest, tuple(sources), frames.list_sources())
 
 
 def _describe_missing_frames(

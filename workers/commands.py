@@ -72,7 +72,8 @@ def run_from_options(
         report=lambda lead_index: report_progress(lead_index + 1, num_lead_times),
     )
     summary_path = str(output / SUMMARY) if summary else None
-    return _describe(receipt) | {"summary": summary_path, "checkpoint": manifest.name}
+    chosen = [source.model_dump(mode="json") for source in state.choice]
+    return _describe(receipt) | {"summary": summary_path, "checkpoint": manifest.name, "sources": chosen}
 
 
 def sample_files() -> list[str]:

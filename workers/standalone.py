@@ -132,7 +132,8 @@ def _open_store(path: Path, forecast: StandaloneForecast, manifest: Manifest, *,
         grid=manifest.model.grid.grid,
     )
     identity = identity_attributes(manifest, forecast.sampling, forecast.seed, forecast.state.digest)
-    attributes = descriptive_attributes(manifest, forecast.state.init_time, forecast.state.sources) | identity
+    state = forecast.state
+    attributes = descriptive_attributes(manifest, state.init_time, state.sources, state.choice) | identity
     if not resume or not path.exists():
         return EnsembleStore.create(path, layout, attributes)
     store = EnsembleStore.open(path)

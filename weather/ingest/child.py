@@ -21,6 +21,7 @@ from weather.ingest.gate_hdf5 import find_hdf5_problem
 from weather.ingest.sandbox import limit_resources, restrict_files
 from weather.initial_state import read_initial_state
 from weather.manifest import ModelSpec
+from weather.readers.provenance import with_file_names
 from weather.readers.series import read_truth
 
 _SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/etc", "/opt", "/dev/null", "/dev/urandom", "/proc/self", "/proc/cpuinfo")
@@ -56,7 +57,8 @@ def _parse(files: list[Path], names: list[str], task: dict[str, Any], output: Pa
 def _write_initial_state(files: list[Path], names: list[str], task: dict[str, Any], output: Path) -> None:
     init_time = None if task["init_time"] is None else np.datetime64(task["init_time"], "s")
     state = read_initial_state([str(file) for file in files], ModelSpec.model_validate(task["spec"]), init_time)
-    save_initial_state(replace(state, sources=tuple(names)), output)
+    choice = with_file_names(state.choice, lambda text: _use_names(text, files, names))
+    save_initial_state(replace(state, sources=tuple(names), choice=choice), output)
 
 
 def _write_truth(files: list[Path], _names: list[str], task: dict[str, Any], output: Path) -> None:

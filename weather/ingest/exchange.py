@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from storage.paths import StoragePath, storage_path
 from weather.errors import StoreError
 from weather.initial_state import InitialState
+from weather.readers.provenance import ChosenSource
 
 INITIAL_STATE = "initial_state"
 """Name of the folder of the initial state, next to a forecast's store."""
@@ -29,6 +30,7 @@ def save_initial_state(state: InitialState, folder: Path | StoragePath) -> None:
     description = {
         "init_time": np.datetime_as_string(state.init_time, "s"),
         "sources": list(state.sources),
+        "choice": [source.model_dump(mode="json") for source in state.choice],
         "digest": state.digest,
     }
     np.save(array, np.stack([state.previous, state.newest]), allow_pickle=False)
@@ -46,7 +48,8 @@ def load_initial_state(folder: Path | StoragePath) -> InitialState:
         description = json.loads((path / _DESCRIPTION).read_bytes())
         frames = np.load(io.BytesIO((path / _ARRAY).read_bytes()), allow_pickle=False)
         init_time = np.datetime64(description["init_time"], "s")
-        state = InitialState(init_time, frames[0], frames[1], tuple(description["sources"]))
+        choice = tuple(map(ChosenSource.model_validate, description.get("choice", ())))
+        state = InitialState(init_time, frames[0], frames[1], tuple(description["sources"]), choice)
     except ConnectionError:
         raise
     except (OSError, ValueError, KeyError, IndexError) as error:

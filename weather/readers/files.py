@@ -48,17 +48,35 @@ def read_records(
     Variables may be in different sources. Sources that cannot be read, fields that cannot be understood and variables
     that no source has are added to `problems`.
     """
-    contents = [part for source in sources for part in _read_source(source, variables, problems, stack)]
+    contents = [part for source in sources for part in read_source(source, variables, problems, stack)]
+    records = [record for part in contents for record in part.records]
+    missing = find_missing(contents, variables)
+    if missing:
+        problems.append(missing)
+    return records
+
+
+def read_source(source: str, variables: Sequence[str], problems: Problems, stack: ExitStack) -> list[Contents]:
+    """Return what one source has, a part for each file in it; what cannot be read is added to `problems`."""
+    try:
+        opened = open_source(source, stack)
+    except SourceError as error:
+        problems.append(str(error))
+        return []
+    contents = [part for item in opened if (part := _parse(item, source, variables, problems, stack)) is not None]
     for part in contents:
         for problem in part.problems:
             problems.add_once(problem)
-    records = [record for part in contents for record in part.records]
-    found = {record.variable for record in records}
+    return contents
+
+
+def find_missing(contents: Sequence[Contents], variables: Sequence[str]) -> str | None:
+    """Return a sentence on the variables that no source has; None if there are none, or problems explain them."""
+    found = {record.variable for part in contents for record in part.records}
     missing = [name for name in variables if name not in found]
-    if contents and missing and not any(part.problems for part in contents):
-        others = [name for part in contents for name in part.others]
-        problems.append(describe_missing(missing, [*sorted(found), *others]))
-    return records
+    if not contents or not missing or any(part.problems for part in contents):
+        return None
+    return describe_missing(missing, [*sorted(found), *(name for part in contents for name in part.others)])
 
 
 def describe_missing(missing: Sequence[str], available: Sequence[str]) -> str:
@@ -66,15 +84,6 @@ def describe_missing(missing: Sequence[str], available: Sequence[str]) -> str:
     wanted = "; ".join(f"{KNOWN[name].long_name} ({' or '.join(KNOWN[name].aliases)})" for name in missing)
     present = ", ".join(dict.fromkeys(available)) or "no variable at all"
     return f"Missing: {wanted}. The data has: {present}."
-
-
-def _read_source(source: str, variables: Sequence[str], problems: Problems, stack: ExitStack) -> list[Contents]:
-    try:
-        opened = open_source(source, stack)
-    except SourceError as error:
-        problems.append(str(error))
-        return []
-    return [part for item in opened if (part := _parse(item, source, variables, problems, stack)) is not None]
 
 
 def _parse(

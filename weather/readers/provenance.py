@@ -24,6 +24,10 @@ class ChosenSource(FrozenModel):
     members: tuple[int, ...] = Field((), description="Labels of the members; empty for a single analysis.")
     notes: tuple[str, ...] = Field((), description="What should be known of the choice, as phrases.")
 
+    def with_short_file(self) -> "ChosenSource":
+        """Return the source with the last part of its path or URL."""
+        return self.model_copy(update={"file": self.file.rstrip("/").rpartition("/")[2]})
+
     def __str__(self) -> str:
         """Return the source as a phrase: variables, valid time, file and origin."""
         origin = [self.type] if self.type else []

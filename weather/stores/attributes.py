@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from weather.manifest import Manifest, Sampling
+from weather.readers.provenance import ChosenSource
 
 RNG_NAME = "numpy Philox4x64, key (seed, 0), counter (0, 0, member, step), standard_normal float32"
 """The random numbers of `models.noise`."""
@@ -26,10 +27,15 @@ def identity_attributes(manifest: Manifest, sampling: Sampling, seed: int, state
     return {f"warmcast_{field}": value for field, value in identity.items()}
 
 
-def descriptive_attributes(manifest: Manifest, init_time: np.datetime64, sources: Sequence[str]) -> dict[str, Any]:
-    """Return the descriptive attributes: those of the CF conventions, the files of the initial state and the scales."""
+def descriptive_attributes(
+    manifest: Manifest, init_time: np.datetime64, sources: Sequence[str], choice: Sequence[ChosenSource] = ()
+) -> dict[str, Any]:
+    """Return the descriptive attributes: those of the CF conventions, the files of the initial state and the scales.
+
+    `choice` says which records of the files the initial state is.
+    """
     version = importlib.metadata.version("warmcast")
-    return {
+    description = {
         "Conventions": "CF-1.11",
         "title": f"Warmcast ensemble forecast from {np.datetime_as_string(init_time, 's')} UTC",
         "institution": "Warmcast",
@@ -40,3 +46,6 @@ def descriptive_attributes(manifest: Manifest, init_time: np.datetime64, sources
         "initial_state": " ".join(Path(source).name for source in sources),
         "warmcast_scales": [variable.std for variable in manifest.model.variables],
     }
+    if choice:
+        description["initial_state_choice"] = "; ".join(str(source.with_short_file()) for source in choice)
+    return description
