@@ -20,7 +20,9 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "doctor": "workers.doctor:check_machine",
         "download": "warmcast.remote:download",
         "evaluate": "training.commands:evaluate_checkpoint",
+        "extremes": "training.commands:add_extremes",
         "forecast": "workers.commands:run_from_options",
+        "inspect": "weather.commands:inspect_files",
         "key create": "service.commands:create_api_key",
         "key list": "service.commands:list_api_keys",
         "key revoke": "service.commands:revoke_api_key",
@@ -47,6 +49,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "benchmarks": "dev",
         "service": "service",
         "training": "train",
+        "weather": "service",
         "workers": "worker",
     }
 )

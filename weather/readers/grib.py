@@ -127,6 +127,7 @@ def _record(handle: int, source: str, variable: Variable, points: Points, place:
         version=str(_get(handle, "experimentVersionNumber", "")),
         points=points,
         read=partial(_read_values, place, points),
+        unit=str(_get(handle, "units", "")),
     )
 
 

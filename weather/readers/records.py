@@ -22,6 +22,7 @@ class Statistic(StrEnum):
     ACCUMULATION = "accumulation"
     SPREAD = "ensemble spread"
     ENSEMBLE_MEAN = "ensemble mean"
+    QUANTILE = "quantile of an ensemble"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Level:
 
     def __str__(self) -> str:
         unit = {"height": " m", "pressure": " hPa"}.get(self.kind, "")
-        return self.kind if self.value is None else f"{self.kind} {self.value:g}{unit}"
+        has_value = self.value is not None and self.kind not in ("surface", "mean sea level")
+        return self.kind if not has_value else f"{self.kind} {self.value:g}{unit}"
 
 
 @dataclass(frozen=True)

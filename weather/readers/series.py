@@ -39,11 +39,15 @@ class Frames:
 
 
 class Series:
-    """The frames that a choice of records offers; values are decoded when they are loaded."""
+    """The frames that a choice of records offers; values are decoded when they are loaded.
+
+    `loaded` are the frames that were loaded last.
+    """
 
     def __init__(self, choice: Choice) -> None:
         self.choice = choice
         self.variables, self.times = choice.variables, choice.times
+        self.loaded: Frames | None = None
 
     @property
     def members(self) -> tuple[int | None, ...]:
@@ -84,7 +88,8 @@ class Series:
             for member_index, of_member in enumerate(frame):
                 for channel, name in enumerate(self.variables):
                     fields[time_index, member_index, channel] = self.choice.pop(of_member[name])
-        return Frames(self._to_dataset(fields, times, members, grid), records, members, notes)
+        self.loaded = Frames(self._to_dataset(fields, times, members, grid), records, members, notes)
+        return self.loaded
 
     def _members_with_values(self, times: Sequence[np.datetime64]) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
         """Return the members that all `times` have with values, and notes on those that are left out."""
