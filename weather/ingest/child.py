@@ -1,13 +1,16 @@
 """The process that parses untrusted files: `python -m weather.ingest.child`, with a request on standard input.
 
 The request is JSON: `files` to parse, the `names` that messages call them by, the `task`, the `output` folder and the
-resource limits. The reply on standard output is `{}`, `{"problems": […]}` or `{"unsupported": "…"}`.
+resource limits. The reply on standard output is `{}`, or `{"kind": …, "problems": […]}` with the kind `corrupt`,
+`too large`, `unsupported` or `unusable`.
 """
 
 import json
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +19,21 @@ import numpy as np
 
 from weather.errors import InitialStateError, VerificationError
 from weather.grids import Grid
-from weather.ingest.exchange import save_frames, save_initial_state
-from weather.ingest.gate_hdf5 import find_hdf5_problem
+from weather.ingest.exchange import save_frames, save_initial_state, save_inspection
 from weather.ingest.sandbox import limit_resources, restrict_files
+from weather.ingest.unpack import unpack_checked
 from weather.initial_state import read_initial_state
 from weather.manifest import ModelSpec
+from weather.readers.containers import (
+    DAMAGE,
+    DamagedError,
+    Limits,
+    SourceError,
+    TooLargeError,
+    Unpacking,
+    UnsupportedError,
+)
+from weather.readers.inspection import inspect_sources, rename_files
 from weather.readers.provenance import with_file_names
 from weather.readers.series import read_truth
 
@@ -35,49 +48,78 @@ def main() -> None:
     libraries = [Path(path) for path in (*_SYSTEM_PATHS, sys.prefix, sys.base_prefix, *sys.path) if path]
     restrict_files([*libraries, *files], [output])
     warnings.simplefilter("ignore")
-    json.dump(_parse(files, request["names"], request["task"], output), sys.stdout)
+    tempfile.tempdir = str(output)
+    limits = Limits(max_bytes=request["output_bytes"])
+    json.dump(_reply(files, request["names"], request["task"], output, limits), sys.stdout)
 
 
-def _parse(files: list[Path], names: list[str], task: dict[str, Any], output: Path) -> dict[str, Any]:
+def _reply(files: list[Path], names: list[str], task: dict[str, Any], output: Path, limits: Limits) -> dict[str, Any]:
     """Write the result of the task into `output` and return the reply."""
-    for file, name in zip(files, names, strict=True):
-        if file.suffix == ".h5":
-            problem = find_hdf5_problem(file)
-            if problem:
-                return {"unsupported": f"`{name}`: {problem}."}
     try:
-        _TASKS[task["kind"]](files, names, task, output)
-    except InitialStateError as error:
-        return {"problems": [_use_names(problem, files, names) for problem in error.problems]}
-    except VerificationError as error:
-        return {"problems": [_use_names(str(error), files, names)]}
+        with ExitStack() as stack:
+            unpacking = Unpacking(stack, limits)
+            unpacked = [
+                opened
+                for file, name in zip(files, names, strict=True)
+                for opened in unpack_checked(file, name, _variables(task), unpacking)
+            ]
+            inputs = {opened.location: opened.name for opened in unpacked}
+            try:
+                _TASKS[task["kind"]](inputs, names, task, output)
+            except InitialStateError as error:
+                return _refuse([_use_names(problem, inputs) for problem in error.problems])
+            except VerificationError as error:
+                return _refuse([_use_names(str(error), inputs)])
+    except SourceError as error:
+        return {"kind": _KINDS.get(type(error), "unusable"), "problems": [str(error)]}
     return {}
 
 
-def _write_initial_state(files: list[Path], names: list[str], task: dict[str, Any], output: Path) -> None:
+def _refuse(problems: list[str]) -> dict[str, Any]:
+    """Return the reply for files that were parsed and cannot be used; what damaged bytes cause is of that kind."""
+    return {"kind": "corrupt" if any(DAMAGE in problem for problem in problems) else "unusable", "problems": problems}
+
+
+def _variables(task: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(task["variables"]) if "variables" in task else ModelSpec.model_validate(task["spec"]).variable_names
+
+
+def _write_initial_state(inputs: dict[str, str], names: list[str], task: dict[str, Any], output: Path) -> None:
     init_time = None if task["init_time"] is None else np.datetime64(task["init_time"], "s")
-    state = read_initial_state([str(file) for file in files], ModelSpec.model_validate(task["spec"]), init_time)
-    choice = with_file_names(state.choice, lambda text: _use_names(text, files, names))
+    state = read_initial_state([*inputs], ModelSpec.model_validate(task["spec"]), init_time)
+    choice = with_file_names(state.choice, lambda text: _use_names(text, inputs))
     save_initial_state(replace(state, sources=tuple(names), choice=choice), output)
 
 
-def _write_truth(files: list[Path], _names: list[str], task: dict[str, Any], output: Path) -> None:
+def _write_truth(inputs: dict[str, str], _names: list[str], task: dict[str, Any], output: Path) -> None:
     grid = Grid(tuple(task["latitude"]), tuple(task["longitude"]))
     times = [np.datetime64(time, "s") for time in task["times"]]
-    save_frames(read_truth([str(file) for file in files], task["variables"], grid, times), output)
+    save_frames(read_truth([*inputs], task["variables"], grid, times), output)
 
 
-_TASKS: dict[str, Callable[[list[Path], list[str], dict[str, Any], Path], None]] = {
+def _write_inspection(inputs: dict[str, str], _names: list[str], task: dict[str, Any], output: Path) -> None:
+    init_time = None if task["init_time"] is None else np.datetime64(task["init_time"], "s")
+    inspection = inspect_sources([*inputs], ModelSpec.model_validate(task["spec"]), init_time)
+    save_inspection(rename_files(inspection, lambda text: _use_names(text, inputs)), output)
+
+
+_TASKS: dict[str, Callable[[dict[str, str], list[str], dict[str, Any], Path], None]] = {
     "initial_state": _write_initial_state,
     "truth": _write_truth,
+    "inspection": _write_inspection,
+}
+_KINDS: dict[type[SourceError], str] = {
+    DamagedError: "corrupt",
+    TooLargeError: "too large",
+    UnsupportedError: "unsupported",
 }
 
 
-def _use_names(problem: str, files: list[Path], names: list[str]) -> str:
-    """Return a problem with the users' names of the files in place of their paths."""
-    for file, name in zip(files, names, strict=True):
-        problem = problem.replace(str(file), name)
-    return problem
+def _use_names(text: str, inputs: dict[str, str]) -> str:
+    """Return a text with the users' names of the files in place of their paths."""
+    for path, name in inputs.items():
+        text = text.replace(path, name)
+    return text
 
 
 if __name__ == "__main__":

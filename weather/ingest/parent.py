@@ -1,6 +1,7 @@
 """Turn untrusted files into an initial state or a truth, parsed by a child process with limited resources.
 
-The parent detects the format and checks the structure; only the child hands the bytes to parsing libraries.
+The parent looks at the first bytes of a file; only the child unpacks it, checks its structure and hands it to parsing
+libraries.
 """
 
 import json
@@ -9,10 +10,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,20 +30,15 @@ from weather.errors import (
     VerificationError,
 )
 from weather.grids import Grid
-from weather.ingest.exchange import load_frames, load_initial_state
-from weather.ingest.gates import find_grib_problem, find_zip_problem
+from weather.ingest.exchange import load_frames, load_initial_state, load_inspection
 from weather.initial_state import InitialState
 from weather.manifest import ModelSpec
+from weather.readers.containers import describe_unsupported, detect_format, read_start
+from weather.readers.inspection import Inspection
 
-_SUFFIXES = {
-    b"GRIB": ".grib",
-    b"CDF\x01": ".nc",
-    b"CDF\x02": ".nc",
-    b"CDF\x05": ".nc",
-    b"\x89HDF\r\n\x1a\n": ".h5",
-    b"PK\x03\x04": ".zip",
-}
-_GATES: dict[str, Callable[[Path], str | None]] = {".grib": find_grib_problem, ".zip": find_zip_problem}
+_KINDS: Mapping[str, type[InitialStateError]] = MappingProxyType(
+    {"corrupt": InputCorruptError, "too large": InputTooLargeError, "unsupported": InputUnsupportedError}
+)
 _OUT_OF_MEMORY = (b"MemoryError", b"Cannot allocate", b"Unable to allocate")
 
 
@@ -52,7 +49,7 @@ class Limits:
     memory_bytes: int = 4 * 1024**3
     cpu_seconds: int = 60
     wall_seconds: float = 90.0
-    output_bytes: int = 2_000_000_000
+    output_bytes: int = 4_000_000_000
 
 
 DEFAULT_LIMITS = Limits()
@@ -108,6 +105,29 @@ def ingest_truth(
         return load_frames(output)
 
 
+def ingest_inspection(
+    files: Sequence[Path],
+    names: Sequence[str],
+    spec: ModelSpec,
+    init_time: np.datetime64 | None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Inspection:
+    """Return what untrusted `files` hold, and what a forecast would start from at `init_time` or the newest time.
+
+    The files are called `names`. Raises the errors of `parse_in_child`; what is wrong with a file that can be read is
+    among the problems of the inspection.
+    """
+    task = {
+        "kind": "inspection",
+        "spec": spec.model_dump(mode="json"),
+        "init_time": None if init_time is None else np.datetime_as_string(init_time, "s"),
+    }
+    with parse_in_child(files, names, task, limits) as (output, problems):
+        if problems:
+            raise InitialStateError(quote_names(names), problems)
+        return load_inspection(output)
+
+
 @contextmanager
 def parse_in_child(
     files: Sequence[Path], names: Sequence[str], task: Mapping[str, Any], limits: Limits
@@ -122,7 +142,7 @@ def parse_in_child(
         output = Path(folder) / "output"
         output.mkdir()
         inputs = [
-            _accept(file, name, Path(folder) / str(index))
+            _accept(file, name, Path(folder) / f"{index}-input")
             for index, (file, name) in enumerate(zip(files, names, strict=True))
         ]
         request = {
@@ -135,8 +155,8 @@ def parse_in_child(
             "output_bytes": limits.output_bytes,
         }
         reply = _run_child(json.dumps(request), limits.wall_seconds, label)
-        if "unsupported" in reply:
-            raise InputUnsupportedError(label, [reply["unsupported"]])
+        if reply.get("kind") in _KINDS:
+            raise _KINDS[reply["kind"]](label, reply["problems"])
         yield output, reply.get("problems", [])
 
 
@@ -145,29 +165,16 @@ def quote_names(names: Sequence[str]) -> str:
     return " and ".join(f"`{name}`" for name in names)
 
 
-def _accept(file: Path, name: str, stem: Path) -> Path:
-    """Check the structure of a file, link it to `stem` with the suffix of its format, and return that path."""
-    suffix = _detect_suffix(file, name)
-    problem = _GATES[suffix](file) if suffix in _GATES else None
-    if problem:
-        raise InputCorruptError(name, [f"`{name}` is damaged or not allowed: {problem}."])
-    target = stem.with_suffix(suffix)
+def _accept(file: Path, name: str, target: Path) -> Path:
+    """Check the first bytes of a file, and link it to `target`, which is returned."""
+    start = read_start(file, name)
+    if detect_format(start) is None:
+        raise InputUnsupportedError(name, [describe_unsupported(name, start, file.stat().st_size)])
     try:
         os.link(file, target)
     except OSError:
         shutil.copyfile(file, target)
     return target
-
-
-def _detect_suffix(file: Path, name: str) -> str:
-    with file.open("rb") as opened:
-        start = opened.read(8)
-    for magic, suffix in _SUFFIXES.items():
-        if start.startswith(magic):
-            return suffix
-    raise InputUnsupportedError(
-        name, [f"`{name}` must be GRIB, NetCDF or a zipped Zarr store. Got: {file.stat().st_size} bytes of neither."]
-    )
 
 
 def _run_child(request: str, wall_seconds: float, label: str) -> dict[str, Any]:

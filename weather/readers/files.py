@@ -5,18 +5,22 @@ import zipfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import eccodes
 import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.store import Store
 
+from weather.readers.addresses import open_remote_store
 from weather.readers.arrays import read_arrays
-from weather.readers.containers import Opened, SourceError, open_source
+from weather.readers.containers import DAMAGE, DamagedError, Opened, SourceError, join_lines
 from weather.readers.grib import read_grib
 from weather.readers.points import PointsError
 from weather.readers.records import Contents, Record
+from weather.readers.sources import open_source
 from weather.variables import KNOWN
 
 UNREADABLE = (
@@ -63,7 +67,7 @@ def read_source(source: str, variables: Sequence[str], problems: Problems, stack
     except SourceError as error:
         problems.append(str(error))
         return []
-    contents = [part for item in opened if (part := _parse(item, source, variables, problems, stack)) is not None]
+    contents = [part for item in opened if (part := _parse(item, variables, problems, stack)) is not None]
     for part in contents:
         for problem in part.problems:
             problems.add_once(problem)
@@ -86,35 +90,39 @@ def describe_missing(missing: Sequence[str], available: Sequence[str]) -> str:
     return f"Missing: {wanted}. The data has: {present}."
 
 
-def _parse(
-    opened: Opened, source: str, variables: Sequence[str], problems: Problems, stack: ExitStack
-) -> Contents | None:
+def _parse(opened: Opened, variables: Sequence[str], problems: Problems, stack: ExitStack) -> Contents | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # users cannot change what the libraries warn of in others' files
             if opened.format == "GRIB":
-                return read_grib(Path(opened.location), source, variables)
-            return read_arrays(open_dataset(opened, stack), source, variables)
+                return read_grib(Path(opened.location), opened.name, variables)
+            return read_arrays(open_dataset(opened, stack), opened.name, variables)
+    except SourceError as error:
+        problems.append(str(error))
     except UNREADABLE as error:
-        problems.append(describe_damage(source, opened.format, error))
+        problems.append(describe_damage(opened.name, opened.format, error))
     return None
 
 
 def describe_damage(source: str, kind: str, error: Exception) -> str:
     """Return the sentence for a source that a parsing library cannot read."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return f"`{source}` cannot be read as {kind}: {text}. The file may be damaged or cut short."
+    return f"`{source}` cannot be read as {kind}: {join_lines(error)}. {DAMAGE}"
 
 
 def open_dataset(opened: Opened, stack: ExitStack) -> xr.Dataset:
-    """Open a NetCDF file or a Zarr store without decoding times: only those of requested variables are decoded."""
+    """Open a NetCDF file or a Zarr store; nothing is decoded, neither times nor the indexes of unrelated variables."""
+    options: dict[str, Any] = {"decode_times": False, "create_default_indexes": False}
     if opened.format == "NetCDF":
-        dataset = xr.open_dataset(opened.location, engine="netcdf4", decode_times=False)
-    else:
-        is_zip = opened.format == "zipped Zarr"
-        store = zarr.storage.ZipStore(opened.location, mode="r") if is_zip else opened.location
-        consolidated = False if is_zip else None  # zarr 3.1 looks for consolidated metadata at the root of a zip only
-        dataset = xr.open_zarr(store, group=opened.group, chunks=None, decode_times=False, consolidated=consolidated)
+        dataset: xr.Dataset = xr.open_dataset(opened.location, engine="netcdf4", **options)
+        return stack.enter_context(dataset)
+    is_zip = opened.format == "zipped Zarr"
+    store: Store | str = opened.location
+    if is_zip:
+        store = stack.enter_context(zarr.storage.ZipStore(opened.location, mode="r"))
+    elif "://" in opened.location:
+        store = open_remote_store(opened.location)
+    options["consolidated"] = False if is_zip else None  # zarr 3.1 looks for it at the root of a zip only
+    dataset = xr.open_zarr(store, group=opened.group, chunks=None, **options)
     return stack.enter_context(dataset)
 
 
@@ -124,7 +132,7 @@ def read_values(record: Record) -> NDArray[np.float32]:
         return record.read()
     except PointsError as error:
         raise SourceError(f"`{record.source}`: {error}") from error
+    except SourceError:
+        raise
     except UNREADABLE as error:
-        raise SourceError(
-            f"The values of `{record.source}` cannot be read: {error}. The file may be damaged or cut short."
-        ) from error
+        raise DamagedError(f"The values of `{record.source}` cannot be read: {join_lines(error)}. {DAMAGE}") from error

@@ -8,10 +8,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from weather.grids import Grid
-from weather.readers.containers import SourceError, open_source
+from weather.readers.containers import SourceError
 from weather.readers.conventions import role_of
 from weather.readers.files import UNREADABLE, describe_damage, open_dataset
 from weather.readers.points import Points, PointsError
+from weather.readers.sources import open_source
 
 
 def read_static_fields(source: str, names: Sequence[str], grid: Grid) -> list[NDArray[np.float64]]:
