@@ -9,9 +9,9 @@ from types import MappingProxyType
 class Variable:
     """One field of the weather.
 
-    `aliases` are its names in files of GFS, ERA5/CDS, IFS and WeatherBench 2; `param_id` is ECMWF's GRIB parameter
-    number. `valid_range` bounds physical values, in `units`. `is_vector` marks a wind component: it changes sign across
-    a pole, and normalisation scales but never shifts it.
+    `aliases` are its names, in small letters, in the archives that `docs/inputs.md` lists; `param_id` is ECMWF's GRIB
+    parameter number. `valid_range` bounds physical values, in `units`. `is_vector` marks a wind component: it changes
+    sign across a pole, and normalisation scales but never shifts it.
     """
 
     name: str
@@ -35,7 +35,10 @@ KNOWN: Mapping[str, Variable] = MappingProxyType(
             "eastward_wind",
             "10 metre u wind component",
             165,
-            ("u10", "10u", "u10m", "10m_u_component_of_wind", "ugrd10m", "ugrd_10maboveground", "u_10m"),
+            (
+                *("u10", "10u", "u10m", "u_10m", "10m_u_component_of_wind", "ugrd10m", "ugrd_10maboveground"),
+                *("uas", "wind_u_10m", "10_metre_u_wind_component", "var165"),
+            ),
             _WIND_10M,
             is_vector=True,
             height_m=10.0,
@@ -46,7 +49,10 @@ KNOWN: Mapping[str, Variable] = MappingProxyType(
             "northward_wind",
             "10 metre v wind component",
             166,
-            ("v10", "10v", "v10m", "10m_v_component_of_wind", "vgrd10m", "vgrd_10maboveground", "v_10m"),
+            (
+                *("v10", "10v", "v10m", "v_10m", "10m_v_component_of_wind", "vgrd10m", "vgrd_10maboveground"),
+                *("vas", "wind_v_10m", "10_metre_v_wind_component", "var166"),
+            ),
             _WIND_10M,
             is_vector=True,
             height_m=10.0,
@@ -57,7 +63,7 @@ KNOWN: Mapping[str, Variable] = MappingProxyType(
             "air_temperature",
             "2 metre temperature",
             167,
-            ("t2m", "2t", "2m_temperature", "tmp2m", "tmp_2maboveground", "t_2m"),
+            ("t2m", "2t", "2m_temperature", "tmp2m", "tmp_2maboveground", "t_2m", "tas", "temperature_2m", "var167"),
             (150.0, 350.0),
             height_m=2.0,
         ),
@@ -67,7 +73,7 @@ KNOWN: Mapping[str, Variable] = MappingProxyType(
             "air_pressure_at_mean_sea_level",
             "Mean sea level pressure",
             151,
-            ("msl", "prmsl", "mean_sea_level_pressure", "prmslmsl", "mslma"),
+            ("msl", "prmsl", "mean_sea_level_pressure", "prmslmsl", "mslma", "psl", "slp", "var151"),
             (80_000.0, 115_000.0),
         ),
     }
@@ -79,33 +85,3 @@ WIND_SPEED_10M = Variable(
     "wind_speed_10m", "m s-1", "wind_speed", "10 metre wind speed", 207, (), (0.0, 213.0), height_m=10.0
 )
 """Computed from `u10` and `v10`; no network has it as an input or output."""
-
-_KNOT = 1852 / 3600
-_SPEED_SPELLINGS = ("m s-1", "m s**-1", "m/s", "m s^-1", "m.s-1", "meters per second", "metres per second")
-
-_SPELLINGS: Mapping[str, Mapping[tuple[float, float], tuple[str, ...]]] = MappingProxyType(
-    {
-        "m s-1": {
-            (1.0, 0.0): _SPEED_SPELLINGS,
-            (_KNOT, 0.0): ("knots", "knot", "kt"),
-            (1 / 3.6, 0.0): ("km h-1", "km/h"),
-        },
-        "K": {(1.0, 0.0): ("K", "kelvin"), (1.0, 273.15): ("degC", "celsius")},
-        "Pa": {(1.0, 0.0): ("Pa", "pascal"), (100.0, 0.0): ("hPa", "mbar")},
-    }
-)
-"""For each canonical unit: factor and offset to it, and the spellings of the units that they convert."""
-
-
-def conversion(units: str, canonical: str) -> tuple[float, float] | None:
-    """Return the factor and offset from `units` to the canonical unit, or None if there is no conversion."""
-    spelling = units.strip().casefold()
-    for scaling, spellings in _SPELLINGS[canonical].items():
-        if spelling in map(str.casefold, spellings):
-            return scaling
-    return None
-
-
-def accepted_units(canonical: str) -> tuple[str, ...]:
-    """Return every spelling of a unit that `conversion` accepts for a canonical unit."""
-    return tuple(spelling for spellings in _SPELLINGS[canonical].values() for spelling in spellings)

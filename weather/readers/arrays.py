@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,29 +11,29 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from weather.readers.conventions import Role, assumed_units, pressure_factor, role_of, statistic_text
-from weather.readers.points import Points, PointsError
-from weather.readers.records import Contents, Level, Record, Statistic
-from weather.variables import KNOWN, Variable, accepted_units, conversion
-
-_STATISTICS: tuple[tuple[str, Statistic], ...] = (
-    (
-        r"realization: (standard_deviation|variance)|type:s?es\b|name:.*(spread|standard deviation)|_(spread|std)\b",
-        Statistic.SPREAD,
-    ),
-    (r"realization: mean|type:t?em\b", Statistic.ENSEMBLE_MEAN),
-    (r"time: (maximum|minimum)|step:(max|min)", Statistic.EXTREME),
-    (r"time: sum|step:accum", Statistic.ACCUMULATION),
-    (r"time: mean|step:avg|collection:", Statistic.MEAN),
+from weather.readers.conventions import (
+    Role,
+    assumed_units,
+    describe_grid,
+    is_weak,
+    level_called,
+    mark_slice,
+    pressure_factor,
+    role_of,
+    statistic_called,
+    statistic_of,
 )
+from weather.readers.decoding import FieldError, decode_members, decode_steps, decode_times, decode_versions
+from weather.readers.points import Points, PointsError
+from weather.readers.records import Contents, Level, Record
+from weather.units import accepted_units, conversion
+from weather.variables import KNOWN, Variable
+
 _BLOCK_BYTES = 64_000_000
+_DEGREES_TOLERANCE = 1e-3
 
 T = TypeVar("T")
 _NAT = np.datetime64("NaT", "s")
-
-
-class FieldError(ValueError):
-    """A field of a file cannot be understood; the message is a sentence that names it."""
 
 
 def read_arrays(dataset: xr.Dataset, source: str, variables: Sequence[str]) -> Contents:
@@ -53,18 +52,20 @@ def read_arrays(dataset: xr.Dataset, source: str, variables: Sequence[str]) -> C
 
 
 def find_arrays(dataset: xr.Dataset, variable: Variable) -> list[xr.DataArray]:
-    """Return the arrays of `variable`: by name or GRIB number, else those of its CF standard name at a height."""
+    """Return the arrays of `variable`: by name or GRIB number, else those of its CF standard name at its height."""
+    arrays = [*dataset.data_vars.values(), *_slices(dataset, variable)]
     named = [
         array
-        for name, array in dataset.data_vars.items()
-        if _plain_name(str(name)) in variable.aliases or array.attrs.get("GRIB_paramId") == variable.param_id
+        for array in arrays
+        if _plain_name(str(array.name)) in variable.aliases or array.attrs.get("GRIB_paramId") == variable.param_id
     ]
     if named:
         return named
     return [
         array
-        for array in dataset.data_vars.values()
-        if array.attrs.get("standard_name") == variable.standard_name and _has_height(array, dataset)
+        for array in arrays
+        if array.attrs.get("standard_name") == variable.standard_name
+        and (variable.height_m is None or _has_height(array, dataset, variable.height_m))
     ]
 
 
@@ -73,9 +74,26 @@ def _plain_name(name: str) -> str:
     return name.casefold().removeprefix("var_")
 
 
-def _has_height(array: xr.DataArray, dataset: xr.Dataset) -> bool:
+def _slices(dataset: xr.Dataset, variable: Variable) -> Iterator[xr.DataArray]:
+    """Yield `variable` of arrays that have variables along a dimension, with names as its coordinate."""
+    for name, array in dataset.data_vars.items():
+        for dim in array.dims:
+            labels = dataset.variables.get(dim)
+            if labels is not None and labels.ndim == 1 and labels.dtype.kind in "SUO" and dim != name:
+                for index, label in enumerate(labels.values):
+                    text = label.decode() if isinstance(label, bytes) else str(label)
+                    if _plain_name(text) in variable.aliases:
+                        yield mark_slice(array.isel({dim: index}, drop=True).rename(text), str(name))
+
+
+def _has_height(array: xr.DataArray, dataset: xr.Dataset, height_m: float) -> bool:
+    """Return whether an array has a coordinate of heights, or its long name says the height of the variable."""
     names = (*array.dims, *array.coords, *str(array.attrs.get("coordinates", "")).split())
-    return any(role_of(str(name), dataset[name].attrs) == "height" for name in names if name in dataset.variables)
+    has_coordinate = any(
+        role_of(str(name), dataset[name].attrs) == "height" for name in names if name in dataset.variables
+    )
+    text = rf"\b{height_m:g}[ -]?(m|met(re|er)s?)\b"
+    return has_coordinate or bool(re.search(text, str(array.attrs.get("long_name", "")), re.IGNORECASE))
 
 
 class _ArrayReader:
@@ -85,7 +103,7 @@ class _ArrayReader:
         self._dataset, self._array, self._variable, self._source = dataset, array, variable, source
         self.problems = list[str]()
         self._coordinates = dict(self._find_coordinates())
-        self._statistic = self._find_statistic()
+        self._statistic = statistic_of(array, dataset.attrs)
         self._version = str(array.attrs.get("GRIB_experimentVersionNumber", ""))
         self._notes: tuple[str, ...] = ()
 
@@ -97,7 +115,7 @@ class _ArrayReader:
         values = self._check(self._decode_coordinates)
         if self.problems or scaling is None or points is None or values is None:
             return []
-        row_dim, column_dim = (str(self._coordinates[role].dims[0]) for role in ("latitude", "longitude"))
+        row_dim, column_dim = (str(self._horizontal(role).dims[0]) for role in ("latitude", "longitude"))
         others = [str(dim) for dim in self._array.dims if dim not in (row_dim, column_dim)]
         field = _Field(self._array.transpose(*others, row_dim, column_dim), points, scaling)
         indices = itertools.product(*(range(self._array.sizes[dim]) for dim in others))
@@ -123,11 +141,29 @@ class _ArrayReader:
             raise FieldError(
                 f"`{self._variable.name}` must have a `time` coordinate that gives the valid time of each frame."
             )
-        return {role: self._values_of(role) for role in self._coordinates if role not in ("latitude", "longitude")}
+        values = {role: self._values_of(role) for role in self._coordinates if role not in ("latitude", "longitude")}
+        if self._time_is_valid_time(values):
+            values["valid_time"] = values.pop("time")
+        return values
+
+    def _time_is_valid_time(self, values: Mapping[Role, "_Values"]) -> bool:
+        """Return whether `time`, next to lead times and no other time, is the valid time of each frame.
+
+        It is if CF attributes say so, or if the lead time changes along the dimension of time.
+        """
+        if not {"time", "step"} <= values.keys() or values.keys() & {"run", "valid_time"}:
+            return False
+        if not set(values["step"].dims) <= set(values["time"].dims):
+            return False
+        time, step = (self._coordinates[role].attrs.get("standard_name") for role in ("time", "step"))
+        steps, times = values["step"].values, values["time"].values
+        varies = steps.ndim == 1 and steps.size > 1 and bool(np.any(steps != steps[0])) and times.dtype.kind == "M"
+        return (time, step) == ("time", "forecast_period") or varies
 
     def _record(self, values: Mapping[Role, "_Values"], at: Mapping[str, int], points: Points, read: Any) -> Record:
         run, step, valid_time = _times({role: values[role].at(at) for role in _TIME_ROLES if role in values})
         member = values["member"].at(at) if "member" in values else None
+        statistic = statistic_called(values["statistic"].at(at)) if "statistic" in values else self._statistic
         version = values["version"].at(at) if "version" in values else self._version
         return Record(
             source=self._source,
@@ -136,21 +172,28 @@ class _ArrayReader:
             valid_time=valid_time,
             run=run,
             step=step,
-            member=None if member is None else int(member),
+            member=member,
             data_type=self._data_type(step),
-            statistic=self._statistic,
+            statistic=statistic,
             version=str(version),
             points=points,
             read=read,
             notes=self._notes,
+            unit=str(self._array.attrs.get("units", "")),
         )
 
     def _find_coordinates(self) -> Iterator[tuple[Role, xr.DataArray]]:
-        """Yield each role with the coordinate that has it: of a dimension, else a scalar or auxiliary one."""
+        """Yield each role with the coordinate that has it: of a dimension, else a scalar or auxiliary one.
+
+        A clear name or attribute goes before an axis or a name such as `x`.
+        """
         named = [*self._array.dims, *self._array.coords, *str(self._array.attrs.get("coordinates", "")).split()]
         named += [name for name in ("valid_time", "datetime", "expver", "number") if name in self._dataset.variables]
         seen = set[Role]()
-        for name in dict.fromkeys(map(str, named)):
+        variables = self._dataset.variables
+        for name in sorted(
+            dict.fromkeys(map(str, named)), key=lambda name: name in variables and is_weak(name, variables[name].attrs)
+        ):
             if name not in self._dataset.variables:
                 role = role_of(name, {})
                 if role == "member" and role not in seen:  # members without labels are numbered
@@ -166,14 +209,22 @@ class _ArrayReader:
                 yield role, coordinate
 
     def _horizontal(self, role: Role) -> xr.DataArray:
+        """Return the latitudes of rows or the longitudes of columns, also those written for each point of a grid."""
         coordinate = self._coordinates.get(role)
-        if coordinate is None or coordinate.ndim != 1:
-            found = "none" if coordinate is None else f"one of shape {coordinate.shape}, of a grid that is not regular"
-            raise FieldError(
-                f"`{self._array.name}` must have a one-dimensional `{role}` coordinate, of a regular or Gaussian "
-                f"latitude–longitude grid. Got: {found}; its dimensions are {tuple(map(str, self._array.dims))}."
-            )
-        return coordinate
+        grid = describe_grid(self._dataset, self._array)
+        if coordinate is not None and coordinate.ndim == 2 and grid is None:
+            coordinate = _separate(coordinate)
+        if coordinate is not None and coordinate.ndim == 1 and grid is None:
+            other = self._coordinates.get("longitude" if role == "latitude" else "latitude")
+            if other is None or other.dims != coordinate.dims or other.ndim == 2:
+                return coordinate
+            grid = f"a list of {coordinate.size} points"
+        found = "no such coordinate" if coordinate is None else f"a curvilinear grid of shape {coordinate.shape}"
+        raise FieldError(
+            f"`{self._array.name}` must have a one-dimensional `{role}` coordinate, of a regular or Gaussian "
+            f"latitude–longitude grid. Got: {grid or found}; its dimensions are {tuple(map(str, self._array.dims))}. "
+            "Interpolate it first, for example with `cdo remapbil`."
+        )
 
     def _require_known_dimensions(self) -> None:
         known = {str(dim) for coordinate in self._coordinates.values() for dim in coordinate.dims}
@@ -189,43 +240,45 @@ class _ArrayReader:
     def _values_of(self, role: Role) -> "_Values":
         coordinate = self._coordinates[role]
         if role in ("time", "valid_time", "run"):
-            return _Values(coordinate.dims, _decode_times(coordinate))
+            return _Values(coordinate.dims, decode_times(coordinate))
         if role == "step":
-            return _Values(coordinate.dims, _decode_steps(coordinate))
+            return _Values(coordinate.dims, decode_steps(coordinate))
         if role == "version":
-            return _Values(coordinate.dims, coordinate.values.astype(str))
+            return _Values(coordinate.dims, decode_versions(coordinate))
+        if role == "member":
+            return _Values(coordinate.dims, decode_members(coordinate))
         return _Values(coordinate.dims, coordinate.values)
 
     def _level(self, values: Mapping[Role, "_Values"], at: Mapping[str, int]) -> Level:
-        for role, kind in (("height", "height"), ("pressure", "pressure"), ("level", "level")):
-            if role in values:
-                value = float(values[role].at(at))
-                units = str(self._coordinates[role].attrs.get("units", ""))
-                if role == "pressure":
-                    value *= pressure_factor(units)
-                if role == "level" and value == self._variable.height_m:
-                    kind = "height"
+        for role in ("height", "pressure", "level"):
+            if role not in values:
+                continue
+            value, kind = values[role].at(at), role
+            if isinstance(value, (str, bytes)):
+                return level_called(value)
+            value = float(value)
+            if role == "pressure":
+                value *= pressure_factor(str(self._coordinates[role].attrs.get("units", "")))
+            if role == "level" and value == self._variable.height_m:
+                kind = "height"
+            if not np.isnan(value):
                 return Level("model level" if kind == "level" and value not in (0.0, 1.0) else kind, value)
         return Level()
 
     def _find_scaling(self) -> tuple[float, float]:
         """Return factor and offset to the canonical unit; a unit that only the archive's convention states is noted."""
-        units = str(self._array.attrs.get("units", ""))
-        scaling = conversion(units, self._variable.units)
-        assumed = None if units else assumed_units(self._array)
+        units, canonical = str(self._array.attrs.get("units", "")), self._variable.units
+        scaling = conversion(units, canonical)
+        assumed = None if units else assumed_units(self._array, canonical)
         if assumed is not None:
-            scaling = conversion(assumed, self._variable.units)
-            self._notes = (f"`{self._array.name}` has no `units`; its name says {assumed}.",)
+            scaling = conversion(assumed[0], canonical)
+            self._notes = (f"`{self._array.name}` has no `units`; {assumed[1]}",)
         if scaling is None:
             raise FieldError(
-                f"`{self._variable.name}` must have `units` {' or '.join(accepted_units(self._variable.units))}. "
+                f"`{self._variable.name}` must have `units` such as {', '.join(accepted_units(canonical))}. "
                 f"Got: {self._array.attrs.get('units', 'no units')!r}."
             )
         return scaling
-
-    def _find_statistic(self) -> Statistic:
-        text = statistic_text(self._array, self._dataset.attrs)
-        return next((kind for pattern, kind in _STATISTICS if re.search(pattern, text)), Statistic.INSTANT)
 
     def _data_type(self, step: np.timedelta64 | None) -> str:
         stated = {"an": "analysis", "fc": "forecast", "cf": "forecast", "pf": "forecast"}.get(
@@ -279,70 +332,14 @@ def _to_minute(time: np.datetime64) -> np.datetime64:
     return np.datetime64(int((seconds + 30) // 60 * 60), "s")
 
 
-def _decode_times(coordinate: xr.DataArray) -> NDArray[Any]:
-    """Return times of a coordinate with CF units as datetime64, or offsets as timedelta64."""
-    if coordinate.dtype.kind == "M":
-        return coordinate.values.astype("datetime64[s]")
-    units = str(coordinate.attrs.get("units", ""))
-    if coordinate.dtype.kind == "m" or (units and " since " not in units):
-        return _decode_steps(coordinate)
-    variable = xr.Variable(coordinate.dims, coordinate.values, _time_attributes(coordinate.attrs))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # dates beyond nanoseconds are accepted
-        decoded = xr.decode_cf(xr.Dataset({"t": variable}), decode_timedelta=False)["t"]
-    if decoded.dtype.kind != "M":
-        calendar = getattr(next(iter(decoded.values.reshape(-1)), None), "calendar", None)
-        if calendar in ("standard", "gregorian", "proleptic_gregorian"):
-            return np.array([_from_cftime(time) for time in decoded.values.reshape(-1)]).reshape(decoded.shape)
-        got = f"calendar {calendar}" if calendar else f"values of type {coordinate.dtype}"
-        raise FieldError(f"Times must be of the standard (Gregorian) calendar, with CF units. Got: {got}.")
-    return decoded.values.astype("datetime64[s]")
-
-
-def _from_cftime(time: Any) -> np.datetime64:
-    return np.datetime64(
-        f"{time.year:04d}-{time.month:02d}-{time.day:02d}T{time.hour:02d}:{time.minute:02d}:{time.second:02d}", "s"
-    )
-
-
-def _time_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: attributes[key] for key in ("units", "calendar") if key in attributes}
-    if "units" in kept:
-        kept["units"] = re.sub(r"since (\d)-(\d+)-(\d+)", r"since 000\1-\2-\3", str(kept["units"]))
-    return kept
-
-
-_STEP_UNITS = {
-    "h": 3600,
-    "hr": 3600,
-    "hour": 3600,
-    "d": 86400,
-    "day": 86400,
-    "m": 60,
-    "min": 60,
-    "minute": 60,
-    "s": 1,
-    "sec": 1,
-    "second": 1,
-    "ns": 1e-9,
-    "nanosecond": 1e-9,
-}
-
-
-def _decode_steps(coordinate: xr.DataArray) -> NDArray[Any]:
-    """Return lead times as timedelta64; numbers without a unit are hours."""
+def _separate(coordinate: xr.DataArray) -> xr.DataArray:
+    """Return a coordinate of two dimensions along the one on which alone it depends, if there is one."""
     values = coordinate.values
-    if values.dtype.kind == "m":
-        return values.astype("timedelta64[s]")
-    unit = (
-        str(coordinate.attrs.get("units", "hours")).split()[0].casefold()
-        if coordinate.attrs.get("units", "hours")
-        else "hours"
-    )
-    seconds = _STEP_UNITS.get(unit, _STEP_UNITS.get(unit.rstrip("s")))
-    if seconds is None or values.dtype.kind not in "iuf":
-        raise FieldError(f"`{coordinate.name}` must be lead times in hours, days or seconds. Got: {unit!r}.")
-    return np.round(values.astype(np.float64) * seconds).astype("timedelta64[s]")
+    for axis, dim in enumerate(coordinate.dims):
+        first = values.take([0], axis=axis)
+        if np.isfinite(values).all() and np.abs(values - first).max(initial=0.0) < _DEGREES_TOLERANCE:
+            return coordinate.isel({dim: 0})
+    return coordinate
 
 
 class _Field:

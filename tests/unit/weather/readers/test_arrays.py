@@ -152,7 +152,7 @@ def test_variables_that_are_not_requested_are_ignored(winds: xr.Dataset) -> None
 def test_a_wrong_unit_is_named_with_the_accepted_ones(winds: xr.Dataset, units: str, got: str) -> None:
     winds.v10.attrs["units"] = units
     (problem,) = _problems(winds)
-    assert problem.startswith("`v10` must have `units` m s-1 or m s**-1")
+    assert problem.startswith("`v10` must have `units` such as m s-1, m/s")
     assert "knots" in problem
     assert problem.endswith(f"Got: {got}.")
 
@@ -214,12 +214,22 @@ def test_an_unknown_dimension_is_named(winds: xr.Dataset) -> None:
     ]
 
 
-def test_a_curvilinear_grid_is_named(winds: xr.Dataset) -> None:
+def _with_points(winds: xr.Dataset, tilt: float) -> xr.Dataset:
+    """Write the coordinates of each point; `tilt` is how much latitudes rise along a row."""
     lat, lon = np.meshgrid(winds.latitude, winds.longitude, indexing="ij")
-    curvilinear = winds.drop_vars(["latitude", "longitude"]).rename(latitude="j", longitude="i")
-    problems = _problems(curvilinear.assign_coords(lat=(("j", "i"), lat), lon=(("j", "i"), lon)))
+    lat = lat + tilt * np.arange(lon.shape[1])
+    plain = winds.drop_vars(["latitude", "longitude"]).rename(latitude="j", longitude="i")
+    return plain.assign_coords(lat=(("j", "i"), lat), lon=(("j", "i"), lon))
+
+
+def test_a_curvilinear_grid_is_named(winds: xr.Dataset) -> None:
+    problems = _problems(_with_points(winds, tilt=0.1))
     assert problems[0].startswith("`u10` must have a one-dimensional `latitude` coordinate")
-    assert "of shape (16, 32), of a grid that is not regular" in problems[0]
+    assert "Got: a curvilinear grid of shape (16, 32); its dimensions are ('time', 'j', 'i')." in problems[0]
+
+
+def test_coordinates_of_each_point_of_a_regular_grid_are_read(winds: xr.Dataset) -> None:
+    xr.testing.assert_equal(_read(_with_points(winds, tilt=0.0)), winds)
 
 
 def test_a_region_is_named_once(winds: xr.Dataset) -> None:
