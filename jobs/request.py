@@ -72,6 +72,7 @@ class ForecastRequest(FrozenModel):
     choice: tuple[ChosenSource, ...] = Field(
         (), description="What was chosen from them: file, run, step, type and version; unknown in old rows."
     )
+    warnings: tuple[str, ...] = Field((), description="What is unusual about the initial state, as sentences.")
     init_time: str = Field(description="Initial time of the forecast, UTC.")
     lead_hours: int = Field(gt=0, description="Last lead time, in hours.")
     members: int = Field(ge=1, description="Number of members.")
@@ -111,9 +112,10 @@ class ForecastRequest(FrozenModel):
     def digest(self) -> str:
         """SHA-256 of the request as it was submitted, without what the service chose: group size, automatic `nfe`.
 
-        The initial state is part of it by its own digest, not by its source or the choice from its files.
+        The initial state is part of it by its own digest, not by its source, the choice from its files or
+        warnings.
         """
-        fields = self.model_dump(mode="json", exclude={"group_size", "initial_state", "choice"})
+        fields = self.model_dump(mode="json", exclude={"group_size", "initial_state", "choice", "warnings"})
         if self.nfe_is_automatic:
             fields["sampling"]["nfe"] = "auto"
         for name in ("deadline_seconds", "nfe_is_automatic"):

@@ -147,6 +147,7 @@ def _plan_request(service: Service, checked: CheckedBody, state: InitialState, k
         initial_state_digest=state.digest,
         sources=state.sources,
         choice=state.choice,
+        warnings=state.warnings,
         init_time=init_time,
         lead_hours=checked.lead_hours,
         members=body.num_members,

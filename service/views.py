@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from jobs.forecasts import ForecastRecord
 from jobs.planning.estimates import demand_of
 from jobs.planning.measured import load_estimator
-from jobs.request import CatalogueSource, ForecastSource
+from jobs.request import CatalogueSource, ForecastRequest, ForecastSource
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Data, Priority, Status
 from service.requests import ForecastBody
@@ -36,9 +36,9 @@ class Progress(BaseModel):
 
 
 class Caution(BaseModel):
-    """A warning about a forecast that did not fail, such as lost members."""
+    """A warning about a forecast that did not fail: lost members, or an initial state that is unlike the weather."""
 
-    code: Literal["members-lost"]
+    code: Literal["members-lost", "initial-state"]
     message: str
 
 
@@ -130,14 +130,18 @@ def _view_request(record: ForecastRecord) -> ForecastBody:
     return ForecastBody.of(record.request, record.priority, kept)
 
 
+def view_cautions(request: ForecastRequest) -> list[Caution]:
+    """Return the warnings about the initial state of a request."""
+    return [Caution(code="initial-state", message=message) for message in request.warnings]
+
+
 def _warnings(record: ForecastRecord) -> list[Caution]:
-    lost = (record.receipt or {}).get("nonfinite_members", [])
-    if not lost:
-        return []
-    message = (
-        f"Members {', '.join(map(str, lost))} left the valid range and are NaN from then on; the others are complete."
-    )
-    return [Caution(code="members-lost", message=message)]
+    cautions, lost = view_cautions(record.request), (record.receipt or {}).get("nonfinite_members", [])
+    if lost:
+        numbers = ", ".join(map(str, lost))
+        message = f"Members {numbers} left the valid range and are NaN from then on; the others are complete."
+        cautions.append(Caution(code="members-lost", message=message))
+    return cautions
 
 
 def planned_seconds(database: Database, records: Sequence[ForecastRecord], now: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The commands `warmcast train`, `evaluate` and `climatology`."""
+"""The commands `warmcast train`, `evaluate`, `climatology` and `extremes`."""
 
 import json
 import math
@@ -21,7 +21,7 @@ from training.train import train
 from weather.bundled import find_checkpoint
 from weather.climatology import Climatology, climatology_indices
 from weather.errors import TrainingDataError
-from weather.manifest import Manifest, read_manifest
+from weather.manifest import MANIFEST_NAME, Manifest, read_manifest
 from weather.times import count_lead_times, parse_time
 
 
@@ -125,6 +125,25 @@ def build_climatology(
     with replace_file(output) as partial:
         dataset.to_netcdf(partial)
     return {"climatology": str(output), "states": len(indices), "years": list(years), "valid_time": valid_time}
+
+
+def add_extremes(*, checkpoint: str, checkpoint_folders: Sequence[Path], data: Sequence[Path]) -> dict[str, Any]:
+    """Compute the extremes of a checkpoint's training years from `data`, and write them to its manifest.
+
+    The digest of the checkpoint changes, so that unfinished forecasts of it cannot be continued.
+    """
+    folder = find_checkpoint(checkpoint, checkpoint_folders)
+    manifest = read_manifest(folder)
+    extremes = _load_series(manifest, data).extremes(manifest.model.variables, manifest.provenance.train_years)
+    changed = manifest.model_copy(update={"model": manifest.model.model_copy(update={"extremes": extremes})})
+    write_text(folder / MANIFEST_NAME, changed.to_json())
+    return {
+        "checkpoint": str(folder),
+        "frames": extremes.num_frames,
+        "years": list(manifest.provenance.train_years),
+        "extremes": extremes.model_dump(mode="json"),
+        "digest": changed.digest,
+    }
 
 
 def _load_series(manifest: Manifest, data: Sequence[Path]) -> WeatherSeries:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.shapes import Features, Fields
 from weather.errors import TrainingDataError
+from weather.extremes import TrainingExtremes, compute_extremes
 from weather.features import feature_fields
 from weather.grids import Grid
 from weather.manifest import GridSpec, Normalisation
@@ -81,6 +82,15 @@ class WeatherSeries:
                 raise TrainingDataError(f"`{name}` must vary over {list(years)}. Got: {mean:g} everywhere.")
             result.append(Normalisation(name=name, mean=mean, std=std))
         return tuple(result)
+
+    def extremes(self, scale: Sequence[Normalisation], years: Sequence[int]) -> TrainingExtremes:
+        """Return the extremes over `years`, which initial states are compared with; `scale` is that of each variable.
+
+        Raises `TrainingDataError` unless two frames of these years are one time step apart.
+        """
+        in_years = self._is_in(years)
+        scales = [(variable.name, variable.mean, variable.std) for variable in scale]
+        return compute_extremes(self.frames[in_years], self.valid_times[in_years], self.grid, scales, self.time_step)
 
     def _is_in(self, years: Sequence[int]) -> NDArray[np.bool_]:
         """Return whether each frame is in one of `years`."""

@@ -3,7 +3,7 @@
 import importlib.metadata
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -93,10 +93,11 @@ def _build_stage(
 def _initial_networks(
     config: TrainingConfig, series: WeatherSeries, start: Path | None
 ) -> tuple[Networks, Provenance | None]:
-    """Return new networks, or those of the checkpoint `start` with its provenance."""
+    """Return new networks, or those of the checkpoint `start` with its provenance; extremes are those of this data."""
+    scale = series.normalisation(config.variables, config.data.train_years)
     spec = ModelSpec(
         grid=grid_spec(series.grid),
-        variables=series.normalisation(config.variables, config.data.train_years),
+        variables=scale,
         static_fields=config.static_fields,
         features=config.features,
         time_step_hours=config.time_step_hours,
@@ -104,18 +105,21 @@ def _initial_networks(
         warm_start=config.warm_start.network,
         flow=config.flow.network,
         preconditioning=config.flow.preconditioning,
+        extremes=series.extremes(scale, config.data.train_years),
     )
     if start is None:
         torch.manual_seed(config.seed)
         return build_networks(spec, torch.from_numpy(series.static)), None
     networks, manifest = load_checkpoint(start, torch.device("cpu"))
-    different = [field for field in type(spec).model_fields if not _is_equal(spec, manifest.model, field)]
+    fields = [field for field in type(spec).model_fields if field != "extremes"]
+    different = [field for field in fields if not _is_equal(spec, manifest.model, field)]
     if different:
         raise ConfigurationError(
             f"`{start}` cannot be trained further with this configuration and data: they differ in "
             f"{', '.join(different)}."
         )
-    return networks, manifest.provenance
+    extremes = series.extremes(manifest.model.variables, config.data.train_years)
+    return replace(networks, spec=manifest.model.model_copy(update={"extremes": extremes})), manifest.provenance
 
 
 def _provenance(config: TrainingConfig, seconds: float, earlier: Provenance | None) -> Provenance:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from warmcast.commands import run
-from warmcast.console import exit_codes, folders, plural, print_json, progress_bar, score_tables
+from warmcast.console import exit_codes, folders, plural, print_json, print_warning, progress_bar, score_tables
 from warmcast.options import (
     Checkpoint,
     Checkpoints,
@@ -79,7 +79,8 @@ def forecast(
     options |= {"nfe": nfe, "solver": solver, "warmth": warmth, "batch_size": batch_size}
     options |= {"checkpoint": checkpoint, "checkpoint_folders": folders(checkpoints)}
     with exit_codes(_TO_RESUME), progress_bar("Lead times") as report:
-        options |= {"device": device, "threads": threads, "resume": resume, "report_progress": report}
+        options |= {"device": device, "threads": threads, "resume": resume}
+        options |= {"report_progress": report, "report_warning": print_warning}
         receipt = run("forecast", output=output, summary=summary, **options)
     if json:
         print_json(receipt)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from warmcast.commands import run
-from warmcast.console import exit_codes, plural, print_json, progress_bar
+from warmcast.console import exit_codes, plural, print_json, print_warning, progress_bar
 from warmcast.forecasts import count_members
 from warmcast.options import InitTime, Json, LeadTime, Nfe, Solver, Warmth
 
@@ -155,6 +155,8 @@ def _print_forecast(info: dict[str, Any], *, json: bool) -> None:
         print_json(info)
         return
     _print_line(info)
+    for caution in info.get("warnings", ()):
+        print_warning(caution["message"])
     for link in info["links"]:
         if link["rel"] == "data":
             typer.echo(f'Open it:  xarray.open_zarr("{link["href"]}")')

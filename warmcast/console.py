@@ -78,6 +78,11 @@ def print_line(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def print_warning(text: str) -> None:
+    """Print a warning to standard error."""
+    typer.echo(f"Warning: {text}", err=True)
+
+
 def print_json(receipt: dict[str, Any]) -> None:
     """Print a receipt as JSON to standard output."""
     json.dump(receipt, sys.stdout, indent=1)

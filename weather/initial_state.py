@@ -9,8 +9,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from weather.admission import check_state
 from weather.errors import InitialStateError
 from weather.manifest import ModelSpec
+from weather.plausibility import describe_range_problem
 from weather.readers.provenance import ChosenSource
 from weather.readers.series import Series, open_series
 from weather.regrid import regrid
@@ -23,7 +25,8 @@ class InitialState:
     """Two frames in physical units: `newest` at `init_time`, `previous` one time step before.
 
     Both are float32 (analysis, variable, latitude, longitude). The dimension `analysis` has size 1, or the number of
-    members of an ensemble of analyses. `choice` says which records of the sources the frames are.
+    members of an ensemble of analyses. `choice` says which records of the sources the frames are, and `warnings` what
+    is unusual about the frames, as sentences.
     """
 
     init_time: np.datetime64
@@ -31,6 +34,7 @@ class InitialState:
     newest: NDArray[np.float32]
     sources: tuple[str, ...]
     choice: tuple[ChosenSource, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.previous.shape == self.newest.shape
@@ -77,7 +81,11 @@ def load_state(
     if problems:
         raise fail(problems)
     previous, newest = _stack(regrid(frames.fields, spec.grid.grid), spec.variable_names)
-    return InitialState(selected, previous, newest, tuple(sources), frames.list_sources())
+    findings = check_state(previous, newest, selected, spec, now=np.datetime64("now", "s"))
+    if findings.problems:
+        raise fail(findings.problems)
+    chosen, cautions = frames.list_sources(), tuple(findings.warnings)
+    return InitialState(selected, previous, newest, tuple(sources), chosen, cautions)
 
 
 def _describe_missing_frames(
@@ -100,19 +108,13 @@ def _describe_missing_frames(
 
 def _check_values(frames: xr.Dataset, problems: list[str]) -> None:
     for name, array in frames.data_vars.items():
-        values, variable = array.values, KNOWN[str(name)]
-        low, high = variable.valid_range
-        for index, time in enumerate(frames.time.values):
-            bad = int((~np.isfinite(values[index])).sum())
+        for time, values in zip(frames.time.values, array.values, strict=True):
+            bad, label = int((~np.isfinite(values)).sum()), f"at {format_time(time)}"
             if bad:
-                problems.append(
-                    f"`{name}` has {bad} missing or infinite values at {format_time(time)}; all must be finite."
-                )
-            elif values[index].min() < low or values[index].max() > high:
-                problems.append(
-                    f"`{name}` must be within {low:g} and {high:g} {variable.units} at {format_time(time)}. "
-                    f"Got: {values[index].min():g} to {values[index].max():g}."
-                )
+                problems.append(f"`{name}` has {bad} missing or infinite values {label}; all must be finite.")
+                continue
+            problem = describe_range_problem(KNOWN[str(name)], float(values.min()), float(values.max()), label)
+            problems.extend([problem] if problem else [])
 
 
 def _stack(frames: xr.Dataset, variables: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from storage.errors import ConfigurationError
 from weather.errors import CheckpointError
+from weather.extremes import TrainingExtremes
 from weather.features import FEATURES
 from weather.grids import Grid
 from weather.schema import FrozenModel, first_error_sentence
@@ -92,6 +93,8 @@ class ModelSpec(FrozenModel):
     warm_start: NetworkSpec
     flow: NetworkSpec
     preconditioning: Literal["gaussian", "none"] = "gaussian"
+    extremes: TrainingExtremes | None = None
+    """Extremes of the training years, which initial states are compared with; None in older manifests."""
 
     @model_validator(mode="after")
     def _check_features_and_widths(self) -> Self:
@@ -100,6 +103,10 @@ class ModelSpec(FrozenModel):
             raise ValueError(f"features {unknown} are not among {', '.join(FEATURES)}")
         if self.flow.embedding_width == 0 or self.warm_start.embedding_width != 0:
             raise ValueError("the flow network needs an `embedding_width`, the warm start none")
+        if self.extremes is not None and [known.name for known in self.extremes.variables] != list(self.variable_names):
+            raise ValueError(
+                f"`extremes` must be those of the variables {', '.join(self.variable_names)}, in this order"
+            )
         return self
 
     @property
@@ -184,8 +191,9 @@ class Manifest(FrozenModel):
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_json(self) -> str:
-        """Return the manifest as JSON, exactly as it is written to its file."""
-        return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+        """Return the manifest as JSON, exactly as it is written to its file; extremes are left out if it has none."""
+        exclude = {"model": {"extremes"}} if self.model.extremes is None else None
+        return json.dumps(self.model_dump(mode="json", exclude=exclude), indent=1) + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:

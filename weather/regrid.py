@@ -18,10 +18,7 @@ def regrid(fields: xr.Dataset, target: Grid) -> xr.Dataset:
     coordinates = {"latitude": list(target.latitude), "longitude": list(target.longitude)}
     if source.matches(target):
         return fields.assign_coords(coordinates)
-    rows = _overlaps(_row_bounds(target), _row_bounds(source))
-    columns = np.sum(
-        [_overlaps(_column_bounds(target), _column_bounds(source) + turn) for turn in (-360, 0, 360)], axis=0
-    )
+    rows, columns = overlap_weights(source, target)
 
     def means(values: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(rows @ values @ columns.T, dtype=np.float32)
@@ -31,6 +28,15 @@ def regrid(fields: xr.Dataset, target: Grid) -> xr.Dataset:
         means, fields, input_core_dims=[dims], output_core_dims=[dims], exclude_dims=set(dims)
     )
     return regridded.assign_coords(coordinates)
+
+
+def overlap_weights(source: Grid, target: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the weights of source rows in each target row, and those of columns: (target, source), with row sums 1."""
+    rows = _overlaps(_row_bounds(target), _row_bounds(source))
+    columns: NDArray[np.float64] = np.sum(
+        [_overlaps(_column_bounds(target), _column_bounds(source) + turn) for turn in (-360, 0, 360)], axis=0
+    )
+    return rows, columns
 
 
 def _row_bounds(grid: Grid) -> NDArray[np.float64]:

@@ -45,8 +45,13 @@ def run_from_options(
     resume: bool,
     summary: bool,
     report_progress: Callable[[int, int], None],
+    report_warning: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Run a forecast and return its receipt; `report_progress` is called with (complete lead times, all lead times)."""
+    """Run a forecast and return its receipt.
+
+    `report_progress` is called with (complete lead times, all lead times), and `report_warning`, before the start, with
+    each warning about the initial state.
+    """
     if threads:
         torch.set_num_threads(threads)
     folder = find_checkpoint(checkpoint, checkpoint_folders)
@@ -55,6 +60,8 @@ def run_from_options(
     sampling = manifest.sampling.replace(solver=solver, nfe=nfe, warmth=warmth)
     sources = sample_files() if list(initial_state) == [SAMPLE] else list(initial_state)
     state = read_initial_state(sources, manifest.model, parse_time(init_time) if init_time else None)
+    for warning in state.warnings:
+        report_warning(warning)
     receipt = run_forecast(
         StandaloneForecast(
             state=state,
@@ -73,7 +80,8 @@ def run_from_options(
     )
     summary_path = str(output / SUMMARY) if summary else None
     chosen = [source.model_dump(mode="json") for source in state.choice]
-    return _describe(receipt) | {"summary": summary_path, "checkpoint": manifest.name, "sources": chosen}
+    origin = {"checkpoint": manifest.name, "sources": chosen, "warnings": list(state.warnings)}
+    return _describe(receipt) | {"summary": summary_path} | origin
 
 
 def sample_files() -> list[str]:

@@ -38,8 +38,9 @@ def finish_forecast(
 def _receipt(forecast: ClaimedForecast, engine: Engine, lost: list[int], seconds: float) -> dict[str, Any]:
     """Return the receipt: request, lost members, versions and device, which suffice to reproduce the forecast."""
     return {
-        "request": forecast.request.model_dump(mode="json", exclude={"initial_state"}),
+        "request": forecast.request.model_dump(mode="json", exclude={"initial_state", "warnings"}),
         "nonfinite_members": lost,
+        "warnings": list(forecast.request.warnings),
         "seconds": round(seconds, 3),
         "warmcast": importlib.metadata.version("warmcast"),
         "torch": torch.__version__,

@@ -20,7 +20,16 @@ from service.problems import PROBLEM_RESPONSES
 from service.requests import ForecastBody, ReplayBody
 from service.submission import accept, check_body, estimate, replay
 from service.uploads import MAX_STATE_FILES, ParsedRequest, parse_request
-from service.views import ForecastList, ForecastView, Link, eta_seconds, planned_seconds, view_forecast
+from service.views import (
+    Caution,
+    ForecastList,
+    ForecastView,
+    Link,
+    eta_seconds,
+    planned_seconds,
+    view_cautions,
+    view_forecast,
+)
 
 router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES)
 
@@ -41,6 +50,7 @@ class EstimateView(BaseModel):
     wait_seconds: float | None = Field(description="Seconds until a worker is free; null also if no worker is alive.")
     seconds: float | None = Field(description="Seconds from the start to the end.")
     is_scaled: bool = Field(description="Whether speeds were measured only with another group size.")
+    warnings: list[Caution] = Field(description="What is unusual about the initial state.")
 
 
 @router.post(
@@ -189,6 +199,7 @@ def _view_estimate(plan: Plan, body: ForecastBody) -> EstimateView:
         wait_seconds=_round_seconds(plan.wait_seconds),
         seconds=_round_seconds(plan.seconds),
         is_scaled=plan.is_scaled,
+        warnings=view_cautions(plan.request),
     )
 
 

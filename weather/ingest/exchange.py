@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from storage.paths import StoragePath, storage_path
 from weather.errors import StoreError
 from weather.initial_state import InitialState
+from weather.readers.inspection import Inspection
 from weather.readers.provenance import ChosenSource
 
 INITIAL_STATE = "initial_state"
@@ -22,6 +23,7 @@ INITIAL_STATE = "initial_state"
 _ARRAY = "initial_state.npy"
 _DESCRIPTION = "initial_state.json"
 _FRAMES = "frames.npz"
+_INSPECTION = "inspection.json"
 
 
 def save_initial_state(state: InitialState, folder: Path | StoragePath) -> None:
@@ -31,6 +33,7 @@ def save_initial_state(state: InitialState, folder: Path | StoragePath) -> None:
         "init_time": np.datetime_as_string(state.init_time, "s"),
         "sources": list(state.sources),
         "choice": [source.model_dump(mode="json") for source in state.choice],
+        "warnings": list(state.warnings),
         "digest": state.digest,
     }
     np.save(array, np.stack([state.previous, state.newest]), allow_pickle=False)
@@ -49,7 +52,8 @@ def load_initial_state(folder: Path | StoragePath) -> InitialState:
         frames = np.load(io.BytesIO((path / _ARRAY).read_bytes()), allow_pickle=False)
         init_time = np.datetime64(description["init_time"], "s")
         choice = tuple(map(ChosenSource.model_validate, description.get("choice", ())))
-        state = InitialState(init_time, frames[0], frames[1], tuple(description["sources"]), choice)
+        sources, cautions = tuple(description["sources"]), tuple(description.get("warnings", ()))
+        state = InitialState(init_time, frames[0], frames[1], sources, choice, cautions)
     except ConnectionError:
         raise
     except (OSError, ValueError, KeyError, IndexError) as error:
@@ -68,3 +72,13 @@ def load_frames(folder: Path) -> dict[np.datetime64, NDArray[np.float32]]:
     """Return the frames by time that `save_frames` wrote."""
     with np.load(folder / _FRAMES, allow_pickle=False) as arrays:
         return dict(zip(arrays["times"], arrays["fields"], strict=True))
+
+
+def save_inspection(inspection: Inspection, folder: Path) -> None:
+    """Write an inspection into `folder`."""
+    (folder / _INSPECTION).write_text(inspection.model_dump_json())
+
+
+def load_inspection(folder: Path) -> Inspection:
+    """Return the inspection that `save_inspection` wrote."""
+    return Inspection.model_validate_json((folder / _INSPECTION).read_bytes())
