@@ -13,7 +13,7 @@ from service.lifespan import open_service
 from service.metrics import Metrics
 from service.middleware import BodyLimit, OriginGuard, RequestMetrics
 from service.parameters import KNOWN_PARAMETERS
-from service.routes import data, events, forecasts, health, models, plots, quality
+from service.routes import data, events, forecasts, health, inspections, models, plots, quality
 
 
 def create_app(
@@ -53,7 +53,14 @@ def create_app(
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_upload_bytes)
     app.add_middleware(RequestMetrics, metrics=metrics)
     app.add_middleware(OriginGuard, only_loopback=only_loopback, public_url=settings.service.public_url)
-    for router in (forecasts.router, events.router, plots.router, quality.router, models.router):
+    for router in (
+        forecasts.router,
+        events.router,
+        plots.router,
+        quality.router,
+        models.router,
+        inspections.router,
+    ):
         app.include_router(router, prefix="/v1", dependencies=[KNOWN_PARAMETERS])
         app.include_router(router, include_in_schema=False, dependencies=[KNOWN_PARAMETERS])
     app.include_router(data.router, prefix="/v1")

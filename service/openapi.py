@@ -33,6 +33,12 @@ def forecast_body(max_files: int) -> dict[str, Any]:
     return {"required": True, "content": json | multipart_body({"request": request, "initial_state": files})}
 
 
+def inspection_body(max_files: int) -> dict[str, Any]:
+    """Return the request body of `POST /inspect`: the files of an initial state."""
+    files = file_list(max_files, "GRIB, NetCDF or zipped Zarr, as for `POST /forecast`.")
+    return {"required": True, "content": multipart_body({"initial_state": files})}
+
+
 def verification_body(max_files: int, reference_pattern: str) -> dict[str, Any]:
     """Return the request body of `POST /forecast/ID/verify`: the files of the truth, and its name."""
     truth = file_list(max_files, "Analyses as GRIB, NetCDF or zipped Zarr stores.")

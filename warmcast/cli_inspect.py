@@ -53,7 +53,8 @@ def inspect(
 def _print_inspection(inspection: Mapping[str, Any]) -> None:
     console = Console(highlight=False, markup=False)
     console = Console(width=_width(console), highlight=False, markup=False)
-    for file in inspection["files"]:
+    files = [*inspection["files"], *(row["file"] for row in inspection["found"]), *inspection["other_fields"]]
+    for file in dict.fromkeys(files):
         console.print(file)
         rows = [row for row in inspection["found"] if row["file"] == file]
         if rows:

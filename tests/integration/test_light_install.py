@@ -28,6 +28,7 @@ COMMANDS = (
     ("climatology --data data --valid-time 2018-09-15 --output c.nc", "train"),
     ("verify out --truth truth.nc", "worker"),
     ("plot out", "plot"),
+    ("inspect a.grib2", "service"),
     ("bench scores", "dev"),
 )
 

@@ -118,12 +118,17 @@ class Choice:
         filled = [record for record in records if self._is_filled(record)]
         if not filled:
             return None
-        filled.sort(key=lambda record: (hashlib.sha256(self.read(record).tobytes()).digest(), record.describe()))
+        filled.sort(key=self._order)
         for other in filled[1:]:
             if not self._is_equal(filled[0], other):
                 raise SourceError(_describe_conflict(filled[0], other))
             self._drop(other, f"equal to that of `{filled[0].describe()}`")
         return filled[0]
+
+    def _order(self, record: Record) -> tuple[bytes, str, str]:
+        """Return a key that orders equal records by what is in them, so that their order in the input never matters."""
+        digest = hashlib.sha256(self.read(record).tobytes()).digest()
+        return digest, record.describe(), f"{record.run} {record.step} {record.member} {record.unit} {record.notes}"
 
     def _is_equal(self, first: Record, second: Record) -> bool:
         low, high = KNOWN[first.variable].valid_range
@@ -150,12 +155,7 @@ def choose(records: Iterable[Record], variables: Sequence[str]) -> Choice:
     usable, unusable = list[Record](), list[Record]()
     for record in records:
         (unusable if record.unusable else usable).append(record)
-    for name in variables:
-        if all(record.variable != name for record in usable):
-            reasons = sorted(
-                {f"in `{record.source}`, it is {record.unusable}" for record in unusable if record.variable == name}
-            )
-            raise SourceError(f"`{name}` cannot be used: {'; '.join(reasons)}.")
+    _require_each(variables, usable, unusable)
     candidates, rejected = _complete(_candidates(usable, variables), variables)
     labels: dict[np.datetime64, set[int | None]] = defaultdict(set)
     for time, member in candidates:
@@ -170,6 +170,18 @@ def choose(records: Iterable[Record], variables: Sequence[str]) -> Choice:
         reasons={id(record): record.unusable for record in unusable}
         | {id(record): "without the other variables of its time and run" for record in rejected},
     )
+
+
+def _require_each(variables: Sequence[str], usable: Sequence[Record], unusable: Sequence[Record]) -> None:
+    """Raise `SourceError` that says of each variable without a usable record why those that are there are not."""
+    sentences = []
+    for name in variables:
+        if all(record.variable != name for record in usable):
+            found = [record for record in unusable if record.variable == name]
+            reasons = sorted({f"in `{record.source}`, it is {record.unusable}" for record in found})
+            sentences.append(f"`{name}` cannot be used: {'; '.join(reasons) or 'no source has it'}.")
+    if sentences:
+        raise SourceError(" ".join(sentences))
 
 
 def _candidates(usable: Sequence[Record], variables: Sequence[str]) -> Candidates:

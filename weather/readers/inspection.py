@@ -1,7 +1,7 @@
 """What files hold, what is chosen from them for a forecast, and why the rest is not: `warmcast inspect`."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -51,7 +51,7 @@ class FoundRecords(FrozenModel):
     version: str = Field(description="Experiment version; empty without one.")
     grid: str = Field(description="Numbers of latitudes and longitudes, and whether there are rows at the poles.")
     unit: str = Field(description="Unit as the file states it; empty if it does not.")
-    records: int = Field(description="Number of records.")
+    records: int = Field(description="Number of records of each variable.")
 
 
 class UnusedRecords(FrozenModel):
@@ -245,3 +245,16 @@ def _list_other_fields(parts: Iterable[tuple[str, Sequence[Contents]]]) -> dict[
         for part in contents:
             names[source].update(dict.fromkeys(part.others))
     return {source: tuple(of_source) for source, of_source in names.items() if of_source}
+
+
+def rename_files(inspection: Inspection, rename: Callable[[str], str]) -> Inspection:
+    """Return an inspection with `rename` applied to every text in it."""
+
+    def replace(value: Any) -> Any:
+        if isinstance(value, str):
+            return rename(value)
+        if isinstance(value, Mapping):
+            return {rename(key): replace(part) for key, part in value.items()}
+        return [replace(part) for part in value] if isinstance(value, list | tuple) else value
+
+    return Inspection.model_validate(replace(inspection.model_dump()))

@@ -82,7 +82,7 @@ def _notes(record: Record, several_runs: bool, label: int | None) -> list[str]:
             notes.append("the other frame is of another run")
     if record.is_preliminary:
         notes.append("of the preliminary experiment version")
-    if label is not None:
+    if label:  # 0 is the control member, and what the Climate Data Store writes without an ensemble
         notes.append(f"member {label} alone, used as a single analysis")
     return notes
 
