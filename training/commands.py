@@ -24,11 +24,14 @@ from weather.errors import TrainingDataError
 from weather.manifest import MANIFEST_NAME, Manifest, read_manifest
 from weather.times import count_lead_times, parse_time
 
+_SUFFIXES = (".nc", ".nc4", ".grib", ".grb", ".grib1", ".grib2", ".grb2", ".zarr", ".zip", ".gz", ".bz2")
+"""Ends of the names of files in a folder that are data."""
+
 
 def train_from_files(
     *,
     config: Path,
-    data: Sequence[Path],
+    data: Sequence[str | Path],
     output: Path,
     start: str | None,
     resume: bool,
@@ -53,7 +56,7 @@ def evaluate_checkpoint(
     *,
     checkpoint: str,
     checkpoint_folders: Sequence[Path],
-    data: Sequence[Path],
+    data: Sequence[str | Path],
     years: tuple[int, ...],
     starts: int,
     members: int,
@@ -102,7 +105,7 @@ def build_climatology(
     *,
     checkpoint: str,
     checkpoint_folders: Sequence[Path],
-    data: Sequence[Path],
+    data: Sequence[str | Path],
     years: tuple[int, ...],
     valid_time: str,
     output: Path,
@@ -127,7 +130,7 @@ def build_climatology(
     return {"climatology": str(output), "states": len(indices), "years": list(years), "valid_time": valid_time}
 
 
-def add_extremes(*, checkpoint: str, checkpoint_folders: Sequence[Path], data: Sequence[Path]) -> dict[str, Any]:
+def add_extremes(*, checkpoint: str, checkpoint_folders: Sequence[Path], data: Sequence[str | Path]) -> dict[str, Any]:
     """Compute the extremes of a checkpoint's training years from `data`, and write them to its manifest.
 
     The digest of the checkpoint changes, so that unfinished forecasts of it cannot be continued.
@@ -146,7 +149,7 @@ def add_extremes(*, checkpoint: str, checkpoint_folders: Sequence[Path], data: S
     }
 
 
-def _load_series(manifest: Manifest, data: Sequence[Path]) -> WeatherSeries:
+def _load_series(manifest: Manifest, data: Sequence[str | Path]) -> WeatherSeries:
     """Return the frames of `data` in a checkpoint's variables; raises `TrainingDataError` for another grid."""
     spec = manifest.model
     series = load_series(list_data_files(data), spec.variable_names, spec.time_step_hours)
@@ -155,20 +158,24 @@ def _load_series(manifest: Manifest, data: Sequence[Path]) -> WeatherSeries:
     return series
 
 
-def list_data_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the files and Zarr stores among `paths`, and those in the folders among `paths`, sorted by name."""
-    files: list[Path] = []
-    for path in paths:
-        if path.is_file() or (path / "zarr.json").exists() or (path / ".zgroup").exists():
-            files.append(path)
+def list_data_files(sources: Sequence[str | Path]) -> list[str]:
+    """Return the files, Zarr stores and addresses among `sources`, and the files in the folders among them, by name."""
+    files: list[str] = []
+    for source in map(str, sources):
+        path = Path(source)
+        if "://" in source or path.is_file() or (path / "zarr.json").exists() or (path / ".zgroup").exists():
+            files.append(source)
         elif path.is_dir():
-            found = sorted([*path.glob("*.nc"), *path.glob("*.zarr")])
+            found = sorted(str(file) for file in path.iterdir() if file.name.lower().endswith(_SUFFIXES))
             if not found:
-                raise TrainingDataError(f"`{path}` must hold NetCDF files (*.nc) or Zarr stores (*.zarr). Got: none.")
+                raise TrainingDataError(
+                    f"`{source}` must hold files or Zarr stores whose names end with {', '.join(_SUFFIXES)}. Got: none."
+                )
             files += found
         else:
             raise TrainingDataError(
-                f"`data` must be a file, a Zarr store or a folder of them. Got: `{path}`, which does not exist."
+                "`data` must be a file, a Zarr store, a folder of them, or an address. "
+                f"Got: `{source}`, which does not exist."
             )
     return files
 

@@ -98,7 +98,7 @@ class WeatherSeries:
 
 
 def load_series(
-    files: Sequence[Path],
+    files: Sequence[str | Path],
     variables: Sequence[str],
     time_step_hours: int,
     static_fields: Sequence[str] = (),
@@ -139,7 +139,7 @@ def grid_spec(grid: Grid) -> GridSpec:
     return GridSpec(latitude=grid.latitude, longitude=grid.longitude)
 
 
-def _read_static_fields(path: Path, names: Sequence[str], grid: Grid) -> NDArray[np.float32]:
+def _read_static_fields(path: str | Path, names: Sequence[str], grid: Grid) -> NDArray[np.float32]:
     """Return static fields of a file (field, lat, lon), north to south, each with mean 0 and standard deviation 1."""
     try:
         fields = read_static_fields(str(path), names, grid) if names else []

@@ -24,7 +24,7 @@ _CONFIG_COPY = "config.json"
 
 def train(
     config: TrainingConfig,
-    files: Sequence[Path],
+    files: Sequence[str | Path],
     output: Path,
     start: Path | None,
     *,

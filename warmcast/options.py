@@ -32,6 +32,11 @@ InitTime = Annotated[
     str | None,
     typer.Option(help="Initial time in UTC, such as 2018-09-15T00; by default the newest of the initial state."),
 ]
-TrainingData = Annotated[list[Path], typer.Option(help="NetCDF file, Zarr store or folder of them; may be repeated.")]
+TrainingData = Annotated[
+    list[str],
+    typer.Option(
+        help="GRIB, NetCDF or Zarr, or a folder of them, as a path or an address (https, gs, s3); may be repeated."
+    ),
+]
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; it is created.")]
 Page = Annotated[Path | None, typer.Option("--html", help="HTML file to write a report to.")]

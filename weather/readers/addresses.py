@@ -147,7 +147,7 @@ def _describe(address: str, error: Exception) -> str:
 def _open_address(address: str) -> tuple[Callable[[str], dict[str, Any] | None], Callable[[], object]]:
     """Return functions that read Zarr metadata in the folder at an address, None if there is none, and list it."""
     scheme = _scheme(address)
-    if scheme not in {*fsspec.registry.registry, *fsspec.registry.known_implementations}:
+    if scheme not in fsspec.available_protocols():
         raise AddressError(f"`{address}` must be a path, or an address that begins with {_SCHEMES}. Got: {scheme}.")
     system, root = fsspec.core.url_to_fs(address, **_storage_options(address))
 

@@ -102,8 +102,17 @@ def _read_end_records(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
     position = tail.rfind(_END)
     if position < 0:
         return
-    yield int.from_bytes(tail[position + 10 : position + 12], "little"), _integer(tail, position + 12, 4)
-    end = start + position
+    large = list(_read_large_records(file, size, start + position))
+    yield from large
+    count, directory_bytes = _integer(tail, position + 10, 2), _integer(tail, position + 12, 4)
+    yield 0 if large and count == 0xFFFF else count, 0 if large and directory_bytes == 0xFFFFFFFF else directory_bytes
+
+
+def _read_large_records(file: BinaryIO, size: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the same from the records for large zips before the position `end`: where the locator says, and before it.
+
+    Readers differ in which one they take.
+    """
     if end < _LOCATOR_BYTES:
         return
     file.seek(end - _LOCATOR_BYTES)

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from training.loop import Progress
 from warmcast.cli import app
 from weather.climatology import Climatology
 from weather.errors import VerificationError
+from weather.manifest import read_manifest
 from weather.testing import travelling_waves
 
 STARTS, MEMBERS = 3, 4
@@ -123,9 +125,9 @@ def test_unusable_data_is_refused_with_its_reason(untrained_checkpoint: Path, ye
     with xr.open_dataset(years / "waves.nc") as waves:
         waves.sel(time=waves.time.dt.year == 2001).to_netcdf(tmp_path / "2001.nc")
     for name, named in (
-        ("nowhere", "`data` must be a file, a Zarr store or a folder of them"),
-        ("empty", "must hold NetCDF files (*.nc) or Zarr stores (*.zarr). Got: none."),
-        ("text.nc", "text.nc` must be a NetCDF file or a Zarr store"),
+        ("nowhere", "`data` must be a file, a Zarr store, a folder of them, or an address"),
+        ("empty", "must hold files or Zarr stores whose names end with .nc, "),
+        ("text.nc", "text.nc` must be GRIB, NetCDF or Zarr"),
         ("2001.nc", "Climatology needs 50 states of [2000]"),
     ):
         result = _evaluate(untrained_checkpoint, tmp_path / name, tmp_path / "out.json")
@@ -187,11 +189,26 @@ def test_data_of_another_grid_than_the_checkpoint_is_refused(untrained_checkpoin
     assert "`data` is on the grid 8 × 16" in result.stderr
 
 
+def test_extremes_of_the_training_years_are_added_to_a_manifest(
+    untrained_checkpoint: Path, years: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(untrained_checkpoint, tmp_path / "untrained")
+    before = read_manifest(folder)
+    arguments = ["extremes", str(folder), "--data", str(years), "--json"]
+    receipt = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
+    after = read_manifest(folder)
+    assert after.model.extremes is not None
+    assert receipt["extremes"] == after.model.extremes.model_dump(mode="json")
+    assert (receipt["digest"], receipt["years"], receipt["frames"]) == (after.digest, [2000], 88)
+    assert after.digest != before.digest
+    assert after.model.model_copy(update={"extremes": None}) == before.model
+
+
 def test_files_of_a_folder_are_sorted_and_other_files_left_out(tmp_path: Path) -> None:
-    for name in ("b.nc", "a.nc", "notes.txt"):
+    for name in ("b.nc", "a.nc.gz", "d.grib2", "notes.txt"):
         (tmp_path / name).touch()
     (tmp_path / "c.zarr").mkdir()
-    assert list_data_files([tmp_path]) == [tmp_path / "a.nc", tmp_path / "b.nc", tmp_path / "c.zarr"]
+    assert list_data_files([tmp_path]) == [str(tmp_path / name) for name in ("a.nc.gz", "b.nc", "c.zarr", "d.grib2")]
 
 
 @pytest.mark.parametrize("marker", ["zarr.json", ".zgroup"])
@@ -200,8 +217,8 @@ def test_a_store_is_taken_whole_and_paths_stay_in_their_order(marker: str, tmp_p
     for path in (store / marker, folder / "x.nc", tmp_path / "y.any"):
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    paths = list_data_files([tmp_path / "y.any", store, folder])
-    assert paths == [tmp_path / "y.any", store, folder / "x.nc"]
+    paths = list_data_files([tmp_path / "y.any", "https://example.org/era5.zarr", store, folder])
+    assert paths == [str(tmp_path / "y.any"), "https://example.org/era5.zarr", str(store), str(folder / "x.nc")]
 
 
 def test_no_paths_give_no_files() -> None:
