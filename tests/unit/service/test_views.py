@@ -164,6 +164,14 @@ def test_a_forecast_with_lost_members_has_a_warning_that_names_them(lost: list[i
     assert text.removeprefix("Members") in warning.message
 
 
+def test_warnings_about_the_initial_state_precede_lost_members() -> None:
+    request = REQUEST.model_copy(update={"warnings": ("It is in the future.", "It is calm.")})
+    view = _view(status=Status.SUCCESSFUL, request=request, receipt={"nonfinite_members": [3]}, finished=NOW)
+    assert [warning.code for warning in view.warnings] == ["initial-state", "initial-state", "members-lost"]
+    assert [warning.message for warning in view.warnings[:2]] == list(request.warnings)
+    assert [warning.code for warning in _view(request=request).warnings] == ["initial-state", "initial-state"]
+
+
 @pytest.mark.parametrize("receipt", [None, {}, {"nonfinite_members": []}])
 def test_a_complete_ensemble_has_no_warning(receipt: dict[str, object] | None) -> None:
     assert _view(status=Status.SUCCESSFUL, receipt=receipt, finished=NOW).warnings == []

@@ -156,6 +156,7 @@ def test_the_checkpoint_holds_statistics_of_the_training_years_and_settings_of_t
     manifest = _train_directly(config, two_years, tmp_path / "run")
     series = load_series(two_years, config.variables, 6, config.static_fields, config.features)
     assert manifest.model.variables == series.normalisation(config.variables, (2000,))
+    assert manifest.model.extremes == series.extremes(manifest.model.variables, (2000,))
     assert manifest.model.grid.grid.matches(series.grid)
     assert (manifest.model.std_floor, manifest.model.features) == (0.05, ("sin_latitude",))
     assert manifest.sampling == config.sampling

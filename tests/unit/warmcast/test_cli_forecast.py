@@ -46,6 +46,25 @@ def test_the_receipt_is_json(tiny_checkpoint: Path, gfs_files: list[Path], tmp_p
     assert (receipt["members"], receipt["lead_times"], receipt["flow_evaluations"]) == (2, 2, 4)
 
 
+def test_an_odd_initial_state_is_warned_of_on_standard_error_and_in_the_receipt(
+    tiny_checkpoint: Path, winds: xr.Dataset, tmp_path: Path
+) -> None:
+    winds.assign_coords(time=winds.time + np.timedelta64(100 * 365, "D")).to_netcdf(tmp_path / "later.nc")
+    result = _forecast(tiny_checkpoint, tmp_path / "out", [tmp_path / "later.nc"], "--json")
+    warning = "The initial time, 2118-08-22T06:00, is in the future: it is now "
+    assert f"Warning: {warning}" in result.stderr
+    assert [text.startswith(warning) for text in json.loads(result.stdout)["warnings"]] == [True]
+
+
+def test_a_constant_initial_state_is_refused(tiny_checkpoint: Path, winds: xr.Dataset, tmp_path: Path) -> None:
+    constant = winds.assign({name: (0 * array).assign_attrs(units="m s-1") for name, array in winds.items()})
+    constant.to_netcdf(tmp_path / "calm.nc")
+    result = _forecast(tiny_checkpoint, tmp_path / "out", [tmp_path / "calm.nc"])
+    assert result.exit_code == 2
+    assert "`u10` at 2018-09-15T06:00 is 0 m s-1 everywhere, so it is no analysis." in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_spread_is_that_of_whole_days(tiny_checkpoint: Path, gfs_files: list[Path], tmp_path: Path) -> None:
     result = _forecast(tiny_checkpoint, tmp_path, [*gfs_files], "--lead-time", "1d", "--json")
     dataset = xr.open_zarr(tmp_path / "ensemble.zarr").isel(init_time=0, lead_time=-1)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from models.testing import tiny_spec
 from weather.errors import CheckpointError
+from weather.extremes import compute_extremes
 from weather.manifest import (
     GridSpec,
     Manifest,
@@ -66,6 +67,21 @@ def test_fields_with_a_default_may_be_left_out(manifest: Manifest, tmp_path: Pat
     read = read_manifest(_write(tmp_path, raw))
     assert read.sampling == Sampling(solver="midpoint", nfe=6, power=1.0, warmth=1.0)
     assert read.model == manifest.model
+
+
+def test_a_manifest_without_extremes_has_no_such_field(manifest: Manifest) -> None:
+    assert "extremes" not in _raw(manifest)["model"]
+    assert manifest.model.extremes is None
+
+
+def test_extremes_are_written_and_read_back_and_are_part_of_the_digest(manifest: Manifest, tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).normal(0, 5, (4, 2, 16, 32)).astype(np.float32)
+    times = np.datetime64("2000-01-01T00", "s") + np.timedelta64(6, "h") * np.arange(4)
+    scale = [(variable.name, variable.mean, variable.std) for variable in manifest.model.variables]
+    extremes = compute_extremes(frames, times, manifest.model.grid.grid, scale, manifest.model.time_step)
+    changed = manifest.model_copy(update={"model": manifest.model.model_copy(update={"extremes": extremes})})
+    assert read_manifest(_write(tmp_path, changed.to_json())) == changed
+    assert changed.digest != manifest.digest
 
 
 def test_a_specification_has_variables_time_step_and_grid(manifest: Manifest) -> None:

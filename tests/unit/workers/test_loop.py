@@ -74,6 +74,7 @@ def test_a_worker_makes_the_same_store_as_the_command_line(
     assert json.loads(folder.receipt.read_text()) == record.receipt
     assert record.receipt is not None
     assert (record.receipt["nonfinite_members"], record.receipt["device"]) == ([], "cpu")
+    assert record.receipt["warnings"] == list(record.request.warnings)
     assert not (folder.path / "staging").exists()
 
 
