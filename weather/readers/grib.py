@@ -37,6 +37,8 @@ _STATISTICS = {
 }
 _SPREADS, _MEANS = {2, 3, 4}, {0, 1, 6}
 """Codes of GRIB 2's table 4.7 (derived forecasts)."""
+_AT_LEVEL = {131: 165, 132: 166, 130: 167}
+"""Parameters of wind and temperature at a level, and those of the variables at 10 m and 2 m."""
 _LEVELS = {
     "heightAboveGround": "height",
     "isobaricInhPa": "pressure",
@@ -64,13 +66,14 @@ def read_grib(path: Path, source: str, variables: Sequence[str]) -> Contents:
     global are problems. Raises what ecCodes raises for damaged messages.
     """
     wanted = {KNOWN[name].param_id: KNOWN[name] for name in variables}
-    records, problems, others = list[Record](), dict[str, None](), dict[str, None]()
+    records, problems, others = list[Record](), dict[str, None](), dict[tuple[int, ...], str]()
     grids = dict[tuple[Any, ...], Points | None]()
     with path.open("rb") as file:
         for place, handle in _fields(path, file):
-            variable = wanted.get(_get(handle, "paramId", 0)) or _by_level(handle, wanted)
+            param_id = _get_integer(handle, "paramId", 0)
+            variable = wanted.get(param_id) or _by_level(handle, param_id, wanted)
             if variable is None:
-                others[f"{_get(handle, 'shortName', '?')} ({_get(handle, 'typeOfLevel', '?')})"] = None
+                _add_name(others, handle, param_id)
             else:
                 key = _grid_key(handle)
                 if key not in grids:
@@ -78,7 +81,16 @@ def read_grib(path: Path, source: str, variables: Sequence[str]) -> Contents:
                 points = grids[key]
                 if points is not None:
                     records.append(_record(handle, source, variable, points, place))
-    return Contents(records, list(problems), list(others))
+    return Contents(records, list(problems), list(dict.fromkeys(others.values())))
+
+
+def _add_name(names: dict[tuple[int, ...], str], handle: int, param_id: int) -> None:
+    """Add the name and level of a field, unless those of an equal key are there: ecCodes takes long to find a name."""
+    code_keys = ("discipline", "parameterCategory", "parameterNumber", "indicatorOfParameter") if not param_id else ()
+    level_keys = ("typeOfFirstFixedSurface", "indicatorOfTypeOfLevel")
+    key = (param_id, *(_get_integer(handle, name, -1) for name in (*code_keys, *level_keys)))
+    if key not in names:
+        names[key] = f"{_get(handle, 'shortName', '?')} ({_get(handle, 'typeOfLevel', '?')})"
 
 
 def _fields(path: Path, file: BinaryIO) -> Iterator[tuple[_Place, int]]:
@@ -87,7 +99,7 @@ def _fields(path: Path, file: BinaryIO) -> Iterator[tuple[_Place, int]]:
     with _multi_field_support(file):
         while (handle := eccodes.codes_grib_new_from_file(file, headers_only=True)) is not None:
             try:
-                offset = int(_get(handle, "offset", 0))
+                offset = _get_integer(handle, "offset", 0)
                 index = index + 1 if offset == previous else 0
                 previous = offset
                 yield _Place(path, offset, index), handle
@@ -111,7 +123,6 @@ def _record(handle: int, source: str, variable: Variable, points: Points, place:
     valid_time = _time(handle, "validityDate", "validityTime")
     kind = str(_get(handle, "typeOfLevel", ""))
     value = float(_get(handle, "level", 0)) / (100 if kind == "isobaricInPa" else 1)
-    is_member = _get(handle, "eps", 0) == 1 and _has(handle, "number")
     return Record(
         source=source,
         variable=variable.name,
@@ -119,7 +130,7 @@ def _record(handle: int, source: str, variable: Variable, points: Points, place:
         valid_time=valid_time,
         run=run,
         step=None if np.isnat(run) else valid_time - run,
-        member=int(_get(handle, "number", 0)) if is_member else None,
+        member=_member(handle),
         data_type={"an": "analysis", "fc": "forecast", "cf": "forecast", "pf": "forecast"}.get(
             str(_get(handle, "dataType", "")), ""
         ),
@@ -131,6 +142,19 @@ def _record(handle: int, source: str, variable: Variable, points: Points, place:
     )
 
 
+def _member(handle: int) -> int | None:
+    """Return the number of a member of an ensemble, or None for a single analysis or forecast.
+
+    GRIB 1 has no mark for members but their number and that of all members, in the local section.
+    """
+    number = _get(handle, "number", None)
+    if number is None:
+        return None
+    is_marked = _get(handle, "eps", 0) == 1 or _get(handle, "dataType", "") in ("cf", "pf")
+    counts = (number, _get(handle, "numberOfForecastsInEnsemble", 0))
+    return int(number) if is_marked or any(int(count) > 0 for count in counts) else None
+
+
 def _statistic(handle: int) -> Statistic:
     derived, data_type = _get(handle, "derivedForecast", None), _get(handle, "dataType", "")
     if derived in _SPREADS or data_type in ("es", "ses"):
@@ -140,12 +164,13 @@ def _statistic(handle: int) -> Statistic:
     return _STATISTICS.get(str(_get(handle, "stepType", "instant")), Statistic.INSTANT)
 
 
-def _by_level(handle: int, wanted: dict[int, Variable]) -> Variable | None:
-    """Return the wanted wind at a height that is coded as a wind component at a level of that height."""
-    names = {"u": 165, "v": 166, "t": 167}
-    variable = wanted.get(names.get(str(_get(handle, "shortName", "")), 0))
+def _by_level(handle: int, param_id: int, wanted: dict[int, Variable]) -> Variable | None:
+    """Return the wanted variable at a height that is coded as wind or temperature at a level of that height."""
+    variable = wanted.get(_AT_LEVEL.get(param_id, 0))
+    if variable is None:
+        return None
     at_height = _get(handle, "typeOfLevel", "") == "heightAboveGround"
-    return variable if variable and at_height and float(_get(handle, "level", 0)) == variable.height_m else None
+    return variable if at_height and float(_get(handle, "level", 0)) == variable.height_m else None
 
 
 def _grid_key(handle: int) -> tuple[Any, ...]:
@@ -262,6 +287,14 @@ def _time(handle: int, date_key: str, time_key: str) -> np.datetime64:
         return np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:]}T{time // 100:02d}:{time % 100:02d}", "s")
     except ValueError:
         return np.datetime64("NaT", "s")
+
+
+def _get_integer(handle: int, key: str, default: int) -> int:
+    """Return the value of an integer key, or `default`: much faster than `_get` for keys that are looked up."""
+    try:
+        return int(eccodes.codes_get_long(handle, key))
+    except eccodes.KeyValueNotFoundError:
+        return default
 
 
 def _has(handle: int, key: str) -> bool:
