@@ -51,7 +51,7 @@ def _arco(clean: xr.Dataset) -> xr.Dataset:
 
 def _earth2studio(clean: xr.Dataset) -> xr.Dataset:
     """Write one array with the variables along a dimension, without units."""
-    fields = clean.rename(u10="u10m", v10="v10m", **SHORT).to_dataarray("variable", name="fields")
+    fields = clean.rename({"u10": "u10m", "v10": "v10m"} | SHORT).to_dataarray("variable", name="fields")
     other = (fields.isel(variable=[0]) * 50).assign_coords(variable=["t850"])
     both = xr.concat([other, fields], "variable").expand_dims(lead_time=[np.timedelta64(0, "ns")], axis=1)
     return both.transpose("time", "lead_time", "variable", "lat", "lon").drop_attrs().to_dataset(name="fields")
@@ -64,21 +64,25 @@ def _dynamical(clean: xr.Dataset) -> xr.Dataset:
 
 
 def _cmip(clean: xr.Dataset) -> xr.Dataset:
-    named = clean.rename(u10="uas", v10="vas", **SHORT).assign_coords(height=xr.Variable((), 10.0, {"units": "m"}))
+    named = clean.rename({"u10": "uas", "v10": "vas"} | SHORT).assign_coords(
+        height=xr.Variable((), 10.0, {"units": "m"})
+    )
     named = with_attributes(named, cell_methods="area: mean time: point")
     named.time.encoding = {"units": "days since 1850-01-01", "dtype": "f8"}
     return named.assign_attrs(mip_era="CMIP6", frequency="6hrPt")
 
 
 def _merra(clean: xr.Dataset) -> xr.Dataset:
-    named = clean.rename(u10="U10M", v10="V10M", **SHORT).assign_attrs(Title="MERRA2 inst1_2d_asm_Nx: 2d,1-Hourly")
+    named = clean.rename({"u10": "U10M", "v10": "V10M"} | SHORT).assign_attrs(
+        Title="MERRA2 inst1_2d_asm_Nx: 2d,1-Hourly"
+    )
     named.time.encoding = {"units": "minutes since 2018-09-14 00:00:00", "dtype": "i4"}
     return named
 
 
 def _icon(clean: xr.Dataset) -> xr.Dataset:
     height = xr.Variable("height_2", [10.0], {"units": "m", "axis": "Z", "positive": "up", "standard_name": "height"})
-    return clean.rename(u10="u_10m", v10="v_10m", **SHORT).expand_dims(height_2=height, axis=1)
+    return clean.rename({"u10": "u_10m", "v10": "v_10m"} | SHORT).expand_dims(height_2=height, axis=1)
 
 
 def _wgrib2(clean: xr.Dataset) -> xr.Dataset:
