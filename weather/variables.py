@@ -36,7 +36,7 @@ KNOWN: Mapping[str, Variable] = MappingProxyType(
             "10 metre u wind component",
             165,
             (
-                *("u10", "10u", "u10m", "u_10m", "10m_u_component_of_wind", "ugrd10m", "ugrd_10maboveground"),
+                *("u10", "10u", "u10m", "10m_u_component_of_wind", "u_10m", "ugrd10m", "ugrd_10maboveground"),
                 *("uas", "wind_u_10m", "10_metre_u_wind_component", "var165"),
             ),
             _WIND_10M,
@@ -50,7 +50,7 @@ KNOWN: Mapping[str, Variable] = MappingProxyType(
             "10 metre v wind component",
             166,
             (
-                *("v10", "10v", "v10m", "v_10m", "10m_v_component_of_wind", "vgrd10m", "vgrd_10maboveground"),
+                *("v10", "10v", "v10m", "10m_v_component_of_wind", "v_10m", "vgrd10m", "vgrd_10maboveground"),
                 *("vas", "wind_v_10m", "10_metre_v_wind_component", "var166"),
             ),
             _WIND_10M,

@@ -85,7 +85,7 @@ def find_missing(contents: Sequence[Contents], variables: Sequence[str]) -> str 
 
 def describe_missing(missing: Sequence[str], available: Sequence[str]) -> str:
     """Return a sentence with the variables that are missing, their accepted names, and the names that the data has."""
-    wanted = "; ".join(f"{KNOWN[name].long_name} ({' or '.join(KNOWN[name].aliases)})" for name in missing)
+    wanted = "; ".join(f"{KNOWN[name].long_name} ({' or '.join(KNOWN[name].aliases[:4])})" for name in missing)
     present = ", ".join(dict.fromkeys(available)) or "no variable at all"
     return f"Missing: {wanted}. The data has: {present}."
 

@@ -19,6 +19,7 @@ _GRIDS = {
     "lambert": "a Lambert projection",
     "polar_stereographic": "a polar stereographic projection",
     "mercator": "a Mercator projection",
+    "reduced_ll": "a reduced latitude–longitude grid",
     "rotated_ll": "a rotated latitude–longitude grid",
     "rotated_gg": "a rotated Gaussian grid",
     "unstructured_grid": "an unstructured grid, such as ICON's",
@@ -37,6 +38,8 @@ _STATISTICS = {
 }
 _SPREADS, _MEANS = {2, 3, 4}, {0, 1, 6}
 """Codes of GRIB 2's table 4.7 (derived forecasts)."""
+_PROBABILITIES = {5, 6, 9, 10}
+"""Templates of GRIB 2's table 4.0 for probabilities and percentiles."""
 _AT_LEVEL = {131: 165, 132: 166, 130: 167}
 """Parameters of wind and temperature at a level, and those of the variables at 10 m and 2 m."""
 _LEVELS = {
@@ -66,14 +69,14 @@ def read_grib(path: Path, source: str, variables: Sequence[str]) -> Contents:
     global are problems. Raises what ecCodes raises for damaged messages.
     """
     wanted = {KNOWN[name].param_id: KNOWN[name] for name in variables}
-    records, problems, others = list[Record](), dict[str, None](), dict[tuple[int, ...], str]()
+    records, problems, others = list[Record](), dict[str, None](), _Names()
     grids = dict[tuple[Any, ...], Points | None]()
     with path.open("rb") as file:
         for place, handle in _fields(path, file):
             param_id = _get_integer(handle, "paramId", 0)
             variable = wanted.get(param_id) or _by_level(handle, param_id, wanted)
             if variable is None:
-                _add_name(others, handle, param_id)
+                others.add(handle, param_id)
             else:
                 key = _grid_key(handle)
                 if key not in grids:
@@ -81,16 +84,27 @@ def read_grib(path: Path, source: str, variables: Sequence[str]) -> Contents:
                 points = grids[key]
                 if points is not None:
                     records.append(_record(handle, source, variable, points, place))
-    return Contents(records, list(problems), list(dict.fromkeys(others.values())))
+    return Contents(records, list(problems), list(others.names))
 
 
-def _add_name(names: dict[tuple[int, ...], str], handle: int, param_id: int) -> None:
-    """Add the name and level of a field, unless those of an equal key are there: ecCodes takes long to find a name."""
-    code_keys = ("discipline", "parameterCategory", "parameterNumber", "indicatorOfParameter") if not param_id else ()
-    level_keys = ("typeOfFirstFixedSurface", "indicatorOfTypeOfLevel")
-    key = (param_id, *(_get_integer(handle, name, -1) for name in (*code_keys, *level_keys)))
-    if key not in names:
-        names[key] = f"{_get(handle, 'shortName', '?')} ({_get(handle, 'typeOfLevel', '?')})"
+class _Names:
+    """Names of fields with their levels; each is looked up once for all fields of equal codes: ecCodes takes long."""
+
+    def __init__(self) -> None:
+        self._parameters, self._levels = dict[tuple[int, ...], str](), dict[tuple[int, ...], str]()
+        self.names = dict[str, None]()
+
+    def add(self, handle: int, param_id: int) -> None:
+        """Add the name of a field; an unknown parameter is told apart by its codes."""
+        keys = ("discipline", "parameterCategory", "parameterNumber", "indicatorOfParameter") if not param_id else ()
+        parameter = (param_id, *(_get_integer(handle, key, -1) for key in keys))
+        edition_2 = _get_integer(handle, "typeOfFirstFixedSurface", -1)
+        level = (edition_2, _get_integer(handle, "indicatorOfTypeOfLevel", -1) if edition_2 < 0 else -1)
+        if parameter not in self._parameters:
+            self._parameters[parameter] = str(_get(handle, "shortName", "?"))
+        if level not in self._levels:
+            self._levels[level] = str(_get(handle, "typeOfLevel", "?"))
+        self.names[f"{self._parameters[parameter]} ({self._levels[level]})"] = None
 
 
 def _fields(path: Path, file: BinaryIO) -> Iterator[tuple[_Place, int]]:
@@ -159,6 +173,14 @@ def _statistic(handle: int) -> Statistic:
     derived, data_type = _get(handle, "derivedForecast", None), _get(handle, "dataType", "")
     if derived in _SPREADS or data_type in ("es", "ses"):
         return Statistic.SPREAD
+    if _get(handle, "productDefinitionTemplateNumber", 0) in _PROBABILITIES or data_type in (
+        "ep",
+        "pb",
+        "cd",
+        "efi",
+        "sot",
+    ):
+        return Statistic.QUANTILE
     if (derived is not None and derived in _MEANS) or data_type in ("em", "tem"):
         return Statistic.ENSEMBLE_MEAN
     return _STATISTICS.get(str(_get(handle, "stepType", "instant")), Statistic.INSTANT)

@@ -22,7 +22,7 @@ class Statistic(StrEnum):
     ACCUMULATION = "accumulation"
     SPREAD = "ensemble spread"
     ENSEMBLE_MEAN = "ensemble mean"
-    QUANTILE = "quantile of an ensemble"
+    QUANTILE = "quantile or probability of an ensemble"
 
 
 @dataclass(frozen=True)

@@ -190,11 +190,17 @@ def test_a_grib_file_without_the_variable_is_refused_with_what_it_has(gfs_files:
     assert "The data has: 10u (heightAboveGround), 10v (heightAboveGround)." in message
 
 
-@pytest.mark.parametrize("content", [b"GRI", b"", b"Wind: calm, becoming fresh.\n"])
-def test_a_file_of_something_else_is_refused_with_its_size(tmp_path: Path, spec: ModelSpec, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"GRI", "text file of 3 bytes"), (b"", "empty file"), (b"Wind: calm.\n", "text file of 12 bytes")],
+)
+def test_a_file_of_something_else_is_refused_with_its_size(
+    tmp_path: Path, spec: ModelSpec, content: bytes, what: str
+) -> None:
     (tmp_path / "w").write_bytes(content)
     message = str(_refusal([tmp_path / "w"], spec))
-    assert f"Got: a file of {len(content)} bytes of neither." in message
+    assert "must be GRIB, NetCDF or Zarr" in message
+    assert what in message
 
 
 def test_a_missing_path_is_refused(tmp_path: Path, spec: ModelSpec) -> None:
@@ -342,5 +348,5 @@ def test_a_zarr_is_read_from_a_url(web_folder: tuple[Path, str], winds: xr.Datas
 
 
 def test_a_url_without_a_store_is_one_error(web_folder: tuple[Path, str], spec: ModelSpec) -> None:
-    with pytest.raises(InitialStateError, match=r"nothing\.zarr` cannot be fetched"):
+    with pytest.raises(InitialStateError, match=r"nothing\.zarr` does not exist"):
         read_initial_state([f"{web_folder[1]}/nothing.zarr"], spec)

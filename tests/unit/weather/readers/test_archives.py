@@ -246,7 +246,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "spread in a dimension": (lambda clean: clean.expand_dims(statistic=["std"]), "ensemble spread"),
     "mean by cell method": (_with(cell_methods="realization: mean"), "ensemble mean"),
     "mean by GRIB key": (_with(GRIB_dataType="em"), "ensemble mean"),
-    "a quantile": (lambda clean: clean.expand_dims(quantile=[0.5]), "quantile of an ensemble"),
+    "a quantile": (lambda clean: clean.expand_dims(quantile=[0.5]), "quantile or probability of an ensemble"),
     "a statistic without its name": (
         lambda clean: clean.rename(u10="u10_mean", v10="v10_mean"),
         "has: u10_mean, v10_mean",
