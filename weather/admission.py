@@ -50,6 +50,10 @@ DISSIMILARITY = Margin(0.1, 0.3)
 """Of the correlation with the average of the training years: warning below the smallest one less 0.1; refusal below
 -0.3, or the smallest one less 0.3 if that is negative."""
 
+ARRANGEMENT_MARGIN = 0.05
+"""Of the correlation of a wrong arrangement less that of the fields as they are: a warning if it exceeds 0, and the
+largest one of the training years by 0.05."""
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -162,10 +166,8 @@ def _compare_pattern(
     descriptions, others = list(arranged), np.stack(list(arranged.values()))
     low, best = extremes.similarity.low, others.max(axis=0)
     worst = int((best - similarity).argmax())
-    if (
-        best[worst] - similarity[worst] > max(0.0, -extremes.advantage.low)
-        and best[worst] > low - DISSIMILARITY.warning
-    ):
+    is_better = best[worst] - similarity[worst] > max(0.0, ARRANGEMENT_MARGIN - extremes.advantage.low)
+    if is_better and best[worst] > low - DISSIMILARITY.warning:
         sentence = (
             f"The fields {labels[worst]} resemble the average of the training years more "
             f"{descriptions[int(others[:, worst].argmax())]} (correlation {best[worst]:.2f}) than as they are "

@@ -13,6 +13,8 @@ from weather.variables import Variable
 
 _PATCH_DEGREES = 10.0
 """Width and height of the smallest constant part that is found: chunks of files are larger, calms are smaller."""
+_PATCH_POINTS = 4
+"""Smallest number of rows and columns of a constant part: fewer points can be equal by the packing of a file."""
 _ROUNDING = 1e-6
 """Values are equal if they differ by at most this part of the largest one: regridding rounds that much."""
 _EARLIEST = np.datetime64("1900-01-01", "s")
@@ -32,17 +34,18 @@ def find_frame_problems(frames: Frames, labels: Sequence[str], variables: Sequen
                 value = f"{frame.flat[0] + 0:g} {variable.units}"
                 problems.append(f"`{variable.name}` {label} is {value} everywhere, so it is no analysis.")
             elif (patch := _find_constant_patch(frame, tolerance, grid)) is not None:
+                value, place = f"{patch[0]:g} {variable.units}", patch[1]
                 problems.append(
-                    f"`{variable.name}` {label} is {patch[0]:g} {variable.units} at all points within "
-                    f"{_PATCH_DEGREES / 2:g}° of {patch[1]}: a part of the data seems to be missing."
+                    f"`{variable.name}` {label} is {value} at all points around {place}: a part of the data seems to "
+                    "be missing."
                 )
     return problems
 
 
 def _find_constant_patch(frame: NDArray[np.float32], tolerance: float, grid: Grid) -> tuple[float, str] | None:
-    """Return value and place of a square of equal values; None if there is none."""
+    """Return the value of a part of equal values, and its place and size as text; None if there is none."""
     shares = _PATCH_DEGREES / 180, _PATCH_DEGREES / 360
-    rows, columns = (max(round(share * size), 2) for share, size in zip(shares, grid.shape, strict=True))
+    rows, columns = (max(round(share * size), _PATCH_POINTS) for share, size in zip(shares, grid.shape, strict=True))
     closed = np.concatenate([frame, frame[:, :columns]], axis=1)
     equals_south = np.abs(np.diff(closed, axis=0)) <= tolerance
     equals_east = np.abs(np.diff(closed, axis=1)) <= tolerance
@@ -59,7 +62,8 @@ def _find_constant_patch(frame: NDArray[np.float32], tolerance: float, grid: Gri
     row, column = found[len(found) // 2]
     latitude = grid.latitude[min(row + rows // 2, grid.shape[0] - 1)]
     longitude = grid.longitude[(column + columns // 2) % grid.shape[1]]
-    return float(closed[row, column]) + 0.0, f"{format_latitude(round(latitude))}, {longitude:.0f}°E"
+    extent = f"{rows * 180 / grid.shape[0]:.0f}° × {columns * 360 / grid.shape[1]:.0f}°"
+    return float(closed[row, column]) + 0.0, f"{format_latitude(round(latitude))} {longitude:.0f}°E ({extent})"
 
 
 def find_equal_frames(previous: Frames, newest: Frames, variables: Sequence[Variable]) -> list[str]:

@@ -49,13 +49,13 @@ def test_a_missing_chunk_is_found_wherever_it_is(
 ) -> None:
     frames[0, 0][np.ix_(np.arange(row, row + 5), np.arange(column, column + 5) % 180)] = value
     (problem,) = _problems(frames)
-    assert problem.startswith(f"`u10` at noon is {value:g} m s-1 at all points within 5° of ")
+    assert problem.startswith(f"`u10` at noon is {value:g} m s-1 at all points around ")
     assert problem.endswith("a part of the data seems to be missing.")
 
 
 def test_the_place_of_a_missing_chunk_is_named(frames: NDArray[np.float32]) -> None:
     frames[0, 0, 20:25, 88:93] = 0
-    assert "within 5° of 45°N, 180°E:" in _problems(frames)[0]
+    assert "around 45°N 180°E (10° × 10°):" in _problems(frames)[0]
 
 
 def test_equal_values_in_a_smaller_part_are_no_problem(frames: NDArray[np.float32]) -> None:
