@@ -1,7 +1,10 @@
+import gzip
 import random
+import shutil
 import struct
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -11,6 +14,7 @@ import xarray as xr
 
 from weather.errors import (
     InitialStateError,
+    InputCorruptError,
     InputTooLargeError,
     InputUnsupportedError,
     ParserTimeoutError,
@@ -35,6 +39,65 @@ def no_temporary_file_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def _ingest(spec: ModelSpec, *files: Path, limits: Limits = DEFAULT_LIMITS) -> InitialState:
     return ingest_initial_state(files, [path.name for path in files], spec, None, limits)
+
+
+def test_packed_files_are_read_in_the_child_and_leave_no_file(
+    spec: ModelSpec, winds: xr.Dataset, gfs_files: list[Path], tmp_path: Path
+) -> None:
+    winds.to_netcdf(tmp_path / "winds.nc")
+    winds.assign(
+        mask=winds.u10.isel(time=0, drop=True).astype(np.int8), name=("station", np.array(["a", "b"], object))
+    ).to_zarr(tmp_path / "winds.zarr", consolidated=False)
+    _zip(tmp_path / "winds.zarr", tmp_path / "store.zip")
+    shutil.make_archive(str(tmp_path / "outer"), "zip", tmp_path, "winds.zarr")
+    (tmp_path / "winds.nc.gz").write_bytes(gzip.compress((tmp_path / "winds.nc").read_bytes()))
+    with zipfile.ZipFile(tmp_path / "cds.zip", "w") as archive:
+        archive.write(tmp_path / "winds.nc", "data stream-oper (1).nc")
+        archive.writestr("__MACOSX/._data stream-oper (1).nc", b"\0\x05\x16\x07")
+    clean = _ingest(spec, tmp_path / "winds.nc")
+    for name in ("store.zip", "outer.zip", "winds.nc.gz", "cds.zip"):
+        found = _ingest(spec, tmp_path / name)
+        assert (found.digest, found.sources) == (clean.digest, (name,))
+        assert {source.file.split("/")[0] for source in found.choice} == {name}
+    with zipfile.ZipFile(tmp_path / "gfs.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in gfs_files:
+            archive.writestr(path.name, b"YTRA12 KWBC 150000\r\r\n" + path.read_bytes() + b"\r\r\n\x03")
+    assert _ingest(spec, tmp_path / "gfs.zip").digest == _ingest(spec, *gfs_files).digest
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "text"),
+    [
+        (lambda content: gzip.compress(content)[:-100], InputCorruptError, "cannot be read as gzip"),
+        (lambda content: content[:3000], InputCorruptError, "damaged"),
+        (lambda content: gzip.compress(content[:3000]), InputCorruptError, "damaged"),
+        (lambda content: gzip.compress(content + bytes(10**8)), InputTooLargeError, "grows more than 200 times"),
+        (lambda content: gzip.compress(b"GIF89a" + content), InputUnsupportedError, "must be GRIB, NetCDF or Zarr"),
+    ],
+)
+def test_what_the_child_finds_while_unpacking_is_an_error_of_its_kind(
+    damage: Callable[[bytes], bytes],
+    kind: type[Exception],
+    text: str,
+    spec: ModelSpec,
+    winds: xr.Dataset,
+    tmp_path: Path,
+) -> None:
+    winds.to_netcdf(tmp_path / "winds.nc")
+    (tmp_path / "upload").write_bytes(damage((tmp_path / "winds.nc").read_bytes()))
+    with pytest.raises(kind, match=text) as caught:
+        _ingest(spec, tmp_path / "upload")
+    assert "`upload`" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_values_that_are_damaged_make_the_file_corrupt(spec: ModelSpec, winds: xr.Dataset, tmp_path: Path) -> None:
+    winds.to_zarr(tmp_path / "winds.zarr", consolidated=False)
+    for chunk in (tmp_path / "winds.zarr/u10/c").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"no chunk of Zstandard")
+    with pytest.raises(InputCorruptError, match=r"The values of `a\.zip` cannot be read: .*damaged or cut short"):
+        _ingest(spec, _zip(tmp_path / "winds.zarr", tmp_path / "a.zip"))
 
 
 def _zip(source: Path, target: Path) -> Path:
