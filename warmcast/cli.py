@@ -75,6 +75,13 @@ def networks(json: JsonFile = None, tiny: Tiny = False) -> None:
 
 
 @bench.command()
+def reading(json: JsonFile = None, tiny: Tiny = False) -> None:
+    """Compare the time to read two frames from a large GRIB file with that of ecCodes alone."""
+    with exit_codes():
+        run("bench reading", json=json, tiny=tiny)
+
+
+@bench.command()
 def scores(json: JsonFile = None, tiny: Tiny = False) -> None:
     """Compare the speed of the CRPS with that of other libraries."""
     with exit_codes():

@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "bench estimate": "benchmarks.estimates:bench_estimates",
         "bench engine": "benchmarks.engine:bench_engine",
         "bench networks": "benchmarks.networks:bench_networks",
+        "bench reading": "benchmarks.reading:bench_reading",
         "bench scores": "benchmarks.scores:bench_scores",
         "cancel": "warmcast.remote:cancel",
         "climatology": "training.commands:build_climatology",

@@ -19,6 +19,7 @@ RATIOS = {
     },
     "estimate": {"time_ratio", "bytes_ratio"},
     "networks": {"stem_ratio", "channels_last_ratio"},
+    "reading": {"reading_ratio"},
     "scores": {"xskillscore_ratio", "scoringrules_ratio", "extra_memory_ratio"},
 }
 
