@@ -10,17 +10,15 @@ from typing import Any
 import eccodes
 import numpy as np
 import xarray as xr
-import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import Store
 
-from weather.readers.addresses import open_remote_store
 from weather.readers.arrays import read_arrays
 from weather.readers.containers import DAMAGE, DamagedError, Opened, SourceError, join_lines
 from weather.readers.grib import read_grib
 from weather.readers.points import PointsError
 from weather.readers.records import Contents, Record
 from weather.readers.sources import open_source
+from weather.readers.zarr_stores import open_zarr_store
 from weather.variables import KNOWN
 
 UNREADABLE = (
@@ -115,15 +113,7 @@ def open_dataset(opened: Opened, stack: ExitStack) -> xr.Dataset:
     if opened.format == "NetCDF":
         dataset: xr.Dataset = xr.open_dataset(opened.location, engine="netcdf4", **options)
         return stack.enter_context(dataset)
-    is_zip = opened.format == "zipped Zarr"
-    store: Store | str = opened.location
-    if is_zip:
-        store = stack.enter_context(zarr.storage.ZipStore(opened.location, mode="r"))
-    elif "://" in opened.location:
-        store = open_remote_store(opened.location)
-    options["consolidated"] = False if is_zip else None  # zarr 3.1 looks for it at the root of a zip only
-    dataset = xr.open_zarr(store, group=opened.group, chunks=None, **options)
-    return stack.enter_context(dataset)
+    return open_zarr_store(opened, stack, **options)
 
 
 def read_values(record: Record) -> NDArray[np.float32]:
