@@ -100,7 +100,7 @@ def test_a_forecast_of_less_than_a_day_has_no_line_of_spread(
     spread: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     receipt = {"init_time": "2018-09-15T00:00", "members": 1, "wall_seconds": 2.0, "spread": spread, "store": "e.zarr"}
-    monkeypatch.setattr(cli_forecast, "run", Recorder(receipt | {"nonfinite_members": []}))
+    monkeypatch.setattr(cli_forecast, "run", Recorder(receipt | {"nonfinite_members": [], "sources": []}))
     result = _invoke("forecast", "--initial-state", "sample", "--output", tmp_path)
     assert result.stdout.splitlines() == [
         "Forecast from 2018-09-15T00:00 UTC, 1 member, 2 s.",
