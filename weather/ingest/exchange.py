@@ -56,7 +56,7 @@ def load_initial_state(folder: Path | StoragePath) -> InitialState:
         state = InitialState(init_time, frames[0], frames[1], sources, choice, cautions)
     except ConnectionError:
         raise
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         raise StoreError(f"`{folder}` holds no initial state: {error}.") from error
     if state.digest != description["digest"]:
         raise StoreError(f"`{folder}` is damaged: its initial state does not have the digest written with it.")

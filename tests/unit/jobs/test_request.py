@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from jobs.request import CatalogueSource, ForecastRequest, Output
 from weather.manifest import Sampling
+from weather.readers.provenance import ChosenSource
 from weather.stores.summary_request import Summary
 
 MakeRequest = Callable[..., ForecastRequest]
@@ -138,3 +139,12 @@ def test_the_initial_time_is_utc_to_the_second(make_request: MakeRequest) -> Non
 def test_a_request_cannot_be_changed(make_request: MakeRequest) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         make_request().seed = 5  # type: ignore[misc]
+
+
+def test_the_choice_from_the_files_is_no_part_of_the_digest_and_old_rows_have_none(make_request: MakeRequest) -> None:
+    chosen = ChosenSource(file="a.nc", variables=("u10",), valid_time="2018-09-15T00:00:00")
+    request = make_request(choice=(chosen,))
+    assert request.digest == make_request().digest
+    assert ForecastRequest.model_validate_json(request.model_dump_json()) == request
+    old = request.model_dump(mode="json", exclude={"choice"})
+    assert ForecastRequest.model_validate(old).choice == ()

@@ -19,6 +19,7 @@ from service.views import ForecastView, eta_seconds, format_time, planned_second
 from tests.clock import MovableClock
 from tests.rows import commit_lead_times, read_forecast, record_heartbeat, record_speed
 from weather.manifest import Sampling
+from weather.readers.provenance import ChosenSource
 
 Submit = Callable[..., ForecastRecord]
 
@@ -254,3 +255,9 @@ def test_a_waiting_forecast_has_no_plan_while_no_worker_is_alive(
     assert set(planned_seconds(database, [record], NOW)) == {record.id}
     clock.advance(31)
     assert planned_seconds(database, [record], NOW) == {}
+
+
+def test_a_forecast_shows_what_was_chosen_from_its_files() -> None:
+    chosen = ChosenSource(file="a.grib2", variables=("u10", "v10"), valid_time="2018-09-15T00:00:00", step_hours=6.0)
+    assert _view(request=REQUEST.model_copy(update={"choice": (chosen,)})).sources == [chosen]
+    assert _view().sources == []
