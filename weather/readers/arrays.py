@@ -1,7 +1,6 @@
 """Read the records of NetCDF files and Zarr stores: every field of the requested variables, found by CF and names."""
 
 import itertools
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,21 +10,28 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from weather.readers.array_search import find_arrays
 from weather.readers.conventions import (
     Role,
     assumed_units,
     describe_grid,
     is_weak,
     level_called,
-    mark_slice,
     pressure_factor,
     role_of,
-    statistic_called,
-    statistic_of,
 )
-from weather.readers.decoding import FieldError, decode_members, decode_steps, decode_times, decode_versions
+from weather.readers.decoding import (
+    TIME_ROLES,
+    FieldError,
+    combine_times,
+    decode_members,
+    decode_steps,
+    decode_times,
+    decode_versions,
+)
 from weather.readers.points import Points, PointsError
 from weather.readers.records import Contents, Level, Record
+from weather.readers.statistic import statistic_called, statistic_of
 from weather.units import accepted_units, conversion
 from weather.variables import KNOWN, Variable
 
@@ -33,7 +39,6 @@ _BLOCK_BYTES = 64_000_000
 _DEGREES_TOLERANCE = 1e-3
 
 T = TypeVar("T")
-_NAT = np.datetime64("NaT", "s")
 
 
 def read_arrays(dataset: xr.Dataset, source: str, variables: Sequence[str]) -> Contents:
@@ -49,51 +54,6 @@ def read_arrays(dataset: xr.Dataset, source: str, variables: Sequence[str]) -> C
             records.extend(reader.records())
             problems.update(dict.fromkeys(reader.problems))
     return Contents(records, list(problems), [str(name) for name in dataset.data_vars if name not in used])
-
-
-def find_arrays(dataset: xr.Dataset, variable: Variable) -> list[xr.DataArray]:
-    """Return the arrays of `variable`: by name or GRIB number, else those of its CF standard name at its height."""
-    arrays = [*dataset.data_vars.values(), *_slices(dataset, variable)]
-    named = [
-        array
-        for array in arrays
-        if _plain_name(str(array.name)) in variable.aliases or array.attrs.get("GRIB_paramId") == variable.param_id
-    ]
-    if named:
-        return named
-    return [
-        array
-        for array in arrays
-        if array.attrs.get("standard_name") == variable.standard_name
-        and (variable.height_m is None or _has_height(array, dataset, variable.height_m))
-    ]
-
-
-def _plain_name(name: str) -> str:
-    """Return a name in small letters, without the prefix of RDA's files."""
-    return name.casefold().removeprefix("var_")
-
-
-def _slices(dataset: xr.Dataset, variable: Variable) -> Iterator[xr.DataArray]:
-    """Yield `variable` of arrays that have variables along a dimension, with names as its coordinate."""
-    for name, array in dataset.data_vars.items():
-        for dim in array.dims:
-            labels = dataset.variables.get(dim)
-            if labels is not None and labels.ndim == 1 and labels.dtype.kind in "SUO" and dim != name:
-                for index, label in enumerate(labels.values):
-                    text = label.decode() if isinstance(label, bytes) else str(label)
-                    if _plain_name(text) in variable.aliases:
-                        yield mark_slice(array.isel({dim: index}, drop=True).rename(text), str(name))
-
-
-def _has_height(array: xr.DataArray, dataset: xr.Dataset, height_m: float) -> bool:
-    """Return whether an array has a coordinate of heights, or its long name says the height of the variable."""
-    names = (*array.dims, *array.coords, *str(array.attrs.get("coordinates", "")).split())
-    has_coordinate = any(
-        role_of(str(name), dataset[name].attrs) == "height" for name in names if name in dataset.variables
-    )
-    text = rf"\b{height_m:g}[ -]?(m|met(re|er)s?)\b"
-    return has_coordinate or bool(re.search(text, str(array.attrs.get("long_name", "")), re.IGNORECASE))
 
 
 class _ArrayReader:
@@ -137,7 +97,7 @@ class _ArrayReader:
         return Points.of(latitude.values, longitude.values)
 
     def _decode_coordinates(self) -> dict[Role, "_Values"]:
-        if not any(role in self._coordinates for role in _TIME_ROLES):
+        if not any(role in self._coordinates for role in TIME_ROLES):
             raise FieldError(
                 f"`{self._variable.name}` must have a `time` coordinate that gives the valid time of each frame."
             )
@@ -161,7 +121,7 @@ class _ArrayReader:
         return (time, step) == ("time", "forecast_period") or varies
 
     def _record(self, values: Mapping[Role, "_Values"], at: Mapping[str, int], points: Points, read: Any) -> Record:
-        run, step, valid_time = _times({role: values[role].at(at) for role in _TIME_ROLES if role in values})
+        run, step, valid_time = combine_times({role: values[role].at(at) for role in TIME_ROLES if role in values})
         member = values["member"].at(at) if "member" in values else None
         statistic = statistic_called(values["statistic"].at(at)) if "statistic" in values else self._statistic
         version = values["version"].at(at) if "version" in values else self._version
@@ -297,39 +257,6 @@ class _Values:
     def at(self, index: Mapping[str, int]) -> Any:
         """Return the value at the index of each dimension."""
         return self.values[tuple(index[str(dim)] for dim in self.dims)]
-
-
-_TIME_ROLES = ("time", "valid_time", "run", "step")
-
-
-def _times(
-    parts: Mapping[Role, Any],
-) -> tuple[np.datetime64 | None, np.timedelta64 | None, np.datetime64]:
-    """Return run, step and valid time of a record from those that its file gives; the valid time may be NaT.
-
-    `time` is the valid time, unless there is a step and no other time of the run: then it is that time. Offsets from an
-    unknown time give none.
-    """
-    run, step, valid, time = (parts.get(role) for role in ("run", "step", "valid_time", "time"))
-    if isinstance(time, np.timedelta64):
-        time = None
-    if step is not None and run is None and time is not None:
-        run = time
-    if valid is None:
-        valid = run + step if run is not None and step is not None else time if time is not None else run
-    if valid is None or np.isnat(valid):
-        return None, None, _NAT
-    if run is None and step is not None:
-        run = valid - step
-    if run is not None and step is None:
-        step = valid - run
-    return run, step, _to_minute(valid)
-
-
-def _to_minute(time: np.datetime64) -> np.datetime64:
-    """Return a time rounded to the minute: days as floating-point numbers are off by seconds."""
-    seconds = time.astype("datetime64[s]").astype(np.int64)
-    return np.datetime64(int((seconds + 30) // 60 * 60), "s")
 
 
 def _separate(coordinate: xr.DataArray) -> xr.DataArray:

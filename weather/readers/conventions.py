@@ -1,4 +1,4 @@
-"""What data sets call their coordinates and how they describe values: CF attributes first, then names of archives."""
+"""What data sets call their coordinates, levels, grids and units: CF attributes first, then names of archives."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from weather.readers.records import Level, Statistic
+from weather.readers.records import Level
 
 Role = str
 """What an axis is: latitude, longitude, time, valid_time, run, step, member, version, statistic, height, pressure,
@@ -87,18 +87,7 @@ _GRIDS: Mapping[str, str] = MappingProxyType(
         "sh": "spherical harmonics",
     }
 )
-_ENSEMBLE = r"\b(realization|number|member|ensemble|ens|sample)s?:"
-_SPREAD = r"(\bspread\b|standard deviation|variance|_(spread|std|stdev|stddev)\b)"
-_STATISTICS: tuple[tuple[str, Statistic], ...] = (
-    (
-        rf"{_ENSEMBLE} (standard_deviation|variance|range|mean_absolute)|type:s?es\b|name:.*{_SPREAD}",
-        Statistic.SPREAD,
-    ),
-    (rf"{_ENSEMBLE} (mean|median)|type:t?em\b|name:.*\bensemble mean\b|_(mean|ensmean)\b", Statistic.ENSEMBLE_MEAN),
-    (rf"{_ENSEMBLE} (maximum|minimum)|\btime: (maximum|minimum|range|mid_range)|step:(max|min)", Statistic.EXTREME),
-    (r"\btime: sum|step:accum", Statistic.ACCUMULATION),
-    (r"\btime: (mean|median|standard_deviation|variance)|step:avg|collection:|frequency:", Statistic.MEAN),
-)
+_WARMCAST = {"init_time": "forecast_reference_time", "lead_time": "forecast_period", "valid_time": "time"}
 _SLICE_OF = "slice_of"
 """Attribute with which `mark_slice` names the array of several variables that an array was taken from."""
 
@@ -163,7 +152,7 @@ def assumed_units(array: xr.DataArray, canonical: str) -> tuple[str, str] | None
     """Return the unit of an array without `units` that its archive's convention states, and where; else None.
 
     NOMADS' OPeNDAP servers write it into `long_name`, in square brackets. Arrays of several variables, as earth2studio
-    writes them, and the names of WeatherBench 2, GraphCast and ECMWF are of the canonical unit.
+    writes them, the names of WeatherBench 2, GraphCast and ECMWF, and forecasts of Warmcast are of the canonical unit.
     """
     match = re.search(r"\[([^\]]+)\]", str(array.attrs.get("long_name", "")))
     if match:
@@ -172,45 +161,15 @@ def assumed_units(array: xr.DataArray, canonical: str) -> tuple[str, str] | None
         return canonical, f"arrays of several variables, such as `{array.attrs[_SLICE_OF]}`, are in {canonical}"
     if re.match(r"10m_[uv]_|2m_t|10[uv]$|2t$|[uv]10m$", str(array.name)):
         return canonical, f"data with this name are in {canonical}"
+    if all(_has_standard_name(array, name, standard) for name, standard in _WARMCAST.items()):
+        return canonical, f"forecasts of Warmcast are in {canonical}"
     return None
+
+
+def _has_standard_name(array: xr.DataArray, name: str, standard: str) -> bool:
+    return name in array.coords and array.coords[name].attrs.get("standard_name") == standard
 
 
 def mark_slice(array: xr.DataArray, name: str) -> xr.DataArray:
     """Return the array of one variable, taken from an array of several that is called `name`."""
     return array.assign_attrs({_SLICE_OF: name})
-
-
-def statistic_of(array: xr.DataArray, global_attributes: Mapping[str, Any]) -> Statistic:
-    """Return how values were made, by what is written about them.
-
-    That is: cell methods, GRIB keys, names, the collection of MERRA-2 and the frequency of CMIP.
-    """
-    attributes = array.attrs
-    collection = " ".join(str(global_attributes.get(key, "")) for key in ("Title", "ShortName", "LongName"))
-    is_mean = re.search(r"tavg|time-averaged|\bm2t", collection, re.IGNORECASE)
-    cell_methods = str(attributes.get("cell_methods", ""))
-    frequency = str(global_attributes.get("frequency", "")) if "mip_era" in global_attributes else ""
-    parts = [
-        cell_methods,
-        f"step:{attributes.get('GRIB_stepType', '')}",
-        f"type:{attributes.get('GRIB_dataType', '')}",
-        f"name:{array.name} {attributes.get('long_name', '')}",
-        "collection:" if is_mean else "",
-        "frequency:" if frequency and "time:" not in cell_methods and not frequency.endswith("Pt") else "",
-    ]
-    text = "; ".join(part for part in parts if part).casefold()
-    return next((kind for pattern, kind in _STATISTICS if re.search(pattern, text)), Statistic.INSTANT)
-
-
-def statistic_called(label: Any) -> Statistic:
-    """Return the statistic that a label of a dimension `statistic` or `quantile` means."""
-    text = str(label).casefold()
-    for pattern, kind in (
-        ("mean|average", Statistic.ENSEMBLE_MEAN),
-        ("std|spread|deviation|variance", Statistic.SPREAD),
-        ("max|min", Statistic.EXTREME),
-        ("instant|point|control", Statistic.INSTANT),
-    ):
-        if re.search(pattern, text):
-            return kind
-    return Statistic.QUANTILE

@@ -9,6 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+TIME_ROLES = ("time", "valid_time", "run", "step")
+"""Roles of the coordinates that `combine_times` makes a valid time of."""
 _STEP_SECONDS = {
     "d": 86400,
     "day": 86400,
@@ -29,6 +31,7 @@ _STEP_SECONDS = {
     "nanosecond": 1e-9,
 }
 _STANDARD_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
+_NAT = np.datetime64("NaT", "s")
 _DATE_NUMBER_UNITS = re.compile(r"^(day as %y%m%d\.%f|yyyymmdd(hh)?.*|%y%m%d(%h)?|day as yyyymmdd.*)$")
 
 
@@ -147,3 +150,33 @@ def decode_versions(coordinate: xr.DataArray) -> NDArray[Any]:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def combine_times(
+    parts: Mapping[str, Any],
+) -> tuple[np.datetime64 | None, np.timedelta64 | None, np.datetime64]:
+    """Return run, step and valid time of a record from those that its file gives; the valid time may be NaT.
+
+    `time` is the valid time, unless there is a step and no other time of the run: then it is that time. Offsets from an
+    unknown time give none.
+    """
+    run, step, valid, time = (parts.get(role) for role in ("run", "step", "valid_time", "time"))
+    if isinstance(time, np.timedelta64):
+        time = None
+    if step is not None and run is None and time is not None:
+        run = time
+    if valid is None:
+        valid = run + step if run is not None and step is not None else time if time is not None else run
+    if valid is None or np.isnat(valid):
+        return None, None, _NAT
+    if run is None and step is not None:
+        run = valid - step
+    if run is not None and step is None:
+        step = valid - run
+    return run, step, _to_minute(valid)
+
+
+def _to_minute(time: np.datetime64) -> np.datetime64:
+    """Return a time rounded to the minute: days as floating-point numbers are off by seconds."""
+    seconds = time.astype("datetime64[s]").astype(np.int64)
+    return np.datetime64(int((seconds + 30) // 60 * 60), "s")
