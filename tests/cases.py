@@ -338,6 +338,7 @@ REFUSED: dict[str, Case] = {
         "latitudes between -30 and 30 are missing",
     ),
     "a newest frame of zeros": Case(_zero_newest, "(?i)constant|same value|everywhere"),
+    "a spread without a name": Case(_netcdf(lambda clean: map_fields(clean, abs)), "`u10` .* is nowhere negative"),
     "850 hPa": Case(_netcdf(lambda clean: clean.expand_dims(level=[850.0], axis=1)), "another level"),
     "100 m": Case(
         _netcdf(lambda clean: clean.assign_coords(height=xr.Variable((), 100.0, {"units": "m"}))),

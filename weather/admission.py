@@ -22,7 +22,7 @@ from weather.measures import (
     measure_wind_speed,
 )
 from weather.pattern import Pattern, coarsen
-from weather.plausibility import find_equal_frames, find_frame_problems, find_time_warnings
+from weather.plausibility import find_equal_frames, find_frame_problems, find_one_sided_winds, find_time_warnings
 from weather.times import format_time
 
 _TINY = 1e-30
@@ -112,6 +112,7 @@ def check_state(
     if spec.extremes is not None and not findings.problems:
         _compare_statistics(findings, [*_statistics(previous, newest, spec, spec.extremes)], labels)
         _compare_pattern(findings, frames, labels, spec, spec.extremes)
+    findings.problems.extend(() if findings.problems else find_one_sided_winds(frames, labels, spec.known_variables))
     return findings
 
 

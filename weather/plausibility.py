@@ -66,6 +66,20 @@ def _find_constant_patch(frame: NDArray[np.float32], tolerance: float, grid: Gri
     return float(closed[row, column]) + 0.0, f"{format_latitude(round(latitude))} {longitude:.0f}°E ({extent})"
 
 
+def find_one_sided_winds(frames: Frames, labels: Sequence[str], variables: Sequence[Variable]) -> list[str]:
+    """Return a sentence for each component of the wind that blows one way everywhere, as a spread or a speed would."""
+    problems = []
+    for channel, variable in enumerate(variables):
+        for frame, label in zip(frames[:, channel], labels, strict=True):
+            if variable.is_vector and (frame.min() >= 0 or frame.max() <= 0):
+                sign = "negative" if frame.min() >= 0 else "positive"
+                problems.append(
+                    f"`{variable.name}` {label} is nowhere {sign}, so it is no component of the wind: it may be a "
+                    "spread or a speed."
+                )
+    return problems
+
+
 def find_equal_frames(previous: Frames, newest: Frames, variables: Sequence[Variable]) -> list[str]:
     """Return a sentence for each variable whose two frames are equal at every point."""
     return [

@@ -100,9 +100,16 @@ def test_a_forecast_starts_from_an_earlier_forecast(tiny_checkpoint: Path, tmp_p
     store = tmp_path / "a/ensemble.zarr"
     with xr.open_zarr(store) as ensemble, xr.set_options(keep_attrs=True):
         ensemble.load().drop_encoding().to_netcdf(tmp_path / "ensemble.nc")
-        one = ensemble.isel(number=0).drop_encoding()
-        one.to_netcdf(tmp_path / "member.nc")
-    for index, source in enumerate((store, tmp_path / "ensemble.nc", tmp_path / "member.nc")):
+        ensemble.mean("number").to_netcdf(tmp_path / "mean.nc")
+        with xr.set_options(keep_attrs=False):
+            ensemble.mean("number").to_netcdf(tmp_path / "mean without units.nc")
+        ensemble.std("number").to_netcdf(tmp_path / "std.nc")
+    refused = _forecast(tiny_checkpoint, tmp_path / "std", tmp_path / "std.nc")
+    assert refused.exit_code == 2
+    assert "is nowhere negative" in " ".join(refused.output.split())
+    for index, source in enumerate(
+        (store, *(tmp_path / f"{name}.nc" for name in ("ensemble", "mean", "mean without units")))
+    ):
         result = _forecast(tiny_checkpoint, tmp_path / f"b{index}", source)
         assert result.exit_code == 0, result.output
         with xr.open_zarr(tmp_path / f"b{index}/ensemble.zarr") as later:

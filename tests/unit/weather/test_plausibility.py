@@ -7,6 +7,7 @@ from weather.plausibility import (
     describe_range_problem,
     find_equal_frames,
     find_frame_problems,
+    find_one_sided_winds,
     find_time_warnings,
 )
 from weather.variables import KNOWN
@@ -66,6 +67,13 @@ def test_equal_values_in_a_smaller_part_are_no_problem(frames: NDArray[np.float3
 
 def test_rounded_values_are_no_problem(frames: NDArray[np.float32]) -> None:
     assert _problems((np.round(frames / 4) * 4).astype(np.float32)) == []
+
+
+def test_wind_that_blows_one_way_everywhere_is_named(frames: NDArray[np.float32]) -> None:
+    assert find_one_sided_winds(frames, ["at noon"] * len(frames), SPEC.known_variables) == []
+    for change, sign in ((np.abs, "negative"), (lambda values: -np.abs(values), "positive")):
+        problems = find_one_sided_winds(change(frames), ["at noon"] * len(frames), SPEC.known_variables)
+        assert problems[0].startswith(f"`u10` at noon is nowhere {sign}")
 
 
 def test_equal_frames_are_named(frames: NDArray[np.float32]) -> None:
