@@ -2,8 +2,8 @@
 
 WarmcastError
 ├── InitialStateError          the files cannot start a forecast
-│   ├── InputCorruptError      a file is damaged, or its structure is not allowed
-│   ├── InputTooLargeError     a file needs more memory than is allowed
+│   ├── InputCorruptError      a file is damaged
+│   ├── InputTooLargeError     a file is larger than is allowed, unpacked or in memory
 │   ├── InputUnsupportedError  a file is of an unsupported kind
 │   ├── ParserCrashedError     the process that parsed a file crashed
 │   └── ParserTimeoutError     parsing a file took too long
@@ -29,11 +29,11 @@ class InitialStateError(WarmcastError):
 
 
 class InputCorruptError(InitialStateError):
-    """A file is damaged, or its structure is not allowed."""
+    """A file is damaged."""
 
 
 class InputTooLargeError(InitialStateError):
-    """A file needs more memory than is allowed."""
+    """A file is larger than is allowed, unpacked or in memory."""
 
 
 class InputUnsupportedError(InitialStateError):
