@@ -42,8 +42,8 @@ SPREAD = Margin(1.25, 3.0)
 """Of the spread of a band of latitudes: factor to the extremes, both ways."""
 ROUGHNESS = Margin(2.0, 4.0)
 """Of the roughness: factor to its largest value. The Earth is rougher than a simulated planet, by up to 1.9."""
-CHANGE = Margin(1.5, 3.0)
-"""Of the difference between the two frames: factor to the extremes, both ways."""
+CHANGE = Margin(1.5, 5.0)
+"""Of the difference between the two frames: factor to the extremes, both ways. The older frame may be a forecast."""
 WIND_SPEED = Margin(1.25, 2.0)
 """Of the largest wind speed: factor to its largest value."""
 DISSIMILARITY = Margin(0.1, 0.3)
