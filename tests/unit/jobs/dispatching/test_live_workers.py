@@ -96,7 +96,7 @@ def test_only_workers_without_a_heartbeat_for_a_day_are_forgotten(database: Data
     clock.advance(A_DAY / 2)
     record_heartbeat(database, "young", "cpu", _tally(2, 2))
     clock.advance(A_DAY / 2 + 60)
-    record_heartbeat(database, "young", "cpu", _tally(3, 3))  # a later heartbeat forgets nobody
+    record_heartbeat(database, "young", "cpu", _tally(3, 3))  # a later heartbeat removes no worker
     assert _count_rows(database)[0] == 2
     record_heartbeat(database, "new", "cpu", {})
     assert [worker.id for worker in list_live_workers(database)] == ["new", "young"]
