@@ -154,6 +154,15 @@ def _schema(connection: Connection) -> dict[str, Any]:
     return {table: described(table) for table in found.get_table_names() if table != "alembic_version"}
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, of each supported kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/warmcast.db"
+    url: str = request.getfixturevalue("postgres").new_database()
+    return url
+
+
 @pytest.fixture
 def other_url(database_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of another empty database of the same kind."""
@@ -257,7 +266,8 @@ def test_a_migration_that_fails_changes_nothing_and_can_be_repeated(
     assert _read(database_url, like=before) == before
 
 
-def test_a_database_of_a_newer_version_is_refused_and_not_changed(database: Database, database_url: str) -> None:
+def test_a_database_of_a_newer_version_is_refused_and_not_changed(database: Database) -> None:
+    database.migrate()
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(DataDirectoryError, match=r"The database cannot be used: .*9999"):
