@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
-from jobs.errors import DeadlineError, ForecastNotFoundError, ForecastOverError, IdempotencyError
+from jobs.errors import DeadlineError, ForecastNotFoundError, ForecastOverError, IdempotencyError, QueueFullError
 from storage.errors import ConfigurationError, DataDirectoryError, Location, WarmcastError, is_disk_full
 from weather.errors import (
     CheckpointError,
@@ -94,6 +94,7 @@ KIND_OF_ERROR: dict[type[WarmcastError], ProblemKind] = {
     ParserCrashedError: ProblemKind("parser-crashed", 422, "The parser of a file crashed"),
     ParserTimeoutError: ProblemKind("parser-timeout", 422, "Reading a file took too long"),
     InitialStateError: ProblemKind("state-incompatible", 422, "The initial state cannot start a forecast"),
+    QueueFullError: QUEUE_FULL,
     VerificationError: ProblemKind("truth-incompatible", 422, "The forecast cannot be verified against these files"),
     CheckpointError: ProblemKind("no-such-model", 404, "There is no such model"),
     ConfigurationError: VALIDATION,

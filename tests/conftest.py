@@ -109,6 +109,7 @@ def submit_small(untrained_checkpoint: Path) -> Callable[..., ForecastRecord]:
         key: str | None = None,
         owner: str = "local",
         priority: Priority = Priority.NORMAL,
+        max_open: int | None = None,
         **fields: object,
     ) -> ForecastRecord:
         manifest = read_manifest(untrained_checkpoint)
@@ -126,7 +127,7 @@ def submit_small(untrained_checkpoint: Path) -> Callable[..., ForecastRecord]:
             "sampling": Sampling(nfe=2),
         }
         parsed = ForecastRequest.model_validate(request | fields)
-        return submit(database, data, owner, Plan.of(parsed, manifest), state, manifest, key, priority)[0]
+        return submit(database, data, owner, Plan.of(parsed, manifest), state, manifest, key, priority, max_open)[0]
 
     return submit_small
 

@@ -256,5 +256,5 @@ def test_concurrent_submissions_do_not_exceed_the_limit_of_open_forecasts(
 def test_a_repeated_submission_is_returned_even_if_no_other_is_accepted(submit_forecast: Submit) -> None:
     first = submit_forecast(key="a", max_open=1)
     assert submit_forecast(key="a", max_open=1).id == first.id
-    with pytest.raises(QueueFullError, match="^1 forecasts are waiting or running, which is the limit"):
+    with pytest.raises(QueueFullError, match="The limit of forecasts that wait or run is reached: 1"):
         submit_forecast(key="b", max_open=1)
