@@ -23,6 +23,11 @@ def test_the_digest_is_that_of_the_sorted_json_of_the_callers_choices(make_reque
     assert request.digest == hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
+def test_the_digest_is_the_same_in_every_version(make_request: MakeRequest) -> None:
+    """Idempotency keys are stored with digests: a repeated request must be the same one after an update."""
+    assert make_request().digest == "90056e43bd5c04cd9d2156c40526d7165e177bc1dc748283b9a3fc445d5ff579"
+
+
 @pytest.mark.parametrize(
     "change",
     [

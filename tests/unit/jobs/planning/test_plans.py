@@ -1,5 +1,3 @@
-import hashlib
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -109,11 +107,6 @@ def test_free_space_must_suffice_for_the_plan_and_for_queued_forecasts(
     unmeasured = replace(plan, store_bytes=None, members_bytes=free)
     with pytest.raises(StorageFullError):
         check_free_space(replace(estimator, queue=[half_done]), unmeasured, storage_path(tmp_path))
-
-
-def test_the_digest_of_a_request_without_a_deadline_has_not_changed(request_of_5: ForecastRequest) -> None:
-    before = request_of_5.model_dump(mode="json", exclude={"group_size", "deadline_seconds", "nfe_is_automatic"})
-    assert request_of_5.digest == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
 
 
 def _plan(request: ForecastRequest, manifest: Manifest, estimator: Estimator, **changes: object) -> Plan:
