@@ -1,0 +1,183 @@
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs.request import CatalogueSource, UploadSource
+from models.testing import tiny_spec
+from service import initial_states
+from service.dependencies import Service
+from service.initial_states import check_source, read_initial_state
+from service.requests import ForecastBody
+from service.uploads import ParsedRequest
+from storage.errors import ConfigurationError
+from tests.helpers import random_state, wait_until
+from tests.in_process import InProcess
+from weather.errors import InputUnsupportedError
+from weather.initial_state import InitialState
+from weather.manifest import Manifest, read_manifest
+
+
+@pytest.fixture
+def service(api: InProcess) -> Service:
+    service: Service = api.app.state.service
+    return service
+
+
+@pytest.fixture
+def manifest(untrained_checkpoint: Path) -> Manifest:
+    return read_manifest(untrained_checkpoint)
+
+
+@pytest.fixture
+def empty_cache() -> Iterator[None]:
+    """Forget the states of the catalogue that other tests have read, and those of this one."""
+    initial_states._read_catalogue_state.cache_clear()
+    yield
+    initial_states._read_catalogue_state.cache_clear()
+
+
+class _Parser:
+    """Takes the place of the parser: it waits until it is released, and counts the calls that run at once."""
+
+    def __init__(self) -> None:
+        self.calls, self.running, self.most = 0, 0, 0
+        self.is_released = threading.Event()
+        self.arguments: list[tuple[Any, ...]] = []
+        self.fails = False
+        self._lock = threading.Lock()
+
+    def __call__(self, *arguments: Any) -> InitialState:
+        with self._lock:
+            self.calls, self.running = self.calls + 1, self.running + 1
+            self.most = max(self.most, self.running)
+            self.arguments.append(arguments)
+        assert self.is_released.wait(30)
+        with self._lock:
+            self.running -= 1
+        if self.fails:
+            raise InputUnsupportedError("a.nc", ["`a.nc` is no NetCDF."])
+        return random_state()
+
+
+@pytest.fixture
+def parser(monkeypatch: pytest.MonkeyPatch) -> _Parser:
+    parser = _Parser()
+    monkeypatch.setattr(initial_states, "ingest_initial_state", parser)
+    return parser
+
+
+def _request(source: CatalogueSource | UploadSource) -> ParsedRequest:
+    return ParsedRequest(ForecastBody(initial_state=source), (Path("/tmp/0"),), ("a.nc",))
+
+
+UPLOAD = _request(UploadSource(source="upload"))
+CATALOGUE = _request(CatalogueSource(source="catalogue", dataset="gfs"))
+
+
+def test_at_most_two_uploads_are_parsed_at_once(service: Service, manifest: Manifest, parser: _Parser) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        states = [pool.submit(read_initial_state, UPLOAD, manifest, service, "local") for _ in range(6)]
+        wait_until(lambda: parser.running == 2)
+        parser.is_released.set()
+        assert len([state.result(30) for state in states]) == 6
+    assert (parser.calls, parser.most) == (6, 2)
+
+
+def test_a_parser_that_fails_leaves_its_place(service: Service, manifest: Manifest, parser: _Parser) -> None:
+    parser.fails = True
+    parser.is_released.set()
+    for _ in range(5):
+        with pytest.raises(InputUnsupportedError) as raised:
+            read_initial_state(UPLOAD, manifest, service, "local")
+        assert raised.value.location == ("body", "initial_state")
+    parser.fails = False
+    assert read_initial_state(UPLOAD, manifest, service, "local").digest == random_state().digest
+
+
+def test_the_time_of_an_upload_is_parsed_and_given_to_the_parser(
+    service: Service, manifest: Manifest, parser: _Parser
+) -> None:
+    parser.is_released.set()
+    for text, time in ((None, None), ("2018-09-15T00", "2018-09-15T00"), ("2018-09-15T02:00+02:00", "2018-09-15T00")):
+        read_initial_state(_request(UploadSource(source="upload", init_time=text)), manifest, service, "local")
+        (files, names, spec, init_time) = parser.arguments[-1]
+        assert (files, names, spec) == ((Path("/tmp/0"),), ("a.nc",), manifest.model)
+        assert init_time == (None if time is None else np.datetime64(time, "s"))
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_concurrent_requests_read_a_state_of_the_catalogue_once(
+    service: Service, manifest: Manifest, parser: _Parser
+) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        states = [pool.submit(read_initial_state, CATALOGUE, manifest, service, "local") for _ in range(6)]
+        wait_until(lambda: parser.running)
+        parser.is_released.set()
+        digests = {state.result(30).digest for state in states}
+    assert (parser.calls, len(digests)) == (1, 1)
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_failure_to_read_the_catalogue_is_not_remembered(
+    service: Service, manifest: Manifest, parser: _Parser
+) -> None:
+    parser.is_released.set()
+    parser.fails = True
+    with pytest.raises(InputUnsupportedError):
+        read_initial_state(CATALOGUE, manifest, service, "local")
+    parser.fails = False
+    read_initial_state(CATALOGUE, manifest, service, "local")
+    assert parser.calls == 2
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_state_is_read_again_for_a_checkpoint_of_another_grid(
+    service: Service, manifest: Manifest, parser: _Parser
+) -> None:
+    parser.is_released.set()
+    other = manifest.model_copy(update={"model": tiny_spec(24, 48)})
+    for used in (manifest, other, manifest, other):
+        read_initial_state(CATALOGUE, used, service, "local")
+    assert parser.calls == 2
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_state_of_the_catalogue_names_its_files(service: Service, manifest: Manifest) -> None:
+    state = read_initial_state(CATALOGUE, manifest, service, "local")
+    assert state.init_time == np.datetime64("2018-09-15T00", "s")
+    assert len(state.sources) == 2
+    assert all(name.endswith(".grib2") and "/" not in name for name in state.sources)
+    assert state.newest.shape[-2:] == manifest.model.grid.grid.shape
+    assert read_initial_state(CATALOGUE, manifest, service, "local").digest == state.digest
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        CatalogueSource(source="catalogue", dataset="era5"),
+        CatalogueSource(source="catalogue", dataset="gfs", init_time="1950-01-01T00"),
+        CatalogueSource(source="catalogue", dataset="gfs", init_time="soon"),
+        UploadSource(source="upload", init_time="soon"),
+    ],
+)
+def test_a_source_is_checked_before_anything_is_read(
+    service: Service, parser: _Parser, source: CatalogueSource | UploadSource
+) -> None:
+    with pytest.raises(ConfigurationError, match="Got: "):
+        check_source(source, service, "local")
+    assert parser.calls == 0
+
+
+def test_existing_sources_pass_the_check(service: Service) -> None:
+    for source in (
+        CatalogueSource(source="catalogue", dataset="gfs"),
+        CatalogueSource(source="catalogue", dataset="gfs", init_time="2018-09-15T00:00:00Z"),
+        UploadSource(source="upload", init_time="2018-09-15T00"),
+        UploadSource(source="upload"),
+    ):
+        check_source(source, service, "local")
