@@ -1,9 +1,11 @@
+import json
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from service.uploads import ParsedRequest
 from storage.errors import ConfigurationError
 from tests.helpers import random_state, wait_until
 from tests.in_process import InProcess
+from tests.served import small_request
 from weather.errors import InputUnsupportedError
 from weather.initial_state import InitialState
 from weather.manifest import Manifest, read_manifest
@@ -79,24 +82,32 @@ UPLOAD = _request(UploadSource(source="upload"))
 CATALOGUE = _request(CatalogueSource(source="catalogue", dataset="gfs"))
 
 
-def test_at_most_two_uploads_are_parsed_at_once(service: Service, manifest: Manifest, parser: _Parser) -> None:
-    with ThreadPoolExecutor(6) as pool:
-        states = [pool.submit(read_initial_state, UPLOAD, manifest, service, "local") for _ in range(6)]
-        wait_until(lambda: parser.running == 2)
-        parser.is_released.set()
-        assert len([state.result(30) for state in states]) == 6
-    assert (parser.calls, parser.most) == (6, 2)
+def _start_upload(api: InProcess) -> "Future[httpx.Response]":
+    body = small_request(initial_state={"source": "upload"})
+    files = [("initial_state", ("a.nc", b"CDF"))]
+    return api.start("POST", "/v1/forecast?validate_only=true", data={"request": json.dumps(body)}, files=files)
 
 
-def test_a_parser_that_fails_leaves_its_place(service: Service, manifest: Manifest, parser: _Parser) -> None:
+def test_at_most_two_uploads_are_parsed_at_once_and_those_that_wait_delay_no_other_request(
+    api: InProcess, parser: _Parser
+) -> None:
+    uploads = [_start_upload(api) for _ in range(50)]  # more than the service has threads
+    wait_until(lambda: parser.running == 2)
+    assert api.start("GET", "/healthz").result(10).status_code == 200
+    assert api.start("GET", "/v1/forecast").result(10).status_code == 200
+    parser.is_released.set()
+    assert [upload.result(60).status_code for upload in uploads] == [200] * 50
+    assert (parser.calls, parser.most) == (50, 2)
+
+
+def test_a_parser_that_fails_leaves_its_place(api: InProcess, parser: _Parser) -> None:
     parser.fails = True
     parser.is_released.set()
     for _ in range(5):
-        with pytest.raises(InputUnsupportedError) as raised:
-            read_initial_state(UPLOAD, manifest, service, "local")
-        assert raised.value.location == ("body", "initial_state")
+        response = _start_upload(api).result(30)
+        assert (response.status_code, response.json()["errors"][0]["pointer"]) == (415, "/initial_state")
     parser.fails = False
-    assert read_initial_state(UPLOAD, manifest, service, "local").digest == random_state().digest
+    assert _start_upload(api).result(30).status_code == 200
 
 
 def test_the_time_of_an_upload_is_parsed_and_given_to_the_parser(
