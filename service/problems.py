@@ -145,7 +145,9 @@ def problem_response(kind: ProblemKind, detail: str, errors: list[dict[str, str]
 async def _handle_domain_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, WarmcastError)
     errors = error.errors if isinstance(error, ServiceError) else (error,)
-    located = [{"pointer": pointer_to(part.location), "detail": str(part)} for part in errors if part.location]
+    located = [
+        {"pointer": pointer_to(part.location), "detail": str(part)} for part in errors if _is_part(part.location)
+    ]
     return problem_response(kind_of_error(error), str(error), located)
 
 
@@ -176,6 +178,11 @@ def pointer_to(location: Location) -> str:
     if part == "body":
         return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in path)
     return f"?{path[0]}" if part == "query" else path[0]
+
+
+def _is_part(location: Location) -> bool:
+    """Return whether `pointer_to` can name a location: the body as a whole, or a named part of a request."""
+    return location[:1] == ("body",) or len(location) > 1
 
 
 def _location_in(body: Any, location: Location, *, is_missing: bool) -> Location:

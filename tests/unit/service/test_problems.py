@@ -29,7 +29,7 @@ from service.problems import (
 )
 from storage.errors import WarmcastError
 from tests.in_process import InProcess, run_in_process
-from weather.errors import InitialStateError, InputCorruptError, TrainingDataError
+from weather.errors import InitialStateError, InputCorruptError, StoreError, TrainingDataError
 
 _ERRORS = {
     "queue": ServiceError(QUEUE_FULL, "Full."),
@@ -242,3 +242,23 @@ def test_a_full_disk_is_a_retryable_problem_and_other_errors_of_the_disk_are_int
     assert response.json()["type"] == f"/problems/{slug}"
     assert response.json()["retryable"] == (slug == "insufficient-storage")
     assert "secret" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("location", "pointers"),
+    [((), []), (("query",), []), (("header",), []), (("body",), [""]), (("query", "bbox"), ["?bbox"])],
+)
+def test_an_error_without_a_named_part_of_the_request_points_at_nothing(
+    location: tuple[str, ...], pointers: list[str]
+) -> None:
+    app = FastAPI()
+    add_handlers(app)
+
+    @app.get("/")
+    async def fail() -> None:
+        raise StoreError("The store is damaged.", location)
+
+    with run_in_process(app) as api:
+        response = api.get("/")
+    assert response.status_code == KIND_OF_ERROR[StoreError].status
+    assert [error["pointer"] for error in response.json()["errors"]] == pointers
