@@ -24,14 +24,6 @@ def _migrated(url: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database without rows; a copy is made faster than a migration."""
-    path = tmp_path_factory.mktemp("template") / "warmcast.db"
-    _migrated(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture(scope="session")
 def postgresql_template(postgres: PostgresServer) -> str:
     """The name of a migrated database without rows."""
     return make_url(_migrated(postgres.new_database())).database or ""
