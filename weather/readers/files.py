@@ -54,7 +54,8 @@ def read_fields(source: str, variables: Sequence[str], problems: Problems) -> xr
             return to_canonical(_open(source, kind), variables, problems)
     except UNREADABLE as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        problems.append(f"`{source}` cannot be read as {kind}: {text}. The file may be damaged or cut short.")
+        advice = "Check the URL" if "://" in source else "The file may be damaged or cut short"
+        problems.append(f"`{source}` cannot be read as {kind}: {text}. {advice}.")
         return None
 
 

@@ -342,5 +342,5 @@ def test_a_zarr_is_read_from_a_url(web_folder: tuple[Path, str], winds: xr.Datas
 
 
 def test_a_url_without_a_store_is_one_error(web_folder: tuple[Path, str], spec: ModelSpec) -> None:
-    with pytest.raises(InitialStateError, match=r"nothing\.zarr` cannot be read as Zarr"):
+    with pytest.raises(InitialStateError, match=r"nothing\.zarr` cannot be read as Zarr: .*\. Check the URL\."):
         read_initial_state([f"{web_folder[1]}/nothing.zarr"], spec)
