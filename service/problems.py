@@ -162,11 +162,21 @@ async def _handle_validation_error(_request: Request, error: Exception) -> JSONR
     assert isinstance(error, RequestValidationError)
     details: dict[str, list[str]] = {}
     for entry in error.errors():
+        if _is_consequence(entry, error):
+            continue
         pointer = pointer_to(_location_in(error.body, entry["loc"], is_missing=entry["type"] == "missing"))
         details.setdefault(pointer, []).append(error_detail(entry))
     errors = [{"pointer": pointer, "detail": " Or: ".join(parts)} for pointer, parts in details.items()]
     entries = "; ".join(f"`{entry['pointer'] or '/'}`: {entry['detail']}" for entry in errors)
     return problem_response(VALIDATION, f"The request is invalid at {entries}", errors)
+
+
+def _is_consequence(entry: dict[str, Any], error: RequestValidationError) -> bool:
+    """Return whether a list is too short only because some of its items are wrong, which have errors of their own."""
+    location, size = entry["loc"], len(entry["loc"])
+    return entry["type"] == "too_short" and any(
+        len(other["loc"]) > size and other["loc"][:size] == location for other in error.errors()
+    )
 
 
 def pointer_to(location: Location) -> str:
