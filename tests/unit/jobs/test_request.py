@@ -142,4 +142,4 @@ def test_the_initial_time_is_utc_to_the_second(make_request: MakeRequest) -> Non
 
 def test_a_request_cannot_be_changed(make_request: MakeRequest) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        make_request().seed = 5  # type: ignore[misc]
+        make_request().seed = 5

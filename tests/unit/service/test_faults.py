@@ -178,9 +178,11 @@ def frames(tmp_path: Path) -> bytes:
 def test_a_wrong_file_is_pointed_at_by_the_name_of_its_part(shared_api: InProcess, frames: bytes) -> None:
     _check(_upload(shared_api, [b"Dear sirs"]), 415, {"/initial_state": "`0.nc` must be"})
     _check(_upload(shared_api, [frames[:2000]]), 422, {"/initial_state": "0.nc"})
-    _check(_upload(shared_api, [frames], initial_state={"source": "upload", "init_time": "2018-09-16T00"}), 422, {
-        "/initial_state": "0.nc"
-    })  # fmt: skip
+    _check(
+        _upload(shared_api, [frames], initial_state={"source": "upload", "init_time": "2018-09-16T00"}),
+        422,
+        {"/initial_state": "0.nc"},
+    )
 
 
 def test_a_request_with_files_is_pointed_at_in_its_json(shared_api: InProcess, frames: bytes) -> None:

@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
-NAMES = (
-    "benchmarks", "diagnostics", "jobs", "models", "service", "storage", "training", "weather", "workers",
-)  # fmt: skip
+NAMES = ("benchmarks", "diagnostics", "jobs", "models", "service", "storage", "training", "weather", "workers")
 REMOTE = (
-    "submit --initial-state gfs", "replay fc_1 --member 0", "status fc_1", "watch fc_1", "list", "cancel fc_1",
+    "submit --initial-state gfs",
+    "replay fc_1 --member 0",
+    "status fc_1",
+    "watch fc_1",
+    "list",
+    "cancel fc_1",
     "download fc_1 --output e.zip",
-)  # fmt: skip
+)
 
 
 @pytest.mark.smoke
