@@ -3,6 +3,8 @@
 import logging
 import secrets
 from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
 from typing import Any, cast
 
 from fastapi import FastAPI, Request
@@ -11,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from jobs.errors import DeadlineError, ForecastNotFoundError, ForecastOverError, IdempotencyError, QueueFullError
 from storage.errors import ConfigurationError, DataDirectoryError, Location, WarmcastError, is_disk_full
@@ -102,6 +105,7 @@ KIND_OF_ERROR: dict[type[WarmcastError], ProblemKind] = {
     StorageFullError: INSUFFICIENT_STORAGE,
     StoreError: ProblemKind("store-unusable", 409, "The stored ensemble cannot be used"),
 }
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT")
 _KIND_OF_STATUS = {404: NOT_FOUND, 405: NOT_ALLOWED, 413: TOO_LARGE, 415: UNSUPPORTED}
 
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -213,10 +217,22 @@ def _location_in(body: Any, location: Location, *, is_missing: bool) -> Location
     return part, *found
 
 
-async def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:
+async def _handle_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     kind = _KIND_OF_STATUS.get(error.status_code, ProblemKind("http", error.status_code, "The request was refused"))
-    return problem_response(kind, str(error.detail))
+    detail = str(error.detail)
+    if detail == HTTPStatus(error.status_code).phrase:
+        detail = f"The service refuses {request.method} of `{request.url.path}`: {detail}. /docs lists its routes."
+    response = problem_response(kind, detail)
+    if kind == NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(filter(partial(_has_route, request), _METHODS))
+    return response
+
+
+def _has_route(request: Request, method: str) -> bool:
+    """Return whether a route answers a method of the path of a request."""
+    scope = {**request.scope, "method": method}
+    return any(route.matches(scope)[0] == Match.FULL for route in request.app.routes)
 
 
 async def _handle_database_error(_request: Request, error: Exception) -> JSONResponse:

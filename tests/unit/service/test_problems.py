@@ -96,7 +96,9 @@ def test_a_problem_points_at_each_invalid_value() -> None:
 
 
 def test_an_unknown_path_is_a_problem() -> None:
-    assert _get("/nothing").json()["type"] == "/problems/not-found"
+    problem = _get("/nothing").json()
+    assert problem["type"] == "/problems/not-found"
+    assert problem["detail"] == "The service refuses GET of `/nothing`: Not Found. /docs lists its routes."
 
 
 def _subclasses(error: type[WarmcastError]) -> set[type[WarmcastError]]:
@@ -193,9 +195,14 @@ def test_a_refusal_of_the_framework_keeps_its_status(status: int) -> None:
 
 
 def test_another_method_is_refused_as_a_problem(api: InProcess) -> None:
-    for method, path in (("PUT", "/v1/forecast"), ("POST", "/v1/models"), ("DELETE", "/healthz")):
+    for method, path, allowed in (
+        ("PUT", "/v1/forecast", "GET, HEAD, POST"),
+        ("POST", "/v1/models", "GET, HEAD"),
+        ("DELETE", "/healthz", "GET, HEAD"),
+    ):
         response = api.request(method, path)
         assert (response.status_code, response.json()["type"]) == (405, "/problems/method-not-allowed"), path
+        assert response.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize(
