@@ -11,7 +11,7 @@ from storage.paths import StoragePath
 from weather.ingest.exchange import save_initial_state
 from weather.initial_state import InitialState
 from weather.manifest import Manifest
-from weather.stores.attributes import descriptive_attributes, identity_attributes
+from weather.stores.create import descriptive_attributes, identity_attributes
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.summary import SummaryStore
 from weather.stores.summary_layout import SummaryLayout
