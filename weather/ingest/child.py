@@ -12,17 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from weather.errors import InitialStateError, VerificationError
 from weather.grids import Grid
 from weather.ingest.exchange import save_frames, save_initial_state
-from weather.ingest.gate_hdf5 import find_hdf5_problem
 from weather.ingest.sandbox import limit_resources, restrict_files
 from weather.initial_state import read_initial_state
 from weather.manifest import ModelSpec
 from weather.readers.series import read_truth
 
+_MAX_DEPTH = 4
 _SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/etc", "/opt", "/dev/null", "/dev/urandom", "/proc/self", "/proc/cpuinfo")
 
 
@@ -41,7 +42,7 @@ def _parse(files: list[Path], names: list[str], task: dict[str, Any], output: Pa
     """Write the result of the task into `output` and return the reply."""
     for file, name in zip(files, names, strict=True):
         if file.suffix == ".h5":
-            problem = find_hdf5_problem(file)
+            problem = _find_hdf5_problem(file)
             if problem:
                 return {"unsupported": f"`{name}`: {problem}."}
     try:
@@ -76,6 +77,28 @@ def _use_names(problem: str, files: list[Path], names: list[str]) -> str:
     for file, name in zip(files, names, strict=True):
         problem = problem.replace(str(file), name)
     return problem
+
+
+def _find_hdf5_problem(path: Path) -> str | None:
+    """Return why an HDF5 file is refused, such as for references to other files, or None; it is opened with HDF5."""
+    with h5py.File(path, "r") as file:
+        return _group_problem(file, depth=0)
+
+
+def _group_problem(group: h5py.Group, depth: int) -> str | None:
+    if depth > _MAX_DEPTH:
+        return f"its groups are nested more than {_MAX_DEPTH} deep"
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            return f"`{name}` is a soft or external link"
+        item = group[name]
+        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+            return f"`{name}` keeps its values in another file"
+        problem = _group_problem(item, depth + 1) if isinstance(item, h5py.Group) else None
+        if problem:
+            return problem
+    return None
 
 
 if __name__ == "__main__":
