@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from jobs.dispatching.live_workers import Machine
 from jobs.errors import DeadlineError
-from jobs.machine import Machine
 from jobs.planning.estimates import Speed
 from jobs.rows.database import Database
 from jobs.settings import Settings

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import floats, integers
 
+from jobs.dispatching.live_workers import Machine
 from jobs.forecasts import ForecastRecord
-from jobs.machine import Machine
 from jobs.planning.estimates import Speed
 from jobs.request import ForecastRequest, Output
 from jobs.rows.database import Database

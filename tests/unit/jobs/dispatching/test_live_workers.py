@@ -4,8 +4,7 @@ import pytest
 from sqlalchemy import func, select
 
 from jobs.counters import EVALUATIONS, GPU_MEMORY, STEP_SECONDS, Sample, Tally, cumulative_histogram
-from jobs.dispatching.live_workers import LIVE_SECONDS
-from jobs.machine import Machine
+from jobs.dispatching.live_workers import LIVE_SECONDS, Machine
 from jobs.rows.database import Database
 from jobs.rows.tables import samples, workers
 from tests.clock import MovableClock

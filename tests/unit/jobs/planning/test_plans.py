@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from jobs.dispatching.live_workers import Machine
 from jobs.errors import DeadlineError
-from jobs.machine import Machine
 from jobs.planning.estimates import Compression, Estimator, QueuedForecast, Speed, demand_of
 from jobs.planning.plans import Plan, check_free_space, restart_bytes
 from jobs.request import ForecastRequest, Output

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select, update
 
+from jobs.dispatching.live_workers import Machine
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, insert_forecast, new_forecast_id
-from jobs.machine import Machine
 from jobs.planning.estimates import Speed
 from jobs.request import ForecastRequest
 from jobs.rows.database import Database
