@@ -265,7 +265,7 @@ def test_a_client_is_advised_to_ask_again_after_a_quarter_of_the_remaining_time(
     assert eta == (None if seconds is None else pytest.approx(12 * seconds, abs=0.06))
 
 
-def test_a_forecast_that_has_ended_is_not_to_be_asked_for_again(
+def test_a_client_polls_a_forecast_that_has_ended_no_longer(
     api: InProcess, database: Database, submit_forecast: Submit
 ) -> None:
     record = submit_forecast()
