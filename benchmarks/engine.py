@@ -20,21 +20,24 @@ from weather.bundled import find_named_checkpoint
 from workers.loop import Worker
 
 _GROUP_SIZE = 8
-_REPEATS, _REPEATS_LARGE, _REPEATS_SHARED = 3, 2, 11
 
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Sizes of the forecasts that are measured."""
+    """Sizes of the forecasts that are measured, and how often each measurement is repeated."""
 
     forecast: Size
     short: Size
     long: Size
     many: Size
+    repeats: int
+    repeats_large: int
+    repeats_shared: int
+    warm_ups: int
 
 
-_WHOLE = _Sizes(Size(16, 10, 4), Size(8, 10, 2), Size(8, 60, 2), Size(64, 4, 2))
-_TINY = _Sizes(Size(16, 2, 2), Size(8, 2, 2), Size(8, 4, 2), Size(16, 2, 2))
+_WHOLE = _Sizes(Size(16, 10, 4), Size(8, 10, 2), Size(8, 60, 2), Size(64, 4, 2), 3, 2, 11, 6)
+_TINY = _Sizes(Size(16, 2, 2), Size(8, 2, 2), Size(8, 4, 2), Size(16, 2, 2), 1, 1, 1, 1)
 
 
 def bench_engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool) -> dict[str, Any]:
@@ -62,16 +65,18 @@ def bench_engine(*, json: Path | None, tiny: bool, threads: int | None, compiled
         grid = (17, 32) if tiny else (121, 240)
         large = write_untrained_checkpoint(work / "untrained", *grid)
         eager = [
-            _time_engine(work / "demo-eager", "demo", demo, sizes.forecast, Execution(), _REPEATS),
-            _time_engine(work / "large", f"{grid[0]} × {grid[1]}", large, sizes.forecast, Execution(), _REPEATS_LARGE),
+            _time_engine(work / "demo-eager", "demo", demo, sizes.forecast, Execution(), sizes.repeats),
+            _time_engine(
+                work / "large", f"{grid[0]} × {grid[1]}", large, sizes.forecast, Execution(), sizes.repeats_large
+            ),
         ]
         modes = [Execution(compiled=True)] if compiled else []
         modes += [Execution(precision="bfloat16")]
         others = [
-            _time_engine(work / f"mode-{index}", "demo", demo, sizes.forecast, mode, _REPEATS)
+            _time_engine(work / f"mode-{index}", "demo", demo, sizes.forecast, mode, sizes.repeats)
             for index, mode in enumerate(modes)
         ]
-        ratios = compute_ratios(eager, others) | _measure_other_ratios(work, demo, sizes, tiny=tiny)
+        ratios = compute_ratios(eager, others) | _measure_other_ratios(work, demo, sizes)
     title = f"{sizes.forecast.members} members × {sizes.forecast.num_lead_times} lead times, NFE {sizes.forecast.nfe}"
     return publish_results(f"{title}, {torch.get_num_threads()} threads", eager + others, ratios, json)
 
@@ -86,12 +91,12 @@ def compute_ratios(eager: list[dict[str, Any]], others: list[dict[str, Any]]) ->
     }
 
 
-def _measure_other_ratios(work: Path, demo: Path, sizes: _Sizes, *, tiny: bool) -> dict[str, float]:
+def _measure_other_ratios(work: Path, demo: Path, sizes: _Sizes) -> dict[str, float]:
     """Measure the ratios that need no timed forecasts: speed of convolutions, two workers, growth of memory."""
     share, speed = measure_convolutions(load_checkpoint(demo, torch.device("cpu"))[0], _GROUP_SIZE)
-    two_workers = measure_two_workers(work / "shared", demo, sizes.forecast, 1 if tiny else _REPEATS_SHARED)
+    two_workers = measure_two_workers(work / "shared", demo, sizes.forecast, sizes.repeats_shared)
     short, long, few, many = measure_peak_bytes(
-        work / "memory", demo, [sizes.short, sizes.long, replace(sizes.many, members=8), sizes.many]
+        work / "memory", demo, [sizes.short, sizes.long, replace(sizes.many, members=8), sizes.many], sizes.warm_ups
     )
     return {
         "convolution_share": share,

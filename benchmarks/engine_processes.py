@@ -30,8 +30,6 @@ _IDLE_SECONDS = 0.01
 _POLL_SECONDS = 1.0
 """Interval between queries whether a forecast has ended; long, because each query takes time from the workers."""
 _START_SECONDS = 300
-_WARM_UP = 6
-"""Forecasts after which the memory allocator of a worker has reached its steady state."""
 
 T = TypeVar("T")
 
@@ -93,11 +91,14 @@ def start_plain_loop(checkpoint: Path) -> Iterator[Callable[[Path, Size], float]
     _join_all([process])
 
 
-def measure_peak_bytes(folder: Path, checkpoint: Path, sizes: list[Size]) -> list[int]:
-    """Return the peak of resident bytes of a warm worker during a forecast of each size."""
+def measure_peak_bytes(folder: Path, checkpoint: Path, sizes: list[Size], warm_ups: int) -> list[int]:
+    """Return the peak of resident bytes of a worker during a forecast of each size, after `warm_ups` others.
+
+    After 6 forecasts the memory allocator of a worker has reached its steady state.
+    """
     context = multiprocessing.get_context("spawn")
     peaks: Queue[int] = context.Queue()
-    process = context.Process(target=_run_forecasts, args=(folder, checkpoint, sizes, peaks))
+    process = context.Process(target=_run_forecasts, args=(folder, checkpoint, sizes, warm_ups, peaks))
     process.start()
     measured = [receive(peaks, [process]) for _ in sizes]
     _join_all([process])
@@ -183,10 +184,10 @@ def _run_plain_loop(
         durations.put(plain.run(store, size.members, size.num_lead_times, size.nfe, 8))
 
 
-def _run_forecasts(folder: Path, checkpoint: Path, sizes: list[Size], peaks: "Queue[int]") -> None:
+def _run_forecasts(folder: Path, checkpoint: Path, sizes: list[Size], warm_ups: int, peaks: "Queue[int]") -> None:
     with Workbench.open(folder, checkpoint, threads=1) as bench:
         worker = Worker(bench.settings, bench.database)
-        for _ in range(_WARM_UP):
+        for _ in range(warm_ups):
             bench.run(worker, members=8, num_lead_times=10, nfe=2)
         for size in sizes:
             forecast = {"members": size.members, "num_lead_times": size.num_lead_times, "nfe": size.nfe}

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.finite import finite_members
 from diagnostics.scores.wind import wind_direction, wind_speed
 from weather.stores.summary_layout import WIND_DIRECTION, SummaryLayout
 
@@ -93,3 +92,14 @@ def _fraction(mask: NDArray[np.bool_]) -> Field:
     if not len(mask):
         return np.full(mask.shape[1:], np.nan, np.float32)
     return np.asarray(np.mean(mask, axis=0, dtype=np.float64), np.float32)
+
+
+def finite_mask(group: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return a mask (member) of the members of (member, variable, latitude, longitude) that are finite everywhere."""
+    return np.asarray(np.isfinite(group).all(axis=(1, 2, 3)))
+
+
+def finite_members(group: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the members that are finite everywhere; `group` itself, without a copy, if all are."""
+    finite = finite_mask(group)
+    return group if finite.all() else group[finite]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.finite import finite_mask, finite_members
+from diagnostics.ensemble_summary import finite_mask, finite_members
 from diagnostics.scores.arrays import area_mean
 from diagnostics.scores.spectra import spherical_spectrum
 from weather.grids import Grid

@@ -5,7 +5,8 @@ WarmcastError
 ├── ForecastNotFoundError  there is no such forecast, or it belongs to another caller
 ├── ForecastOverError      a forecast that has ended cannot be changed
 ├── IdempotencyError       an idempotency key was used again with another request
-└── LeaseLostError         work was leased to another worker, or cancelled: the worker must stop
+├── LeaseLostError         work was leased to another worker, or cancelled: the worker must stop
+└── QueueFullError         as many forecasts wait or run as are allowed
 """
 
 from storage.errors import WarmcastError
@@ -29,3 +30,7 @@ class IdempotencyError(WarmcastError):
 
 class LeaseLostError(WarmcastError):
     """The work was leased to another worker, or cancelled."""
+
+
+class QueueFullError(WarmcastError):
+    """Too many forecasts wait or run."""

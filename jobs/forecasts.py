@@ -8,12 +8,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
+from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError, QueueFullError
 from jobs.events import append_event
 from jobs.request import ForecastRequest
 from jobs.rows.clock import now
 from jobs.rows.states import OPEN, Data, EventKind, Kind, Priority, Status
 from jobs.rows.tables import forecasts, work
+
+_QUEUE_LOCK = 0x7761726E
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,18 @@ def list_forecasts(
 def count_open(connection: Connection) -> int:
     """Return the number of forecasts that wait or run."""
     return connection.scalar(select(func.count()).where(forecasts.c.status.in_(OPEN))) or 0
+
+
+def check_queue(connection: Connection, limit: int, new: int = 0) -> None:
+    """Raise `QueueFullError` if the forecasts that wait or run, and `new` ones, are more than `limit`."""
+    if count_open(connection) + new > limit:
+        raise QueueFullError(f"The limit of forecasts that wait or run is reached: {limit}. Try again later.")
+
+
+def lock_queue(connection: Connection) -> None:
+    """Wait until no other transaction that called this is open; on SQLite every transaction that writes does so."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_QUEUE_LOCK)))
 
 
 def cancel_forecast(connection: Connection, forecast_id: str, owner: str) -> ForecastRecord:

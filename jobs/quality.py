@@ -1,5 +1,6 @@
 """Rows of a forecast's quality: diagnostics of each lead time, scores of each verification."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,8 @@ def save_diagnostics(
     connection: Connection, forecast_id: str, model: str, lead_hours: int, figures: Mapping[str, Any]
 ) -> None:
     """Insert the diagnostics of a lead time, unless it has some already."""
-    row = {"forecast_id": forecast_id, "model": model, "lead_hours": lead_hours, "figures": dict(figures)}
+    figures = _without_nonfinite(dict(figures))
+    row = {"forecast_id": forecast_id, "model": model, "lead_hours": lead_hours, "figures": figures}
     try:
         with connection.begin_nested():
             connection.execute(insert(diagnostics).values(row))
@@ -43,7 +45,8 @@ def save_verification(
     connection: Connection, forecast_id: str, model: str, reference: str, scores: Mapping[str, Any]
 ) -> Verification:
     """Insert the scores of a verification and return it."""
-    row = {"forecast_id": forecast_id, "model": model, "reference": reference, "scores": dict(scores)}
+    scores = _without_nonfinite(dict(scores))
+    row = {"forecast_id": forecast_id, "model": model, "reference": reference, "scores": scores}
     result = connection.execute(insert(verifications).values(**row, created=now()))
     (verification_id,) = result.inserted_primary_key or (None,)
     return _verification(connection.execute(select(verifications).where(verifications.c.id == verification_id)).one())
@@ -71,6 +74,15 @@ def latest_verifications(connection: Connection) -> list[tuple[str, str, dict[st
     newest = select(func.max(verifications.c.id)).group_by(verifications.c.model, verifications.c.reference)
     rows = connection.execute(select(verifications).where(verifications.c.id.in_(newest)))
     return [(row.model, row.reference, row.scores) for row in rows]
+
+
+def _without_nonfinite(value: Any) -> Any:
+    """Return figures with None in place of numbers that are not finite, such as a ratio to 0: JSON has none of them."""
+    if isinstance(value, Mapping):
+        return {key: _without_nonfinite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nonfinite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _verification(row: Row[Any]) -> Verification:

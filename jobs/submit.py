@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, insert_forecast, new_forecast_id
+from jobs.forecasts import ForecastRecord, check_queue, insert_forecast, lock_queue, new_forecast_id
 from jobs.planning.plans import Plan, restart_bytes
 from jobs.rows.database import Database
 from jobs.rows.states import Priority
@@ -11,7 +11,7 @@ from storage.paths import StoragePath
 from weather.ingest.exchange import save_initial_state
 from weather.initial_state import InitialState
 from weather.manifest import Manifest
-from weather.stores.attributes import descriptive_attributes, identity_attributes
+from weather.stores.create import descriptive_attributes, identity_attributes
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.summary import SummaryStore
 from weather.stores.summary_layout import SummaryLayout
@@ -26,14 +26,15 @@ def submit(
     manifest: Manifest,
     idempotency_key: str | None = None,
     priority: Priority = Priority.NORMAL,
+    max_open: int | None = None,
 ) -> tuple[ForecastRecord, bool]:
     """Create the folder of a planned forecast, insert its rows, and return its record and whether it is new.
 
     The empty ensemble can then be opened. Workers are not notified: the caller must do that.
 
     If `owner` has used `idempotency_key` for the same request before, the earlier forecast is returned and nothing is
-    created. Raises `IdempotencyError` if it was another request, and `StoreError` if the disk has too little space; the
-    folder is then removed.
+    created. Raises `IdempotencyError` if it was another request, `QueueFullError` if more than `max_open` forecasts
+    would wait or run, and `StoreError` if the disk has too little space; the folder is then removed.
 
     Takes the `Database`, not a `Connection`: the folder is written before the transaction that inserts the rows.
     """
@@ -41,6 +42,8 @@ def submit(
     try:
         _create_folder(folder, plan, state, manifest)
         with database.write() as connection:
+            if max_open is not None:
+                lock_queue(connection)
             record = insert_forecast(
                 connection,
                 folder.forecast_id,
@@ -51,6 +54,8 @@ def submit(
                 plan.expected_bytes,
                 priority,
             )
+            if max_open is not None and record.id == folder.forecast_id:
+                check_queue(connection, max_open)
     except BaseException:
         folder.path.remove()
         raise

@@ -13,7 +13,7 @@ from service.lifespan import open_service
 from service.metrics import Metrics
 from service.middleware import BodyLimit, OriginGuard, RequestMetrics
 from service.parameters import KNOWN_PARAMETERS
-from service.routes import data, events, forecasts, health, inspections, models, plots, quality
+from service.routes import data, documentation, events, forecasts, health, inspections, models, plots, quality
 
 
 def create_app(
@@ -45,6 +45,7 @@ def create_app(
         summary="Ensemble weather forecasts by warm-start flow matching",
         version=importlib.metadata.version("warmcast"),
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     problems.add_handlers(app)
@@ -66,6 +67,7 @@ def create_app(
     app.include_router(data.router, prefix="/v1")
     app.include_router(data.router, include_in_schema=False)
     app.include_router(health.router)
+    app.include_router(documentation.router)
     if only_loopback and metrics_port is None:
         app.state.metrics = metrics
         app.include_router(health.metrics_router)

@@ -49,7 +49,7 @@ def _build(store: StoragePath, path: Path, check: Callable[[], None]) -> None:
     size, free = sum(size for _, size in store.files()), store.free_bytes()
     if size > free:
         raise StorageFullError(
-            f"The zip needs {size / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Read the store by its URL, or "
+            f"The zip needs {size / 1e6:.1f} MB, but {free / 1e6:.1f} MB are free. Read the store by its URL, or "
             "delete other forecasts."
         )
     with replace_file(path) as partial:

@@ -75,7 +75,7 @@ class SharedHeaders:
     """Add the headers that all responses of a kind have: cross-origin access to data, and rules for caches.
 
     A response that depends on the API key varies with the headers of the key, and only the caller's own cache may keep
-    it, unless the route allows more. Other responses are not kept, unless the route allows it.
+    it, unless the route allows more. Other responses are not kept, unless the route allows it. No error is kept.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -92,6 +92,8 @@ class SharedHeaders:
                 headers = MutableHeaders(scope=message)
                 if _DATA_PATH.fullmatch(scope["path"]):
                     headers.update(_CROSS_ORIGIN_HEADERS)
+                if message["status"] >= 400:
+                    headers["Cache-Control"] = "no-store"
                 _add_cache_rules(headers, has_key=may_depend_on_key(scope))
             await send(message)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import anyio
 import numpy as np
 
 from jobs.errors import ForecastNotFoundError
@@ -24,8 +25,8 @@ from weather.initial_state import InitialState
 from weather.manifest import Manifest, ModelSpec
 from weather.times import parse_time
 
-PARSER_SLOTS = threading.BoundedSemaphore(2)
-"""Limits how many files are parsed at once, since a parser may use gigabytes of memory."""
+PARSERS = anyio.CapacityLimiter(2)
+"""Limits the threads that parse uploads, since a parser may use gigabytes; further requests wait without a thread."""
 _MAX_CACHED_STATES = 8
 
 _catalogue_lock = threading.Lock()
@@ -40,8 +41,7 @@ def read_initial_state(request: ParsedRequest, manifest: Manifest, service: Serv
     with located_at("body", "initial_state"):
         if isinstance(source, UploadSource):
             init_time = parse_time(source.init_time) if source.init_time else None
-            with PARSER_SLOTS:
-                return ingest_initial_state(request.files, request.names, manifest.model, init_time)
+            return ingest_initial_state(request.files, request.names, manifest.model, init_time)
         if isinstance(source, ForecastSource):
             return _read_source_forecast(source, manifest, service, owner)
         return _find_catalogue_state(source, manifest)

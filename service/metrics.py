@@ -150,10 +150,9 @@ def _collect_quality(connection: Connection) -> Iterator[Metric]:
     for model, lead_hours, diagnostics in latest_diagnostics(connection, LEAD_HOURS):
         for variable, values in diagnostics["variables"].items():
             labels = [model, variable, str(lead_hours)]
-            if values["spread"] is not None:
-                spread.add_metric(labels, values["spread"])
+            _add_if_finite(spread, labels, values["spread"])
             for band, value in values["log_ratio"].items():
-                ratio.add_metric([*labels, band], value)
+                _add_if_finite(ratio, [*labels, band], value)
     yield from (spread, ratio)
     yield from _collect_scores(latest_verifications(connection))
 
@@ -176,10 +175,16 @@ def _collect_scores(verifications: Iterable[tuple[str, str, dict[str, Any]]]) ->
                 if row["lead_hours"] not in LEAD_HOURS:
                     continue
                 values = [model, variable, str(row["lead_hours"]), reference]
-                crps.add_metric([*values, "fair"], row["crps_fair"])
-                crps.add_metric([*values, "biased"], row["crps_biased"])
-                rmse.add_metric(values, row["rmse"])
-                skill.add_metric(values, row["spread_skill"])
+                _add_if_finite(crps, [*values, "fair"], row["crps_fair"])
+                _add_if_finite(crps, [*values, "biased"], row["crps_biased"])
+                _add_if_finite(rmse, values, row["rmse"])
+                _add_if_finite(skill, values, row["spread_skill"])
                 for index, share in enumerate(row["ranks"]):
                     ranks.add_metric([*values, f"{index:03d}"], share)
     yield from (crps, rmse, skill, ranks)
+
+
+def _add_if_finite(family: GaugeMetricFamily, labels: Sequence[str], value: float | None) -> None:
+    """Add a series, unless its value was not finite, which rows keep as None."""
+    if value is not None:
+        family.add_metric(labels, value)

@@ -3,6 +3,8 @@
 import logging
 import secrets
 from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
 from typing import Any, cast
 
 from fastapi import FastAPI, Request
@@ -11,8 +13,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
-from jobs.errors import DeadlineError, ForecastNotFoundError, ForecastOverError, IdempotencyError
+from jobs.errors import DeadlineError, ForecastNotFoundError, ForecastOverError, IdempotencyError, QueueFullError
 from storage.errors import ConfigurationError, DataDirectoryError, Location, WarmcastError, is_disk_full
 from weather.errors import (
     CheckpointError,
@@ -94,6 +97,7 @@ KIND_OF_ERROR: dict[type[WarmcastError], ProblemKind] = {
     ParserCrashedError: ProblemKind("parser-crashed", 422, "The parser of a file crashed"),
     ParserTimeoutError: ProblemKind("parser-timeout", 422, "Reading a file took too long"),
     InitialStateError: ProblemKind("state-incompatible", 422, "The initial state cannot start a forecast"),
+    QueueFullError: QUEUE_FULL,
     VerificationError: ProblemKind("truth-incompatible", 422, "The forecast cannot be verified against these files"),
     CheckpointError: ProblemKind("no-such-model", 404, "There is no such model"),
     ConfigurationError: VALIDATION,
@@ -101,6 +105,7 @@ KIND_OF_ERROR: dict[type[WarmcastError], ProblemKind] = {
     StorageFullError: INSUFFICIENT_STORAGE,
     StoreError: ProblemKind("store-unusable", 409, "The stored ensemble cannot be used"),
 }
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT")
 _KIND_OF_STATUS = {404: NOT_FOUND, 405: NOT_ALLOWED, 413: TOO_LARGE, 415: UNSUPPORTED}
 
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -144,7 +149,9 @@ def problem_response(kind: ProblemKind, detail: str, errors: list[dict[str, str]
 async def _handle_domain_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, WarmcastError)
     errors = error.errors if isinstance(error, ServiceError) else (error,)
-    located = [{"pointer": pointer_to(part.location), "detail": str(part)} for part in errors if part.location]
+    located = [
+        {"pointer": pointer_to(part.location), "detail": str(part)} for part in errors if _is_part(part.location)
+    ]
     return problem_response(kind_of_error(error), str(error), located)
 
 
@@ -159,11 +166,21 @@ async def _handle_validation_error(_request: Request, error: Exception) -> JSONR
     assert isinstance(error, RequestValidationError)
     details: dict[str, list[str]] = {}
     for entry in error.errors():
+        if _is_consequence(entry, error):
+            continue
         pointer = pointer_to(_location_in(error.body, entry["loc"], is_missing=entry["type"] == "missing"))
         details.setdefault(pointer, []).append(error_detail(entry))
     errors = [{"pointer": pointer, "detail": " Or: ".join(parts)} for pointer, parts in details.items()]
     entries = "; ".join(f"`{entry['pointer'] or '/'}`: {entry['detail']}" for entry in errors)
     return problem_response(VALIDATION, f"The request is invalid at {entries}", errors)
+
+
+def _is_consequence(entry: dict[str, Any], error: RequestValidationError) -> bool:
+    """Return whether a list is too short only because some of its items are wrong, which have errors of their own."""
+    location, size = entry["loc"], len(entry["loc"])
+    return entry["type"] == "too_short" and any(
+        len(other["loc"]) > size and other["loc"][:size] == location for other in error.errors()
+    )
 
 
 def pointer_to(location: Location) -> str:
@@ -175,6 +192,11 @@ def pointer_to(location: Location) -> str:
     if part == "body":
         return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in path)
     return f"?{path[0]}" if part == "query" else path[0]
+
+
+def _is_part(location: Location) -> bool:
+    """Return whether `pointer_to` can name a location: the body as a whole, or a named part of a request."""
+    return location[:1] == ("body",) or len(location) > 1
 
 
 def _location_in(body: Any, location: Location, *, is_missing: bool) -> Location:
@@ -195,10 +217,22 @@ def _location_in(body: Any, location: Location, *, is_missing: bool) -> Location
     return part, *found
 
 
-async def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:
+async def _handle_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     kind = _KIND_OF_STATUS.get(error.status_code, ProblemKind("http", error.status_code, "The request was refused"))
-    return problem_response(kind, str(error.detail))
+    detail = str(error.detail)
+    if detail == HTTPStatus(error.status_code).phrase:
+        detail = f"The service refuses {request.method} of `{request.url.path}`: {detail}. /docs lists its routes."
+    response = problem_response(kind, detail)
+    if kind == NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(filter(partial(_has_route, request), _METHODS))
+    return response
+
+
+def _has_route(request: Request, method: str) -> bool:
+    """Return whether a route answers a method of the path of a request."""
+    scope = {**request.scope, "method": method}
+    return any(route.matches(scope)[0] == Match.FULL for route in request.app.routes)
 
 
 async def _handle_database_error(_request: Request, error: Exception) -> JSONResponse:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jobs.dispatching.sharing import count_needed_workers
-from jobs.forecasts import ForecastRecord, count_open, find_by_idempotency_key
+from jobs.forecasts import ForecastRecord, check_queue, find_by_idempotency_key
 from jobs.planning.measured import choose_group_size, load_estimator
 from jobs.planning.plans import Plan, check_free_space
 from jobs.request import ForecastRequest, ForecastSource, InitialStateSource, Output
@@ -18,7 +18,7 @@ from jobs.submit import submit
 from service.dependencies import Service, find_data_folder
 from service.faults import Faults, located_at
 from service.initial_states import check_source
-from service.problems import QUEUE_FULL, TOO_LARGE, ServiceError
+from service.problems import TOO_LARGE, ServiceError
 from service.requests import ForecastBody
 from storage.errors import ConfigurationError
 from weather.bundled import find_checkpoint
@@ -110,13 +110,10 @@ def _accept_plan(
     if earlier is not None:
         return earlier, False
     plan = _estimate_plan(service, plan, manifest)
+    max_open = service.settings.limits.max_open_forecasts
     with service.database.read() as connection:
-        waiting = count_open(connection)
-    if waiting >= service.settings.limits.max_open_forecasts:
-        raise ServiceError(
-            QUEUE_FULL, f"{waiting} forecasts are waiting or running, which is the limit. Try again later."
-        )
-    record, is_new = submit(service.database, service.data, owner, plan, state, manifest, key, priority)
+        check_queue(connection, max_open, new=1)
+    record, is_new = submit(service.database, service.data, owner, plan, state, manifest, key, priority, max_open)
     if is_new:
         with service.database.read() as connection:
             needed = count_needed_workers(connection, service.settings.worker.max_attempts)

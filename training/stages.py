@@ -1,5 +1,6 @@
-"""Losses of the two training stages: the likelihood of h, then flow matching of p' on the residuals of h."""
+"""Losses of the two training stages, the likelihood of h and flow matching on its residuals; their random streams."""
 
+from enum import IntEnum
 from typing import cast
 
 import numpy as np
@@ -14,7 +15,6 @@ from models.shapes import Fields, Scalar, Warmth
 from models.warm_start import blend_scale, gaussian_nll, normalised_residual
 from training.config import TrainingConfig
 from training.dataset import WeatherSeries
-from training.streams import Purpose, batch_indices, generator
 
 _CHUNK_SIZE = 16
 """Number of samples that are evaluated together if no gradient is needed."""
@@ -118,3 +118,29 @@ def validation_indices(series: WeatherSeries, config: TrainingConfig) -> NDArray
 def _split(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Return `indices` in chunks of nearly equal size, each of at least `_CHUNK_SIZE` if there are as many."""
     return np.array_split(indices, max(len(indices) // _CHUNK_SIZE, 1))
+
+
+class Purpose(IntEnum):
+    """The purpose of a random stream; streams of different purposes are independent."""
+
+    ORDER = 0
+    WARM_START = 1
+    FLOW = 2
+    VALIDATION = 3
+
+
+def generator(seed: int, purpose: Purpose, step: int) -> torch.Generator:
+    """Return a CPU generator of torch for one step of one purpose."""
+    words = np.random.SeedSequence([seed, purpose, step]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(words[0] >> 1))
+
+
+def batch_indices(samples: NDArray[np.int64], batch_size: int, seed: int, step: int) -> NDArray[np.int64]:
+    """Return the samples of optimiser step `step`.
+
+    Each epoch is a new permutation of all samples; the last batch of an epoch is dropped if it is incomplete.
+    """
+    per_epoch = max(len(samples) // batch_size, 1)
+    epoch, batch = divmod(step, per_epoch)
+    order = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, Purpose.ORDER, epoch])))
+    return samples[order.permutation(len(samples))[batch * batch_size : (batch + 1) * batch_size]]

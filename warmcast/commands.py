@@ -2,7 +2,8 @@
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
@@ -57,7 +58,8 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
 """The extra with the dependencies of a command, by the command's name or the package of its function."""
 
 
-_PACKAGES = {target.partition(".")[0] for target in COMMANDS.values()}
+_ROOT = Path(__file__).parents[1]
+_PACKAGES = {target.partition(".")[0] for target in COMMANDS.values()} | {"jobs", "models", "storage", "weather"}
 
 
 def run(command: str, **options: Any) -> dict[str, Any]:
@@ -72,13 +74,15 @@ def run(command: str, **options: Any) -> dict[str, Any]:
 
 def _load(command: str, name: str) -> ModuleType:
     package = name.partition(".")[0]
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.submodule_search_locations is None:
-        found = "is not installed" if spec is None else f"was found in `{spec.origin}`, which is not Warmcast's"
-        raise MissingExtraError(f"`warmcast {command}` needs the package `{package}` of Warmcast, but it {found}.")
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError(f"`warmcast {command}` needs the package `{package}` of Warmcast, which is missing.")
+    _check_origin(command, {package})
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
+    except Exception as error:
+        _check_origin(command, _PACKAGES)
+        if not isinstance(error, ModuleNotFoundError):
+            raise
         missing = str(error.name)
         if missing.partition(".")[0] in _PACKAGES:
             raise
@@ -86,3 +90,14 @@ def _load(command: str, name: str) -> ModuleType:
             f"`warmcast {command}` needs packages that are not installed, such as `{missing}`. Install them: "
             f"pip install 'warmcast[{EXTRAS.get(command) or EXTRAS[package]}]'"
         ) from error
+
+
+def _check_origin(command: str, packages: Set[str]) -> None:
+    """Raise `MissingExtraError` if a module of the user's own is found instead of one of Warmcast's packages."""
+    for package in sorted(packages):
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None and Path(spec.origin).parent.parent != _ROOT:
+            raise MissingExtraError(
+                f"`warmcast {command}` needs the package `{package}` of Warmcast, but it was found in "
+                f"`{spec.origin}`, which is not Warmcast's. Run the command in another folder."
+            )

@@ -1,5 +1,6 @@
 """Output of commands: progress on standard error, results on standard output, exit codes."""
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ Report = Callable[[int, int], None]
 """Called with the number of finished parts and the number of all parts."""
 
 _console = Console(stderr=True)
+_TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 _SCORES = {
     "CRPS": "crps_fair",
@@ -35,7 +37,7 @@ def exit_codes(advice: str = "") -> Iterator[None]:
 
     An error with an attribute `exit_code` ends the command with that code; so do the errors of the client and of
     Warmcast's packages, with 2 if an input is wrong. Any other `OSError` ends it with 3 and an interrupt with 130;
-    `advice` says how to continue after these two.
+    `advice` says how to continue after an interrupt, a full disk or a fault of a device.
     """
     try:
         yield
@@ -48,7 +50,7 @@ def exit_codes(advice: str = "") -> Iterator[None]:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(code) from error
         if isinstance(error, OSError):
-            typer.echo(f"Error: {_describe(error)} {advice}".strip(), err=True)
+            typer.echo(f"Error: {_describe(error)} {advice if error.errno in _TRANSIENT else ''}".strip(), err=True)
             raise typer.Exit(3) from error
         raise
 

@@ -15,7 +15,8 @@ def parse_lead_time(text: str) -> np.timedelta64:
     match = re.fullmatch(r"(\d{1,5})([hd]?)", text.strip())
     if match is None:
         raise ConfigurationError(
-            f"`lead_time` must be hours or days, such as 120h or 5d. Got: {text!r}.", ("lead_time",)
+            f"`lead_time` must be hours or days, such as 120h or 5d, with at most 5 digits. Got: {text!r}.",
+            ("lead_time",),
         )
     return np.timedelta64(int(match[1]) * _HOURS[match[2]], "h")
 

@@ -8,7 +8,7 @@ from jobs.dispatching.dispatch import celery_app
 from jobs.rows.database import Database
 from jobs.settings import Settings
 
-_COMMAND = (sys.executable, "-m", "workers.celery_worker")
+_COMMAND = (sys.executable, "-P", "-m", "workers.celery_worker")
 _SOFT_STOP = "REMAP_SIGTERM"
 """Celery reads this environment variable when it is imported, so the process replaces itself to set it."""
 

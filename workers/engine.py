@@ -7,7 +7,7 @@ import torch
 
 from jobs.counters import GPU_MEMORY, Tally
 from jobs.dispatching.leases import Lease
-from jobs.machine import Machine
+from jobs.dispatching.live_workers import Machine
 from jobs.planning.measured import read_batch_size, save_batch_size
 from jobs.request import ForecastRequest
 from jobs.rows.database import Database

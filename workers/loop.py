@@ -16,11 +16,11 @@ from jobs import forecasts
 from jobs.counters import Tally
 from jobs.dispatching import leases, live_workers
 from jobs.dispatching.leases import Lease
+from jobs.dispatching.live_workers import Machine
 from jobs.dispatching.reconcile import fail_overdue
 from jobs.dispatching.sharing import should_rebalance
 from jobs.errors import LeaseLostError
 from jobs.folders import ForecastFolder
-from jobs.machine import Machine
 from jobs.rows.database import Database
 from jobs.rows.states import Kind
 from jobs.settings import Settings

@@ -14,7 +14,7 @@ from weather.errors import StoreError
 from weather.ingest.exchange import INITIAL_STATE, save_initial_state
 from weather.initial_state import InitialState
 from weather.manifest import Manifest, Sampling
-from weather.stores.attributes import descriptive_attributes, identity_attributes
+from weather.stores.create import descriptive_attributes, identity_attributes
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import ENSEMBLE, SUMMARY, Layout
 from weather.stores.summary import SummaryStore

@@ -13,8 +13,8 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.counters import EVALUATIONS, STEP_SECONDS, Tally
+from jobs.dispatching.live_workers import Machine
 from jobs.folders import ForecastFolder
-from jobs.machine import Machine
 from jobs.planning.estimates import FIELDS_PER_MEMBER, Compression, Speed
 from jobs.planning.measured import record_compression, record_speed
 from jobs.request import ForecastRequest

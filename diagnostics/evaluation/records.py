@@ -7,8 +7,7 @@ import numpy as np
 from diagnostics.scores.arrays import Array, area_mean, to_numpy
 from diagnostics.scores.crps import crps_biased, crps_fair
 from diagnostics.scores.moments import ensemble_mean_squared_error, ensemble_variance
-from diagnostics.scores.probability import brier_fair, reliability
-from diagnostics.scores.ranks import coverage, pit_gaussian, rank_histogram
+from diagnostics.scores.probability import brier_fair, coverage, pit_gaussian, rank_histogram, reliability
 from diagnostics.scores.spectra import spherical_spectrum
 from weather.grids import Grid
 

@@ -1,4 +1,4 @@
-"""Live workers: rows that each worker refreshes with its heartbeat, and the samples of its metrics."""
+"""Live workers: rows that each worker refreshes with its heartbeat, its machine, and the samples of its metrics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Float, bindparam, delete, func, insert, or_, select, update
 
 from jobs.counters import METRICS, Sample
-from jobs.machine import Machine
 from jobs.rows.clock import now
 from jobs.rows.tables import samples as sample_rows
 from jobs.rows.tables import workers
@@ -28,6 +27,17 @@ _SET_IDLE = (
 )
 _SET_BUSY = update(workers).where(_OF_WORKER, workers.c.idle_until.is_not(None)).values(idle_until=None)
 _COUNT_IDLE = select(func.count()).where(workers.c.idle_until > now(), workers.c.id != bindparam("except_for"))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A kind of device, such as `cpu` or `cuda: NVIDIA H100`, and the number of CPU threads.
+
+    The kind must not be confused with the device itself, such as `cuda:0`.
+    """
+
+    device_kind: str
+    threads: int
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ class Supervisor:
         return f"ended with code {self._process.returncode}"
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "workers.polling", str(os.getpid())]
+        # -P: modules of the user's in the current folder, such as a `jobs.py`, must not be imported instead
+        command = [sys.executable, "-P", "-m", "workers.polling", str(os.getpid())]
         return subprocess.Popen(command, env=os.environ | self._settings.environment(), stdin=subprocess.DEVNULL)
 
     def _stop(self, process: subprocess.Popen[bytes]) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from jobs.dispatching.live_workers import Machine
 from jobs.errors import DeadlineError
-from jobs.machine import Machine
 from jobs.request import ForecastRequest
 
 DEADLINE_MARGIN = 1.25

@@ -8,8 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from jobs.dispatching.live_workers import list_live_workers
-from jobs.machine import Machine
+from jobs.dispatching.live_workers import Machine, list_live_workers
 from jobs.planning.estimates import Compression, Estimator, QueuedForecast, Speed, demand_of
 from jobs.request import ForecastRequest
 from jobs.rows.clock import now

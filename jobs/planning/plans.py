@@ -96,8 +96,8 @@ def check_free_space(estimator: Estimator, plan: Plan, data: StoragePath) -> Non
     free = data.free_bytes()
     if plan.expected_bytes > free - estimator.remaining_bytes:
         raise StorageFullError(
-            f"The ensemble is expected to take {plan.expected_bytes / 1e6:.0f} MB, but of {free / 1e6:.0f} MB that are "
-            f"free, {estimator.remaining_bytes / 1e6:.0f} MB are reserved for forecasts that were accepted before. "
+            f"The ensemble is expected to take {plan.expected_bytes / 1e6:.1f} MB, but of {free / 1e6:.1f} MB that are "
+            f"free, {estimator.remaining_bytes / 1e6:.1f} MB are reserved for forecasts that were accepted before. "
             "Request fewer members or lead times, or delete other forecasts."
         )
 

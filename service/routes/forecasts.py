@@ -3,10 +3,10 @@
 import time
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
 from jobs.forecasts import ForecastRecord, cancel_forecast, list_forecasts
 from jobs.planning.plans import Plan
@@ -14,7 +14,7 @@ from jobs.retention import delete_data
 from jobs.rows.states import OPEN, Status
 from service.caching import conditional, json_response, state_tag
 from service.dependencies import BaseUrl, Owner, OwnForecast, Service, ServiceDep, check_success
-from service.initial_states import read_initial_state
+from service.initial_states import PARSERS, read_initial_state
 from service.openapi import forecast_body
 from service.problems import PROBLEM_RESPONSES
 from service.requests import ForecastBody, ReplayBody
@@ -73,7 +73,10 @@ async def submit_forecast(
     The body is JSON for a state of the catalogue or of an earlier forecast, or multipart with the files of a state.
     """
     async with parse_request(request) as parsed:
-        return await run_in_threadpool(_submit, parsed, service, owner, base, idempotency_key, validate_only)
+        limiter = PARSERS if parsed.files else None
+        return await to_thread.run_sync(
+            _submit, parsed, service, owner, base, idempotency_key, validate_only, limiter=limiter
+        )
 
 
 def _submit(

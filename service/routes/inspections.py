@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from service.dependencies import Service, ServiceDep, authenticate
 from service.faults import Faults, located_at
-from service.initial_states import PARSER_SLOTS
+from service.initial_states import PARSERS
 from service.openapi import inspection_body
 from service.problems import PROBLEM_RESPONSES, VALIDATION, ServiceError
 from service.uploads import MAX_STATE_FILES, read_form, save_uploads
@@ -48,7 +48,7 @@ async def inspect_files(
                 ("body", "initial_state"),
             )
         async with save_uploads(files) as (paths, names):
-            return await run_in_threadpool(_inspect, service, paths, names, model, init_time)
+            return await to_thread.run_sync(_inspect, service, paths, names, model, init_time, limiter=PARSERS)
 
 
 def _inspect(
@@ -60,5 +60,5 @@ def _inspect(
     time = faults.attempt(("query",), parse_time, init_time) if init_time else None
     faults.check()
     assert folder is not None
-    with located_at("body", "initial_state"), PARSER_SLOTS:
+    with located_at("body", "initial_state"):
         return ingest_inspection(paths, names, read_manifest(folder).model, time)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
 from diagnostics.evaluation.verification import score_forecast, verification_times
 from jobs.forecasts import ForecastRecord
@@ -15,7 +15,7 @@ from jobs.quality import Verification, list_verifications, read_diagnostics, sav
 from service.caching import json_response
 from service.dependencies import OwnForecast, Service, ServiceDep, open_ensemble
 from service.faults import located_at
-from service.initial_states import PARSER_SLOTS
+from service.initial_states import PARSERS
 from service.openapi import verification_body
 from service.problems import PROBLEM_RESPONSES, VALIDATION, ServiceError
 from service.uploads import read_form, save_uploads, split_form
@@ -67,7 +67,8 @@ async def verify_forecast(record: OwnForecast, service: ServiceDep, request: Req
     async with read_form(request, _MAX_FILES) as form:
         reference, files = split_form(form, "reference", "truth", _MAX_FILES)
         async with save_uploads(files) as (paths, names):
-            return await run_in_threadpool(_verify, record, service, _check_reference(reference), paths, names)
+            checked = _check_reference(reference)
+            return await to_thread.run_sync(_verify, record, service, checked, paths, names, limiter=PARSERS)
 
 
 def _verify(
@@ -75,7 +76,7 @@ def _verify(
 ) -> VerificationView:
     store = open_ensemble(record, service)
     layout = store.layout
-    with located_at("body", "truth"), PARSER_SLOTS:
+    with located_at("body", "truth"):
         truth = ingest_truth(paths, names, layout.variables, layout.grid, verification_times(store))
         scores = score_forecast(store, truth, None, record.request.seed)
     with service.database.write() as connection:

@@ -81,9 +81,12 @@ def test_watching_waiting_and_downloading_survive_restarts(
             return client.forecast(forecast_id).wait(timeout_seconds=300).status
 
     watch = subprocess.Popen(
-        [*WARMCAST, "watch", forecast_id], env=os.environ | {"WARMCAST_URL": served.url}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [*WARMCAST, "watch", forecast_id],
+        env=os.environ | {"WARMCAST_URL": served.url},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     with ThreadPoolExecutor(2) as threads:
         downloaded, waited = threads.submit(download), threads.submit(wait)
         _wait_for_connection(watch)

@@ -70,10 +70,11 @@ def test_killed_forecasts_resume_to_the_undisturbed_one(
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         round_number += 1
         try:
-            _, errors = process.communicate(timeout=draw.uniform(0.3, 1.0) * duration if killed < kills else None)
+            _, errors = process.communicate(timeout=draw.uniform(0.3, 1.0) * duration if killed < kills else 600)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
+            assert killed < kills, "the resumed forecast has not ended within 600 s"
             killed += 1
         else:
             assert process.returncode == 0, errors

@@ -11,9 +11,17 @@ import xarray as xr
 from tests.served import Served, small_request
 
 FIELDS = {
-    "model", "initial_state", "lead_time", "members", "seed", "sampler", "summary", "output", "deadline_seconds",
+    "model",
+    "initial_state",
+    "lead_time",
+    "members",
+    "seed",
+    "sampler",
+    "summary",
+    "output",
+    "deadline_seconds",
     "priority",
-}  # fmt: skip
+}
 
 
 def _post_again(served: Served, forecast: dict[str, Any]) -> dict[str, Any]:

@@ -125,8 +125,9 @@ def test_the_client_and_the_remote_commands_work(light_python: Path, served: Ser
     submitted = _run(
         light_python, "-m", "warmcast", "submit", "--initial-state", "nature-run", "--model", "untrained", "--json",
         "--lead-time", "360h", "--members", "16", "--nfe", "40", cwd=tmp_path, WARMCAST_URL=served.url,
-    )  # fmt: skip
+    )  # fmt: skip  # a command line is read in lines, not word by word
     forecast_id = re.findall(r"fc_\w+", submitted.stdout)[0]
-    assert "dismissed" in _run(
-        light_python, "-m", "warmcast", "cancel", forecast_id, cwd=tmp_path, WARMCAST_URL=served.url
-    ).stdout  # fmt: skip
+    assert (
+        "dismissed"
+        in _run(light_python, "-m", "warmcast", "cancel", forecast_id, cwd=tmp_path, WARMCAST_URL=served.url).stdout
+    )

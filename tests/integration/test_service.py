@@ -115,8 +115,9 @@ def test_a_second_service_on_the_same_data_refuses_to_start(serve: Serve) -> Non
     port = served.url.rpartition(":")[2]
     third = subprocess.run([*command, "--port", port], capture_output=True, text=True, timeout=60)
     assert (third.returncode, third.stderr) == (
-        2, f"Error: Port {port} of 127.0.0.1 is in use. Stop the program that uses it, or choose another --port.\n",
-    )  # fmt: skip
+        2,
+        f"Error: Port {port} of 127.0.0.1 is in use. Stop the program that uses it, or choose another --port.\n",
+    )
     assert served.client.get("/healthz").status_code == 200
 
 

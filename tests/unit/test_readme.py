@@ -18,9 +18,12 @@ def test_the_first_code_comes_early() -> None:
 
 
 def test_the_python_of_the_readme_opens_the_forecast_of_its_command(
-    untrained_checkpoint: Path, gfs_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    untrained_checkpoint: Path,
+    gfs_files: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     command = next(
         line for block in _blocks("sh") for line in block.splitlines() if line.startswith("warmcast forecast")

@@ -1,16 +1,20 @@
-"""Create an empty store with consolidated metadata, whole."""
+"""Create an empty store with consolidated metadata, whole, and the attributes of stores."""
 
+import importlib.metadata
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 from zarr.core.buffer import Buffer
 
 from storage.paths import StoragePath, storage_path
 from weather.errors import StorageFullError, StoreError
+from weather.manifest import Manifest, Sampling
+from weather.readers.provenance import ChosenSource
 from weather.stores.chunks import METADATA_KEY
 
 _warnings_lock = threading.Lock()
@@ -33,7 +37,7 @@ def create_store(
     free = folder.free_bytes()
     if free < needs_bytes:
         raise StorageFullError(
-            f"`{folder}` may need {needs_bytes / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free. Choose "
+            f"`{folder}` may need {needs_bytes / 1e6:.1f} MB, but {free / 1e6:.1f} MB are free. Choose "
             "another disk, or fewer members or lead times."
         )
     folder.create_folder(_empty_store(attributes, create_arrays))
@@ -49,3 +53,44 @@ def _empty_store(attributes: Mapping[str, Any], create_arrays: Callable[[zarr.Gr
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         zarr.consolidate_metadata(memory, zarr_format=3)
     return {name: files[name].to_bytes() for name in sorted(files, key=METADATA_KEY.__eq__)}
+
+
+RNG_NAME = "numpy Philox4x64, key (seed, 0), counter (0, 0, member, step), standard_normal float32"
+"""The random numbers of `models.noise`."""
+
+
+def identity_attributes(manifest: Manifest, sampling: Sampling, seed: int, state_digest: str) -> dict[str, Any]:
+    """Return the attributes that, with the layout, determine a forecast's values; flat, as NetCDF requires."""
+    identity = {
+        "checkpoint": manifest.name,
+        "checkpoint_digest": manifest.digest,
+        "initial_state_digest": state_digest,
+        "seed": seed,
+        "rng": RNG_NAME,
+        **sampling.model_dump(mode="json"),
+    }
+    return {f"warmcast_{field}": value for field, value in identity.items()}
+
+
+def descriptive_attributes(
+    manifest: Manifest, init_time: np.datetime64, sources: Sequence[str], choice: Sequence[ChosenSource] = ()
+) -> dict[str, Any]:
+    """Return the descriptive attributes: those of the CF conventions, the files of the initial state and the scales.
+
+    `choice` says which records of the files the initial state is.
+    """
+    version = importlib.metadata.version("warmcast")
+    description = {
+        "Conventions": "CF-1.11",
+        "title": f"Warmcast ensemble forecast from {np.datetime_as_string(init_time, 's')} UTC",
+        "institution": "Warmcast",
+        "source": f"Warmcast {version}, checkpoint {manifest.name}, trained on {manifest.provenance.data}",
+        "history": f"{np.datetime_as_string(np.datetime64('now'), 's')}Z created by Warmcast",
+        "references": "Scholz & Turner, Warm Starts Accelerate Conditional Diffusion, arXiv:2507.09212",
+        "comment": manifest.provenance.attribution,
+        "initial_state": " ".join(Path(source).name for source in sources),
+        "warmcast_scales": [variable.std for variable in manifest.model.variables],
+    }
+    if choice:
+        description["initial_state_choice"] = "; ".join(str(source.with_short_file()) for source in choice)
+    return description

@@ -1,8 +1,10 @@
+import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from jobs.forecasts import ForecastRecord
 from jobs.request import ForecastRequest
@@ -10,16 +12,31 @@ from jobs.rows.database import Database
 from jobs.rows.states import Priority
 from tests.clock import MovableClock, movable_clock
 from tests.rows import insert_forecast
+from tests.servers import PostgresServer
 from weather.manifest import Sampling
+
+
+def _migrated(url: str) -> str:
+    database = Database(url)
+    database.migrate()
+    database.close()
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgres: PostgresServer) -> str:
+    """The name of a migrated database without rows."""
+    return make_url(_migrated(postgres.new_database())).database or ""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database, of each supported kind."""
+    """The URL of a migrated database without rows, of each supported kind."""
     if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "warmcast.db")
         return f"sqlite:///{tmp_path}/warmcast.db"
-    url: str = request.getfixturevalue("postgres").new_database()
-    return url
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database(request.getfixturevalue("postgresql_template"))
 
 
 @pytest.fixture
@@ -33,7 +50,6 @@ def clock(database_url: str) -> Iterator[MovableClock]:
 def database(database_url: str, clock: MovableClock) -> Iterator[Database]:
     """A migrated database without rows, of each supported kind; the test can set its clock forward."""
     result = Database(database_url)
-    result.migrate()
     yield result
     result.close()
 

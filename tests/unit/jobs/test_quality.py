@@ -1,3 +1,4 @@
+import math
 import threading
 from collections.abc import Callable
 
@@ -126,3 +127,12 @@ def test_quality_is_removed_with_its_forecast(database: Database, insert_rows: I
     assert read_diagnostics(database, forecast.id) == {}
     assert latest_diagnostics(database, (6,)) == []
     assert latest_verifications(database) == []
+
+
+def test_numbers_that_are_not_finite_are_kept_as_null(database: Database, insert_rows: Insert) -> None:
+    forecast = insert_rows()
+    values = {"eta": [1.0, math.inf, math.nan], "deep": {"ratio": -math.inf, "count": 3, "name": "NaN"}, "none": None}
+    kept = {"eta": [1.0, None, None], "deep": {"ratio": None, "count": 3, "name": "NaN"}, "none": None}
+    assert save_verification(database, forecast.id, "demo", "era5", values).scores == kept
+    save_diagnostics(database, forecast.id, "demo", 6, values)
+    assert read_diagnostics(database, forecast.id) == {6: kept}

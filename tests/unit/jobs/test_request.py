@@ -24,6 +24,11 @@ def test_the_digest_is_that_of_the_sorted_json_of_the_callers_choices(make_reque
     assert request.digest == hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
+def test_the_digest_is_the_same_in_every_version(make_request: MakeRequest) -> None:
+    """Idempotency keys are stored with digests: a repeated request must be the same one after an update."""
+    assert make_request().digest == "90056e43bd5c04cd9d2156c40526d7165e177bc1dc748283b9a3fc445d5ff579"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -138,7 +143,7 @@ def test_the_initial_time_is_utc_to_the_second(make_request: MakeRequest) -> Non
 
 def test_a_request_cannot_be_changed(make_request: MakeRequest) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        make_request().seed = 5  # type: ignore[misc]
+        make_request().seed = 5
 
 
 def test_the_choice_from_the_files_is_no_part_of_the_digest_and_old_rows_have_none(make_request: MakeRequest) -> None:

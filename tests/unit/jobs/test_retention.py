@@ -174,6 +174,21 @@ def test_the_sweep_of_a_data_folder_without_forecasts_does_nothing(database: Dat
     assert not (tmp_path / "new").exists()
 
 
+def test_the_folder_of_a_forecast_is_kept_however_long_it_waits_runs_or_is_available(
+    database: Database, insert_rows: Insert, tmp_path: Path, clock: MovableClock
+) -> None:
+    waiting, ended, running = insert_rows(priority=Priority.LOW), insert_rows(), insert_rows(priority=Priority.HIGH)
+    claim(database, "a", 30.0, 3)
+    cancel_forecast(database, ended.id, "local")
+    folders = [tmp_path / "forecasts" / _write_data(tmp_path, each).path.name for each in (waiting, ended, running)]
+    for folder in folders:
+        _set_age(folder, 1e6)
+    clock.advance(1e6)
+    sweep_folders(database, tmp_path)
+    assert read_forecast(database, running.id).status == Status.RUNNING
+    assert [folder.exists() for folder in folders] == [True, True, True]
+
+
 def test_folders_of_attempts_are_removed_once_a_forecast_is_successful(
     database: Database, insert_rows: Insert, tmp_path: Path
 ) -> None:

@@ -160,7 +160,7 @@ def test_a_value_that_replaces_another_is_checked_as_well() -> None:
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Settings().worker.threads = 5  # type: ignore[misc]
+        Settings().worker.threads = 5
 
 
 def test_values_without_a_limit_are_absent_from_the_environment() -> None:

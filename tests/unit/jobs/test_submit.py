@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import xarray as xr
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DatabaseError
 
-from jobs.errors import IdempotencyError
+from jobs.errors import IdempotencyError, QueueFullError
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.planning.plans import Plan
@@ -235,3 +236,25 @@ def test_the_folder_of_a_process_that_was_killed_before_the_insertion_is_removed
     assert _folders(tmp_path) == [forecast.id]
     assert read_forecast(database, forecast.id).status == Status.ACCEPTED
     database.close()
+
+
+def test_concurrent_submissions_do_not_exceed_the_limit_of_open_forecasts(
+    database: Database, submit_forecast: Submit, tmp_path: Path
+) -> None:
+    def attempt(_: int) -> bool:
+        try:
+            submit_forecast(max_open=3)
+        except QueueFullError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(8))) == 3
+    assert _count_rows(database)[0] == len(_folders(tmp_path)) == 3
+
+
+def test_a_repeated_submission_is_returned_even_if_no_other_is_accepted(submit_forecast: Submit) -> None:
+    first = submit_forecast(key="a", max_open=1)
+    assert submit_forecast(key="a", max_open=1).id == first.id
+    with pytest.raises(QueueFullError, match="The limit of forecasts that wait or run is reached: 1"):
+        submit_forecast(key="b", max_open=1)

@@ -172,6 +172,11 @@ def test_ranges_of_a_file(chunk: Callable[..., httpx.Response]) -> None:
             assert response.headers["access-control-allow-origin"] == "*"
 
 
+def test_no_cache_keeps_that_a_range_is_outside_of_the_file(chunk: Callable[..., httpx.Response]) -> None:
+    answer = chunk(Range="bytes=99999999-")
+    assert (answer.status_code, answer.headers["cache-control"]) == (416, "no-store")
+
+
 def test_a_range_is_sent_only_of_the_version_that_the_client_has(chunk: Callable[..., httpx.Response]) -> None:
     etag = chunk().headers["etag"]
     for condition, status in (

@@ -44,8 +44,10 @@ def test_every_field_of_a_request_is_filled_in(api: InProcess, accepted: dict[st
     assert request.keys() == ForecastBody.model_fields.keys()
     assert request["seed"] >= 0
     assert request["initial_state"] == {
-        "source": "catalogue", "dataset": "nature-run", "init_time": accepted["init_time"]
-    }  # fmt: skip
+        "source": "catalogue",
+        "dataset": "nature-run",
+        "init_time": accepted["init_time"],
+    }
     assert request["sampler"].keys() == {"solver", "nfe", "warmth"}
     assert None not in request["sampler"].values()
     assert request["summary"]["exceedance"] == [{"variable": "wind_speed_10m", "op": ">", "value": 17.2}]

@@ -49,7 +49,11 @@ INVALID_BODIES: list[tuple[dict[str, Any], int, dict[str, str]]] = [
         {"/initial_state/init_time": "`init_time` must be a time such as 2018-09-15T00. Got: 'today'."},
     ),
     ({"initial_state": {"source": "upload"}}, 422, {"/initial_state/source": "if and only if the request contains"}),
-    ({"lead_time": "soon"}, 422, {"/lead_time": "`lead_time` must be hours or days, such as 120h or 5d. Got: 'soon'."}),
+    (
+        {"lead_time": "soon"},
+        422,
+        {"/lead_time": "`lead_time` must be hours or days, such as 120h or 5d, with at most 5 digits. Got: 'soon'."},
+    ),
     ({"lead_time": "7h"}, 422, {"/lead_time": "`lead_time` must be a positive multiple of 6h. Got: '7h'."}),
     ({"lead_time": "0h"}, 422, {"/lead_time": "`lead_time` must be a positive multiple of 6h. Got: '0h'."}),
     ({"lead_time": "61d"}, 422, {"/lead_time": "`lead_time` must be at most 360h. Got: '61d'."}),
@@ -174,9 +178,11 @@ def frames(tmp_path: Path) -> bytes:
 def test_a_wrong_file_is_pointed_at_by_the_name_of_its_part(shared_api: InProcess, frames: bytes) -> None:
     _check(_upload(shared_api, [b"Dear sirs"]), 415, {"/initial_state": "`0.nc` must be"})
     _check(_upload(shared_api, [frames[:2000]]), 422, {"/initial_state": "0.nc"})
-    _check(_upload(shared_api, [frames], initial_state={"source": "upload", "init_time": "2018-09-16T00"}), 422, {
-        "/initial_state": "0.nc"
-    })  # fmt: skip
+    _check(
+        _upload(shared_api, [frames], initial_state={"source": "upload", "init_time": "2018-09-16T00"}),
+        422,
+        {"/initial_state": "0.nc"},
+    )
 
 
 def test_a_request_with_files_is_pointed_at_in_its_json(shared_api: InProcess, frames: bytes) -> None:
@@ -214,6 +220,7 @@ def record(submit_forecast: Callable[..., ForecastRecord]) -> ForecastRecord:
         ({"members": [0, 9, 4, 7]}, {"/members/1": ", 0 to 4. Got: 9.", "/members/3": "Got: 7."}),
         ({"members": [0, -1]}, {"/members/1": "greater than or equal to 0. Got: -1."}),
         ({"members": []}, {"/members": "at least 1 item"}),
+        ({"members": [-1]}, {"/members/0": "greater than or equal to 0"}),
         ({}, {"/members": "Field required."}),
         ({"members": [1], "seed": 1}, {"/seed": "not permitted"}),
     ],

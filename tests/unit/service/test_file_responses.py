@@ -87,7 +87,7 @@ _HEADERS = one_of(_RANGES, text("bytes=0123456789-, ", max_size=14).map(str.stri
 @example("bytes=-")
 @example(f"bytes=0-{10**20}")
 @example(f"bytes=-{10**20}")
-def test_a_range_is_what_the_standard_says(files: dict[str, StoragePath], storage: str, byte_range: str) -> None:
+def test_a_range_follows_the_standard(files: dict[str, StoragePath], storage: str, byte_range: str) -> None:
     status, content, content_range = _expected(byte_range, CONTENT)
     response, body = _respond(files[storage], Range=byte_range)
     assert (response.status_code, body, response.headers.get("content-range")) == (status, content, content_range)

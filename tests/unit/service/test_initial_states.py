@@ -1,55 +1,194 @@
-"""What the service answers to initial states that are unlike the weather."""
-
 import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-import xarray as xr
 
+from jobs.request import CatalogueSource, UploadSource
+from models.testing import tiny_spec
+from service import initial_states
+from service.dependencies import Service
+from service.initial_states import check_source, read_initial_state
+from service.requests import ForecastBody
+from service.uploads import ParsedRequest
+from storage.errors import ConfigurationError
+from tests.helpers import random_state, wait_until
 from tests.in_process import InProcess
-
-FIELDS = {"model": "untrained", "lead_time": "12h", "members": 2, "initial_state": {"source": "upload"}}
-
-
-def _submit(api: InProcess, file: Path, **options: Any) -> httpx.Response:
-    request = {"request": (None, json.dumps(FIELDS), "application/json")}
-    files = request | {"initial_state": (file.name, file.read_bytes())}
-    return api.post("/v1/forecast", files=files, **options)
+from tests.served import small_request
+from weather.errors import InputUnsupportedError
+from weather.initial_state import InitialState
+from weather.manifest import Manifest, read_manifest
 
 
 @pytest.fixture
-def later(winds: xr.Dataset, tmp_path: Path) -> Path:
-    """A file of the year 2118."""
-    winds.assign_coords(time=winds.time + np.timedelta64(100 * 365, "D")).to_netcdf(tmp_path / "later.nc")
-    return tmp_path / "later.nc"
+def service(api: InProcess) -> Service:
+    service: Service = api.app.state.service
+    return service
 
 
-def test_warnings_are_in_the_answer_and_in_that_of_a_forecast_from_the_same_state(api: InProcess, later: Path) -> None:
-    response = _submit(api, later)
-    assert response.status_code == 202, response.text
-    (warning,) = response.json()["warnings"]
-    assert warning["code"] == "initial-state"
-    assert warning["message"].startswith("The initial time, 2118-08-22T06:00, is in the future")
-    forecast_id = response.json()["id"]
-    assert api.get(f"/v1/forecast/{forecast_id}").json()["warnings"] == [warning]
-    again = api.post("/v1/forecast", json=FIELDS | {"initial_state": {"source": "forecast", "id": forecast_id}})
-    assert again.json()["warnings"] == [warning]
-    replay = api.post(f"/v1/forecast/{forecast_id}/replay", json={"members": [1]})
-    assert replay.json()["warnings"] == [warning]
+@pytest.fixture
+def manifest(untrained_checkpoint: Path) -> Manifest:
+    return read_manifest(untrained_checkpoint)
 
 
-def test_an_estimate_has_the_warnings(api: InProcess, later: Path) -> None:
-    (warning,) = _submit(api, later, params={"validate_only": "true"}).json()["warnings"]
-    assert warning["code"] == "initial-state"
+@pytest.fixture
+def empty_cache() -> Iterator[None]:
+    """Forget the states of the catalogue that other tests have read, and those of this one."""
+    initial_states._read_catalogue_state.cache_clear()
+    yield
+    initial_states._read_catalogue_state.cache_clear()
 
 
-def test_a_constant_state_is_refused_with_all_its_problems(api: InProcess, winds: xr.Dataset, tmp_path: Path) -> None:
-    constant = winds.assign({name: (0 * array + 60).assign_attrs(units="m s-1") for name, array in winds.items()})
-    constant.to_netcdf(tmp_path / "constant.nc")
-    response = _submit(api, tmp_path / "constant.nc")
-    assert response.status_code == 422
-    assert "`u10` at 2018-09-15T06:00 is 60 m s-1 everywhere, so it is no analysis." in response.text
-    assert {error["pointer"] for error in response.json()["errors"]} == {"/initial_state"}
+class _Parser:
+    """Takes the place of the parser: it waits until it is released, and counts the calls that run at once."""
+
+    def __init__(self) -> None:
+        self.calls, self.running, self.most = 0, 0, 0
+        self.is_released = threading.Event()
+        self.arguments: list[tuple[Any, ...]] = []
+        self.fails = False
+        self._lock = threading.Lock()
+
+    def __call__(self, *arguments: Any) -> InitialState:
+        with self._lock:
+            self.calls, self.running = self.calls + 1, self.running + 1
+            self.most = max(self.most, self.running)
+            self.arguments.append(arguments)
+        assert self.is_released.wait(30)
+        with self._lock:
+            self.running -= 1
+        if self.fails:
+            raise InputUnsupportedError("a.nc", ["`a.nc` is no NetCDF."])
+        return random_state()
+
+
+@pytest.fixture
+def parser(monkeypatch: pytest.MonkeyPatch) -> _Parser:
+    parser = _Parser()
+    monkeypatch.setattr(initial_states, "ingest_initial_state", parser)
+    return parser
+
+
+def _request(source: CatalogueSource | UploadSource) -> ParsedRequest:
+    return ParsedRequest(ForecastBody(initial_state=source), (Path("/tmp/0"),), ("a.nc",))
+
+
+UPLOAD = _request(UploadSource(source="upload"))
+CATALOGUE = _request(CatalogueSource(source="catalogue", dataset="gfs"))
+
+
+def _start_upload(api: InProcess) -> "Future[httpx.Response]":
+    body = small_request(initial_state={"source": "upload"})
+    files = [("initial_state", ("a.nc", b"CDF"))]
+    return api.start("POST", "/v1/forecast?validate_only=true", data={"request": json.dumps(body)}, files=files)
+
+
+def test_at_most_two_uploads_are_parsed_at_once_and_those_that_wait_delay_no_other_request(
+    api: InProcess, parser: _Parser
+) -> None:
+    uploads = [_start_upload(api) for _ in range(50)]  # more than the service has threads
+    wait_until(lambda: parser.running == 2)
+    assert api.start("GET", "/healthz").result(10).status_code == 200
+    assert api.start("GET", "/v1/forecast").result(10).status_code == 200
+    parser.is_released.set()
+    assert [upload.result(60).status_code for upload in uploads] == [200] * 50
+    assert (parser.calls, parser.most) == (50, 2)
+
+
+def test_a_parser_that_fails_leaves_its_place(api: InProcess, parser: _Parser) -> None:
+    parser.fails = True
+    parser.is_released.set()
+    for _ in range(5):
+        response = _start_upload(api).result(30)
+        assert (response.status_code, response.json()["errors"][0]["pointer"]) == (415, "/initial_state")
+    parser.fails = False
+    assert _start_upload(api).result(30).status_code == 200
+
+
+def test_the_time_of_an_upload_is_parsed_and_given_to_the_parser(
+    service: Service, manifest: Manifest, parser: _Parser
+) -> None:
+    parser.is_released.set()
+    for text, time in ((None, None), ("2018-09-15T00", "2018-09-15T00"), ("2018-09-15T02:00+02:00", "2018-09-15T00")):
+        read_initial_state(_request(UploadSource(source="upload", init_time=text)), manifest, service, "local")
+        (files, names, spec, init_time) = parser.arguments[-1]
+        assert (files, names, spec) == ((Path("/tmp/0"),), ("a.nc",), manifest.model)
+        assert init_time == (None if time is None else np.datetime64(time, "s"))
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_concurrent_requests_read_a_state_of_the_catalogue_once(
+    service: Service, manifest: Manifest, parser: _Parser
+) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        states = [pool.submit(read_initial_state, CATALOGUE, manifest, service, "local") for _ in range(6)]
+        wait_until(lambda: parser.running)
+        parser.is_released.set()
+        digests = {state.result(30).digest for state in states}
+    assert (parser.calls, len(digests)) == (1, 1)
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_failure_to_read_the_catalogue_is_not_remembered(
+    service: Service, manifest: Manifest, parser: _Parser
+) -> None:
+    parser.is_released.set()
+    parser.fails = True
+    with pytest.raises(InputUnsupportedError):
+        read_initial_state(CATALOGUE, manifest, service, "local")
+    parser.fails = False
+    read_initial_state(CATALOGUE, manifest, service, "local")
+    assert parser.calls == 2
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_state_is_read_again_for_a_checkpoint_of_another_grid(
+    service: Service, manifest: Manifest, parser: _Parser
+) -> None:
+    parser.is_released.set()
+    other = manifest.model_copy(update={"model": tiny_spec(24, 48)})
+    for used in (manifest, other, manifest, other):
+        read_initial_state(CATALOGUE, used, service, "local")
+    assert parser.calls == 2
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_state_of_the_catalogue_names_its_files(service: Service, manifest: Manifest) -> None:
+    state = read_initial_state(CATALOGUE, manifest, service, "local")
+    assert state.init_time == np.datetime64("2018-09-15T00", "s")
+    assert len(state.sources) == 2
+    assert all(name.endswith(".grib2") and "/" not in name for name in state.sources)
+    assert state.newest.shape[-2:] == manifest.model.grid.grid.shape
+    assert read_initial_state(CATALOGUE, manifest, service, "local").digest == state.digest
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        CatalogueSource(source="catalogue", dataset="era5"),
+        CatalogueSource(source="catalogue", dataset="gfs", init_time="1950-01-01T00"),
+        CatalogueSource(source="catalogue", dataset="gfs", init_time="soon"),
+        UploadSource(source="upload", init_time="soon"),
+    ],
+)
+def test_a_source_is_checked_before_anything_is_read(
+    service: Service, parser: _Parser, source: CatalogueSource | UploadSource
+) -> None:
+    with pytest.raises(ConfigurationError, match="Got: "):
+        check_source(source, service, "local")
+    assert parser.calls == 0
+
+
+def test_existing_sources_pass_the_check(service: Service) -> None:
+    for source in (
+        CatalogueSource(source="catalogue", dataset="gfs"),
+        CatalogueSource(source="catalogue", dataset="gfs", init_time="2018-09-15T00:00:00Z"),
+        UploadSource(source="upload", init_time="2018-09-15T00"),
+        UploadSource(source="upload"),
+    ):
+        check_source(source, service, "local")

@@ -212,6 +212,20 @@ def test_a_single_member_has_no_spread(
     assert _labels(scrape(), "warmcast_spread") == []
 
 
+def test_a_score_that_is_not_finite_has_no_series(
+    scrape: Callable[[], Series], database: Database, submit_forecast: Submit
+) -> None:
+    record, scores = submit_forecast(), _scores(1.0, [6])
+    scores["scores"]["u10"][0] |= {"spread_skill": math.inf, "rmse": math.nan}
+    with database.write() as connection:
+        save_verification(connection, record.id, MODEL, "era5", scores)
+        save_diagnostics(connection, record.id, MODEL, 6, _figures(1.0, {"planetary": -math.inf, "meso": 0.5}))
+    series = scrape()
+    assert _labels(series, "warmcast_spread_skill_ratio") == _labels(series, "warmcast_rmse") == []
+    assert len(_labels(series, "warmcast_crps")) == 2
+    assert [labels["band"] for labels in _labels(series, "warmcast_spectrum_log_ratio")] == ["meso"]
+
+
 def _scores(crps: float, lead_hours: Iterable[int] = (6, 12)) -> dict[str, Any]:
     rows = [
         {"lead_hours": hours, "crps_fair": crps, "crps_biased": 2 * crps, "rmse": 3.0, "spread_skill": 0.9}

@@ -148,7 +148,7 @@ def test_a_refused_body_ends_the_connection_so_that_it_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("declared", ["-1", "0x20", "+20", "many", ""])
-def test_a_length_that_is_no_number_declares_nothing(declared: str) -> None:
+def test_a_length_that_is_not_a_number_is_ignored(declared: str) -> None:
     app = _app()
     app.add_middleware(BodyLimit, max_bytes=10)
     assert _request_with(app, "POST", {"Content-Length": declared}) == 200
@@ -162,7 +162,7 @@ def test_a_declared_length_below_the_real_one_does_not_pass_the_limit() -> None:
 
 
 @given(sizes=lists(integers(0, 8), max_size=8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_limit_is_on_the_sum_of_the_chunks(sizes: list[int]) -> None:
     app = _app()
     app.add_middleware(BodyLimit, max_bytes=10)
@@ -172,7 +172,7 @@ def test_the_limit_is_on_the_sum_of_the_chunks(sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("middleware", ["body", "metrics", "origin"])
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
-def test_what_is_no_http_request_passes_unchanged(middleware: str, kind: str) -> None:
+def test_messages_other_than_http_requests_pass_unchanged(middleware: str, kind: str) -> None:
     calls: list[tuple[Any, ...]] = []
 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
@@ -257,7 +257,7 @@ def test_pages_of_other_origins_may_read(method: str) -> None:
     assert _request_with(_guarded(), method, foreign) == 405
 
 
-def test_a_refusal_says_what_was_expected_and_what_arrived() -> None:
+def test_a_refusal_names_the_expected_and_the_received_value() -> None:
     host = _request(_guarded(), "GET", "/nothing", headers={"Host": "attacker.example"}).json()
     assert (host["type"], host["retryable"]) == ("/problems/foreign-host", False)
     assert "localhost, 127.0.0.1. Got: 'attacker.example'." in host["detail"]

@@ -29,7 +29,7 @@ from service.problems import (
 )
 from storage.errors import WarmcastError
 from tests.in_process import InProcess, run_in_process
-from weather.errors import InitialStateError, InputCorruptError, TrainingDataError
+from weather.errors import InitialStateError, InputCorruptError, StoreError, TrainingDataError
 
 _ERRORS = {
     "queue": ServiceError(QUEUE_FULL, "Full."),
@@ -96,7 +96,9 @@ def test_a_problem_points_at_each_invalid_value() -> None:
 
 
 def test_an_unknown_path_is_a_problem() -> None:
-    assert _get("/nothing").json()["type"] == "/problems/not-found"
+    problem = _get("/nothing").json()
+    assert problem["type"] == "/problems/not-found"
+    assert problem["detail"] == "The service refuses GET of `/nothing`: Not Found. /docs lists its routes."
 
 
 def _subclasses(error: type[WarmcastError]) -> set[type[WarmcastError]]:
@@ -193,9 +195,14 @@ def test_a_refusal_of_the_framework_keeps_its_status(status: int) -> None:
 
 
 def test_another_method_is_refused_as_a_problem(api: InProcess) -> None:
-    for method, path in (("PUT", "/v1/forecast"), ("POST", "/v1/models"), ("DELETE", "/healthz")):
+    for method, path, allowed in (
+        ("PUT", "/v1/forecast", "GET, HEAD, POST"),
+        ("POST", "/v1/models", "GET, HEAD"),
+        ("DELETE", "/healthz", "GET, HEAD"),
+    ):
         response = api.request(method, path)
         assert (response.status_code, response.json()["type"]) == (405, "/problems/method-not-allowed"), path
+        assert response.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize(
@@ -242,3 +249,23 @@ def test_a_full_disk_is_a_retryable_problem_and_other_errors_of_the_disk_are_int
     assert response.json()["type"] == f"/problems/{slug}"
     assert response.json()["retryable"] == (slug == "insufficient-storage")
     assert "secret" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("location", "pointers"),
+    [((), []), (("query",), []), (("header",), []), (("body",), [""]), (("query", "bbox"), ["?bbox"])],
+)
+def test_an_error_without_a_named_part_of_the_request_points_at_nothing(
+    location: tuple[str, ...], pointers: list[str]
+) -> None:
+    app = FastAPI()
+    add_handlers(app)
+
+    @app.get("/")
+    async def fail() -> None:
+        raise StoreError("The store is damaged.", location)
+
+    with run_in_process(app) as api:
+        response = api.get("/")
+    assert response.status_code == KIND_OF_ERROR[StoreError].status
+    assert [error["pointer"] for error in response.json()["errors"]] == pointers

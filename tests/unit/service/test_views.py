@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import floats, integers
 
+from jobs.dispatching.live_workers import Machine
 from jobs.forecasts import ForecastRecord
-from jobs.machine import Machine
 from jobs.planning.estimates import Speed
 from jobs.request import ForecastRequest, Output
 from jobs.rows.database import Database
@@ -127,7 +127,7 @@ def test_a_written_time_is_read_back_within_a_millisecond(seconds: float) -> Non
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text)
     read = datetime.fromisoformat(text)
     assert read.tzinfo == UTC
-    assert 0 <= seconds - read.timestamp() < 0.001 + 1e-6
+    assert -1e-6 < seconds - read.timestamp() < 0.001 + 1e-6
 
 
 def test_a_waiting_forecast_has_neither_started_nor_finished() -> None:
@@ -208,7 +208,7 @@ def test_the_data_of_a_forecast_without_stored_members_is_its_summary() -> None:
 
 
 def _measure(database: Database, record: ForecastRecord, seconds: float) -> None:
-    """Record a live worker that takes so many seconds for each lead time of a group of the forecast."""
+    """Record a live worker that takes `seconds` for each lead time of a group of the forecast."""
     speed = Speed(record.request.group_size, 0.0, seconds / record.request.sampling.nfe, 0.0, None)
     record_heartbeat(database, "worker", "cpu", {}, MACHINE)
     record_speed(database, record.request.checkpoint_digest, MACHINE, speed, 1)

@@ -79,6 +79,6 @@ def test_initial_weights_are_forgotten_sooner_than_the_decay_alone_would() -> No
 def test_updating_the_average_does_not_change_the_network() -> None:
     net = _net()
     ema, before = Ema(net, 0.9), net.weight.detach().clone()
-    _set(ema.net, 2.0)  # type: ignore[arg-type]
+    _set(ema.net, 2.0)
     ema.update(net, 3)
     assert torch.equal(net.weight, before)

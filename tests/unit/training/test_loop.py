@@ -9,7 +9,7 @@ from torch import nn
 
 from training.config import OptimiserConfig
 from training.loop import Loss, Progress, Stage, learning_rate, run_stage
-from training.streams import Purpose, generator
+from training.stages import Purpose, generator
 
 OPTIMISER = OptimiserConfig(steps=20, batch_size=4, learning_rate=0.05, warmup_steps=4, ema_decay=0.9)
 

@@ -20,7 +20,7 @@ def test_every_command_of_the_table_exists(target: str) -> None:
 
 def test_the_command_line_offers_exactly_the_table() -> None:
     offered = set()
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined] # click's group
+    for name, command in typer.main.get_command(app).commands.items():
         offered |= {f"{name} {part}" for part in command.commands} if hasattr(command, "commands") else {name}
     assert offered == set(COMMANDS)
 

@@ -22,7 +22,8 @@ def _run(error: BaseException, advice: str = "") -> int:
         (ClientError("No."), 2, "Error: No.\n"),
         (DownloadError("Full."), 3, "Error: Full.\n"),
         (OSError(errno.ENOSPC, "Disk full", "a.zarr"), 3, "Error: Disk full: `a.zarr`. Go on.\n"),
-        (OSError("plain"), 3, "Error: plain. Go on.\n"),
+        (FileExistsError(errno.EEXIST, "File exists", "out"), 3, "Error: File exists: `out`.\n"),
+        (OSError("plain"), 3, "Error: plain.\n"),
         (KeyboardInterrupt(), 130, "Interrupted. Go on.\n"),
     ],
 )

@@ -56,8 +56,12 @@ def test_a_download_continues_where_the_connection_broke(service: Service, tmp_p
     run = Run(download(service, "fc_1", tmp_path / "e.zip"), results)
     assert run.result.read_bytes() == ZIP
     assert [request.headers.get("Range") for request in run.requests] == [
-        None, "bytes=3-", "bytes=3-", "bytes=3-", "bytes=5-",
-    ]  # fmt: skip
+        None,
+        "bytes=3-",
+        "bytes=3-",
+        "bytes=3-",
+        "bytes=5-",
+    ]
     assert run.requests[-1].headers["If-Range"] == '"v1"'
 
 

@@ -28,8 +28,11 @@ def test_events_continue_after_the_last_one_received(service: Service) -> None:
         ],
     )
     assert [(event.kind, event.detail.get("lead_times")) for event in run.emitted] == [
-        ("accepted", None), ("lead_time", 1), ("lead_time", 2), ("successful", None),
-    ]  # fmt: skip
+        ("accepted", None),
+        ("lead_time", 1),
+        ("lead_time", 2),
+        ("successful", None),
+    ]
     assert [request.headers["Last-Event-ID"] for request in run.requests] == ["0", "4", "4"]
     assert run.pauses == [0.2, 0.4]
 

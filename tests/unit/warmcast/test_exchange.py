@@ -128,7 +128,8 @@ def test_an_answer_of_another_kind_of_server_is_a_problem_too(content: bytes) ->
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8000", "127.0.0.1:8000", "service", "ftp://service", "http://", "http://service:port"]
+    "url",
+    ["localhost:8000", "127.0.0.1:8000", "service", "ftp://service", "http://", "http://service:port", "http://[::1"],
 )
 def test_an_invalid_url_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WARMCAST_URL", url)

@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
-NAMES = (
-    "benchmarks", "diagnostics", "jobs", "models", "service", "storage", "training", "weather", "workers",
-)  # fmt: skip
+NAMES = ("benchmarks", "diagnostics", "jobs", "models", "service", "storage", "training", "weather", "workers")
 REMOTE = (
-    "submit --initial-state gfs", "replay fc_1 --member 0", "status fc_1", "watch fc_1", "list", "cancel fc_1",
+    "submit --initial-state gfs",
+    "replay fc_1 --member 0",
+    "status fc_1",
+    "watch fc_1",
+    "list",
+    "cancel fc_1",
     "download fc_1 --output e.zip",
-)  # fmt: skip
+)
 
 
 @pytest.mark.smoke
@@ -126,3 +129,12 @@ def test_local_commands_name_the_module_that_shadows_a_package(own_folder: Path)
     assert ended.returncode == 2
     assert f"was found in `{own_folder}/service.py`, which is not Warmcast's" in ended.stderr
     assert _run(own_folder, "-m", "warmcast", "--help").returncode == 0
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("command", ["forecast --initial-state sample --output out", "plot out"])
+def test_local_commands_name_the_module_that_shadows_a_package_of_another_layer(command: str, tmp_path: Path) -> None:
+    (tmp_path / "weather.py").write_text("raise AssertionError('weather was imported')\n")
+    ended = _run(tmp_path, "-m", "warmcast", *command.split())
+    assert ended.returncode == 2
+    assert f"found in `{tmp_path}/weather.py`, which is not Warmcast's. Run the command in another" in ended.stderr

@@ -24,9 +24,15 @@ def _only_request(run: Run) -> Request:
 
 def test_a_forecast_is_submitted_by_the_names_of_its_fields(service: Service) -> None:
     fields: dict[str, Any] = {
-        "model": "demo", "members": 4, "lead_time": "24h", "seed": 1, "deadline_seconds": 60.0, "priority": "high",
-        "summary": {"quantiles": [0.5]}, "output": {"members": False},
-    }  # fmt: skip
+        "model": "demo",
+        "members": 4,
+        "lead_time": "24h",
+        "seed": 1,
+        "deadline_seconds": 60.0,
+        "priority": "high",
+        "summary": {"quantiles": [0.5]},
+        "output": {"members": False},
+    }
     steps = verbs.submit(
         service, "gfs", init_time="2018-09-15T00", nfe=4, solver="euler", warmth=0.5, idempotency_key="k", **fields
     )
@@ -49,7 +55,7 @@ def test_the_request_of_a_forecast_is_sent_unchanged(service: Service) -> None:
         "model": "demo", "initial_state": {"source": "forecast", "id": "fc_1"}, "lead_time": "24h", "members": [1, 7],
         "seed": 1, "sampler": {"solver": "euler", "nfe": 4, "warmth": 1.0}, "priority": "normal",
         "summary": {"quantiles": [0.5], "exceedance": []}, "output": {"members": True, "keep_bits": None},
-    }  # fmt: skip
+    }  # fmt: skip  # one field per line would hide that this is a whole request
     assert _only_request(Run(verbs.submit(service, **echo), [answer(ACCEPTED)])).json == echo
     plan = _only_request(Run(verbs.plan(service, **echo | {"deadline_seconds": None}), [answer({})]))
     assert (plan.json, plan.files) == (echo, ())
@@ -57,9 +63,9 @@ def test_the_request_of_a_forecast_is_sent_unchanged(service: Service) -> None:
 
 def test_a_field_that_does_not_exist_is_a_type_error(service: Service) -> None:
     with pytest.raises(TypeError, match="'member'"):
-        verbs.submit(service, "gfs", member=4)  # type: ignore[call-arg] # the wrong argument is the subject
+        verbs.submit(service, "gfs", member=4)
     with pytest.raises(TypeError, match="'idempotency_key'"):
-        verbs.plan(service, idempotency_key="k")  # type: ignore[call-arg] # a plan submits nothing
+        verbs.plan(service, idempotency_key="k")
 
 
 def test_a_submission_is_repeated_under_one_key_of_its_own(service: Service) -> None:

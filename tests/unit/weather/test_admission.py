@@ -75,7 +75,9 @@ def test_wind_of_the_opposite_sign_is_refused(state: InitialState, demo: ModelSp
 
 def test_one_mirrored_frame_is_found(state: InitialState, demo: ModelSpec) -> None:
     findings = _check(state.previous[:, :, ::-1], state.newest, demo)
-    assert any("square difference of `u10` from the frame before" in text for text in (*findings.problems, *findings.warnings))
+    assert any(
+        "square difference of `u10` from the frame before" in text for text in (*findings.problems, *findings.warnings)
+    )
 
 
 def test_transposed_frames_are_warned_of(state: InitialState, demo: ModelSpec) -> None:

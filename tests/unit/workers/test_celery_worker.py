@@ -19,4 +19,4 @@ def test_celery_does_not_receive_the_arguments_of_warmcast(monkeypatch: pytest.M
     monkeypatch.setattr(os, "execve", execve)
     with pytest.raises(SystemExit):
         run_celery_worker(Settings())
-    assert commands == [[sys.executable, "-m", "workers.celery_worker"]]
+    assert commands == [[sys.executable, "-P", "-m", "workers.celery_worker"]]

@@ -55,7 +55,7 @@ def _run_alone(forecast: ForecastRecord, folder: ForecastFolder, checkpoint: Pat
     return xr.open_zarr(output / "ensemble.zarr").load()
 
 
-def test_a_worker_makes_the_same_store_as_the_command_line(
+def test_a_worker_writes_the_same_store_as_the_command_line(
     submit_forecast: Submit,
     worker: Worker,
     settings: Settings,
@@ -427,7 +427,11 @@ def test_a_read_only_disk_fails_the_forecast_with_its_cause(
 
 
 def test_a_device_without_memory_fails_the_forecast_with_its_cause(
-    submit_forecast: Submit, worker: Worker, database: Database, monkeypatch: pytest.MonkeyPatch
+    submit_forecast: Submit,
+    worker: Worker,
+    database: Database,
+    clock: MovableClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Full(Forecaster):
         def step(
@@ -436,5 +440,5 @@ def test_a_device_without_memory_fails_the_forecast_with_its_cause(
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr("workers.engine.Forecaster", Full)
-    record = _run_until_ended(worker, database, submit_forecast())
+    record = _run_until_ended(worker, database, submit_forecast(), clock)
     assert (record.status, record.error and record.error["type"]) == (Status.FAILED, "out-of-memory")

@@ -8,7 +8,12 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create the tables of forecasts, work, events and workers."""
+    """Create the tables of forecasts, workers, events and work."""
+    _create_forecasts_and_workers()
+    _create_events_and_work()
+
+
+def _create_forecasts_and_workers() -> None:
     op.create_table(
         "forecast",
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -36,6 +41,9 @@ def upgrade() -> None:
         sa.Column("seen", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+
+
+def _create_events_and_work() -> None:
     op.create_table(
         "event",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),

@@ -20,7 +20,7 @@ def dispatcher(redis_server: RedisServer) -> CeleryDispatcher:
 
 
 def _waiting(redis_server: RedisServer) -> int:
-    return int(redis_server.client().llen(QUEUE))  # type: ignore[arg-type] # the client is not asynchronous
+    return int(redis_server.client().llen(QUEUE))
 
 
 def test_embedded_workers_need_no_notice() -> None:
@@ -29,7 +29,7 @@ def test_embedded_workers_need_no_notice() -> None:
 
 def test_a_notice_is_a_task_by_name_without_arguments(dispatcher: CeleryDispatcher, redis_server: RedisServer) -> None:
     dispatcher.notify(1)
-    (message,) = redis_server.client().lrange(QUEUE, 0, -1)  # type: ignore[misc] # the client is not asynchronous
+    (message,) = redis_server.client().lrange(QUEUE, 0, -1)
     envelope = json.loads(message)
     assert (envelope["headers"]["task"], envelope["headers"]["ignore_result"]) == (TASK, True)
     assert envelope["content-type"] == "application/json"
@@ -55,7 +55,7 @@ def test_redis_contains_only_the_queue(dispatcher: CeleryDispatcher, redis_serve
     for _ in range(3):
         dispatcher.notify(2)
     keys = redis_server.client().keys()
-    others = {key for key in keys if not key.startswith(b"_kombu.binding")}  # type: ignore[union-attr] # not asynchronous
+    others = {key for key in keys if not key.startswith(b"_kombu.binding")}
     assert others == {QUEUE.encode()}
 
 

@@ -111,7 +111,7 @@ def test_forecasts_of_one_owner_are_computed_in_the_order_of_their_acceptance(
 
 
 def test_forecasts_of_the_same_moment_have_a_fixed_order(database: Database, insert_rows: Submit) -> None:
-    """Else two workers that ask at the same time could each lock what the other needs."""
+    """Without a fixed order, two concurrent workers could each lock the row that the other one needs."""
     ids = sorted(insert_rows(members=1).id for _ in range(5))
     with database.write() as connection:
         connection.execute(update(forecasts).values(created=1000.0))

@@ -202,7 +202,7 @@ def test_a_read_does_not_wait_for_a_writer(database: Database, insert_rows: Subm
 def test_a_lease_that_has_ended_can_still_be_renewed_until_another_worker_claims_it(
     database: Database, insert_rows: Submit, clock: MovableClock
 ) -> None:
-    """A worker that was paused for longer than its lease continues if nobody has taken its work."""
+    """A worker that was paused for longer than its lease continues, unless another worker has claimed its work."""
     insert_rows()
     leases = _claim(database)
     clock.advance(LEASE + 1)

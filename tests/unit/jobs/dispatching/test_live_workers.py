@@ -4,8 +4,7 @@ import pytest
 from sqlalchemy import func, select
 
 from jobs.counters import EVALUATIONS, GPU_MEMORY, STEP_SECONDS, Sample, Tally, cumulative_histogram
-from jobs.dispatching.live_workers import LIVE_SECONDS
-from jobs.machine import Machine
+from jobs.dispatching.live_workers import LIVE_SECONDS, Machine
 from jobs.rows.database import Database
 from jobs.rows.tables import samples, workers
 from tests.clock import MovableClock
@@ -96,7 +95,7 @@ def test_only_workers_without_a_heartbeat_for_a_day_are_forgotten(database: Data
     clock.advance(A_DAY / 2)
     record_heartbeat(database, "young", "cpu", _tally(2, 2))
     clock.advance(A_DAY / 2 + 60)
-    record_heartbeat(database, "young", "cpu", _tally(3, 3))  # a later heartbeat forgets nobody
+    record_heartbeat(database, "young", "cpu", _tally(3, 3))  # a later heartbeat removes no worker
     assert _count_rows(database)[0] == 2
     record_heartbeat(database, "new", "cpu", {})
     assert [worker.id for worker in list_live_workers(database)] == ["new", "young"]

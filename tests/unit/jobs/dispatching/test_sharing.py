@@ -2,21 +2,22 @@ import random
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import update
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.dispatching.leases import Lease, claim
-from jobs.dispatching.live_workers import mark_idle
 from jobs.dispatching.sharing import fair_share
 from jobs.errors import LeaseLostError
 from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
 from jobs.rows.states import Kind
-from jobs.rows.tables import work
+from tests.clock import MovableClock
 from tests.rows import (
     cancel_forecast,
     commit,
     count_needed_workers,
     fail,
+    mark_idle,
     may_receive_groups,
     rebalance,
     record_heartbeat,
@@ -166,21 +167,23 @@ def test_released_groups_that_no_worker_claims_are_claimed_back(database: Databa
     assert not _should_rebalance(database, rebalanced, "a")
     for lease in rebalanced:
         commit(database, lease, 1, LEASE)
-    with database.write() as connection:
-        mark_idle(connection, "b", 0.0)
+    mark_idle(database, "b", 0.0)
     assert _should_rebalance(database, rebalanced, "a")
     again = _rebalance(database, "a", rebalanced)
     assert [(lease.group, lease.epoch, lease.committed) for lease in again] == [(0, 1, 1), (1, 1, 1), (2, 2, 0)]
 
 
-def test_groups_of_a_dead_worker_are_claimed_between_two_lead_times(database: Database, insert_rows: Submit) -> None:
+def test_groups_of_a_dead_worker_are_claimed_between_two_lead_times(
+    database: Database, insert_rows: Submit, clock: MovableClock
+) -> None:
     assert _claim(database, "a") == []
     insert_rows()
     assert len(_claim(database, "b")) == 2
     leases_a = _claim(database, "a")
     assert not _should_rebalance(database, leases_a, "a")
-    with database.write() as connection:
-        connection.execute(update(work).where(work.c.worker == "b").values(lease_until=0.0))
+    clock.advance(LEASE - 5)
+    assert renew(database, leases_a, LEASE)
+    clock.advance(10)
     assert _should_rebalance(database, leases_a, "a")
     assert [lease.group for lease in _rebalance(database, "a", leases_a)] == [0, 1, 2]
 
@@ -208,3 +211,36 @@ def test_a_cancelled_forecast_is_not_shared(database: Database, insert_rows: Sub
     cancel_forecast(database, forecast.id, "local")
     assert _rebalance(database, "a", leases_a) == []
     assert not may_receive_groups(database, "b")
+
+
+def test_a_worker_whose_idle_time_has_ended_gets_no_groups(
+    database: Database, insert_rows: Submit, clock: MovableClock
+) -> None:
+    """It may have died: groups that were released for it would wait."""
+    insert_rows(members=8)
+    leases_a = _claim(database, "a")
+    assert _claim(database, "b") == []
+    assert _should_rebalance(database, leases_a, "a")
+    clock.advance(IDLE - 1)
+    assert renew(database, leases_a, LEASE)
+    assert _should_rebalance(database, leases_a, "a")
+    clock.advance(2)
+    assert not _should_rebalance(database, leases_a, "a")
+    assert len(_rebalance(database, "a", leases_a)) == 4
+
+
+@given(
+    held=st.integers(0, 50),
+    free=st.integers(0, 50),
+    others=st.lists(st.integers(1, 50), max_size=5),
+    idle=st.integers(0, 5),
+)
+def test_a_fair_share_is_between_nothing_and_all_that_can_be_had(
+    held: int, free: int, others: list[int], idle: int
+) -> None:
+    share = fair_share(held, free, others, idle)
+    assert 0 <= share <= held + free
+    assert (share >= 1) == (held + free >= 1), "a worker of a forecast never releases its last group"
+    assert fair_share(held, free, others, idle + 1) <= share
+    if not others and not idle:
+        assert share == held + free

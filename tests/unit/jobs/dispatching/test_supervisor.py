@@ -26,7 +26,7 @@ DIE = "sys.exit(3)\n"
 
 
 class ScriptedWorker:
-    """A module `workers.polling` in the present folder, which `python -m` finds before the real one."""
+    """A module `workers.polling` in a folder of `PYTHONPATH`, which Python finds before the real one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -53,6 +53,7 @@ class ScriptedWorker:
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScriptedWorker:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return ScriptedWorker(tmp_path)
 
 
@@ -87,6 +88,18 @@ def test_the_worker_has_the_settings_and_the_process_that_it_ends_with(
     assert f'["{os.getpid()}"]' in start
     assert '"WARMCAST_THREADS": "3"' in start
     assert f'"WARMCAST_DATA": "{settings.storage.data}"' in start
+
+
+def test_a_module_of_the_users_own_in_the_current_folder_does_not_replace_the_worker(
+    worker: ScriptedWorker, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.write(STAY)
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "workers.py").write_text("raise AssertionError('the module of the user was imported')\n")
+    monkeypatch.chdir(folder)
+    with Supervisor(settings):
+        wait_until((folder / "starts").exists)
 
 
 def test_a_worker_that_is_killed_is_started_again(

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.dispatching.live_workers import Machine
 from jobs.errors import DeadlineError
-from jobs.machine import Machine
 from jobs.planning.estimates import (
     Compression,
     Demand,

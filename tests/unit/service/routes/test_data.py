@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
+from jobs.request import Output
 from jobs.retention import delete_data
 from jobs.rows.database import Database
 from service import archives
 from tests.helpers import wait_until
 from tests.in_process import InProcess
-from tests.rows import succeed
+from tests.rows import cancel_forecast, succeed
+from weather.stores.ensemble import EnsembleStore
 
 Submit = Callable[..., ForecastRecord]
 
@@ -162,3 +165,86 @@ def test_the_temporary_file_of_a_killed_builder_is_removed(
     assert _files(folder) == {"ensemble.zarr.zip", ".ensemble.zarr.zip.lock"}
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert not [name for name in archive.namelist() if name.endswith(".partial")]
+
+
+def test_every_file_of_a_store_is_served_as_it_is(
+    api: InProcess, submit_forecast: Submit, database: Database, tmp_path: Path
+) -> None:
+    record = submit_forecast()
+    folder = ForecastFolder(tmp_path, record.id)
+    store = EnsembleStore.open(folder.store)
+    fields = np.random.default_rng(4).normal(0, 5, (2, 2, *store.layout.grid.shape)).astype(np.float32)
+    store.commit(0, 0, fields)
+    succeed(database, record)
+    for name, path in (("ensemble.zarr", folder.store), ("summary.zarr", folder.summary)):
+        files = [key for key, _ in path.files()]
+        assert len(files) > 10
+        for key in files:
+            response = api.get(f"/v1/forecast/{record.id}/{name}/{key}")
+            assert (response.status_code, response.content) == (200, (path / key).read_bytes()), key
+            is_metadata = key.endswith("zarr.json")
+            assert response.headers["content-type"] == (
+                "application/json" if is_metadata else "application/octet-stream"
+            )
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/",
+        "u10",
+        "u10/",
+        "u10/c",
+        "u10/c.0.0.0.0.9",
+        "u10/c.0.0.0.0.0.0.0",
+        "u10/c.-1.0.0.0.0",
+        "u10/c.0.0.0.0.0/",
+        "u10//c.0.0.0.0.0",
+        "U10/c.0.0.0.0.0",
+        "u10/.c.0.0.0.0.0.0123.partial",
+        "zarr.json%00",
+        "%2Fetc%2Fpasswd",
+        "..%2Freceipt.json",
+        "%2E%2E/receipt.json",
+        "u10/%2E%2E/zarr.json",
+        "u10/%2E%2E/%2E%2E/receipt.json",
+        "..%5Creceipt.json",
+        f"{'0' * 5000}",
+        "u10/c.٣.0.0.0.0",
+    ],
+)
+def test_nothing_but_files_of_the_store_is_served(
+    api: InProcess, forecast: ForecastRecord, folder: Path, key: str
+) -> None:
+    (folder / "receipt.json").write_text("{}")
+    (folder / "ensemble.zarr/u10/.c.0.0.0.0.0.0123.partial").write_bytes(b"half")
+    for store in ("ensemble.zarr", "summary.zarr"):
+        response = api.get(f"/v1/forecast/{forecast.id}/{store}/{key}")
+        assert (response.status_code, response.json()["status"]) == (404, 404)
+
+
+def test_a_link_out_of_the_store_has_no_key(api: InProcess, forecast: ForecastRecord, folder: Path) -> None:
+    (folder / "ensemble.zarr/secret").symlink_to("/etc")
+    assert api.get(f"/v1/forecast/{forecast.id}/ensemble.zarr/secret/hostname").status_code == 404
+
+
+@pytest.mark.parametrize("members", [True, False])
+def test_a_forecast_without_members_serves_its_summary_only(
+    api: InProcess, submit_forecast: Submit, members: bool
+) -> None:
+    record = submit_forecast(output=Output(members=members))
+    address = f"/v1/forecast/{record.id}"
+    assert api.get(f"{address}/summary.zarr/zarr.json").status_code == 200
+    assert api.get(f"{address}/ensemble.zarr/zarr.json").status_code == (200 if members else 404)
+
+
+def test_only_a_successful_forecast_with_members_has_a_zip(
+    api: InProcess, submit_forecast: Submit, database: Database
+) -> None:
+    waiting = submit_forecast()
+    summary_only = submit_forecast(output=Output(members=False))
+    cancel_forecast(database, waiting.id, "local")
+    succeed(database, summary_only)
+    assert api.get(_address(waiting)).json()["status"] == 409
+    assert api.get(_address(summary_only)).json()["status"] == 404

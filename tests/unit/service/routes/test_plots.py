@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
+from service.routes import plots
+from tests.helpers import wait_until
 from tests.in_process import InProcess
 from tests.rows import commit_lead_times
 from weather.stores.ensemble import EnsembleStore
@@ -54,3 +57,46 @@ def test_a_wrong_parameter_of_a_plot_is_pointed_at(api: InProcess, home: str, qu
     problem = response.json()
     assert (response.status_code, problem["type"]) == (422, "/problems/validation")
     assert {error["pointer"] for error in problem["errors"]} == {pointer}
+
+
+def test_requests_that_wait_for_a_plot_delay_no_other_request(
+    api: InProcess, home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_released, drawing, most = threading.Event(), [], []
+
+    def draw(*_: object) -> bytes:
+        drawing.append(1)
+        most.append(len(drawing))
+        assert is_released.wait(30)
+        drawing.pop()
+        return b"PNG"
+
+    monkeypatch.setattr(plots, "plot_maps", draw)
+    monkeypatch.setattr(plots, "plot_plume", draw)
+    requests = [
+        api.start("GET", f"{home}/{name}.png") for name in ("maps", "plume") * 25
+    ]  # more than there are threads
+    wait_until(lambda: drawing)
+    assert api.start("GET", "/healthz").result(10).status_code == 200
+    is_released.set()
+    assert [request.result(30).content for request in requests] == [b"PNG"] * 50
+    assert set(most) == {1}
+
+
+@pytest.mark.parametrize("plot", ["maps.png", "plume.png"])
+def test_a_plot_of_an_ensemble_whose_files_are_missing_is_a_problem(
+    api: InProcess, submit_forecast: Callable[..., ForecastRecord], database: Database, plot: str
+) -> None:
+    record = submit_forecast()
+    commit_lead_times(database, 1)
+    response = api.get(f"/forecast/{record.id}/plots/{plot}")
+    problem = response.json()
+    assert (response.status_code, problem["type"], problem["errors"]) == (409, "/problems/store-unusable", [])
+
+
+@pytest.mark.parametrize("plot", ["maps.png", "plume.png"])
+def test_a_forecast_without_a_lead_time_has_no_plot_yet(
+    api: InProcess, submit_forecast: Callable[..., ForecastRecord], plot: str
+) -> None:
+    response = api.get(f"/forecast/{submit_forecast().id}/plots/{plot}")
+    assert (response.status_code, response.json()["type"]) == (409, "/problems/not-finished")

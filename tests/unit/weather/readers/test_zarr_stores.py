@@ -51,9 +51,7 @@ def test_a_variable_or_coordinate_of_an_unknown_type_is_refused_by_its_name(
     path = tmp_path / "winds.zarr" / name / "zarr.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"data_type": "r64"}))
     zipped = Path(shutil.make_archive(str(tmp_path / "winds"), "zip", tmp_path / "winds.zarr"))
-    with pytest.raises(
-        InitialStateError, match=rf"its array `{name}` (cannot be read|is of type)"
-    ) as caught:
+    with pytest.raises(InitialStateError, match=rf"its array `{name}` (cannot be read|is of type)") as caught:
         read(zipped)
     assert "damaged" not in str(caught.value)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from weather.manifest import read_manifest
 from weather.readers.provenance import ChosenSource
-from weather.stores.attributes import descriptive_attributes
+from weather.stores.create import descriptive_attributes
 
 TIME = np.datetime64("2018-09-15T00", "s")
 
