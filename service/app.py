@@ -54,6 +54,15 @@ def create_app(
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_upload_bytes)
     app.add_middleware(RequestMetrics, metrics=metrics)
     app.add_middleware(OriginGuard, only_loopback=only_loopback, public_url=settings.service.public_url)
+    _include_routes(app)
+    if only_loopback and metrics_port is None:
+        app.state.metrics = metrics
+        app.include_router(health.metrics_router)
+    return app
+
+
+def _include_routes(app: FastAPI) -> None:
+    """Add all routes but the metrics: those of forecasts under `/v1`, and at the root without a description."""
     for router in (
         forecasts.router,
         events.router,
@@ -68,7 +77,3 @@ def create_app(
     app.include_router(data.router, include_in_schema=False)
     app.include_router(health.router)
     app.include_router(documentation.router)
-    if only_loopback and metrics_port is None:
-        app.state.metrics = metrics
-        app.include_router(health.metrics_router)
-    return app

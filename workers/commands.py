@@ -11,8 +11,8 @@ import torch
 from diagnostics.scores.moments import spread
 from storage.errors import ConfigurationError
 from weather.bundled import bundled_folder, find_checkpoint
-from weather.initial_state import read_initial_state
-from weather.manifest import read_manifest
+from weather.initial_state import InitialState, read_initial_state
+from weather.manifest import Manifest, ModelSpec, read_manifest
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import SUMMARY
 from weather.times import count_lead_times, parse_time
@@ -58,10 +58,7 @@ def run_from_options(
     manifest = read_manifest(folder)
     num_lead_times = count_lead_times(lead_time, manifest.model.time_step)
     sampling = manifest.sampling.replace(solver=solver, nfe=nfe, warmth=warmth)
-    sources = sample_files() if list(initial_state) == [SAMPLE] else list(initial_state)
-    state = read_initial_state(sources, manifest.model, parse_time(init_time) if init_time else None)
-    for warning in state.warnings:
-        report_warning(warning)
+    state = _read_state(initial_state, manifest.model, init_time, report_warning)
     receipt = run_forecast(
         StandaloneForecast(
             state=state,
@@ -78,10 +75,28 @@ def run_from_options(
         resume=resume,
         report=lambda lead_index: report_progress(lead_index + 1, num_lead_times),
     )
-    summary_path = str(output / SUMMARY) if summary else None
-    chosen = [source.model_dump(mode="json") for source in state.choice]
-    origin = {"checkpoint": manifest.name, "sources": chosen, "warnings": list(state.warnings)}
-    return _describe(receipt) | {"summary": summary_path} | origin
+    return (
+        _describe(receipt) | _describe_origin(manifest, state) | {"summary": str(output / SUMMARY) if summary else None}
+    )
+
+
+def _describe_origin(manifest: Manifest, state: InitialState) -> dict[str, Any]:
+    return {
+        "checkpoint": manifest.name,
+        "sources": [source.model_dump(mode="json") for source in state.choice],
+        "warnings": list(state.warnings),
+    }
+
+
+def _read_state(
+    initial_state: Sequence[str], spec: ModelSpec, init_time: str | None, report_warning: Callable[[str], None]
+) -> InitialState:
+    """Return the initial state of files, or the bundled sample; report its warnings."""
+    sources = sample_files() if list(initial_state) == [SAMPLE] else list(initial_state)
+    state = read_initial_state(sources, spec, parse_time(init_time) if init_time else None)
+    for warning in state.warnings:
+        report_warning(warning)
+    return state
 
 
 def sample_files() -> list[str]:

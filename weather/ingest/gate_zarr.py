@@ -1,6 +1,6 @@
 """Unpack a Zarr store from an untrusted zip, without the arrays whose types, sizes or codecs are not accepted.
 
-Those are refused if they are asked for, or coordinates of a field. Others may be of any type: Zarr never gets them.
+Those are refused if they are requested, or coordinates of a field. Others may be of any type: Zarr never gets them.
 """
 
 import json
@@ -67,7 +67,7 @@ def unpack_store(
     arrays = _list_arrays(metadata)
     problems = {key: problem for key, array in arrays.items() if (problem := _find_problem(array)) is not None}
     for key, problem in problems.items():
-        if _is_asked(key, arrays[key], variables) or _is_coordinate(key, arrays, problems, metadata):
+        if _is_requested(key, arrays[key], variables) or _is_coordinate(key, arrays, problems, metadata):
             raise UnsupportedError(f"`{name}`: its array `{printable(key)}` {problem}.")
     accepted = {"", *(arrays.keys() - problems.keys())}
     folder = unpacking.new_path()
@@ -130,7 +130,7 @@ def _list_arrays(metadata: Mapping[str, Mapping[str, Any]]) -> dict[str, _Array]
     return arrays
 
 
-def _is_asked(key: str, array: _Array, variables: Sequence[str]) -> bool:
+def _is_requested(key: str, array: _Array, variables: Sequence[str]) -> bool:
     wanted = [KNOWN[name] for name in variables]
     name, attributes = key.casefold().removeprefix("var_"), array.attributes
     return any(

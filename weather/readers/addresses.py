@@ -43,7 +43,7 @@ class _TransientError(Exception):
 def find_store(address: str) -> bool:
     """Return whether a Zarr store is at an address.
 
-    Raises `AddressError` if the server cannot be asked, or the store cannot be read without a list of its folders,
+    Raises `AddressError` if the server does not answer, or the store cannot be read without a list of its folders,
     which the server does not give.
     """
     with _name_errors(address):

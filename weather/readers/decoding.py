@@ -128,7 +128,7 @@ def decode_members(coordinate: xr.DataArray) -> NDArray[Any]:
     labels = [_member(value) for value in coordinate.values.reshape(-1)]
     if len(set(labels)) < len({_text(value) for value in coordinate.values.reshape(-1)}):
         listed = ", ".join(repr(_text(value)) for value in coordinate.values.reshape(-1)[:5])
-        raise FieldError(f"Members must be told apart by a number in their label. Got: {listed}.")
+        raise FieldError(f"Members must be distinguished by a number in their label. Got: {listed}.")
     return np.array(labels, object).reshape(coordinate.shape)
 
 

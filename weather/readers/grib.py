@@ -95,7 +95,7 @@ class _Names:
         self.names = dict[str, None]()
 
     def add(self, handle: int, param_id: int) -> None:
-        """Add the name of a field; an unknown parameter is told apart by its codes."""
+        """Add the name of a field; an unknown parameter is named by its codes."""
         keys = ("discipline", "parameterCategory", "parameterNumber", "indicatorOfParameter") if not param_id else ()
         parameter = (param_id, *(_get_integer(handle, key, -1) for key in keys))
         edition_2 = _get_integer(handle, "typeOfFirstFixedSurface", -1)

@@ -13,7 +13,7 @@ def _inspect(*arguments: object) -> Result:
 
 
 @pytest.mark.smoke
-def test_files_that_can_start_a_forecast_are_shown_with_what_is_chosen(gfs_files: list[Path]) -> None:
+def test_files_that_can_start_a_forecast_are_listed_with_what_is_chosen(gfs_files: list[Path]) -> None:
     result = _inspect(*gfs_files)
     assert result.exit_code == 0, result.output
     text = " ".join(result.stdout.split())
@@ -46,7 +46,7 @@ def test_json_has_the_same_facts(gfs_files: list[Path]) -> None:
     assert [source["valid_time"] for source in report["chosen"]] == ["2018-09-14T18:00:00", "2018-09-15T00:00:00"]
 
 
-def test_files_that_cannot_are_shown_too_with_code_2(gfs_files: list[Path], tmp_path: Path) -> None:
+def test_files_that_cannot_are_listed_too_with_code_2(gfs_files: list[Path], tmp_path: Path) -> None:
     result = _inspect(gfs_files[0])
     assert result.exit_code == 2
     assert "u10, v10" in result.stdout

@@ -109,7 +109,7 @@ def test_hdf5_that_refers_to_other_files_is_refused(kind: str, tmp_path: Path) -
         check_hdf5(tmp_path / "bad.nc", "bad.nc")
 
 
-def test_hdf5_of_many_or_deep_items_damaged_or_empty_is_told_apart(tmp_path: Path) -> None:
+def test_hdf5_of_many_items_of_deep_items_damaged_and_empty_are_distinguished(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "many.nc", "w", libver="latest") as file:
         for index in range(10_001):
             file.create_group(str(index))

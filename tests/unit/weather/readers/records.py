@@ -59,6 +59,6 @@ def make_record(
 def make_wind(valid_time: np.datetime64 = NEWEST, value: float = 1.0, **options: object) -> list[Record]:
     """Return a record of each component of the wind."""
     return [
-        make_record("u10", valid_time, value, **options),  # type: ignore[arg-type] # options of `make_record`
-        make_record("v10", valid_time, -value, **options),  # type: ignore[arg-type] # options of `make_record`
+        make_record("u10", valid_time, value, **options),
+        make_record("v10", valid_time, -value, **options),
     ]

@@ -43,14 +43,14 @@ class _Server(http.server.ThreadingHTTPServer):
 
         class Handler(http.server.SimpleHTTPRequestHandler):
             def __init__(self, *arguments: object) -> None:
-                super().__init__(*arguments, directory=str(folder))  # type: ignore[arg-type]
+                super().__init__(*arguments, directory=str(folder))
 
             def log_message(self, *arguments: object) -> None:
                 pass
 
-            def list_directory(self, path: object) -> None:  # type: ignore[override]
+            def list_directory(self, path: object) -> None:
                 if server.lists_folders:
-                    return super().list_directory(path)  # type: ignore[arg-type, return-value]
+                    return super().list_directory(path)
                 self.send_error(403)
                 return None
 

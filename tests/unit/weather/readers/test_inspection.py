@@ -14,7 +14,7 @@ SPEC = state_spec()
 
 
 def _inspect(*paths: Path, **options: object) -> Inspection:
-    return inspect_sources([str(path) for path in paths], SPEC, **options)  # type: ignore[arg-type] # of the tests
+    return inspect_sources([str(path) for path in paths], SPEC, **options)
 
 
 def _reasons(found: Inspection) -> set[str]:
@@ -82,7 +82,7 @@ def _metres(value: float) -> xr.DataArray:
     return xr.DataArray(value, attrs={"units": "m", "standard_name": "height"})
 
 
-def test_members_that_are_left_out_are_told(tmp_path: Path) -> None:
+def test_members_that_are_left_out_are_listed(tmp_path: Path) -> None:
     paths = []
     for index, labels in enumerate(([0, 1], [1, 2])):
         frames = state().isel(time=[index])
