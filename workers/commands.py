@@ -49,15 +49,13 @@ def run_from_options(
 ) -> dict[str, Any]:
     """Run a forecast and return its receipt.
 
-    `report_progress` is called with (complete lead times, all lead times), and `report_warning`, before the start, with
-    each warning about the initial state.
+    `report_progress` gets (complete lead times, all lead times); `report_warning` each warning of the initial state.
     """
     if threads:
         torch.set_num_threads(threads)
     folder = find_checkpoint(checkpoint, checkpoint_folders)
     manifest = read_manifest(folder)
     num_lead_times = count_lead_times(lead_time, manifest.model.time_step)
-    sampling = manifest.sampling.replace(solver=solver, nfe=nfe, warmth=warmth)
     state = _read_state(initial_state, manifest.model, init_time, report_warning)
     receipt = run_forecast(
         StandaloneForecast(
@@ -67,7 +65,7 @@ def run_from_options(
             num_lead_times=num_lead_times,
             group_size=batch_size or min(DEFAULT_GROUP_SIZE, num_members),
             seed=seed,
-            sampling=sampling,
+            sampling=manifest.sampling.replace(solver=solver, nfe=nfe, warmth=warmth),
             device=find_device(device),
             with_summary=summary,
         ),
@@ -80,8 +78,9 @@ def run_from_options(
     )
 
 
-def _describe_origin(manifest: Manifest, state: InitialState) -> dict[str, Any]:
+def _describe_origin(manifest: Manifest, state: InitialState, summary: Path | None) -> dict[str, Any]:
     return {
+        "summary": None if summary is None else str(summary),
         "checkpoint": manifest.name,
         "sources": [source.model_dump(mode="json") for source in state.choice],
         "warnings": list(state.warnings),
