@@ -73,9 +73,7 @@ def run_from_options(
         resume=resume,
         report=lambda lead_index: report_progress(lead_index + 1, num_lead_times),
     )
-    return (
-        _describe(receipt) | _describe_origin(manifest, state) | {"summary": str(output / SUMMARY) if summary else None}
-    )
+    return _describe(receipt) | _describe_origin(manifest, state, output / SUMMARY if summary else None)
 
 
 def _describe_origin(manifest: Manifest, state: InitialState, summary: Path | None) -> dict[str, Any]:
