@@ -119,7 +119,7 @@ def _make_sample(rows: int, columns: int) -> int:
 
 
 def _pack(handle: int, values: NDArray[np.float64]) -> None:
-    """Set the values of a message in 12 bits; packing leaves fewer of them for the next values."""
+    """Set the values of a message, each in 12 bits; ecCodes may lower `bitsPerValue`, so it is set every time."""
     eccodes.codes_set(handle, "bitsPerValue", 12)
     eccodes.codes_set_values(handle, values.ravel())
 

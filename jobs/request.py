@@ -100,7 +100,7 @@ class ForecastRequest(FrozenModel):
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """Numbers of the members."""
+        """Numbers of the members to compute: `member_numbers`, or 0 to `members` - 1 if that is None."""
         return self.member_numbers or tuple(range(self.members))
 
     @property

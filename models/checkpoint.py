@@ -86,7 +86,10 @@ def _load_tensors(folder: Path, file: str, manifest: Manifest) -> dict[str, Tens
 
 
 def _pop_static_fields(tensors: dict[str, Tensor], spec: ModelSpec, path: Path) -> StaticFields:
-    """Remove the static fields of `spec` from `tensors`, the content of `path`, and return them."""
+    """Remove the static fields of `spec` from `tensors`, which were read from `path`, and return them stacked.
+
+    Raises `CheckpointError` if one is missing or has another shape.
+    """
     shape = spec.grid.grid.shape
     fields = []
     for name in spec.static_fields:
@@ -99,7 +102,7 @@ def _pop_static_fields(tensors: dict[str, Tensor], spec: ModelSpec, path: Path) 
 
 
 def _load_weights(net: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Load `weights`, the content of `path`, into `net`; raises `CheckpointError` if names or shapes differ."""
+    """Copy the tensors `weights`, read from `path`, into `net`; raises `CheckpointError` if names or shapes differ."""
     expected = {name: tuple(weight.shape) for name, weight in net.state_dict().items()}
     got = {name: tuple(weight.shape) for name, weight in weights.items()}
     if expected != got:

@@ -101,7 +101,7 @@ class ForecastBody(FrozenModel):
 
     @property
     def member_numbers(self) -> tuple[int, ...] | None:
-        """The numbers of the members in ascending order, or None if they are numbered from 0."""
+        """The numbers in `members` in ascending order, or None if `members` is only the number of members."""
         return None if isinstance(self.members, int) else tuple(sorted(self.members))
 
 

@@ -54,7 +54,7 @@ class Stage:
 
 
 class _Interval:
-    """Sums over the optimiser steps since the last report."""
+    """Sums over the optimiser steps since this object was made; a new one is made after each report."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
@@ -65,7 +65,7 @@ class _Interval:
         self.steps, self.loss, self.grad_norm = self.steps + 1, self.loss + loss, self.grad_norm + grad_norm
 
     def steps_per_second(self) -> float:
-        """Return the mean number of optimiser steps per second since the last report."""
+        """Return the mean number of optimiser steps per second since this object was made."""
         return self.steps / (time.monotonic() - self.started)
 
 

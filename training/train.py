@@ -61,7 +61,7 @@ def train(
 
 
 def _check_output(output: Path, config: TrainingConfig, *, resume: bool) -> None:
-    """Raise `ConfigurationError` if `output` holds a training that this one may not continue."""
+    """Raise `ConfigurationError` if `output` holds a training, unless `resume` is set and `config` is the same."""
     copy = output / _CONFIG_COPY
     if copy.exists() and not resume:
         raise ConfigurationError(

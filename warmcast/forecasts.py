@@ -52,7 +52,7 @@ class ForecastInfo:
 
 
 def wait_for_end(service: Service, forecast_id: str, timeout_seconds: float | None = None) -> Steps[dict[str, Any]]:
-    """Return the status document of a forecast that has ended; raises `WaitTimeoutError`."""
+    """Wait until a forecast has ended and return its status document; raises `WaitTimeoutError` after the timeout."""
     outage = Outage(service, timeout_seconds)
     while True:
         info = yield from read_status(outage, forecast_id)
@@ -69,7 +69,7 @@ def wait_for_end(service: Service, forecast_id: str, timeout_seconds: float | No
 
 
 def require_success(info: dict[str, Any]) -> None:
-    """Raise `ForecastFailedError` unless a forecast that has ended is successful."""
+    """Raise `ForecastFailedError` if the forecast was cancelled or has failed; it must have ended."""
     status, problem = info["status"], info["error"]
     if status == "dismissed" and not problem:
         raise ForecastFailedError(f"Forecast {info['id']} was cancelled.", status, None)

@@ -61,7 +61,7 @@ class GridSpec(FrozenModel):
 
     @cached_property
     def grid(self) -> Grid:
-        """The grid itself."""
+        """The `Grid` with these latitudes and longitudes."""
         return Grid(self.latitude, self.longitude)
 
 
@@ -116,7 +116,7 @@ class ModelSpec(FrozenModel):
 
     @property
     def known_variables(self) -> tuple[Variable, ...]:
-        """The variables themselves, in channel order."""
+        """The entries of `KNOWN` for the variables, in channel order."""
         return tuple(KNOWN[name] for name in self.variable_names)
 
     @property

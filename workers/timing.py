@@ -176,7 +176,7 @@ class StepClock:
         self._marks: list[tuple[str, Mark]] = []
 
     def before_evaluation(self, network: str, members: int) -> None:
-        """Count an evaluation; a new phase starts when the network differs from that of the last evaluation."""
+        """Count one evaluation per member; start a new phase if `network` is not that of the last evaluation."""
         self._before_each()
         self._tally.count(EVALUATIONS, self._model, by=members)
         if not self._marks or self._marks[-1][0] != network:
@@ -197,7 +197,7 @@ class StepClock:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time a phase that runs on the host."""
+        """Add the seconds of the block, which runs on the host, to the metrics as the phase `name`."""
         began = time.perf_counter()
         yield
         self._tally.observe(STEP_SECONDS, self._model, name, value=time.perf_counter() - began)

@@ -89,7 +89,7 @@ def choose_group_size(connection: Connection, checkpoint_digest: str) -> int:
 
 
 def _list_queue(connection: Connection) -> list[QueuedForecast]:
-    """Return the forecasts that have not ended, in the order in which they were accepted."""
+    """Return the demand and the remaining part of each forecast that has not ended, in the order of acceptance."""
     groups = select(work.c.forecast_id, work.c.committed).join(forecasts)
     groups = groups.where(forecasts.c.status.in_(OPEN), work.c.kind == Kind.GROUP)
     committed: dict[str, list[int]] = {}

@@ -45,7 +45,10 @@ async def render_maps(
         Query(max_length=100, description="Region as west,south,east,north in degrees; the globe by default."),
     ] = None,
 ) -> Response:
-    """Return maps of one member, the ensemble mean and the spread, as PNG."""
+    """Return maps of one member, the ensemble mean and the spread at each lead time, as PNG.
+
+    They show 10 m wind speed, or the first variable of a forecast without wind.
+    """
     with located_at("query"):
         region = None if bbox is None else Region.parse(bbox)
 
@@ -65,7 +68,10 @@ async def render_plume(
     longitude: Annotated[float, Query(ge=-180, le=360)] = 0.0,
     units: Units = "ms",
 ) -> Response:
-    """Return the time series of every member at the grid point nearest to a location, as PNG."""
+    """Return the time series of every member at the grid point nearest to a location, as PNG.
+
+    It shows 10 m wind speed, or the first variable of a forecast without wind.
+    """
 
     def draw(store: EnsembleStore) -> bytes:
         return plot_plume(store, find_data_folder(record, service).initial_state, latitude, longitude, units)

@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _reply(files: list[Path], names: list[str], task: dict[str, Any], output: Path, limits: Limits) -> dict[str, Any]:
-    """Write the result of the task into `output` and return the reply."""
+    """Carry out the task and write its result into `output`; return `{}`, or the kind of error and its problems."""
     try:
         with ExitStack() as stack:
             unpacking = Unpacking(stack, limits)
@@ -76,7 +76,7 @@ def _reply(files: list[Path], names: list[str], task: dict[str, Any], output: Pa
 
 
 def _refuse(problems: list[str]) -> dict[str, Any]:
-    """Return the reply for files that were parsed and cannot be used; what damaged bytes cause is of that kind."""
+    """Return the reply for files that cannot be used: kind `corrupt` if a problem is due to damaged bytes."""
     return {"kind": "corrupt" if any(DAMAGE in problem for problem in problems) else "unusable", "problems": problems}
 
 
