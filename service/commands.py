@@ -108,9 +108,14 @@ class _Server(uvicorn.Server):
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to an address; raises `ConfigurationError` if that is in use or not possible."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    """Return a socket that is bound to an address; raises `ConfigurationError` if that is in use or not possible.
+
+    Its connections send at once: a response in two small packets would otherwise wait 40 ms for the acknowledgement.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

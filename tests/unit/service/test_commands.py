@@ -27,6 +27,15 @@ def test_a_port_in_use_is_an_error_that_names_it() -> None:
             _listen("127.0.0.1", port)
 
 
+def test_connections_send_small_packets_at_once() -> None:
+    with _listen("127.0.0.1", 0) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()):
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_an_address_of_another_machine_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match=r"cannot listen on port 0 of 192\.0\.2\.1: Cannot assign"):
         _listen("192.0.2.1", 0)
