@@ -15,6 +15,7 @@ from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Data, Status
 from jobs.settings import Settings
 from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, UNAUTHORIZED, UNSUCCESSFUL, ServiceError
+from service.readiness import Readiness
 from storage.paths import StoragePath
 from weather.errors import StoreError
 from weather.stores.ensemble import EnsembleStore
@@ -31,6 +32,7 @@ class Service:
     database: Database
     dispatcher: Dispatcher
     data: StoragePath
+    readiness: Readiness
     only_loopback: bool
 
 

@@ -1,8 +1,11 @@
 """Open and close everything that an API process holds: database, dispatcher, storage, worker, periodic tasks."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from prometheus_client import start_http_server
+from prometheus_client.registry import Collector
 
 from jobs.dispatching.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
 from jobs.dispatching.reconcile import reconcile
@@ -12,7 +15,8 @@ from jobs.retention import expire_data, sweep_folders
 from jobs.rows.database import Database
 from jobs.settings import Settings
 from service.dependencies import Service
-from service.metrics import Metrics, RowsCollector
+from service.metrics import Metrics, ReadinessCollector, RowsCollector
+from service.readiness import Readiness, check_data_folder, check_database, check_workers
 from storage.errors import ConfigurationError, DataDirectoryError
 from storage.lock import lock_folder
 from storage.opening import open_storage
@@ -43,10 +47,10 @@ def open_service(
     stack.callback(database.close)
     database.migrate()
     dispatcher: Dispatcher = LocalDispatcher() if settings.service.dispatcher == "local" else CeleryDispatcher(settings)
-    _serve_metrics(metrics, RowsCollector(settings, database), metrics_port, stack)
-    service = Service(
-        settings, database, dispatcher, open_storage(settings.storage.data, settings.storage.store), only_loopback
-    )
+    readiness = _readiness_checks(settings, database)
+    _serve_metrics(metrics, [RowsCollector(settings, database), ReadinessCollector(readiness)], metrics_port, stack)
+    storage = open_storage(settings.storage.data, settings.storage.store)
+    service = Service(settings, database, dispatcher, storage, readiness, only_loopback)
     for task in _upkeep_tasks(settings, database, dispatcher, service.data):
         stack.enter_context(task)
     if has_own_worker:
@@ -71,13 +75,22 @@ def _upkeep_tasks(settings: Settings, database: Database, dispatcher: Dispatcher
     ]
 
 
-def _serve_metrics(metrics: Metrics, rows: RowsCollector, port: int | None, stack: ExitStack) -> None:
-    """Register the metrics read from the database and, if `port` is given, serve all on it, until `stack` closes.
+def _readiness_checks(settings: Settings, database: Database) -> Readiness:
+    readiness = Readiness()
+    readiness.add("database", partial(check_database, database))
+    readiness.add("data", partial(check_data_folder, settings.storage.data))
+    readiness.add("worker", partial(check_workers, database))
+    return readiness
+
+
+def _serve_metrics(metrics: Metrics, collectors: Sequence[Collector], port: int | None, stack: ExitStack) -> None:
+    """Register the collectors and, if `port` is given, serve all metrics on it, until `stack` closes.
 
     Raises `ConfigurationError` if nothing can be served on `port`.
     """
-    metrics.registry.register(rows)
-    stack.callback(metrics.registry.unregister, rows)
+    for collector in collectors:
+        metrics.registry.register(collector)
+        stack.callback(metrics.registry.unregister, collector)
     if port is not None:
         try:
             server, thread = start_http_server(port, registry=metrics.registry)

@@ -19,6 +19,7 @@ from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Status
 from jobs.settings import Settings
 from jobs.totals import DURATIONS, count_by_status, count_queue, duration_histograms, store_bytes
+from service.readiness import Readiness
 from weather.bundled import list_checkpoints
 
 LEAD_HOURS = (6, 24, 72, 120, 240)
@@ -76,6 +77,24 @@ class RowsCollector(Collector):
         up.add_metric([], float(bool(families)))
         yield up
         yield from families
+
+
+class ReadinessCollector(Collector):
+    """Collects the results of the readiness checks."""
+
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+
+    def describe(self) -> Iterable[Metric]:
+        """Return no metrics, so that registration makes no check."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield one series for each check."""
+        ready = GaugeMetricFamily("warmcast_ready", "Whether a readiness check passes.", labels=["check"])
+        for name, failure in self._readiness.wait_for_results().items():
+            ready.add_metric([name], float(failure is None))
+        yield ready
 
 
 def _collect_forecasts(connection: Connection, models: Sequence[str]) -> Iterator[Metric]:

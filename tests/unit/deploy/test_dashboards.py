@@ -12,7 +12,8 @@ import yaml
 
 from jobs.rows.database import Database
 from jobs.settings import Settings
-from service.metrics import Metrics, RowsCollector
+from service.metrics import Metrics, ReadinessCollector, RowsCollector
+from service.readiness import Readiness
 from tests.servers import run_promtool
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -44,6 +45,7 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
     database.migrate()
     process_metrics = Metrics()
     process_metrics.registry.register(RowsCollector(Settings.of(data=folder), database))
+    process_metrics.registry.register(ReadinessCollector(Readiness()))
     yield {family.name for family in process_metrics.registry.collect()}
     database.close()
 

@@ -1,37 +1,51 @@
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 from sqlalchemy import text
 
 from jobs.rows.database import Database
 from jobs.settings import Settings
+from service import readiness
 from service.app import create_app
 from tests.clock import MovableClock
 from tests.in_process import InProcess
 from tests.rows import create_key, record_heartbeat
 
 
-def _readiness(api: InProcess) -> tuple[int, dict[str, bool]]:
+@pytest.fixture(autouse=True)
+def _results_are_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "KEEP_SECONDS", 0.0)
+
+
+def _failing(api: InProcess) -> tuple[int, set[str]]:
+    """Return the status of `/readyz` and the names of the checks that fail, each of which has a detail."""
     response = api.get("/readyz")
     health = response.json()
-    assert health["ready"] == all(health["checks"].values())
-    return response.status_code, health["checks"]
+    failing = {name for name, passes in health["checks"].items() if not passes}
+    assert health["checks"].keys() >= {"database", "data", "worker"}
+    assert (health["ready"], health["details"].keys()) == (not failing, failing)
+    return response.status_code, failing
 
 
 def test_the_service_is_ready_while_a_worker_is_alive(api: InProcess, database: Database, clock: MovableClock) -> None:
-    assert _readiness(api) == (503, {"database": True, "data": True, "worker": False})
+    assert _failing(api) == (503, {"worker"})
+    assert "`warmcast worker`" in api.get("/readyz").json()["details"]["worker"]
     record_heartbeat(database, "worker", "cpu", {})
-    assert _readiness(api) == (200, {"database": True, "data": True, "worker": True})
+    assert _failing(api) == (200, set())
     clock.advance(31)
-    assert _readiness(api) == (503, {"database": True, "data": True, "worker": False})
+    assert _failing(api) == (503, {"worker"})
 
 
 def test_a_database_that_fails_makes_the_service_alive_but_not_ready(api: InProcess, database: Database) -> None:
     record_heartbeat(database, "worker", "cpu", {})
     with database.write() as connection:
         connection.execute(text("ALTER TABLE worker RENAME TO away"))
-    assert _readiness(api) == (503, {"database": False, "data": True, "worker": False})
+    assert _failing(api) == (503, {"worker"})
+    assert "server runs" in api.get("/readyz").json()["details"]["worker"]
     assert (api.get("/healthz").status_code, api.get("/healthz").json()) == (200, {"status": "alive"})
 
 
@@ -40,7 +54,34 @@ def test_a_data_folder_that_cannot_be_written_makes_the_service_not_ready(
 ) -> None:
     record_heartbeat(database, "worker", "cpu", {})
     monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
-    assert _readiness(api) == (503, {"database": True, "data": False, "worker": True})
+    assert _failing(api) == (503, {"data"})
+    assert str(tmp_path) not in api.get("/readyz").text, "the response has no path of the server"
+
+
+def test_readiness_is_answered_while_a_check_hangs_and_the_metric_has_the_same_results(
+    api: InProcess, database: Database
+) -> None:
+    record_heartbeat(database, "worker", "cpu", {})
+    released = threading.Event()
+    api.app.state.service.readiness.add("slow", lambda: str(released.wait(30)))
+    began = time.monotonic()
+    assert _failing(api) == (503, {"slow"})
+    assert time.monotonic() - began < 5
+    assert api.get("/healthz").status_code == 200
+    metrics = api.get("/metrics").text
+    assert 'warmcast_ready{check="slow"} 0.0' in metrics
+    assert 'warmcast_ready{check="database"} 1.0' in metrics
+    released.set()
+
+
+def test_health_needs_no_thread_of_the_routes(api: InProcess) -> None:
+    released = threading.Event()
+    portal = api._portal
+    waiting = [portal.start_task_soon(to_thread.run_sync, released.wait, 30) for _ in range(50)]
+    assert api.get("/healthz").status_code == 200
+    assert api.get("/readyz").status_code == 503
+    released.set()
+    assert all(future.result(30) for future in waiting)
 
 
 def test_health_is_answered_without_a_key(api: InProcess, database: Database) -> None:
