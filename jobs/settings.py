@@ -112,11 +112,21 @@ class ServiceSettings(_Group):
     )
 
 
+class LogSettings(_Group):
+    """The log that each process writes to standard error."""
+
+    log_format: Literal["text", "json"] = Field("text", description="Form of the lines of the log: text or json.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level of the log; each request is a line of the level info."
+    )
+
+
 _GROUPS: dict[str, type[_Group]] = {
     "storage": StorageSettings,
     "worker": WorkerSettings,
     "limits": LimitSettings,
     "service": ServiceSettings,
+    "log": LogSettings,
 }
 
 
@@ -129,6 +139,7 @@ class Settings(BaseModel):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     service: ServiceSettings = Field(default_factory=ServiceSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
 
     @classmethod
     def of(cls, **values: Any) -> Self:

@@ -13,6 +13,7 @@ from service.lifespan import open_service
 from service.metrics import Metrics
 from service.middleware import BodyLimit, OriginGuard, RequestMetrics
 from service.parameters import KNOWN_PARAMETERS
+from service.request_log import RequestLog
 from service.routes import data, documentation, events, forecasts, health, inspections, models, plots, quality
 
 
@@ -58,6 +59,8 @@ def create_app(
     if only_loopback and metrics_port is None:
         app.state.metrics = metrics
         app.include_router(health.metrics_router)
+    # around the handler of unexpected errors, which is outside of all that `add_middleware` adds
+    app.middleware_stack = RequestLog(app.build_middleware_stack())
     return app
 
 

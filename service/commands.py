@@ -13,7 +13,9 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from jobs.installation import open_installation
 from jobs.keys import create_key, list_keys, revoke_key
+from jobs.logs import configure_logging
 from jobs.rows.database import Database
 from jobs.settings import Settings
 from service.app import create_app
@@ -35,7 +37,7 @@ def serve_api(
 
 
 def describe_api() -> dict[str, Any]:
-    """Return the OpenAPI document of the API, with sorted keys."""
+    """Return the OpenAPI document of the API as a dictionary with sorted keys."""
     document: dict[str, Any] = json.loads(json.dumps(create_app(Settings()).openapi(), sort_keys=True))
     return document
 
@@ -77,6 +79,7 @@ def _serve(
     with_worker: bool,
 ) -> dict[str, Any]:
     settings = _read_settings(data)
+    configure_logging(settings.log.log_format, settings.log.log_level)
     app = create_app(settings, only_loopback=_is_loopback(host), with_worker=with_worker, metrics_port=metrics_port)
     with _listen(host, port) as listener, suppress(KeyboardInterrupt):  # the server has stopped by then
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -90,7 +93,14 @@ class _Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, announce: Callable[[], None]) -> None:
         super().__init__(
-            uvicorn.Config(app, lifespan="off", log_level="warning", server_header=False, timeout_graceful_shutdown=5)
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                server_header=False,
+                timeout_graceful_shutdown=5,
+            )
         )
         self._app, self._announce = app, announce
         self._lifespan = AsyncExitStack()
@@ -133,11 +143,7 @@ def _read_settings(data: Path | None) -> Settings:
 
 
 def _open_database(data: Path | None) -> Database:
-    settings = _read_settings(data)
-    settings.storage.data.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.storage.sql_url)
-    database.migrate()
-    return database
+    return open_installation(_read_settings(data).storage).database
 
 
 def _is_loopback(host: str) -> bool:

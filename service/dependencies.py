@@ -11,6 +11,7 @@ from jobs.dispatching.dispatch import Dispatcher
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, read_forecast
 from jobs.keys import find_key_id, has_keys
+from jobs.logs import add_log_subjects
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Data, Status
 from jobs.settings import Settings
@@ -77,6 +78,7 @@ def authenticate(
             holder = find_key_id(connection, secret)
         if holder is None:
             raise ServiceError(UNAUTHORIZED, "The API key is unknown or revoked.")
+        add_log_subjects(key_id=holder)
         return holder
     return _authenticate_without_key(service)
 
@@ -98,7 +100,9 @@ Owner = Annotated[str, Depends(authenticate)]
 
 def _find_own_forecast(forecast_id: str, service: ServiceDep, owner: Owner) -> ForecastRecord:
     with service.database.read() as connection:
-        return read_forecast(connection, forecast_id, owner)
+        record = read_forecast(connection, forecast_id, owner)
+    add_log_subjects(forecast_id=record.id)
+    return record
 
 
 OwnForecast = Annotated[ForecastRecord, Depends(_find_own_forecast)]

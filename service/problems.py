@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from jobs.errors import DeadlineError, ForecastNotFoundError, ForecastOverError, IdempotencyError, QueueFullError
+from jobs.logs import current_request_id
 from storage.errors import ConfigurationError, DataDirectoryError, Location, WarmcastError, is_disk_full
 from weather.errors import (
     CheckpointError,
@@ -130,13 +131,16 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def problem_response(kind: ProblemKind, detail: str, errors: list[dict[str, str]] | None = None) -> JSONResponse:
-    """Return the HTTP response with a problem document."""
+    """Return the HTTP response for an error of `kind`: a problem document with `detail`, and its status and headers.
+
+    `errors` holds `pointer`, the place in the request, and `detail` of each faulty field.
+    """
     problem = Problem(
         type=f"/problems/{kind.slug}",
         title=kind.title,
         status=kind.status,
         detail=detail,
-        trace_id=secrets.token_hex(8),
+        trace_id=current_request_id() or secrets.token_hex(8),
         retryable=kind.retry_after is not None,
         errors=errors or [],
     )

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from jobs.forecasts import ForecastRecord, cancel_forecast, list_forecasts
+from jobs.logs import add_log_subjects
 from jobs.planning.plans import Plan
 from jobs.retention import delete_data
 from jobs.rows.states import OPEN, Status
@@ -92,6 +93,7 @@ def _submit(
 
 
 def _accepted_response(record: ForecastRecord, is_new: bool, service: Service, base: str) -> Response:
+    add_log_subjects(forecast_id=record.id)
     response = _view_response(record, service, base, 202 if is_new else 200)
     response.headers["Location"] = f"{base}/v1/forecast/{record.id}"
     if not is_new:

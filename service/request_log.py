@@ -1,0 +1,60 @@
+"""ASGI middleware that gives each request an id and writes one line about it to the log."""
+
+import logging
+import re
+import secrets
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from jobs.logs import FIELDS, log_subjects
+
+REQUEST_ID = "X-Request-ID"
+_VALID_ID = re.compile(r"[\w.-]{8,64}", re.ASCII)
+_NOT_SENT = 499
+"""Status in the log of a request whose client left before the response."""
+
+_log = logging.getLogger(__name__)
+
+
+class RequestLog:
+    """Log method, path without query, status, bytes and seconds of each request once its response has ended.
+
+    All lines that are logged meanwhile have the id of the request: that of its header `X-Request-ID` if it has 8 to 64
+    letters, digits, `_`, `.` or `-`, else a random one. The response repeats it in the same header.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Forward the request to the application, and log it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = Headers(scope=scope).get(REQUEST_ID, "")
+        if not _VALID_ID.fullmatch(request_id):
+            request_id = secrets.token_hex(8)
+        status, size, began = _NOT_SENT, 0, time.perf_counter()
+
+        async def send_and_count(message: Message) -> None:
+            nonlocal status, size
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            else:
+                size += len(message.get("body", b""))
+            await send(message)
+
+        with log_subjects(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_and_count)
+            finally:
+                if _log.isEnabledFor(logging.INFO):
+                    _write(scope["method"], scope["path"], status, size, time.perf_counter() - began)
+
+
+def _write(method: str, path: str, status: int, size: int, seconds: float) -> None:
+    fields = {"method": method, "path": path, "status": status, "bytes": size, "seconds": round(seconds, 6)}
+    _log.info("%s %s %d, %d bytes in %.4f s", method, path, status, size, seconds, extra={FIELDS: fields})
