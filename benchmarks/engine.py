@@ -144,7 +144,7 @@ def _time_engine(
 
 
 def _seconds_by_phase(bench: Workbench) -> dict[str, float]:
-    """Return the seconds that the workers of `bench` have spent in each phase of a lead time, by name of the phase."""
+    """Return the seconds spent in each phase of computing lead times, such as `flow`, summed over all workers."""
     with bench.database.read() as connection:
         counted = sum_counters(connection)
     return {

@@ -84,7 +84,10 @@ class PlainLoop:
 
     @torch.inference_mode()
     def run(self, store: Path, members: int, num_lead_times: int, nfe: int, group_size: int) -> float:
-        """Compute a forecast with the midpoint solver, write it to `store`, diagnose it, and return the seconds."""
+        """Return the seconds to compute a forecast from random frames, write it to `store`, and diagnose it.
+
+        The solver is midpoint, with `nfe` evaluations of the flow network per lead time; `store` becomes a Zarr store.
+        """
         began = time.perf_counter()
         spec = self._networks.spec
         shape = (len(spec.variables), *spec.grid.grid.shape)
@@ -140,7 +143,10 @@ class PlainLoop:
         return networks.context.denormalise(restore(x_t, mean, scale))
 
     def _velocity(self, x_t: Tensor, t: Tensor, warmth: Tensor, context: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-        """Evaluate the flow network on its full input, without sharing layers between evaluations."""
+        """Return the velocity at `x_t` and flow time `t`, from one evaluation of the whole flow network.
+
+        No result is kept for the next evaluation, not even of the layers whose input is the same for all of a step.
+        """
         flow, times = self._networks.flow, t.expand(len(x_t))
         kappa = torch.sqrt(t**2 + (1 - t) ** 2)
         whole = torch.cat([x_t / kappa, context, mean, scale], dim=1)

@@ -106,7 +106,10 @@ def measure_peak_bytes(folder: Path, checkpoint: Path, sizes: list[Size], warm_u
 
 
 def receive(results: "Queue[T]", processes: list[Any], seconds: float = 1200) -> T:
-    """Return the next result of a process; raises `BenchmarkError` if one has failed, or none arrives in `seconds`."""
+    """Return the next result that one of `processes` puts into `results`.
+
+    Raises `BenchmarkError` if a process ended with an exit code other than 0, or if no result arrives in `seconds`.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

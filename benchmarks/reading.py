@@ -66,7 +66,7 @@ def scan_and_decode(path: Path) -> list[Any]:
 
 
 def scan(path: Path) -> list[int]:
-    """Return the offsets of the messages with 10 m wind, by ecCodes alone."""
+    """Return the byte offsets of the messages in a GRIB file that hold a component of 10 m wind, by ecCodes alone."""
     offsets = []
     with path.open("rb") as file:
         while (handle := eccodes.codes_grib_new_from_file(file, headers_only=True)) is not None:
@@ -98,7 +98,10 @@ def make_messages(rows: int, columns: int, count: int) -> Iterator[bytes]:
 
 
 def _make_sample(rows: int, columns: int) -> int:
-    """Return a message on a regular grid with poles, in the packing of NCEP's files."""
+    """Return the ecCodes handle of a message on a global grid with poles, in the packing of NCEP's files.
+
+    Rows run from 90° N southward, columns from 0° eastward. The caller releases the handle.
+    """
     handle: int = eccodes.codes_grib_new_from_samples("regular_ll_pl_grib2")
     step = 360.0 / columns
     keys = {
@@ -119,7 +122,10 @@ def _make_sample(rows: int, columns: int) -> int:
 
 
 def _pack(handle: int, values: NDArray[np.float64]) -> None:
-    """Set the values of a message, each in 12 bits; ecCodes may lower `bitsPerValue`, so it is set every time."""
+    """Set the values of a message (latitude, longitude), each in 12 bits.
+
+    ecCodes may lower `bitsPerValue`, so it is set every time.
+    """
     eccodes.codes_set(handle, "bitsPerValue", 12)
     eccodes.codes_set_values(handle, values.ravel())
 

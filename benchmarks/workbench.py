@@ -65,7 +65,7 @@ class Workbench:
         )
 
     def submit(self, **forecast: int) -> str:
-        """Submit a forecast to the database and return its id; `forecast` holds arguments of `request`."""
+        """Submit a forecast to the database and return its id; the arguments are those of the method `request`."""
         request = self.request(**forecast)
         return submit(
             self.database,

@@ -1,7 +1,7 @@
 """Rows of forecasts: insert, read, list, count, cancel."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,14 +13,17 @@ from jobs.events import append_event
 from jobs.request import ForecastRequest
 from jobs.rows.clock import now
 from jobs.rows.states import OPEN, Data, EventKind, Kind, Priority, Status
-from jobs.rows.tables import forecasts, work
+from jobs.rows.tables import forecasts, usage, work
 
 _QUEUE_LOCK = 0x7761726E
 
 
 @dataclass(frozen=True)
 class ForecastRecord:
-    """The row of a forecast; `lead_times` of its `num_lead_times` are complete in all groups."""
+    """The row of a forecast; `lead_times` of its `num_lead_times` are complete in all groups.
+
+    `number` counts the forecasts of its owner in the order of acceptance, from 1.
+    """
 
     id: str
     owner: str
@@ -35,6 +38,7 @@ class ForecastRecord:
     created: float
     started: float | None
     finished: float | None
+    number: int
 
 
 def new_forecast_id() -> str:
@@ -68,6 +72,13 @@ def insert_forecast(
         "num_lead_times": num_lead_times,
         "expected_bytes": expected_bytes,
         "deadline": None if request.deadline_seconds is None else now() + request.deadline_seconds,
+        "model": request.checkpoint,
+        "checkpoint_digest": request.checkpoint_digest,
+        "group_size": request.group_size,
+        "num_groups": request.num_groups,
+        "nfe": request.sampling.nfe,
+        "evaluations": request.count_evaluations(num_lead_times),
+        "number": func.coalesce(select(usage.c.accepted).where(usage.c.owner == owner).scalar_subquery(), 0) + 1,
     }
     groups = [
         {"forecast_id": forecast_id, "kind": Kind.GROUP, "group_index": index} for index in range(request.num_groups)
@@ -112,10 +123,19 @@ def read_forecast(connection: Connection, forecast_id: str, owner: str | None = 
     return _record(row)
 
 
+def read_forecasts(connection: Connection, forecast_ids: Sequence[str]) -> dict[str, ForecastRecord]:
+    """Return the records of those of the forecasts that exist, of any owner, by id."""
+    query = select(forecasts).where(forecasts.c.id.in_(forecast_ids))
+    return {row.id: _record(row) for row in connection.execute(query)}
+
+
 def list_forecasts(
     connection: Connection, owner: str, status: Status | None, limit: int, before: str | None = None
 ) -> list[ForecastRecord]:
-    """Return an owner's forecasts, newest first; `before` is the id of the last one of the preceding page."""
+    """Return at most `limit` forecasts of an owner, newest first; only those with `status`, if given.
+
+    `before` is the id of the last forecast of the preceding page; an id of no forecast of the owner gives none.
+    """
     query = select(forecasts).where(forecasts.c.owner == owner)
     if status is not None:
         query = query.where(forecasts.c.status == status)
@@ -130,8 +150,8 @@ def list_forecasts(
 
 
 def count_open(connection: Connection) -> int:
-    """Return the number of forecasts that wait or run."""
-    return connection.scalar(select(func.count()).where(forecasts.c.status.in_(OPEN))) or 0
+    """Return the number of forecasts that wait or run, of all owners."""
+    return int(connection.scalar(select(func.sum(usage.c.waiting + usage.c.running))) or 0)
 
 
 def check_queue(connection: Connection, limit: int, new: int = 0) -> None:

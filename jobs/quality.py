@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Column, ColumnElement, Connection, Row, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from jobs.rows.clock import now
@@ -59,21 +59,41 @@ def list_verifications(connection: Connection, forecast_id: str) -> list[Verific
 
 
 def latest_diagnostics(connection: Connection, hours: tuple[int, ...]) -> list[tuple[str, int, dict[str, Any]]]:
-    """Return model, hours of lead time and figures of the newest diagnostics of each model at each of `hours`."""
-    newest = (
-        select(func.max(diagnostics.c.id))
-        .where(diagnostics.c.lead_hours.in_(hours))
-        .group_by(diagnostics.c.model, diagnostics.c.lead_hours)
-    )
-    rows = connection.execute(select(diagnostics).where(diagnostics.c.id.in_(newest)))
-    return [(row.model, row.lead_hours, row.figures) for row in rows]
+    """Return (model, hours of lead time, figures) of the newest diagnostics of each model at each of `hours`."""
+    found = []
+    for model in _distinct(connection, diagnostics.c.model):
+        for lead_hours in hours:
+            newest = select(diagnostics.c.figures).where(
+                diagnostics.c.model == model, diagnostics.c.lead_hours == lead_hours
+            )
+            figures = connection.scalar(newest.order_by(diagnostics.c.id.desc()).limit(1))
+            if figures is not None:
+                found.append((model, lead_hours, figures))
+    return found
 
 
 def latest_verifications(connection: Connection) -> list[tuple[str, str, dict[str, Any]]]:
     """Return model, reference and scores of the newest verification of each model against each reference."""
-    newest = select(func.max(verifications.c.id)).group_by(verifications.c.model, verifications.c.reference)
-    rows = connection.execute(select(verifications).where(verifications.c.id.in_(newest)))
-    return [(row.model, row.reference, row.scores) for row in rows]
+    found = []
+    for model in _distinct(connection, verifications.c.model):
+        of_model = verifications.c.model == model
+        for reference in _distinct(connection, verifications.c.reference, of_model):
+            newest = select(verifications.c.scores).where(of_model, verifications.c.reference == reference)
+            scores = connection.scalar(newest.order_by(verifications.c.id.desc()).limit(1))
+            found.append((model, reference, scores or {}))
+    return found
+
+
+def _distinct(connection: Connection, of: Column[str], *conditions: ColumnElement[bool]) -> list[str]:
+    """Return the different values of a column in ascending order.
+
+    Each is found in an index by its predecessor, so that the time depends on the number of values, not of rows.
+    """
+    first = select(func.min(of).label("value")).where(*conditions)
+    values = first.cte(recursive=True)
+    following = select(func.min(of)).where(of > values.c.value, *conditions).scalar_subquery()
+    values = values.union_all(select(following).where(values.c.value.is_not(None)))
+    return list(connection.scalars(select(values.c.value).where(values.c.value.is_not(None))))
 
 
 def _without_nonfinite(value: Any) -> Any:

@@ -26,7 +26,7 @@ class RepeatFilter(logging.Filter):
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is logged; if so, it has the number of those that were not, as `REPEATS`."""
+        """Return whether to log a record; the number of equal ones left out since the last is set as its `REPEATS`."""
         if record.levelno < logging.WARNING:
             return True
         fault, now = _identity(record), self._clock()

@@ -57,9 +57,11 @@ class FlowNet(nn.Module):
 def flow_matching_loss(
     net: FlowNet, x_0: Fields, x_1: Fields, t: FlowTime, warmth: Warmth, context: Context, mean: Fields, scale: Fields
 ) -> Scalar:
-    """Return the mean squared error of the velocity at x_t against x_1 − x_0.
+    """Return the mean squared difference between `net`'s velocity at x_t and x_1 − x_0, over all values.
 
-    Its floor for white N(0, 1) residuals at skewed times is 1.539 (docs/method.md §4). Source: Scholz & Turner, Alg. 1.
+    x_t is the point at flow time `t` between `x_0`, noise, and `x_1`, the target. If targets are independent N(0, 1)
+    values and the times come from `skewed_times`, no network gets below 1.539 on average (docs/method.md §4).
+    Source: Scholz & Turner, Algorithm 1.
     """
     velocity: Tensor = net(interpolate(x_0, x_1, t), t, warmth, context, mean, scale)
     return ((velocity - (x_1 - x_0)) ** 2).mean()

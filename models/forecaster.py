@@ -40,7 +40,10 @@ class FlowField:
         self.nfe = 0
 
     def __call__(self, x_t: Fields, t: float) -> Fields:
-        """Return the velocity at `x_t` and flow time `t`, and count the evaluation."""
+        """Return the velocity at `x_t` and flow time `t`, and add 1 to `nfe`.
+
+        Raises `KeyError` unless `t` is one of the solver's times, the keys of `embeddings`.
+        """
         self.nfe += 1
         return self._velocity(x_t, *self._embeddings[t], self._fixed)
 

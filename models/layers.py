@@ -23,7 +23,7 @@ class PeriodicConv(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Fields) -> Tensor:
-        """Return `x` convolved, on a grid `stride` times smaller in both directions."""
+        """Return `x` convolved; the numbers of latitudes and longitudes are divided by `stride` and rounded up."""
         output: Tensor = self.conv(pad_longitude(x, 1))
         return output
 

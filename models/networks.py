@@ -31,7 +31,7 @@ class ContextBuilder(nn.Module):
         self.register_buffer("static", static, persistent=False)
 
     def normalise(self, frames: Fields) -> Fields:
-        """Return physical fields in normalised units: (x − mean) / std of each variable."""
+        """Return physical fields (member, variable, …) in normalised units: (x − mean) / std of each variable."""
         return (frames - self.mean) / self.std
 
     def denormalise(self, frames: Fields) -> Fields:
@@ -39,7 +39,7 @@ class ContextBuilder(nn.Module):
         return torch.addcmul(self.mean, frames, self.std)
 
     def forward(self, newest: Fields, previous: Fields, features: Features) -> Context:
-        """Return the context C: normalised frames, static fields and features concatenated along the channels."""
+        """Return the context C: newest and previous frame (normalised here), static fields, features, as channels."""
         members = newest.shape[0]
         static = self.static.expand(members, *self.static.shape)
         features = features.expand(members, *features.shape[1:])

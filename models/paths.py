@@ -17,7 +17,7 @@ def expand(t: FlowTime) -> Float[Tensor, "batch 1 1 1"]:
 
 
 def interpolate(x_0: Fields, x_1: Fields, t: FlowTime) -> Fields:
-    """Return x_t, the point at flow time `t` between source and target."""
+    """Return x_t = t·x_1 + (1−t)·x_0, the point at flow time `t` between source `x_0` and target `x_1`."""
     return expand(t) * x_1 + (1 - expand(t)) * x_0
 
 

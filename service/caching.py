@@ -11,7 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.forecasts import ForecastRecord
-from service.dependencies import KEY_HEADERS, LOCAL_OWNER, may_depend_on_key
+from service.authentication import KEY_HEADERS, LOCAL_OWNER, may_depend_on_key
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
@@ -26,8 +26,8 @@ _CROSS_ORIGIN_HEADERS: Final = {
 def data_cache_control(record: ForecastRecord, *, is_final: bool) -> str:
     """Return the `Cache-Control` of a file of a forecast; a file that is not final must be validated at each use.
 
-    Shared caches may keep only files of forecasts that were submitted without a key. These can be read only while no
-    key exists.
+    Shared caches may keep only files of forecasts that were submitted without an API key. The service returns those
+    only while it has no keys at all.
     """
     scope = "public" if record.owner == LOCAL_OWNER else "private"
     return f"{scope}, max-age=31536000, immutable" if is_final else f"{scope}, no-cache"

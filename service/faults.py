@@ -42,7 +42,10 @@ class Faults:
         self._errors.append(error)
 
     def attempt(self, location: Location, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """Return the result of a check of the field at `location`; add the error and return None if it raises one."""
+        """Return the result of `check(*args, **kwargs)`; if it raises `WarmcastError`, add that and return None.
+
+        `location`, the field's in the request, such as `("body", "model")`, is put in front of the error's own.
+        """
         try:
             with located_at(*location):
                 return check(*args, **kwargs)

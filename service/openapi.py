@@ -15,7 +15,7 @@ _TEMPLATE = "#/components/schemas/{model}"
 
 
 def multipart_body(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a multipart body; all properties, JSON schemas by name, are required."""
+    """Return the OpenAPI `content` of a multipart body; `properties` are JSON schemas by name, all required."""
     return {MULTIPART: {"schema": {"type": "object", "required": list(properties), "properties": dict(properties)}}}
 
 
@@ -26,7 +26,7 @@ def file_list(max_files: int, description: str) -> dict[str, Any]:
 
 
 def forecast_body(max_files: int) -> dict[str, Any]:
-    """Return the request body of `POST /forecast`: JSON, or multipart with the files of an initial state."""
+    """Return the OpenAPI description of the body of `POST /forecast`: JSON, or multipart with files of a state."""
     request = {"type": "string", "description": "The request as JSON, with the source `upload`."}
     files = file_list(max_files, "GRIB, NetCDF or zipped Zarr: one file with both frames, or one file for each.")
     json = {JSON: {"schema": {"$ref": _TEMPLATE.format(model="ForecastBody")}}}
@@ -34,13 +34,13 @@ def forecast_body(max_files: int) -> dict[str, Any]:
 
 
 def inspection_body(max_files: int) -> dict[str, Any]:
-    """Return the request body of `POST /inspect`: the files of an initial state."""
+    """Return the OpenAPI description of the body of `POST /inspect`: the files of an initial state."""
     files = file_list(max_files, "GRIB, NetCDF or zipped Zarr, as for `POST /forecast`.")
     return {"required": True, "content": multipart_body({"initial_state": files})}
 
 
 def verification_body(max_files: int, reference_pattern: str) -> dict[str, Any]:
-    """Return the request body of `POST /forecast/ID/verify`: the files of the truth, and its name."""
+    """Return the OpenAPI description of the body of `POST /forecast/ID/verify`: files of the truth, and its name."""
     truth = file_list(max_files, "Analyses as GRIB, NetCDF or zipped Zarr stores.")
     reference = {"type": "string", "pattern": reference_pattern, "description": "Name of the truth."}
     return {"required": True, "content": multipart_body({"truth": truth, "reference": reference})}

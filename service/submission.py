@@ -41,9 +41,10 @@ class CheckedBody:
 
 
 def check_body(service: Service, owner: str, body: ForecastBody) -> CheckedBody:
-    """Check everything that does not depend on the initial state, and report all errors together.
+    """Return a request body and what follows from it, after checking everything but the initial state itself.
 
-    Raises `WarmcastError` with the location of the field, or `RequestFaultsError` for several errors.
+    All errors are reported together. Raises `WarmcastError` with the location of the field, or `RequestFaultsError`
+    for several errors.
     """
     faults, limits = Faults(), service.settings.limits
     manifest = faults.attempt(("body", "model"), _read_manifest, service, body.model)
@@ -109,7 +110,7 @@ def _accept_plan(
         earlier = find_by_idempotency_key(connection, owner, key, plan.request) if key else None
     if earlier is not None:
         return earlier, False
-    plan = _estimate_plan(service, plan, manifest)
+    plan = _estimate_plan(service, owner, plan, manifest)
     max_open = service.settings.limits.max_open_forecasts
     with service.database.read() as connection:
         check_queue(connection, max_open, new=1)
@@ -121,9 +122,9 @@ def _accept_plan(
     return record, is_new
 
 
-def estimate(service: Service, checked: CheckedBody, state: InitialState) -> Plan:
+def estimate(service: Service, owner: str, checked: CheckedBody, state: InitialState) -> Plan:
     """Return the plan of a forecast with its estimates, without accepting it; raise the same errors as `accept`."""
-    return _estimate_plan(service, _plan_request(service, checked, state, None), checked.manifest)
+    return _estimate_plan(service, owner, _plan_request(service, checked, state, None), checked.manifest)
 
 
 def _plan_request(service: Service, checked: CheckedBody, state: InitialState, key: str | None) -> Plan:
@@ -216,7 +217,7 @@ def _complete_sampling(body: ForecastBody, manifest: Manifest) -> Sampling:
     return manifest.sampling.replace(**options)
 
 
-def _estimate_plan(service: Service, plan: Plan, manifest: Manifest) -> Plan:
+def _estimate_plan(service: Service, owner: str, plan: Plan, manifest: Manifest) -> Plan:
     """Return the plan with its estimates, and with `nfe` chosen to meet the deadline.
 
     Raises `DeadlineError` if the deadline cannot be met, and `StoreError` if the disk has too little free space.
@@ -224,7 +225,7 @@ def _estimate_plan(service: Service, plan: Plan, manifest: Manifest) -> Plan:
     with service.database.read() as connection:
         estimator = load_estimator(connection)
     with located_at("body"):
-        plan = plan.with_estimates(estimator, manifest)
+        plan = plan.with_estimates(estimator, manifest, owner)
     check_free_space(estimator, plan, service.data)
     return plan
 

@@ -71,7 +71,7 @@ class BucketPath:
             return bytes(obstore.get_range(self.bucket, self.key, start=start, end=stop))
 
     def read_blocks(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the same bytes in blocks, as they are received."""
+        """Yield the bytes that `read_range` returns, in blocks as they are received."""
         if start < stop:
             with _python_errors(self):
                 for block in obstore.get(self.bucket, self.key, options={"range": (start, stop)}):
@@ -86,7 +86,7 @@ class BucketPath:
         """Put the object, unless it exists.
 
         S3 also refuses a conditional put while another put of the key is running, and that one may still fail:
-        only `file_stat` shows whether the object exists.
+        only `file_stat` shows whether the object exists. Raises `ConnectionError` if it does not after several tries.
         """
         for _ in range(_RETRIES):
             with suppress(FileExistsError):

@@ -45,13 +45,13 @@ class StoragePath(Protocol):
         """Return the bytes from `start` up to, but not including, `stop` of the file; raises as `read_bytes`."""
 
     def read_blocks(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the same bytes in blocks of moderate size; raises `FileNotFoundError` at the first."""
+        """Yield the bytes that `read_range` returns, in blocks; raises `FileNotFoundError` at the first."""
 
     def write(self, content: bytes | memoryview) -> None:
         """Write the file, replacing an existing one; missing parent folders are created."""
 
     def write_if_absent(self, content: bytes) -> None:
-        """Write the file, unless it exists."""
+        """Write the file, unless it exists; an existing one is left as it is, without an error."""
 
     def create_folder(self, files: Mapping[str, bytes]) -> None:
         """Create the folder with `files`; the last of them becomes visible only when all others are.
@@ -78,7 +78,7 @@ class StoragePath(Protocol):
         """Remove the file, or the folder with its content; do nothing if there is none."""
 
     def free_bytes(self) -> float:
-        """Return the free space of the storage that the path is in."""
+        """Return the free bytes of the storage that the path is in; infinity if it has no limit."""
 
 
 _BLOCK_BYTES = 1 << 20
@@ -101,7 +101,7 @@ class DiskPath(PosixPath):
             return file.read(stop - start)
 
     def read_blocks(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the same bytes in blocks; the file can be read to its end even if it is removed meanwhile."""
+        """Yield the bytes that `read_range` returns, in blocks of 1 MiB, even if the file is removed meanwhile."""
         with self.open("rb") as file:
             file.seek(start)
             while block := file.read(min(_BLOCK_BYTES, stop - file.tell())):
@@ -144,11 +144,14 @@ class DiskPath(PosixPath):
                 yield str(path.relative_to(self)), path.stat().st_size
 
     def folders(self) -> Iterator[Self]:
-        """Yield the immediate subfolders."""
+        """Yield the immediate subfolders; none if the folder does not exist."""
         return (path for path in self.glob("*") if path.is_dir())
 
     def modified_time(self) -> float:
-        """Return when an entry was last added to or removed from the folder, in seconds since 1970."""
+        """Return when an entry was last added to or removed from the folder, in seconds since 1970.
+
+        Raises `FileNotFoundError` if there is no folder.
+        """
         return self.stat().st_mtime
 
     def remove(self) -> None:

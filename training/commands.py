@@ -150,7 +150,10 @@ def add_extremes(*, checkpoint: str, checkpoint_folders: Sequence[Path], data: S
 
 
 def _load_series(manifest: Manifest, data: Sequence[str | Path]) -> WeatherSeries:
-    """Return the frames of `data` in a checkpoint's variables; raises `TrainingDataError` for another grid."""
+    """Return the frames of the files, folders and addresses in `data`, with a checkpoint's variables.
+
+    Raises `TrainingDataError` if they cannot be read, lack a variable or are on another grid than the checkpoint.
+    """
     spec = manifest.model
     series = load_series(list_data_files(data), spec.variable_names, spec.time_step_hours)
     if not series.grid.matches(spec.grid.grid):

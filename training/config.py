@@ -91,7 +91,10 @@ class TrainingConfig(FrozenModel):
 
 
 def read_config(path: Path) -> TrainingConfig:
-    """Return the configuration in `path`; raises `ConfigurationError` naming the first wrong field."""
+    """Return the training configuration in a YAML file.
+
+    Raises `ConfigurationError` if the file cannot be read as YAML, or naming the first wrong field.
+    """
     try:
         raw = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

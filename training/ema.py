@@ -18,7 +18,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
-        """Move the average towards the weights of `net` after optimiser step `step` (from 0)."""
+        """Update the averaged weights e to d·e + (1−d)·w; w are those of `net` after optimiser step `step` (from 0)."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for average, weight in zip(self.net.parameters(), net.parameters(), strict=True):
             average.lerp_(weight, 1 - decay)

@@ -219,7 +219,7 @@ def _read_records(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _combine_records(records: Sequence[dict[str, Any]], evaluation: Evaluation) -> dict[str, Any]:
-    """Combine the records of all starts into scores by lead time, and scores of the warm starts."""
+    """Average the records of all starts: scores by lead time, and how well h fits the truth as `warm_start`."""
     starts = [{int(hours): scores for hours, scores in record["lead_times"].items()} for record in records]
     fits = [record["warm_start"] for record in records]
     rng = np.random.default_rng(evaluation.seed)

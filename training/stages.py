@@ -29,7 +29,7 @@ class WarmStartStage:
         self._held_out = validation_indices(series, config)
 
     def loss(self, net: nn.Module, step: int) -> Scalar:
-        """Return the loss on the batch of an optimiser step."""
+        """Return the loss of `net` on the batch of optimiser step `step` (from 0); seed and step determine it."""
         size = self._config.warm_start.optimiser.batch_size
         return self._loss_and_errors(net, batch_indices(self._train, size, self._config.seed, step))[0]
 
@@ -68,7 +68,7 @@ class FlowStage:
         self._mean, self._std = self._evaluate_warm_start(needed)
 
     def loss(self, net: nn.Module, step: int) -> Scalar:
-        """Return the loss on the batch of an optimiser step."""
+        """Return the loss of `net` on the batch of optimiser step `step` (from 0); seed and step determine it."""
         size = self._config.flow.optimiser.batch_size
         indices = batch_indices(self._train, size, self._config.seed, step)
         draws = generator(self._config.seed, Purpose.FLOW, step)
@@ -85,7 +85,10 @@ class FlowStage:
         return {"loss_full_warmth": float(np.average(losses, weights=[len(chunk) for chunk in chunks]))}
 
     def _flow_loss(self, net: nn.Module, indices: NDArray[np.int64], warmth: Warmth, draws: torch.Generator) -> Scalar:
-        """Return the loss of the triples with the given middle frames; noise and flow times are drawn from `draws`."""
+        """Return the loss of `net` on the triples of consecutive frames whose middle frames are at `indices`.
+
+        Noise and flow times are drawn from `draws`.
+        """
         batch = self._series.batch(indices)
         rows = torch.tensor([self._row[int(index)] for index in indices])
         mean, scale = self._mean[rows], blend_scale(self._std[rows], warmth)

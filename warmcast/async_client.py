@@ -218,7 +218,8 @@ class AsyncRemoteForecast(ForecastInfo):
     async def to_xarray(self, *, summary: bool = False) -> "xr.Dataset":
         """Open the ensemble over HTTP, or with `summary` its statistics; values are read by blocking calls.
 
-        Lead times are NaN until they are complete; later reads of the same dataset return their values.
+        Raises `ServiceProblemError` if the service lacks the data, for instance because it was deleted. Lead
+        times are NaN until they are complete; later reads of the same dataset return their values.
         """
         name, url = ("summary.zarr", self.summary_url) if summary else ("ensemble.zarr", self.ensemble_url)
         await self.client.run(verbs.check_store(self.client.service, self.id, name))

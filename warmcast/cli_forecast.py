@@ -122,7 +122,7 @@ def plot(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Draw maps of the ensemble's mean and spread, and a plume of all members at a point, as PNG files in FOLDER."""
+    """Draw maps of the mean and spread, and all members over time at a point (a plume), as PNG files in FOLDER."""
     with exit_codes():
         receipt = run(
             "plot",

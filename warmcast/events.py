@@ -41,7 +41,10 @@ class EventParser:
         return events
 
     def _add(self, name: str, value: str) -> None:
-        """Add a field; lines of data are joined, and a comment, whose name is empty, is ignored."""
+        """Add a field of a server-sent event; lines of data are joined by newlines.
+
+        A field with an empty name is a comment and ignored.
+        """
         if name == "data" and "data" in self._fields:
             self._fields["data"] += f"\n{value}"
         elif name:

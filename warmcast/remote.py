@@ -57,7 +57,10 @@ def cancel(*, url: str | None, forecast_id: str) -> dict[str, Any]:
 def download(
     *, url: str | None, forecast_id: str, output: Path, timeout_seconds: float, report: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """Save the ensemble of a forecast as a zip file; `report` is called with the numbers of saved and of all bytes."""
+    """Save the ensemble of a forecast as a zip file, and return `id` and `path`.
+
+    `report` is called with the number of saved bytes and of all bytes, which is that of saved ones while it is unknown.
+    """
     with Client(url, timeout_seconds=timeout_seconds) as client:
         forecast = client.forecast(forecast_id)
         path = forecast.download(output, progress=lambda done, total: report(done, total or done))

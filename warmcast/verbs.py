@@ -281,7 +281,7 @@ def _forecast_request(
 
 
 def _is_dataset(text: str) -> bool:
-    """Return whether a text names a data set rather than a file: letters, digits, hyphens; no file of that name."""
+    """Return whether a text names a data set: only letters, digits, `-` and `_`, and no file of that name exists."""
     return bool(_DATASET.fullmatch(text)) and not Path(text).exists()
 
 

@@ -127,7 +127,10 @@ def _compare_statistics(findings: Findings, statistics: Sequence[Statistic], lab
 
 
 def _statistics(previous: Frames, newest: Frames, spec: ModelSpec, extremes: TrainingExtremes) -> Iterator[Statistic]:
-    """Yield every statistic of a state; those of single frames are of the newest ones first."""
+    """Yield every statistic of a state with its range in training.
+
+    The values are one per frame, the newest frames before the previous ones, or one per pair of them.
+    """
     frames, grid, names = np.concatenate([newest, previous]), spec.grid.grid, spec.variable_names
     means, spreads = measure_bands(frames, grid)
     roughness, change = measure_roughness(frames, grid), measure_change(previous, newest, grid)

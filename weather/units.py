@@ -73,7 +73,7 @@ def accepted_units(canonical: str) -> tuple[str, ...]:
 
 
 def alternative_units(canonical: str) -> list[tuple[Scaling, str]]:
-    """Return the other usual units of a canonical one, each with its factor and offset."""
+    """Return ((factor, offset) to the canonical unit, unit) of each other usual unit."""
     scalings = [(conversion(units, canonical), units) for units in accepted_units(canonical)]
     return [(scaling, units) for scaling, units in scalings if scaling is not None and scaling != (1.0, 0.0)]
 

@@ -42,7 +42,7 @@ class ClaimedForecast:
 
     @cached_property
     def start(self) -> list[NDArray[np.float64]]:
-        """Power spectrum of the initial state of each variable, with which the live diagnostics compare."""
+        """Power of each variable by total wavenumber in the newest initial frame; live diagnostics compare with it."""
         return mean_spectra(self.state.newest[:], self.store.layout.grid)
 
     def lead_times(self) -> LeadTimes:

@@ -47,7 +47,7 @@ def run_from_options(
     report_progress: Callable[[int, int], None],
     report_warning: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Run a forecast and return its receipt.
+    """Run a forecast into the folder `output` and return its receipt: what was computed, from what, in how long.
 
     `report_progress` gets (complete lead times, all lead times); `report_warning` each warning of the initial state.
     """
@@ -97,7 +97,7 @@ def _read_state(
 
 
 def sample_files() -> list[str]:
-    """Return the files of the bundled initial state: two GFS analyses of September 2018."""
+    """Return the paths of the bundled initial state's GRIB files: two GFS analyses of September 2018."""
     return sorted(str(path) for path in bundled_folder("samples").glob("gfs_2018-09-15T00/*.grib2"))
 
 

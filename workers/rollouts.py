@@ -75,7 +75,10 @@ class HostCopies:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call] # untyped in torch
 
     def begin(self, states: Tensor) -> Fetch:
-        """Start to copy `states`, which must not change until the copy is fetched; any thread may fetch it."""
+        """Start to copy `states`; return a function for any thread, which waits for the copy and returns it.
+
+        On the CPU the array shares memory with `states`. On CUDA they may not change until the function has returned.
+        """
         if self._stream is None:
             return states.numpy
         host = torch.empty(states.shape, dtype=states.dtype, pin_memory=True)

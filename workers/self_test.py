@@ -64,7 +64,7 @@ class Subject:
 
 
 def run_self_test(subject: Subject) -> list[Finding]:
-    """Run all checks and return their findings, with the total time last."""
+    """Check finite values, reproducibility and bfloat16, measure speed; return the findings, the total time last."""
     began = time.perf_counter()
     together = subject.compute_day(range(_MEMBERS))
     findings = [

@@ -59,7 +59,7 @@ Report = Callable[[int], None]
 
 
 def run_forecast(forecast: StandaloneForecast, output: Path, *, resume: bool, report: Report) -> RunReceipt:
-    """Compute the lead times that `output/ensemble.zarr` lacks; each is written in full before the next one.
+    """Compute the lead times that `output/ensemble.zarr` lacks, each written in full before the next; return a receipt.
 
     Also writes `output/initial_state`, and `output/summary.zarr` if `with_summary` is set. All member groups advance
     together, so that the first lead times of the whole ensemble are available early. Raises `StoreError` if the

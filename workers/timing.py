@@ -176,7 +176,10 @@ class StepClock:
         self._marks: list[tuple[str, Mark]] = []
 
     def before_evaluation(self, network: str, members: int) -> None:
-        """Count one evaluation per member; start a new phase if `network` is not that of the last evaluation."""
+        """Count one evaluation per member; if `network` is not that of the last evaluation, time a new phase from now.
+
+        Calls `before_each` first, which may raise.
+        """
         self._before_each()
         self._tally.count(EVALUATIONS, self._model, by=members)
         if not self._marks or self._marks[-1][0] != network:

@@ -80,10 +80,11 @@ def score_lead_time(
 
 
 def combine_starts(starts: Sequence[Mapping[int, Mapping[str, Any]]], members: int, seed: int) -> dict[str, Any]:
-    """Aggregate the records of many starts: `scores` and `events` by name and `energy`, each a row per lead time.
+    """Average the records of many starts: `scores` by variable, `events` by event, `energy`; each a row per lead time.
 
-    Each of `starts` maps hours of lead time to the record of `score_lead_time`; all have the same hours. `members` is
-    the number of members, `seed` that of the resampling.
+    Each of `starts` maps hours of lead time to the record that `score_lead_time` returned; all have the same hours.
+    `members` is the number of members. With several starts, a row has 95 % confidence intervals of its scores, from
+    resampling the starts with `seed`.
     """
     rng = np.random.default_rng(seed)
     first = next(iter(starts[0].values()))

@@ -83,7 +83,10 @@ def _picture(figure: Figure, description: str) -> str:
 
 
 def _table(columns: Mapping[str, str], rows: list[dict[str, Any]]) -> str:
-    """Return an HTML table of the first lead time and of whole days; `columns` maps titles to keys of `rows`."""
+    """Return an HTML table of the first lead time and of whole days.
+
+    `columns` maps titles to keys of `rows`; a column whose key the first row lacks is left out.
+    """
     present = {title: key for title, key in columns.items() if key in rows[0]}
     head = "".join(f"<th>{html.escape(title)}</th>" for title in present)
     selected = [row for index, row in enumerate(rows) if index == 0 or row["lead_hours"] % 24 == 0]

@@ -77,7 +77,10 @@ def draw_spaghetti(example: Example) -> Figure:
 
 
 def draw_example_maps(example: Example) -> Figure:
-    """Draw maps of truth, member, mean and spread at up to three lead times whose truth is known."""
+    """Return a figure with maps of truth, one member, mean and spread at up to three lead times whose truth is known.
+
+    The truth of at least one lead time must be known.
+    """
     known = np.nonzero(np.isfinite(example.truth).all(axis=(1, 2)))[0]
     indices = sorted({int(known[place]) for place in (len(known) // 8, len(known) // 2, -1)})
     fields = [(example.lead_time(index), example.members[index]) for index in indices]

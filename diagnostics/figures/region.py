@@ -29,7 +29,10 @@ class Region:
 
     @classmethod
     def parse(cls, bbox: str) -> Self:
-        """Return the region of a text such as `-15,35,30,60`; raises `ConfigurationError` for anything else."""
+        """Return the region of a text `west,south,east,north` in degrees, such as `-15,35,30,60`.
+
+        West > east crosses 180°. Raises `ConfigurationError` for anything else.
+        """
         try:
             west, south, east, north = (float(part) for part in bbox.split(","))
         except ValueError as error:

@@ -86,7 +86,10 @@ def draw_probability_panels(result: Mapping[str, Any]) -> Figure:
 
 
 def _draw_reliability(axes: Axes, event: tuple[str, Rows]) -> None:
-    """Draw an event's observed frequency by forecast probability, for probabilities on at least 0.1 % of the area."""
+    """Draw on `axes` how often an event occurred, by its forecast probability, with a line for each lead time.
+
+    Probabilities that were forecast on less than 0.1 % of the area are left out.
+    """
     name, rows = event
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     for row, colour in _select_rows(rows):

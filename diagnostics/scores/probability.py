@@ -10,7 +10,7 @@ from diagnostics.scores.arrays import Array, like, namespace, to_numpy
 
 
 def exceedance_probability(ensemble: Array, threshold: float) -> Array:
-    """Return the fraction of members above `threshold` at each point. NaN in any member gives NaN."""
+    """Return the fraction of members (axis 0) above `threshold` at each point. NaN in any member gives NaN."""
     xp = namespace(ensemble)
     share = xp.mean(xp.astype(ensemble > threshold, ensemble.dtype), axis=0)
     return xp.where(xp.any(xp.isnan(ensemble), axis=0), like(np.asarray(np.nan), ensemble), share)
@@ -70,7 +70,11 @@ def ranks(ensemble: Array, truth: Array, rng: np.random.Generator) -> NDArray[np
 def rank_histogram(
     ensemble: Array, truth: Array, rng: np.random.Generator, weights: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """Return the M + 1 weighted counts of the truth's ranks; `weights` (such as area weights) broadcast to `truth`."""
+    """Return the M + 1 weighted counts of the truth's ranks among M members (axis 0 of `ensemble`).
+
+    `weights` (such as area weights) broadcast to `truth`, and are 1 by default. Ties are broken at random by `rng`.
+    Raises `ValueError` if a value is NaN.
+    """
     truth_ranks = ranks(ensemble, truth, rng)
     weighted = np.broadcast_to(1.0 if weights is None else np.asarray(weights, np.float64), truth_ranks.shape)
     return np.asarray(np.bincount(truth_ranks.ravel(), weighted.ravel(), ensemble.shape[0] + 1), np.float64)

@@ -108,7 +108,8 @@ def rebalance(
 ) -> list[Lease]:
     """Renew a worker's leases on one forecast, adjust their number to its fair share, and return the new list.
 
-    Leases on finished groups are dropped. Above the fair share, leases are released, without counting an attempt. Below
+    Leases on finished groups, or on groups that were taken over, are dropped; a lease on other work than a group of
+    members is only renewed. Above the fair share, leases are released, without counting an attempt. Below
     it, free groups of the same forecast are claimed, which may have fewer lead times committed than the others. The
     list is empty if the forecast has ended.
     """
@@ -132,7 +133,10 @@ def rebalance(
 def _claim_rows(
     connection: Connection, forecast_id: str, worker: str, lease_seconds: float, max_attempts: int, number: int
 ) -> list[Lease]:
-    """Claim up to `number` free rows of a locked forecast, in ascending order of their committed lead times."""
+    """Claim up to `number` free rows of a locked forecast, those with the fewest committed lead times first.
+
+    Returns their leases by ascending group.
+    """
     free = select(work).join(forecasts).where(RUNNABLE, work.c.forecast_id == forecast_id)
     first = free.order_by(work.c.committed, work.c.group_index).limit(number)
     rows = connection.execute(first, {"max_attempts": max_attempts}).all()

@@ -98,7 +98,7 @@ def count_idle_workers(connection: Connection, except_for: str) -> int:
 
 
 def sum_counters(connection: Connection) -> dict[Sample, float]:
-    """Return the samples of counters and histograms, summed over all workers."""
+    """Return the value of each sample of counters and histograms, summed over all workers so far."""
     query = select(sample_rows.c.sample, func.sum(sample_rows.c.value)).group_by(sample_rows.c.sample)
     parsed = {Sample.parse(key): float(value) for key, value in connection.execute(query)}
     return {sample: value for sample, value in parsed.items() if not _is_gauge(sample)}

@@ -1,7 +1,7 @@
 """Estimate seconds, bytes and memory of forecasts from measurements; None is "never measured"."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jobs.dispatching.live_workers import Machine
 from jobs.errors import DeadlineError
@@ -29,7 +29,7 @@ class Speed:
     memory_bytes: float | None
     is_scaled: bool = False
 
-    def lead_time_seconds(self, nfe: int) -> float:
+    def lead_time_seconds(self, nfe: float) -> float:
         """Return the seconds that one lead time of one group takes with `nfe` evaluations of the flow."""
         return self.warm_start_seconds + nfe * self.flow_seconds + self.overhead_seconds
 
@@ -55,18 +55,17 @@ class Demand:
 
 
 def demand_of(request: ForecastRequest, num_lead_times: int) -> Demand:
-    """Return the computation that a request needs."""
+    """Return the computation that a request with `num_lead_times` lead times needs."""
     return Demand(
         request.checkpoint_digest, request.group_size, request.num_groups, num_lead_times, request.sampling.nfe
     )
 
 
 @dataclass(frozen=True)
-class QueuedForecast:
-    """A forecast that has not ended; `remaining` is the fraction of lead times, over all groups, not yet committed."""
+class RunningForecast:
+    """A running forecast; `remaining` is the fraction of its lead times, over all groups, that is not yet committed."""
 
     demand: Demand
-    created: float
     remaining: float
     expected_bytes: int
 
@@ -77,28 +76,54 @@ class QueuedForecast:
 
 
 @dataclass(frozen=True)
+class WaitingWork:
+    """Computation of waiting forecasts of one checkpoint and group size, in sums over these forecasts.
+
+    `steps` counts lead times of groups, each of one warm start; `flow_steps` the evaluations of the flow in them.
+    """
+
+    checkpoint_digest: str
+    group_size: int
+    steps: int
+    flow_steps: int
+    expected_bytes: int
+
+
+@dataclass(frozen=True)
+class WaitingForecasts:
+    """The waiting forecasts of one owner: how many, the number of the oldest one, and their computation."""
+
+    num_forecasts: int
+    first_number: int
+    work: Sequence[WaitingWork]
+
+
+@dataclass(frozen=True)
 class Estimator:
     """Estimates for one moment.
 
-    `speeds` are the measured speeds by checkpoint, latest first; `machines` those of the live workers; `queue` holds
-    the forecasts that have not ended, oldest first.
+    `speeds` are the measured speeds by checkpoint, latest first; `machines` those of the live workers; `running` holds
+    the running forecasts, `waiting` the waiting ones by owner.
     """
 
     speeds: Mapping[str, Sequence[tuple[Machine, Speed]]]
     compressions: Mapping[str, Sequence[Compression]]
     machines: Sequence[Machine]
-    queue: Sequence[QueuedForecast]
+    running: Sequence[RunningForecast] = ()
+    waiting: Mapping[str, WaitingForecasts] = field(default_factory=dict)
 
     def speed(self, demand: Demand) -> Speed | None:
         """Return the measured speed of the slowest live worker; if no worker is alive, of the machine measured last."""
-        measured = self.speeds.get(demand.checkpoint_digest, ())
+        return self._slowest_speed(demand.checkpoint_digest, demand.group_size, demand.nfe)
+
+    def _slowest_speed(self, checkpoint_digest: str, group_size: int, nfe: float) -> Speed | None:
+        measured = self.speeds.get(checkpoint_digest, ())
         machines = set(self.machines) or {machine for machine, _ in measured[:1]}
         known = [
-            speed_for_group_size([speed for of, speed in measured if of == machine], demand.group_size)
-            for machine in machines
+            speed_for_group_size([speed for of, speed in measured if of == machine], group_size) for machine in machines
         ]
         found = [speed for speed in known if speed is not None]
-        return max(found, key=lambda speed: speed.lead_time_seconds(demand.nfe), default=None)
+        return max(found, key=lambda speed: speed.lead_time_seconds(nfe), default=None)
 
     def seconds(self, demand: Demand) -> float | None:
         """Return the seconds from start to end of a forecast whose groups are shared by all live workers."""
@@ -107,18 +132,36 @@ class Estimator:
             return None
         return compute_seconds(speed, demand.num_groups, demand.num_lead_times, demand.nfe, num_workers)
 
-    def wait_seconds(self, before: float | None = None) -> float | None:
-        """Return the seconds that the live workers need for the queued forecasts accepted before time `before`.
+    def wait_seconds(self, owner: str, number: int | None = None) -> float | None:
+        """Return the seconds until a waiting forecast of an owner starts: the one of this number, or a new one.
 
-        `before` is in seconds since 1970; None counts the whole queue. The result is None if no worker is alive, or one
-        of these forecasts has no measured speed.
+        The workers first compute what runs, then the waiting forecasts of all owners in turn: before the forecast start
+        the earlier ones of its owner, and of each other owner one for each of them and one more. Priorities are not
+        considered. The result is None if no worker is alive, or one of these forecasts has no measured speed.
         """
-        ahead = [queued for queued in self.queue if before is None or queued.created < before]
-        seconds = [self.seconds(queued.demand) for queued in ahead]
-        known = [part * queued.remaining for part, queued in zip(seconds, ahead, strict=True) if part is not None]
-        if not self.machines or len(known) < len(ahead):
-            return None
-        return sum(known)
+        own = self.waiting.get(owner, WaitingForecasts(0, 0, ()))
+        earlier = own.num_forecasts
+        if number is not None and own.num_forecasts:
+            earlier = min(max(number - own.first_number, 0), own.num_forecasts - 1)
+        ahead = [(own, earlier), *((other, earlier + 1) for key, other in self.waiting.items() if key != owner)]
+        seconds = [self._seconds_left(forecast) for forecast in self.running]
+        seconds += [self._waiting_seconds(forecasts, number) for forecasts, number in ahead if number]
+        known = [part for part in seconds if part is not None]
+        return sum(known) if self.machines and len(known) == len(seconds) else None
+
+    def _seconds_left(self, forecast: RunningForecast) -> float | None:
+        seconds = self.seconds(forecast.demand)
+        return None if seconds is None else seconds * forecast.remaining
+
+    def _waiting_seconds(self, forecasts: WaitingForecasts, number: int) -> float | None:
+        """Return the seconds that all live workers need for `number` of an owner's waiting forecasts of mean size."""
+        total = 0.0
+        for part in forecasts.work:
+            speed = self._slowest_speed(part.checkpoint_digest, part.group_size, part.flow_steps / max(part.steps, 1))
+            if speed is None:
+                return None
+            total += part.steps * speed.lead_time_seconds(0) + part.flow_steps * speed.flow_seconds
+        return total / max(len(self.machines), 1) * min(number / max(forecasts.num_forecasts, 1), 1.0)
 
     def store_bytes(self, checkpoint_digest: str, group_size: int, field_bytes: int, index_bytes: int) -> int | None:
         """Return the bytes on disk of an ensemble with `field_bytes` of fields before compression."""
@@ -130,8 +173,9 @@ class Estimator:
 
     @property
     def remaining_bytes(self) -> int:
-        """Bytes that the forecasts of the queue have not written yet."""
-        return sum(queued.remaining_bytes for queued in self.queue)
+        """Bytes that the forecasts that have not ended will still write."""
+        waiting = sum(part.expected_bytes for forecasts in self.waiting.values() for part in forecasts.work)
+        return waiting + sum(forecast.remaining_bytes for forecast in self.running)
 
 
 def speed_for_group_size(measured: Iterable[Speed], group_size: int) -> Speed | None:

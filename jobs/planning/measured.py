@@ -9,11 +9,18 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from jobs.dispatching.live_workers import Machine, list_live_workers
-from jobs.planning.estimates import Compression, Estimator, QueuedForecast, Speed, demand_of
-from jobs.request import ForecastRequest
+from jobs.planning.estimates import (
+    Compression,
+    Demand,
+    Estimator,
+    RunningForecast,
+    Speed,
+    WaitingForecasts,
+    WaitingWork,
+)
 from jobs.rows.clock import now
-from jobs.rows.states import OPEN, Kind
-from jobs.rows.tables import batch_sizes, forecasts, speeds, work
+from jobs.rows.states import Kind, Status
+from jobs.rows.tables import batch_sizes, forecasts, speeds, usage, waiting_work, work
 
 DEFAULT_GROUP_SIZE = 8
 """Members of a group for a checkpoint that has not been measured on any device."""
@@ -65,7 +72,7 @@ def load_estimator(connection: Connection) -> Estimator:
             compression = Compression(row.group_size, row.store_ratio, row.metadata_bytes)
             compressions.setdefault(row.checkpoint_digest, []).append(compression)
     machines = [worker.machine for worker in list_live_workers(connection) if worker.machine is not None]
-    return Estimator(by_checkpoint, compressions, machines, _list_queue(connection))
+    return Estimator(by_checkpoint, compressions, machines, _list_running(connection), _list_waiting(connection))
 
 
 def save_batch_size(connection: Connection, checkpoint_digest: str, device_kind: str, members: int) -> None:
@@ -88,20 +95,33 @@ def choose_group_size(connection: Connection, checkpoint_digest: str) -> int:
     return connection.scalar(query) or DEFAULT_GROUP_SIZE
 
 
-def _list_queue(connection: Connection) -> list[QueuedForecast]:
-    """Return the demand and the remaining part of each forecast that has not ended, in the order of acceptance."""
-    groups = select(work.c.forecast_id, work.c.committed).join(forecasts)
-    groups = groups.where(forecasts.c.status.in_(OPEN), work.c.kind == Kind.GROUP)
-    committed: dict[str, list[int]] = {}
-    for forecast_id, lead_times in connection.execute(groups):
-        committed.setdefault(forecast_id, []).append(lead_times)
-    queue = []
-    for row in connection.execute(select(forecasts).where(forecasts.c.status.in_(OPEN)).order_by(forecasts.c.created)):
-        done = committed.get(row.id, [])
-        demand = demand_of(ForecastRequest.model_validate(row.request), row.num_lead_times)
-        remaining = 1.0 - sum(done) / (len(done) * row.num_lead_times) if done else 1.0
-        queue.append(QueuedForecast(demand, row.created, remaining, row.expected_bytes or 0))
-    return queue
+def _list_running(connection: Connection) -> list[RunningForecast]:
+    """Return the computation of each running forecast and the fraction that is left of it."""
+    committed = select(func.sum(work.c.committed)).where(
+        work.c.forecast_id == forecasts.c.id, work.c.kind == Kind.GROUP
+    )
+    query = select(forecasts, committed.scalar_subquery().label("committed"))
+    running = []
+    for row in connection.execute(query.where(forecasts.c.status == Status.RUNNING)):
+        demand = Demand(row.checkpoint_digest, row.group_size, row.num_groups, row.num_lead_times, row.nfe)
+        remaining = 1.0 - float(row.committed or 0) / (row.num_groups * row.num_lead_times)
+        running.append(RunningForecast(demand, remaining, row.expected_bytes or 0))
+    return running
+
+
+def _list_waiting(connection: Connection) -> dict[str, WaitingForecasts]:
+    """Return the waiting forecasts by owner, from counters."""
+    parts: dict[str, list[WaitingWork]] = {}
+    for row in connection.execute(select(waiting_work).where(waiting_work.c.steps > 0)):
+        part = WaitingWork(row.checkpoint_digest, row.group_size, row.steps, row.flow_steps, row.expected_bytes)
+        parts.setdefault(row.owner, []).append(part)
+    first = select(forecasts.c.number).where(forecasts.c.owner == usage.c.owner, forecasts.c.status == Status.ACCEPTED)
+    first = first.order_by(forecasts.c.created, forecasts.c.id).limit(1)
+    query = select(usage.c.owner, usage.c.waiting, first.scalar_subquery().label("first")).where(usage.c.waiting > 0)
+    return {
+        row.owner: WaitingForecasts(row.waiting, row.first or 0, tuple(parts.get(row.owner, ())))
+        for row in connection.execute(query)
+    }
 
 
 def _record(

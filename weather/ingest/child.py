@@ -1,11 +1,14 @@
-"""The process that parses untrusted files: `python -m weather.ingest.child`, with a request on standard input.
+"""The process that parses untrusted files, with a request on standard input; `weather.ingest.process` starts it.
 
-The request is JSON: `files` to parse, the `names` that messages call them by, the `task`, the `output` folder and the
-resource limits. The reply on standard output is `{}`, or `{"kind": …, "problems": […]}` with the kind `corrupt`,
-`too large`, `unsupported` or `unusable`.
+The request is JSON: `files` to parse, the `names` that messages call them by, the `task`, the `folder` to write into,
+the id of the `parent` process and the resource limits. The reply on standard output is `{}`, or
+`{"kind": …, "problems": […]}` with the kind `corrupt`, `too large`, `unsupported` or `unusable`. The exit code is
+`DISK_FULL` if the disk is full.
 """
 
+import errno
 import json
+import os
 import sys
 import tempfile
 import warnings
@@ -16,17 +19,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from xarray.backends.plugins import list_engines
 
+from storage.errors import is_disk_full
 from weather.errors import InitialStateError, VerificationError
 from weather.grids import Grid
-from weather.ingest.exchange import save_frames, save_initial_state, save_inspection
-from weather.ingest.sandbox import limit_resources, restrict_files
+from weather.ingest.exchange import RESULT, save_frames, save_inspection, write_initial_state
+from weather.ingest.process import DISK_FULL
+from weather.ingest.sandbox import confine
 from weather.ingest.unpack import unpack_checked
 from weather.initial_state import read_initial_state
 from weather.manifest import ModelSpec
 from weather.readers.containers import (
     DAMAGE,
     DamagedError,
+    FullDiskError,
     Limits,
     SourceError,
     TooLargeError,
@@ -37,27 +44,44 @@ from weather.readers.inspection import inspect_sources, rename_files
 from weather.readers.provenance import with_file_names
 from weather.readers.series import read_truth
 
-_SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/etc", "/opt", "/dev/null", "/dev/urandom", "/proc/self", "/proc/cpuinfo")
-
 
 def main() -> None:
     """Carry out the request on standard input within its limits, and write the reply to standard output."""
     request = json.load(sys.stdin)
-    files, output = [Path(path) for path in request["files"]], Path(request["output"])
-    limit_resources(request["memory_bytes"], request["cpu_seconds"], request["output_bytes"])
-    libraries = [Path(path) for path in (*_SYSTEM_PATHS, sys.prefix, sys.base_prefix, *sys.path) if path]
-    restrict_files([*libraries, *files], [output])
+    files = begin(request)
+    try:
+        reply = _reply(files, request["names"], request["task"], Path(request["folder"]), request["output_bytes"])
+        json.dump(reply, sys.stdout)
+        sys.stdout.flush()
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        sys.exit(DISK_FULL)
+
+
+def begin(request: dict[str, Any]) -> list[Path]:
+    """Confine this process to the files and the folder of its request, and return the files."""
+    files, folder = [Path(path) for path in request["files"]], Path(request["folder"])
+    list_engines()  # reads the descriptions of installed packages
+    confine(files, folder, request["memory_bytes"], request["cpu_seconds"], request["output_bytes"])
+    if os.getppid() != request["parent"]:
+        sys.exit("The parent process has ended.")
     warnings.simplefilter("ignore")
-    tempfile.tempdir = str(output)
-    limits = Limits(max_bytes=request["output_bytes"])
-    json.dump(_reply(files, request["names"], request["task"], output, limits), sys.stdout)
+    tempfile.tempdir = str(folder)
+    return files
 
 
-def _reply(files: list[Path], names: list[str], task: dict[str, Any], output: Path, limits: Limits) -> dict[str, Any]:
-    """Carry out the task and write its result into `output`; return `{}`, or the kind of error and its problems."""
+def _reply(
+    files: list[Path], names: list[str], task: dict[str, Any], folder: Path, output_bytes: int
+) -> dict[str, Any]:
+    """Carry out `task`, such as `{"kind": "initial_state", …}`, on `files`, and write its result into `folder`.
+
+    Return `{}`, or if the files cannot be used `kind` (such as `corrupt`) and `problems`, which refer to the files by
+    their `names`.
+    """
     try:
         with ExitStack() as stack:
-            unpacking = Unpacking(stack, limits)
+            unpacking = Unpacking(stack, Limits(max_bytes=output_bytes), folder)
             unpacked = [
                 opened
                 for file, name in zip(files, names, strict=True)
@@ -65,11 +89,15 @@ def _reply(files: list[Path], names: list[str], task: dict[str, Any], output: Pa
             ]
             inputs = {opened.location: opened.name for opened in unpacked}
             try:
-                _TASKS[task["kind"]](inputs, names, task, output)
+                result = folder / RESULT
+                result.mkdir()
+                _TASKS[task["kind"]](inputs, names, task, result)
             except InitialStateError as error:
                 return _refuse([_use_names(problem, inputs) for problem in error.problems])
             except VerificationError as error:
                 return _refuse([_use_names(str(error), inputs)])
+    except FullDiskError as error:
+        raise OSError(errno.ENOSPC, str(error)) from error
     except SourceError as error:
         return {"kind": _KINDS.get(type(error), "unusable"), "problems": [str(error)]}
     return {}
@@ -88,7 +116,7 @@ def _write_initial_state(inputs: dict[str, str], names: list[str], task: dict[st
     init_time = None if task["init_time"] is None else np.datetime64(task["init_time"], "s")
     state = read_initial_state([*inputs], ModelSpec.model_validate(task["spec"]), init_time)
     choice = with_file_names(state.choice, lambda text: _use_names(text, inputs))
-    save_initial_state(replace(state, sources=tuple(names), choice=choice), output)
+    write_initial_state(replace(state, sources=tuple(names), choice=choice), output)
 
 
 def _write_truth(inputs: dict[str, str], _names: list[str], task: dict[str, Any], output: Path) -> None:
@@ -120,7 +148,3 @@ def _use_names(text: str, inputs: dict[str, str]) -> str:
     for path, name in inputs.items():
         text = text.replace(path, name)
     return text
-
-
-if __name__ == "__main__":
-    main()

@@ -24,7 +24,10 @@ def check_hdf5(path: Path, name: str) -> None:
 
 
 def _check_group(group: h5py.Group, name: str, depth: int, num_items: int) -> int:
-    """Check the items of a group and return their number, those of its groups included, plus `num_items`."""
+    """Check the items of a group and of its groups, and return their number plus `num_items`.
+
+    Raises `UnsupportedError` for links and for values in other files, and `TooLargeError` for too many items.
+    """
     if depth > _MAX_DEPTH:
         raise UnsupportedError(f"`{name}`: its groups are nested more than {_MAX_DEPTH} deep.")
     for key in group:

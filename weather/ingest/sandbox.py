@@ -1,72 +1,69 @@
-"""Limits that a process sets on itself before it parses untrusted files: memory, time, files and network.
-
-Python has no binding of Landlock, so it is called by system call numbers, which are the same on x86-64 and arm64. On a
-kernel without Landlock the other limits still hold.
-"""
+"""Limits that a process sets on itself before it parses untrusted files: memory, time, files, network and processes."""
 
 import ctypes
 import os
 import resource
-import struct
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _SIGKILL = 1, 38, 9
-_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1, 2, 4, 8, 1 << 14
-_FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
-_LATER_FILE_RIGHTS = (1 << 16) - 1
-_NETWORK_RIGHTS = 3
-_PATH_BENEATH = 1
+from weather.ingest.landlock import landlock_version, restrict_files
+from weather.ingest.libraries import find_library_paths
+from weather.ingest.seccomp import deny_system_calls, has_seccomp
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_MAX_OPEN_FILES = 256
+_OOM_SCORE = 1000
 
 
-def limit_resources(memory_bytes: int, cpu_seconds: int, file_bytes: int) -> None:
-    """Limit memory, CPU time and file size of this process, and have the kernel kill it when its parent dies.
+def find_missing_protections() -> list[str]:
+    """Return a sentence for each protection against untrusted files that this kernel lacks; none if all are in force.
 
-    Exceeding a limit raises an error or ends the process by a signal.
+    A protection that the kernel offers is always in force: the parser refuses to run without it.
     """
+    missing = []
+    if not landlock_version():
+        missing.append(
+            "The kernel offers no Landlock (Linux 5.13 or later), so the parser of uploads can read and write every "
+            "file that the service can."
+        )
+    if not has_seccomp():
+        missing.append(
+            "The kernel offers no seccomp filters on x86-64 or arm64, so the parser of uploads can open sockets, start "
+            "processes and send signals."
+        )
+    return missing
+
+
+def confine(files: Sequence[Path], folder: Path, memory_bytes: int, cpu_seconds: int, file_bytes: int) -> None:
+    """Limit this process to reading `files` and the libraries that it has loaded, and to adding files to `folder`.
+
+    It can reach no other file, process or network any more. The kernel kills it when its parent dies. Raises `OSError`
+    if the kernel offers a protection and refuses it, and `RuntimeError` if other threads run, which would escape.
+    """
+    if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208  (names are enough)
+        raise RuntimeError("The parser must have one thread only when it is confined.")
+    _limit_resources(memory_bytes, cpu_seconds, file_bytes)
+    restrict_files([*find_library_paths(), *files], folder)
+    deny_system_calls()
+
+
+def _limit_resources(memory_bytes: int, cpu_seconds: int, file_bytes: int) -> None:
+    """Limit memory, CPU time and file size; the kernel kills this process first when memory is short."""
+    Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
     for kind, most in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_CPU, cpu_seconds),
         (resource.RLIMIT_FSIZE, file_bytes),
-        (resource.RLIMIT_NOFILE, 256),
+        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
+        (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(kind)
         bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (bound, bound))
+        later = bound + 1 if kind == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else bound
+        resource.setrlimit(kind, (bound, later))
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-
-
-def restrict_files(readable: Sequence[Path], writable: Sequence[Path]) -> bool:
-    """Deny this process all other files and folders, and TCP; return whether the kernel supports that.
-
-    Raises `OSError` if the kernel supports it but refuses a rule.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_CREATE_RULESET, None, 0, 1)
-    if version < 1:
-        return False
-    all_rights = _FILE_RIGHTS.get(version, _LATER_FILE_RIGHTS)
-    attributes = struct.pack("QQ", all_rights, _NETWORK_RIGHTS) if version >= 4 else struct.pack("Q", all_rights)
-    ruleset = _check(libc.syscall(_CREATE_RULESET, attributes, len(attributes), 0), "create a ruleset")
-    for paths, rights in ((readable, _READ_FILE | _READ_FOLDER | _EXECUTE), (writable, all_rights)):
-        for path in paths:
-            if path.exists():
-                possible = all_rights if path.is_dir() else _READ_FILE | _WRITE_FILE | _EXECUTE | _TRUNCATE
-                descriptor = os.open(path, os.O_PATH)
-                rule = struct.pack("=Qi", rights & all_rights & possible, descriptor)
-                _check(libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0), f"allow {path}")
-                os.close(descriptor)
-    _check(libc.syscall(_RESTRICT_SELF, ruleset, 0), "restrict the process")
-    os.close(ruleset)
-    return True
-
-
-def _check(result: int, action: str) -> int:
-    """Return the result of a system call; raise `OSError` if it failed."""
-    if result < 0:
-        raise OSError(ctypes.get_errno(), f"Landlock cannot {action}")
-    return result
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

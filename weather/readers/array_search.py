@@ -45,7 +45,7 @@ def _slices(dataset: xr.Dataset, variable: Variable) -> Iterator[xr.DataArray]:
 
 
 def _has_height(array: xr.DataArray, dataset: xr.Dataset, height_m: float) -> bool:
-    """Return whether an array has a coordinate of heights, or its long name says the height of the variable."""
+    """Return whether an array has a coordinate of heights, or its long name contains `height_m`, such as `10 m`."""
     names = (*array.dims, *array.coords, *str(array.attrs.get("coordinates", "")).split())
     has_coordinate = any(
         role_of(str(name), dataset[name].attrs) == "height" for name in names if name in dataset.variables

@@ -211,7 +211,7 @@ def _complete(candidates: Candidates, variables: Sequence[str]) -> tuple[Candida
 
 
 def _describe_incomplete(usable: Sequence[Record], variables: Sequence[str]) -> str:
-    """Return why no time has every variable from one run: other times, members or runs."""
+    """Return a sentence why no time has every variable from one run and member: those that each variable has."""
     of_variable = [[record for record in usable if record.variable == name] for name in variables]
     times = set.intersection(*({record.valid_time for record in records} for records in of_variable))
     if times:

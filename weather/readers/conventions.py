@@ -132,7 +132,7 @@ def pressure_factor(units: str) -> float:
 
 
 def level_called(label: str | bytes) -> Level:
-    """Return the level that a text such as `10 m above ground` or `850 mb` means."""
+    """Return the level that a text such as `10 m above ground` or `850 mb` means; another text is its kind."""
     text = label.decode("utf-8", "replace") if isinstance(label, bytes) else label
     match = re.match(r"\s*([0-9.]+)\s*(m|hpa|mb|mbar)\b", text.casefold())
     if match is None:

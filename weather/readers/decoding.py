@@ -76,7 +76,7 @@ def _from_cftimes(decoded: xr.DataArray, coordinate: xr.DataArray) -> NDArray[An
 
 
 def _decode_texts(coordinate: xr.DataArray) -> NDArray[Any]:
-    """Return times written as ISO 8601 texts, in UTC."""
+    """Return times written as ISO 8601 texts, in UTC, as datetime64[s]; raises `FieldError` for other texts."""
     texts = [_text(value) for value in coordinate.values.reshape(-1)]
     plain = [re.sub(r"(Z|\+00:?00| ?UTC)$", "", text.strip()).replace("_", "T").replace(" ", "T") for text in texts]
     try:
@@ -88,7 +88,10 @@ def _decode_texts(coordinate: xr.DataArray) -> NDArray[Any]:
 
 
 def _decode_date_numbers(coordinate: xr.DataArray) -> NDArray[Any]:
-    """Return times written as numbers: days such as 20180915.25, or hours such as 2018091506."""
+    """Return times written as days such as 20180915.25, or above 10⁹ as hours such as 2018091506; as datetime64[s].
+
+    Raises `FieldError` if a number is no date.
+    """
     values = coordinate.values.reshape(-1).astype(np.float64)
     values = np.where(values > 1e9, values // 100 + values % 100 / 24, values)
     days, fractions = np.floor(values).astype(np.int64), values - np.floor(values)

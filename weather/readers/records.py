@@ -93,7 +93,10 @@ class Record:
         return None if self.step is None else _round_minutes(self.step) / 60
 
     def describe(self) -> str:
-        """Return the source with run, step, type and experiment version, as far as the file gives them."""
+        """Return the source, with run and step (unless the step is 0), type and experiment version in brackets.
+
+        What the file does not give is left out.
+        """
         details = []
         if self.run is not None and self.step is not None and self.step > np.timedelta64(0, "s"):
             details.append(f"run {np.datetime_as_string(self.run, 'm')}")

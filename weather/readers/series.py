@@ -34,7 +34,7 @@ class Frames:
     notes: tuple[str, ...] = ()
 
     def list_sources(self) -> tuple[ChosenSource, ...]:
-        """Return what the frames were made of, by time and file."""
+        """Return the sources that the frames were read from, an entry for each time and file."""
         return tuple(list_sources(self.records, self.members, self.notes))
 
 

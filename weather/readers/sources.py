@@ -46,7 +46,11 @@ def open_source(source: str, stack: ExitStack) -> list[Opened]:
 
 
 def open_path(path: Path, name: str, unpacking: Unpacking, packings: tuple[str, ...] = ()) -> list[Opened]:
-    """Return what a local file or folder holds; messages call it `name`, and `packings` are those it was in."""
+    """Return the data files in a local file or folder, which messages call `name`; archives are unpacked.
+
+    `packings` are the archives that the file itself was in, outermost first. Raises `UnsupportedError` for a file of
+    another format or packed too often.
+    """
     if path.is_dir():
         if any((path / metadata).is_file() for metadata in ZARR_METADATA):
             return [Opened("Zarr", str(path), name=name)]

@@ -80,9 +80,9 @@ class ChunkFormat:
         return f"{self.array}/c.{'.'.join(map(str, index))}"
 
     def encode(self, values: ArrayLike) -> bytes:
-        """Return the content of a chunk's file: `values`, padded to the chunk's shape with the fill value.
+        """Return the content of a chunk's file: `values`, padded to the chunk's shape, encoded, with a checksum.
 
-        `values` may lack leading dimensions of size 1.
+        Padding is the fill value. `values` may lack leading dimensions of size 1.
         """
         array = np.asarray(values, np.dtype(self.dtype).newbyteorder("<"))
         sizes = self.shape[len(self.shape) - array.ndim :]

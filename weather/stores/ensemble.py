@@ -159,7 +159,10 @@ class EnsembleStore:
 
 
 def open_forecast(folder: Path) -> EnsembleStore:
-    """Open the ensemble store in a forecast's folder, or the ensemble store that `folder` itself is."""
+    """Open the ensemble store in a forecast's folder, or the ensemble store that `folder` itself is.
+
+    Raises `StoreError` if there is neither.
+    """
     return EnsembleStore.open(folder if (folder / METADATA_KEY).exists() else folder / ENSEMBLE)
 
 

@@ -32,7 +32,10 @@ class RestartStore(EnsembleStore):
 
     @classmethod
     def open_with_members(cls, path: StoragePath, members: StoragePath | None, keep_bits: int | None) -> Self:
-        """Open the store at `path`, and the one for readers at `members`, if any; raises `StoreError`."""
+        """Open the store at `path`, and the one for readers at `members` if given, into which lead times are published.
+
+        `keep_bits` mantissa bits are published; None publishes exact values. Raises `StoreError` if either is missing.
+        """
         store = cls.open(path)
         opened = None if members is None else EnsembleStore.open(members)
         return cls(store.path, store.layout, store.attributes, opened, keep_bits)
