@@ -27,6 +27,19 @@ def test_a_port_in_use_is_an_error_that_names_it() -> None:
             _listen("127.0.0.1", port)
 
 
+@pytest.mark.parametrize("command", [commands.serve, commands.serve_api])
+def test_an_address_whose_port_is_in_use_is_never_announced(
+    command: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    messages: list[str] = []
+    with _listen("127.0.0.1", 0) as listener:
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=rf"Port {port} of 127\.0\.0\.1 is in use"):
+            command(host="127.0.0.1", port=port, metrics_port=None, data=tmp_path, report=messages.append)
+    assert messages == []
+
+
 def test_connections_send_small_packets_at_once() -> None:
     with _listen("127.0.0.1", 0) as listener:
         listener.listen()
