@@ -95,6 +95,15 @@ class LimitSettings(_Group):
         100, ge=1, description="Largest number of forecasts that wait or run at the same time."
     )
     max_upload_bytes: int = Field(500_000_000, ge=1, description="Largest size of an upload, in bytes.")
+    max_parsing: int = Field(
+        2, ge=1, description="Largest number of requests whose files are read at the same time, by a process for each."
+    )
+    max_drawing: int = Field(
+        1, ge=1, description="Largest number of pictures drawn at the same time, by a process for each."
+    )
+    max_waiting: int = Field(
+        16, ge=0, description="Largest number of requests with files that wait for their turn, and of pictures."
+    )
 
 
 class ServiceSettings(_Group):
@@ -109,6 +118,9 @@ class ServiceSettings(_Group):
     )
     public_url: str | None = Field(
         None, pattern=r"^https?://[^/\s]+(/[^\s?#]*)?$", description="Base URL for callers, behind a proxy."
+    )
+    docs: Literal["public", "key"] = Field(
+        "public", description="Who may read /docs and /openapi.json: everyone (public), or callers with a key (key)."
     )
 
 

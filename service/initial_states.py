@@ -1,12 +1,9 @@
 """Read the initial state of a request: uploaded files, a state of the catalogue, or that of an earlier forecast."""
 
-import threading
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
+from functools import partial
 
-import anyio
-import numpy as np
+from anyio import to_thread
 
 from jobs.errors import ForecastNotFoundError
 from jobs.folders import ForecastFolder
@@ -15,6 +12,7 @@ from jobs.request import CatalogueSource, ForecastSource, InitialStateSource, Up
 from jobs.rows.states import Data
 from service.dependencies import Service
 from service.faults import located_at
+from service.shared_calls import SharedCalls
 from service.uploads import ParsedRequest
 from storage.errors import ConfigurationError
 from weather.bundled import find_catalogue_state
@@ -22,17 +20,16 @@ from weather.errors import StoreError
 from weather.ingest.exchange import load_initial_state
 from weather.ingest.parent import ingest_initial_state
 from weather.initial_state import InitialState
-from weather.manifest import Manifest, ModelSpec
+from weather.manifest import Manifest
 from weather.times import parse_time
 
-PARSERS = anyio.CapacityLimiter(2)
-"""Limits the threads that parse uploads, since a parser may use gigabytes; further requests wait without a thread."""
-_MAX_CACHED_STATES = 8
+PARSING_SECONDS = 600.0
+"""Seconds after which a parser is killed that its own limits have not stopped."""
+_CATALOGUE_STATES = SharedCalls[InitialState](8, lambda _: 1)
+"""The states of the catalogue that were used last."""
 
-_catalogue_lock = threading.Lock()
 
-
-def read_initial_state(request: ParsedRequest, manifest: Manifest, service: Service, owner: str) -> InitialState:
+async def read_initial_state(request: ParsedRequest, manifest: Manifest, service: Service, owner: str) -> InitialState:
     """Return the initial state of a request, on the checkpoint's grid: of its files, the catalogue or a forecast.
 
     Raises a subclass of `InitialStateError`, or `ConfigurationError` if there is no such state.
@@ -41,10 +38,12 @@ def read_initial_state(request: ParsedRequest, manifest: Manifest, service: Serv
     with located_at("body", "initial_state"):
         if isinstance(source, UploadSource):
             init_time = parse_time(source.init_time) if source.init_time else None
-            return ingest_initial_state(request.files, request.names, manifest.model, init_time)
+            assert request.place is not None
+            parse = partial(ingest_initial_state, request.files, request.names, manifest.model, init_time)
+            return await request.place.run(parse, PARSING_SECONDS, request.files[0].parent)
         if isinstance(source, ForecastSource):
-            return _read_source_forecast(source, manifest, service, owner)
-        return _find_catalogue_state(source, manifest)
+            return await to_thread.run_sync(_read_source_forecast, source, manifest, service, owner)
+        return await _read_catalogue_state(source, manifest, service, owner)
 
 
 def check_source(source: InitialStateSource, service: Service, owner: str) -> None:
@@ -89,15 +88,17 @@ def _read_source_forecast(source: ForecastSource, manifest: Manifest, service: S
         raise
 
 
-def _find_catalogue_state(source: CatalogueSource, manifest: Manifest) -> InitialState:
+async def _read_catalogue_state(
+    source: CatalogueSource, manifest: Manifest, service: Service, owner: str
+) -> InitialState:
+    """Return a state of the catalogue, which is parsed once for all requests of one checkpoint's grid."""
     entry = find_catalogue_state(source.dataset, source.init_time)
-    with _catalogue_lock:
-        state = _read_catalogue_state(tuple(entry.files), parse_time(entry.init_time), manifest.model.model_dump_json())
-    return replace(state, sources=tuple(path.name for path in entry.files))
+    files, names = tuple(entry.files), tuple(path.name for path in entry.files)
+    parse = partial(ingest_initial_state, files, names, manifest.model, parse_time(entry.init_time))
 
+    async def parse_in_turn() -> InitialState:
+        async with service.queues.parsing.place(owner) as place:
+            return await place.run(parse, PARSING_SECONDS)
 
-@lru_cache(_MAX_CACHED_STATES)
-def _read_catalogue_state(files: tuple[Path, ...], init_time: np.datetime64, spec: str) -> InitialState:
-    """Parse a state of the catalogue; `spec` is the `ModelSpec` as JSON, which the cache can hash."""
-    names = [path.name for path in files]
-    return ingest_initial_state(files, names, ModelSpec.model_validate_json(spec), init_time)
+    state = await _CATALOGUE_STATES.get((files, manifest.model.model_dump_json()), parse_in_turn)
+    return replace(state, sources=names)

@@ -21,6 +21,7 @@ from service.faults import Faults
 from service.openapi import JSON, MULTIPART
 from service.problems import UNSUPPORTED, VALIDATION, ServiceError
 from service.requests import ForecastBody
+from service.work_queues import Place, WorkQueue
 
 MAX_STATE_FILES = 2
 _MAX_NAME_LENGTH = 100
@@ -29,28 +30,30 @@ _MAX_TEXT_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """A validated request, the temporary copies of its files, and the names that the client gave them."""
+    """A validated request, the temporary copies of its files, the client's names of them, and its place for parsing."""
 
     body: ForecastBody
     files: tuple[Path, ...] = ()
     names: tuple[str, ...] = ()
+    place: Place | None = None
 
 
 @asynccontextmanager
-async def parse_request(request: Request) -> AsyncIterator[ParsedRequest]:
+async def parse_request(request: Request, queue: WorkQueue, owner: str) -> AsyncIterator[ParsedRequest]:
     """Parse and validate a request; its temporary files are deleted on exit.
 
-    Raises `RequestValidationError` for an invalid field, and `ServiceError` for another content type.
+    A request with files holds a place in `queue`, and is refused before its files are received if there is none. Raises
+    `RequestValidationError` for an invalid field, and `ServiceError` for another content type.
     """
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if content_type == JSON:
         yield ParsedRequest(_parse_body(await request.body(), uploads=False))
     elif content_type == MULTIPART:
-        async with read_form(request, MAX_STATE_FILES) as form:
+        async with queue.place(owner) as place, read_form(request, MAX_STATE_FILES) as form:
             text, files = split_form(form, "request", "initial_state", MAX_STATE_FILES)
             body = _parse_body(text.encode(), uploads=True)
             async with save_uploads(files) as (paths, names):
-                yield ParsedRequest(body, paths, names)
+                yield ParsedRequest(body, paths, names, place)
     else:
         raise ServiceError(UNSUPPORTED, f"`Content-Type` must be {JSON} or {MULTIPART}. Got: {content_type!r}.")
 

@@ -1,14 +1,16 @@
 """The service inside the test's own process: the real application, database and files, without a socket or a worker."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partialmethod
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
+
+T = TypeVar("T")
 
 
 class InProcess:
@@ -25,7 +27,11 @@ class InProcess:
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await client.request(method, path, **options)
 
-        return self._portal.start_task_soon(send)
+        return self.start_task(send)
+
+    def start_task(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> "Future[T]":
+        """Call a function in the event loop of the application, and return the future of its result."""
+        return self._portal.start_task_soon(function, *arguments)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send a request and return its response."""

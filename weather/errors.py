@@ -27,6 +27,10 @@ class InitialStateError(WarmcastError):
         self.problems = tuple(problems)
         super().__init__(f"Cannot start a forecast from {source}: " + " ".join(problems))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return how to build the error again in another process."""
+        return type(self), (self.source, self.problems), self.__dict__
+
 
 class InputCorruptError(InitialStateError):
     """A file is damaged."""

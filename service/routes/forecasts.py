@@ -3,6 +3,7 @@
 import time
 from typing import Annotated
 
+import anyio
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -14,13 +15,14 @@ from jobs.planning.plans import Plan
 from jobs.retention import delete_data
 from jobs.rows.states import OPEN, Status
 from service.caching import conditional, json_response, state_tag
+from service.child_processes import while_connected
 from service.dependencies import BaseUrl, Owner, OwnForecast, Service, ServiceDep, check_success
-from service.initial_states import PARSERS, read_initial_state
+from service.initial_states import read_initial_state
 from service.openapi import forecast_body
 from service.problems import PROBLEM_RESPONSES
 from service.requests import ForecastBody, ReplayBody
-from service.submission import accept, check_body, estimate, replay
-from service.uploads import MAX_STATE_FILES, ParsedRequest, parse_request
+from service.submission import CheckedBody, accept, check_body, estimate, replay
+from service.uploads import MAX_STATE_FILES, parse_request
 from service.views import (
     Caution,
     ForecastList,
@@ -31,10 +33,13 @@ from service.views import (
     view_cautions,
     view_forecast,
 )
+from weather.initial_state import InitialState
 
 router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES)
 
 _MAX_RETRY_SECONDS, _FIRST_RETRY_SECONDS = 30, 2
+_SUBMITTERS = anyio.CapacityLimiter(4)
+"""Limits the threads that submit forecasts, which wait for the storage; further requests wait without a thread."""
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
 
@@ -73,21 +78,25 @@ async def submit_forecast(
 
     The body is JSON for a state of the catalogue or of an earlier forecast, or multipart with the files of a state.
     """
-    async with parse_request(request) as parsed:
-        limiter = PARSERS if parsed.files else None
-        return await to_thread.run_sync(
-            _submit, parsed, service, owner, base, idempotency_key, validate_only, limiter=limiter
-        )
+    async with parse_request(request, service.queues.parsing, owner) as parsed:
+        checked = await to_thread.run_sync(check_body, service, owner, parsed.body)
+        state = await while_connected(request, read_initial_state(parsed, checked.manifest, service, owner))
+        arguments = service, owner, checked, state, base, idempotency_key, validate_only
+        return await to_thread.run_sync(_submit, *arguments, limiter=_SUBMITTERS)
 
 
 def _submit(
-    request: ParsedRequest, service: Service, owner: str, base: str, key: str | None, validate_only: bool
+    service: Service,
+    owner: str,
+    checked: CheckedBody,
+    state: InitialState,
+    base: str,
+    key: str | None,
+    validate_only: bool,
 ) -> Response:
-    checked = check_body(service, owner, request.body)
-    state = read_initial_state(request, checked.manifest, service, owner)
     if validate_only:
         return JSONResponse(
-            _view_estimate(estimate(service, checked, state), checked.body).model_dump(mode="json"), 200
+            _view_estimate(estimate(service, owner, checked, state), checked.body).model_dump(mode="json"), 200
         )
     return _accepted_response(*accept(service, owner, checked, state, key), service, base)
 

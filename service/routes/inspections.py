@@ -1,31 +1,34 @@
 """Route to inspect files before a forecast is submitted."""
 
-from pathlib import Path
+from functools import partial
 from typing import Annotated
 
+import numpy as np
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.datastructures import UploadFile
 
-from service.dependencies import Service, ServiceDep, authenticate
+from service.child_processes import while_connected
+from service.dependencies import Owner, Service, ServiceDep
 from service.faults import Faults, located_at
-from service.initial_states import PARSERS
+from service.initial_states import PARSING_SECONDS
 from service.openapi import inspection_body
 from service.problems import PROBLEM_RESPONSES, VALIDATION, ServiceError
 from service.uploads import MAX_STATE_FILES, read_form, save_uploads
 from weather.bundled import DEFAULT_CHECKPOINT, find_named_checkpoint
 from weather.ingest.parent import ingest_inspection
-from weather.manifest import read_manifest
+from weather.manifest import ModelSpec, read_manifest
 from weather.readers.inspection import Inspection
 from weather.times import parse_time
 
-router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES, dependencies=[Depends(authenticate)])
+router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES)
 
 
 @router.post("/inspect", openapi_extra={"requestBody": inspection_body(MAX_STATE_FILES)})
 async def inspect_files(
     request: Request,
     service: ServiceDep,
+    owner: Owner,
     model: Annotated[
         str, Query(max_length=100, description="Name of the checkpoint of the forecast.")
     ] = DEFAULT_CHECKPOINT,
@@ -37,7 +40,8 @@ async def inspect_files(
 
     `can_start` is false if no forecast can start from them; `problems` says why. Nothing is stored.
     """
-    async with read_form(request, MAX_STATE_FILES) as form:
+    spec, time = await to_thread.run_sync(_check_query, service, model, init_time)
+    async with service.queues.parsing.place(owner) as place, read_form(request, MAX_STATE_FILES) as form:
         parts = form.getlist("initial_state")
         files = [part for part in parts if isinstance(part, UploadFile)]
         if not files or len(files) < len(form.multi_items()):
@@ -48,17 +52,17 @@ async def inspect_files(
                 ("body", "initial_state"),
             )
         async with save_uploads(files) as (paths, names):
-            return await to_thread.run_sync(_inspect, service, paths, names, model, init_time, limiter=PARSERS)
+            inspect = partial(ingest_inspection, paths, names, spec, time)
+            with located_at("body", "initial_state"):
+                return await while_connected(request, place.run(inspect, PARSING_SECONDS, paths[0].parent))
 
 
-def _inspect(
-    service: Service, paths: tuple[Path, ...], names: tuple[str, ...], model: str, init_time: str | None
-) -> Inspection:
+def _check_query(service: Service, model: str, init_time: str | None) -> tuple[ModelSpec, np.datetime64 | None]:
+    """Return the description of the checkpoint and the initial time that the query names."""
     faults = Faults()
     folders = service.settings.storage.checkpoint_folders
     folder = faults.attempt(("query", "model"), find_named_checkpoint, model, folders)
     time = faults.attempt(("query",), parse_time, init_time) if init_time else None
     faults.check()
     assert folder is not None
-    with located_at("body", "initial_state"):
-        return ingest_inspection(paths, names, read_manifest(folder).model, time)
+    return read_manifest(folder).model, time

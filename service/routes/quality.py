@@ -1,7 +1,8 @@
 """Routes for the quality of a forecast: diagnostics of each lead time, and scores against analyses."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,25 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from diagnostics.evaluation.verification import score_forecast, verification_times
 from jobs.forecasts import ForecastRecord
 from jobs.quality import Verification, list_verifications, read_diagnostics, save_verification
 from service.caching import json_response
-from service.dependencies import OwnForecast, Service, ServiceDep, open_ensemble
+from service.child_calls import ForecastAddress, verify
+from service.child_processes import while_connected
+from service.dependencies import OwnForecast, Service, ServiceDep, check_data, check_ensemble
 from service.faults import located_at
-from service.initial_states import PARSERS
 from service.openapi import verification_body
 from service.problems import PROBLEM_RESPONSES, VALIDATION, ServiceError
 from service.uploads import read_form, save_uploads, split_form
 from service.views import format_time
-from weather.ingest.parent import ingest_truth
+from service.work_queues import Place
+from weather.errors import StoreError
 
 router = APIRouter(tags=["quality"], responses=PROBLEM_RESPONSES)
 
 _MAX_FILES = 100
+_MAX_SECONDS = 600.0
+"""Seconds that parsing and scoring may take."""
 _REFERENCE = r"^[a-z0-9][a-z0-9-]{0,39}$"
 _BODY = verification_body(_MAX_FILES, _REFERENCE)
 
@@ -64,24 +68,35 @@ async def verify_forecast(record: OwnForecast, service: ServiceDep, request: Req
 
     If the files contain an analysis of the initial time, the persistence forecast is scored too.
     """
-    async with read_form(request, _MAX_FILES) as form:
-        reference, files = split_form(form, "reference", "truth", _MAX_FILES)
+    check_ensemble(record, service)
+    async with (
+        service.queues.parsing.place(record.owner) as place,
+        read_form(request, _MAX_FILES) as form,
+    ):
+        text, files = split_form(form, "reference", "truth", _MAX_FILES)
         async with save_uploads(files) as (paths, names):
-            checked = _check_reference(reference)
-            return await to_thread.run_sync(_verify, record, service, checked, paths, names, limiter=PARSERS)
+            reference = _check_reference(text)
+            scores = await while_connected(request, _score(record, service, place, paths, names))
+    return await to_thread.run_sync(_save, record, service, reference, scores)
 
 
-def _verify(
-    record: ForecastRecord, service: Service, reference: str, paths: Sequence[Path], names: Sequence[str]
-) -> VerificationView:
-    store = open_ensemble(record, service)
-    layout = store.layout
-    with located_at("body", "truth"):
-        truth = ingest_truth(paths, names, layout.variables, layout.grid, verification_times(store))
-        scores = score_forecast(store, truth, None, record.request.seed)
+async def _score(
+    record: ForecastRecord, service: Service, place: Place, paths: Sequence[Path], names: Sequence[str]
+) -> dict[str, Any]:
+    score = partial(verify, ForecastAddress.of(record.id, service.settings.storage), paths, names, record.request.seed)
+    try:
+        with located_at("body", "truth"):
+            return await place.run(score, _MAX_SECONDS, paths[0].parent)
+    except StoreError:
+        check_data(record.id, service)
+        raise
+
+
+def _save(record: ForecastRecord, service: Service, reference: str, scores: Mapping[str, Any]) -> VerificationView:
     with service.database.write() as connection:
-        verification = save_verification(connection, record.id, record.request.checkpoint, reference, scores)
-    return _view_verification(verification)
+        return _view_verification(
+            save_verification(connection, record.id, record.request.checkpoint, reference, scores)
+        )
 
 
 def _check_reference(reference: str) -> str:

@@ -1,12 +1,18 @@
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+from anyio import CapacityLimiter, to_thread
 
 from jobs.rows.database import Database
 from jobs.settings import Settings
+from service import work_queues
 from service.app import create_app
 from tests.in_process import InProcess, run_in_process
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -20,3 +26,14 @@ def api(settings: Settings, database: Database) -> Iterator[InProcess]:
     """The service on the data of the fixture `database`, reachable from this machine only, without a worker."""
     with run_in_process(create_app(settings, with_worker=False)) as api:
         yield api
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the work of queues in threads of this process instead of child processes, which take a second to start."""
+    limiter = CapacityLimiter(math.inf)
+
+    async def run(call: Callable[[], T], _seconds: float, _folder: Path | None = None) -> T:
+        return await to_thread.run_sync(call, limiter=limiter)
+
+    monkeypatch.setattr(work_queues, "run_in_child", run)

@@ -1,7 +1,8 @@
 import json
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from service import initial_states
 from service.dependencies import Service
 from service.initial_states import check_source, read_initial_state
 from service.requests import ForecastBody
+from service.shared_calls import SharedCalls
 from service.uploads import ParsedRequest
 from storage.errors import ConfigurationError
 from tests.helpers import random_state, wait_until
@@ -23,6 +25,8 @@ from tests.served import small_request
 from weather.errors import InputUnsupportedError
 from weather.initial_state import InitialState
 from weather.manifest import Manifest, read_manifest
+
+Read = Callable[..., "Future[InitialState]"]
 
 
 @pytest.fixture
@@ -37,11 +41,16 @@ def manifest(untrained_checkpoint: Path) -> Manifest:
 
 
 @pytest.fixture
-def empty_cache() -> Iterator[None]:
-    """Forget the states of the catalogue that other tests have read, and those of this one."""
-    initial_states._read_catalogue_state.cache_clear()
-    yield
-    initial_states._read_catalogue_state.cache_clear()
+def read(api: InProcess, service: Service, monkeypatch: pytest.MonkeyPatch) -> Read:
+    """Start to read a state in the event loop of the service, which keeps none of the states of other tests."""
+    monkeypatch.setattr(initial_states, "_CATALOGUE_STATES", SharedCalls[InitialState](8, lambda _: 1))
+
+    async def read(source: CatalogueSource | UploadSource, manifest: Manifest) -> InitialState:
+        async with service.queues.parsing.place("local") as place:
+            request = ParsedRequest(ForecastBody(initial_state=source), (Path("/tmp/0"),), ("a.nc",), place)
+            return await read_initial_state(request, manifest, service, "local")
+
+    return lambda *arguments: api.start_task(read, *arguments)
 
 
 class _Parser:
@@ -68,18 +77,13 @@ class _Parser:
 
 
 @pytest.fixture
-def parser(monkeypatch: pytest.MonkeyPatch) -> _Parser:
+def parser(monkeypatch: pytest.MonkeyPatch, threads: None) -> _Parser:
     parser = _Parser()
     monkeypatch.setattr(initial_states, "ingest_initial_state", parser)
     return parser
 
 
-def _request(source: CatalogueSource | UploadSource) -> ParsedRequest:
-    return ParsedRequest(ForecastBody(initial_state=source), (Path("/tmp/0"),), ("a.nc",))
-
-
-UPLOAD = _request(UploadSource(source="upload"))
-CATALOGUE = _request(CatalogueSource(source="catalogue", dataset="gfs"))
+CATALOGUE = CatalogueSource(source="catalogue", dataset="gfs")
 
 
 def _start_upload(api: InProcess) -> "Future[httpx.Response]":
@@ -88,16 +92,20 @@ def _start_upload(api: InProcess) -> "Future[httpx.Response]":
     return api.start("POST", "/v1/forecast?validate_only=true", data={"request": json.dumps(body)}, files=files)
 
 
-def test_at_most_two_uploads_are_parsed_at_once_and_those_that_wait_delay_no_other_request(
+def test_two_uploads_are_parsed_at_once_sixteen_wait_and_more_are_refused_without_delay_of_other_requests(
     api: InProcess, parser: _Parser
 ) -> None:
     uploads = [_start_upload(api) for _ in range(50)]  # more than the service has threads
     wait_until(lambda: parser.running == 2)
+    wait_until(lambda: sum(upload.done() for upload in uploads) == 32)
     assert api.start("GET", "/healthz").result(10).status_code == 200
     assert api.start("GET", "/v1/forecast").result(10).status_code == 200
     parser.is_released.set()
-    assert [upload.result(60).status_code for upload in uploads] == [200] * 50
-    assert (parser.calls, parser.most) == (50, 2)
+    responses = [upload.result(60) for upload in uploads]
+    assert Counter(response.status_code for response in responses) == {200: 18, 429: 32}
+    refusal = next(response for response in responses if response.status_code == 429)
+    assert (refusal.json()["type"], refusal.headers["Retry-After"]) == ("/problems/too-busy", "5")
+    assert (parser.calls, parser.most) == (18, 2)
 
 
 def test_a_parser_that_fails_leaves_its_place(api: InProcess, parser: _Parser) -> None:
@@ -111,60 +119,53 @@ def test_a_parser_that_fails_leaves_its_place(api: InProcess, parser: _Parser) -
 
 
 def test_the_time_of_an_upload_is_parsed_and_given_to_the_parser(
-    service: Service, manifest: Manifest, parser: _Parser
+    read: Read, manifest: Manifest, parser: _Parser
 ) -> None:
     parser.is_released.set()
     for text, time in ((None, None), ("2018-09-15T00", "2018-09-15T00"), ("2018-09-15T02:00+02:00", "2018-09-15T00")):
-        read_initial_state(_request(UploadSource(source="upload", init_time=text)), manifest, service, "local")
+        read(UploadSource(source="upload", init_time=text), manifest).result(30)
         (files, names, spec, init_time) = parser.arguments[-1]
         assert (files, names, spec) == ((Path("/tmp/0"),), ("a.nc",), manifest.model)
         assert init_time == (None if time is None else np.datetime64(time, "s"))
 
 
-@pytest.mark.usefixtures("empty_cache")
 def test_concurrent_requests_read_a_state_of_the_catalogue_once(
-    service: Service, manifest: Manifest, parser: _Parser
+    read: Read, manifest: Manifest, parser: _Parser
 ) -> None:
-    with ThreadPoolExecutor(6) as pool:
-        states = [pool.submit(read_initial_state, CATALOGUE, manifest, service, "local") for _ in range(6)]
-        wait_until(lambda: parser.running)
-        parser.is_released.set()
-        digests = {state.result(30).digest for state in states}
+    states = [read(CATALOGUE, manifest) for _ in range(6)]
+    wait_until(lambda: parser.running)
+    parser.is_released.set()
+    digests = {state.result(30).digest for state in states}
     assert (parser.calls, len(digests)) == (1, 1)
 
 
-@pytest.mark.usefixtures("empty_cache")
-def test_a_failure_to_read_the_catalogue_is_not_remembered(
-    service: Service, manifest: Manifest, parser: _Parser
-) -> None:
+def test_a_failure_to_read_the_catalogue_is_not_remembered(read: Read, manifest: Manifest, parser: _Parser) -> None:
     parser.is_released.set()
     parser.fails = True
     with pytest.raises(InputUnsupportedError):
-        read_initial_state(CATALOGUE, manifest, service, "local")
+        read(CATALOGUE, manifest).result(60)
     parser.fails = False
-    read_initial_state(CATALOGUE, manifest, service, "local")
+    read(CATALOGUE, manifest).result(60)
     assert parser.calls == 2
 
 
-@pytest.mark.usefixtures("empty_cache")
 def test_a_state_is_read_again_for_a_checkpoint_of_another_grid(
-    service: Service, manifest: Manifest, parser: _Parser
+    read: Read, manifest: Manifest, parser: _Parser
 ) -> None:
     parser.is_released.set()
     other = manifest.model_copy(update={"model": tiny_spec(24, 48)})
     for used in (manifest, other, manifest, other):
-        read_initial_state(CATALOGUE, used, service, "local")
+        read(CATALOGUE, used).result(60)
     assert parser.calls == 2
 
 
-@pytest.mark.usefixtures("empty_cache")
-def test_a_state_of_the_catalogue_names_its_files(service: Service, manifest: Manifest) -> None:
-    state = read_initial_state(CATALOGUE, manifest, service, "local")
+def test_a_state_of_the_catalogue_names_its_files(read: Read, manifest: Manifest) -> None:
+    state = read(CATALOGUE, manifest).result(60)
     assert state.init_time == np.datetime64("2018-09-15T00", "s")
     assert len(state.sources) == 2
     assert all(name.endswith(".grib2") and "/" not in name for name in state.sources)
     assert state.newest.shape[-2:] == manifest.model.grid.grid.shape
-    assert read_initial_state(CATALOGUE, manifest, service, "local").digest == state.digest
+    assert read(CATALOGUE, manifest).result(60).digest == state.digest
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from service.problems import ServiceError
 from service.uploads import ParsedRequest, _sanitize_name, parse_request, save_uploads, split_form
+from service.work_queues import WorkQueue
 from tests.in_process import InProcess
 
 
@@ -128,7 +129,7 @@ def _parse(content_type: str | None, body: bytes) -> ParsedRequest:
 
     async def parse() -> ParsedRequest:
         request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
-        async with parse_request(request) as parsed:
+        async with parse_request(request, WorkQueue("with files", at_once=1, max_waiting=0), "local") as parsed:
             return parsed
 
     return asyncio.run(parse())

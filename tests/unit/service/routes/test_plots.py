@@ -1,4 +1,5 @@
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
-from service.routes import plots
+from service import child_calls
 from tests.helpers import wait_until
 from tests.in_process import InProcess
 from tests.rows import commit_lead_times
 from weather.stores.ensemble import EnsembleStore
+
+pytestmark = pytest.mark.usefixtures("threads")
 
 
 @pytest.fixture
@@ -59,28 +62,73 @@ def test_a_wrong_parameter_of_a_plot_is_pointed_at(api: InProcess, home: str, qu
     assert {error["pointer"] for error in problem["errors"]} == {pointer}
 
 
-def test_requests_that_wait_for_a_plot_delay_no_other_request(
-    api: InProcess, home: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    is_released, drawing, most = threading.Event(), [], []
+class _Drawing:
+    """Takes the place of the drawing of maps: it waits until it is released, and counts the calls that run at once."""
 
-    def draw(*_: object) -> bytes:
-        drawing.append(1)
-        most.append(len(drawing))
-        assert is_released.wait(30)
-        drawing.pop()
+    def __init__(self) -> None:
+        self.is_released, self.calls, self.running, self.most = threading.Event(), 0, 0, 0
+
+    def __call__(self, *_: object) -> bytes:
+        self.calls, self.running = self.calls + 1, self.running + 1
+        self.most = max(self.most, self.running)
+        assert self.is_released.wait(30)
+        self.running -= 1
         return b"PNG"
 
-    monkeypatch.setattr(plots, "plot_maps", draw)
-    monkeypatch.setattr(plots, "plot_plume", draw)
-    requests = [
-        api.start("GET", f"{home}/{name}.png") for name in ("maps", "plume") * 25
-    ]  # more than there are threads
-    wait_until(lambda: drawing)
+
+@pytest.fixture
+def drawing(monkeypatch: pytest.MonkeyPatch) -> _Drawing:
+    drawing = _Drawing()
+    monkeypatch.setattr(child_calls, "plot_maps", drawing)
+    return drawing
+
+
+def test_one_plot_is_drawn_at_a_time_sixteen_wait_and_more_are_refused_without_delay_of_other_requests(
+    api: InProcess, home: str, drawing: _Drawing
+) -> None:
+    requests = [api.start("GET", f"{home}/maps.png?bbox=0,0,{index + 1},9") for index in range(50)]
+    wait_until(lambda: drawing.running)
+    wait_until(lambda: sum(request.done() for request in requests) == 33)
     assert api.start("GET", "/healthz").result(10).status_code == 200
-    is_released.set()
+    assert api.start("GET", "/v1/forecast").result(10).status_code == 200
+    drawing.is_released.set()
+    responses = [request.result(30) for request in requests]
+    assert Counter(response.status_code for response in responses) == {200: 17, 429: 33}
+    refusal = next(response for response in responses if response.status_code == 429)
+    assert (refusal.json()["type"], refusal.headers["Retry-After"]) == ("/problems/too-busy", "5")
+    assert (drawing.calls, drawing.most) == (17, 1)
+
+
+def test_equal_requests_for_a_plot_are_drawn_once_and_the_plot_is_kept(
+    api: InProcess, home: str, drawing: _Drawing
+) -> None:
+    requests = [api.start("GET", f"{home}/maps.png") for _ in range(50)]
+    wait_until(lambda: drawing.running)
+    drawing.is_released.set()
     assert [request.result(30).content for request in requests] == [b"PNG"] * 50
-    assert set(most) == {1}
+    assert api.get(f"{home}/maps.png?units=ms").content == b"PNG"
+    assert drawing.calls == 1
+
+
+def test_a_kept_plot_is_drawn_again_when_the_forecast_changes_and_gone_when_its_data_is(
+    api: InProcess, home: str, drawing: _Drawing
+) -> None:
+    drawing.is_released.set()
+    api.get(f"{home}/maps.png")
+    forecast = home.removesuffix("/plots")
+    api.delete(forecast)
+    assert (api.get(f"{home}/maps.png").content, drawing.calls) == (b"PNG", 2)
+    api.delete(forecast)
+    assert (api.get(f"{home}/maps.png").status_code, drawing.calls) == (410, 2)
+
+
+def test_a_conditional_request_needs_no_place_for_drawing(api: InProcess, home: str, drawing: _Drawing) -> None:
+    requests = [api.start("GET", f"{home}/maps.png?bbox=0,0,{index + 1},9") for index in range(20)]
+    wait_until(lambda: sum(request.done() for request in requests) == 3)
+    response = api.get(f"{home}/maps.png", headers={"If-None-Match": "*"})
+    assert (response.status_code, response.content) == (304, b"")
+    drawing.is_released.set()
+    assert {request.result(30).status_code for request in requests} == {200, 429}
 
 
 @pytest.mark.parametrize("plot", ["maps.png", "plume.png"])

@@ -20,6 +20,8 @@ from tests.rows import commit_lead_times, create_key, read_forecast, succeed
 from weather.stores.ensemble import EnsembleStore
 from weather.testing import travelling_waves
 
+pytestmark = pytest.mark.usefixtures("threads")
+
 Submit = Callable[..., ForecastRecord]
 
 INIT_TIME = np.datetime64("2018-09-15T00", "s")
