@@ -41,19 +41,20 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def peak_resident_bytes(work: Callable[[], object]) -> int:
     """Return the peak of resident bytes of this process while `work` runs, measured every 2 ms."""
-    peak = _resident_bytes()
+    peak = resident_bytes()
 
     def update() -> None:
         nonlocal peak
-        peak = max(peak, _resident_bytes())
+        peak = max(peak, resident_bytes())
 
     with Periodic(update, _MEMORY_SECONDS, "memory"):
         work()
-    return max(peak, _resident_bytes())
+    return max(peak, resident_bytes())
 
 
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+def resident_bytes(process_id: int | None = None) -> int:
+    """Return the resident bytes of a process, by default of this one."""
+    return int(Path(f"/proc/{process_id or 'self'}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def publish_results(

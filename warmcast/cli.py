@@ -68,10 +68,30 @@ def engine(
 
 
 @bench.command()
+def load(json: JsonFile = None, tiny: Tiny = False) -> None:
+    """Measure latencies, memory and the speed of a forecast while 1300 clients load the service; takes minutes."""
+    with exit_codes():
+        run("bench load", json=json, tiny=tiny)
+
+
+@bench.command()
 def networks(json: JsonFile = None, tiny: Tiny = False) -> None:
     """Compare the networks with the same networks without their stem and memory format."""
     with exit_codes():
         run("bench networks", json=json, tiny=tiny)
+
+
+@bench.command()
+def polling(
+    json: JsonFile = None,
+    tiny: Tiny = False,
+    database_url: Annotated[
+        str | None, typer.Option(help="URL of an empty PostgreSQL database; SQLite in a temporary folder by default.")
+    ] = None,
+) -> None:
+    """Compare status requests a second with those of a bare route that reads one row by its key."""
+    with exit_codes():
+        run("bench polling", json=json, tiny=tiny, database_url=database_url)
 
 
 @bench.command()

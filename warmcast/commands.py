@@ -14,7 +14,9 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "api": "service.commands:serve_api",
         "bench estimate": "benchmarks.estimates:bench_estimates",
         "bench engine": "benchmarks.engine:bench_engine",
+        "bench load": "benchmarks.load:bench_load",
         "bench networks": "benchmarks.networks:bench_networks",
+        "bench polling": "benchmarks.polling:bench_polling",
         "bench reading": "benchmarks.reading:bench_reading",
         "bench scores": "benchmarks.scores:bench_scores",
         "cancel": "warmcast.remote:cancel",
@@ -38,7 +40,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "train": "training.commands:train_from_files",
         "verify": "diagnostics.evaluation.verification:verify",
         "watch": "warmcast.remote:watch",
-        "worker": "workers.polling:run_worker",
+        "worker": "workers.run:run_worker",
     }
 )
 
