@@ -17,6 +17,8 @@ from warmcast.options import Checkpoint, Checkpoints, InitTime, Json
 _TIMES = ("valid times (UTC)", "runs")
 _MAX_NAMES = 12
 """Most names of other fields that are printed for a file."""
+_NO_BREAK = "\0"
+"""Stands for a space of a path, which cannot contain it, while text is wrapped."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,16 +55,17 @@ def inspect(
 def _print_inspection(inspection: Mapping[str, Any]) -> None:
     console = Console(highlight=False, markup=False)
     console = Console(width=_width(console), highlight=False, markup=False)
-    files = [*inspection["files"], *(row["file"] for row in inspection["found"]), *inspection["other_fields"]]
-    for file in dict.fromkeys(files):
-        console.print(file)
+    found = [*inspection["files"], *(row["file"] for row in inspection["found"]), *inspection["other_fields"]]
+    files = list(dict.fromkeys(found))
+    for file in files:
+        typer.echo(file)
         rows = [row for row in inspection["found"] if row["file"] == file]
         if rows:
             console.print(_found_table(rows))
         names = inspection["other_fields"].get(file, [])
         if names:
             more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-            console.print(_wrap(f"Other fields: {', '.join(names[:_MAX_NAMES])}{more}", "  ", console.width))
+            typer.echo(_wrap(f"Other fields: {', '.join(names[:_MAX_NAMES])}{more}", "  ", console.width, ()))
     start = f" from {inspection['init_time'][:16]} UTC" if inspection["can_start"] else ""
     lists = {
         f"Chosen for a forecast{start} by the checkpoint {inspection['checkpoint']}": [
@@ -74,9 +77,9 @@ def _print_inspection(inspection: Mapping[str, Any]) -> None:
     }
     for title, lines in lists.items():
         if lines:
-            console.print(f"\n{title}:")
+            typer.echo(f"\n{title}:")
         for line in lines:
-            console.print(_wrap(line, "  - ", console.width))
+            typer.echo(_wrap(line, "  - ", console.width, files))
 
 
 def _width(console: Console) -> int:
@@ -84,10 +87,19 @@ def _width(console: Console) -> int:
     return min(max(console.width, 80), 120) if sys.stdout.isatty() else 100
 
 
-def _wrap(text: str, indent: str, width: int) -> str:
-    return textwrap.fill(
-        text, width, initial_indent=indent, subsequent_indent=" " * len(indent), break_on_hyphens=False
+def _wrap(text: str, indent: str, width: int, files: Iterable[str]) -> str:
+    """Return text in lines of at most `width`, longer only by a path of `files`: a broken one could not be copied."""
+    for file in sorted(files, key=len, reverse=True):
+        text = text.replace(file, file.replace(" ", _NO_BREAK))
+    lines = textwrap.fill(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=" " * len(indent),
+        break_on_hyphens=False,
+        break_long_words=False,
     )
+    return lines.replace(_NO_BREAK, " ")
 
 
 def _describe_unused(entry: Mapping[str, Any]) -> str:

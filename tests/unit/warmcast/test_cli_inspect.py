@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,22 @@ def test_files_that_can_start_a_forecast_are_listed_with_what_is_chosen(gfs_file
     assert "u10, v10 height 10 m 2018-09-14T18:00" in text
     assert "181 × 360 m s**-1" in text
     assert "Chosen for a forecast from 2018-09-15T00:00 UTC by the checkpoint demo:" in text
-    without_spaces = "".join(result.stdout.split())  # a long path is wrapped
-    assert f"-u10,v10of2018-09-15T00:00in{gfs_files[1]}" in without_spaces
+    assert f"- u10, v10 of 2018-09-15T00:00 in {gfs_files[1]}" in text
     assert "No forecast can start" not in text
-    assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", ["a" * 150, " ".join(["two  words"] * 12)])
+def test_lines_are_short_but_for_paths_which_are_never_broken(gfs_files: list[Path], tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    copies = [shutil.copy(gfs_files[1], folder / name) for name in ("newest.grib2", "again.grib2")]
+    (folder / "cut.grib2").write_bytes(gfs_files[1].read_bytes()[:10_000])
+    for files in (copies, [folder / "cut.grib2"]):
+        lines = _inspect(gfs_files[0], *files).stdout
+        for file in files:
+            assert lines.count(str(file)) >= 2, lines
+            lines = lines.replace(str(file), "")
+        assert max(map(len, lines.replace(str(gfs_files[0]), "").splitlines())) <= 100
 
 
 def test_json_has_the_same_facts(gfs_files: list[Path]) -> None:
