@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError, QueueFullError
@@ -142,9 +142,7 @@ def list_forecasts(
     if before is not None:
         last = forecasts.alias()
         created = select(last.c.created).where(last.c.id == before, last.c.owner == owner).scalar_subquery()
-        query = query.where(
-            or_(forecasts.c.created < created, and_(forecasts.c.created == created, forecasts.c.id < before))
-        )
+        query = query.where(tuple_(forecasts.c.created, forecasts.c.id) < tuple_(created, before))
     query = query.order_by(forecasts.c.created.desc(), forecasts.c.id.desc()).limit(limit)
     return [_record(row) for row in connection.execute(query)]
 

@@ -108,6 +108,10 @@ class ForecastRequest(FrozenModel):
         """Number of member groups; the last one may be smaller than `group_size`."""
         return count_groups(self.members, self.group_size)
 
+    def count_evaluations(self, num_lead_times: int) -> int:
+        """Return the evaluations of both networks that so many lead times need, each for one member."""
+        return self.members * num_lead_times * (self.sampling.nfe + 1)
+
     @property
     def digest(self) -> str:
         """SHA-256 of the request as it was submitted, without what the service chose: group size, automatic `nfe`.

@@ -157,7 +157,10 @@ def planned_seconds(database: Database, records: Sequence[ForecastRecord], now: 
     planned = {}
     for record in pending:
         seconds = estimator.seconds(demand_of(record.request, record.num_lead_times))
-        wait = estimator.wait_seconds(record.created) if record.started is None else record.started - now
+        if record.started is None:
+            wait = estimator.wait_seconds(record.owner, record.number)
+        else:
+            wait = record.started - now
         if seconds is not None and wait is not None:
             planned[record.id] = max(wait + seconds, 0.0)
     return planned

@@ -1,10 +1,12 @@
 """The order of the queue: from which forecast the next free worker claims work."""
 
-from sqlalchemy import Connection, Select, and_, bindparam, case, func, or_, select
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, func, or_, select
 
 from jobs.rows.clock import now
 from jobs.rows.states import OPEN, Priority, Status
-from jobs.rows.tables import forecasts, work
+from jobs.rows.tables import forecasts, usage, work
 
 CURRENT_STATUS = case((forecasts.c.deadline < now(), str(Status.FAILED)), else_=forecasts.c.status)
 """Status of a forecast; failed also if its deadline has passed and its row has not been updated yet.
@@ -22,26 +24,34 @@ RUNNABLE = and_(
 """Condition on work joined with forecasts: the row can be claimed now."""
 
 
-def _query_in_order() -> Select[str]:
-    """Return the query of forecasts with free work, in the order of `next_forecast`."""
-    of_owner = forecasts.alias()
-    same_owner = of_owner.c.owner == forecasts.c.owner
-    running = select(func.count()).where(same_owner, of_owner.c.status == Status.RUNNING).scalar_subquery()
-    last_start = select(func.coalesce(func.max(of_owner.c.started), 0.0)).where(same_owner).scalar_subquery()
+_RANKS = {priority: rank for rank, priority in enumerate((Priority.HIGH, Priority.NORMAL, Priority.LOW))}
+
+
+def _order() -> tuple[ColumnElement[Any], ...]:
+    """Return the order of `next_forecast` among forecasts joined with the usage of their owners."""
+    rank = case(_RANKS, value=forecasts.c.priority)
+    return rank, usage.c.running, usage.c.last_started, forecasts.c.created, forecasts.c.id
+
+
+def _query_running() -> Select[str]:
+    """Return the query of the next running forecast with free work; it reads running forecasts only."""
     has_free_work = select(work.c.id).where(work.c.forecast_id == forecasts.c.id, RUNNABLE).exists()
-    ranks = {priority: rank for rank, priority in enumerate((Priority.HIGH, Priority.NORMAL, Priority.LOW))}
-    query = select(forecasts.c.id).where(forecasts.c.status.in_(OPEN), has_free_work)
-    return query.order_by(
-        case((forecasts.c.status == Status.RUNNING, 0), else_=1),
-        case(ranks, value=forecasts.c.priority),
-        running,
-        last_start,
-        forecasts.c.created,
-        forecasts.c.id,
-    )
+    query = select(forecasts.c.id).join(usage, usage.c.owner == forecasts.c.owner)
+    return query.where(forecasts.c.status == Status.RUNNING, has_free_work).order_by(*_order()).limit(1)
 
 
-_NEXT = _query_in_order().limit(1)
+def _query_waiting() -> Select[str]:
+    """Return the query of the next waiting forecast; it reads the first one of each owner only."""
+    waiting = forecasts.alias()
+    first = select(waiting.c.id).where(waiting.c.owner == usage.c.owner, waiting.c.status == Status.ACCEPTED)
+    first = first.where(or_(waiting.c.deadline.is_(None), waiting.c.deadline >= now()))
+    first = first.order_by(waiting.c.created, waiting.c.id).limit(1)
+    by_priority = [first.where(waiting.c.priority == priority).scalar_subquery() for priority in _RANKS]
+    query = select(forecasts.c.id).select_from(usage).join(forecasts, forecasts.c.id == func.coalesce(*by_priority))
+    return query.where(usage.c.waiting > 0).order_by(*_order()).limit(1)
+
+
+_RUNNING, _WAITING = _query_running(), _query_waiting()
 
 
 def next_forecast(connection: Connection, max_attempts: int) -> str | None:
@@ -49,5 +59,6 @@ def next_forecast(connection: Connection, max_attempts: int) -> str | None:
 
     Running forecasts come before waiting ones. Waiting forecasts are ordered by priority; then by the number of running
     forecasts of their owner, fewest first; then by their owner's last start, earliest first; then by age, oldest first.
+    The time that this takes depends on the number of running forecasts and of owners, not on how many wait.
     """
-    return connection.scalar(_NEXT, {"max_attempts": max_attempts})
+    return connection.scalar(_RUNNING, {"max_attempts": max_attempts}) or connection.scalar(_WAITING)

@@ -5,9 +5,9 @@ from sqlalchemy import and_, or_, select
 from jobs.dispatching.dispatch import Dispatcher
 from jobs.dispatching.leases import fail_forecast
 from jobs.dispatching.sharing import count_needed_workers
-from jobs.rows.clock import now
+from jobs.rows.clock import now, time_of_query
 from jobs.rows.database import Database
-from jobs.rows.states import OPEN
+from jobs.rows.states import OPEN, Status
 from jobs.rows.tables import forecasts, work
 
 DEADLINE_PASSED, WORKER_LOST = "deadline-passed", "worker-lost"
@@ -31,7 +31,7 @@ def reconcile(database: Database, dispatcher: Dispatcher, max_attempts: int) -> 
 def fail_overdue(database: Database) -> None:
     """Fail every forecast that has not ended by its deadline, each in a transaction of its own; lead times are kept."""
     overdue = select(forecasts.c.id, forecasts.c.request).where(
-        forecasts.c.status.in_(OPEN), forecasts.c.deadline < now()
+        forecasts.c.status.in_(OPEN), forecasts.c.deadline < time_of_query()
     )
     with database.read() as connection:
         rows = connection.execute(overdue).all()
@@ -50,10 +50,10 @@ def fail_exhausted(database: Database, max_attempts: int) -> None:
     Each is failed in a transaction of its own; its complete lead times are kept.
     """
     exhausted = and_(
+        forecasts.c.status == Status.RUNNING,
         work.c.done.is_(False),
         work.c.attempts >= max_attempts,
         or_(work.c.lease_until.is_(None), work.c.lease_until < now()),
-        forecasts.c.status.in_(OPEN),
     )
     with database.read() as connection:
         rows = connection.execute(select(work.c.forecast_id, work.c.attempts).join(forecasts).where(exhausted)).all()

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, Integer, and_, bindparam, func, select
 
 from jobs.dispatching.fairness import CURRENT_STATUS, RUNNABLE
 from jobs.dispatching.live_workers import count_idle_workers, count_live_workers
 from jobs.rows.clock import now
-from jobs.rows.states import Kind, Status
+from jobs.rows.states import OPEN, Kind, Status
 from jobs.rows.tables import forecasts, work
 
 _UNFINISHED = (
@@ -25,8 +25,11 @@ _UNFINISHED = (
 )
 _LEASED = (work.c.done.is_(False), work.c.worker.is_not(None), work.c.lease_until >= now())
 _HOLDERS = select(work.c.worker).where(*_UNFINISHED, *_LEASED)
-_COUNT_FREE = select(func.count()).select_from(work.join(forecasts)).where(RUNNABLE)
+_COUNT_FREE = select(func.count()).select_from(work.join(forecasts)).where(forecasts.c.status.in_(OPEN), RUNNABLE)
 _COUNT_FREE_GROUPS = _COUNT_FREE.where(*_UNFINISHED)
+_OF_RUNNING = and_(forecasts.c.status == Status.RUNNING, CURRENT_STATUS == Status.RUNNING)
+_WAITING = select(forecasts.c.id).where(forecasts.c.status == Status.ACCEPTED, CURRENT_STATUS == Status.ACCEPTED)
+_COUNT_WAITING = select(func.count()).select_from(_WAITING.limit(bindparam("at_most", type_=Integer)).subquery())
 
 
 def fair_share(held: int, free: int, others: Sequence[int], idle: int) -> int:
@@ -81,7 +84,7 @@ def may_receive_groups(connection: Connection, worker: str) -> bool:
     query = (
         select(work.c.forecast_id, work.c.worker, func.count())
         .join(forecasts)
-        .where(CURRENT_STATUS == Status.RUNNING, work.c.kind == Kind.GROUP, *_LEASED)
+        .where(_OF_RUNNING, work.c.kind == Kind.GROUP, *_LEASED)
         .group_by(work.c.forecast_id, work.c.worker)
     )
     by_forecast: dict[str, list[int]] = {}
@@ -100,11 +103,10 @@ def count_needed_workers(connection: Connection, max_attempts: int) -> int:
 
     Work to claim is a free row, or a group that a worker holding several can release.
     """
-    leased = (
-        select(func.count(), func.count(work.c.worker.distinct()))
-        .join(forecasts)
-        .where(CURRENT_STATUS == Status.RUNNING, *_LEASED)
-    )
+    live = max(count_live_workers(connection), 1)
+    if connection.scalar(_COUNT_WAITING, {"at_most": live}) == live:
+        return live
+    leased = select(func.count(), func.count(work.c.worker.distinct())).join(forecasts).where(_OF_RUNNING, *_LEASED)
     free = connection.scalar(_COUNT_FREE, {"max_attempts": max_attempts}) or 0
     rows, holders = connection.execute(leased).one()
-    return min(free + rows - holders, max(count_live_workers(connection), 1))
+    return min(free + rows - holders, live)

@@ -51,13 +51,13 @@ class Plan:
         restart = 0 if request.output.is_exact else restart_bytes(layout)
         return cls(request, layout, members, restart + SummaryLayout(layout, request.summary).size_bytes)
 
-    def with_estimates(self, estimator: Estimator, manifest: Manifest) -> Self:
-        """Return the plan with estimates for a forecast that is accepted now.
+    def with_estimates(self, estimator: Estimator, manifest: Manifest, owner: str) -> Self:
+        """Return the plan with estimates for a forecast of an owner that is accepted now.
 
         An automatic `nfe` is chosen to meet the deadline; it is at most the checkpoint's own, for which the checkpoint
         was trained and scored. Raises `DeadlineError` if no `nfe` meets it.
         """
-        request, layout = _choose_nfe(self, estimator, manifest), self.layout
+        request, layout = _choose_nfe(self, estimator, manifest, owner), self.layout
         demand = demand_of(request, layout.num_lead_times)
         speed = estimator.speed(demand)
         index_bytes = layout.index_bytes if request.output.members else 0
@@ -70,7 +70,7 @@ class Plan:
             request=request,
             store_bytes=store_bytes if request.output.is_exact or not self.members_bytes else None,
             seconds=estimator.seconds(demand),
-            wait_seconds=estimator.wait_seconds(),
+            wait_seconds=estimator.wait_seconds(owner),
             memory_bytes=None if speed is None else memory_bytes(speed, request.members, member_bytes),
             is_scaled=speed is not None and speed.is_scaled,
         )
@@ -88,7 +88,7 @@ class Plan:
     @property
     def network_evaluations(self) -> int:
         """Evaluations of both networks, each for one member."""
-        return self.request.members * self.layout.num_lead_times * (self.request.sampling.nfe + 1)
+        return self.request.count_evaluations(self.layout.num_lead_times)
 
 
 def check_free_space(estimator: Estimator, plan: Plan, data: StoragePath) -> None:
@@ -107,7 +107,7 @@ def restart_bytes(layout: Layout) -> int:
     return layout.size_bytes // layout.num_lead_times * min(_RESTART_LEAD_TIMES, layout.num_lead_times)
 
 
-def _choose_nfe(plan: Plan, estimator: Estimator, manifest: Manifest) -> ForecastRequest:
+def _choose_nfe(plan: Plan, estimator: Estimator, manifest: Manifest, owner: str) -> ForecastRequest:
     request = plan.request
     if not request.nfe_is_automatic or request.deadline_seconds is None:
         return request
@@ -117,6 +117,6 @@ def _choose_nfe(plan: Plan, estimator: Estimator, manifest: Manifest) -> Forecas
         manifest.sampling.nfe,
         NFE_PER_STEP[request.sampling.solver],
         lambda nfe: estimator.seconds(replace(demand, nfe=nfe)),
-        estimator.wait_seconds(),
+        estimator.wait_seconds(owner),
     )
     return request.model_copy(update={"sampling": request.sampling.replace(nfe=nfe)})

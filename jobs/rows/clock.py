@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Float
+from sqlalchemy import Float, ScalarSelect, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -27,3 +27,11 @@ def _compile_for_sqlite(_element: DatabaseClock, _compiler: Any, **_options: Any
 def now() -> DatabaseClock:
     """Return the SQL expression of the current time, in seconds since 1970."""
     return DatabaseClock()
+
+
+def time_of_query() -> ScalarSelect[float]:
+    """Return the SQL expression of the time at which a query begins; rows can be found by it in an index.
+
+    PostgreSQL evaluates `now` anew for each row, and so reads all rows to compare them with it.
+    """
+    return select(DatabaseClock()).scalar_subquery()

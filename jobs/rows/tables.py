@@ -42,15 +42,86 @@ forecasts = Table(
     Column("started", Float),
     Column("first_lead_time", Float),
     Column("finished", Float),
+    Column("model", String(255), nullable=False, default=""),
+    Column("checkpoint_digest", String(64), nullable=False, default=""),
+    Column("group_size", Integer, nullable=False, default=1),
+    Column("num_groups", Integer, nullable=False, default=1),
+    Column("nfe", Integer, nullable=False, default=1),
+    Column("evaluations", BigInteger, nullable=False, default=0),
+    Column("number", BigInteger, nullable=False, default=0),
     UniqueConstraint("owner", "idempotency_key"),
     Index("forecast_by_status", "status", "created"),
-    Index("forecast_by_owner", "owner", "started"),
+    Index("forecast_by_deadline", "status", "deadline"),
+    Index("forecast_by_end", "status", "finished"),
+    Index("forecast_by_data", "data", "finished"),
+    Index("forecast_by_owner", "owner", "created", "id"),
+    Index("forecast_by_owner_and_status", "owner", "status", "created", "id"),
+    Index("forecast_in_queue", "owner", "status", "priority", "created", "id"),
 )
 """`lead_times` counts the lead times that all groups have; the first of them was complete at `first_lead_time`.
 
 `summarised` counts the lead times whose diagnostics and summary are assigned to a worker.
 
 `expected_bytes` is the planned size of the store on disk, `store_bytes` its real size.
+
+`evaluations` counts those of both networks, each for one member. `number` counts the forecasts of the owner in the
+order of acceptance. `model`, `checkpoint_digest`, `group_size`, `num_groups` and `nfe` repeat values of `request`.
+"""
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("accepted", BigInteger, nullable=False),
+    Column("waiting", Integer, nullable=False),
+    Column("running", Integer, nullable=False),
+    Column("last_started", Float, nullable=False),
+    Column("kept_bytes", BigInteger, nullable=False),
+    Column("store_bytes", BigInteger, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("day_evaluations", BigInteger, nullable=False),
+)
+"""Counters of each owner's forecasts, so that neither limits nor the queue need their rows.
+
+Triggers of the database keep them, in the statement that changes a row of `forecast`; nothing else may write them. That
+there is a row for each owner, and none for all, keeps the transactions of one owner from waiting for those of another.
+
+`accepted` counts all forecasts, `waiting` and `running` the open ones; `last_started` is the newest start. `kept_bytes`
+are the bytes of available data: planned ones of an open forecast, those of the complete lead times of a failed or
+cancelled one. `store_bytes` are those of successful forecasts alone. `day_evaluations` counts those of the forecasts
+accepted on `day` (days since 1970, UTC), without those that were not computed because the forecast failed or was
+cancelled.
+"""
+
+waiting_work = Table(
+    "waiting_work",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("checkpoint_digest", String(64), primary_key=True),
+    Column("group_size", Integer, primary_key=True),
+    Column("steps", BigInteger, nullable=False),
+    Column("flow_steps", BigInteger, nullable=False),
+    Column("expected_bytes", BigInteger, nullable=False),
+)
+"""Sums over the waiting forecasts of each owner: lead times of groups, evaluations of the flow in them, planned bytes.
+
+Kept by triggers, like `usage`.
+"""
+
+ended = Table(
+    "ended",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("model", String(255), primary_key=True),
+    Column("name", String(40), primary_key=True),
+    Column("bucket", String(16), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("seconds", Float, nullable=False),
+)
+"""Forecasts counted by what happened to them, never decreasing: by final status, and by bucket of each duration.
+
+`name` is `status`, or the duration `wait`, `run` or `first_lead_time`; `seconds` is the sum of the durations. Kept by
+triggers, like `usage`.
 """
 
 work = Table(
@@ -67,7 +138,6 @@ work = Table(
     Column("committed", Integer, nullable=False, default=0),
     Column("done", Boolean, nullable=False, default=False),
     UniqueConstraint("forecast_id", "kind", "group_index"),
-    Index("work_to_do", "done", "lease_until"),
 )
 """`epoch` is the fencing token: each claim increases it. `attempts` counts claims since the last progress."""
 
@@ -123,8 +193,14 @@ api_keys = Table(
     Column("digest", String(64), nullable=False, unique=True),
     Column("created", Float, nullable=False),
     Column("revoked", Float),
+    Column("open_forecasts", Integer),
+    Column("forecast_evaluations", BigInteger),
+    Column("day_evaluations", BigInteger),
+    Column("kept_bytes", BigInteger),
+    Column("uploads", Integer),
+    Column("high_priority", Boolean),
 )
-"""API keys; only the SHA-256 of a secret is stored."""
+"""API keys; only the SHA-256 of a secret is stored. The limits of a key are those of the settings where null."""
 
 diagnostics = Table(
     "diagnostic",
@@ -170,3 +246,12 @@ samples = Table(
     Column("value", Float, nullable=False),
 )
 """Samples of the metrics of each worker process; counters of removed workers are kept as one sum."""
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("identity", String(32), nullable=False),
+    Column("is_bound", Boolean, nullable=False),
+)
+"""One row: the identity that the data place of these forecasts has too, once `is_bound` is true."""

@@ -141,7 +141,7 @@ def test_fewer_evaluations_are_planned_to_meet_a_deadline(open_service: Open, da
         connection.exec_driver_sql("UPDATE forecast SET status = 'dismissed'")
     _measure(database, manifest.digest, 3, 1.0)  # one group, 4 lead times: 4 s for each evaluation
     plans = [
-        estimate(service, _check(service, **automatic, deadline_seconds=seconds), STATE).request.sampling.nfe
+        estimate(service, "local", _check(service, **automatic, deadline_seconds=seconds), STATE).request.sampling.nfe
         for seconds in (10, 19.9, 20.1, 10_000)
     ]
     assert plans == [2, 2, 4, 4]
@@ -164,12 +164,12 @@ def test_an_estimate_raises_the_error_of_a_full_disk_too(open_service: Open, mon
     service = open_service()
     monkeypatch.setattr(DiskPath, "free_bytes", lambda _: 1000.0)
     with pytest.raises(StoreError, match="0 MB that are free"):
-        estimate(service, _check(service), STATE)
+        estimate(service, "local", _check(service), STATE)
 
 
 def test_space_is_reserved_for_forecasts_that_wait(open_service: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     service = open_service()
-    needed = estimate(service, _check(service), STATE).expected_bytes
+    needed = estimate(service, "local", _check(service), STATE).expected_bytes
     monkeypatch.setattr(DiskPath, "free_bytes", lambda _: 2.5 * needed)
     for _ in range(2):
         _accept(service, seed=None)

@@ -55,6 +55,7 @@ def _record(**changes: object) -> ForecastRecord:
         created=NOW - 100,
         started=None,
         finished=None,
+        number=1,
     )
     return replace(record, **changes)
 

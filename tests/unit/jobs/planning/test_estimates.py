@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,8 +11,10 @@ from jobs.planning.estimates import (
     Compression,
     Demand,
     Estimator,
-    QueuedForecast,
+    RunningForecast,
     Speed,
+    WaitingForecasts,
+    WaitingWork,
     choose_nfe,
     compute_seconds,
     memory_bytes,
@@ -26,11 +28,23 @@ DEMAND = Demand("c", group_size=8, num_groups=3, num_lead_times=10, nfe=4)
 
 
 def _estimator(
-    machines: Sequence[Machine], *, queue: Sequence[QueuedForecast] = (), measured: Sequence[tuple[Machine, Speed]] = ()
+    machines: Sequence[Machine],
+    *,
+    running: Sequence[RunningForecast] = (),
+    waiting: Mapping[str, WaitingForecasts] | None = None,
+    measured: Sequence[tuple[Machine, Speed]] = (),
 ) -> Estimator:
-    return Estimator(
-        {"c": measured or [(CPU, SLOW), (GPU, FAST)]}, {"c": [Compression(8, 0.8, 100.0)]}, machines, queue
-    )
+    speeds = {"c": measured or [(CPU, SLOW), (GPU, FAST)]}
+    return Estimator(speeds, {"c": [Compression(8, 0.8, 100.0)]}, machines, running, waiting or {})
+
+
+def _waiting(*demands: Demand, first_number: int = 1) -> WaitingForecasts:
+    """The waiting forecasts of an owner, of 1000 bytes each."""
+    work = []
+    for demand in demands:
+        steps = demand.num_groups * demand.num_lead_times
+        work.append(WaitingWork(demand.checkpoint_digest, demand.group_size, steps, steps * demand.nfe, 1000))
+    return WaitingForecasts(len(demands), first_number, work)
 
 
 @pytest.mark.parametrize(
@@ -71,20 +85,38 @@ def test_estimates_without_measurements_are_none() -> None:
     assert _estimator([CPU]).seconds(other) is None
     assert _estimator([Machine("cpu", 7)]).seconds(DEMAND) is None
     assert _estimator([CPU]).store_bytes("d", 8, 1000, 10) is None
-    assert _estimator([CPU], queue=[QueuedForecast(other, 1.0, 1.0, 10)]).wait_seconds() is None
-    assert _estimator([]).wait_seconds() is None
+    assert _estimator([CPU], running=[RunningForecast(other, 1.0, 10)]).wait_seconds("a") is None
+    assert _estimator([CPU], waiting={"a": _waiting(other)}).wait_seconds("a") is None
+    assert _estimator([]).wait_seconds("a") is None
     assert memory_bytes(replace(SLOW, memory_bytes=None), 4, 10) is None
 
 
 def test_the_wait_is_the_remaining_work_of_forecasts_accepted_before() -> None:
-    queue = [QueuedForecast(DEMAND, 1.0, 0.5, 1000), QueuedForecast(DEMAND, 2.0, 1.0, 2000)]
-    estimator = _estimator([CPU], queue=queue)
-    assert estimator.wait_seconds() == pytest.approx(1.5 * 285)
-    assert estimator.wait_seconds(before=2.0) == pytest.approx(0.5 * 285)
-    assert estimator.wait_seconds(before=1.0) == 0
+    running, waiting = [RunningForecast(DEMAND, 0.5, 1000)], {"a": _waiting(DEMAND, DEMAND, first_number=7)}
+    estimator = _estimator([CPU], running=running, waiting=waiting)
+    assert estimator.wait_seconds("a") == pytest.approx(2.5 * 285)
+    assert [estimator.wait_seconds("a", number) for number in (7, 8)] == pytest.approx([0.5 * 285, 1.5 * 285])
     shared = replace(estimator, machines=[CPU, CPU])
-    assert (shared.seconds(DEMAND), shared.wait_seconds(before=2.0)) == pytest.approx((190, 95))
+    assert (shared.seconds(DEMAND), shared.wait_seconds("a", 7)) == pytest.approx((190, 95))
+    assert shared.wait_seconds("a", 8) == pytest.approx(95 + 285 / 2), "two workers share the waiting work equally"
     assert estimator.remaining_bytes == 2500
+
+
+def test_an_owner_waits_for_one_forecast_of_each_other_owner_at_each_of_its_own() -> None:
+    large = replace(DEMAND, num_lead_times=1000)
+    waiting = {"many": _waiting(*[DEMAND] * 100), "few": _waiting(DEMAND, DEMAND), "large": _waiting(large)}
+    estimator = _estimator([CPU], waiting=waiting)
+    assert estimator.wait_seconds("new") == pytest.approx((1 + 1 + 100) * 285), "not for the 99 others of many"
+    assert estimator.wait_seconds("few", 1) == pytest.approx((1 + 100) * 285)
+    assert estimator.wait_seconds("few", 2) == pytest.approx((1 + 2 + 100) * 285)
+    assert estimator.wait_seconds("many") == pytest.approx((100 + 2 + 100) * 285)
+    assert estimator.wait_seconds("large", 1) == pytest.approx((1 + 1) * 285)
+
+
+def test_numbers_of_cancelled_forecasts_do_not_make_the_wait_longer_than_the_queue() -> None:
+    estimator = _estimator([CPU], waiting={"a": _waiting(DEMAND, DEMAND, first_number=10)})
+    assert estimator.wait_seconds("a", 5000) == pytest.approx(285)
+    assert estimator.wait_seconds("a", 3) == 0, "it has started in the meantime"
 
 
 def test_bytes_on_disk_are_chunks_metadata_and_index() -> None:
@@ -202,23 +234,24 @@ def test_without_live_workers_the_latest_measurement_is_used() -> None:
     assert _seconds(estimator, DEMAND) == compute_seconds(FAST, 3, 10, 4, 1)
 
 
-@given(remaining=st.lists(st.floats(0, 1), max_size=6))
-def test_the_wait_is_the_sum_over_the_queue(remaining: list[float]) -> None:
-    queue = [QueuedForecast(DEMAND, float(index), part, 1000) for index, part in enumerate(remaining)]
-    estimator = _estimator([CPU], queue=queue)
-    waits = [estimator.wait_seconds(before=float(index)) for index in range(len(queue) + 1)]
-    expected = [sum(remaining[:index]) * 285.0 for index in range(len(queue) + 1)]
-    assert waits == pytest.approx(expected)
-    assert estimator.wait_seconds() == pytest.approx(expected[-1])
-    assert estimator.remaining_bytes == sum(round(1000 * part) for part in remaining)
+@given(remaining=st.lists(st.floats(0, 1), max_size=6), number=st.integers(0, 6))
+def test_the_wait_is_the_sum_over_the_queue(remaining: list[float], number: int) -> None:
+    running = [RunningForecast(DEMAND, part, 1000) for part in remaining]
+    waiting = {"a": _waiting(*[DEMAND] * number)} if number else {}
+    estimator = _estimator([CPU], running=running, waiting=waiting)
+    before = sum(remaining) * 285.0
+    waits = [estimator.wait_seconds("a", index + 1) for index in range(number)]
+    assert waits == pytest.approx([before + index * 285.0 for index in range(number)])
+    assert estimator.wait_seconds("a") == pytest.approx(before + number * 285.0)
+    assert estimator.remaining_bytes == sum(round(1000 * part) for part in remaining) + 1000 * number
 
 
-def test_one_unmeasured_forecast_makes_the_wait_unknown_only_to_those_behind_it() -> None:
+def test_waiting_forecasts_of_an_unmeasured_checkpoint_make_the_wait_of_those_behind_them_unknown() -> None:
     unmeasured = replace(DEMAND, checkpoint_digest="d")
-    queue = [QueuedForecast(DEMAND, 1.0, 1.0, 0), QueuedForecast(unmeasured, 2.0, 1.0, 0)]
-    estimator = _estimator([CPU], queue=queue)
-    assert estimator.wait_seconds(before=2.0) == pytest.approx(285)
-    assert estimator.wait_seconds(before=3.0) is None
+    estimator = _estimator([CPU], running=[RunningForecast(DEMAND, 1.0, 0)], waiting={"a": _waiting(unmeasured)})
+    assert estimator.wait_seconds("a", 1) == pytest.approx(285)
+    assert estimator.wait_seconds("a") is None
+    assert estimator.wait_seconds("b") is None
 
 
 @pytest.mark.parametrize(("group_size", "ratio"), [(1, 0.9), (5, 0.9), (7, 0.5), (100, 0.5)])

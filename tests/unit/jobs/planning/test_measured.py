@@ -5,8 +5,8 @@ import pytest
 
 from jobs.dispatching.leases import claim
 from jobs.forecasts import ForecastRecord
-from jobs.planning.estimates import Compression, Estimator, Machine, Speed
-from jobs.planning.measured import demand_of, load_estimator
+from jobs.planning.estimates import Compression, Estimator, Machine, Speed, demand_of
+from jobs.planning.measured import load_estimator
 from jobs.rows.database import Database
 from tests.clock import MovableClock
 from tests.rows import (
@@ -62,7 +62,7 @@ def test_concurrent_workers_record_one_speed(database: Database) -> None:
 def test_an_estimator_has_the_remaining_work_of_the_queue_and_the_live_machines(
     database: Database, submit_forecast: Submit
 ) -> None:
-    first, second = submit_forecast(), submit_forecast()
+    first, _ = submit_forecast(), submit_forecast()
     leases = claim(database, "a", 30.0, 3)
     for lease, lead_times in zip(leases, (4, 2, 0), strict=True):
         for committed in range(1, lead_times + 1):
@@ -70,17 +70,18 @@ def test_an_estimator_has_the_remaining_work_of_the_queue_and_the_live_machines(
     record_heartbeat(database, "a", "cpu", {}, CPU)
     record_heartbeat(database, "an early version", "cpu", {})
     estimator = _estimator(database)
-    assert [waiting.remaining for waiting in estimator.queue] == [0.5, 1.0]
-    assert [waiting.demand for waiting in estimator.queue] == [
-        demand_of(first.request, 4),
-        demand_of(second.request, 4),
-    ]
-    assert (estimator.queue[0].demand.num_groups, estimator.queue[0].demand.nfe) == (3, 2)
+    (running,) = estimator.running
+    assert (running.demand, running.remaining) == (demand_of(first.request, 4), 0.5)
+    assert (running.demand.num_groups, running.demand.nfe) == (3, 2)
+    (waiting,) = estimator.waiting.values()
+    assert (waiting.num_forecasts, waiting.first_number) == (1, 2)
+    (part,) = waiting.work
+    assert (part.group_size, part.steps, part.flow_steps) == (2, 3 * 4, 3 * 4 * 2)
     assert estimator.machines == [CPU]
 
 
 def test_nothing_is_estimated_before_anything_is_measured(database: Database) -> None:
-    assert _estimator(database) == Estimator({}, {}, [], [])
+    assert _estimator(database) == Estimator({}, {}, [], [], {})
 
 
 @pytest.mark.parametrize(("num_steps", "expected"), [(1, 1 + 1 / 21), (5, 1.2), (20, 1.5), (980, 1.98)])
@@ -147,9 +148,12 @@ def test_forecasts_that_have_ended_are_not_in_the_queue(
     clock.advance(1)
     second = insert_rows()
     cancel_forecast(database, ended.id, "local")
-    queue = _estimator(database).queue
-    assert [queued.created for queued in queue] == [first.created, second.created]
-    assert [queued.remaining_bytes for queued in queue] == [20, 0]
+    (waiting,) = _estimator(database).waiting.values()
+    assert (waiting.num_forecasts, waiting.first_number) == (2, first.number)
+    assert sum(part.expected_bytes for part in waiting.work) == 20
+    for forecast in (first, second):
+        cancel_forecast(database, forecast.id, "local")
+    assert _estimator(database).waiting == {}
 
 
 def test_a_forecast_whose_groups_are_all_done_has_nothing_left_to_compute(
@@ -158,8 +162,8 @@ def test_a_forecast_whose_groups_are_all_done_has_nothing_left_to_compute(
     insert_rows(expected_bytes=1000)
     for lease in claim(database, "a", 30.0, 3):
         commit(database, lease, 4, 30.0)
-    (queued,) = _estimator(database).queue
-    assert (queued.remaining, queued.remaining_bytes) == (0.0, 0)
+    (running,) = _estimator(database).running
+    assert (running.remaining, running.remaining_bytes) == (0.0, 0)
 
 
 def test_the_group_size_is_the_smallest_best_batch_size_of_any_device(database: Database) -> None:

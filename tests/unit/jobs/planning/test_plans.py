@@ -7,7 +7,7 @@ import pytest
 
 from jobs.dispatching.live_workers import Machine
 from jobs.errors import DeadlineError
-from jobs.planning.estimates import Compression, Estimator, QueuedForecast, Speed, demand_of
+from jobs.planning.estimates import Compression, Estimator, RunningForecast, Speed, demand_of
 from jobs.planning.plans import Plan, check_free_space, restart_bytes
 from jobs.request import ForecastRequest, Output
 from storage.paths import storage_path
@@ -50,8 +50,8 @@ def estimator(manifest: Manifest) -> Estimator:
 def test_estimates_follow_from_speeds_compression_and_queue(
     estimator: Estimator, request_of_5: ForecastRequest, manifest: Manifest
 ) -> None:
-    queue = [QueuedForecast(demand_of(request_of_5, 4), 1.0, 0.5, 1000)]
-    plan = Plan.of(request_of_5, manifest).with_estimates(replace(estimator, queue=queue), manifest)
+    running = [RunningForecast(demand_of(request_of_5, 4), 0.5, 1000)]
+    plan = Plan.of(request_of_5, manifest).with_estimates(replace(estimator, running=running), manifest, "a")
     assert plan.members_bytes == 5 * 4 * FIELD_BYTES
     assert plan.store_bytes is not None
     assert 0 < plan.store_bytes - (plan.members_bytes / 2 + 1000) < 1000
@@ -62,7 +62,7 @@ def test_estimates_follow_from_speeds_compression_and_queue(
 
 
 def test_estimates_without_measurements_are_none(request_of_5: ForecastRequest, manifest: Manifest) -> None:
-    plan = Plan.of(request_of_5, manifest).with_estimates(Estimator({}, {}, [CPU], []), manifest)
+    plan = Plan.of(request_of_5, manifest).with_estimates(Estimator({}, {}, [CPU]), manifest, "a")
     assert (plan.seconds, plan.store_bytes, plan.memory_bytes, plan.wait_seconds) == (None, None, None, 0)
     assert plan.members_bytes == 5 * 4 * FIELD_BYTES
     assert plan.expected_bytes == plan.uncompressed_bytes
@@ -73,7 +73,7 @@ def test_an_automatic_nfe_is_the_largest_that_meets_the_deadline(
     deadline: float | None, nfe: int, estimator: Estimator, request_of_5: ForecastRequest, manifest: Manifest
 ) -> None:
     automatic = request_of_5.model_copy(update={"deadline_seconds": deadline, "nfe_is_automatic": True})
-    planned = Plan.of(automatic, manifest).with_estimates(estimator, manifest).request
+    planned = Plan.of(automatic, manifest).with_estimates(estimator, manifest, "a").request
     assert planned.sampling == request_of_5.sampling.model_copy(update={"nfe": nfe})
     assert planned.digest == automatic.digest
 
@@ -82,10 +82,10 @@ def test_an_explicit_nfe_is_not_changed(
     estimator: Estimator, request_of_5: ForecastRequest, manifest: Manifest
 ) -> None:
     urgent = request_of_5.model_copy(update={"deadline_seconds": 1.0})
-    assert Plan.of(urgent, manifest).with_estimates(estimator, manifest).request == urgent
+    assert Plan.of(urgent, manifest).with_estimates(estimator, manifest, "a").request == urgent
     automatic = urgent.model_copy(update={"nfe_is_automatic": True})
     with pytest.raises(DeadlineError, match="must be at least 48"):
-        Plan.of(automatic, manifest).with_estimates(estimator, manifest)
+        Plan.of(automatic, manifest).with_estimates(estimator, manifest, "a")
 
 
 def test_free_space_must_suffice_for_the_plan_and_for_queued_forecasts(
@@ -95,23 +95,23 @@ def test_free_space_must_suffice_for_the_plan_and_for_queued_forecasts(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plan = Plan.of(request_of_5, manifest).with_estimates(estimator, manifest)
+    plan = Plan.of(request_of_5, manifest).with_estimates(estimator, manifest, "a")
     assert plan.store_bytes is not None
     free = plan.expected_bytes + 1_000_000
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-    half_done = QueuedForecast(demand_of(request_of_5, 4), 1.0, 0.5, 2_000_000)
-    check_free_space(replace(estimator, queue=[half_done]), plan, storage_path(tmp_path))
+    half_done = RunningForecast(demand_of(request_of_5, 4), 0.5, 2_000_000)
+    check_free_space(replace(estimator, running=[half_done]), plan, storage_path(tmp_path))
     larger = replace(half_done, expected_bytes=2_000_002)
     with pytest.raises(StorageFullError, match=r"take 0\.2 MB, but of 1\.2 MB that are free, 1\.0 MB are reserved"):
-        check_free_space(replace(estimator, queue=[larger]), plan, storage_path(tmp_path))
+        check_free_space(replace(estimator, running=[larger]), plan, storage_path(tmp_path))
     unmeasured = replace(plan, store_bytes=None, members_bytes=free)
     with pytest.raises(StorageFullError):
-        check_free_space(replace(estimator, queue=[half_done]), unmeasured, storage_path(tmp_path))
+        check_free_space(replace(estimator, running=[half_done]), unmeasured, storage_path(tmp_path))
 
 
 def _plan(request: ForecastRequest, manifest: Manifest, estimator: Estimator, **changes: object) -> Plan:
     changed = ForecastRequest.model_validate(request.model_dump() | changes)
-    return Plan.of(changed, manifest).with_estimates(estimator, manifest)
+    return Plan.of(changed, manifest).with_estimates(estimator, manifest, "a")
 
 
 @pytest.mark.parametrize(
