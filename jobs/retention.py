@@ -1,19 +1,25 @@
 """Retention of data: deleted by its owner, or expired by age; the record of a forecast is kept."""
 
+import errno
+import logging
 import time
+from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path
 
 from sqlalchemy import Connection, select, update
 
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, read_forecast
-from jobs.rows.clock import now
+from jobs.rows.clock import time_of_query
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Data, Status
 from jobs.rows.tables import forecasts
 from storage.paths import StoragePath, storage_path
 
 _ABANDONED_SECONDS = 3600.0
+
+_log = logging.getLogger(__name__)
 
 
 def delete_data(database: Database, data: Path | StoragePath, forecast_id: str, owner: str) -> ForecastRecord:
@@ -40,29 +46,82 @@ def expire_data(connection: Connection, keep_hours: float | None) -> None:
     if keep_hours is not None:
         connection.execute(
             update(forecasts)
-            .where(forecasts.c.data == Data.AVAILABLE, forecasts.c.finished < now() - keep_hours * 3600)
+            .where(forecasts.c.data == Data.AVAILABLE, forecasts.c.finished < time_of_query() - keep_hours * 3600)
             .values(data=Data.EXPIRED)
         )
 
 
-def sweep_folders(database: Database, data: Path | StoragePath) -> None:
-    """Remove the folders of deleted and expired forecasts, and those without a row, an hour after their last change.
+def sweep_folders(database: Database, data: Path | StoragePath) -> int:
+    """Remove the folders of deleted and expired forecasts; move those without a row to `lost/`, and return how many.
 
-    A folder remains if a worker still wrote to it after a deletion, or if the service was killed during a submission.
+    The number is that of all folders in `lost/`. A folder without a row is moved an hour after its last change: it
+    remains if the service was killed during a submission, or if the database was restored from an older copy. If its
+    row appears later, it is moved back. Nothing is ever removed from `lost/`.
+
     Also removes the folders that only workers read of forecasts that became successful within the last hour.
     """
-    root = storage_path(data) / "forecasts"
-    folders = {folder.name: folder for folder in root.folders() if folder.name.startswith("fc_")}
+    folders = _forecast_folders(storage_path(data) / "forecasts")
+    lost = set(find_lost_folders(data))
     with database.read() as connection:
         rows = connection.execute(select(forecasts.c.id, forecasts.c.data))
         known: dict[str, str] = {row.id: row.data for row in rows}
         just_ended = select(forecasts.c.id).where(
-            forecasts.c.status == Status.SUCCESSFUL, forecasts.c.finished > now() - _ABANDONED_SECONDS
+            forecasts.c.status == Status.SUCCESSFUL, forecasts.c.finished > time_of_query() - _ABANDONED_SECONDS
         )
         successful = list(connection.scalars(just_ended))
     for forecast_id, folder in folders.items():
-        abandoned = forecast_id not in known and time.time() - folder.modified_time() > _ABANDONED_SECONDS
-        if abandoned or known.get(forecast_id, Data.AVAILABLE) != Data.AVAILABLE:
-            folder.remove()
-        elif forecast_id in successful:
-            ForecastFolder(data, forecast_id).clear_attempts()
+        with suppress(FileNotFoundError):  # another process has moved or removed it
+            if forecast_id not in known:
+                if time.time() - folder.modified_time() > _ABANDONED_SECONDS:
+                    lost.add(_move_aside(folder, data, forecast_id))
+            elif known[forecast_id] != Data.AVAILABLE:
+                folder.remove()
+            elif forecast_id in successful:
+                ForecastFolder(data, forecast_id).clear_attempts()
+    returned = {name for name in lost if known.get(name) == Data.AVAILABLE and _move_back(data, name)}
+    return len(lost - returned)
+
+
+def find_lost_folders(data: Path | StoragePath) -> dict[str, StoragePath]:
+    """Return by name the folders of forecasts that had no row and were moved aside."""
+    return _forecast_folders(_lost(data))
+
+
+def _lost(data: Path | StoragePath) -> StoragePath:
+    return storage_path(data) / "lost"
+
+
+def _forecast_folders(parent: StoragePath) -> dict[str, StoragePath]:
+    folders = {folder.name: folder for folder in parent.folders()}
+    return {name: folders[name] for name in sorted(folders) if name.startswith("fc_")}
+
+
+def _move_aside(folder: StoragePath, data: Path | StoragePath, forecast_id: str) -> str:
+    """Move a folder without a row to `lost/`, and return its name there: the id, with a number if that is taken."""
+    for name in chain([forecast_id], (f"{forecast_id}.{number}" for number in count(1))):
+        try:
+            folder.move(_lost(data) / name)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+        else:
+            break
+    _log.warning(
+        "forecast %s: it has no row in the database, so its folder was moved to lost/%s. `warmcast storage show` lists "
+        "such folders, `warmcast storage delete-lost` deletes them.",
+        forecast_id,
+        name,
+    )
+    return name
+
+
+def _move_back(data: Path | StoragePath, forecast_id: str) -> bool:
+    """Move a folder back from `lost/`, unless the forecast has another folder; return whether it was moved."""
+    try:
+        (_lost(data) / forecast_id).move(ForecastFolder(data, forecast_id).path)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.ENOENT}:
+            raise
+        return False
+    _log.warning("forecast %s: it has a row in the database again, so its folder was moved back.", forecast_id)
+    return True

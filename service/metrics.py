@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -20,6 +21,7 @@ from jobs.rows.states import OPEN, Status
 from jobs.settings import Settings
 from jobs.totals import DURATIONS, count_by_status, count_queue, duration_histograms, store_bytes
 from service.readiness import Readiness
+from storage.errors import InstallationError
 from weather.bundled import list_checkpoints
 
 LEAD_HOURS = (6, 24, 72, 120, 240)
@@ -43,6 +45,11 @@ class Metrics:
             registry=self.registry,
         )
         self.chunk_bytes = Counter("warmcast_chunk_bytes_sent", "Bytes of ensemble data sent.", registry=self.registry)
+        self.lost_folders = Gauge(
+            "warmcast_lost_folders",
+            "Folders of forecasts that had no row in the database and were moved aside.",
+            registry=self.registry,
+        )
         build = Gauge("warmcast_build_info", "Version of the service; always 1.", ["version"], registry=self.registry)
         build.labels(importlib.metadata.version("warmcast")).set(1)
 
@@ -60,7 +67,8 @@ class RowsCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""
         free = GaugeMetricFamily("warmcast_store_free_bytes", "Free bytes on the disk of the data folder.")
-        free.add_metric([], shutil.disk_usage(self._settings.storage.data).free)
+        with suppress(FileNotFoundError):
+            free.add_metric([], shutil.disk_usage(self._settings.storage.data).free)
         yield free
         up = GaugeMetricFamily("warmcast_database_up", "Whether the database answers.")
         try:
@@ -71,7 +79,7 @@ class RowsCollector(Collector):
                     *_collect_workers(connection, models),
                     *_collect_quality(connection),
                 ]
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError, InstallationError) as error:
             _log.warning("The database cannot be reached: %s", error)
             families = []
         up.add_metric([], float(bool(families)))

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import text
@@ -110,6 +111,12 @@ def check_database(database: Database) -> None:
     """Raise `SQLAlchemyError` if the database does not answer."""
     with database.read() as connection:
         connection.execute(text("SELECT 1"))
+
+
+def check_installation(database: Database) -> None:
+    """Raise `InstallationError` if the database and the data place are not those of one installation any more."""
+    with suppress(SQLAlchemyError):
+        check_database(database)
 
 
 def check_data_folder(folder: Path) -> str | None:

@@ -3,6 +3,7 @@
 WarmcastError
 ├── ConfigurationError  an option, a setting or a configuration value is not possible
 ├── DataDirectoryError  the data directory is in use, or cannot be used
+│   └── InstallationError  the database and the data directory are not those of one installation
 └── …                   the subclasses in `weather.errors`, `jobs.errors`, `models.errors` and `service.problems`
 """
 
@@ -38,3 +39,7 @@ class ConfigurationError(WarmcastError):
 
 class DataDirectoryError(WarmcastError):
     """The data directory cannot be used."""
+
+
+class InstallationError(DataDirectoryError):
+    """The database and the data directory are not those of one installation."""

@@ -74,6 +74,9 @@ class StoragePath(Protocol):
     def modified_time(self) -> float:
         """Return when the folder last got a new entry, in seconds since 1970."""
 
+    def move(self, target: Self) -> None:
+        """Move the folder with its content to `target`, which is in the same storage and does not exist."""
+
     def remove(self) -> None:
         """Remove the file, or the folder with its content; do nothing if there is none."""
 
@@ -153,6 +156,11 @@ class DiskPath(PosixPath):
         Raises `FileNotFoundError` if there is no folder.
         """
         return self.stat().st_mtime
+
+    def move(self, target: Path) -> None:
+        """Rename the folder; the parent of `target` is created if it is missing. Raises `OSError` if that exists."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.rename(target)
 
     def remove(self) -> None:
         """Remove the file, or the folder with its content; files that cannot be removed are left without an error."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from warmcast import cli_forecast, cli_inspect, cli_remote, cli_service, cli_training
+from warmcast import cli_forecast, cli_inspect, cli_remote, cli_service, cli_storage, cli_training
 from warmcast.commands import run
 from warmcast.console import exit_codes, folders, print_json
 from warmcast.options import Checkpoint, Checkpoints, Device, Json, JsonFile, Threads, Tiny
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 
 cli_service.add_to(app)
+cli_storage.add_to(app)
 cli_remote.add_to(app)
 cli_forecast.add_to(app)
 cli_inspect.add_to(app)

@@ -149,13 +149,51 @@ def test_an_expired_forecast_is_still_found_by_its_idempotency_key(
     assert (found.id, found.data) == (forecast.id, Data.EXPIRED)
 
 
-def test_folders_without_a_row_are_removed_after_an_hour(database: Database, tmp_path: Path) -> None:
+def test_folders_without_a_row_are_moved_aside_after_an_hour_and_never_removed(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name, age in (("fc_old", 3700), ("fc_new", 3500), ("fc_clock_ahead", -60)):
         folder = tmp_path / "forecasts" / name
         (folder / "ensemble.zarr").mkdir(parents=True)
+        (folder / "receipt.json").write_text(name)
         _set_age(folder, age)
-    sweep_folders(database, tmp_path)
+    assert sweep_folders(database, tmp_path) == 1
     assert {path.name for path in (tmp_path / "forecasts").iterdir()} == {"fc_new", "fc_clock_ahead"}
+    assert (tmp_path / "lost/fc_old/receipt.json").read_text() == "fc_old"
+    assert "forecast fc_old: it has no row in the database, so its folder was moved to lost/fc_old." in caplog.text
+    _set_age(tmp_path / "lost/fc_old", 1e8)
+    assert sweep_folders(database, tmp_path) == 1
+    assert (tmp_path / "lost/fc_old").exists()
+
+
+def test_a_folder_whose_row_comes_back_is_moved_back(
+    database: Database, insert_rows: Insert, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The service ran on a database restored from an older copy, and then on the right one again."""
+    folder = tmp_path / "forecasts/fc_001"
+    for _ in range(2):  # the second one finds the name taken
+        folder.mkdir(parents=True)
+        (folder / "receipt.json").write_text("kept")
+        _set_age(folder, 3700)
+        sweep_folders(database, tmp_path)
+    assert {path.name for path in (tmp_path / "lost").iterdir()} == {"fc_001", "fc_001.1"}
+    assert insert_rows().id == "fc_001"
+    assert sweep_folders(database, tmp_path) == 1
+    assert (folder / "receipt.json").read_text() == "kept"
+    assert [path.name for path in (tmp_path / "lost").iterdir()] == ["fc_001.1"]
+    assert "forecast fc_001: it has a row in the database again, so its folder was moved back." in caplog.text
+
+
+def test_a_lost_folder_does_not_replace_the_folder_of_a_forecast(
+    database: Database, insert_rows: Insert, tmp_path: Path
+) -> None:
+    forecast = insert_rows()
+    folder = _write_data(tmp_path, forecast)
+    (tmp_path / "lost" / forecast.id).mkdir(parents=True)
+    (tmp_path / "lost" / forecast.id / "receipt.json").write_text("old")
+    assert sweep_folders(database, tmp_path) == 1
+    assert (folder.store / "zarr.json").exists()
+    assert (tmp_path / "lost" / forecast.id / "receipt.json").read_text() == "old"
 
 
 def test_the_sweep_removes_only_folders_of_forecasts(database: Database, tmp_path: Path) -> None:

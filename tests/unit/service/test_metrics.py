@@ -297,6 +297,7 @@ def test_a_database_that_fails_leaves_the_metrics_of_the_disk(
         "warmcast_database_up",
         "warmcast_store_free_bytes",
         "warmcast_build_info",
+        "warmcast_lost_folders",
     } | {"warmcast_chunk_bytes_sent_total"}
     assert "The database cannot be reached" in caplog.text
 

@@ -4,14 +4,18 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import insert, make_url, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from jobs.forecasts import ForecastRecord
+from jobs.rows import database as module
 from jobs.rows.database import Database
 from jobs.rows.tables import batch_sizes
 from storage.errors import DataDirectoryError
+from tests.helpers import wait_until
+from tests.proxy import TcpProxy
 from tests.rows import read_batch_size, read_forecast, save_batch_size
-from tests.servers import free_port
+from tests.servers import PostgresServer, free_port
 
 
 def _count(database: Database) -> int:
@@ -137,3 +141,63 @@ def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataDirectoryError, match=r"The database cannot be used: .*not a database"):
         database.migrate()
     database.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make database connections, and the server's part of them, wait for one second only."""
+    monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 1.5)
+    monkeypatch.setattr(module, "_SERVER_TIMEOUTS", dict.fromkeys(module._SERVER_TIMEOUTS, 1.0))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pg8000 forgets a socket
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_is_not_reached_any_more_is_an_error_of_the_database_and_used_again_later(
+    postgres: PostgresServer,
+) -> None:
+    url = make_url(postgres.new_database())
+    with TcpProxy(url.port or 0) as proxy:
+        database = Database(url.set(port=proxy.port).render_as_string(hide_password=False))
+        with database.read() as connection:
+            assert connection.scalar(text("SELECT 1")) == 1
+        proxy.cut()
+        for _ in range(2):  # with an open connection, then with a new one
+            with pytest.raises(OperationalError), database.read() as connection:
+                connection.execute(text("SELECT 1"))
+        proxy.restore()
+        with database.read() as connection:
+            assert connection.scalar(text("SELECT 1")) == 1
+        database.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pg8000 forgets a socket
+@pytest.mark.usefixtures("impatient")
+def test_a_process_that_is_not_reached_any_more_keeps_no_lock(postgres: PostgresServer) -> None:
+    url = make_url(postgres.new_database())
+    other = Database(url.render_as_string(hide_password=False))
+    other.migrate()
+    save_batch_size(other, "c", "cpu", 1)
+    with TcpProxy(url.port or 0) as proxy:
+        lost = Database(url.set(port=proxy.port).render_as_string(hide_password=False))
+        with pytest.raises(OperationalError):
+            _lock_and_lose(lost, proxy, lambda: wait_until(lambda: _saves(other, 3), 30))
+        proxy.restore()
+        lost.close()
+    assert _count(other) == 3
+    other.close()
+
+
+def _lock_and_lose(database: Database, proxy: TcpProxy, wait: Callable[[], None]) -> None:
+    """Lock rows in a transaction, lose the connection, wait, and try to commit."""
+    with database.write() as connection:
+        connection.execute(update(batch_sizes).values(members=2))
+        proxy.cut()
+        wait()
+
+
+def _saves(database: Database, members: int) -> bool:
+    try:
+        save_batch_size(database, "c", "cpu", members)
+    except OperationalError:
+        return False
+    return True

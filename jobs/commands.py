@@ -1,0 +1,55 @@
+"""Carry out `warmcast storage show`, `adopt` and `delete-lost`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.installation import adopt, survey
+from jobs.retention import find_lost_folders
+from jobs.settings import Settings
+from storage.errors import ConfigurationError
+from storage.opening import open_storage
+from storage.paths import StoragePath
+
+
+def show_storage(*, data: Path | None) -> dict[str, Any]:
+    """Return the identities of database and data place, what they have in common, and the folders in `lost/`.
+
+    Nothing is created or changed.
+    """
+    settings = _read_settings(data).storage
+    lost = find_lost_folders(open_storage(settings.data, settings.store))
+    return survey(settings) | {"lost": [_describe(name, folder) for name, folder in lost.items()]}
+
+
+def adopt_storage(*, data: Path | None) -> dict[str, Any]:
+    """Make the database and the data place those of one new installation, and return what `show_storage` does."""
+    adopt(_read_settings(data).storage)
+    return show_storage(data=data)
+
+
+def delete_lost(*, names: Sequence[str], data: Path | None) -> dict[str, Any]:
+    """Delete folders in `lost/` by name; all of them without `names`. Returns what was deleted.
+
+    Raises `ConfigurationError`, and deletes nothing, if there is no folder of one of the names.
+    """
+    settings = _read_settings(data).storage
+    lost = find_lost_folders(open_storage(settings.data, settings.store))
+    unknown = [name for name in names if name not in lost]
+    if unknown:
+        known = ", ".join(lost) or "none"
+        raise ConfigurationError(f"`names` must be names of folders in lost: {known}. Got: {unknown[0]!r}.")
+    deleted = []
+    for name in names or lost:
+        deleted.append(_describe(name, lost[name]))
+        lost[name].remove()
+    return {"deleted": deleted}
+
+
+def _describe(name: str, folder: StoragePath) -> dict[str, Any]:
+    return {"name": name, "size_bytes": sum(size for _, size in folder.files()), "changed": folder.modified_time()}
+
+
+def _read_settings(data: Path | None) -> Settings:
+    settings = Settings.read()
+    return settings if data is None else settings.replace(data=data)
