@@ -17,6 +17,7 @@ from jobs.rows.database import Database
 from jobs.settings import Settings
 from storage.errors import DataDirectoryError
 from weather.bundled import find_checkpoint
+from weather.ingest.sandbox import find_missing_protections
 from weather.initial_state import read_initial_state
 from weather.manifest import read_manifest
 from workers.commands import sample_files
@@ -52,10 +53,12 @@ def _describe_machine(device: torch.device) -> list[Finding]:
     name = platform.processor() or platform.machine()
     if cuda:
         name, memory = torch.cuda.get_device_name(device), torch.cuda.get_device_properties(device).total_memory
+    missing = find_missing_protections()
     versions = f"Warmcast {importlib.metadata.version('warmcast')}, PyTorch {torch.__version__}"
     return [
         Finding("versions", f"{versions}, Python {platform.python_version()}, {platform.system()}", True),
         Finding("device", f"{device}: {name}, {memory / 1e9:.0f} GB, {torch.get_num_threads()} threads", True),
+        Finding("parser", " ".join(missing) or "confined by Landlock and seccomp", not missing),
     ]
 
 

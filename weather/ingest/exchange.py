@@ -20,15 +20,31 @@ from weather.readers.provenance import ChosenSource
 INITIAL_STATE = "initial_state"
 """Name of the folder of the initial state, next to a forecast's store."""
 
+RESULT = "result"
+"""Name of the folder in which the parsing child writes its result."""
+
 _ARRAY = "initial_state.npy"
 _DESCRIPTION = "initial_state.json"
-_FRAMES = "frames.npz"
+_TIMES, _FRAMES = "times.npy", "frames.npy"
 _INSPECTION = "inspection.json"
 
 
 def save_initial_state(state: InitialState, folder: Path | StoragePath) -> None:
     """Write a state into `folder`, which is created if it is missing; the description is written last."""
-    path, array = storage_path(folder), io.BytesIO()
+    path = storage_path(folder)
+    for name, content in _pack(state).items():
+        (path / name).write(content)
+
+
+def write_initial_state(state: InitialState, folder: Path) -> None:
+    """Write the files of `save_initial_state` into an existing folder, where nothing can be renamed or removed."""
+    for name, content in _pack(state).items():
+        (folder / name).write_bytes(content)
+
+
+def _pack(state: InitialState) -> dict[str, bytes | memoryview]:
+    """Return the content of each file of a state, by name."""
+    array = io.BytesIO()
     description = {
         "init_time": np.datetime_as_string(state.init_time, "s"),
         "sources": list(state.sources),
@@ -37,8 +53,7 @@ def save_initial_state(state: InitialState, folder: Path | StoragePath) -> None:
         "digest": state.digest,
     }
     np.save(array, np.stack([state.previous, state.newest]), allow_pickle=False)
-    (path / _ARRAY).write(array.getbuffer())
-    (path / _DESCRIPTION).write((json.dumps(description, indent=1) + "\n").encode())
+    return {_ARRAY: array.getbuffer(), _DESCRIPTION: (json.dumps(description, indent=1) + "\n").encode()}
 
 
 def load_initial_state(folder: Path | StoragePath) -> InitialState:
@@ -65,13 +80,14 @@ def load_initial_state(folder: Path | StoragePath) -> InitialState:
 
 def save_frames(frames: Mapping[np.datetime64, NDArray[np.float32]], folder: Path) -> None:
     """Write frames by time into `folder`."""
-    np.savez(folder / _FRAMES, times=np.array(list(frames), "datetime64[s]"), fields=np.stack(list(frames.values())))
+    np.save(folder / _TIMES, np.array(list(frames), "datetime64[s]"), allow_pickle=False)
+    np.save(folder / _FRAMES, np.stack(list(frames.values())), allow_pickle=False)
 
 
 def load_frames(folder: Path) -> dict[np.datetime64, NDArray[np.float32]]:
-    """Return the frames by time that `save_frames` wrote."""
-    with np.load(folder / _FRAMES, allow_pickle=False) as arrays:
-        return dict(zip(arrays["times"], arrays["fields"], strict=True))
+    """Return the frames by time that `save_frames` wrote; no file takes more memory than its size."""
+    times, frames = (np.array(np.load(folder / name, mmap_mode="r", allow_pickle=False)) for name in (_TIMES, _FRAMES))
+    return dict(zip(times.astype("datetime64[s]"), frames, strict=True))
 
 
 def save_inspection(inspection: Inspection, folder: Path) -> None:

@@ -4,15 +4,11 @@ The parent looks at the first bytes of a file; only the child unpacks it, checks
 libraries.
 """
 
-import json
+import math
 import os
 import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,11 +22,12 @@ from weather.errors import (
     InputTooLargeError,
     InputUnsupportedError,
     ParserCrashedError,
-    ParserTimeoutError,
+    StoreError,
     VerificationError,
 )
 from weather.grids import Grid
-from weather.ingest.exchange import load_frames, load_initial_state, load_inspection
+from weather.ingest.exchange import RESULT, load_frames, load_initial_state, load_inspection
+from weather.ingest.process import Limits, check_result, private_folder, run_parser
 from weather.initial_state import InitialState
 from weather.manifest import ModelSpec
 from weather.readers.containers import describe_unsupported, detect_format, read_start
@@ -39,21 +36,12 @@ from weather.readers.inspection import Inspection
 _KINDS: Mapping[str, type[InitialStateError]] = MappingProxyType(
     {"corrupt": InputCorruptError, "too large": InputTooLargeError, "unsupported": InputUnsupportedError}
 )
-_OUT_OF_MEMORY = (b"MemoryError", b"Cannot allocate", b"Unable to allocate")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Resources that the child may use."""
-
-    memory_bytes: int = 4 * 1024**3
-    cpu_seconds: int = 60
-    wall_seconds: float = 90.0
-    output_bytes: int = 4_000_000_000
-
-
-DEFAULT_LIMITS = Limits()
-"""Enough for the largest accepted upload."""
+_INVALID_RESULT = (
+    *(StoreError, OSError, ValueError, TypeError, KeyError, AssertionError, MemoryError, RecursionError),
+)
+_MAX_ANALYSES = 200
+_DESCRIPTION_BYTES = 50_000_000
+"""Most bytes of a description in JSON: that of 20 000 fields is shorter."""
 
 
 def ingest_initial_state(
@@ -61,11 +49,11 @@ def ingest_initial_state(
     names: Sequence[str],
     spec: ModelSpec,
     init_time: np.datetime64 | None,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
 ) -> InitialState:
     """Return the initial state in untrusted `files`, at `init_time` or at their newest time.
 
-    Messages call the files `names`. Raises the errors of `parse_in_child`, and plain `InitialStateError` for readable
+    Messages call the files `names`. Raises the errors of the parser, and plain `InitialStateError` for readable
     files that cannot start a forecast.
     """
     task = {
@@ -73,10 +61,14 @@ def ingest_initial_state(
         "spec": spec.model_dump(mode="json"),
         "init_time": None if init_time is None else np.datetime_as_string(init_time, "s"),
     }
-    with parse_in_child(files, names, task, limits) as (output, problems):
+    shape = (len(spec.variable_names), *spec.grid.grid.shape)
+    most = 2 * _MAX_ANALYSES * _bytes_of(shape)
+    with _parse_in_child(files, names, task, limits, most) as (result, problems):
         if problems:
             raise InitialStateError(quote_names(names), problems)
-        return load_initial_state(output)
+        state = load_initial_state(result)
+        _check_frames(state.newest, shape)
+        return state
 
 
 def ingest_truth(
@@ -85,11 +77,11 @@ def ingest_truth(
     variables: Sequence[str],
     grid: Grid,
     times: Sequence[np.datetime64],
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
 ) -> dict[np.datetime64, NDArray[np.float32]]:
     """Return the frames in untrusted `files` by time: those of `times` that exist, (variable, latitude, longitude).
 
-    The frames are on `grid`. Messages call the files `names`. Raises the errors of `parse_in_child`, and
+    The frames are on `grid`. Messages call the files `names`. Raises the errors of the parser, and
     `VerificationError` for readable files that do not fit.
     """
     task = {
@@ -99,10 +91,14 @@ def ingest_truth(
         "longitude": list(grid.longitude),
         "times": [np.datetime_as_string(time, "s") for time in times],
     }
-    with parse_in_child(files, names, task, limits) as (output, problems):
+    shape = (len(variables), *grid.shape)
+    with _parse_in_child(files, names, task, limits, len(times) * _bytes_of(shape)) as (result, problems):
         if problems:
             raise VerificationError(" ".join(problems))
-        return load_frames(output)
+        frames = load_frames(result)
+        for frame in frames.values():
+            _check_frames(frame, shape)
+        return frames
 
 
 def ingest_inspection(
@@ -110,11 +106,11 @@ def ingest_inspection(
     names: Sequence[str],
     spec: ModelSpec,
     init_time: np.datetime64 | None,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
 ) -> Inspection:
     """Return what untrusted `files` hold, and what a forecast would start from at `init_time` or the newest time.
 
-    The files are called `names`. Raises the errors of `parse_in_child`; what is wrong with a file that can be read is
+    The files are called `names`. Raises the errors of the parser; what is wrong with a file that can be read is
     among the problems of the inspection.
     """
     task = {
@@ -122,42 +118,50 @@ def ingest_inspection(
         "spec": spec.model_dump(mode="json"),
         "init_time": None if init_time is None else np.datetime_as_string(init_time, "s"),
     }
-    with parse_in_child(files, names, task, limits) as (output, problems):
+    with _parse_in_child(files, names, task, limits, 0) as (result, problems):
         if problems:
             raise InitialStateError(quote_names(names), problems)
-        return load_inspection(output)
+        return load_inspection(result)
 
 
 @contextmanager
-def parse_in_child(
-    files: Sequence[Path], names: Sequence[str], task: Mapping[str, Any], limits: Limits
+def _parse_in_child(
+    files: Sequence[Path], names: Sequence[str], task: Mapping[str, Any], limits: Limits | None, result_bytes: int
 ) -> Iterator[tuple[Path, list[str]]]:
-    """Yield the folder with the child's output and the list of problems; the folder is removed when the block ends.
+    """Yield the folder with the child's result and the list of problems; the folder is removed when the block ends.
 
-    `task` is the child's (`weather.ingest.child`). Raises `InputUnsupportedError`, `InputCorruptError`,
-    `InputTooLargeError`, `ParserCrashedError` or `ParserTimeoutError`, which call the files `names`.
+    `task` is the child's (`weather.ingest.child`); arrays of its result have at most `result_bytes`. Raises
+    `InputUnsupportedError`, `InputCorruptError`, `InputTooLargeError`, `ParserCrashedError` or `ParserTimeoutError`,
+    which call the files `names`. An error of the block that shows that the result is not valid becomes a
+    `ParserCrashedError`.
     """
     label = quote_names(names)
-    with tempfile.TemporaryDirectory(prefix="warmcast-ingest-") as folder:
-        output = Path(folder) / "output"
-        output.mkdir()
+    with private_folder() as folder:
         inputs = [
-            _accept(file, name, Path(folder) / f"{index}-input")
+            _accept(file, name, folder / f"{index}-input")
             for index, (file, name) in enumerate(zip(files, names, strict=True))
         ]
-        request = {
-            "files": [str(path) for path in inputs],
-            "names": list(names),
-            "task": dict(task),
-            "output": str(output),
-            "memory_bytes": limits.memory_bytes,
-            "cpu_seconds": limits.cpu_seconds,
-            "output_bytes": limits.output_bytes,
-        }
-        reply = _run_child(json.dumps(request), limits.wall_seconds, label)
-        if reply.get("kind") in _KINDS:
+        request = {"files": [str(path) for path in inputs], "names": list(names), "task": dict(task)}
+        limits = limits or Limits.of(inputs, result_bytes + _DESCRIPTION_BYTES)
+        reply = run_parser(request, folder, limits, label)
+        if reply["kind"] in _KINDS:
             raise _KINDS[reply["kind"]](label, reply["problems"])
-        yield output, reply.get("problems", [])
+        try:
+            if not reply["problems"]:
+                check_result(folder / "work" / RESULT, limits.result_bytes)
+            yield folder / "work" / RESULT, reply["problems"]
+        except _INVALID_RESULT as error:
+            raise ParserCrashedError(label, ["The parser wrote no valid result. The file may be damaged."]) from error
+
+
+def _bytes_of(shape: tuple[int, ...]) -> int:
+    return np.dtype(np.float32).itemsize * math.prod(shape)
+
+
+def _check_frames(frames: NDArray[np.float32], shape: tuple[int, ...]) -> None:
+    """Raise `ValueError` unless fields have a shape, which may follow a dimension of analyses, and are finite."""
+    if frames.dtype != np.float32 or frames.shape[-3:] != shape or not np.isfinite(frames).all():
+        raise ValueError("The fields are not those that were requested.")
 
 
 def quote_names(names: Sequence[str]) -> str:
@@ -175,35 +179,3 @@ def _accept(file: Path, name: str, target: Path) -> Path:
     except OSError:
         shutil.copyfile(file, target)
     return target
-
-
-def _run_child(request: str, wall_seconds: float, label: str) -> dict[str, Any]:
-    """Run the child and return its reply; raise a parser error if it fails."""
-    environment = {
-        "PATH": os.environ.get("PATH", ""),
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "HDF5_PLUGIN_PRELOAD": "::",
-        "HDF5_USE_FILE_LOCKING": "FALSE",
-    }
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-m", "weather.ingest.child"],
-            input=request.encode(),
-            capture_output=True,
-            timeout=wall_seconds,
-            env=environment,
-            cwd="/",
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ParserTimeoutError(
-            label, [f"Reading took more than {wall_seconds:g} s. Send less, or in another form."]
-        ) from error
-    if ended.returncode == 0:
-        reply: dict[str, Any] = json.loads(ended.stdout)
-        return reply
-    if any(text in ended.stderr for text in _OUT_OF_MEMORY):
-        raise InputTooLargeError(label, ["Reading needs more memory than is allowed. Send less, or in another form."])
-    raise ParserCrashedError(label, [f"The parser ended with code {ended.returncode}. The file may be damaged."])

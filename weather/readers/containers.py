@@ -4,11 +4,14 @@ import bz2
 import gzip
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
+
+from storage.errors import is_disk_full
 
 Format = Literal["GRIB", "NetCDF", "Zarr", "zipped Zarr"]
 Packing = Literal["gzip", "bzip2", "zip"]
@@ -20,7 +23,8 @@ ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")
 HEADER_BYTES = 4096
 """GRIB may start this far into a file: after WMO headers or padding."""
 _BLOCK_BYTES = 1 << 20
-_FREE_BYTES = 1_000_000
+_FREE_BYTES, _HEAD_BYTES = 1_000_000, 100_000_000
+"""Bytes that a file may have whatever its growth, and by which its start may grow more than the rest."""
 _NETCDF_MAGIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF\r\n\x1a\n")
 _OTHER_FORMATS = (
     (b"BUFR", "BUFR, which holds observations"),
@@ -53,6 +57,10 @@ class TooLargeError(SourceError):
     """A source exceeds a limit of size or number."""
 
 
+class FullDiskError(SourceError):
+    """The disk is full while a source is unpacked."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Limits of unpacking: bytes of all unpacked files, growth of one file, and number of files in a zip.
@@ -79,12 +87,15 @@ class Opened:
 
 
 class Unpacking:
-    """The unpacking of one source: a temporary folder that `stack` removes, and what is left of the limits."""
+    """The unpacking of one source into a folder, and what is left of the limits.
 
-    def __init__(self, stack: ExitStack, limits: Limits | None = None) -> None:
+    The folder is the caller's, or a temporary one that `stack` removes.
+    """
+
+    def __init__(self, stack: ExitStack, limits: Limits | None = None, folder: Path | None = None) -> None:
         self.limits = limits or Limits()
         self._stack, self._remaining, self._num_files = stack, self.limits.max_bytes, 0
-        self._folder: Path | None = None
+        self._folder = folder
 
     def new_path(self) -> Path:
         """Return the path of a file that does not exist yet."""
@@ -93,26 +104,48 @@ class Unpacking:
         self._num_files += 1
         return self._folder / f"{self._num_files}-content"
 
-    def save(self, blocks: Iterator[bytes], name: str, packed_bytes: int, target: Path | None = None) -> Path:
-        """Write unpacked blocks to `target` or a new file; return its path. Raises `TooLargeError` beyond a limit."""
-        target, size = target or self.new_path(), 0
-        most = max(_FREE_BYTES, self.limits.max_ratio * packed_bytes)
-        with target.open("wb") as file:
+    def save(
+        self,
+        blocks: Iterator[bytes],
+        name: str,
+        packed_bytes: int,
+        target: Path | None = None,
+        consumed: Callable[[], int] | None = None,
+    ) -> Path:
+        """Write unpacked blocks to `target` or a new file, and return its path.
+
+        `consumed` returns how many of the `packed_bytes` the blocks so far were unpacked from. Raises `TooLargeError`
+        beyond a limit, and `FullDiskError`.
+        """
+        target, size, ratio = target or self.new_path(), 0, self.limits.max_ratio
+        with target.open("wb", buffering=0) as file:
             for block in blocks:
                 size += len(block)
                 self._remaining -= len(block)
-                if size > most:
+                packed = packed_bytes if consumed is None else min(consumed() + _HEAD_BYTES // ratio, packed_bytes)
+                if size > max(_FREE_BYTES, ratio * packed):
                     raise TooLargeError(
-                        f"`{name}` grows more than {self.limits.max_ratio} times when it is unpacked, "
-                        f"from {packed_bytes} bytes. Unpack it yourself if that is right."
+                        f"`{name}` grows more than {ratio} times when it is unpacked, from {packed_bytes} bytes. "
+                        "Unpack it yourself if that is right."
                     )
                 if self._remaining < 0:
                     raise TooLargeError(
                         f"`{name}` has more than {self.limits.max_bytes} bytes when it is unpacked, the most that are "
                         "accepted. Select variables and times first."
                     )
-                file.write(block)
+                _write(file, block, name)
         return target
+
+
+def _write(file: RawIOBase, block: bytes, name: str) -> None:
+    remaining = memoryview(block)
+    try:
+        while remaining:
+            remaining = remaining[file.write(remaining) :]
+    except OSError as error:
+        if is_disk_full(error):
+            raise FullDiskError(f"The disk is full while `{name}` is unpacked.") from error
+        raise
 
 
 def detect_format(start: bytes) -> Literal["GRIB", "NetCDF"] | Packing | None:
@@ -170,8 +203,8 @@ def decompress(path: Path, name: str, packing: str, unpacking: Unpacking) -> Pat
     """Decompress a gzip or bzip2 file and return the new file."""
     opener = gzip.open if packing == "gzip" else bz2.open
     try:
-        with opener(path, "rb") as packed:
-            return unpacking.save(read_blocks(cast(BinaryIO, packed)), name, path.stat().st_size)
+        with path.open("rb") as file, opener(file, "rb") as packed:
+            return unpacking.save(read_blocks(cast(BinaryIO, packed)), name, path.stat().st_size, consumed=file.tell)
     except (EOFError, zlib.error, OSError) as error:
         raise DamagedError(f"`{name}` cannot be read as {packing}: {join_lines(error)}. {DAMAGE}") from error
 

@@ -14,6 +14,7 @@ from weather.readers.containers import (
     ZARR_METADATA,
     DamagedError,
     Limits,
+    SourceError,
     TooLargeError,
     UnsupportedError,
     join_lines,
@@ -47,7 +48,7 @@ def open_zip(path: Path, name: str, limits: Limits) -> Iterator[zipfile.ZipFile]
         with zipfile.ZipFile(path) as archive:
             _check_members(archive.infolist(), name, limits)
             yield archive
-    except (DamagedError, TooLargeError, UnsupportedError):
+    except SourceError:
         raise
     except _ERRORS as error:
         raise DamagedError(f"`{name}` cannot be read as a zip: {join_lines(error)}. {DAMAGE}") from error

@@ -20,7 +20,8 @@ from weather.errors import (
     ParserTimeoutError,
 )
 from weather.ingest.exchange import load_initial_state, save_initial_state
-from weather.ingest.parent import DEFAULT_LIMITS, Limits, ingest_initial_state
+from weather.ingest.parent import ingest_initial_state
+from weather.ingest.process import Limits
 from weather.initial_state import InitialState, read_initial_state
 from weather.manifest import ModelSpec
 
@@ -37,7 +38,7 @@ def no_temporary_file_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert list(folder.iterdir()) == []
 
 
-def _ingest(spec: ModelSpec, *files: Path, limits: Limits = DEFAULT_LIMITS) -> InitialState:
+def _ingest(spec: ModelSpec, *files: Path, limits: Limits | None = None) -> InitialState:
     return ingest_initial_state(files, [path.name for path in files], spec, None, limits)
 
 

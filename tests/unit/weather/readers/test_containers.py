@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import io
+import random
 import struct
 import tarfile
 import tempfile
@@ -16,6 +17,7 @@ import pytest
 from tests.inputs import grib_messages, state, write_netcdf
 from weather.readers.containers import (
     DamagedError,
+    FullDiskError,
     Limits,
     Opened,
     SourceError,
@@ -177,6 +179,30 @@ def test_zips_without_data_or_with_paths_out_of_them_are_refused(
     with pytest.raises(UnsupportedError, match=message) as caught:
         _open(_zip(tmp_path / "bad.zip", members), stack)
     assert "damaged" not in str(caught.value)
+
+
+def test_the_growth_of_a_large_file_is_found_at_its_start(
+    stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    packed = zlib.compressobj(9, zlib.DEFLATED, 31)
+    blocks = [packed.compress(GRIB), *(packed.compress(bytes(1 << 20)) for _ in range(400)), packed.flush()]
+    (tmp_path / "bomb").write_bytes(b"".join(blocks) + bytes(5_000_000))  # the end would allow for 1 GB
+    with pytest.raises(TooLargeError, match="`bomb` grows more than 200 times"):
+        _open(tmp_path / "bomb", stack)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*-content")) < 200_000_000
+
+
+def test_a_file_may_start_with_empty_values(stack: ExitStack, tmp_path: Path) -> None:
+    content = GRIB + bytes(50_000_000) + random.Random(0).randbytes(1_000_000)
+    (tmp_path / "file").write_bytes(gzip.compress(content, 9))
+    assert Path(_open(tmp_path / "file", stack)[0].location).read_bytes() == content
+
+
+def test_a_full_disk_is_not_damage_of_the_file(stack: ExitStack) -> None:
+    for blocks in ([bytes(10)], [bytes(1 << 20)]):
+        with pytest.raises(FullDiskError, match="The disk is full while `a` is unpacked"):
+            Unpacking(stack).save(iter(blocks), "a", 100_000, Path("/dev/full"))
 
 
 def test_a_zip_in_a_zip_is_refused_by_name(stack: ExitStack, tmp_path: Path) -> None:
