@@ -14,6 +14,7 @@ from benchmarks.workbench import Workbench, write_untrained_checkpoint
 from jobs.counters import STEP_SECONDS
 from jobs.dispatching.live_workers import sum_counters
 from models.checkpoint import load_checkpoint
+from models.compilation import Compiler
 from models.execution import Execution
 from models.testing import write_tiny_checkpoint
 from weather.bundled import find_named_checkpoint
@@ -70,7 +71,7 @@ def bench_engine(*, json: Path | None, tiny: bool, threads: int | None, compiled
                 work / "large", f"{grid[0]} × {grid[1]}", large, sizes.forecast, Execution(), sizes.repeats_large
             ),
         ]
-        modes = [Execution(compiled=True)] if compiled else []
+        modes = [Execution(Compiler())] if compiled else []
         modes += [Execution(precision="bfloat16")]
         others = [
             _time_engine(work / f"mode-{index}", "demo", demo, sizes.forecast, mode, sizes.repeats)
@@ -114,7 +115,7 @@ def _time_engine(
     networks, _ = load_checkpoint(checkpoint, torch.device("cpu"))
     bare, groups = BareEvaluations(networks, execution, _GROUP_SIZE), size.members // _GROUP_SIZE
     seconds: dict[str, list[float]] = {"engine": [], "evaluations": [], "plain loop": []}
-    compiling = "on" if execution.compiled else "off"
+    compiling = "on" if execution.is_compiled else "off"
     with (
         Workbench.open(folder, checkpoint, compile=compiling, precision=execution.precision) as bench,
         start_plain_loop(checkpoint) as plain,
@@ -134,7 +135,7 @@ def _time_engine(
     return {
         "networks": name,
         "precision": execution.precision,
-        "compiled": execution.compiled,
+        "compiled": execution.is_compiled,
         **best,
         "overhead": best["engine s"] / best["evaluations s"],
         "plain loop over engine": best["plain loop s"] / best["engine s"],

@@ -1,8 +1,11 @@
 """Names and paths of a forecast's files in the data folder, on a disk or in object storage."""
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from storage.paths import StoragePath, storage_path
 from weather.ingest.exchange import INITIAL_STATE
@@ -46,6 +49,10 @@ class ForecastFolder:
         """Path of the receipt (JSON), which exists once the forecast is successful."""
         return self.path / "receipt.json"
 
+    @property
+    def _computations(self) -> StoragePath:
+        return self.path / "computations"
+
     def attempt(self, group: int, epoch: int) -> StoragePath:
         """Return the folder of one claim of a group, identified by its epoch; no other claim writes to it."""
         return self.path / "staging" / f"{group}.{epoch}"
@@ -57,7 +64,21 @@ class ForecastFolder:
         for epoch in sorted(epochs, reverse=True):
             yield found[f"{group}.{epoch}"]
 
+    def record_computation(self, computation: Mapping[str, Any], first: Mapping[str, Any]) -> None:
+        """Add a way in which values are computed, with facts about its first use, unless it is recorded already."""
+        name = hashlib.sha256(json.dumps(computation, sort_keys=True).encode()).hexdigest()[:16]
+        (self._computations / f"{name}.json").write_if_absent(json.dumps({**computation, **first}).encode())
+
+    def read_computations(self) -> list[dict[str, Any]]:
+        """Return the recorded ways in which values were computed, in the order of their first lead times."""
+        found = [
+            json.loads((self._computations / name).read_bytes())
+            for name, _ in self._computations.files()
+            if name.endswith(".json")
+        ]
+        return sorted(found, key=lambda entry: (entry["first_lead_hours"], json.dumps(entry, sort_keys=True)))
+
     def clear_attempts(self) -> None:
         """Remove the folders that only workers read, once the forecast has ended."""
-        for folder in (self.path / "staging", self.frames):
+        for folder in (self.path / "staging", self._computations, self.frames):
             folder.remove()

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch.utils._pytree import tree_map
+
+from models.compilation import Compiler
 
 Precision = Literal["float32", "bfloat16", "float16"]
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -14,30 +15,22 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @dataclass(frozen=True)
 class Execution:
-    """The mode in which networks are evaluated.
+    """The mode in which networks are evaluated; they are compiled if there is a `compiler`.
 
-    `compiled` is meant for GPUs: on a CPU convolutions gain nothing, and compilation takes a minute.
+    Compilation is meant for GPUs: on a CPU convolutions gain nothing, and it takes a minute.
     """
 
-    compiled: bool = False
+    compiler: Compiler | None = None
     precision: Precision = "float32"
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether networks are compiled: there is a compiler, and it has not failed."""
+        return self.compiler is not None and self.compiler.failure is None
+
     def compile(self, function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-        """Return `function` compiled for `device`, or unchanged if `compiled` is false.
-
-        It is compiled once a process for each new combination of argument shapes. On CUDA it runs as a CUDA graph; its
-        outputs are copied, because the next call overwrites the graph's memory.
-        """
-        if not self.compiled:
-            return function
-        mode = "reduce-overhead" if device.type == "cuda" else "default"
-        compiled = torch.compile(function, dynamic=False, mode=mode)
-
-        def run(*arguments: Any) -> Any:
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            return tree_map(torch.clone, compiled(*arguments))
-
-        return run if device.type == "cuda" else compiled
+        """Return `function` compiled for `device` as `Compiler.compile` does, or unchanged if there is no compiler."""
+        return function if self.compiler is None else self.compiler.compile(function, device)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """Return the context manager for evaluations: autocast to `precision`, or nothing for float32."""

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import urllib.request
 import uuid
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Self
 
 import redis
 from sqlalchemy import create_engine, text
@@ -38,11 +41,8 @@ class PostgresServer:
             os.chown(data, account.pw_uid, account.pw_gid)
         initdb = ["-D", str(data), "-U", "warmcast", "--auth=trust", "--no-sync", "--encoding=UTF8"]
         subprocess.run([*_postgres("initdb"), *initdb], check=True, capture_output=True, user=self._user, cwd=data)
-        options = ["-D", str(data), "-p", str(self.port), "-h", "127.0.0.1", "-k", str(data), "-c", "fsync=off"]
-        self._process = subprocess.Popen(
-            [*_postgres("postgres"), *options], user=self._user, cwd=data, stderr=subprocess.DEVNULL
-        )
-        _wait_for(lambda: self._execute("SELECT 1"), SQLAlchemyError)
+        self._data = data
+        self._process = self._start()
 
     def new_database(self, template: str = "template1") -> str:
         """Create a database, a copy of the one named `template`, and return its URL; the default is empty."""
@@ -50,10 +50,33 @@ class PostgresServer:
         self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self._url(name)
 
+    def restart(self, stop: signal.Signals, seconds: float) -> None:
+        """Stop the server with a signal, and start it again some seconds after it has ended."""
+        self._process.send_signal(stop)
+        self._process.wait()
+        time.sleep(seconds)
+        self._process = self._start()
+
     def stop(self) -> None:
         """End the server at once; its folder is not used again."""
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        data = str(self._data)
+        options = ["-D", data, "-p", str(self.port), "-h", "127.0.0.1", "-k", data, "-c", "fsync=off"]
+        # after a SIGKILL, children of the earlier server may still end, and the new one refuses to start until then
+        deadline = time.monotonic() + 60
+        while True:
+            process = subprocess.Popen(
+                [*_postgres("postgres"), *options], user=self._user, cwd=data, stderr=subprocess.DEVNULL
+            )
+            while process.poll() is None:
+                with suppress(SQLAlchemyError):
+                    self._execute("SELECT 1")
+                    return process
+                time.sleep(0.02)
+            assert time.monotonic() < deadline, "PostgreSQL does not start"
 
     def _execute(self, statement: str) -> None:
         engine = create_engine(self._url("postgres"), isolation_level="AUTOCOMMIT")
@@ -93,6 +116,33 @@ class RedisServer:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+
+class SilentServer:
+    """A server that sends the same bytes to each client, and nothing more; it never closes a connection."""
+
+    def __init__(self, greeting: bytes = b"") -> None:
+        self._greeting = greeting
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._clients: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in (self._listener, *self._clients):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                self._clients.append(client)
+                client.sendall(self._greeting)
 
 
 class S3Server:

@@ -1,6 +1,7 @@
 """Write the results of one claim: each lead time of a group is staged, committed to its row, then published."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jobs.dispatching import leases
 from jobs.dispatching.leases import Lease
@@ -30,10 +31,12 @@ class Attempt:
         self._staged = {lease.group: store.open_staging(folder.attempt(lease.group, lease.epoch)) for lease in claimed}
         self._is_shared = len(claimed) < store.layout.num_groups
         self._lead_times = forecast.lead_times()
+        self._computation: Mapping[str, Any] = {}
 
-    def write(self, computed: GroupStates, marks: PhaseMarks) -> None:
+    def write(self, computed: GroupStates, marks: PhaseMarks, computation: Mapping[str, Any]) -> None:
         """Stage, commit and publish a lead time of a group, then write the products of newly complete lead times.
 
+        `computation` describes how it was computed, for the receipt.
         The commit returns the complete lead times whose products this worker has to write. Raises `LeaseLostError`
         if another worker has taken over the group or the forecast has been cancelled.
         """
@@ -42,6 +45,7 @@ class Attempt:
         self._clock.record(marks)
         with self._clock.phase("write"):
             staged.commit(group, lead_index, fields)
+            self._record_computation(computation, lead_index)
             lease, committed = self._leases[group], lead_index + 1
             with self._database.write() as connection:
                 due = leases.commit(connection, lease, committed, self._lease_seconds, shared=self._is_shared)
@@ -49,6 +53,13 @@ class Attempt:
         self._lead_times.keep(group, lead_index, fields)
         for complete_index in due:
             self._write_products(complete_index)
+
+    def _record_computation(self, computation: Mapping[str, Any], lead_index: int) -> None:
+        """Add a way of computing to the folder, with the lead time where it was first used; once for each way."""
+        if computation != self._computation:
+            first = {"first_lead_hours": self._forecast.store.layout.lead_hours(lead_index)}
+            self._forecast.folder.record_computation(computation, first)
+            self._computation = computation
 
     def _write_products(self, lead_index: int) -> None:
         """Write the diagnostics and the summary of a lead time that all groups have committed."""

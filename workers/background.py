@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -25,7 +26,8 @@ class BackgroundWriter(Generic[Piece]):
         self._pieces: queue.Queue[Piece | None] = queue.Queue(depth)
         self._error: BaseException | None = None
         self._dropping = False
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        run = copy_context().run  # the subjects of log lines
+        self._thread = threading.Thread(target=run, args=(self._run,), name="writer", daemon=True)
 
     def __enter__(self) -> Self:
         """Start the thread."""

@@ -1,7 +1,9 @@
 """The engine of a worker: its device, the networks of the checkpoint used last, and the computation of groups."""
 
+import importlib.metadata
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -14,6 +16,7 @@ from jobs.rows.database import Database
 from jobs.settings import Settings
 from models.batches import BatchedStepper, measure_best_batch_size
 from models.checkpoint import load_checkpoint
+from models.compilation import Compiler
 from models.execution import Execution
 from models.forecaster import Forecaster
 from models.networks import Networks
@@ -27,6 +30,9 @@ from workers.device import find_device, keep_freed_memory
 from workers.rollouts import GroupStates, Rollouts
 from workers.timing import PhaseMarks, SpeedMeter, StepClock
 
+Piece = tuple[GroupStates, PhaseMarks, Mapping[str, Any]]
+"""A lead time of a group, the times of its phases, and how it was computed."""
+
 
 class Engine:
     """Compute member groups on one device; keep the networks of the checkpoint used last, and measure speeds."""
@@ -39,8 +45,9 @@ class Engine:
             torch.set_num_threads(settings.worker.threads)
         self.meter = SpeedMeter(database, self.device)
         compiled = settings.worker.compile == "on" or (settings.worker.compile == "auto" and self.device.type == "cuda")
-        self.execution = Execution(compiled, settings.worker.precision)
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.storage.data.resolve() / "compiled"))
+        cache = settings.storage.data.resolve() / "compiled"
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+        self._execution = Execution(Compiler(cache / "attempts") if compiled else None, settings.worker.precision)
         self._checkpoint: tuple[str, Networks] | None = None
 
     @property
@@ -59,33 +66,47 @@ class Engine:
         claimed: Sequence[Lease],
         *,
         record_progress: Callable[[], None],
+        should_stop: Callable[[], bool],
         should_rebalance: Callable[[], bool],
     ) -> None:
         """Compute the claimed groups together up to the last lead time, and write them in a second thread.
 
-        Returns early, between two lead times, if `should_rebalance` returns true: groups have to move between workers.
+        Returns early, between two lead times, if `should_rebalance` returns true: groups have to move between workers;
+        and between two groups, if `should_stop` returns true. What is computed by then is written.
         `record_progress` is called before each evaluation, and may end the computation by raising.
         """
         request, store = forecast.request, forecast.store
         networks = self._load_networks(request)
         clock = StepClock(self._tally, request.checkpoint, self.device, record_progress, self.meter.record_step)
-        forecaster = Forecaster(networks, request.sampling, self.device, self.execution, clock)
+        forecaster = Forecaster(networks, request.sampling, self.device, self._execution, clock)
         batches = BatchedStepper(forecaster, request.group_size)
         attempt = Attempt(self._database, forecast, claimed, self._settings.worker.lease_seconds, clock)
         committed = {lease.group: lease.committed for lease in claimed}
         rollouts = Rollouts(batches, forecast.state, store, committed, request.seed)
         with (
             self.meter.measure(request, store.layout),
-            BackgroundWriter[tuple[GroupStates, PhaseMarks]](lambda piece: attempt.write(*piece)) as writer,
+            BackgroundWriter[Piece](lambda piece: attempt.write(*piece)) as writer,
         ):
-            first = min(committed.values())
-            for lead_index in range(first, store.layout.num_lead_times):
-                if lead_index > first and should_rebalance():
+            for states in _advance(rollouts, min(committed.values()), store.layout.num_lead_times, should_rebalance):
+                writer.put((states, clock.end_step(), self._describe_computation(batches.size)))
+                if should_stop():
                     break
-                for states in rollouts.advance(lead_index):
-                    writer.put((states, clock.end_step()))
         if batches.size < request.group_size:
             self._save_batch_size(request.checkpoint_digest, batches.size)
+
+    def _describe_computation(self, batch_size: int) -> dict[str, Any]:
+        """Return what, besides the request, the last bits of the values depend on."""
+        execution, compiler = self._execution, self._execution.compiler
+        return {
+            "device": self.machine.device_kind,
+            "threads": torch.get_num_threads(),
+            "batch_size": batch_size,
+            "precision": execution.precision,
+            "compiled": execution.is_compiled,
+            **({} if compiler is None or compiler.failure is None else {"compilation_failure": compiler.failure}),
+            "torch": torch.__version__,
+            "warmcast": importlib.metadata.version("warmcast"),
+        }
 
     def _load_networks(self, request: ForecastRequest) -> Networks:
         """Return the networks of a request's checkpoint, loaded once; raises `CheckpointError` if it has changed."""
@@ -110,3 +131,13 @@ class Engine:
     def _save_batch_size(self, checkpoint_digest: str, members: int) -> None:
         with self._database.write() as connection:
             save_batch_size(connection, checkpoint_digest, self.machine.device_kind, members)
+
+
+def _advance(
+    rollouts: Rollouts, first: int, num_lead_times: int, should_rebalance: Callable[[], bool]
+) -> Iterator[GroupStates]:
+    """Yield the states of all groups of each lead time, until `should_rebalance` returns true between two of them."""
+    for lead_index in range(first, num_lead_times):
+        if lead_index > first and should_rebalance():
+            return
+        yield from rollouts.advance(lead_index)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
+
 from jobs import forecasts
 from jobs.counters import Tally
 from jobs.dispatching import leases, live_workers
@@ -21,12 +23,14 @@ from jobs.dispatching.reconcile import fail_overdue
 from jobs.dispatching.sharing import should_rebalance
 from jobs.errors import LeaseLostError
 from jobs.folders import ForecastFolder
+from jobs.logs import add_log_subjects, log_subjects
 from jobs.rows.database import Database
 from jobs.rows.states import Kind
 from jobs.settings import Settings
 from models.errors import OutOfMemoryError
-from storage.errors import WarmcastError, is_disk_full
+from storage.errors import InstallationError, WarmcastError, is_disk_full
 from storage.opening import open_storage
+from weather.errors import CheckpointError
 from workers.claimed_forecast import ClaimedForecast
 from workers.engine import Engine
 from workers.lease_keeper import LeaseKeeper
@@ -34,6 +38,8 @@ from workers.receipt import finish_forecast
 
 RETRY_SECONDS = 5.0
 """Pause before work is tried again after an error of the machine."""
+HAND_BACK_SECONDS = 600.0
+"""Time in which another worker may claim a forecast whose checkpoint a worker does not have."""
 
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -50,6 +56,10 @@ class Worker:
         self._tally = Tally()
         self._engine = Engine(settings, database, self._tally)
         self._forecast: ClaimedForecast | None = None
+        self._unreleased: Sequence[Lease] = ()
+        self._handed_back: dict[str, float] = {}
+        self._pause_until = -math.inf
+        self.is_stopping = False
         self._recorded, self._recording = -math.inf, threading.Lock()
 
     @property
@@ -57,42 +67,64 @@ class Worker:
         """Kind of device and number of CPU threads, for which speeds are measured."""
         return self._engine.machine
 
+    def stop(self) -> None:
+        """Make `run` end after the lead time of the group that is being computed; safe to call in a signal handler."""
+        self.is_stopping = True
+
     def run(self) -> bool:
         """Claim this worker's share of the free work of one forecast and do it; return whether there was any.
 
-        On a soft stop (`SystemExit`) the leases are released. An error ends the attempt: it fails the forecast, or the
-        work is tried again later.
+        After `stop`, or on `SystemExit`, the leases are released. An error ends the attempt: it fails the forecast, or
+        the work is tried again later. Raises errors of the database; what they left leased is released by the next run.
         """
         settings = self._settings
+        self._release(self._unreleased)
         self.record_heartbeat()
+        if self.is_stopping or time.monotonic() < self._pause_until:
+            return False
         limits = (settings.worker.lease_seconds, settings.worker.max_attempts)
         claimed = leases.claim(self._database, self.name, *limits, 2 + 3 * settings.worker.poll_seconds)
         if not claimed:
             return False
-        forecast_id = claimed[0].forecast_id
+        with log_subjects(forecast_id=claimed[0].forecast_id):
+            self._attempt(claimed)
+        self.record_heartbeat(now=True)
+        return True
+
+    def _attempt(self, claimed: Sequence[Lease]) -> None:
+        """Work on claimed groups until none is left, the worker is stopped, or an error ends the attempt."""
+        worker = self._settings.worker
         try:
             while claimed:
+                self._unreleased = claimed
                 self._work_on(claimed)
+                if self.is_stopping:
+                    self._release(claimed)
+                    break
                 with self._database.write() as connection:
-                    claimed = leases.rebalance(connection, self.name, claimed, *limits)
+                    claimed = leases.rebalance(
+                        connection, self.name, claimed, worker.lease_seconds, worker.max_attempts
+                    )
         except LeaseLostError:
-            _log.info("forecast %s: lease lost, cancelled or past its deadline", forecast_id)
+            _log.info("Lease lost, cancelled or past its deadline")
             fail_overdue(self._database)
             self._release(claimed)
-        except WarmcastError as error:
-            _log.warning("forecast %s: %s", forecast_id, error)
-            self._fail(claimed[0], error)
         except (SystemExit, KeyboardInterrupt):
             self._release(claimed)
             raise
+        except (InstallationError, OperationalError):
+            self._forecast = None  # nothing can be recorded now
+            raise
+        except CheckpointError as error:
+            self._hand_back_or_fail(claimed, error)
+        except WarmcastError as error:
+            _log.warning("The forecast fails: %s", error)
+            self._fail(claimed[0], error)
         except Exception as error:
-            _log.exception("forecast %s: this attempt ends", forecast_id)
+            _log.exception("This attempt ends")
             with self._database.write() as connection:
-                leases.retry_or_fail(
-                    connection, claimed, problem_of(error), settings.worker.max_attempts, RETRY_SECONDS
-                )
-        self.record_heartbeat(now=True)
-        return True
+                leases.retry_or_fail(connection, claimed, problem_of(error), worker.max_attempts, RETRY_SECONDS)
+        self._unreleased = ()
 
     def record_heartbeat(self, *, now: bool = False) -> None:
         """Save in the database that this worker is alive, and its counts; at intervals, or at once with `now`."""
@@ -102,6 +134,8 @@ class Worker:
                 device, samples = str(self._engine.device), self._tally.samples()
                 with self._database.write() as connection:
                     live_workers.record_heartbeat(connection, self.name, device, samples, self.machine)
+                if self._settings.worker.heartbeat_file is not None:
+                    self._settings.worker.heartbeat_file.touch()
                 self._recorded = time.monotonic()
 
     def _work_on(self, claimed: Sequence[Lease]) -> None:
@@ -117,6 +151,7 @@ class Worker:
         ) as keeper:
             with self._database.read() as connection:
                 record = forecasts.read_forecast(connection, lease.forecast_id)
+            add_log_subjects(key_id=record.owner)
             if self._forecast is None or self._forecast.folder.forecast_id != record.id:
                 self._forecast = ClaimedForecast.open(record.request, ForecastFolder(self._data, record.id))
             if lease.kind == Kind.FINISH:
@@ -128,6 +163,7 @@ class Worker:
                     self._forecast,
                     claimed,
                     record_progress=keeper.record_progress,
+                    should_stop=lambda: self.is_stopping,
                     should_rebalance=partial(self._should_rebalance, record.id),
                 )
 
@@ -136,15 +172,35 @@ class Worker:
             return should_rebalance(connection, forecast_id, self.name, self._settings.worker.max_attempts)
 
     def _release(self, claimed: Sequence[Lease]) -> None:
-        with self._database.write() as connection:
-            leases.release(connection, claimed, counts=False)
+        if claimed:
+            with self._database.write() as connection:
+                leases.release(connection, claimed, counts=False)
+        self._unreleased = ()
+
+    def _hand_back_or_fail(self, claimed: Sequence[Lease], error: CheckpointError) -> None:
+        """Leave a forecast whose checkpoint this worker lacks to other workers; fail it if none has claimed it in time.
+
+        Workers with older and newer checkpoints run side by side during an update.
+        """
+        forecast_id, now = claimed[0].forecast_id, time.monotonic()
+        first = self._handed_back.setdefault(forecast_id, now)
+        with self._database.read() as connection:
+            has_others = live_workers.count_live_workers(connection) > 1
+        if has_others and now - first < HAND_BACK_SECONDS:
+            _log.warning("The forecast is left to other workers: %s", error)
+            self._release(claimed)
+            self._pause_until = now + RETRY_SECONDS
+        else:
+            _log.warning("The forecast fails: %s", error)
+            del self._handed_back[forecast_id]
+            self._fail(claimed[0], error)
 
     def _fail(self, lease: Lease, error: WarmcastError) -> None:
         try:
             with self._database.write() as connection:
                 leases.fail(connection, lease, problem_of(error))
         except LeaseLostError:
-            _log.info("forecast %s: lease lost or cancelled before it failed", lease.forecast_id)
+            _log.info("Lease lost or cancelled before the forecast failed")
 
 
 def problem_of(error: Exception) -> dict[str, Any]:

@@ -1,70 +1,90 @@
-"""Run a worker: `warmcast worker`, or `python -m workers.polling PARENT` as the supervisor starts it."""
+"""The process of a worker that computes: `python -m workers.polling PARENT [CHANNEL…]`, started by a supervisor."""
 
-import ctypes
 import logging
-import os
 import signal
 import sys
-import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from types import FrameType
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.dispatching.sharing import may_receive_groups
+from jobs.installation import open_installation
+from jobs.logs import configure_logging
 from jobs.rows.database import Database
 from jobs.settings import Settings
-from workers.celery_worker import run_celery_worker
+from storage.errors import InstallationError, WarmcastError
 from workers.loop import Worker
+from workers.notices import Alarm, NoticeChannel
+from workers.parent import end_with_parent
 
-_PR_SET_PDEATHSIG = 1
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+_STOP_SHARE = 0.5
+"""Share of `stop_seconds` after which a worker gives up the lead time that it computes."""
 
 _log = logging.getLogger(__name__)
 
 
-def run_worker(*, data: Path | None) -> dict[str, Any]:
-    """Run a worker until it is stopped; `data` replaces the data folder of the settings."""
-    settings = Settings.read()
-    if data is not None:
-        settings = settings.replace(data=data)
-    if settings.service.dispatcher == "celery":
-        run_celery_worker(settings)
-    else:
-        poll(settings)
-    return {}
+def poll(settings: Settings, channel: NoticeChannel | None = None) -> None:
+    """Do the work in the database until SIGTERM or SIGINT: then finish a group's lead time, and release the rest.
 
-
-def poll(settings: Settings, parent: int | None = None) -> None:
-    """Poll the database for work and do it, until stopped; the process also ends when the process `parent` ends."""
-    signal.signal(signal.SIGTERM, _exit_softly)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    if parent is not None:
-        _end_with_parent(parent)
-    database = Database(settings.storage.sql_url)
-    database.migrate()
-    worker = Worker(settings, database)
-    while True:
+    Without work the database is polled every `poll_seconds`; with a channel every `reconcile_seconds`, at each notice,
+    and more often while a busy worker may release groups.
+    """
+    configure_logging(settings.log.log_format, settings.log.log_level)
+    database = open_installation(settings.storage).database
+    worker, alarm = Worker(settings, database), Alarm()
+    _stop_on_signals(worker, alarm, settings.worker.stop_seconds * _STOP_SHARE)
+    while not worker.is_stopping:
         try:
-            busy = worker.run()
-        except SQLAlchemyError as error:
-            _log.warning("The database is not reachable: %s", error)
-            busy = False
-        if not busy:
-            time.sleep(settings.worker.poll_seconds)
+            with channel.busy() if channel is not None else nullcontext():
+                while worker.run():
+                    pass
+            seconds = _pause_seconds(settings, database, worker, channel)
+        except (SQLAlchemyError, OSError, InstallationError) as error:
+            _log.warning("The database cannot be used: %s", error)
+            seconds = settings.worker.poll_seconds
+        if not worker.is_stopping:
+            alarm.wait(seconds, channel)
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _exit_softly(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)
+def _pause_seconds(settings: Settings, database: Database, worker: Worker, channel: NoticeChannel | None) -> float:
+    if channel is None:
+        return settings.worker.poll_seconds
+    with database.read() as connection:
+        is_soon = may_receive_groups(connection, worker.name)
+    return settings.worker.poll_seconds if is_soon else settings.service.reconcile_seconds
 
 
-def _end_with_parent(parent: int) -> None:
-    """Make the kernel kill this process when its parent ends (Linux); exit if the parent has already ended."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+def _stop_on_signals(worker: Worker, alarm: Alarm, seconds: float) -> None:
+    """Stop the worker at the next signal; if it has not stopped some seconds later, raise `SystemExit` in it."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        worker.stop()
+        alarm.set()
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def give_up(_signal: int, _frame: FrameType | None) -> None:
         raise SystemExit(0)
+
+    signal.signal(signal.SIGALRM, give_up)
+    for number in _STOPS:
+        signal.signal(number, stop)
+
+
+@contextmanager
+def end_in_one_sentence() -> Iterator[None]:
+    """Log an error of Warmcast as one sentence, and end the process with its exit code, as the command line does."""
+    try:
+        yield
+    except WarmcastError as error:
+        _log.critical("%s", error)
+        raise SystemExit(error.exit_code) from error
 
 
 if __name__ == "__main__":
-    poll(Settings.read(), int(sys.argv[1]))
+    end_with_parent(int(sys.argv[1]))
+    with end_in_one_sentence():
+        poll(Settings.read(), NoticeChannel.parse(sys.argv[2:]) if sys.argv[2:] else None)

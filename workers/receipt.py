@@ -3,9 +3,8 @@
 import importlib.metadata
 import json
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-import torch
 
 from jobs.counters import NONFINITE, Tally
 from jobs.dispatching import leases
@@ -26,7 +25,7 @@ def finish_forecast(
     for group in range(store.layout.num_groups):
         publish_committed(store, folder, group, store.layout.num_lead_times)
     lost = forecast.write_missing_products(database)
-    receipt = _receipt(forecast, engine, lost, time.time() - started)
+    receipt = _receipt(forecast, lost, time.time() - started)
     store_bytes = engine.meter.measure_store(request, store, folder, learn=request.output.is_exact and not lost)
     folder.receipt.write((json.dumps(receipt, indent=1) + "\n").encode())
     with database.write() as connection:
@@ -35,17 +34,31 @@ def finish_forecast(
     folder.clear_attempts()
 
 
-def _receipt(forecast: ClaimedForecast, engine: Engine, lost: list[int], seconds: float) -> dict[str, Any]:
-    """Return the receipt: request, lost members, versions and device, which suffice to reproduce the forecast."""
+def _receipt(forecast: ClaimedForecast, lost: list[int], seconds: float) -> dict[str, Any]:
+    """Return the receipt: request, lost members and how the values were computed, which suffice to reproduce them.
+
+    Each entry of `computations` gives the lead time of its first use; a member is reproduced bit for bit by the way of
+    its own.
+    """
+    computations = forecast.folder.read_computations()
+    first = computations[0] if computations else {}  # of a forecast that an earlier version has computed
     return {
         "request": forecast.request.model_dump(mode="json", exclude={"initial_state", "warnings"}),
         "nonfinite_members": lost,
-        "warnings": list(forecast.request.warnings),
+        "warnings": [*forecast.request.warnings, *_warnings(computations)],
         "seconds": round(seconds, 3),
         "warmcast": importlib.metadata.version("warmcast"),
-        "torch": torch.__version__,
-        "device": str(engine.device),
-        "threads": torch.get_num_threads(),
-        "compiled": engine.execution.compiled,
-        "precision": engine.execution.precision,
+        **{name: first.get(name) for name in ("torch", "device", "threads", "compiled", "precision")},
+        "computations": computations,
     }
+
+
+def _warnings(computations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    failures = sorted({entry["compilation_failure"] for entry in computations if "compilation_failure" in entry})
+    if failures:
+        yield f"Networks could not be compiled ({', '.join(failures)}) and were evaluated without."
+    if len(computations) > 1:
+        yield (
+            f"Lead times were computed in {len(computations)} ways, which the receipt lists: they differ from those of "
+            "a single way by rounding."
+        )

@@ -1,19 +1,20 @@
 """Notify workers that work is available; which work a worker claims is decided by the rows.
 
-A lost notice loses no work: the reconciler sends another.
+A lost notice loses no work: workers also poll the rows.
 """
 
 import logging
+import threading
 from typing import Protocol
 
 from celery import Celery
-from kombu.exceptions import OperationalError
-from redis import RedisError
 
 from jobs.settings import Settings
 
 TASK = "warmcast.forecast"
 QUEUE = "warmcast"
+
+_CONNECT_SECONDS, _ANSWER_SECONDS = 2.0, 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +23,13 @@ class Dispatcher(Protocol):
     """A channel that notifies workers of work."""
 
     def notify(self, number: int) -> None:
-        """Notify up to `number` workers, not necessarily at once, that work is available; never raises."""
+        """Notify up to `number` workers, soon, that work is available; returns at once and never raises."""
+
+    def failure(self) -> str | None:
+        """Return what is wrong with the channel and what to do, or None if notices arrive."""
+
+    def close(self) -> None:
+        """Release what the channel holds; notices that are not sent yet may be dropped."""
 
 
 class LocalDispatcher:
@@ -31,40 +38,88 @@ class LocalDispatcher:
     def notify(self, number: int) -> None:
         """Do nothing."""
 
+    def failure(self) -> str | None:
+        """Return None."""
+        return None
+
+    def close(self) -> None:
+        """Do nothing."""
+
 
 class CeleryDispatcher:
-    """The channel of Celery workers: tasks, sent by name through Redis."""
+    """The channel of Celery workers: tasks, sent by name through Redis.
+
+    A thread of its own sends them, so that no caller waits for a Redis that does not answer.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._celery = celery_app(settings)
+        self._changed = threading.Condition()
+        self._number: int | None = None
+        self._failure: str | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
+        self._thread.start()
 
     def notify(self, number: int) -> None:
-        """Send `number` tasks less those that wait in Redis.
+        """Have `number` tasks sent less those that wait in Redis; of several numbers, the largest counts.
 
-        If Redis cannot be reached at the first attempt, only a warning is logged.
+        With 0, only the connection is checked.
         """
-        if not number:
-            return
+        with self._changed:
+            self._number = max(number, self._number or 0)
+            self._changed.notify()
+
+    def failure(self) -> str | None:
+        """Return what is wrong with Redis, as of the last notice or check, and what to do; None if it answers."""
+        return self._failure
+
+    def close(self) -> None:
+        """End the thread, unless it waits for Redis; then it ends with the process."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._number is not None)
+                if self._closed:
+                    return
+                number, self._number = self._number or 0, None
+            self._send(number)
+
+    def _send(self, number: int) -> None:
+        """Send `number` tasks less those that wait in Redis; if it does not answer at once, log a warning."""
         try:
             with self._celery.connection_for_write() as connection:
-                connection.ensure_connection(max_retries=0)  # the caller of the service waits
+                connection.ensure_connection(max_retries=0)
                 waiting = connection.default_channel.client.llen(QUEUE)
-            for _ in range(number - waiting):
-                self._celery.send_task(TASK, retry=False, ignore_result=True)
-        except (OperationalError, RedisError) as error:
-            _log.warning("Redis cannot be reached; the reconciler will notify workers again: %s", error)
+                for _ in range(number - waiting):
+                    self._celery.send_task(TASK, retry=False, ignore_result=True, connection=connection)
+        except Exception as error:  # the thread must go on, whatever Redis, or what answers in its place, has sent
+            self._failure = (
+                "Redis does not answer: workers are not notified and find work by polling, some seconds later. "
+                "Check that Redis runs, and WARMCAST_REDIS_URL."
+            )
+            _log.warning("Redis cannot be used; workers find the work by polling: %s", error)
+        else:
+            if self._failure is not None:
+                _log.info("Redis answers again")
+            self._failure = None
 
 
 def celery_app(settings: Settings) -> Celery:
     """Return the Celery application of service and workers: no results, early acknowledgement, one task at a time."""
-    app = Celery("warmcast", broker=settings.service.redis_url.get_secret_value(), set_as_current=False)
+    app = Celery("warmcast", broker=settings.service.broker_url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
+        broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
         broker_transport_options={
             "visibility_timeout": 86400,
-            "socket_timeout": 10,
-            "socket_connect_timeout": 2,
+            "socket_timeout": _ANSWER_SECONDS,
+            "socket_connect_timeout": _CONNECT_SECONDS,
             "socket_keepalive": True,
             "health_check_interval": 10,
         },
@@ -74,14 +129,9 @@ def celery_app(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_publish_retry=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        worker_concurrency=1,
         worker_disable_prefetch=True,
         worker_hijack_root_logger=False,
-        worker_max_tasks_per_child=50,
-        worker_pool="prefork",
-        worker_pool_start_method="spawn",
         worker_prefetch_multiplier=1,
         worker_send_task_events=False,
-        worker_soft_shutdown_timeout=settings.worker.stop_seconds,
     )
     return app

@@ -1,4 +1,4 @@
-"""Supervise the embedded worker: one process that polls the database, restarted whenever it ends."""
+"""Supervise a process of a worker, by default the one that computes: start it again whenever it ends."""
 
 import logging
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,28 +20,42 @@ _log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """A context manager that keeps one worker process running; the worker ends with its parent process."""
+    """A context manager that keeps one process running; the process ends with its parent.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    It runs `module` with the process id of the parent and `arguments`, and inherits the file `descriptors`. It is a
+    session of its own, so that Ctrl-C reaches its parent alone, which stops it with `stop_signal`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        module: str = "workers.polling",
+        name: str = "The worker",
+        arguments: Sequence[str] = (),
+        descriptors: Sequence[int] = (),
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        self._settings, self._name, self._stop_signal = settings, name, stop_signal
+        self._arguments, self._descriptors = (module, str(os.getpid()), *arguments), tuple(descriptors)
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     @property
     def pid(self) -> int | None:
-        """Process id of the worker, or None before its first start."""
+        """Process id of the newest process, or None before its first start."""
         return self._process.pid if self._process is not None else None
 
     def __enter__(self) -> Self:
-        """Start the worker process."""
+        """Start the process."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the worker with SIGTERM, so that it releases its work, and kill it after `stop_seconds`."""
+        """Stop the process with the signal, so that it releases its work, and kill it after `stop_seconds`."""
         self._stopping.set()
         self._thread.join()
 
@@ -48,15 +63,15 @@ class Supervisor:
         wait = 0.0
         while not self._stopping.wait(wait):
             started = time.monotonic()
-            outcome = self._run_worker()
+            outcome = self._run_process()
             if self._stopping.is_set():
                 return
             quickly = time.monotonic() - started < _SHORT_SECONDS
             wait = min(max(2 * wait, 0.25), _LONGEST_WAIT_SECONDS) if quickly else 0.0
-            _log.error("The worker %s; it starts again in %g s.", outcome, wait)
+            _log.error("%s %s; it starts again in %g s.", self._name, outcome, wait)
 
-    def _run_worker(self) -> str:
-        """Start a worker, wait until it ends or the supervisor is stopped, and return how it ended."""
+    def _run_process(self) -> str:
+        """Start the process, wait until it ends or the supervisor is stopped, and return how it ended."""
         try:
             self._process = self._start()
         except OSError as error:  # such as too many processes or too little memory, which may pass
@@ -69,11 +84,16 @@ class Supervisor:
 
     def _start(self) -> subprocess.Popen[bytes]:
         # -P: modules of the user's in the current folder, such as a `jobs.py`, must not be imported instead
-        command = [sys.executable, "-P", "-m", "workers.polling", str(os.getpid())]
-        return subprocess.Popen(command, env=os.environ | self._settings.environment(), stdin=subprocess.DEVNULL)
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", *self._arguments],
+            env=os.environ | self._settings.environment(),
+            stdin=subprocess.DEVNULL,
+            pass_fds=self._descriptors,
+            start_new_session=True,
+        )
 
     def _stop(self, process: subprocess.Popen[bytes]) -> None:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(self._stop_signal)
         try:
             process.wait(self._settings.worker.stop_seconds)
         except subprocess.TimeoutExpired:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.compilation import Compiler
 from models.execution import Execution, Precision
 from models.forecaster import Forecaster
 from models.noise import member_noise
@@ -79,4 +80,4 @@ if __name__ == "__main__":
     spec = tiny_spec()
     net = NetworkSpec(widths=(8,), blocks=1, head_channels=4)
     small = spec.model_copy(update={"warm_start": net, "flow": net.model_copy(update={"embedding_width": 8})})
-    print(float((_step(Execution(compiled=True), spec=small) - _step(Execution(), spec=small)).abs().max()))  # noqa: T201
+    print(float((_step(Execution(Compiler()), spec=small) - _step(Execution(), spec=small)).abs().max()))  # noqa: T201

@@ -7,6 +7,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from jobs.installation import open_installation
+from jobs.settings import StorageSettings
 from models.forecaster import Forecaster
 from tests.helpers import random_state
 from warmcast.cli import app
@@ -44,17 +46,25 @@ def test_the_command_prints_the_findings_and_fails_if_a_server_is_missing(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WARMCAST_DATA", str(tmp_path / "data"))
+    (tmp_path / "more/broken").mkdir(parents=True)
+    (tmp_path / "more/broken/manifest.json").write_text("{")
     command = ["doctor", "--checkpoint", str(tiny_checkpoint), "--device", "cpu"]
     well = CliRunner().invoke(app, command)
     assert well.exit_code == 0, well.output
     assert "[ok] device: cpu" in well.output
+    assert "[ok] installation: none yet" in well.output
+    open_installation(StorageSettings(data=tmp_path / "data")).database.close()
+    (tmp_path / "data/warmcast.db").unlink()
     monkeypatch.setenv("WARMCAST_DISPATCHER", "celery")
     monkeypatch.setenv("WARMCAST_REDIS_URL", "redis://127.0.0.1:1/0")
-    ill = CliRunner().invoke(app, [*command, "--json"])
+    ill = CliRunner().invoke(app, [*command, "--json", "--checkpoints", str(tmp_path / "more")])
     assert ill.exit_code == 3, ill.output
     findings = {each["name"]: each for each in json.loads(ill.stdout)["findings"]}
     assert findings["redis"]["is_well"] is False
-    assert not (tmp_path / "data").exists()
+    assert findings["checkpoint broken"]["is_well"] is False
+    assert "more/broken/manifest.json` cannot be read as JSON" in findings["checkpoint broken"]["found"]
+    assert findings["installation"]["is_well"] is False
+    assert not (tmp_path / "data/warmcast.db").exists()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
