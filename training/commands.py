@@ -13,6 +13,8 @@ from diagnostics.scores.spectra import spherical_spectrum
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
 from storage.atomic import replace_file, write_text
+from storage.errors import ConfigurationError
+from storage.lock import claim_output
 from training.config import read_config
 from training.dataset import WeatherSeries, load_series
 from training.evaluation import Evaluation, Evaluator
@@ -74,7 +76,8 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Evaluate a checkpoint, write the scores to `output` (JSON) and a report to `page` (HTML), and return the scores.
 
-    `report_progress` and `report_duration` are those of `Evaluator.run`.
+    `report_progress` and `report_duration` are those of `Evaluator.run`. Raises `ConfigurationError` if another process
+    writes to `output`.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -90,12 +93,14 @@ def evaluate_checkpoint(
         seed=seed,
     )
     forecaster = Forecaster(networks, manifest.sampling.replace(solver=solver, nfe=nfe, warmth=warmth), device)
-    for path in (output, page):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+    if page is not None:
+        page.parent.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator(forecaster, manifest, series, evaluation)
-    result = evaluator.run(output.with_suffix(".records.jsonl"), report_progress, report_duration)
-    write_text(output, json.dumps(result, indent=1) + "\n")
+    in_use = ConfigurationError(f"Another evaluation writes `{output}`. Wait for it, or choose another --output.")
+    records = output.with_suffix(".records.jsonl")
+    with claim_output(records, in_use):
+        result = evaluator.run(records, report_progress, report_duration)
+        write_text(output, json.dumps(result, indent=1) + "\n")
     if page is not None:
         write_text(page, render_score_page(f"Evaluation of {manifest.name}", result, evaluator.compute_example()))
     return result

@@ -12,6 +12,7 @@ from models.checkpoint import load_checkpoint, save_checkpoint
 from models.networks import Networks, build_networks
 from storage.atomic import write_text
 from storage.errors import ConfigurationError
+from storage.lock import lock_folder
 from training.config import TrainingConfig
 from training.dataset import WeatherSeries, grid_spec, load_series
 from training.loop import Progress, Stage, run_stage
@@ -35,12 +36,27 @@ def train(
 
     The initial weights are those of the checkpoint `start`, or random. `output` also holds `progress.jsonl` and the
     state of each stage, from which `resume` continues an interrupted training.
-    Raises `ConfigurationError` or `TrainingDataError` before anything is computed.
+    Raises `ConfigurationError` or `TrainingDataError` before anything is computed, also if another process trains here.
     """
     _check_output(output, config, resume=resume)
     series = load_series(files, config.variables, config.time_step_hours, config.static_fields, config.features)
     _check_years(config, series)
     networks, earlier = _initial_networks(config, series, start)
+    in_use = ConfigurationError(f"Another process trains in `{output}`. Wait for it, or choose another folder.")
+    with lock_folder(output, in_use):
+        _check_output(output, config, resume=resume)
+        return _train_networks(config, series, networks, earlier, output, report)
+
+
+def _train_networks(
+    config: TrainingConfig,
+    series: WeatherSeries,
+    networks: Networks,
+    earlier: Provenance | None,
+    output: Path,
+    report: Callable[[Progress], None],
+) -> Manifest:
+    """Train both networks in a folder that this process has locked, and return the manifest of the checkpoint."""
     write_text(output / _CONFIG_COPY, config.model_dump_json())
     log = output / "progress.jsonl"
 

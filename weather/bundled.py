@@ -23,11 +23,11 @@ def bundled_folder(kind: Literal["checkpoints", "samples"]) -> Path:
 def find_checkpoint(name_or_path: str, folders: Sequence[Path]) -> Path:
     """Return the folder of a checkpoint, given by its path or its name; raises `CheckpointError`.
 
-    Text with a slash is a path, and so is the name of a folder here that contains a checkpoint.
+    Only text with a slash is a path, so that no folder in the working directory is used in place of a checkpoint of
+    its name: `./demo` is the folder `demo` there.
     """
     path = Path(name_or_path)
-    is_path = path.name != name_or_path or (path / MANIFEST_NAME).is_file()
-    return find_checkpoint_at(path) if is_path else find_named_checkpoint(name_or_path, folders)
+    return find_checkpoint_at(path) if path.name != name_or_path else find_named_checkpoint(name_or_path, folders)
 
 
 def find_checkpoint_at(path: Path) -> Path:
@@ -48,7 +48,8 @@ def find_named_checkpoint(name: str, folders: Sequence[Path]) -> Path:
                 return path.parent
     known = ", ".join(list_checkpoints(folders))
     raise CheckpointError(
-        f"No checkpoint is named `{name}`. Expected one of: {known}. WARMCAST_CHECKPOINTS names more folders of them."
+        f"No checkpoint is named `{name}`. Expected one of: {known}. WARMCAST_CHECKPOINTS names more folders of them, "
+        "and text with a slash is a path, such as ./folder."
     )
 
 

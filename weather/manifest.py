@@ -206,7 +206,7 @@ def read_manifest(folder: Path) -> Manifest:
         raw = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise CheckpointError(f"`{folder}` is not a checkpoint: it has no {MANIFEST_NAME}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"`{path}` cannot be read as JSON: {error}.") from error
     version = raw.get("format_version") if isinstance(raw, dict) else None
     if version != FORMAT_VERSION:

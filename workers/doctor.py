@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.dispatching.dispatch import celery_app
+from jobs.installation import survey
 from jobs.rows.database import Database
 from jobs.settings import Settings
-from storage.errors import DataDirectoryError
-from weather.bundled import find_checkpoint
+from storage.errors import DataDirectoryError, WarmcastError
+from weather.bundled import find_checkpoint, find_named_checkpoint, list_checkpoints
+from weather.errors import CheckpointError
 from weather.ingest.sandbox import find_missing_protections
 from weather.initial_state import read_initial_state
 from weather.manifest import read_manifest
@@ -38,6 +40,7 @@ def check_machine(
     findings = [
         *_describe_machine(chosen),
         *_check_services(settings),
+        *_check_checkpoints(checkpoint_folders),
         Finding("checkpoint", f"{manifest.name} {manifest.digest[:12]}", True),
         *run_self_test(Subject.of(folder, manifest, chosen, state)),
     ]
@@ -45,6 +48,15 @@ def check_machine(
         "is_well": all(finding.is_well for finding in findings),
         "findings": [{"name": each.name, "found": each.found, "is_well": each.is_well} for each in findings],
     }
+
+
+def _check_checkpoints(folders: Sequence[Path]) -> Iterator[Finding]:
+    """Yield a finding for each checkpoint that the service does not offer because its manifest is invalid."""
+    for name in list_checkpoints(folders):
+        try:
+            read_manifest(find_named_checkpoint(name, folders))
+        except CheckpointError as error:
+            yield Finding(f"checkpoint {name}", str(error), False)
 
 
 def _describe_machine(device: torch.device) -> list[Finding]:
@@ -70,11 +82,25 @@ def _check_services(settings: Settings) -> list[Finding]:
     findings = [Finding("data", f"{settings.storage.data}: {free / 1e9:.0f} GB free", writable)]
     if settings.storage.database_url is not None:
         findings.append(_check_connection("database", lambda: Database(settings.storage.sql_url).migrate()))
+    findings.append(_check_installation(settings))
     if settings.service.dispatcher == "celery":
         findings.append(
             _check_connection("redis", lambda: celery_app(settings).connection().ensure_connection(max_retries=1))
         )
     return findings
+
+
+def _check_installation(settings: Settings) -> Finding:
+    """Check that the database and the data place are of one installation, without creating either."""
+    try:
+        found = survey(settings.storage)
+    except (WarmcastError, OSError, SQLAlchemyError) as error:
+        return Finding("installation", str(error).splitlines()[0], False)
+    identities = {found["database_identity"], found["data_identity"]}
+    if identities == {None}:
+        return Finding("installation", "none yet", True)
+    text = "database and data belong together" if found["is_same"] else "see `warmcast storage show`"
+    return Finding("installation", text, found["is_same"])
 
 
 def _check_connection(name: str, connect: Callable[[], object]) -> Finding:

@@ -5,10 +5,11 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
+from service.checkpoints import read_named_manifest, read_valid_manifests
 from service.dependencies import Service, ServiceDep, authenticate
 from service.problems import PROBLEM_RESPONSES
-from weather.bundled import catalogue_states, find_named_checkpoint, list_checkpoints
-from weather.manifest import Manifest, read_manifest
+from weather.bundled import catalogue_states
+from weather.manifest import Manifest
 
 router = APIRouter(tags=["models"], responses=PROBLEM_RESPONSES, dependencies=[Depends(authenticate)])
 
@@ -38,20 +39,15 @@ class State(BaseModel):
 @router.head("/models", include_in_schema=False)
 def list_models(service: ServiceDep) -> list[Model]:
     """Return all checkpoints that a forecast may name as its `model`."""
-    folders = service.settings.storage.checkpoint_folders
-    return [
-        _view_model(service, name, read_manifest(find_named_checkpoint(name, folders)))
-        for name in list_checkpoints(folders)
-    ]
+    manifests = read_valid_manifests(service.settings.storage.checkpoint_folders)
+    return [_view_model(service, name, manifest) for name, manifest in manifests]
 
 
 @router.get("/models/{model}")
 @router.head("/models/{model}", include_in_schema=False)
 def view_model(model: str, service: ServiceDep) -> Model:
     """Return the checkpoint of this name."""
-    return _view_model(
-        service, model, read_manifest(find_named_checkpoint(model, service.settings.storage.checkpoint_folders))
-    )
+    return _view_model(service, model, read_named_manifest(model, service.settings.storage.checkpoint_folders))
 
 
 @router.get("/catalogue")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import DataDirectoryError
-from storage.lock import lock_file, lock_folder
+from storage.lock import claim_output, lock_file, lock_folder
 
 
 def test_a_folder_is_locked_by_one_holder_at_a_time(tmp_path: Path) -> None:
@@ -19,6 +19,17 @@ def test_a_folder_is_locked_by_one_holder_at_a_time(tmp_path: Path) -> None:
         pass
     with lock_folder(folder, DataDirectoryError("third")):
         pass
+
+
+def test_an_output_is_claimed_by_one_holder_at_a_time(tmp_path: Path) -> None:
+    output = tmp_path / "new/scores.json"
+    with claim_output(output, DataDirectoryError("first")):
+        with claim_output(tmp_path / "new/other.json", DataDirectoryError("of another file")):
+            pass
+        with pytest.raises(DataDirectoryError, match="second"), claim_output(output, DataDirectoryError("second")):
+            pass
+    with claim_output(output, DataDirectoryError("third")):
+        assert not output.exists()
 
 
 def test_a_killed_holder_holds_no_lock(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import xarray as xr
 from typer.testing import CliRunner, Result
 
 from models.testing import tiny_spec
+from storage.errors import DataDirectoryError
+from storage.lock import claim_output
 from training.commands import format_progress, list_data_files
 from training.loop import Progress
 from warmcast.cli import app
@@ -90,6 +92,14 @@ def test_an_interrupted_evaluation_resumes_to_the_same_scores(
     assert _evaluate(untrained_checkpoint, years, tmp_path / "out.json").exit_code == 0
     assert (tmp_path / "out.json").read_text() == whole
     assert records.read_text() == "".join(lines)
+
+
+def test_two_processes_do_not_write_one_evaluation(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
+    with claim_output(tmp_path / "out.records.jsonl", DataDirectoryError("first")):
+        refused = _evaluate(untrained_checkpoint, years, tmp_path / "out.json")
+    assert refused.exit_code == 2
+    assert f"Another evaluation writes `{tmp_path}/out.json`." in refused.stderr
+    assert not (tmp_path / "out.records.jsonl").exists()
 
 
 def test_records_of_other_settings_are_refused(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:

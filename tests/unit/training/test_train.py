@@ -8,7 +8,8 @@ import xarray as xr
 from typer.testing import CliRunner, Result
 
 from models.checkpoint import load_checkpoint
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, DataDirectoryError
+from storage.lock import lock_folder
 from tests.unit.training.tiny import tiny_config
 from training.config import TrainingConfig, read_config
 from training.dataset import load_series
@@ -77,6 +78,19 @@ def test_a_second_training_in_a_folder_requires_resume(
     other = _train(write_config(seed=3), two_years, tmp_path / "run", "--resume")
     assert other.exit_code == 2
     assert "another configuration" in other.stderr
+
+
+def test_two_processes_do_not_train_in_one_folder(
+    write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path
+) -> None:
+    config = write_config()
+    with lock_folder(tmp_path / "run", DataDirectoryError("first")):
+        for options in ((), ("--resume",)):
+            refused = _train(config, two_years, tmp_path / "run", *options)
+            assert refused.exit_code == 2
+            assert f"Another process trains in `{tmp_path}/run`." in refused.stderr
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    assert _train(config, two_years, tmp_path / "run").exit_code == 0
 
 
 def test_a_checkpoint_of_other_networks_is_not_trained_further(

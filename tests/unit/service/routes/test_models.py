@@ -85,3 +85,20 @@ def test_the_catalogue_lists_states_with_their_times(api: InProcess) -> None:
 def test_models_and_catalogue_are_also_served_without_the_version(api: InProcess) -> None:
     for path in ("/models", "/models/demo", "/catalogue"):
         assert api.get(path).json() == api.get(f"/v1{path}").json()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "[" * 100_000, '{"format_version": 1}', '{"format_version": 2}'])
+def test_an_invalid_manifest_hides_no_other_model_and_is_named_in_the_log(
+    content: str, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders = f"{tmp_path / 'more'}:{settings.storage.checkpoints}"
+    (tmp_path / "more/broken").mkdir(parents=True)
+    (tmp_path / "more/broken/manifest.json").write_text(content)
+    with run_in_process(create_app(settings.replace(checkpoints=folders), with_worker=False)) as api:
+        assert [model["id"] for model in api.get("/v1/models").json()] == ["demo", "untrained"]
+        request = {"model": "broken", "initial_state": {"source": "catalogue", "dataset": "gfs"}}
+        for response in (api.get("/v1/models/broken"), api.post("/v1/forecast", json=request)):
+            assert response.status_code == 404
+            assert "The manifest of checkpoint `broken` is invalid." in response.json()["detail"]
+            assert str(tmp_path) not in response.text
+    assert f"The checkpoint broken cannot be used: `{tmp_path}/more/broken" in caplog.text
