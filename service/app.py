@@ -5,16 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.exceptions import ExceptionMiddleware
 
 from jobs.settings import Settings
 from service import openapi, problems
+from service.authentication import Authentication
 from service.caching import SharedHeaders
 from service.lifespan import open_service
 from service.metrics import Metrics
-from service.middleware import BodyLimit, OriginGuard, RequestMetrics
+from service.middleware import BodyLimit, RequestGuard, RequestMetrics
 from service.parameters import KNOWN_PARAMETERS
 from service.request_log import RequestLog
-from service.routes import data, documentation, events, forecasts, health, inspections, models, plots, quality
+from service.routes import data, documentation, events, forecasts, health, inspections, limits, models, plots, quality
 
 
 def create_app(
@@ -51,10 +53,7 @@ def create_app(
     )
     problems.add_handlers(app)
     openapi.add_schemas(app)
-    app.add_middleware(SharedHeaders)
-    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_upload_bytes)
-    app.add_middleware(RequestMetrics, metrics=metrics)
-    app.add_middleware(OriginGuard, only_loopback=only_loopback, public_url=settings.service.public_url)
+    _add_middleware(app, settings, metrics, only_loopback=only_loopback)
     _include_routes(app)
     if only_loopback and metrics_port is None:
         app.state.metrics = metrics
@@ -62,6 +61,19 @@ def create_app(
     # around the handler of unexpected errors, which is outside of all that `add_middleware` adds
     app.middleware_stack = RequestLog(app.build_middleware_stack())
     return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, *, only_loopback: bool) -> None:
+    """Add the middleware; each is called by the one that is added after it."""
+    public_url = settings.service.public_url
+    open_paths = documentation.PATHS if settings.service.docs == "public" else frozenset()
+    app.add_middleware(Authentication, open_paths=open_paths if public_url else open_paths | {health.METRICS_PATH})
+    app.add_middleware(RequestGuard, only_loopback=only_loopback, public_url=public_url)
+    handlers = {kind: handler for kind, handler in app.exception_handlers.items() if kind is not Exception}
+    app.add_middleware(ExceptionMiddleware, handlers=handlers)
+    app.add_middleware(BodyLimit, max_upload_bytes=settings.limits.max_upload_bytes)
+    app.add_middleware(SharedHeaders)
+    app.add_middleware(RequestMetrics, metrics=metrics)
 
 
 def _include_routes(app: FastAPI) -> None:
@@ -73,6 +85,7 @@ def _include_routes(app: FastAPI) -> None:
         quality.router,
         models.router,
         inspections.router,
+        limits.router,
     ):
         app.include_router(router, prefix="/v1", dependencies=[KNOWN_PARAMETERS])
         app.include_router(router, include_in_schema=False, dependencies=[KNOWN_PARAMETERS])

@@ -5,24 +5,22 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from starlette.types import Scope
 
 from jobs.dispatching.dispatch import Dispatcher
+from jobs.errors import ForecastNotFoundError
+from jobs.events import Event
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, read_forecast
-from jobs.keys import find_key_id, has_keys
 from jobs.logs import add_log_subjects
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Data, Status
 from jobs.settings import Settings
-from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, UNAUTHORIZED, UNSUCCESSFUL, ServiceError
+from service.authentication import KEY_HEADERS, Callers, owner_of
+from service.batches import BatchReader
+from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, UNSUCCESSFUL, ServiceError
+from service.queues import Queues
 from service.readiness import Readiness
 from storage.paths import StoragePath
-from weather.errors import StoreError
-from weather.stores.ensemble import EnsembleStore
-
-LOCAL_OWNER = "local"
-"""Owner of the forecasts that are submitted without a key."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,10 @@ class Service:
     dispatcher: Dispatcher
     data: StoragePath
     readiness: Readiness
-    only_loopback: bool
+    queues: Queues
+    callers: Callers
+    forecasts: BatchReader[str, ForecastRecord]
+    events: BatchReader[tuple[str, int], list[Event]]
 
 
 async def _current_service(request: Request) -> Service:
@@ -49,63 +50,37 @@ async def _base_url(request: Request) -> str:
 ServiceDep = Annotated[Service, Depends(_current_service)]
 BaseUrl = Annotated[str, Depends(_base_url)]
 
-KEY_HEADERS = ("Authorization", "PRIVATE-TOKEN")
-"""The request headers that may contain an API key."""
-
-_KEY_CHECKED = "key_checked"
 _BEARER = HTTPBearer(auto_error=False, description="`Authorization: Bearer KEY`")
 _TOKEN = APIKeyHeader(
     name=KEY_HEADERS[1], auto_error=False, description="The same key, in the header that ECMWF clients send"
 )
 
 
-def may_depend_on_key(scope: Scope) -> bool:
-    """Return whether the API key of a request has been checked: its response may then differ by key."""
-    return bool(scope.get("state", {}).get(_KEY_CHECKED))
-
-
-def authenticate(
+async def authenticate(
     request: Request,
-    service: ServiceDep,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
-    token: Annotated[str | None, Security(_TOKEN)],
+    _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    _token: Annotated[str | None, Security(_TOKEN)],
 ) -> str:
-    """Return the owner whose forecasts the caller may see; raise `ServiceError` (401) for an unauthorized caller."""
-    setattr(request.state, _KEY_CHECKED, True)
-    secret = bearer.credentials if bearer is not None else token
-    if secret is not None:
-        with service.database.read() as connection:
-            holder = find_key_id(connection, secret)
-        if holder is None:
-            raise ServiceError(UNAUTHORIZED, "The API key is unknown or revoked.")
-        add_log_subjects(key_id=holder)
-        return holder
-    return _authenticate_without_key(service)
+    """Return the owner that the middleware `Authentication` has found.
 
-
-def _authenticate_without_key(service: Service) -> str:
-    with service.database.read() as connection:
-        key_exists = has_keys(connection)
-    if key_exists:
-        raise ServiceError(UNAUTHORIZED, "An API key is required: `Authorization: Bearer KEY`.")
-    if not service.only_loopback:
-        raise ServiceError(
-            UNAUTHORIZED, "An API key is required, and none exists yet: create one with `warmcast key create NAME`."
-        )
-    return LOCAL_OWNER
+    The other parameters only describe the key in the OpenAPI document.
+    """
+    return owner_of(request.scope)
 
 
 Owner = Annotated[str, Depends(authenticate)]
 
 
-def _find_own_forecast(forecast_id: str, service: ServiceDep, owner: Owner) -> ForecastRecord:
-    with service.database.read() as connection:
-        record = read_forecast(connection, forecast_id, owner)
+async def find_own_forecast(forecast_id: str, service: ServiceDep, owner: Owner) -> ForecastRecord:
+    """Return a forecast of the caller; raise `ForecastNotFoundError` if there is none, or it is another owner's."""
+    record = await service.forecasts.read(forecast_id)
+    if record is None or record.owner != owner:
+        raise ForecastNotFoundError(f"There is no forecast {forecast_id!r}.")
     add_log_subjects(forecast_id=record.id)
     return record
 
 
-OwnForecast = Annotated[ForecastRecord, Depends(_find_own_forecast)]
+OwnForecast = Annotated[ForecastRecord, Depends(find_own_forecast)]
 """The forecast named in the path; a forecast of another owner is a 404."""
 
 
@@ -142,14 +117,9 @@ def check_success(record: ForecastRecord, result: str) -> None:
         raise ServiceError(kind, f"Forecast {record.id} is {record.status}; only a successful forecast has a {result}.")
 
 
-def open_ensemble(record: ForecastRecord, service: Service) -> EnsembleStore:
-    """Open the ensemble of a forecast; raise `ServiceError` if it has no members stored or no complete lead time."""
-    folder = find_members_folder(record, service)
+def check_ensemble(record: ForecastRecord, service: Service) -> None:
+    """Raise `ServiceError` if a forecast has no members stored, or no complete lead time."""
+    find_members_folder(record, service)
     if not record.lead_times:
         kind, yet = (NOT_FINISHED, " yet") if record.status in OPEN else (UNSUCCESSFUL, "")
         raise ServiceError(kind, f"Forecast {record.id} is {record.status} and has no complete lead time{yet}.")
-    try:
-        return EnsembleStore.open(folder.store)
-    except StoreError:
-        check_data(record.id, service)
-        raise

@@ -10,17 +10,21 @@ from prometheus_client.registry import Collector
 from jobs.dispatching.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
 from jobs.dispatching.reconcile import reconcile
 from jobs.dispatching.supervisor import Supervisor
+from jobs.events import Event, list_new_events
+from jobs.forecasts import ForecastRecord, read_forecasts
+from jobs.installation import Installation, open_installation
 from jobs.periodic import Periodic
 from jobs.retention import expire_data, sweep_folders
 from jobs.rows.database import Database
 from jobs.settings import Settings
+from service.authentication import Callers
+from service.batches import BatchReader
 from service.dependencies import Service
 from service.metrics import Metrics, ReadinessCollector, RowsCollector
-from service.readiness import Readiness, check_data_folder, check_database, check_workers
+from service.queues import Queues
+from service.readiness import Readiness, check_data_folder, check_database, check_installation, check_workers
 from storage.errors import ConfigurationError, DataDirectoryError
 from storage.lock import lock_folder
-from storage.opening import open_storage
-from storage.paths import StoragePath
 
 _RETENTION_SECONDS = 60.0
 
@@ -39,27 +43,39 @@ def open_service(
     With `with_worker` and the local dispatcher it also locks the data folder and keeps one worker process running.
     """
     has_own_worker = with_worker and settings.service.dispatcher == "local"
-    settings.storage.data.mkdir(parents=True, exist_ok=True)
     if has_own_worker:
         in_use = DataDirectoryError(f"`{settings.storage.data}` is served by another process. Choose another --data.")
         stack.enter_context(lock_folder(settings.storage.data, in_use))
-    database = Database(settings.storage.sql_url)
+    installation = open_installation(settings.storage)
+    database, storage = installation.database, installation.data
     stack.callback(database.close)
-    database.migrate()
+    settings.storage.data.mkdir(parents=True, exist_ok=True)
     dispatcher: Dispatcher = LocalDispatcher() if settings.service.dispatcher == "local" else CeleryDispatcher(settings)
+    stack.callback(dispatcher.close)
     readiness = _readiness_checks(settings, database)
+    if settings.service.dispatcher == "celery":
+        readiness.add("redis", dispatcher.failure)
     _serve_metrics(metrics, [RowsCollector(settings, database), ReadinessCollector(readiness)], metrics_port, stack)
-    storage = open_storage(settings.storage.data, settings.storage.store)
-    service = Service(settings, database, dispatcher, storage, readiness, only_loopback)
-    for task in _upkeep_tasks(settings, database, dispatcher, service.data):
+    callers = Callers(database, needs_key=not only_loopback or settings.service.public_url is not None)
+    stack.callback(callers.close)
+    forecasts = BatchReader(partial(_read_forecasts, database), "forecasts")
+    stack.callback(forecasts.close)
+    events = BatchReader(partial(_read_events, database), "events")
+    stack.callback(events.close)
+    queues = Queues.open(settings.limits)
+    service = Service(settings, database, dispatcher, storage, readiness, queues, callers, forecasts, events)
+    for task in _upkeep_tasks(settings, installation, dispatcher, metrics):
         stack.enter_context(task)
     if has_own_worker:
         stack.enter_context(Supervisor(settings))
     return service
 
 
-def _upkeep_tasks(settings: Settings, database: Database, dispatcher: Dispatcher, data: StoragePath) -> list[Periodic]:
-    """Return the periodic tasks of the service: reconcile the work; expire data and remove abandoned folders."""
+def _upkeep_tasks(
+    settings: Settings, installation: Installation, dispatcher: Dispatcher, metrics: Metrics
+) -> list[Periodic]:
+    """Return the periodic tasks of the service: reconcile the work; expire data and sort folders out."""
+    database, data = installation.database, installation.data
 
     def reconcile_work() -> None:
         reconcile(database, dispatcher, settings.worker.max_attempts)
@@ -67,7 +83,7 @@ def _upkeep_tasks(settings: Settings, database: Database, dispatcher: Dispatcher
     def apply_retention() -> None:
         with database.write() as connection:
             expire_data(connection, settings.storage.keep_hours)
-        sweep_folders(database, data)
+        metrics.lost_folders.set(sweep_folders(database, data))
 
     return [
         Periodic(reconcile_work, settings.service.reconcile_seconds, "reconcile"),
@@ -75,9 +91,20 @@ def _upkeep_tasks(settings: Settings, database: Database, dispatcher: Dispatcher
     ]
 
 
+def _read_events(database: Database, positions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[Event]]:
+    with database.read() as connection:
+        return list_new_events(connection, positions)
+
+
+def _read_forecasts(database: Database, forecast_ids: Sequence[str]) -> dict[str, ForecastRecord]:
+    with database.read() as connection:
+        return read_forecasts(connection, forecast_ids)
+
+
 def _readiness_checks(settings: Settings, database: Database) -> Readiness:
     readiness = Readiness()
     readiness.add("database", partial(check_database, database))
+    readiness.add("installation", partial(check_installation, database))
     readiness.add("data", partial(check_data_folder, settings.storage.data))
     readiness.add("worker", partial(check_workers, database))
     return readiness

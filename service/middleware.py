@@ -1,53 +1,105 @@
-"""ASGI middleware: limit request bodies, measure requests, refuse writes from pages of other origins."""
+"""ASGI middleware: limit request bodies, measure requests, refuse malformed and foreign ones."""
 
+import asyncio
+import re
 import time
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
-from service.problems import FOREIGN_HOST, FOREIGN_ORIGIN, TOO_LARGE, ServiceError, problem_response
+from service.problems import BODY_TIMEOUT, FOREIGN_HOST, FOREIGN_ORIGIN, MALFORMED, TOO_LARGE, ServiceError
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
+MAX_JSON_BYTES = 1_000_000
+"""Largest size of a body that is not an upload."""
+
+_UPLOAD_PATH = re.compile(r"(?:/v1)?/(?:forecast|inspect|forecast/[^/]+/verify)")
+_BODY_SECONDS, _BODY_BYTES_PER_SECOND = 30, 10_000
 _NO_ROUTE = "none"
 _STORE_PATHS = (f"/{ENSEMBLE}", f"/{SUMMARY}")
 _READS = {"GET", "HEAD", "OPTIONS"}
 _METHODS = _READS | {"POST", "PUT", "PATCH", "DELETE"}
 _OTHER_METHOD = "other"
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
+_HOST = re.compile(r"([\w.~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?", re.ASCII)
 
 
 class BodyLimit:
-    """Refuse bodies of more than `max_bytes`: at once if `Content-Length` says so, else when the limit is exceeded."""
+    """Receive bodies within limits of size and time; close the connection after a response before the body's end.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app, self._max_bytes = app, max_bytes
+    Bodies of uploads may have `max_upload_bytes`, others 1 MB. A body may take 30 s, and 1 s more for each 10 kB. What
+    is not received by the application is not received at all, and not drained after the response.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_upload_bytes: int) -> None:
+        self._app, self._max_upload_bytes = app, max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward the request to the application while its body is within the limit."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        limit = f"The body of a request may have at most {self._max_bytes} bytes."
-        declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._max_bytes:
-            detail = f"{limit} Got: {declared} bytes."
-            refusal = problem_response(TOO_LARGE, detail, [{"pointer": "", "detail": detail}])
-            refusal.headers["Connection"] = "close"
-            await refusal(scope, receive, send)
-            return
-        received = 0
+        """Forward the request to the application, with limits on its body if it has one."""
+        if scope["type"] == "http":
+            size = _declared_size(Headers(scope=scope))
+            if size != 0:
+                max_bytes = self._max_upload_bytes if _UPLOAD_PATH.fullmatch(scope["path"]) else MAX_JSON_BYTES
+                body = _LimitedBody(receive, send, size, max_bytes)
+                receive, send = body.receive, body.send
+        await self._app(scope, receive, send)
 
-        async def receive_within_limit() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise ServiceError(TOO_LARGE, f"{limit} Got: more.", ("body",))
-            return message
 
-        await self._app(scope, receive_within_limit, send)
+class _LimitedBody:
+    """The body of one request; `size` is what its header says, or None if the size is not known before its end."""
+
+    def __init__(self, receive: Receive, send: Send, size: int | None, max_bytes: int) -> None:
+        self._receive, self._send, self._size, self._max_bytes = receive, send, size, max_bytes
+        self._received, self._waited = 0, 0.0
+        self._is_complete = False
+
+    async def receive(self) -> Message:
+        """Return the next part of the body; raise `ServiceError` (413, 408) if it is too large or too slow."""
+        if self._is_complete:
+            return await self._receive()
+        self._check_size(self._size or 0)
+        message = await self._receive_in_time()
+        self._received += len(message.get("body", b""))
+        self._is_complete = not message.get("more_body", False)
+        self._check_size(self._received)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the response, with the header that closes the connection if the body has not ended."""
+        if message["type"] == "http.response.start" and not self._is_complete:
+            MutableHeaders(scope=message)["Connection"] = "close"
+        await self._send(message)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            limit = f"The body of this request may have at most {self._max_bytes} bytes."
+            raise ServiceError(TOO_LARGE, f"{limit} Got: {self._size or 'more'}.", ("body",))
+
+    async def _receive_in_time(self) -> Message:
+        allowed = _BODY_SECONDS + self._received / _BODY_BYTES_PER_SECOND
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(allowed - self._waited):
+                return await self._receive()
+        except TimeoutError:
+            raise ServiceError(
+                BODY_TIMEOUT,
+                f"The body must be complete after {_BODY_SECONDS} s and 1 s for each {_BODY_BYTES_PER_SECOND} bytes. "
+                f"Got: {self._received} bytes in that time.",
+                ("body",),
+            ) from None
+        finally:
+            self._waited += time.monotonic() - began
+
+
+def _declared_size(headers: Headers) -> int | None:
+    """Return the size of a body by its headers; None if it is not known, 0 if there is no body."""
+    if "transfer-encoding" in headers:
+        return None
+    size = headers.get("content-length", "0")
+    return int(size) if size.isdecimal() and len(size) < 20 else None
 
 
 class RequestMetrics:
@@ -77,30 +129,39 @@ class RequestMetrics:
         await self._app(scope, receive, send_and_observe)
 
 
-class OriginGuard:
-    """Refuse writes from pages of other origins (403) and, on loopback, unknown host names (421, DNS rebinding)."""
+class RequestGuard:
+    """Refuse what no client sends in good faith, before the request is read further.
+
+    These are NUL characters in the path or the query and malformed hosts (400), on loopback unknown host names (421,
+    against DNS rebinding), and writes from pages of other origins (403).
+    """
 
     def __init__(self, app: ASGIApp, *, only_loopback: bool, public_url: str | None) -> None:
         self._app, self._only_loopback = app, only_loopback
         self._public = urlsplit(public_url).netloc if public_url else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward the request to the application if its `Host` and `Origin` are allowed."""
+        """Forward the request to the application if its path, `Host` and `Origin` are allowed."""
         if scope["type"] == "http":
+            if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+                raise ServiceError(MALFORMED, "The path and the query of a request may have no NUL character.")
             headers = Headers(scope=scope)
-            host, origin = headers.get("host", ""), headers.get("origin")
-            if self._only_loopback and host != self._public and _hostname(host) not in _LOOPBACK:
-                refusal = problem_response(
-                    FOREIGN_HOST, f"`Host` must name this machine: localhost, 127.0.0.1. Got: {host!r}."
-                )
-                await refusal(scope, receive, send)
-                return
-            own = {host, self._public} - {""}
-            if scope["method"] not in _READS and origin is not None and _netloc(origin) not in own:
-                refusal = problem_response(FOREIGN_ORIGIN, f"`Origin` must be that of the service. Got: {origin!r}.")
-                await refusal(scope, receive, send)
-                return
+            host = headers.get("host", "")
+            self._check_host(host)
+            if scope["method"] not in _READS:
+                self._check_origin(headers.get("origin"), host)
         await self._app(scope, receive, send)
+
+    def _check_host(self, host: str) -> None:
+        name = _HOST.fullmatch(host)
+        if self._only_loopback and host != self._public and (name is None or name[1].lower() not in _LOOPBACK):
+            raise ServiceError(FOREIGN_HOST, f"`Host` must name this machine: localhost, 127.0.0.1. Got: {host!r}.")
+        if host and name is None:
+            raise ServiceError(MALFORMED, f"`Host` must be a name or an address, and a port. Got: {host!r}.")
+
+    def _check_origin(self, origin: str | None, host: str) -> None:
+        if origin is not None and _netloc(origin) not in {host, self._public} - {""}:
+            raise ServiceError(FOREIGN_ORIGIN, f"`Origin` must be that of the service. Got: {origin!r}.")
 
 
 def _netloc(url: str) -> str:
@@ -109,11 +170,3 @@ def _netloc(url: str) -> str:
         return urlsplit(url).netloc
     except ValueError:
         return ""
-
-
-def _hostname(netloc: str) -> str | None:
-    """Return the host of `host:port` in lower case, or None if it is malformed or missing."""
-    try:
-        return urlsplit(f"//{netloc}").hostname
-    except ValueError:
-        return None

@@ -19,6 +19,8 @@ _ASSETS = {
     "favicon.png": "image/png",
 }
 """Media types of the files of Swagger UI that the page uses; they are those of the package `fastapi_offline`."""
+PATHS = frozenset({"/docs", "/openapi.json", *(f"/docs/{name}" for name in _ASSETS)})
+"""Paths of the document, of the page and of the files of the page."""
 _CACHING = {"Cache-Control": "public, max-age=86400"}
 _ONLY_OWN_HOST = "default-src 'self' 'unsafe-inline' data:; frame-ancestors 'none'"
 

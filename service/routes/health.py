@@ -7,6 +7,9 @@ from pydantic import BaseModel, Field
 
 from service.dependencies import ServiceDep
 from service.metrics import Metrics
+from weather.ingest.sandbox import find_missing_protections
+
+METRICS_PATH = "/metrics"
 
 router = APIRouter(tags=["health"])
 metrics_router = APIRouter(tags=["health"])
@@ -19,6 +22,9 @@ class Health(BaseModel):
     ready: bool
     checks: dict[str, bool]
     details: dict[str, str] = Field(description="What is wrong and what to do, for each check that failed.")
+    warnings: list[str] = Field(
+        description="Protections against uploads that the kernel lacks; the service can work without them."
+    )
 
 
 @router.get("/healthz")
@@ -37,12 +43,13 @@ async def check_readiness(service: ServiceDep) -> JSONResponse:
     """
     results = await service.readiness.results()
     details = {name: failure for name, failure in results.items() if failure is not None}
-    health = Health(ready=not details, checks={name: name not in details for name in results}, details=details)
+    checks = {name: name not in details for name in results}
+    health = Health(ready=not details, checks=checks, details=details, warnings=find_missing_protections())
     return JSONResponse(health.model_dump(), 200 if health.ready else 503)
 
 
-@metrics_router.get("/metrics", response_class=Response)
-@metrics_router.head("/metrics", include_in_schema=False)
+@metrics_router.get(METRICS_PATH, response_class=Response)
+@metrics_router.head(METRICS_PATH, include_in_schema=False)
 def export_metrics(request: Request) -> Response:
     """Return, in Prometheus' text format, the metrics of this process and those read from the database."""
     metrics: Metrics = request.app.state.metrics

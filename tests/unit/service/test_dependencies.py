@@ -12,12 +12,12 @@ from jobs.rows.states import Data
 from jobs.rows.tables import forecasts
 from jobs.settings import Settings
 from service.app import create_app
+from service.authentication import LOCAL_OWNER
 from service.dependencies import (
-    LOCAL_OWNER,
     Service,
+    check_ensemble,
     find_data_folder,
     find_members_folder,
-    open_ensemble,
 )
 from service.problems import ServiceError
 from tests.in_process import InProcess, run_in_process
@@ -51,6 +51,24 @@ def test_without_any_key_other_machines_are_refused_and_get_the_command_that_cre
         status, detail = _listed(api)
     assert status == 401
     assert "`warmcast key create NAME`" in detail
+
+
+def test_a_service_with_a_public_url_refuses_all_but_health_until_it_has_a_key(
+    settings: Settings, database: Database
+) -> None:
+    app = create_app(settings.replace(public_url="https://warmcast.example"), with_worker=False)
+    with run_in_process(app) as api:
+        paths = {*app.openapi()["paths"], "/docs", "/docs/favicon.png", "/openapi.json", "/nothing"}
+        assert len(paths) > 15
+        for path in sorted(paths - {"/healthz", "/readyz"}):
+            refused = api.get(path)
+            assert refused.status_code == 401, path
+            assert "`warmcast key create NAME`" in refused.json()["detail"]
+        assert (api.get("/healthz").status_code, api.get("/readyz").status_code) == (200, 503)
+        _, secret = create_key(database, "desk")
+        assert _listed(api, authorization=f"Bearer {secret}")[0] == 200
+        statuses = {path: api.get(path).status_code for path in ("/metrics", "/v1/models", "/docs", "/nothing")}
+    assert statuses == {"/metrics": 401, "/v1/models": 401, "/docs": 200, "/nothing": 401}
 
 
 @pytest.mark.parametrize("only_loopback", [True, False])
@@ -155,7 +173,7 @@ def test_deleted_data_has_no_folder(api: InProcess, database: Database, submit_f
     assert find_data_folder(record, _service(api)).store.exists()
     with database.write() as connection:
         connection.execute(update(forecasts).where(forecasts.c.id == record.id).values(data=data))
-    for find in (find_data_folder, find_members_folder, open_ensemble):
+    for find in (find_data_folder, find_members_folder, check_ensemble):
         with pytest.raises(ServiceError, match=f"data of forecast {record.id} is {data}") as raised:
             find(read_forecast(database, record.id), _service(api))
         assert raised.value.kind.status == 410
@@ -171,27 +189,28 @@ def test_a_forecast_without_stored_members_has_only_its_folder(
     assert raised.value.kind.status == 404
 
 
-def test_an_ensemble_is_opened_from_its_first_complete_lead_time(
+def test_an_ensemble_can_be_used_from_its_first_complete_lead_time(
     api: InProcess, database: Database, submit_forecast: Submit
 ) -> None:
     record = submit_forecast()
     with pytest.raises(ServiceError, match="is accepted and has no complete lead time yet") as raised:
-        open_ensemble(record, _service(api))
+        check_ensemble(record, _service(api))
     assert raised.value.kind.status == 409
     commit_lead_times(database, 1)
-    store = open_ensemble(read_forecast(database, record.id), _service(api))
-    assert store.layout.members == (0, 1, 2, 3, 4)
+    check_ensemble(read_forecast(database, record.id), _service(api))
 
 
 def test_links_begin_with_the_public_url_or_else_with_the_address_of_the_request(
     settings: Settings, database: Database, submit_forecast: Submit
 ) -> None:
-    record = submit_forecast()
+    key, secret = create_key(database, "desk")
+    record = submit_forecast(owner=key.id)
     bases = {}
     for public_url, host in product((None, "https://warmcast.example/w/"), ("localhost:8000", "127.0.0.1")):
         app = create_app(settings.replace(public_url=public_url), with_worker=False)
         with run_in_process(app) as api:
-            view = api.get(f"/v1/forecast/{record.id}", headers={"Host": host}).json()
+            headers = {"Host": host, "Authorization": f"Bearer {secret}"}
+            view = api.get(f"/v1/forecast/{record.id}", headers=headers).json()
         (own,) = (link["href"] for link in view["links"] if link["rel"] == "self")
         bases[public_url, host] = own.removesuffix(f"/v1/forecast/{record.id}")
     assert bases == {

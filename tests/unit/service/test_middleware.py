@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
@@ -8,9 +8,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from hypothesis import given, settings
 from hypothesis.strategies import integers, lists
+from starlette.middleware.exceptions import ExceptionMiddleware
 
+from service import middleware
 from service.metrics import Metrics
-from service.middleware import BodyLimit, OriginGuard, RequestMetrics
+from service.middleware import MAX_JSON_BYTES, BodyLimit, RequestGuard, RequestMetrics
 from service.problems import QUEUE_FULL, ServiceError, add_handlers
 
 
@@ -20,6 +22,7 @@ def _app() -> FastAPI:
     add_handlers(app)
 
     @app.post("/length")
+    @app.post("/v1/inspect")
     async def length(request: Request) -> int:
         return len(await request.body())
 
@@ -38,6 +41,12 @@ def _request(app: FastAPI, method: str, path: str, **options: Any) -> httpx.Resp
     return asyncio.run(request())
 
 
+def _limited(max_upload_bytes: int = 10) -> FastAPI:
+    app = _app()
+    app.add_middleware(BodyLimit, max_upload_bytes=max_upload_bytes)
+    return app
+
+
 async def _chunks(sizes: tuple[int, ...]) -> AsyncIterator[bytes]:
     for size in sizes:
         yield b"x" * size
@@ -45,11 +54,11 @@ async def _chunks(sizes: tuple[int, ...]) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize(("sizes", "status"), [((10,), 200), ((4, 6), 200), ((11,), 413), ((6, 6), 413)])
 @pytest.mark.parametrize("is_declared", [True, False])
-def test_a_body_may_have_as_many_bytes_as_the_limit(sizes: tuple[int, ...], status: int, is_declared: bool) -> None:
-    app = _app()
-    app.add_middleware(BodyLimit, max_bytes=10)
+def test_an_upload_may_have_as_many_bytes_as_the_setting(
+    sizes: tuple[int, ...], status: int, is_declared: bool
+) -> None:
     content = b"x" * sum(sizes) if is_declared else _chunks(sizes)
-    response = _request(app, "POST", "/length", content=content)
+    response = _request(_limited(), "POST", "/v1/inspect", content=content)
     assert response.status_code == status
     if status == 200:
         assert response.json() == 10
@@ -57,6 +66,13 @@ def test_a_body_may_have_as_many_bytes_as_the_limit(sizes: tuple[int, ...], stat
         assert response.json()["type"] == "/problems/too-large"
         assert "at most 10 bytes" in response.json()["detail"]
         assert [error["pointer"] for error in response.json()["errors"]] == [""]
+
+
+@pytest.mark.parametrize("size", [MAX_JSON_BYTES, MAX_JSON_BYTES + 1])
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
+def test_a_body_that_is_no_upload_may_have_a_megabyte_of_any_type(size: int, kind: str) -> None:
+    response = _request(_limited(10**9), "POST", "/length", content=b"x" * size, headers={"Content-Type": kind})
+    assert response.status_code == (200 if size == MAX_JSON_BYTES else 413)
 
 
 @pytest.mark.parametrize(
@@ -74,15 +90,13 @@ def test_a_body_may_have_as_many_bytes_as_the_limit(sizes: tuple[int, ...], stat
 def test_only_pages_of_the_service_may_write_and_only_known_hosts_are_served(
     method: str, headers: dict[str, str], status: int
 ) -> None:
-    app = _app()
-    app.add_middleware(OriginGuard, only_loopback=True, public_url="https://warmcast.example/weather")
+    app = _guarded(public_url="https://warmcast.example/weather")
     path = "/length" if method == "POST" else "/v1/forecast/1/ensemble.zarr/zarr.json"
     assert _request(app, method, path, headers=headers).status_code == status
 
 
 def test_beyond_loopback_any_host_is_served() -> None:
-    app = _app()
-    app.add_middleware(OriginGuard, only_loopback=False, public_url=None)
+    app = _guarded(only_loopback=False)
     assert _request(app, "POST", "/length", headers={"Host": "warmcast.example"}).status_code == 200
 
 
@@ -103,86 +117,119 @@ def test_requests_are_counted_by_route_and_bytes_of_stores_are_summed() -> None:
     assert value("warmcast_chunk_bytes_sent_total") == 2 * len(b"chunk")
 
 
-async def _call(app: FastAPI, scope: dict[str, Any]) -> list[dict[str, Any]]:
-    """Call an application with a request without a body, and return the messages that it sends."""
-    sent: list[dict[str, Any]] = []
+def _exchange(
+    app: FastAPI,
+    method: str,
+    headers: dict[str, str],
+    path: str,
+    parts: Sequence[bytes] = (),
+    *,
+    seconds: float = 0.0,
+    has_end: bool = True,
+    query: str = "",
+) -> tuple[int, int]:
+    """Send a request that HTTP clients would not send; return the status, and how many parts of its body were received.
+
+    Each part takes `seconds`; without `has_end` no part is the last one, and after them nothing arrives.
+    """
+    sent: list[Any] = []
+    waiting = list(parts)
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if not waiting and not has_end:
+            await asyncio.sleep(60)
+        await asyncio.sleep(seconds)
+        part = waiting.pop(0) if waiting else b""
+        return {"type": "http.request", "body": part, "more_body": bool(waiting) or not has_end}
 
     async def send(message: Any) -> None:
         sent.append(dict(message))
 
-    await app(scope, receive, send)
-    return sent
-
-
-def _request_with(app: FastAPI, method: str, headers: dict[str, str], path: str = "/length") -> int:
-    """Return the status of a request with headers and a method that HTTP clients would not send."""
-    scope = {"type": "http", "http_version": "1.1", "method": method, "path": path, "query_string": b"", "headers": []}
+    scope: dict[str, Any] = {"type": "http", "http_version": "1.1", "method": method, "path": path}
+    scope["query_string"] = query.encode()
     scope["headers"] = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-    return int(asyncio.run(_call(app, scope))[0]["status"])
+    asyncio.run(app(scope, receive, send))
+    return int(sent[0]["status"]), len(parts) - len(waiting)
+
+
+def _status(app: FastAPI, method: str, headers: dict[str, str], path: str = "/length") -> int:
+    return _exchange(app, method, headers, path)[0]
 
 
 def _guarded(*, only_loopback: bool = True, public_url: str | None = None) -> FastAPI:
     app = _app()
-    app.add_middleware(OriginGuard, only_loopback=only_loopback, public_url=public_url)
+    app.add_middleware(RequestGuard, only_loopback=only_loopback, public_url=public_url)
+    handlers = {kind: handler for kind, handler in app.exception_handlers.items() if kind is not Exception}
+    app.add_middleware(ExceptionMiddleware, handlers=handlers)
     return app
 
 
-@pytest.mark.parametrize("size", [9, 10, 11, 10**6])
-def test_an_empty_declared_body_is_refused_by_its_declared_length_alone(size: int) -> None:
-    app = _app()
-    app.add_middleware(BodyLimit, max_bytes=10)
-    status = _request_with(app, "POST", {"Content-Length": str(size)})
-    assert status == (200 if size <= 10 else 413)
+@pytest.mark.parametrize("size", [9, 10, 11, 10**6, 10**30])
+def test_a_body_is_refused_by_its_declared_length_before_any_of_it_is_received(size: int) -> None:
+    status, received = _exchange(_limited(), "POST", {"Content-Length": str(size)}, "/v1/inspect", [b"x" * 20])
+    assert (status, received) == ((413, 1) if size <= 10 or size > 10**20 else (413, 0))
 
 
-def test_a_refused_body_ends_the_connection_so_that_it_is_not_read() -> None:
-    app = _app()
-    app.add_middleware(BodyLimit, max_bytes=10)
-    refused = _request(app, "POST", "/length", content=b"x" * 11)
+def test_the_connection_closes_after_a_response_that_leaves_a_body_unread() -> None:
+    app = _limited()
+    refused = _request(app, "POST", "/v1/inspect", content=b"x" * 11)
     assert refused.headers["connection"] == "close"
-    assert "Got: 11 bytes." in refused.json()["detail"]
-    assert "connection" not in _request(app, "POST", "/length", content=b"x").headers
+    assert "Got: 11." in refused.json()["detail"]
+    assert "connection" not in _request(app, "POST", "/v1/inspect", content=b"x").headers
+    assert "connection" not in _request(app, "GET", "/nothing").headers
+    for method, path in (("POST", "/nothing"), ("PUT", "/length"), ("GET", "/v1/forecast/1/ensemble.zarr/zarr.json")):
+        assert _request(app, method, path, content=b"x").headers["connection"] == "close", path
+        assert _request(app, method, path, content=_chunks((1,))).headers["connection"] == "close", path
 
 
-@pytest.mark.parametrize("declared", ["-1", "0x20", "+20", "many", ""])
+@pytest.mark.parametrize("declared", ["-1", "0x20", "+20", "many", "", "9" * 5000])
 def test_a_length_that_is_not_a_number_is_ignored(declared: str) -> None:
-    app = _app()
-    app.add_middleware(BodyLimit, max_bytes=10)
-    assert _request_with(app, "POST", {"Content-Length": declared}) == 200
+    status, _ = _exchange(_limited(), "POST", {"Content-Length": declared}, "/v1/inspect", [b"x" * 10])
+    assert status == 200
 
 
 def test_a_declared_length_below_the_real_one_does_not_pass_the_limit() -> None:
-    app = _app()
-    app.add_middleware(BodyLimit, max_bytes=10)
-    refused = _request(app, "POST", "/length", content=_chunks((6, 6)), headers={"Content-Length": "3"})
+    refused = _request(_limited(), "POST", "/v1/inspect", content=_chunks((6, 6)), headers={"Content-Length": "3"})
     assert refused.status_code == 413
 
 
 @given(sizes=lists(integers(0, 8), max_size=8))
 @settings(max_examples=30)
 def test_the_limit_is_on_the_sum_of_the_chunks(sizes: list[int]) -> None:
-    app = _app()
-    app.add_middleware(BodyLimit, max_bytes=10)
-    response = _request(app, "POST", "/length", content=_chunks(tuple(sizes)))
+    response = _request(_limited(), "POST", "/v1/inspect", content=_chunks(tuple(sizes)))
     assert response.status_code == (200 if sum(sizes) <= 10 else 413)
 
 
-@pytest.mark.parametrize("middleware", ["body", "metrics", "origin"])
+@pytest.mark.parametrize("parts", [[], [b"x"] * 4])
+def test_a_body_that_arrives_too_slowly_is_refused(parts: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "_BODY_SECONDS", 0.05)
+    status, received = _exchange(
+        _limited(), "POST", {"Content-Length": "9"}, "/v1/inspect", parts, seconds=0.02, has_end=False
+    )
+    assert status == 408
+    assert received <= 4
+
+
+def test_a_large_body_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "_BODY_SECONDS", 0.25)
+    monkeypatch.setattr(middleware, "_BODY_BYTES_PER_SECOND", 0.001)
+    status, received = _exchange(_limited(), "POST", {"Content-Length": "4"}, "/v1/inspect", [b"x"] * 4, seconds=0.1)
+    assert (status, received) == (200, 4)
+
+
+@pytest.mark.parametrize("name", ["body", "metrics", "guard"])
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
-def test_messages_other_than_http_requests_pass_unchanged(middleware: str, kind: str) -> None:
+def test_messages_other_than_http_requests_pass_unchanged(name: str, kind: str) -> None:
     calls: list[tuple[Any, ...]] = []
 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
         calls.append((scope, receive, send))
 
     wrapped = {
-        "body": BodyLimit(inner, max_bytes=1),
+        "body": BodyLimit(inner, max_upload_bytes=1),
         "metrics": RequestMetrics(inner, Metrics()),
-        "origin": OriginGuard(inner, only_loopback=True, public_url=None),
-    }[middleware]
+        "guard": RequestGuard(inner, only_loopback=True, public_url=None),
+    }[name]
     scope, receive, send = {"type": kind}, object(), object()
     asyncio.run(wrapped(scope, receive, send))
     assert [tuple(map(id, call)) for call in calls] == [(id(scope), id(receive), id(send))]
@@ -210,12 +257,12 @@ def test_messages_other_than_http_requests_pass_unchanged(middleware: str, kind:
 def test_on_loopback_only_names_of_this_machine_are_served_and_malformed_ones_refused(
     host: str, is_served: bool
 ) -> None:
-    assert _request_with(_guarded(), "GET", {"Host": host}, "/nothing") == (404 if is_served else 421)
+    assert _status(_guarded(), "GET", {"Host": host}, "/nothing") == (404 if is_served else 421)
 
 
 def test_a_request_without_a_host_is_refused_on_loopback_only() -> None:
-    assert _request_with(_guarded(), "GET", {}, "/nothing") == 421
-    assert _request_with(_guarded(only_loopback=False), "GET", {}, "/nothing") == 404
+    assert _status(_guarded(), "GET", {}, "/nothing") == 421
+    assert _status(_guarded(only_loopback=False), "GET", {}, "/nothing") == 404
 
 
 @pytest.mark.parametrize(
@@ -237,24 +284,49 @@ def test_a_request_without_a_host_is_refused_on_loopback_only() -> None:
 @pytest.mark.parametrize("only_loopback", [True, False])
 def test_an_origin_must_be_equal_to_the_host_and_port(only_loopback: bool, origin: str, status: int) -> None:
     app = _guarded(only_loopback=only_loopback)
-    assert _request_with(app, "POST", {"Host": "localhost:8000", "Origin": origin}) == status
+    assert _status(app, "POST", {"Host": "localhost:8000", "Origin": origin}) == status
 
 
 @pytest.mark.parametrize("origin", ["null", "", "http://[::1"])
 def test_an_origin_without_a_host_is_foreign_even_to_a_service_without_a_host(origin: str) -> None:
-    assert _request_with(_guarded(only_loopback=False), "POST", {"Host": "", "Origin": origin}) == 403
+    assert _status(_guarded(only_loopback=False), "POST", {"Host": "", "Origin": origin}) == 403
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "PROPFIND", "get"])
 def test_every_method_that_may_write_is_guarded(method: str) -> None:
     foreign = {"Host": "localhost", "Origin": "https://example.org"}
-    assert _request_with(_guarded(), method, foreign) == 403
+    assert _status(_guarded(), method, foreign) == 403
+
+
+@pytest.mark.parametrize("only_loopback", [True, False])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "[", "]", "[::1", "::1", "[x]", "a b", "a/b", "a\\b", "a@b", "me:pass@localhost", "a:b", "a:1:2", ":80",
+        "a:123456", "\xfc.example", "a?b", "a#b", "a,b", "'", '"', "<script>", "%00", "x" * 300,
+    ],
+)  # fmt: skip
+def test_a_malformed_host_is_refused(only_loopback: bool, host: str) -> None:
+    app = _guarded(only_loopback=only_loopback)
+    assert _status(app, "GET", {"Host": host}, "/nothing") == (421 if only_loopback else 400)
+
+
+@pytest.mark.parametrize(
+    "host", ["warmcast.example", "a_b.example:80", "10.0.0.1:8000", "[2001:db8::1]:443"]
+)
+def test_any_other_host_is_served_beyond_loopback(host: str) -> None:
+    assert _status(_guarded(only_loopback=False), "GET", {"Host": host}, "/nothing") == 404
+
+
+@pytest.mark.parametrize(("path", "query"), [("/a\0b", ""), ("/\0", ""), ("/nothing", "a=%00"), ("/nothing", "%00")])
+def test_a_path_or_query_with_nul_is_refused(path: str, query: str) -> None:
+    assert _exchange(_guarded(), "GET", {"Host": "localhost"}, path, query=query)[0] == 400
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_pages_of_other_origins_may_read(method: str) -> None:
     foreign = {"Host": "localhost", "Origin": "https://example.org"}
-    assert _request_with(_guarded(), method, foreign) == 405
+    assert _status(_guarded(), method, foreign) == 405
 
 
 def test_a_refusal_names_the_expected_and_the_received_value() -> None:
@@ -277,9 +349,9 @@ def test_no_caller_can_create_series_by_unknown_paths_and_methods() -> None:
     app, metrics = _app(), Metrics()
     app.add_middleware(RequestMetrics, metrics=metrics)
     for number in range(20):
-        _request_with(app, f"METHOD{number}", {})
-        _request_with(app, "GET", {}, f"/nothing/{number}")
-        _request_with(app, "GET", {}, f"/v1/forecast/{number}/ensemble.zarr/zarr.json")
+        _status(app, f"METHOD{number}", {})
+        _status(app, "GET", {}, f"/nothing/{number}")
+        _status(app, "GET", {}, f"/v1/forecast/{number}/ensemble.zarr/zarr.json")
     assert _measured(app, metrics) == {
         ("/length", "other", "405"),
         ("none", "GET", "404"),
