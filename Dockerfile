@@ -61,6 +61,13 @@ COPY --from=dependencies /wheels /wheels
 RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt "warmcast[worker,s3] @ file://$(echo /wheels/*.whl)"
 
 FROM runtime AS worker
+# Compiling the networks needs a C++ compiler and a writable folder from which code can be loaded.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends g++ \
+ && rm -rf /var/lib/apt/lists/* \
+ && install --directory --owner=warmcast --group=warmcast /cache
+ENV TORCHINDUCTOR_CACHE_DIR=/cache/inductor TRITON_CACHE_DIR=/cache/triton WARMCAST_HEARTBEAT_FILE=/tmp/heartbeat
 COPY --from=worker-dependencies /opt/warmcast /opt/warmcast
 COPY --from=code /installed /opt/warmcast
 USER 10001:10001

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -34,6 +35,9 @@ class StorageSettings(_Group):
     database_url: SecretStr | None = Field(
         None, description="URL of the database, such as postgresql+pg8000://…; SQLite in the data folder by default."
     )
+    database_password_file: Path | None = Field(
+        None, description="File with the password of the database, if its URL has none."
+    )
     checkpoints: str = Field(
         "", description="Folders of checkpoints in addition to the bundled ones, separated by colons."
     )
@@ -45,7 +49,7 @@ class StorageSettings(_Group):
     def sql_url(self) -> str:
         """URL of the database: `database_url`, or else SQLite in the data folder."""
         if self.database_url is not None:
-            return self.database_url.get_secret_value()
+            return _with_password(self.database_url.get_secret_value(), self.database_password_file)
         return f"sqlite:///{(self.data / 'warmcast.db').resolve()}"
 
     @property
@@ -81,6 +85,9 @@ class WorkerSettings(_Group):
     )
     stop_seconds: float = Field(20.0, gt=0, description="Seconds that a stopped worker has to release its work.")
     max_attempts: int = Field(3, ge=1, description="Attempts without progress after which a forecast fails.")
+    heartbeat_file: Path | None = Field(
+        None, description="File that a worker touches at each heartbeat, for the health check of a container."
+    )
 
 
 class LimitSettings(_Group):
@@ -95,6 +102,24 @@ class LimitSettings(_Group):
         100, ge=1, description="Largest number of forecasts that wait or run at the same time."
     )
     max_upload_bytes: int = Field(500_000_000, ge=1, description="Largest size of an upload, in bytes.")
+    key_open_forecasts: int = Field(
+        50, ge=0, description="Largest number of forecasts of one API key that wait or run at the same time."
+    )
+    key_forecast_evaluations: int = Field(
+        1_000_000,
+        ge=0,
+        description="Largest number of evaluations for a forecast of an API key: members × lead times × (NFE + 1).",
+    )
+    key_day_evaluations: int = Field(
+        10_000_000, ge=0, description="Largest number of evaluations for all forecasts of an API key of a day in UTC."
+    )
+    key_kept_bytes: int = Field(
+        100_000_000_000, ge=0, description="Largest size of all forecasts of an API key whose data is kept, in bytes."
+    )
+    key_uploads: int = Field(4, ge=0, description="Largest number of uploads of an API key at the same time.")
+    key_high_priority: bool = Field(
+        default=False, description="Whether forecasts of API keys may have the priority high."
+    )
     max_parsing: int = Field(
         2, ge=1, description="Largest number of requests whose files are read at the same time, by a process for each."
     )
@@ -113,6 +138,7 @@ class ServiceSettings(_Group):
         "local", description="Kind of workers: one process on this machine (local), or Celery with Redis (celery)."
     )
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="URL of the Redis of Celery.")
+    redis_password_file: Path | None = Field(None, description="File with the password of Redis, if its URL has none.")
     reconcile_seconds: float = Field(
         5.0, gt=0, description="Seconds between two notifications of workers about waiting work."
     )
@@ -122,6 +148,11 @@ class ServiceSettings(_Group):
     docs: Literal["public", "key"] = Field(
         "public", description="Who may read /docs and /openapi.json: everyone (public), or callers with a key (key)."
     )
+
+    @property
+    def broker_url(self) -> str:
+        """URL of Redis with its password."""
+        return _with_password(self.redis_url.get_secret_value(), self.redis_password_file)
 
 
 class LogSettings(_Group):
@@ -210,3 +241,19 @@ def _variable(name: str) -> str:
 
 def _variable_of_location(location: Location) -> str:
     return _variable(str(location[0]))
+
+
+def _with_password(url: str, file: Path | None) -> str:
+    """Return the URL of a server with the password in `file`, unless the URL has a password or there is no file.
+
+    Raises `ConfigurationError` if the file cannot be read.
+    """
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    if file is None or not host or ":" in user:
+        return url
+    try:
+        password = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The file `{file}` with the password of {host} cannot be read: {error}.") from error
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()

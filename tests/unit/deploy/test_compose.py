@@ -1,4 +1,8 @@
+import json
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,7 +13,7 @@ import yaml
 from jobs.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[3]
-BUILD_VARIABLES = {"PIP_INDEX_URL", "REVISION", "TORCH_INDEX_URL"}
+COMPOSE = Path(sys.executable).parent / "docker-compose"
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +49,91 @@ def test_every_warmcast_variable_is_a_setting(file: str) -> None:
     assert set(re.findall(rf"{PREFIX}[A-Z_]+", (ROOT / file).read_text())) <= known
 
 
-def test_settings_in_the_example_are_passed_to_api_and_workers(services: dict[str, Any]) -> None:
-    offered = {name for name in _example_variables() if name.startswith(PREFIX)}
+def _configuration(folder: Path, *profiles: str) -> dict[str, Any]:
+    """Return the configuration that Compose reads in a folder with a copy of `docker-compose.yml`, and its `.env`."""
+    (folder / "docker-compose.yml").write_text((ROOT / "docker-compose.yml").read_text())
+    command = [COMPOSE, *(f"--profile={profile}" for profile in profiles), "config", "--format=json"]
+    loaded: dict[str, Any] = json.loads(subprocess.run(command, cwd=folder, check=True, capture_output=True).stdout)
+    return loaded
+
+
+def test_every_setting_and_credential_in_env_reaches_api_and_workers(tmp_path: Path) -> None:
+    values = {f"{PREFIX}{name.upper()}": f"{number}.5" for number, name in enumerate(Settings.fields())}
+    values |= {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "a+b/c",
+        "AWS_ENDPOINT_URL": "https://s3.example.org",
+    }
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    found = _configuration(tmp_path, "gpu", "cpu")["services"]
     for name in ("api", "worker", "worker-cpu"):
-        assert offered <= services[name]["environment"].keys()
+        assert values.items() <= found[name]["environment"].items(), name
+    for name in ("redis", "postgres", "prometheus", "grafana"):
+        assert not values.keys() & found[name].get("environment", {}).keys(), name
+
+
+def test_api_and_workers_start_without_env_from_defaults_that_are_settings(tmp_path: Path) -> None:
+    environment = _configuration(tmp_path, "cpu")["services"]["api"]["environment"]
+    assert environment["WARMCAST_DATA"] == "/data"
+    assert {name for name in environment if name.startswith(PREFIX)} <= {
+        f"{PREFIX}{name.upper()}" for name in Settings.fields()
+    }
+
+
+def test_checkpoints_of_the_user_are_mounted_read_only(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("CHECKPOINTS=./mine\n")
+    found = _configuration(tmp_path, "gpu", "cpu")["services"]
+    for name in ("api", "worker", "worker-cpu"):
+        (mount,) = [volume for volume in found[name]["volumes"] if volume["target"] == "/checkpoints"]
+        assert (mount["source"], mount["read_only"]) == (str(tmp_path / "mine"), True)
+        assert found[name]["environment"]["WARMCAST_CHECKPOINTS"] == "/checkpoints"
+
+
+def test_the_index_of_torch_can_be_replaced_for_each_worker(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TORCH_INDEX_URL=https://a.example.org\nTORCH_CPU_INDEX_URL=https://b.example.org\n")
+    found = _configuration(tmp_path, "gpu", "cpu")["services"]
+    assert found["worker"]["build"]["args"]["TORCH_INDEX_URL"] == "https://a.example.org"
+    assert found["worker-cpu"]["build"]["args"]["TORCH_INDEX_URL"] == "https://b.example.org"
 
 
 def test_every_variable_of_compose_is_in_the_example() -> None:
-    text = (ROOT / "docker-compose.yml").read_text()
-    read = {*re.findall(r"(?<!\$)\$\{([A-Z_]+)", text), *re.findall(rf"^ +({PREFIX}[A-Z_]+):$", text, flags=re.M)}
-    assert read - BUILD_VARIABLES <= _example_variables().keys() | {f"{PREFIX}CHECKPOINTS"}
+    read = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    assert read <= _example_variables().keys()
 
 
-def test_passwords_have_no_default() -> None:
-    text = (ROOT / "docker-compose.yml").read_text()
-    for name in ("POSTGRES_PASSWORD", "GRAFANA_PASSWORD"):
-        assert _example_variables()[name] == ""
-        assert f"${{{name}:?" in text
-        assert f"${{{name}:-" not in text
+def test_passwords_are_files_that_only_their_services_read(services: dict[str, Any], tmp_path: Path) -> None:
+    texts = [(ROOT / name).read_text() for name in ("docker-compose.yml", ".env.example")]
+    for text in texts:
+        assert not re.search(r"^\s*[A-Z_]*PASSWORD[:=]", text, flags=re.M), "a password in an environment variable"
+    (tmp_path / "deploy").mkdir()
+    shutil.copy(ROOT / "deploy/passwords.sh", tmp_path / "deploy")
+    made = []
+    for _ in range(2):
+        subprocess.run(["sh", tmp_path / "deploy/passwords.sh"], check=True)
+        made.append({file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()})
+    assert made[0] == made[1], "a second run keeps the passwords"
+    assert made[0].keys() == _configuration(tmp_path)["secrets"].keys()
+    assert len(set(made[0].values())) == len(made[0])
+    assert all(re.fullmatch("[0-9a-f]{48}", password) for password in made[0].values())
+    assert (tmp_path / "secrets").stat().st_mode & 0o077 == 0
+    readers = {secret: {name for name in services if secret in services[name].get("secrets", [])} for secret in made[0]}
+    programs = {"api", "worker", "worker-cpu"}
+    assert readers == {
+        "grafana_password": {"grafana"},
+        "postgres_password": {"postgres", *programs},
+        "redis_password": {"redis", *programs},
+    }
+
+
+def test_each_service_reaches_only_the_services_that_it_uses(services: dict[str, Any], tmp_path: Path) -> None:
+    networks = _configuration(tmp_path)["networks"]
+    assert {name for name, network in networks.items() if network.get("internal")} == {"database", "metrics", "queue"}
+    members = {network: {name for name in services if network in services[name]["networks"]} for network in networks}
+    programs = {"api", "worker", "worker-cpu"}
+    assert members["database"] == {"postgres", *programs}
+    assert members["queue"] == {"redis", *programs}
+    assert members["metrics"] == {"api", "prometheus", "grafana"}
+    assert not members["outside"] & {"postgres", "redis"}
 
 
 def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
@@ -74,6 +145,9 @@ def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
 def test_every_service_has_health_check_restart_policy_and_restrictions(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert service["healthcheck"]["test"], name
+        assert 10 <= float(service["healthcheck"]["interval"].removesuffix("s")) <= 15, name
+        assert service["mem_limit"], name
+        assert service["pids_limit"], name
         assert service["restart"] == "unless-stopped", name
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name

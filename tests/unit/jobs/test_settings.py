@@ -182,3 +182,34 @@ def test_every_setting_has_a_description() -> None:
     for name, field in Settings.fields().items():
         assert field.description, name
         assert field.description.endswith("."), name
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "postgresql+pg8000://user@db:5432/warmcast?x=1",
+            "postgresql+pg8000://user:s%2F%40%3A%20t@db:5432/warmcast?x=1",
+        ),
+        ("postgresql+pg8000://user:own@db/warmcast", "postgresql+pg8000://user:own@db/warmcast"),
+        ("sqlite:////data/rows.db", "sqlite:////data/rows.db"),
+    ],
+)
+def test_a_password_file_completes_the_url_of_a_server(url: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("s/@: t\n")
+    settings = Settings.of(database_url=SecretStr(url), database_password_file=tmp_path / "password")
+    assert settings.storage.sql_url == expected
+
+
+def test_redis_may_have_a_password_without_a_user(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret")
+    settings = Settings.of(redis_url=SecretStr("redis://redis:6379/0"), redis_password_file=tmp_path / "password")
+    assert settings.service.broker_url == "redis://:secret@redis:6379/0"
+
+
+def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    settings = Settings.of(
+        database_url=SecretStr("postgresql+pg8000://user@db/warmcast"), database_password_file=tmp_path / "missing"
+    )
+    with pytest.raises(ConfigurationError, match="missing` with the password of db cannot be read"):
+        _ = settings.storage.sql_url
