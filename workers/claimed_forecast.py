@@ -1,7 +1,8 @@
 """A forecast that a worker has claimed: its stores and initial state, publishing, and products of lead times."""
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Self
 
@@ -32,13 +33,23 @@ class ClaimedForecast:
     store: EnsembleStore
     summary: SummaryStore
     state: InitialState
+    seconds_before: float
+    opened: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds since the forecast started; a clock that is set while this process computes it has no influence."""
+        return self.seconds_before + time.monotonic() - self.opened
 
     @classmethod
-    def open(cls, request: ForecastRequest, folder: ForecastFolder) -> Self:
-        """Open the stores and the initial state of an accepted forecast; raises `StoreError` if one is damaged."""
+    def open(cls, request: ForecastRequest, folder: ForecastFolder, seconds_before: float) -> Self:
+        """Open the stores and the initial state of a forecast that started some seconds before.
+
+        Raises `StoreError` if one is damaged.
+        """
         store = _open_store(request, folder)
         summary = SummaryStore(folder.summary, SummaryLayout(store.layout, request.summary))
-        return cls(request, folder, store, summary, load_initial_state(folder.initial_state))
+        return cls(request, folder, store, summary, load_initial_state(folder.initial_state), max(seconds_before, 0.0))
 
     @cached_property
     def start(self) -> list[NDArray[np.float64]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from jobs import forecasts
@@ -24,6 +25,7 @@ from jobs.dispatching.sharing import should_rebalance
 from jobs.errors import LeaseLostError
 from jobs.folders import ForecastFolder
 from jobs.logs import add_log_subjects, log_subjects
+from jobs.rows.clock import now
 from jobs.rows.database import Database
 from jobs.rows.states import Kind
 from jobs.settings import Settings
@@ -151,12 +153,13 @@ class Worker:
         ) as keeper:
             with self._database.read() as connection:
                 record = forecasts.read_forecast(connection, lease.forecast_id)
+                clock = connection.scalar(select(now())) or 0.0
             add_log_subjects(key_id=record.owner)
             if self._forecast is None or self._forecast.folder.forecast_id != record.id:
-                self._forecast = ClaimedForecast.open(record.request, ForecastFolder(self._data, record.id))
+                folder, seconds = ForecastFolder(self._data, record.id), clock - (record.started or record.created)
+                self._forecast = ClaimedForecast.open(record.request, folder, seconds)
             if lease.kind == Kind.FINISH:
-                started = record.started or record.created
-                finish_forecast(self._database, lease, self._forecast, self._engine, self._tally, started=started)
+                finish_forecast(self._database, lease, self._forecast, self._engine, self._tally)
                 self._forecast = None
             else:
                 self._engine.compute(

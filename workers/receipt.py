@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,23 +9,23 @@ from jobs.counters import NONFINITE, Tally
 from jobs.dispatching import leases
 from jobs.dispatching.leases import Lease
 from jobs.rows.database import Database
+from jobs.stored_files import DIGEST_FIELD, write_file_list
 from workers.claimed_forecast import ClaimedForecast, publish_committed
 from workers.engine import Engine
 
 
-def finish_forecast(
-    database: Database, lease: Lease, forecast: ClaimedForecast, engine: Engine, tally: Tally, *, started: float
-) -> None:
+def finish_forecast(database: Database, lease: Lease, forecast: ClaimedForecast, engine: Engine, tally: Tally) -> None:
     """Publish the remaining lead times, write missing products and the receipt, and mark the forecast successful.
 
-    `started` is in seconds since 1970. Raises `LeaseLostError` if the lease is lost; the forecast then stays open.
+    Raises `LeaseLostError` if the lease is lost; the forecast then stays open.
     """
     request, folder, store = forecast.request, forecast.folder, forecast.store
     for group in range(store.layout.num_groups):
         publish_committed(store, folder, group, store.layout.num_lead_times)
     lost = forecast.write_missing_products(database)
-    receipt = _receipt(forecast, lost, time.time() - started)
+    receipt = _receipt(forecast, lost, forecast.elapsed_seconds)
     store_bytes = engine.meter.measure_store(request, store, folder, learn=request.output.is_exact and not lost)
+    receipt[DIGEST_FIELD] = write_file_list(folder, request)
     folder.receipt.write((json.dumps(receipt, indent=1) + "\n").encode())
     with database.write() as connection:
         leases.finish(connection, lease, receipt, store_bytes)

@@ -14,8 +14,9 @@ from jobs.dispatching.live_workers import mark_busy, mark_idle
 from jobs.dispatching.sharing import count_groups
 from jobs.errors import LeaseLostError
 from jobs.events import append_event
-from jobs.rows.clock import now
+from jobs.rows.clock import now, now_after
 from jobs.rows.database import Database
+from jobs.rows.end_time import END_TIME
 from jobs.rows.states import OPEN, EventKind, Kind, Status
 from jobs.rows.tables import forecasts, work
 
@@ -29,7 +30,9 @@ _LOCK = (
     .with_for_update()
 )
 _SET_PROGRESS = (
-    update(forecasts).where(_OF_FORECAST).values(first_lead_time=func.coalesce(forecasts.c.first_lead_time, now()))
+    update(forecasts)
+    .where(_OF_FORECAST)
+    .values(first_lead_time=func.coalesce(forecasts.c.first_lead_time, now_after(forecasts.c.started)))
 )
 _COUNT_COMPLETE = select(func.min(work.c.committed)).where(
     work.c.forecast_id == bindparam("of_forecast"), work.c.kind == Kind.GROUP
@@ -96,7 +99,7 @@ def _claim_once(
     started = connection.execute(
         update(forecasts)
         .where(forecasts.c.id == forecast_id, forecasts.c.status == Status.ACCEPTED)
-        .values(status=Status.RUNNING, started=now())
+        .values(status=Status.RUNNING, started=now_after(forecasts.c.created))
     )
     if started.rowcount:
         append_event(connection, forecast_id, EventKind.RUNNING)
@@ -241,7 +244,7 @@ def finish(connection: Connection, lease: Lease, receipt: Mapping[str, Any], sto
     connection.execute(
         update(forecasts)
         .where(forecasts.c.id == lease.forecast_id)
-        .values(status=Status.SUCCESSFUL, receipt=dict(receipt), store_bytes=store_bytes, finished=now())
+        .values(status=Status.SUCCESSFUL, receipt=dict(receipt), store_bytes=store_bytes, finished=END_TIME)
     )
     append_event(connection, lease.forecast_id, EventKind.SUCCESSFUL)
 
@@ -257,7 +260,7 @@ def fail_forecast(connection: Connection, forecast_id: str, problem: Mapping[str
     changed = connection.execute(
         update(forecasts)
         .where(forecasts.c.id == forecast_id, forecasts.c.status.in_(OPEN))
-        .values(status=Status.FAILED, error=dict(problem), finished=now())
+        .values(status=Status.FAILED, error=dict(problem), finished=END_TIME)
     )
     if changed.rowcount:
         append_event(connection, forecast_id, EventKind.FAILED, **problem)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Float, ScalarSelect, select
+from sqlalchemy import ColumnElement, Float, ScalarSelect, case, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -27,6 +27,14 @@ def _compile_for_sqlite(_element: DatabaseClock, _compiler: Any, **_options: Any
 def now() -> DatabaseClock:
     """Return the SQL expression of the current time, in seconds since 1970."""
     return DatabaseClock()
+
+
+def now_after(earlier: ColumnElement[Any]) -> ColumnElement[float]:
+    """Return the SQL expression of the current time, or `earlier` if the clock has been set back before it.
+
+    If `earlier` is null, it is the current time.
+    """
+    return case((earlier > now(), earlier), else_=now())
 
 
 def time_of_query() -> ScalarSelect[float]:
