@@ -50,6 +50,10 @@ DISSIMILARITY = Margin(0.1, 0.3)
 """Of the correlation with the average of the training years: warning below the smallest one less 0.1; refusal below
 -0.3, or the smallest one less 0.3 if that is negative."""
 
+PAIR_CORRELATION, PAIR_ADVANTAGE = 0.8, 0.3
+"""Frames one time step apart are refused if their correlation is above 0.8 with one of them in a wrong arrangement, and
+more than 0.3 above that of the frames as they are."""
+
 ARRANGEMENT_MARGIN = 0.05
 """Of the correlation of a wrong arrangement less that of the fields as they are: a warning if it exceeds 0, and the
 largest one of the training years by 0.05."""
@@ -109,11 +113,27 @@ def check_state(
     findings.problems.extend(find_frame_problems(frames, labels, spec.known_variables, spec.grid.grid))
     findings.problems.extend(() if findings.problems else find_equal_frames(previous, newest, spec.known_variables))
     findings.warnings.extend(find_time_warnings(init_time, now))
+    findings.problems.extend(() if findings.problems else _find_wrong_pairs(previous, newest, labels, spec))
     if spec.extremes is not None and not findings.problems:
         _compare_statistics(findings, [*_statistics(previous, newest, spec, spec.extremes)], labels)
         _compare_pattern(findings, frames, labels, spec, spec.extremes)
     findings.problems.extend(() if findings.problems else find_one_sided_winds(frames, labels, spec.known_variables))
     return findings
+
+
+def _find_wrong_pairs(previous: Frames, newest: Frames, labels: Sequence[str], spec: ModelSpec) -> Iterator[str]:
+    """Yield a sentence for each analysis of which one frame alone is mirrored, turned or exchanged."""
+    scale, num_analyses = [(variable.mean, variable.std) for variable in spec.variables], len(newest)
+    earlier, later = (coarsen(frames, spec.grid.grid) for frames in (previous, newest))
+    for index in range(num_analyses):
+        similarity, arranged = Pattern(later[index], scale, spec.variable_names).compare(earlier[[index]])
+        as_they_are, (description, best) = similarity[0], max(arranged.items(), key=lambda item: item[1][0])
+        if best[0] > PAIR_CORRELATION and best[0] - as_they_are > PAIR_ADVANTAGE:
+            yield (
+                f"The fields {labels[num_analyses + index]} resemble those {labels[index]} more {description} "
+                f"(correlation {best[0]:.2f}) than as they are ({as_they_are:.2f}): one of the frames is arranged "
+                "wrongly."
+            )
 
 
 def _compare_statistics(findings: Findings, statistics: Sequence[Statistic], labels: Sequence[str]) -> None:

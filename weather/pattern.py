@@ -1,4 +1,4 @@
-"""The pattern of the training years' average, which tells a frame from the same one mirrored, turned or exchanged."""
+"""A reference pattern, such as the training years' average: it tells a frame from the same one mirrored or turned."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,19 +70,19 @@ def wrong_arrangements(variables: Sequence[str]) -> dict[str, Arrangement]:
 
 
 class Pattern:
-    """The average of the training years on `PATTERN_GRID`, with which frames are correlated.
+    """A field of each variable on `PATTERN_GRID`, with which frames are correlated: an average, or another frame.
 
-    `average` and `scale` (mean and standard deviation of each variable) are in physical units.
+    `reference` and `scale` (mean and standard deviation of each variable) are in physical units.
     """
 
-    def __init__(self, average: Values, scale: Sequence[tuple[float, float]], variables: Sequence[str]) -> None:
+    def __init__(self, reference: Values, scale: Sequence[tuple[float, float]], variables: Sequence[str]) -> None:
         self._mean, self._std = (np.array(values)[:, None, None] for values in zip(*scale, strict=True))
         self._weights = PATTERN_GRID.area_weights[:, None]
-        self._average = (average - self._mean) / self._std
+        self._reference = (reference - self._mean) / self._std
         self._arrangements = wrong_arrangements(variables)
 
     def compare(self, coarse: Values) -> tuple[Values, dict[str, Values]]:
-        """Return the correlation of each frame with the average, and those of its wrong arrangements."""
+        """Return the correlation of each frame with the reference, and those of its wrong arrangements."""
         normalised = (coarse - self._mean) / self._std
         others = {
             description: self._correlate(arrangement.apply(normalised))
@@ -91,6 +91,6 @@ class Pattern:
         return self._correlate(normalised), others
 
     def _correlate(self, normalised: Values) -> Values:
-        product = (self._weights * normalised * self._average).sum(axis=(1, 2, 3))
-        squares = (self._weights * normalised**2).sum(axis=(1, 2, 3)) * (self._weights * self._average**2).sum()
+        product = (self._weights * normalised * self._reference).sum(axis=(1, 2, 3))
+        squares = (self._weights * normalised**2).sum(axis=(1, 2, 3)) * (self._weights * self._reference**2).sum()
         return np.asarray(product / np.sqrt(np.maximum(squares, np.finfo(np.float64).tiny)))

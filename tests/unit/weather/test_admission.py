@@ -49,17 +49,17 @@ def test_bundled_states_are_admitted_without_a_warning(state: InitialState, demo
 _SIGN_OF_U = np.array([-1, 1], np.float32)[:, None, None]
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (lambda frames: frames[:, :, ::-1], "with north and south exchanged (correlation"),
-        (lambda frames: frames[..., ::-1], "with east and west exchanged (correlation"),
-        (lambda frames: np.roll(frames, 48, axis=-1), "turned by 180° of longitude (correlation"),
-        (lambda frames: frames[:, :, ::-1, ::-1], "with north and south, and east and west exchanged (correlation"),
-        (lambda frames: -_SIGN_OF_U * frames, "with the opposite sign of `v10` (correlation"),
-        (lambda frames: frames[:, ::-1], "with `u10` and `v10` exchanged (correlation"),
-    ],
-)
+_ARRANGEMENTS: list[tuple[Callable[[Frames], Frames], str]] = [
+    (lambda frames: frames[:, :, ::-1], "with north and south exchanged (correlation"),
+    (lambda frames: frames[..., ::-1], "with east and west exchanged (correlation"),
+    (lambda frames: np.roll(frames, 48, axis=-1), "turned by 180° of longitude (correlation"),
+    (lambda frames: frames[:, :, ::-1, ::-1], "with north and south, and east and west exchanged (correlation"),
+    (lambda frames: -_SIGN_OF_U * frames, "with the opposite sign of `v10` (correlation"),
+    (lambda frames: frames[:, ::-1], "with `u10` and `v10` exchanged (correlation"),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), _ARRANGEMENTS)
 def test_a_wrong_arrangement_is_warned_of_by_name(
     state: InitialState, demo: ModelSpec, change: Callable[[Frames], Frames], sentence: str
 ) -> None:
@@ -73,11 +73,46 @@ def test_wind_of_the_opposite_sign_is_refused(state: InitialState, demo: ModelSp
     assert any("with the opposite sign of `u10`" in problem for problem in findings.problems)
 
 
-def test_one_mirrored_frame_is_found(state: InitialState, demo: ModelSpec) -> None:
-    findings = _check(state.previous[:, :, ::-1], state.newest, demo)
-    assert any(
-        "square difference of `u10` from the frame before" in text for text in (*findings.problems, *findings.warnings)
-    )
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        *_ARRANGEMENTS,
+        (lambda frames: _SIGN_OF_U * frames, "with the opposite sign of `u10` (correlation"),
+        (lambda frames: -frames, "with the opposite sign of `u10` and `v10` (correlation"),
+    ],
+)
+@pytest.mark.parametrize("has_extremes", [True, False])
+def test_one_frame_in_a_wrong_arrangement_is_refused_by_name(
+    state: InitialState, demo: ModelSpec, change: Callable[[Frames], Frames], sentence: str, has_extremes: bool
+) -> None:
+    spec = demo if has_extremes else demo.model_copy(update={"extremes": None})
+    for previous, newest in ((change(state.previous), state.newest), (state.previous, change(state.newest))):
+        problem = _check(previous, newest, spec).problems[0]
+        assert sentence in problem
+        assert problem.endswith("one of the frames is arranged wrongly.")
+
+
+@given(share=floats(0, 1), index=integers(0, 118), seed=integers(0, 2**32 - 1))
+def test_an_older_frame_that_is_a_poor_forecast_is_not_taken_for_a_wrong_arrangement(
+    share: float, index: int, seed: int
+) -> None:
+    """However much of it is another frame, or noise, the older one resembles no arrangement more than the newest."""
+    other, noise = CLIMATE[[(index + 60) % 120]], np.random.default_rng(seed).normal(0, 5, CLIMATE[[0]].shape)
+    for wrong in (other, noise.astype(np.float32)):
+        forecast = np.float32(1 - share) * CLIMATE[[index]] + np.float32(share) * wrong
+        findings = check_state(forecast, CLIMATE[[index + 1]], _TIMES[index + 1], CLIMATE_SPEC, NOW)
+        assert not any("arranged wrongly." in problem for problem in findings.problems)
+
+
+def test_weather_of_another_time_and_planet_is_not_taken_for_a_wrong_arrangement(demo: ModelSpec) -> None:
+    """Such frames are much less alike than the worst forecast is like the weather."""
+    states = []
+    for sample in SAMPLES:
+        paths = sorted((bundled_folder("samples") / sample).iterdir())
+        states.append(read_initial_state([str(path) for path in paths], demo))
+    for older, newer in (states, states[::-1]):
+        problems = _check(older.previous, newer.newest, demo).problems
+        assert not any("arranged wrongly." in problem for problem in problems)
 
 
 def test_transposed_frames_are_warned_of(state: InitialState, demo: ModelSpec) -> None:
