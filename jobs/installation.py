@@ -18,10 +18,11 @@ from jobs.rows.database import Database, file_id
 from jobs.rows.states import Data
 from jobs.rows.tables import forecasts, installation
 from jobs.settings import StorageSettings
-from storage.errors import DataDirectoryError, InstallationError
+from storage.errors import DataDirectoryError, InstallationError, is_disk_full
 from storage.lock import lock_folder
 from storage.opening import open_storage
 from storage.paths import DiskPath, StoragePath
+from storage.reserve import DiskReserve
 
 IDENTITY_FILE = "installation.json"
 """Name of the file in the data place."""
@@ -51,13 +52,23 @@ def open_installation(settings: StorageSettings) -> Installation:
 
     Raises `InstallationError` if they are not of one installation, before anything is created or changed.
     """
-    sides = _Sides.of(settings)
+    try:
+        return _open(_Sides.of(settings))
+    except OSError as error:
+        if not is_disk_full(error) or not DiskReserve(settings.data, settings.reserve_bytes).give_up():
+            raise
+        return _open(_Sides.of(settings))
+
+
+def _open(sides: "_Sides") -> Installation:
+    settings = sides.settings
     try:
         sides.check_database_exists()
         sides.create_folder()
         sides.database.migrate()
         identity = sides.bind()
-        sides.database.bind(identity, PlaceGuard(sides.data, identity).check)
+        reserve = DiskReserve(settings.data, settings.reserve_bytes)
+        sides.database.bind(identity, PlaceGuard(sides.data, identity).check, reserve)
     except BaseException:
         sides.database.close()
         raise

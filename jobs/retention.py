@@ -26,16 +26,19 @@ def delete_data(database: Database, data: Path | StoragePath, forecast_id: str, 
     """Remove the data of a forecast that has ended, and return its record; an open forecast is returned unchanged.
 
     Raises `ForecastNotFoundError`. Takes the `Database`, not a `Connection`: the folder is removed after the
-    transaction that marks the data as deleted.
+    transaction that marks the data as deleted, which also succeeds on a full disk.
     """
-    with database.write() as connection:
+
+    def mark(connection: Connection) -> ForecastRecord:
         connection.execute(
             update(forecasts)
             .where(forecasts.c.id == forecast_id, forecasts.c.owner == owner, forecasts.c.status.not_in(OPEN))
             .where(forecasts.c.data == Data.AVAILABLE)
             .values(data=Data.DELETED)
         )
-        record = read_forecast(connection, forecast_id, owner)
+        return read_forecast(connection, forecast_id, owner)
+
+    record = database.write_at_any_cost(mark)
     if record.data != Data.AVAILABLE:
         ForecastFolder(data, forecast_id).path.remove()
     return record

@@ -41,6 +41,11 @@ class StorageSettings(_Group):
     checkpoints: str = Field(
         "", description="Folders of checkpoints in addition to the bundled ones, separated by colons."
     )
+    reserve_bytes: int = Field(
+        64_000_000,
+        ge=0,
+        description="Bytes of the data folder's disk that are kept for deletions; with less free, new work is refused.",
+    )
     keep_hours: float | None = Field(
         None, gt=0, description="Hours after its end for which the data of a forecast is kept; no limit by default."
     )

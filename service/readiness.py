@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.dispatching.live_workers import count_live_workers
 from jobs.rows.database import Database
 from storage.errors import WarmcastError
+from storage.reserve import DiskReserve
 
 KEEP_SECONDS = 1.0
 """Seconds for which the result of a check is used again."""
@@ -124,6 +125,13 @@ def check_data_folder(folder: Path) -> str | None:
     if os.access(folder, os.W_OK):
         return None
     return "The data folder cannot be written. Check that its disk is mounted, and the owner of the folder."
+
+
+def check_disk(reserve: DiskReserve) -> str | None:
+    """Return what to do if the disk of the data folder has no space for new work; allocate the reserve if it can be."""
+    if reserve.hold() and reserve.has_space():
+        return None
+    return "The disk of the data folder is full: new work is refused. Delete forecasts, or make the disk larger."
 
 
 def check_workers(database: Database) -> str | None:

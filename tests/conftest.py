@@ -11,6 +11,7 @@ import xarray as xr
 from hypothesis import settings as hypothesis_settings
 
 from jobs.forecasts import ForecastRecord
+from jobs.limits import Admission, Limits
 from jobs.planning.plans import Plan
 from jobs.request import ForecastRequest
 from jobs.rows.database import Database
@@ -20,6 +21,7 @@ from jobs.submit import submit
 from models.testing import tiny_spec, write_tiny_checkpoint
 from tests.clock import MovableClock, movable_clock
 from tests.helpers import random_state
+from tests.limits import LARGE_LIMITS
 from tests.served import Served
 from tests.servers import PostgresServer, RedisServer
 from weather.bundled import bundled_folder
@@ -30,6 +32,7 @@ torch.set_num_threads(1)
 hypothesis_settings.register_profile("without a limit of time", deadline=None)
 hypothesis_settings.load_profile("without a limit of time")
 os.environ.pop("WARMCAST_CHECKPOINTS", None)
+os.environ["WARMCAST_RESERVE_BYTES"] = "0"  # tests leave their folders: the reserve of each would fill the disk
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +126,7 @@ def submit_small(untrained_checkpoint: Path) -> Callable[..., ForecastRecord]:
         owner: str = "local",
         priority: Priority = Priority.NORMAL,
         max_open: int | None = None,
+        limits: Limits | None = None,
         **fields: object,
     ) -> ForecastRecord:
         manifest = read_manifest(untrained_checkpoint)
@@ -140,7 +144,8 @@ def submit_small(untrained_checkpoint: Path) -> Callable[..., ForecastRecord]:
             "sampling": Sampling(nfe=2),
         }
         parsed = ForecastRequest.model_validate(request | fields)
-        return submit(database, data, owner, Plan.of(parsed, manifest), state, manifest, key, priority, max_open)[0]
+        admission = None if max_open is None else Admission(limits or LARGE_LIMITS, max_open)
+        return submit(database, data, owner, Plan.of(parsed, manifest), state, manifest, key, priority, admission)[0]
 
     return submit_small
 

@@ -23,6 +23,7 @@ from jobs.dispatching.live_workers import Machine
 from jobs.dispatching.reconcile import fail_overdue
 from jobs.dispatching.sharing import should_rebalance
 from jobs.errors import LeaseLostError
+from jobs.events import read_submission
 from jobs.folders import ForecastFolder
 from jobs.logs import add_log_subjects, log_subjects
 from jobs.rows.clock import now
@@ -124,8 +125,10 @@ class Worker:
             self._fail(claimed[0], error)
         except Exception as error:
             _log.exception("This attempt ends")
-            with self._database.write() as connection:
-                leases.retry_or_fail(connection, claimed, problem_of(error), worker.max_attempts, RETRY_SECONDS)
+            retry = partial(leases.retry_or_fail, leases=claimed, problem=problem_of(error))
+            self._database.write_at_any_cost(
+                partial(retry, max_attempts=worker.max_attempts, wait_seconds=RETRY_SECONDS)
+            )
         self._unreleased = ()
 
     def record_heartbeat(self, *, now: bool = False) -> None:
@@ -154,7 +157,7 @@ class Worker:
             with self._database.read() as connection:
                 record = forecasts.read_forecast(connection, lease.forecast_id)
                 clock = connection.scalar(select(now())) or 0.0
-            add_log_subjects(key_id=record.owner)
+                add_log_subjects(key_id=record.owner, **read_submission(connection, record.id))
             if self._forecast is None or self._forecast.folder.forecast_id != record.id:
                 folder, seconds = ForecastFolder(self._data, record.id), clock - (record.started or record.created)
                 self._forecast = ClaimedForecast.open(record.request, folder, seconds)
@@ -176,8 +179,7 @@ class Worker:
 
     def _release(self, claimed: Sequence[Lease]) -> None:
         if claimed:
-            with self._database.write() as connection:
-                leases.release(connection, claimed, counts=False)
+            self._database.write_at_any_cost(partial(leases.release, leases=claimed, counts=False))
         self._unreleased = ()
 
     def _hand_back_or_fail(self, claimed: Sequence[Lease], error: CheckpointError) -> None:
@@ -200,8 +202,7 @@ class Worker:
 
     def _fail(self, lease: Lease, error: WarmcastError) -> None:
         try:
-            with self._database.write() as connection:
-                leases.fail(connection, lease, problem_of(error))
+            self._database.write_at_any_cost(partial(leases.fail, lease=lease, problem=problem_of(error)))
         except LeaseLostError:
             _log.info("Lease lost or cancelled before the forecast failed")
 

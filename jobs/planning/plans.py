@@ -91,9 +91,12 @@ class Plan:
         return self.request.count_evaluations(self.layout.num_lead_times)
 
 
-def check_free_space(estimator: Estimator, plan: Plan, data: StoragePath) -> None:
-    """Raise `StorageFullError` if `data` has too little space for a plan and the remaining bytes of the queue."""
-    free = data.free_bytes()
+def check_free_space(estimator: Estimator, plan: Plan, data: StoragePath, reserve_bytes: int = 0) -> None:
+    """Raise `StorageFullError` if `data` has too little space for a plan and the remaining bytes of the queue.
+
+    Of its free bytes, `reserve_bytes` must remain free.
+    """
+    free = max(data.free_bytes() - reserve_bytes, 0)
     if plan.expected_bytes > free - estimator.remaining_bytes:
         raise StorageFullError(
             f"The ensemble is expected to take {plan.expected_bytes / 1e6:.1f} MB, but of {free / 1e6:.1f} MB that are "

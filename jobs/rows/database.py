@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from alembic import command
@@ -15,7 +15,10 @@ from sqlalchemy import Connection, ExceptionContext, create_engine, event, make_
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from jobs.rows.faults import lacks_tables, translate_fault
-from storage.errors import DataDirectoryError, InstallationError
+from storage.errors import DataDirectoryError, InstallationError, is_disk_full
+from storage.reserve import DiskReserve
+
+T = TypeVar("T")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x7761726D
@@ -50,6 +53,8 @@ class Database:
         self._is_sqlite = parsed.get_backend_name() == "sqlite"
         self.path = Path(parsed.database) if self._is_sqlite and parsed.database else None
         """The file of an SQLite database; None for PostgreSQL."""
+        self.reserve = DiskReserve(Path(), 0)
+        """The reserve of disk space that `write_at_any_cost` may give up; at first there is none."""
         self._identity: str | None = None
         self._file: tuple[int, int] | None = None
         self._check_place: Callable[[], None] = lambda: None
@@ -83,6 +88,20 @@ class Database:
         except DBAPIError as error:
             raise translate_fault(error) from error
 
+    def write_at_any_cost(self, change: Callable[[Connection], T]) -> T:
+        """Return the result of `change` in a transaction that may write; on a full disk, give up the reserve for it.
+
+        For changes that free space, or end work. `change` may be called twice.
+        """
+        try:
+            with self.write() as connection:
+                return change(connection)
+        except OSError as error:
+            if not is_disk_full(error) or not self.reserve.give_up():
+                raise
+        with self.write() as connection:
+            return change(connection)
+
     def migrate(self) -> None:
         """Upgrade the schema to the newest revision; several processes may call this at the same time.
 
@@ -103,14 +122,15 @@ class Database:
         except SQLAlchemyError as error:
             raise DataDirectoryError(f"The database cannot be used: {str(error).splitlines()[0]}.") from error
 
-    def bind(self, identity: str, check_place: Callable[[], None]) -> None:
+    def bind(self, identity: str, check_place: Callable[[], None], reserve: DiskReserve) -> None:
         """From now on, refuse every transaction unless the database is the installation's and `check_place` returns.
 
-        An SQLite database must also remain the same file, and is not created any more if it is missing.
+        An SQLite database must also remain the same file, and is not created any more if it is missing. `reserve` is
+        that of the data folder.
         """
         self._engine.dispose()
         self._file = None if self.path is None else file_id(self.path)
-        self._identity, self._check_place = identity, check_place
+        self._identity, self._check_place, self.reserve = identity, check_place, reserve
 
     def check_installation(self) -> None:
         """Raise `InstallationError` if the file of the database is another one or gone, or `check_place` raises it.
