@@ -1,14 +1,18 @@
 """Events of forecasts, stored in order as rows, so that a client that connects late reads all of them."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, and_, insert, or_, select
 
 from jobs.rows.clock import now
 from jobs.rows.states import EventKind
 from jobs.rows.tables import events
+
+_MAX_CONDITIONS = 200
+"""Conditions of one statement, of which SQLite accepts less than a thousand."""
 
 _APPEND = insert(events).values(created=now())
 
@@ -30,5 +34,31 @@ def append_event(connection: Connection, forecast_id: str, kind: EventKind, **de
 
 def list_events(connection: Connection, forecast_id: str, last_id: int = 0) -> list[Event]:
     """Return the events of a forecast whose id is greater than `last_id`, oldest first."""
-    query = select(events).where(events.c.forecast_id == forecast_id, events.c.id > last_id).order_by(events.c.id)
-    return [Event(row.id, EventKind(row.kind), row.detail, row.created) for row in connection.execute(query)]
+    return list_new_events(connection, [(forecast_id, last_id)]).get((forecast_id, last_id), [])
+
+
+def list_new_events(connection: Connection, positions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[Event]]:
+    """Return, for each pair of a forecast and a last id, its events with a greater id, oldest first.
+
+    Pairs without such events are left out.
+    """
+    last_ids: defaultdict[str, list[int]] = defaultdict(list)
+    for forecast_id, last_id in positions:
+        last_ids[forecast_id].append(last_id)
+    conditions = [and_(events.c.forecast_id == key, events.c.id > min(ids)) for key, ids in last_ids.items()]
+    found: defaultdict[tuple[str, int], list[Event]] = defaultdict(list)
+    for start in range(0, len(conditions), _MAX_CONDITIONS):
+        is_new = or_(*conditions[start : start + _MAX_CONDITIONS])
+        for row in connection.execute(select(events).where(is_new).order_by(events.c.id)):
+            event = Event(row.id, EventKind(row.kind), row.detail, row.created)
+            for last_id in last_ids[row.forecast_id]:
+                if event.id > last_id:
+                    found[row.forecast_id, last_id].append(event)
+    return dict(found)
+
+
+def read_submission(connection: Connection, forecast_id: str) -> dict[str, str]:
+    """Return the id of the request that submitted a forecast, as `request_id`; empty if it was no HTTP request."""
+    accepted = select(events.c.detail).where(events.c.forecast_id == forecast_id, events.c.kind == EventKind.ACCEPTED)
+    detail = connection.scalar(accepted.order_by(events.c.id).limit(1)) or {}
+    return {"request_id": detail["request_id"]} if "request_id" in detail else {}

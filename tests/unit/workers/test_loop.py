@@ -16,6 +16,7 @@ import xarray as xr
 from jobs.dispatching.leases import claim
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
+from jobs.logs import TextFormatter, log_subjects
 from jobs.request import Output
 from jobs.rows.database import Database
 from jobs.rows.states import Status
@@ -442,3 +443,14 @@ def test_a_device_without_memory_fails_the_forecast_with_its_cause(
     monkeypatch.setattr("workers.engine.Forecaster", Full)
     record = _run_until_ended(worker, database, submit_forecast(), clock)
     assert (record.status, record.error and record.error["type"]) == (Status.FAILED, "out-of-memory")
+
+
+def test_the_lines_of_a_worker_name_forecast_key_and_request(
+    submit_forecast: Submit, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.setFormatter(TextFormatter())
+    with log_subjects(request_id="r1"):
+        forecast = submit_forecast(owner="key_1", checkpoint_digest="0" * 64)
+    assert worker.run()
+    (line,) = caplog.text.splitlines()
+    assert f" request=r1 key=key_1 forecast={forecast.id} workers.loop: The forecast fails: " in line
