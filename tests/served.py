@@ -58,6 +58,11 @@ class Served:
     def _read_log(self) -> str:
         return (self.data.parent / "serve.log").read_text()
 
+    def temporary_files(self) -> list[Path]:
+        """Return the files and folders that uploads have left."""
+        uploads = [path for path in (self.data / "uploads").rglob("*") if path.name != ".lock"]
+        return [*self.temporary.iterdir(), *(path for path in uploads if path.parent.name != "uploads")]
+
     def wait_for_worker(self) -> None:
         """Wait until a worker has recorded a heartbeat; before that `/readyz` answers 503."""
         wait_until(lambda: self.client.get("/readyz").status_code == 200, describe=self._read_log)

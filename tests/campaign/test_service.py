@@ -89,7 +89,7 @@ def test_many_damaged_files_neither_stop_nor_slow_the_service(
             seconds.append(time.perf_counter() - began)
             assert answer.status_code in (200, 413, 415, 422), answer.text
     assert served.wait(served.submit()["id"])["status"] == "successful"
-    assert list(served.temporary.iterdir()) == []
+    assert served.temporary_files() == []
     third = max(len(seconds) // 3, 1)
     first, last = statistics.median(seconds[:third]), statistics.median(seconds[-third:])
     detail = f"{len(seconds)} damaged files: median {first:.2f} s in the first third, {last:.2f} s in the last"

@@ -104,7 +104,7 @@ def test_an_unusable_file_is_a_problem_and_leaves_no_files(
         assert str(tmp_path) not in response.text
         assert "warmcast-ingest" not in response.text
     assert sorted(path.name for path in served.data.glob("forecasts/*")) == before
-    assert not list(served.temporary.iterdir())
+    assert served.temporary_files() == []
 
 
 def test_a_request_in_another_form_is_refused_with_the_accepted_forms(served: Served, gfs_files: list[Path]) -> None:

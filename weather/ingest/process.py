@@ -5,7 +5,6 @@ import errno
 import json
 import logging
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -19,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+from storage.scratch import remove_folder
 from weather.errors import InputTooLargeError, ParserCrashedError, ParserTimeoutError
 
 DISK_FULL = 28
@@ -64,7 +64,7 @@ def private_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        _remove(folder)
+        remove_folder(folder)
 
 
 def run_parser(request: Mapping[str, Any], folder: Path, limits: Limits, label: str) -> dict[str, Any]:
@@ -95,6 +95,7 @@ def run_parser(request: Mapping[str, Any], folder: Path, limits: Limits, label: 
             start_new_session=True,
         )
         try:
+            _keep_priority(process.pid)
             _wait(process, work, limits)
             replied, logged = _read_start(reply), _read_start(errors)
         except subprocess.TimeoutExpired as error:
@@ -105,6 +106,12 @@ def run_parser(request: Mapping[str, Any], folder: Path, limits: Limits, label: 
             process.kill()
             process.wait()
     return _parse_reply(process.returncode, replied, logged, label, limits)
+
+
+def _keep_priority(process_id: int) -> None:
+    """Give a process with a session of its own the priority of this one also among sessions, where Linux has one."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{process_id}/autogroup").write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def _command() -> list[str]:
@@ -210,27 +217,3 @@ def check_result(folder: Path, max_bytes: int) -> None:
         raise ValueError("The result has links or special files.")
     if sum(state.st_size for state in states) > max_bytes:
         raise ValueError("The result is too large.")
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder; deep ones are taken apart from the top, since paths and calls of any depth are not possible."""
-    with contextlib.suppress(RecursionError, OSError):
-        shutil.rmtree(folder)
-        return
-    moved = 0
-    while subfolders := _subfolders(folder):
-        for subfolder in subfolders:
-            for path in _subfolders(subfolder):
-                moved += 1
-                path.rename(folder / f"moved-{moved}")
-            shutil.rmtree(subfolder)
-    shutil.rmtree(folder)
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, made accessible."""
-    folder.chmod(stat.S_IRWXU)
-    found = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
-    for path in found:
-        path.chmod(stat.S_IRWXU)
-    return found
