@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ _PIECE_BYTES = 256 * 1024
 _PAUSE_SECONDS = 1.0
 """Pause of a client whose connection was closed, and of one that was refused without `Retry-After`."""
 _SLOW_SECONDS = 5.0
+_ARRIVAL_SECONDS = 5.0
 _BOUNDARY = "warmcast-load"
 
 
@@ -86,19 +87,23 @@ class Figures:
 
 @asynccontextmanager
 async def crowd_of(crowd: Crowd, target: Target, polled: str, figures: Figures) -> AsyncIterator[None]:
-    """Keep the clients busy while the block runs; `polled` is the id of the forecast whose status they read."""
-    status, numbers = f"/v1/forecast/{polled}", itertools.count()
-    clients: list[Coroutine[Any, Any, None]] = [
-        *(_poll("status", status, 1.0, index / crowd.pollers, target, figures) for index in range(crowd.pollers)),
-        *(
-            _poll("healthz", "/healthz", 0.5, index / crowd.probes / 2, target, figures)
-            for index in range(crowd.probes)
-        ),
-        *(_ask_for_maps(target, numbers, figures) for _ in range(crowd.drawers)),
-        *(_upload(target, figures) for _ in range(crowd.uploaders)),
-        *(_keep_open(target, is_slow=bool(index % 2)) for index in range(crowd.idle)),
+    """Keep the clients busy while the block runs; they arrive over the first seconds.
+
+    `polled` is the id of the forecast whose status they read.
+    """
+    status, numbers, slow = f"/v1/forecast/{polled}", itertools.count(), itertools.cycle((False, True))
+    kinds: list[tuple[int, float, Callable[[], Coroutine[Any, Any, None]]]] = [
+        (crowd.pollers, 1.0, lambda: _poll("status", status, 1.0, target, figures)),
+        (crowd.probes, 0.5, lambda: _poll("healthz", "/healthz", 0.5, target, figures)),
+        (crowd.drawers, _ARRIVAL_SECONDS, lambda: _ask_for_maps(target, numbers, figures)),
+        (crowd.uploaders, _ARRIVAL_SECONDS, lambda: _upload(target, figures)),
+        (crowd.idle, _ARRIVAL_SECONDS, lambda: _keep_open(target, is_slow=next(slow))),
     ]
-    tasks = [asyncio.ensure_future(client) for client in clients]
+    tasks = [
+        asyncio.ensure_future(_start_later(seconds * index / number, client))
+        for number, seconds, client in kinds
+        for index in range(number)
+    ]
     try:
         yield
     finally:
@@ -107,12 +112,17 @@ async def crowd_of(crowd: Crowd, target: Target, polled: str, figures: Figures) 
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _poll(kind: str, path: str, period: float, delay: float, target: Target, figures: Figures) -> None:
+async def _start_later(seconds: float, client: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    await asyncio.sleep(seconds)
+    await client()
+
+
+async def _poll(kind: str, path: str, period: float, target: Target, figures: Figures) -> None:
     """Read a path at the ticks of the client's own clock, over a connection that it keeps.
 
     Seconds count from the tick at which the request was due, also if the response before it was late.
     """
-    request, due = _head("GET", path), time.perf_counter() + delay
+    request, due = _head("GET", path), time.perf_counter()
     while True:
         async with _connect(target) as (reader, writer):
             while True:

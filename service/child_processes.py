@@ -3,6 +3,7 @@
 import asyncio
 import math
 import pickle
+import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,10 +25,10 @@ async def run_in_child(call: Callable[[], T], seconds: float, folder: Path | Non
     """Return the result of `call`, made by a child process at low priority; it and its result can be pickled.
 
     The process is kept for the next call. It is killed when this task is cancelled, or after `seconds`, and replaced
-    when it has died. Temporary files of the call are in `folder`. Raises the errors of `call`, and `ServiceError` if
-    the process dies or takes too long.
+    when it has died. Temporary files of the call are in `folder`, by default in that of this process. Raises the errors
+    of `call`, and `ServiceError` if the process dies or takes too long.
     """
-    work, temporary = pickle.dumps(call), None if folder is None else str(folder)
+    work, temporary = pickle.dumps(call), str(folder or tempfile.gettempdir())
     try:
         with anyio.move_on_after(seconds):
             result: T = await to_process.run_sync(

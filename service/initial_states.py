@@ -6,24 +6,23 @@ from functools import partial
 from anyio import to_thread
 
 from jobs.errors import ForecastNotFoundError
-from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, read_forecast
 from jobs.request import CatalogueSource, ForecastSource, InitialStateSource, UploadSource
 from jobs.rows.states import Data
+from service.damage import answering_damage, load_state_of
 from service.dependencies import Service
 from service.faults import located_at
+from service.problems import ServiceError
 from service.shared_calls import SharedCalls
 from service.uploads import ParsedRequest
 from storage.errors import ConfigurationError
 from weather.bundled import find_catalogue_state
-from weather.errors import StoreError
-from weather.ingest.exchange import load_initial_state
 from weather.ingest.parent import ingest_initial_state
 from weather.initial_state import InitialState
 from weather.manifest import Manifest
 from weather.times import parse_time
 
-PARSING_SECONDS = 600.0
+PARSING_SECONDS = 660.0
 """Seconds after which a parser is killed that its own limits have not stopped."""
 _CATALOGUE_STATES = SharedCalls[InitialState](8, lambda _: 1)
 """The states of the catalogue that were used last."""
@@ -82,8 +81,9 @@ def _read_source_forecast(source: ForecastSource, manifest: Manifest, service: S
             ("id",),
         )
     try:
-        return load_initial_state(ForecastFolder(service.data, record.id).initial_state)
-    except StoreError:
+        with answering_damage(record, service):
+            return load_state_of(record, service)
+    except ServiceError:
         _find_source_forecast(source, service, owner)
         raise
 

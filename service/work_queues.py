@@ -1,15 +1,21 @@
 """Queues of requests that need a process for long: the work of a few runs, a few wait, all others are refused."""
 
+import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import anyio
 
+from jobs.errors import LimitReachedError, LimitState
 from service.child_processes import run_in_child
 from service.problems import TOO_BUSY, ServiceError
+
+_RETRY_SECONDS = 5
+"""Least of the seconds after which a refused request may be repeated; the most is nearly the double."""
 
 T = TypeVar("T")
 
@@ -27,11 +33,19 @@ class WorkQueue:
         self._places: list[Place] = []
 
     @asynccontextmanager
-    async def place(self, owner: str) -> AsyncIterator["Place"]:
+    async def place(self, owner: str, at_most: int | None = None) -> AsyncIterator["Place"]:
         """Hold a place while the block runs; raise `ServiceError` (429) at once if there is none.
 
-        If the place is given to a request of another owner, the block is cancelled, and the same error is raised.
+        If the place is given to a request of another owner, the block is cancelled, and the same error is raised. An
+        owner may hold `at_most` places; else raises `LimitReachedError`.
         """
+        held = sum(place.owner == owner for place in self._places)
+        if at_most is not None and held >= at_most:
+            raise LimitReachedError(
+                f"This API key may send at most {at_most} requests with files at the same time. Repeat the request "
+                "when one of them is answered.",
+                LimitState("uploads", at_most, held),
+            )
         if len(self._places) >= self._num_places:
             self._displace_for(owner)
         place = Place(self, owner)
@@ -76,9 +90,10 @@ class WorkQueue:
         raise self._refusal()
 
     def _refusal(self) -> ServiceError:
-        return ServiceError(
-            TOO_BUSY, f"The service is busy with {self._num_places} requests {self.name}. Repeat the request later."
-        )
+        """Return the refusal of a request; after a time at random, so that refused clients do not return together."""
+        seconds = _RETRY_SECONDS + secrets.randbelow(_RETRY_SECONDS)
+        detail = f"The service is busy with {self._num_places} requests {self.name}. Repeat the request later."
+        return ServiceError(replace(TOO_BUSY, retry_after=seconds), detail)
 
     def _remove(self, place: "Place") -> None:
         if not place.is_displaced:

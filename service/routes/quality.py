@@ -15,19 +15,20 @@ from jobs.quality import Verification, list_verifications, read_diagnostics, sav
 from service.caching import json_response
 from service.child_calls import ForecastAddress, verify
 from service.child_processes import while_connected
-from service.dependencies import OwnForecast, Service, ServiceDep, check_data, check_ensemble
+from service.damage import answering_damage
+from service.dependencies import DISK_SPACE, OwnForecast, Service, ServiceDep, check_ensemble
 from service.faults import located_at
+from service.limits import hold_upload_place
 from service.openapi import verification_body
 from service.problems import PROBLEM_RESPONSES, VALIDATION, ServiceError
 from service.uploads import read_form, save_uploads, split_form
 from service.views import format_time
 from service.work_queues import Place
-from weather.errors import StoreError
 
 router = APIRouter(tags=["quality"], responses=PROBLEM_RESPONSES)
 
 _MAX_FILES = 100
-_MAX_SECONDS = 600.0
+_MAX_SECONDS = 900.0
 """Seconds that parsing and scoring may take."""
 _REFERENCE = r"^[a-z0-9][a-z0-9-]{0,39}$"
 _BODY = verification_body(_MAX_FILES, _REFERENCE)
@@ -62,7 +63,12 @@ def view_diagnostics(record: OwnForecast, service: ServiceDep, request: Request)
     return json_response(request, quality.model_dump_json().encode())
 
 
-@router.post("/forecast/{forecast_id}/verify", openapi_extra={"requestBody": _BODY}, response_model=VerificationView)
+@router.post(
+    "/forecast/{forecast_id}/verify",
+    dependencies=[DISK_SPACE],
+    openapi_extra={"requestBody": _BODY},
+    response_model=VerificationView,
+)
 async def verify_forecast(record: OwnForecast, service: ServiceDep, request: Request) -> VerificationView:
     """Score the complete lead times against analyses of their valid times, and store the scores.
 
@@ -70,7 +76,7 @@ async def verify_forecast(record: OwnForecast, service: ServiceDep, request: Req
     """
     check_ensemble(record, service)
     async with (
-        service.queues.parsing.place(record.owner) as place,
+        hold_upload_place(service, record.owner) as place,
         read_form(request, _MAX_FILES) as form,
     ):
         text, files = split_form(form, "reference", "truth", _MAX_FILES)
@@ -83,13 +89,9 @@ async def verify_forecast(record: OwnForecast, service: ServiceDep, request: Req
 async def _score(
     record: ForecastRecord, service: Service, place: Place, paths: Sequence[Path], names: Sequence[str]
 ) -> dict[str, Any]:
-    score = partial(verify, ForecastAddress.of(record.id, service.settings.storage), paths, names, record.request.seed)
-    try:
-        with located_at("body", "truth"):
-            return await place.run(score, _MAX_SECONDS, paths[0].parent)
-    except StoreError:
-        check_data(record.id, service)
-        raise
+    score = partial(verify, ForecastAddress.of(record, service.settings.storage), paths, names, record.request.seed)
+    with answering_damage(record, service), located_at("body", "truth"):
+        return await place.run(score, _MAX_SECONDS, paths[0].parent)
 
 
 def _save(record: ForecastRecord, service: Service, reference: str, scores: Mapping[str, Any]) -> VerificationView:

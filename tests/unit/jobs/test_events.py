@@ -8,6 +8,7 @@ from sqlalchemy.exc import DatabaseError
 
 from jobs.events import append_event as append_in
 from jobs.events import list_events as list_in
+from jobs.events import list_new_events as list_new_in
 from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
 from jobs.rows.states import EventKind
@@ -49,6 +50,25 @@ def test_events_of_other_forecasts_are_not_listed(database: Database, insert_row
     append_event(database, second.id, EventKind.RUNNING)
     assert [event.kind for event in list_events(database, first.id)] == [EventKind.ACCEPTED]
     assert list_events(database, "fc_unknown") == []
+
+
+def test_new_events_of_many_forecasts_are_listed_together_for_each_position(
+    database: Database, insert_rows: Insert
+) -> None:
+    records = [insert_rows() for _ in range(3)]
+    for record in records[:2]:
+        append_event(database, record.id, EventKind.RUNNING)
+    ids = {record.id: [event.id for event in list_events(database, record.id)] for record in records}
+    first, second, third = (record.id for record in records)
+    unknown = [(f"fc_{index}", 0) for index in range(1000)]
+    positions = [(first, 0), (first, ids[first][0]), (second, ids[second][1]), (third, 0), *unknown]
+    with database.read() as connection:
+        found = list_new_in(connection, positions)
+    assert {position: [event.id for event in events] for position, events in found.items()} == {
+        (first, 0): ids[first],
+        (first, ids[first][0]): ids[first][1:],
+        (third, 0): ids[third],
+    }
 
 
 def test_an_event_is_seen_only_with_the_change_that_it_reports(database: Database, insert_rows: Insert) -> None:

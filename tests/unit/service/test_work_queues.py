@@ -49,7 +49,7 @@ class _Requests:
                     self.started.append(name)
                 await self._ends[name].wait()
         except ServiceError as error:
-            self.refused.append(name if error.kind == TOO_BUSY else str(error))
+            self.refused.append(name if error.kind.slug == TOO_BUSY.slug else str(error))
 
 
 async def _settle() -> None:

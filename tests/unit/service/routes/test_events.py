@@ -1,20 +1,22 @@
 import json
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from jobs.forecasts import ForecastRecord
 from jobs.retention import delete_data
 from jobs.rows.database import Database
 from jobs.rows.tables import events as event_rows
 from jobs.settings import Settings
+from service import lifespan
 from service.routes import events
 from tests.helpers import wait_until
 from tests.in_process import InProcess
-from tests.rows import cancel_forecast, claim_all, commit_lead_times, create_key, fail, succeed
+from tests.rows import cancel_forecast, claim_all, commit_lead_times, create_key, fail, revoke_key, succeed
 
 Submit = Callable[..., ForecastRecord]
 
@@ -91,8 +93,9 @@ def test_events_that_happen_while_a_client_listens_are_sent_once(
     api: InProcess, database: Database, submit_forecast: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "_POLL_SECONDS", 0.01)
-    read, reads = events._read_new_events, []
-    monkeypatch.setattr(events, "_read_new_events", lambda *arguments: reads.append(1) or read(*arguments))
+    reader, reads = api.app.state.service.events, []
+    read = reader.read
+    monkeypatch.setattr(reader, "read", lambda position: reads.append(1) or read(position))
     record = submit_forecast()
     stream = api.start("GET", f"/v1/forecast/{record.id}/events")
     wait_until(lambda: len(reads) > 2)
@@ -166,3 +169,40 @@ def test_an_unknown_forecast_and_one_of_another_owner_have_no_stream(
     for forecast_id in (record.id, "fc_none"):
         response = api.get(f"/v1/forecast/{forecast_id}/events", headers={"PRIVATE-TOKEN": secret})
         assert (response.status_code, response.json()["type"]) == (404, "/problems/no-such-forecast")
+
+
+def test_streams_hold_no_thread_while_the_database_does_not_answer(
+    api: InProcess, database: Database, submit_forecast: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, waiting, read = threading.Event(), [], lifespan.list_new_events
+
+    def read_late(connection: Connection, positions: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], list[Any]]:
+        waiting.append(1)
+        assert answers.wait(30)
+        return read(connection, positions)
+
+    monkeypatch.setattr(lifespan, "list_new_events", read_late)
+    record = succeed(database, submit_forecast())
+    streams = [api.start("GET", f"/v1/forecast/{record.id}/events") for _ in range(60)]  # more than there are threads
+    wait_until(lambda: waiting)
+    assert api.start("GET", "/v1/forecast").result(10).status_code == 200
+    answers.set()
+    assert {len(_parse(stream.result(30).text)) for stream in streams} == {len(ALL_KINDS)}
+    assert len(waiting) < 10
+
+
+def test_a_stream_ends_after_its_key_was_revoked(
+    api: InProcess, database: Database, submit_forecast: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(events, "_KEY_SECONDS", 0.02)
+    (revoked, first), (kept, second) = create_key(database, "desk"), create_key(database, "other")
+    streams = [
+        api.start("GET", f"/v1/forecast/{submit_forecast(owner=owner).id}/events", headers={"PRIVATE-TOKEN": secret})
+        for owner, secret in ((revoked.id, first), (kept.id, second))
+    ]
+    revoke_key(database, revoked.id)
+    assert [event.kind for event in _parse(streams[0].result(10).text)] == ["accepted"]
+    assert not streams[1].done()
+    revoke_key(database, kept.id)
+    streams[1].result(10)
