@@ -50,7 +50,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     files = begin(request)
     try:
-        reply = _reply(files, request["names"], request["task"], Path(request["folder"]), request["output_bytes"])
+        reply = carry_out(files, request["names"], request["task"], Path(request["folder"]), request["output_bytes"])
         json.dump(reply, sys.stdout)
         sys.stdout.flush()
     except OSError as error:
@@ -71,7 +71,7 @@ def begin(request: dict[str, Any]) -> list[Path]:
     return files
 
 
-def _reply(
+def carry_out(
     files: list[Path], names: list[str], task: dict[str, Any], folder: Path, output_bytes: int
 ) -> dict[str, Any]:
     """Carry out `task`, such as `{"kind": "initial_state", …}`, on `files`, and write its result into `folder`.
@@ -144,7 +144,7 @@ _KINDS: dict[type[SourceError], str] = {
 
 
 def _use_names(text: str, inputs: dict[str, str]) -> str:
-    """Return a text with the users' names of the files in place of their paths."""
+    """Return a text with the users' names of the files in place of their paths, and `?` for what cannot be encoded."""
     for path, name in inputs.items():
         text = text.replace(path, name)
-    return text
+    return text.encode(errors="replace").decode()

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from weather.readers.containers import (
     DAMAGE,
+    MAX_ARRAYS,
     DamagedError,
     TooLargeError,
     Unpacking,
@@ -29,9 +30,12 @@ MAX_JSON_BYTES = 1_000_000
 MAX_METADATA_BYTES = 50_000_000
 MAX_ARRAY_BYTES = 2_000_000_000
 MAX_STRINGS = 100_000
+MAX_CHUNKS = 100_000
+MAX_DIMENSIONS = 32
+MAX_TEXT_BYTES = 4000
 
 _NUMBERS = re.compile(r"[<>|=]?(?:[fiu][1248]|b1)|(?:float|u?int)(?:8|16|32|64)|bool|[<>]?[Mm]8(?:\[\w+\])?")
-_STRINGS = re.compile(r"[<>|]?[USO]\d*|string|str|fixed_length_utf32|null_terminated_bytes")
+_STRINGS = re.compile(r"[<>|]?[USO]\d{0,3}|string|str|fixed_length_utf32|null_terminated_bytes")
 _METADATA = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
 _TIMES = {"numpy.datetime64", "numpy.timedelta64"}
 _CODECS = {
@@ -65,6 +69,8 @@ def unpack_store(
     }
     metadata = _read_metadata(archive, members, name)
     arrays = _list_arrays(metadata)
+    if len(arrays) > MAX_ARRAYS:
+        raise TooLargeError(f"`{name}` has {len(arrays)} arrays, and at most {MAX_ARRAYS} are accepted.")
     problems = {key: problem for key, array in arrays.items() if (problem := _find_problem(array)) is not None}
     for key, problem in problems.items():
         if _is_requested(key, arrays[key], variables) or _is_coordinate(key, arrays, problems, metadata):
@@ -155,44 +161,66 @@ def _is_coordinate(
 
 def _find_problem(array: _Array) -> str | None:
     """Return why an array cannot be read safely, or None."""
-    metadata = array.metadata
-    kind = metadata.get("data_type", metadata.get("dtype"))
-    if isinstance(kind, dict):
-        kind = kind.get("name")
-    grid = metadata.get("chunk_grid")
-    configuration = grid.get("configuration") if isinstance(grid, dict) else None
-    chunks = metadata.get("chunks", configuration.get("chunk_shape") if isinstance(configuration, dict) else None)
-    for shape in (metadata["shape"], chunks):
-        if not isinstance(shape, list) or not all(isinstance(size, int) and size >= 0 for size in shape):
-            return f"declares the shape {str(shape)[:80]}"
-        if 8 * math.prod(shape) > MAX_ARRAY_BYTES:
-            return f"declares an array or chunk of shape {shape}, and at most {MAX_ARRAY_BYTES} bytes are accepted"
+    metadata, configuration = array.metadata, _configuration(array.metadata.get("chunk_grid"))
+    shape, chunks = metadata["shape"], metadata.get("chunks", configuration.get("chunk_shape"))
+    problem = _find_shape_problem(shape, chunks)
+    if problem:
+        return problem
+    data_type = metadata.get("data_type", metadata.get("dtype"))
+    kind = data_type.get("name") if isinstance(data_type, dict) else data_type
     is_text = isinstance(kind, str) and bool(_STRINGS.fullmatch(kind))
     if not isinstance(kind, str) or not (is_text or kind in _TIMES or _NUMBERS.fullmatch(kind)):
         return f"is of type {str(kind)[:80]!r}, and numbers, times and texts are accepted"
-    if is_text and math.prod(metadata["shape"]) > MAX_STRINGS:
-        return f"has {math.prod(metadata['shape'])} texts, and at most {MAX_STRINGS} are accepted"
+    length = _configuration(data_type).get("length_bytes", 0)
+    if type(length) is not int or not 0 <= length <= MAX_TEXT_BYTES:
+        return f"has texts of {str(length)[:80]} bytes, and at most {MAX_TEXT_BYTES} are accepted"
+    if is_text and math.prod(shape) > MAX_STRINGS:
+        return f"has {math.prod(shape)} texts, and at most {MAX_STRINGS} are accepted"
     codecs = metadata.get("codecs")
     if codecs is None:
         filters = metadata.get("filters")
         codecs = [metadata.get("compressor"), *(filters if isinstance(filters, list) else [])]
     if kind.endswith("O") and not any(isinstance(codec, dict) and codec.get("id") == "vlen-utf8" for codec in codecs):
         return "is of Python objects, and numbers, times and texts are accepted"
-    return _find_codec_problem(codecs, depth=0)
+    return _find_codec_problem(codecs, shape, depth=0)
 
 
-def _find_codec_problem(codecs: Any, depth: int) -> str | None:
+def _find_shape_problem(shape: Any, chunks: Any) -> str | None:
+    """Return why an array of a shape in chunks of a shape is not accepted, or None."""
+    for sizes, least in ((shape, 0), (chunks, 1)):
+        if not isinstance(sizes, list) or not all(type(size) is int and size >= least for size in sizes):
+            return f"declares the shape {str(sizes)[:80]}"
+        if len(sizes) > MAX_DIMENSIONS or 8 * math.prod(sizes) > MAX_ARRAY_BYTES:
+            return (
+                f"declares an array or chunk of shape {str(sizes)[:80]}, and at most {MAX_ARRAY_BYTES} bytes in "
+                f"{MAX_DIMENSIONS} dimensions are accepted"
+            )
+    if len(shape) != len(chunks):
+        return f"declares the shape {shape} and chunks of shape {chunks}"
+    number = math.prod(-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True))
+    if number > MAX_CHUNKS:
+        return f"declares {number} chunks, and at most {MAX_CHUNKS} are accepted: choose larger ones"
+    return None
+
+
+def _configuration(metadata: Any) -> Mapping[str, Any]:
+    """Return the configuration in the metadata of a type, a grid of chunks or a codec; empty if it has none."""
+    configuration = metadata.get("configuration") if isinstance(metadata, dict) else None
+    return configuration if isinstance(configuration, dict) else {}
+
+
+def _find_codec_problem(codecs: Any, shape: list[int], depth: int) -> str | None:
     for codec in codecs if isinstance(codecs, list) else [codecs]:
         if codec is None:
             continue
         name = codec.get("name", codec.get("id")) if isinstance(codec, dict) else codec
         if name == "sharding_indexed" and depth == 0:
-            inner = codec.get("configuration") if isinstance(codec, dict) else None
-            inner = inner if isinstance(inner, dict) else {}
+            inner = _configuration(codec)
+            problem = _find_shape_problem(shape, inner.get("chunk_shape"))
             for part in ("codecs", "index_codecs"):
-                problem = _find_codec_problem(inner.get(part), depth=1)
-                if problem:
-                    return problem
+                problem = problem or _find_codec_problem(inner.get(part), shape, depth=1)
+            if problem:
+                return problem
         elif not isinstance(name, str) or name not in _CODECS:
             return f"names the codec {str(name)[:80]!r}, and {', '.join(sorted(_CODECS))} are accepted"
     return None

@@ -4,6 +4,7 @@ The parent looks at the first bytes of a file; only the child unpacks it, checks
 libraries.
 """
 
+import json
 import math
 import os
 import shutil
@@ -68,6 +69,7 @@ def ingest_initial_state(
             raise InitialStateError(quote_names(names), problems)
         state = load_initial_state(result)
         _check_frames(state.newest, shape)
+        _check_texts([source.model_dump(mode="json") for source in state.choice], state.warnings)
         return state
 
 
@@ -162,6 +164,11 @@ def _check_frames(frames: NDArray[np.float32], shape: tuple[int, ...]) -> None:
     """Raise `ValueError` unless fields have a shape, which may follow a dimension of analyses, and are finite."""
     if frames.dtype != np.float32 or frames.shape[-3:] != shape or not np.isfinite(frames).all():
         raise ValueError("The fields are not those that were requested.")
+
+
+def _check_texts(*texts: Any) -> None:
+    """Raise `ValueError` if a text cannot be encoded."""
+    json.dumps(texts, ensure_ascii=False).encode()
 
 
 def quote_names(names: Sequence[str]) -> str:

@@ -41,16 +41,16 @@ class Limits:
 
     memory_bytes: int = 4 * 1024**3
     cpu_seconds: int = 60
-    wall_seconds: float = 300.0
+    wall_seconds: float = 600.0
     output_bytes: int = 4_000_000_000
     result_bytes: int = 4_000_000_000
     max_files: int = 50_000
 
     @classmethod
     def of(cls, files: Sequence[Path], result_bytes: int) -> "Limits":
-        """Return the limits for files: 8 s of CPU time and 1 s more for each megabyte, and five times that in all."""
+        """Return the limits for files: 8 s of CPU time and 1 s more for each megabyte, and ten times that in all."""
         seconds = min(8 + sum(file.stat().st_size for file in files) // 1_000_000, cls.cpu_seconds)
-        return cls(cpu_seconds=seconds, wall_seconds=5.0 * seconds, result_bytes=result_bytes)
+        return cls(cpu_seconds=seconds, wall_seconds=10.0 * seconds, result_bytes=result_bytes)
 
 
 class _Exceeded(Exception):  # noqa: N818  (internal)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from weather.ingest.gate_hdf5 import check_hdf5
+from weather.ingest.gate_netcdf3 import check_netcdf3
 from weather.ingest.gate_zarr import unpack_store
 from weather.ingest.gates import check_grib
 from weather.readers.containers import Opened, Unpacking, read_start
@@ -27,8 +28,9 @@ def _check(opened: Opened, variables: Sequence[str], unpacking: Unpacking) -> Op
     path = Path(opened.location)
     if opened.format == "GRIB":
         check_grib(path, opened.name)
-    elif opened.format == "NetCDF" and read_start(path, opened.name).startswith(_HDF5):
-        check_hdf5(path, opened.name)
+    elif opened.format == "NetCDF":
+        check = check_hdf5 if read_start(path, opened.name).startswith(_HDF5) else check_netcdf3
+        check(path, opened.name)
     elif opened.format == "zipped Zarr":
         with open_zip(path, opened.name, unpacking.limits) as archive:
             store = unpack_store(archive, opened.group or "", opened.name, variables, unpacking)

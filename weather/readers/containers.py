@@ -22,6 +22,9 @@ DAMAGE = "The file may be damaged or cut short."
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata")
 HEADER_BYTES = 4096
 """GRIB may start this far into a file: after WMO headers or padding."""
+MAX_ARRAYS = 1000
+"""Most arrays of a file or store: the libraries take about a millisecond for each, needed or not."""
+MAX_ATTRIBUTES = 20_000
 _BLOCK_BYTES = 1 << 20
 _FREE_BYTES, _HEAD_BYTES = 1_000_000, 100_000_000
 """Bytes that a file may have whatever its growth, and by which its start may grow more than the rest."""
@@ -63,14 +66,15 @@ class FullDiskError(SourceError):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of unpacking: bytes of all unpacked files, growth of one file, and number of files in a zip.
+    """Limits of unpacking: bytes of all unpacked files, growth of one file, number of members of a zip.
 
-    A file may have a megabyte whatever its growth.
+    A file may have a megabyte whatever its growth. Of a zip, at most `max_files` files and stores are read.
     """
 
     max_bytes: int = 4_000_000_000
     max_ratio: int = 200
     max_members: int = 20_000
+    max_files: int = 200
 
 
 @dataclass(frozen=True)
@@ -216,5 +220,6 @@ def read_blocks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def join_lines(error: Exception) -> str:
-    """Return the message of an error as one line without a full stop, or its kind if it has none."""
-    return (" ".join(str(error).split()) or type(error).__name__).rstrip(".")
+    """Return the message of an error as one line without a full stop and a path, or its kind if it has none."""
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (" ".join(message.split()) or type(error).__name__).rstrip(".")

@@ -22,13 +22,9 @@ from weather.readers.zarr_stores import open_zarr_store
 from weather.variables import KNOWN
 
 UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    eccodes.CodesInternalError,
+    *(OSError, EOFError, ValueError, LookupError, RuntimeError),
+    *(TypeError, AttributeError, ArithmeticError, AssertionError),  # for attributes of types that they do not expect
+    *(zipfile.BadZipFile, eccodes.CodesInternalError),
 )
 """What the parsing libraries raise for damaged files."""
 

@@ -88,11 +88,13 @@ def _notes(record: Record, several_runs: bool, label: int | None) -> list[str]:
 
 
 def with_file_names(sources: Iterable[ChosenSource], rename: Callable[[str], str]) -> tuple[ChosenSource, ...]:
-    """Return sources with `rename` applied to every text in which a file is named."""
-    return tuple(
-        source.model_copy(update={"file": rename(source.file), "notes": tuple(map(rename, source.notes))})
-        for source in sources
-    )
+    """Return sources with `rename` applied to every text in them."""
+
+    def replace(source: ChosenSource) -> ChosenSource:
+        texts = {name: rename(value) for name, value in source if isinstance(value, str)}
+        return source.model_copy(update={**texts, "notes": tuple(map(rename, source.notes))})
+
+    return tuple(map(replace, sources))
 
 
 def format_numbers(numbers: Iterable[int]) -> str:

@@ -13,6 +13,7 @@ from weather.readers.containers import (
     Limits,
     Opened,
     SourceError,
+    TooLargeError,
     Unpacking,
     UnsupportedError,
     decompress,
@@ -77,6 +78,8 @@ def _open_zip(path: Path, name: str, unpacking: Unpacking, packings: tuple[str, 
         opened = [Opened("zipped Zarr", str(path), store or None, name) for store in contents.stores]
         refused: SourceError | None = None
         for member in contents.files:
+            if len(opened) > unpacking.limits.max_files:
+                break
             label = f"{name}/{printable(member.filename)}"
             with archive.open(member) as packed:
                 start = packed.read(HEADER_BYTES)
@@ -87,6 +90,8 @@ def _open_zip(path: Path, name: str, unpacking: Unpacking, packings: tuple[str, 
                 blocks = read_blocks(cast(BinaryIO, packed))
                 target = unpacking.save(blocks, label, member.compress_size)
             opened += open_path(target, label, unpacking, packings)
+    if len(opened) > unpacking.limits.max_files:
+        raise TooLargeError(f"`{name}` has more than {unpacking.limits.max_files} files and stores to read.")
     if not opened:
         raise refused or UnsupportedError(f"`{name}` is a zip without any file.")
     return opened

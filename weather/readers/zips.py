@@ -22,6 +22,7 @@ from weather.readers.containers import (
 
 _ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError, OSError)
 _FREE_BYTES = 1_000_000
+_MAX_DEPTH = 50
 _MAX_ENTRY_BYTES = 500
 """Most bytes that an entry of the directory may have on average: 46 and the name of the member."""
 _END, _END_64, _LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
@@ -46,7 +47,7 @@ def open_zip(path: Path, name: str, limits: Limits) -> Iterator[zipfile.ZipFile]
     try:
         _check_directory(path, name, limits)
         with zipfile.ZipFile(path) as archive:
-            _check_members(archive.infolist(), name, limits)
+            _check_members(archive.infolist(), name, path.stat().st_size, limits)
             yield archive
     except SourceError:
         raise
@@ -132,11 +133,13 @@ def _integer(content: bytes, position: int, size: int) -> int:
     return int.from_bytes(content[position : position + size], "little")
 
 
-def _check_members(members: Sequence[zipfile.ZipInfo], name: str, limits: Limits) -> None:
+def _check_members(members: Sequence[zipfile.ZipInfo], name: str, size: int, limits: Limits) -> None:
     if not members:
         raise UnsupportedError(f"`{name}` is a zip without any file.")
     if len(members) > limits.max_members:
         raise TooLargeError(f"`{name}` has {len(members)} members, and at most {limits.max_members} are accepted.")
+    if sum(member.compress_size for member in members) > size:
+        raise DamagedError(f"`{name}`: its members overlap. {DAMAGE}")
     total = sum(member.file_size for member in members)
     if total > limits.max_bytes:
         raise TooLargeError(
@@ -151,8 +154,11 @@ def _check_members(members: Sequence[zipfile.ZipInfo], name: str, limits: Limits
 
 
 def _find_member_problem(member: zipfile.ZipInfo, limits: Limits) -> str | None:
-    if member.filename.startswith("/") or "\\" in member.filename or ".." in member.filename.split("/"):
+    parts = member.filename.removesuffix("/").split("/")
+    if "\\" in member.filename or not {"", ".."}.isdisjoint(parts):
         return "must be named by a path inside the zip, without `..`"
+    if len(parts) > _MAX_DEPTH:
+        return f"must be at most {_MAX_DEPTH} folders deep"
     if not member.is_dir() and stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
         return "must be a file. Got: a link or a device"
     if member.flag_bits & 1:

@@ -14,6 +14,7 @@ from service.app import create_app
 from tests.clock import MovableClock
 from tests.in_process import InProcess
 from tests.rows import create_key, record_heartbeat
+from weather.ingest.sandbox import find_missing_protections
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +73,16 @@ def test_readiness_is_answered_while_a_check_hangs_and_the_metric_has_the_same_r
     assert 'warmcast_ready{check="slow"} 0.0' in metrics
     assert 'warmcast_ready{check="database"} 1.0' in metrics
     released.set()
+
+
+def test_a_kernel_without_protections_is_a_warning_and_no_failure(
+    api: InProcess, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_heartbeat(database, "worker", "cpu", {})
+    assert api.get("/readyz").json()["warnings"] == find_missing_protections()
+    monkeypatch.setattr("weather.ingest.sandbox.landlock_version", lambda: 0)
+    assert _failing(api) == (200, set())
+    assert "The kernel offers no Landlock" in api.get("/readyz").json()["warnings"][0]
 
 
 def test_health_needs_no_thread_of_the_routes(api: InProcess) -> None:

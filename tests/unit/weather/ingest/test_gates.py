@@ -1,3 +1,4 @@
+import contextlib
 import json
 import struct
 import time
@@ -14,6 +15,7 @@ import xarray as xr
 
 from tests.inputs import grib_messages, state
 from weather.ingest.gate_hdf5 import check_hdf5
+from weather.ingest.gate_netcdf3 import check_netcdf3
 from weather.ingest.gates import check_grib
 from weather.ingest.unpack import unpack_checked
 from weather.readers.containers import DamagedError, SourceError, TooLargeError, Unpacking, UnsupportedError
@@ -72,7 +74,7 @@ def test_headers_and_padding_around_messages_are_skipped(
         (lambda message: message[:16] + b"\xff" * 4 + message[20:], DamagedError, "has a section of 4294967295 bytes"),
         (lambda message: message[4:-4], DamagedError, "has no GRIB message"),
         (lambda message: _message(message[16:37]), DamagedError, "has no data section at its end"),
-        (lambda message: message * 2001, TooLargeError, "more than 2000 messages"),
+        (lambda message: message * 2001, TooLargeError, "more than 2000 fields"),
     ],
 )
 def test_grib_of_a_wrong_structure_is_refused_by_its_kind(
@@ -89,9 +91,79 @@ def test_ten_megabytes_of_tiny_sections_are_refused_at_once(tmp_path: Path) -> N
     tiny = b"".join(struct.pack(">IB", 5, section) for section in (4, 7))
     (tmp_path / "tiny.grib2").write_bytes(_message(tiny * 1_000_000))
     began = time.process_time()
-    with pytest.raises(TooLargeError, match="has more than 20000 fields"):
+    with pytest.raises(TooLargeError, match="has more than 2000 fields"):
         check_grib(tmp_path / "tiny.grib2", "tiny.grib2")
     assert time.process_time() - began < 2
+
+
+def _cdf(version: int, dims: int = 0, attributes: int = 0, variables: int = 0, own: int = 0) -> bytes:
+    """Return a classic NetCDF file with numbers of dimensions, attributes, variables and attributes of each."""
+    size = 8 if version == 5 else 4
+
+    def count(number: int) -> bytes:
+        return number.to_bytes(size)
+
+    def named(items: str, index: int) -> bytes:
+        text = f"{items}{index}".encode()
+        return count(len(text)) + text.ljust(-(-len(text) // 4) * 4, b"\0")
+
+    def listed(tag: int, items: list[bytes]) -> bytes:
+        return struct.pack(">I", tag if items else 0) + count(len(items)) + b"".join(items)
+
+    def attribute_list(number: int) -> bytes:
+        values = [named("a", index) + struct.pack(">I", 2) + count(3) + b"abc\0" for index in range(number)]
+        return listed(12, values)
+
+    def variable(index: int) -> bytes:
+        begin = ((1 << 16) + 4 * index).to_bytes(4 if version == 1 else 8)
+        return named("v", index) + count(0) + attribute_list(own) + struct.pack(">I", 5) + count(4) + begin
+
+    return b"".join(
+        (
+            b"CDF" + bytes([version]) + count(0),
+            listed(10, [named("d", index) + count(1) for index in range(dims)]),
+            attribute_list(attributes),
+            listed(11, [variable(index) for index in range(variables)]),
+        )
+    )
+
+
+@pytest.mark.parametrize("version", [1, 2, 5])
+def test_headers_of_classic_netcdf_are_counted_before_they_are_read(version: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    path.write_bytes(_cdf(version, dims=3, attributes=2, variables=5, own=4).ljust(1 << 17, b"\0"))
+    check_netcdf3(path, "a.nc")
+    with xr.open_dataset(path, engine="netcdf4") as dataset:
+        assert (len(dataset.variables), len(dataset.v4.attrs)) == (5, 4)
+    for counts, text in (
+        ({"dims": 1001}, "has 1001 dimensions, and at most 1000"),
+        ({"attributes": 20_001}, "has 20001 attributes, and at most 20000"),
+        ({"variables": 1001}, "has 1001 variables, and at most 1000"),
+        ({"variables": 500, "own": 41}, r"has 200\d\d attributes, and at most 20000"),
+    ):
+        path.write_bytes(_cdf(version, **counts))
+        with pytest.raises(TooLargeError, match=text):
+            check_netcdf3(path, "a.nc")
+
+
+def test_every_cut_and_every_odd_byte_of_a_header_is_accepted_or_damage(tmp_path: Path) -> None:
+    content = _cdf(5, dims=2, attributes=1, variables=2, own=1)
+    changed = [content[:index] + b"\xff" + content[index + 1 :] for index in range(4, len(content))]
+    for odd in (*(content[:length] for length in range(4, len(content))), *changed):
+        (tmp_path / "a.nc").write_bytes(odd)
+        with contextlib.suppress(DamagedError, TooLargeError):
+            check_netcdf3(tmp_path / "a.nc", "a.nc")
+            assert len(odd) == len(content)
+
+
+def test_attributes_of_hdf5_are_counted(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.nc", "w", libver="latest") as file:
+        for index in range(20):
+            variable = file.create_group("group").create_dataset("v", 1, "f4") if not index else file["group/v"]
+            for other in range(1001):
+                variable.attrs[f"a{index}-{other}"] = 1
+    with pytest.raises(TooLargeError, match="more than 20000 attributes"):
+        check_hdf5(tmp_path / "a.nc", "a.nc")
 
 
 @pytest.mark.parametrize("kind", ["external", "virtual", "soft", "other file"])
@@ -111,14 +183,14 @@ def test_hdf5_that_refers_to_other_files_is_refused(kind: str, tmp_path: Path) -
 
 def test_hdf5_of_many_items_of_deep_items_damaged_and_empty_are_distinguished(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "many.nc", "w", libver="latest") as file:
-        for index in range(10_001):
+        for index in range(1001):
             file.create_group(str(index))
     with h5py.File(tmp_path / "deep.nc", "w") as file:
         file.create_group("a/b/c/d/e/f")
     h5py.File(tmp_path / "empty.nc", "w").close()
     (tmp_path / "cut.nc").write_bytes((tmp_path / "deep.nc").read_bytes()[:600])
     for name, kind, text in (
-        ("many.nc", TooLargeError, "more than 10000"),
+        ("many.nc", TooLargeError, "more than 1000 variables"),
         ("deep.nc", UnsupportedError, "nested more than 4 deep"),
         ("empty.nc", UnsupportedError, "without any variable"),
         ("cut.nc", DamagedError, "may be damaged"),
@@ -167,6 +239,18 @@ HOSTILE = {
     "objects": _array(data_type="r64"),
     "huge": _array(shape=[1_000_000, 1_000_000]),
     "pickled": _array(codecs=[{"name": "numcodecs.pickle"}]),
+    "chunks": _array(shape=[400, 400], chunk_grid={"name": "regular", "configuration": {"chunk_shape": [1, 1]}}),
+    "shards": _array(
+        shape=[400, 400],
+        chunk_grid={"name": "regular", "configuration": {"chunk_shape": [400, 400]}},
+        codecs=[{"name": "sharding_indexed", "configuration": {"chunk_shape": [1, 1], "codecs": [{"name": "bytes"}]}}],
+    ),
+    "no chunks": _array(chunk_grid={"name": "regular", "configuration": {"chunk_shape": [0, 0]}}),
+    "truth values": _array(shape=[True, True]),
+    "many dimensions": _array(
+        shape=[1] * 40, chunk_grid={"name": "regular", "configuration": {"chunk_shape": [1] * 40}}
+    ),
+    "long texts": _array(data_type={"name": "fixed_length_utf32", "configuration": {"length_bytes": 10**9}}),
     "nonsense": _array(shape="everything", codecs=7, data_type=None, chunk_grid=[]),
 }
 
@@ -213,6 +297,11 @@ def test_python_objects_of_version_2_are_refused_unless_they_are_texts(
         ({"zarr.json": "[" * 100_000}, DamagedError, "`zarr.json` is not JSON"),
         ({"zarr.json": "[]"}, DamagedError, "`zarr.json` is not a JSON object"),
         ({"u10/zarr.json": {"x": list(range(300_000))}}, TooLargeError, "bytes of metadata, and at most 1000000"),
+        (
+            {f"v{number}/zarr.json": _array() for number in range(1001)},
+            TooLargeError,
+            "has 100. arrays, and at most 1000",
+        ),
         ({"u10": "a file"}, DamagedError, "a name in it is that of a file and of a folder"),
     ],
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.inputs import grib_messages, state, write_netcdf
+from weather.readers import containers
 from weather.readers.containers import (
     DamagedError,
     FullDiskError,
@@ -185,18 +186,43 @@ def test_the_growth_of_a_large_file_is_found_at_its_start(
     stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(containers, "_HEAD_BYTES", 10_000_000)
     packed = zlib.compressobj(9, zlib.DEFLATED, 31)
-    blocks = [packed.compress(GRIB), *(packed.compress(bytes(1 << 20)) for _ in range(400)), packed.flush()]
+    blocks = [packed.compress(GRIB), *(packed.compress(bytes(1 << 20)) for _ in range(100)), packed.flush()]
     (tmp_path / "bomb").write_bytes(b"".join(blocks) + bytes(5_000_000))  # the end would allow for 1 GB
     with pytest.raises(TooLargeError, match="`bomb` grows more than 200 times"):
         _open(tmp_path / "bomb", stack)
-    assert sum(path.stat().st_size for path in tmp_path.rglob("*-content")) < 200_000_000
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*-content")) < 50_000_000
 
 
 def test_a_file_may_start_with_empty_values(stack: ExitStack, tmp_path: Path) -> None:
     content = GRIB + bytes(50_000_000) + random.Random(0).randbytes(1_000_000)
     (tmp_path / "file").write_bytes(gzip.compress(content, 9))
     assert Path(_open(tmp_path / "file", stack)[0].location).read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["a//b.nc", "/b.nc", "a/../b.nc", "../b.nc", "a\\b.nc", "a/" * 60 + "b.nc"])
+def test_a_member_that_is_named_by_no_plain_path_is_refused(name: str, stack: ExitStack, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"must be (named by a path inside the zip|at most 50 folders deep)"):
+        _open(_zip(tmp_path / "a.zip", {name: NETCDF}), stack)
+
+
+def test_members_that_overlap_are_refused(stack: ExitStack, tmp_path: Path) -> None:
+    content = _zip(tmp_path / "a.zip", {"a.nc": NETCDF + random.Random(0).randbytes(5000)}).read_bytes()
+    start = content.index(b"PK\x01\x02")
+    entry, end = content[start : start + 50], bytearray(content[start + 50 :])
+    end[8:12], end[12:16] = struct.pack("<HH", 9, 9), struct.pack("<I", 9 * len(entry))
+    (tmp_path / "a.zip").write_bytes(content[:start] + entry * 9 + end)
+    with pytest.raises(DamagedError, match="its members overlap"):
+        _open(tmp_path / "a.zip", stack)
+
+
+def test_the_number_of_files_to_read_is_limited(stack: ExitStack, tmp_path: Path) -> None:
+    members = {f"{number}.nc": NETCDF for number in range(4)}
+    path = _zip(tmp_path / "a.zip", members)
+    assert len(_open(path, stack, Limits(max_files=4))) == 4
+    with pytest.raises(TooLargeError, match="more than 3 files and stores to read"):
+        _open(path, stack, Limits(max_files=3))
 
 
 def test_a_full_disk_is_not_damage_of_the_file(stack: ExitStack) -> None:
