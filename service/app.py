@@ -16,7 +16,19 @@ from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestGuard, RequestMetrics
 from service.parameters import KNOWN_PARAMETERS
 from service.request_log import RequestLog
-from service.routes import data, documentation, events, forecasts, health, inspections, limits, models, plots, quality
+from service.routes import (
+    data,
+    documentation,
+    events,
+    forecasts,
+    health,
+    inspections,
+    limits,
+    models,
+    plots,
+    quality,
+    status,
+)
 
 
 def create_app(
@@ -78,6 +90,7 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, *, only_
 
 def _include_routes(app: FastAPI) -> None:
     """Add all routes but the metrics: those of forecasts under `/v1`, and at the root without a description."""
+    status.add_to(app)
     for router in (
         forecasts.router,
         events.router,

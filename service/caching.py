@@ -17,6 +17,12 @@ from weather.stores.layout import ENSEMBLE, SUMMARY
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _DATA_PATH = re.compile(rf"(?:/v1)?/forecast/[^/]+/(?:(?:{ENSEMBLE}|{SUMMARY})/.*|{ENSEMBLE}\.zip)")
 _NOT_OF_304 = ("Content-Length", "Content-Type")
+_SECURITY_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+_NO_CONTENT: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _CROSS_ORIGIN_HEADERS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Accept-Ranges, Content-Length, Content-Range, ETag, Retry-After",
@@ -39,8 +45,12 @@ def content_tag(content: bytes) -> str:
 
 
 def state_tag(record: ForecastRecord) -> str:
-    """Return the weak entity tag of responses computed from a forecast; it changes with each complete lead time."""
-    return f'W/"{record.status}-{record.lead_times}-{record.data}-{_version()}"'
+    """Return the weak entity tag of responses computed from a forecast.
+
+    It changes with each complete lead time, and with the number of damaged files.
+    """
+    damage = f"-{record.damaged_files}" if record.damaged_files else ""
+    return f'W/"{record.status}-{record.lead_times}-{record.data}{damage}-{_version()}"'
 
 
 @cache
@@ -72,7 +82,10 @@ def json_response(request: Request, document: bytes) -> Response:
 
 
 class SharedHeaders:
-    """Add the headers that all responses of a kind have: cross-origin access to data, and rules for caches.
+    """Add the headers that all responses of a kind have: security, cross-origin access to data, and rules for caches.
+
+    No response may be shown as another type than its own, in a frame, or with content of other hosts; a page that needs
+    more sets its own `Content-Security-Policy`.
 
     A response that depends on the API key varies with the headers of the key, and only the caller's own cache may keep
     it, unless the route allows more. Other responses are not kept, unless the route allows it. No error is kept.
@@ -95,6 +108,9 @@ class SharedHeaders:
                 if message["status"] >= 400:
                     headers["Cache-Control"] = "no-store"
                 _add_cache_rules(headers, has_key=may_depend_on_key(scope))
+                headers.raw.extend(_SECURITY_HEADERS)
+                if "Content-Security-Policy" not in headers:
+                    headers.raw.append(_NO_CONTENT)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

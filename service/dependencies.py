@@ -20,7 +20,10 @@ from service.batches import BatchReader
 from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, UNSUCCESSFUL, ServiceError
 from service.queues import Queues
 from service.readiness import Readiness
+from service.rendered_views import RenderedViews
+from service.views import Plans
 from storage.paths import StoragePath
+from weather.errors import StorageFullError
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Service:
     queues: Queues
     callers: Callers
     forecasts: BatchReader[str, ForecastRecord]
+    plans: Plans
+    views: RenderedViews
     events: BatchReader[tuple[str, int], list[Event]]
 
 
@@ -43,9 +48,30 @@ async def _current_service(request: Request) -> Service:
     return service
 
 
-async def _base_url(request: Request) -> str:
-    return ((await _current_service(request)).settings.service.public_url or str(request.base_url)).rstrip("/")
+def base_url(request: Request) -> str:
+    """Return the URL of the service with which links begin, without a slash at the end."""
+    service: Service = request.app.state.service
+    if (public_url := service.settings.service.public_url) is not None:
+        return public_url.rstrip("/")
+    if (host := request.headers.get("host")) and not request.scope.get("root_path"):
+        return f"{request.scope['scheme']}://{host}"
+    return str(request.base_url).rstrip("/")
 
+
+async def _base_url(request: Request) -> str:
+    return base_url(request)
+
+
+async def _check_disk(request: Request) -> None:
+    """Raise `StorageFullError` if the disk has no space for new work, before the body of a request is received."""
+    if not (await _current_service(request)).database.reserve.has_space():
+        raise StorageFullError(
+            "The disk of the service is full: only as much is free as deletions need. Delete forecasts, or try later."
+        )
+
+
+DISK_SPACE = Depends(_check_disk)
+"""The dependency of routes that begin new work."""
 
 ServiceDep = Annotated[Service, Depends(_current_service)]
 BaseUrl = Annotated[str, Depends(_base_url)]

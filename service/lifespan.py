@@ -7,6 +7,7 @@ from functools import partial
 from prometheus_client import start_http_server
 from prometheus_client.registry import Collector
 
+from jobs.dispatching.clock_jumps import ClockWatch
 from jobs.dispatching.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
 from jobs.dispatching.reconcile import reconcile
 from jobs.dispatching.supervisor import Supervisor
@@ -16,17 +17,29 @@ from jobs.installation import Installation, open_installation
 from jobs.periodic import Periodic
 from jobs.retention import expire_data, sweep_folders
 from jobs.rows.database import Database
-from jobs.settings import Settings
+from jobs.scrub import Pace, scrub
+from jobs.settings import Settings, StorageSettings
 from service.authentication import Callers
 from service.batches import BatchReader
 from service.dependencies import Service
 from service.metrics import Metrics, ReadinessCollector, RowsCollector
 from service.queues import Queues
-from service.readiness import Readiness, check_data_folder, check_database, check_installation, check_workers
+from service.readiness import (
+    Readiness,
+    check_data_folder,
+    check_database,
+    check_disk,
+    check_installation,
+    check_workers,
+)
+from service.rendered_views import RenderedViews
+from service.views import Plans
 from storage.errors import ConfigurationError, DataDirectoryError
 from storage.lock import lock_folder
+from storage.scratch import own_temporary_folder, remove_abandoned_folders
 
-_RETENTION_SECONDS = 60.0
+_RETENTION_SECONDS, _CHECK_SECONDS = 60.0, 600.0
+_UPLOADS = "uploads"
 
 
 def open_service(
@@ -50,6 +63,8 @@ def open_service(
     database, storage = installation.database, installation.data
     stack.callback(database.close)
     settings.storage.data.mkdir(parents=True, exist_ok=True)
+    database.reserve.hold()
+    stack.enter_context(own_temporary_folder(settings.storage.data / _UPLOADS))
     dispatcher: Dispatcher = LocalDispatcher() if settings.service.dispatcher == "local" else CeleryDispatcher(settings)
     stack.callback(dispatcher.close)
     readiness = _readiness_checks(settings, database)
@@ -60,12 +75,17 @@ def open_service(
     stack.callback(callers.close)
     forecasts = BatchReader(partial(_read_forecasts, database), "forecasts")
     stack.callback(forecasts.close)
+    plans = Plans(database)
+    stack.callback(plans.close)
     events = BatchReader(partial(_read_events, database), "events")
     stack.callback(events.close)
-    queues = Queues.open(settings.limits)
-    service = Service(settings, database, dispatcher, storage, readiness, queues, callers, forecasts, events)
+    queues, views = Queues.open(settings.limits), RenderedViews()
+    service = Service(
+        settings, database, dispatcher, storage, readiness, queues, callers, forecasts, plans, views, events
+    )
     for task in _upkeep_tasks(settings, installation, dispatcher, metrics):
         stack.enter_context(task)
+    _check_files(settings.storage, installation, stack)
     if has_own_worker:
         stack.enter_context(Supervisor(settings))
     return service
@@ -77,18 +97,34 @@ def _upkeep_tasks(
     """Return the periodic tasks of the service: reconcile the work; expire data and sort folders out."""
     database, data = installation.database, installation.data
 
+    watch = ClockWatch(database, settings.worker.lease_seconds)
+
     def reconcile_work() -> None:
+        watch.check()
         reconcile(database, dispatcher, settings.worker.max_attempts)
 
     def apply_retention() -> None:
-        with database.write() as connection:
-            expire_data(connection, settings.storage.keep_hours)
+        database.write_at_any_cost(partial(expire_data, keep_hours=settings.storage.keep_hours))
         metrics.lost_folders.set(sweep_folders(database, data))
+        database.reserve.hold()
+        remove_abandoned_folders(settings.storage.data / _UPLOADS)
 
     return [
         Periodic(reconcile_work, settings.service.reconcile_seconds, "reconcile"),
         Periodic(apply_retention, min(_RETENTION_SECONDS, 60 * settings.service.reconcile_seconds), "retention"),
     ]
+
+
+def _check_files(settings: StorageSettings, installation: Installation, stack: ExitStack) -> None:
+    """Check the stored files of forecasts from time to time, until `stack` closes, unless the settings say never."""
+    if not settings.scrub_days:
+        return
+    pace = Pace(settings.scrub_bytes_per_second)
+    check = partial(
+        scrub, installation.database, installation.data, pace, unchecked_seconds=86_400 * settings.scrub_days
+    )
+    stack.enter_context(Periodic(check, _CHECK_SECONDS, "check of files", delay_seconds=_CHECK_SECONDS))
+    stack.callback(pace.stop)
 
 
 def _read_events(database: Database, positions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[Event]]:
@@ -105,6 +141,7 @@ def _readiness_checks(settings: Settings, database: Database) -> Readiness:
     readiness = Readiness()
     readiness.add("database", partial(check_database, database))
     readiness.add("installation", partial(check_installation, database))
+    readiness.add("disk", partial(check_disk, database.reserve))
     readiness.add("data", partial(check_data_folder, settings.storage.data))
     readiness.add("worker", partial(check_workers, database))
     return readiness

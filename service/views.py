@@ -7,14 +7,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from jobs.forecasts import ForecastRecord
-from jobs.planning.estimates import demand_of
+from jobs.planning.estimates import Estimator, demand_of
 from jobs.planning.measured import load_estimator
 from jobs.request import CatalogueSource, ForecastRequest, ForecastSource
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Data, Priority, Status
+from service.batches import BatchReader
 from service.requests import ForecastBody
 from weather.readers.provenance import ChosenSource
 from weather.stores.layout import ENSEMBLE, SUMMARY
+
+_MAX_RETRY_SECONDS, _FIRST_RETRY_SECONDS = 30, 2
 
 
 class Link(BaseModel):
@@ -36,9 +39,9 @@ class Progress(BaseModel):
 
 
 class Caution(BaseModel):
-    """A warning about a forecast that did not fail: lost members, or an initial state that is unlike the weather."""
+    """A warning about a forecast: lost members, an initial state that is unlike the weather, or damaged files."""
 
-    code: Literal["members-lost", "initial-state"]
+    code: Literal["members-lost", "initial-state", "damaged"]
     message: str
 
 
@@ -141,7 +144,34 @@ def _warnings(record: ForecastRecord) -> list[Caution]:
         numbers = ", ".join(map(str, lost))
         message = f"Members {numbers} left the valid range and are NaN from then on; the others are complete."
         cautions.append(Caution(code="members-lost", message=message))
+    if record.damaged_files and record.data == Data.AVAILABLE:
+        message = f"Stored files are missing or damaged ({record.damaged_files}); requests that need them are refused."
+        cautions.append(Caution(code="damaged", message=message))
     return cautions
+
+
+class Plans:
+    """Plans of open forecasts, for which all requests that wait share one reading of the measurements."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._estimators = BatchReader(self._load, "plans")
+
+    async def seconds(self, record: ForecastRecord, now: float) -> float | None:
+        """Return the same as `planned_seconds` for one forecast."""
+        if not _is_pending(record):
+            return None
+        estimator = await self._estimators.read(None)
+        assert estimator is not None
+        return _planned_seconds(estimator, record, now)
+
+    def close(self) -> None:
+        """End the thread that reads the measurements."""
+        self._estimators.close()
+
+    def _load(self, keys: Sequence[None]) -> dict[None, Estimator]:
+        with self._database.read() as connection:
+            return dict.fromkeys(keys, load_estimator(connection))
 
 
 def planned_seconds(database: Database, records: Sequence[ForecastRecord], now: float) -> dict[str, float]:
@@ -149,21 +179,35 @@ def planned_seconds(database: Database, records: Sequence[ForecastRecord], now: 
 
     Forecasts without a measured speed are left out.
     """
-    pending = [record for record in records if record.status in OPEN and not record.lead_times]
+    pending = [record for record in records if _is_pending(record)]
     if not pending:
         return {}
     with database.read() as connection:
         estimator = load_estimator(connection)
-    planned = {}
-    for record in pending:
-        seconds = estimator.seconds(demand_of(record.request, record.num_lead_times))
-        if record.started is None:
-            wait = estimator.wait_seconds(record.owner, record.number)
-        else:
-            wait = record.started - now
-        if seconds is not None and wait is not None:
-            planned[record.id] = max(wait + seconds, 0.0)
-    return planned
+    planned = {record.id: _planned_seconds(estimator, record, now) for record in pending}
+    return {forecast_id: seconds for forecast_id, seconds in planned.items() if seconds is not None}
+
+
+def _is_pending(record: ForecastRecord) -> bool:
+    return record.status in OPEN and not record.lead_times
+
+
+def _planned_seconds(estimator: Estimator, record: ForecastRecord, now: float) -> float | None:
+    seconds = estimator.seconds(demand_of(record.request, record.num_lead_times))
+    wait = (
+        estimator.wait_seconds(record.owner, record.number)
+        if record.started is None
+        else min(record.started - now, 0.0)
+    )
+    return None if seconds is None or wait is None else max(wait + seconds, 0.0)
+
+
+def retry_seconds(record: ForecastRecord, now: float, planned: float | None) -> int | None:
+    """Return the seconds after which to request an open forecast again, a quarter of the remaining time; else None."""
+    if record.status not in OPEN:
+        return None
+    eta = eta_seconds(record, now, planned)
+    return _FIRST_RETRY_SECONDS if eta is None else min(max(round(eta / 4), 1), _MAX_RETRY_SECONDS)
 
 
 def eta_seconds(record: ForecastRecord, now: float, planned: float | None) -> float | None:

@@ -96,6 +96,19 @@ def polling(
 
 
 @bench.command()
+def queue(
+    json: JsonFile = None,
+    tiny: Tiny = False,
+    database_url: Annotated[
+        str | None, typer.Option(help="URL of an empty database of PostgreSQL; SQLite by default.")
+    ] = None,
+) -> None:
+    """Compare the time to accept, claim, plan and list forecasts while 10 000 wait with that while 10 wait."""
+    with exit_codes():
+        run("bench queue", json=json, tiny=tiny, database_url=database_url)
+
+
+@bench.command()
 def reading(json: JsonFile = None, tiny: Tiny = False) -> None:
     """Compare the time to read two frames from a large GRIB file with that of ecCodes alone."""
     with exit_codes():

@@ -1,11 +1,11 @@
-"""Routes to submit, list, follow, replay, cancel and delete forecasts."""
+"""Routes to submit, list, replay, cancel and delete forecasts."""
 
 import time
+from functools import partial
 from typing import Annotated
 
-import anyio
 from anyio import to_thread
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
@@ -14,22 +14,25 @@ from jobs.logs import add_log_subjects
 from jobs.planning.plans import Plan
 from jobs.retention import delete_data
 from jobs.rows.states import OPEN, Status
-from service.caching import conditional, json_response, state_tag
+from service.bodies import read_replay_body
+from service.caching import json_response, state_tag
 from service.child_processes import while_connected
-from service.dependencies import BaseUrl, Owner, OwnForecast, Service, ServiceDep, check_success
+from service.dependencies import DISK_SPACE, BaseUrl, Owner, OwnForecast, Service, ServiceDep, check_success
 from service.initial_states import read_initial_state
-from service.openapi import forecast_body
+from service.limits import hold_upload_place
+from service.openapi import forecast_body, replay_body
 from service.problems import PROBLEM_RESPONSES
 from service.requests import ForecastBody, ReplayBody
 from service.submission import CheckedBody, accept, check_body, estimate, replay
+from service.threads import REMOVERS, WRITERS, in_threads
 from service.uploads import MAX_STATE_FILES, parse_request
 from service.views import (
     Caution,
     ForecastList,
     ForecastView,
     Link,
-    eta_seconds,
     planned_seconds,
+    retry_seconds,
     view_cautions,
     view_forecast,
 )
@@ -37,9 +40,6 @@ from weather.initial_state import InitialState
 
 router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES)
 
-_MAX_RETRY_SECONDS, _FIRST_RETRY_SECONDS = 30, 2
-_SUBMITTERS = anyio.CapacityLimiter(4)
-"""Limits the threads that submit forecasts, which wait for the storage; further requests wait without a thread."""
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
 
@@ -62,6 +62,7 @@ class EstimateView(BaseModel):
 @router.post(
     "/forecast",
     status_code=202,
+    dependencies=[DISK_SPACE],
     response_model=ForecastView,
     responses={200: {"model": ForecastView | EstimateView, "description": "Already accepted earlier; or the estimate"}},
     openapi_extra={"requestBody": forecast_body(MAX_STATE_FILES)},
@@ -78,11 +79,11 @@ async def submit_forecast(
 
     The body is JSON for a state of the catalogue or of an earlier forecast, or multipart with the files of a state.
     """
-    async with parse_request(request, service.queues.parsing, owner) as parsed:
+    async with parse_request(request, partial(hold_upload_place, service, owner)) as parsed:
         checked = await to_thread.run_sync(check_body, service, owner, parsed.body)
         state = await while_connected(request, read_initial_state(parsed, checked.manifest, service, owner))
         arguments = service, owner, checked, state, base, idempotency_key, validate_only
-        return await to_thread.run_sync(_submit, *arguments, limiter=_SUBMITTERS)
+        return await to_thread.run_sync(_submit, *arguments, limiter=WRITERS)
 
 
 def _submit(
@@ -113,11 +114,18 @@ def _accepted_response(record: ForecastRecord, is_new: bool, service: Service, b
 @router.post(
     "/forecast/{forecast_id}/replay",
     status_code=202,
+    dependencies=[DISK_SPACE],
     response_model=ForecastView,
     responses={200: {"model": ForecastView, "description": "Already accepted earlier"}},
+    openapi_extra={"requestBody": replay_body()},
 )
+@in_threads(WRITERS)
 def replay_members(
-    record: OwnForecast, body: ReplayBody, service: ServiceDep, base: BaseUrl, idempotency_key: Key = None
+    record: OwnForecast,
+    body: Annotated[ReplayBody, Depends(read_replay_body)],
+    service: ServiceDep,
+    base: BaseUrl,
+    idempotency_key: Key = None,
 ) -> Response:
     """Recompute members of an earlier forecast exactly, as a new forecast, even if their fields were not stored."""
     return _accepted_response(*replay(service, record.owner, record, body.members, idempotency_key), service, base)
@@ -149,22 +157,13 @@ def list_own_forecasts(
     return ForecastList(forecasts=views, links=links)
 
 
-@router.get("/forecast/{forecast_id}", response_model=ForecastView)
-@router.head("/forecast/{forecast_id}", include_in_schema=False)
-def read_status(record: OwnForecast, service: ServiceDep, base: BaseUrl, request: Request) -> Response:
-    """Return a forecast and its progress.
-
-    Poll again after `Retry-After` seconds, with `If-None-Match` set to the last `ETag`.
-    """
-    return conditional(request, _view_response(record, service, base, 200))
-
-
 @router.delete(
     "/forecast/{forecast_id}",
     status_code=202,
     response_model=ForecastView,
     responses={204: {"description": "The forecast had ended; its data is deleted"}},
 )
+@in_threads(REMOVERS)
 def cancel_or_delete_forecast(
     record: OwnForecast,
     service: ServiceDep,
@@ -176,8 +175,9 @@ def cancel_or_delete_forecast(
     If the forecast has ended, delete its data; its record is kept (204).
     """
     if record.status in OPEN or keep_data:
-        with service.database.write() as connection:
-            record = cancel_forecast(connection, record.id, record.owner)
+        record = service.database.write_at_any_cost(
+            lambda connection: cancel_forecast(connection, record.id, record.owner)
+        )
         return _view_response(record, service, base, 202)
     delete_data(service.database, service.data, record.id, record.owner)
     return Response(status_code=204)
@@ -195,9 +195,7 @@ def _view_response(record: ForecastRecord, service: Service, base: str, code: in
     now = time.time()
     planned = planned_seconds(service.database, [record], now).get(record.id)
     headers = {"ETag": state_tag(record)}
-    if record.status in OPEN:
-        eta = eta_seconds(record, now, planned)
-        seconds = _FIRST_RETRY_SECONDS if eta is None else min(max(round(eta / 4), 1), _MAX_RETRY_SECONDS)
+    if (seconds := retry_seconds(record, now, planned)) is not None:
         headers["Retry-After"] = str(seconds)
     return JSONResponse(view_forecast(record, base, now, planned).model_dump(mode="json"), code, headers)
 

@@ -20,6 +20,7 @@ RATIOS = {
     "estimate": {"time_ratio", "bytes_ratio"},
     "load": {"health_p99_seconds", "status_p99_seconds", "forecast_ratio", "memory_ratio"},
     "networks": {"stem_ratio", "channels_last_ratio"},
+    "polling": {"status_ratio", "unchanged_ratio"},
     "reading": {"reading_ratio"},
     "scores": {"xskillscore_ratio", "scoringrules_ratio", "extra_memory_ratio"},
 }

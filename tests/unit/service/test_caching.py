@@ -17,6 +17,7 @@ from storage.bucket import BucketPath
 from storage.paths import StoragePath, storage_path
 from tests.in_process import InProcess
 from tests.rows import create_key, succeed
+from tests.stored_files import list_receipt
 from weather.stores.ensemble import EnsembleStore
 
 Submit = Callable[..., ForecastRecord]
@@ -46,7 +47,7 @@ def _complete(submit: Submit, database: Database, data: StoragePath, owner: str 
         for lead_index in range(store.layout.num_lead_times):
             shape = (len(store.layout.group_members(group)), len(store.layout.variables), *store.layout.grid.shape)
             store.commit(group, lead_index, draw.normal(0, 5, shape).astype(np.float32))
-    return succeed(database, record, {"nonfinite_members": []})
+    return succeed(database, record, {"nonfinite_members": [], **list_receipt(data, record)})
 
 
 @pytest.fixture
@@ -230,3 +231,18 @@ def test_other_responses_are_not_kept(api: InProcess) -> None:
         assert api.get(path).headers["cache-control"] == "no-store"
         assert "vary" not in api.get(path).headers
     assert api.get("/nothing").headers["cache-control"] == "no-store"
+
+
+def test_every_response_has_the_headers_of_security(api: InProcess, home: str) -> None:
+    paths = [home + path for path in (*_FILES, *_DOCUMENTS, "/events")]
+    for path in (*paths, "/healthz", "/readyz", "/metrics", "/docs", "/docs/swagger-ui.css", "/openapi.json", "/nothing"):
+        for headers in ({}, {"Host": "attacker.example"}, {"If-None-Match": "*"}):
+            response = api.get(path, headers=headers)
+            assert response.headers["x-content-type-options"] == "nosniff", path
+            assert response.headers["referrer-policy"] == "no-referrer"
+            assert response.headers.get_list("x-frame-options") == ["DENY"]
+            (policy,) = response.headers.get_list("content-security-policy")
+            own = path == "/docs" and "Host" not in headers
+            assert policy.startswith("default-src 'self'" if own else "default-src 'none'"), path
+            assert policy.endswith("; frame-ancestors 'none'")
+            assert "server" not in response.headers

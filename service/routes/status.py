@@ -1,0 +1,70 @@
+"""Route of the status of a forecast, which clients poll: it takes little more than reading one row."""
+
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.routing import APIRoute
+
+from service.authentication import owner_of
+from service.caching import is_unchanged, state_tag
+from service.dependencies import Service, base_url, find_own_forecast
+from service.parameters import KNOWN_PARAMETERS, check_parameters
+from service.problems import PROBLEM_RESPONSES
+from service.views import ForecastView, retry_seconds
+
+_PATH = "/forecast/{forecast_id}"
+
+
+class PolledRoute(APIRoute):
+    """A route whose function takes the request alone, and does itself what its dependencies only describe.
+
+    FastAPI's resolution of dependencies would take longer than all the rest of a short response.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the function of the route; query parameters are checked as for other routes."""
+
+        async def handle(request: Request) -> Response:
+            if request.scope["query_string"]:
+                await check_parameters(request)
+            response: Response = await self.endpoint(request)
+            return response
+
+        return handle
+
+
+async def read_status(request: Request) -> Response:
+    """Return a forecast and its progress.
+
+    Poll again after `Retry-After` seconds, with `If-None-Match` set to the last `ETag`.
+    """
+    service: Service = request.app.state.service
+    record = await find_own_forecast(request.path_params["forecast_id"], service, owner_of(request.scope))
+    now = time.time()
+    planned = await service.plans.seconds(record, now)
+    headers = {"ETag": state_tag(record)}
+    if (seconds := retry_seconds(record, now, planned)) is not None:
+        headers["Retry-After"] = str(seconds)
+    if is_unchanged(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    document = service.views.render(record, base_url(request), now, planned)
+    return Response(document, headers=headers, media_type="application/json")
+
+
+def add_to(app: FastAPI) -> None:
+    """Add the route to an application, under `/v1` and, without a description, at the root."""
+    for prefix in ("/v1", ""):
+        for method in ("GET", "HEAD"):
+            app.router.add_api_route(
+                prefix + _PATH,
+                read_status,
+                methods=[method],
+                response_model=ForecastView,
+                responses=PROBLEM_RESPONSES,
+                tags=["forecasts"],
+                dependencies=[KNOWN_PARAMETERS, Depends(find_own_forecast)],
+                include_in_schema=prefix == "/v1" and method == "GET",
+                route_class_override=PolledRoute,
+            )
