@@ -148,6 +148,7 @@ def test_no_message_disturbs_the_computation(running: CeleryWorker, submit_small
     before = {each.id for each in list_live_workers(running.database)}
     client = running.redis.client()
     client.rpush(QUEUE, *BAD_MESSAGES.values())
+    celery_app(running.settings).control.broadcast("shutdown")
     running.run_forecast(submit_small)
     client.delete(QUEUE)
     client.set(QUEUE, "a key of another type")

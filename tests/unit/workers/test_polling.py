@@ -16,7 +16,7 @@ from jobs.rows.database import Database
 from jobs.rows.tables import work
 from jobs.settings import Settings
 from tests.helpers import wait_until
-from tests.rows import count_live_workers, read_forecast
+from tests.rows import read_forecast
 
 Submit = Callable[..., ForecastRecord]
 
@@ -77,10 +77,3 @@ def test_a_stopped_worker_gives_up_a_step_that_takes_too_long(
         process.terminate()
         assert process.wait(60) == 0
         assert _committed(database, forecast) == [0, 0, 0]
-
-
-def test_a_worker_without_work_stops_at_once(settings: Settings, database: Database) -> None:
-    with _slow_worker(settings.replace(poll_seconds=600), "0") as process:
-        wait_until(lambda: count_live_workers(database))
-        process.terminate()
-        assert process.wait(30) == 0
