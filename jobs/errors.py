@@ -6,10 +6,14 @@ WarmcastError
 ├── ForecastOverError      a forecast that has ended cannot be changed
 ├── IdempotencyError       an idempotency key was used again with another request
 ├── LeaseLostError         work was leased to another worker, or cancelled: the worker must stop
+├── LimitExceededError     a limit of the API key does not allow the request
+│   └── LimitReachedError    … now, but later
 └── QueueFullError         as many forecasts wait or run as are allowed
 """
 
-from storage.errors import WarmcastError
+from dataclasses import dataclass
+
+from storage.errors import Location, WarmcastError
 
 
 class DeadlineError(WarmcastError):
@@ -30,6 +34,31 @@ class IdempotencyError(WarmcastError):
 
 class LeaseLostError(WarmcastError):
     """The work was leased to another worker, or cancelled."""
+
+
+@dataclass(frozen=True)
+class LimitState:
+    """A limit, how much of it is used, and the time at which that is 0 again, in seconds since 1970.
+
+    `used` is None if nothing is counted; `frees` is None if it does not depend on time alone.
+    """
+
+    name: str
+    value: int | None
+    used: int | None = None
+    frees: float | None = None
+
+
+class LimitExceededError(WarmcastError):
+    """A limit of the API key does not allow the request; `state` names the limit, and says how much of it is used."""
+
+    def __init__(self, message: str, state: LimitState, location: Location = ()) -> None:
+        self.state = state
+        super().__init__(message, location)
+
+
+class LimitReachedError(LimitExceededError):
+    """A limit of the API key does not allow the request now, but later."""
 
 
 class QueueFullError(WarmcastError):

@@ -8,21 +8,22 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
-from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError, QueueFullError
+from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 from jobs.events import append_event
+from jobs.logs import current_request_id
 from jobs.request import ForecastRequest
 from jobs.rows.clock import now
+from jobs.rows.end_time import END_TIME
 from jobs.rows.states import OPEN, Data, EventKind, Kind, Priority, Status
 from jobs.rows.tables import forecasts, usage, work
-
-_QUEUE_LOCK = 0x7761726E
 
 
 @dataclass(frozen=True)
 class ForecastRecord:
     """The row of a forecast; `lead_times` of its `num_lead_times` are complete in all groups.
 
-    `number` counts the forecasts of its owner in the order of acceptance, from 1.
+    `number` counts the forecasts of its owner in the order of acceptance, from 1. `damaged_files` are known to be
+    damaged.
     """
 
     id: str
@@ -39,6 +40,7 @@ class ForecastRecord:
     started: float | None
     finished: float | None
     number: int
+    damaged_files: int
 
 
 def new_forecast_id() -> str:
@@ -87,7 +89,13 @@ def insert_forecast(
         with connection.begin_nested():
             connection.execute(insert(forecasts).values(**row, created=now()))
             connection.execute(insert(work), groups)
-            append_event(connection, forecast_id, EventKind.ACCEPTED)
+            request_id = current_request_id()
+            append_event(
+                connection,
+                forecast_id,
+                EventKind.ACCEPTED,
+                **({} if request_id is None else {"request_id": request_id}),
+            )
     except IntegrityError:
         earlier = find_by_idempotency_key(connection, owner, idempotency_key, request) if idempotency_key else None
         if earlier is None:
@@ -147,23 +155,6 @@ def list_forecasts(
     return [_record(row) for row in connection.execute(query)]
 
 
-def count_open(connection: Connection) -> int:
-    """Return the number of forecasts that wait or run, of all owners."""
-    return int(connection.scalar(select(func.sum(usage.c.waiting + usage.c.running))) or 0)
-
-
-def check_queue(connection: Connection, limit: int, new: int = 0) -> None:
-    """Raise `QueueFullError` if the forecasts that wait or run, and `new` ones, are more than `limit`."""
-    if count_open(connection) + new > limit:
-        raise QueueFullError(f"The limit of forecasts that wait or run is reached: {limit}. Try again later.")
-
-
-def lock_queue(connection: Connection) -> None:
-    """Wait until no other transaction that called this is open; on SQLite every transaction that writes does so."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(_QUEUE_LOCK)))
-
-
 def cancel_forecast(connection: Connection, forecast_id: str, owner: str) -> ForecastRecord:
     """Cancel a forecast that waits or runs, so that none of its work is claimed or committed any more.
 
@@ -172,7 +163,7 @@ def cancel_forecast(connection: Connection, forecast_id: str, owner: str) -> For
     changed = connection.execute(
         update(forecasts)
         .where(forecasts.c.id == forecast_id, forecasts.c.owner == owner, forecasts.c.status.in_(OPEN))
-        .values(status=Status.DISMISSED, finished=now())
+        .values(status=Status.DISMISSED, finished=END_TIME)
     )
     if changed.rowcount:
         append_event(connection, forecast_id, EventKind.DISMISSED)

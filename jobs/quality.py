@@ -63,10 +63,12 @@ def latest_diagnostics(connection: Connection, hours: tuple[int, ...]) -> list[t
     found = []
     for model in _distinct(connection, diagnostics.c.model):
         for lead_hours in hours:
-            newest = select(diagnostics.c.figures).where(
+            newest = select(func.max(diagnostics.c.id)).where(
                 diagnostics.c.model == model, diagnostics.c.lead_hours == lead_hours
             )
-            figures = connection.scalar(newest.order_by(diagnostics.c.id.desc()).limit(1))
+            figures = connection.scalar(
+                select(diagnostics.c.figures).where(diagnostics.c.id == newest.scalar_subquery())
+            )
             if figures is not None:
                 found.append((model, lead_hours, figures))
     return found
@@ -78,8 +80,10 @@ def latest_verifications(connection: Connection) -> list[tuple[str, str, dict[st
     for model in _distinct(connection, verifications.c.model):
         of_model = verifications.c.model == model
         for reference in _distinct(connection, verifications.c.reference, of_model):
-            newest = select(verifications.c.scores).where(of_model, verifications.c.reference == reference)
-            scores = connection.scalar(newest.order_by(verifications.c.id.desc()).limit(1))
+            newest = select(func.max(verifications.c.id)).where(of_model, verifications.c.reference == reference)
+            scores = connection.scalar(
+                select(verifications.c.scores).where(verifications.c.id == newest.scalar_subquery())
+            )
             found.append((model, reference, scores or {}))
     return found
 

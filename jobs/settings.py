@@ -49,6 +49,12 @@ class StorageSettings(_Group):
     keep_hours: float | None = Field(
         None, gt=0, description="Hours after its end for which the data of a forecast is kept; no limit by default."
     )
+    scrub_days: float = Field(
+        7.0, ge=0, description="Days after which the service checks the files of a forecast again; 0: never."
+    )
+    scrub_bytes_per_second: float = Field(
+        20_000_000.0, gt=0, description="Largest number of bytes a second that checks of files read."
+    )
 
     @property
     def sql_url(self) -> str:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, check_queue, insert_forecast, lock_queue, new_forecast_id
+from jobs.forecasts import ForecastRecord, insert_forecast, new_forecast_id
+from jobs.limits import Admission, NewForecast, lock_queue
 from jobs.planning.plans import Plan, restart_bytes
 from jobs.rows.database import Database
 from jobs.rows.states import Priority
@@ -26,42 +27,59 @@ def submit(
     manifest: Manifest,
     idempotency_key: str | None = None,
     priority: Priority = Priority.NORMAL,
-    max_open: int | None = None,
+    admission: Admission | None = None,
 ) -> tuple[ForecastRecord, bool]:
     """Create the folder of a planned forecast, insert its rows, and return its record and whether it is new.
 
     The empty ensemble can then be opened. Workers are not notified: the caller must do that.
 
     If `owner` has used `idempotency_key` for the same request before, the earlier forecast is returned and nothing is
-    created. Raises `IdempotencyError` if it was another request, `QueueFullError` if more than `max_open` forecasts
-    would wait or run, and `StoreError` if the disk has too little space; the folder is then removed.
+    created. Raises `IdempotencyError` if it was another request, the errors of `admission`, and `StoreError` if the
+    disk has too little space; the folder is then removed.
 
     Takes the `Database`, not a `Connection`: the folder is written before the transaction that inserts the rows.
     """
     folder = ForecastFolder(data, new_forecast_id())
     try:
         _create_folder(folder, plan, state, manifest)
-        with database.write() as connection:
-            if max_open is not None:
-                lock_queue(connection)
-            record = insert_forecast(
-                connection,
-                folder.forecast_id,
-                owner,
-                plan.request,
-                plan.layout.num_lead_times,
-                idempotency_key,
-                plan.expected_bytes,
-                priority,
-            )
-            if max_open is not None and record.id == folder.forecast_id:
-                check_queue(connection, max_open)
+        record = insert_if_admitted(database, folder.forecast_id, owner, plan, idempotency_key, priority, admission)
     except BaseException:
         folder.path.remove()
         raise
     if record.id != folder.forecast_id:
         folder.path.remove()
     return record, record.id == folder.forecast_id
+
+
+def insert_if_admitted(
+    database: Database,
+    forecast_id: str,
+    owner: str,
+    plan: Plan,
+    idempotency_key: str | None,
+    priority: Priority,
+    admission: Admission | None,
+) -> ForecastRecord:
+    """Insert the rows of a forecast and check `admission`, in one transaction; return its record.
+
+    Transactions of one owner follow one another, and those of all owners while they check: no two of them count the
+    same free place. Raises the errors of `submit`.
+    """
+    with database.write() as connection:
+        record = insert_forecast(
+            connection,
+            forecast_id,
+            owner,
+            plan.request,
+            plan.layout.num_lead_times,
+            idempotency_key,
+            plan.expected_bytes,
+            priority,
+        )
+        if admission is not None and record.id == forecast_id:
+            lock_queue(connection)
+            admission.check(connection, owner, NewForecast.of(plan, priority), is_counted=True)
+    return record
 
 
 def _create_folder(folder: ForecastFolder, plan: Plan, state: InitialState, manifest: Manifest) -> None:

@@ -1,24 +1,30 @@
 """Carry out `warmcast serve`, `warmcast api`, `warmcast openapi` and `warmcast key`."""
 
+import asyncio
 import errno
+import gc
 import ipaddress
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
 
 from jobs.installation import open_installation
-from jobs.keys import create_key, list_keys, revoke_key
+from jobs.keys import create_key, limit_key, list_keys, revoke_key
+from jobs.limits import list_states, read_usage, with_own
 from jobs.logs import configure_logging
 from jobs.rows.database import Database
 from jobs.settings import Settings
 from service.app import create_app
+from service.connections import Connections, allow_connections
+from service.limits import default_limits
 from storage.errors import ConfigurationError
 
 
@@ -42,20 +48,37 @@ def describe_api() -> dict[str, Any]:
     return document
 
 
-def create_api_key(*, name: str, data: Path | None) -> dict[str, Any]:
-    """Create an API key; only the returned receipt contains its secret."""
+def create_api_key(*, name: str, limits: Mapping[str, int | None] | None = None, data: Path | None) -> dict[str, Any]:
+    """Create an API key; only the returned receipt contains its secret. Limits that are None are the settings'."""
     database = _open_database(data)
     with database.write() as connection:
-        key, secret = create_key(connection, name)
+        key, secret = create_key(connection, name, limits)
     database.close()
     return asdict(key) | {"secret": secret}
 
 
-def list_api_keys(*, data: Path | None) -> dict[str, Any]:
-    """Return all keys, without their secrets."""
+def limit_api_key(*, key_id: str, limits: Mapping[str, int | None], data: Path | None) -> dict[str, Any]:
+    """Set limits of a key, None to the settings' value, and return the key as `list_api_keys` does."""
     database = _open_database(data)
+    with database.write() as connection:
+        limit_key(connection, key_id, limits)
+    database.close()
+    return next(key for key in list_api_keys(data=data)["keys"] if key["id"] == key_id)
+
+
+def list_api_keys(*, data: Path | None) -> dict[str, Any]:
+    """Return all keys without their secrets, with their limits and how much of them is used.
+
+    `limits` of a key holds its own; `used` of those in `in_force` is None where nothing is counted.
+    """
+    database, defaults = _open_database(data), default_limits(_read_settings(data).limits)
     with database.read() as connection:
-        keys = [asdict(key) for key in list_keys(connection)]
+        keys = []
+        for key in list_keys(connection):
+            limits = with_own(defaults, key.limits)
+            states = list_states(limits, read_usage(connection, key.id))
+            in_force = {state.name: {"value": state.value, "used": state.used} for state in states}
+            keys.append(asdict(key) | {"in_force": in_force, "high_priority": limits.high_priority})
     database.close()
     return {"keys": keys}
 
@@ -63,8 +86,7 @@ def list_api_keys(*, data: Path | None) -> dict[str, Any]:
 def revoke_api_key(*, key_id: str, data: Path | None) -> dict[str, Any]:
     """Revoke a key."""
     database = _open_database(data)
-    with database.write() as connection:
-        revoke_key(connection, key_id)
+    database.write_at_any_cost(partial(revoke_key, key_id=key_id))
     database.close()
     return {"id": key_id}
 
@@ -95,6 +117,8 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=cast(type[asyncio.Protocol], Connections(allow_connections()).open),
+                ws="none",
                 lifespan="off",
                 log_config=None,
                 log_level="warning",
@@ -106,8 +130,14 @@ class _Server(uvicorn.Server):
         self._lifespan = AsyncExitStack()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the application, accept connections and announce the address."""
+        """Open the application, accept connections and announce the address.
+
+        From then on the garbage collector passes over what exists already; else each of its full runs would delay all
+        requests by a quarter of a second.
+        """
         await self._lifespan.enter_async_context(self._app.router.lifespan_context(self._app))
+        gc.collect()
+        gc.freeze()
         await super().startup(sockets)
         self._announce()
 

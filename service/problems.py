@@ -1,7 +1,9 @@
 """Map errors to problem documents (RFC 9457)."""
 
 import logging
+import math
 import secrets
+import time
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -15,11 +17,22 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from jobs.errors import DeadlineError, ForecastNotFoundError, ForecastOverError, IdempotencyError, QueueFullError
+from jobs.errors import (
+    DeadlineError,
+    ForecastNotFoundError,
+    ForecastOverError,
+    IdempotencyError,
+    LimitExceededError,
+    LimitReachedError,
+    LimitState,
+    QueueFullError,
+)
 from jobs.logs import current_request_id
+from service.limit_views import LimitView
 from storage.errors import ConfigurationError, DataDirectoryError, Location, WarmcastError, is_disk_full
 from weather.errors import (
     CheckpointError,
+    DamagedError,
     InitialStateError,
     InputCorruptError,
     InputTooLargeError,
@@ -49,6 +62,7 @@ class Problem(BaseModel):
         description="Each wrong field of the request, with its `detail` and its `pointer`: a JSON pointer (RFC 6901) "
         "into the body, `?NAME` for a query parameter, or the name of a header.",
     )
+    limit: LimitView | None = Field(None, description="The limit of the API key that does not allow the request.")
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,9 @@ QUEUE_FULL = ProblemKind("queue-full", 429, "Too many forecasts are waiting", 30
 TOO_BUSY = ProblemKind("too-busy", 429, "The service is busy", 5)
 TOO_SLOW = ProblemKind("too-slow", 503, "The request takes too long")
 CLIENT_LEFT = ProblemKind("client-left", 499, "The client has closed the connection")
+TOO_MANY_KEYS = ProblemKind("too-many-keys", 429, "Too many wrong API keys were sent", 60)
 UNAUTHORIZED = ProblemKind("unauthorized", 401, "The caller is not authenticated")
+DAMAGED = ProblemKind("damaged", 409, "Data of the forecast is damaged")
 DATA_GONE = ProblemKind("data-gone", 410, "The data of the forecast is gone")
 FOREIGN_ORIGIN = ProblemKind("foreign-origin", 403, "Pages of other origins may not change anything")
 FOREIGN_HOST = ProblemKind("foreign-host", 421, "The request is addressed to another host")
@@ -103,14 +119,18 @@ KIND_OF_ERROR: dict[type[WarmcastError], ProblemKind] = {
     ParserCrashedError: ProblemKind("parser-crashed", 422, "The parser of a file crashed"),
     ParserTimeoutError: ProblemKind("parser-timeout", 422, "Reading a file took too long"),
     InitialStateError: ProblemKind("state-incompatible", 422, "The initial state cannot start a forecast"),
+    LimitExceededError: ProblemKind("limit-exceeded", 403, "A limit of the API key does not allow this"),
+    LimitReachedError: ProblemKind("limit-reached", 429, "A limit of the API key is reached", 30),
     QueueFullError: QUEUE_FULL,
     VerificationError: ProblemKind("truth-incompatible", 422, "The forecast cannot be verified against these files"),
     CheckpointError: ProblemKind("no-such-model", 404, "There is no such model"),
     ConfigurationError: VALIDATION,
+    DamagedError: DAMAGED,
     DataDirectoryError: UNAVAILABLE,
     StorageFullError: INSUFFICIENT_STORAGE,
     StoreError: ProblemKind("store-unusable", 409, "The stored ensemble cannot be used"),
 }
+_MAX_ERRORS, _MAX_ENTRY_LENGTH, _MAX_DETAIL_LENGTH = 20, 1000, 10_000
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT")
 _KIND_OF_STATUS = {404: NOT_FOUND, 405: NOT_ALLOWED, 413: TOO_LARGE, 415: UNSUPPORTED}
 
@@ -135,24 +155,42 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _handle_unexpected_error)
 
 
-def problem_response(kind: ProblemKind, detail: str, errors: list[dict[str, str]] | None = None) -> JSONResponse:
+def problem_response(
+    kind: ProblemKind, detail: str, errors: list[dict[str, str]] | None = None, limit: LimitState | None = None
+) -> JSONResponse:
     """Return the HTTP response for an error of `kind`: a problem document with `detail`, and its status and headers.
 
-    `errors` holds `pointer`, the place in the request, and `detail` of each faulty field.
+    `errors` holds `pointer`, the place in the request, and `detail` of each faulty field; the first 20 are returned.
     """
     problem = Problem(
         type=f"/problems/{kind.slug}",
         title=kind.title,
         status=kind.status,
-        detail=detail,
+        detail=_shorten(detail, _MAX_DETAIL_LENGTH),
         trace_id=current_request_id() or secrets.token_hex(8),
         retryable=kind.retry_after is not None,
-        errors=errors or [],
+        errors=[
+            {name: _shorten(text, _MAX_ENTRY_LENGTH) for name, text in entry.items()}
+            for entry in (errors or [])[:_MAX_ERRORS]
+        ],
+        limit=None if limit is None else LimitView.of(limit),
     )
-    headers = {"Cache-Control": "no-store"} | ({"Retry-After": str(kind.retry_after)} if kind.retry_after else {})
+    retry_after = kind.retry_after
+    if retry_after and limit is not None and limit.frees is not None:
+        retry_after = max(math.ceil(limit.frees - time.time()), 1)
+    headers = {"Cache-Control": "no-store"} | ({"Retry-After": str(retry_after)} if retry_after else {})
     if kind.status == UNAUTHORIZED.status:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(problem.model_dump(), kind.status, headers, "application/problem+json")
+    return JSONResponse(
+        problem.model_dump(exclude={"limit"} if limit is None else None),
+        kind.status,
+        headers,
+        "application/problem+json",
+    )
+
+
+def _shorten(text: str, max_length: int) -> str:
+    return text if len(text) <= max_length else f"{text[:max_length]}…"
 
 
 async def _handle_domain_error(_request: Request, error: Exception) -> JSONResponse:
@@ -161,7 +199,8 @@ async def _handle_domain_error(_request: Request, error: Exception) -> JSONRespo
     located = [
         {"pointer": pointer_to(part.location), "detail": str(part)} for part in errors if _is_part(part.location)
     ]
-    return problem_response(kind_of_error(error), str(error), located)
+    limit = error.state if isinstance(error, LimitExceededError) else None
+    return problem_response(kind_of_error(error), str(error), located, limit)
 
 
 def kind_of_error(error: WarmcastError) -> ProblemKind:
@@ -180,8 +219,10 @@ async def _handle_validation_error(_request: Request, error: Exception) -> JSONR
         pointer = pointer_to(_location_in(error.body, entry["loc"], is_missing=entry["type"] == "missing"))
         details.setdefault(pointer, []).append(error_detail(entry))
     errors = [{"pointer": pointer, "detail": " Or: ".join(parts)} for pointer, parts in details.items()]
-    entries = "; ".join(f"`{entry['pointer'] or '/'}`: {entry['detail']}" for entry in errors)
-    return problem_response(VALIDATION, f"The request is invalid at {entries}", errors)
+    entries = "; ".join(f"`{entry['pointer'] or '/'}`: {entry['detail']}" for entry in errors[:_MAX_ERRORS])
+    hidden = len(errors) - _MAX_ERRORS
+    more = f" And {hidden} more fields." if hidden > 0 else ""
+    return problem_response(VALIDATION, f"The request is invalid at {entries}{more}", errors)
 
 
 def _is_consequence(entry: dict[str, Any], error: RequestValidationError) -> bool:

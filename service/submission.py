@@ -9,22 +9,24 @@ from typing import Any
 import numpy as np
 
 from jobs.dispatching.sharing import count_needed_workers
-from jobs.forecasts import ForecastRecord, check_queue, find_by_idempotency_key
+from jobs.forecasts import ForecastRecord, find_by_idempotency_key
+from jobs.limits import NewForecast, read_limits
 from jobs.planning.measured import choose_group_size, load_estimator
 from jobs.planning.plans import Plan, check_free_space
 from jobs.request import ForecastRequest, ForecastSource, InitialStateSource, Output
 from jobs.rows.states import Priority
 from jobs.submit import submit
+from service.checkpoints import read_named_manifest
+from service.damage import answering_damage, load_state_of
 from service.dependencies import Service, find_data_folder
 from service.faults import Faults, located_at
 from service.initial_states import check_source
+from service.limits import admission_of, default_limits
 from service.problems import TOO_LARGE, ServiceError
 from service.requests import ForecastBody
 from storage.errors import ConfigurationError
-from weather.bundled import find_checkpoint
-from weather.ingest.exchange import load_initial_state
 from weather.initial_state import InitialState
-from weather.manifest import NFE_PER_STEP, Manifest, Sampling, read_manifest
+from weather.manifest import NFE_PER_STEP, Manifest, Sampling
 from weather.stores.summary_request import Summary
 from weather.times import count_lead_times, parse_lead_time
 
@@ -79,9 +81,9 @@ def replay(
 ) -> tuple[ForecastRecord, bool]:
     """Accept a forecast that recomputes members of an earlier one exactly and stores them in full; else as `accept`."""
     earlier, numbers = record.request, tuple(sorted(members))
-    folder = find_data_folder(record, service)
+    find_data_folder(record, service)
     _check_numbers(record, members)
-    manifest = read_manifest(find_checkpoint(earlier.checkpoint, service.settings.storage.checkpoint_folders))
+    manifest = _read_manifest(service, earlier.checkpoint)
     if manifest.digest != earlier.checkpoint_digest:
         raise ConfigurationError(f"Checkpoint `{earlier.checkpoint}` has changed since forecast {record.id}.")
     changes = {
@@ -93,8 +95,18 @@ def replay(
         "initial_state": ForecastSource(source="forecast", id=record.id),
     }
     request = ForecastRequest.model_validate(earlier.model_dump() | changes)
-    state = load_initial_state(folder.initial_state)
-    return _accept_plan(service, owner, Plan.of(request, manifest), manifest, state, key, record.priority)
+    with answering_damage(record, service):
+        state = load_state_of(record, service)
+    priority = _allowed_priority(service, owner, record.priority)
+    return _accept_plan(service, owner, Plan.of(request, manifest), manifest, state, key, priority)
+
+
+def _allowed_priority(service: Service, owner: str, priority: Priority) -> Priority:
+    """Return the priority of an earlier forecast, or normal if it is high and the owner's key may no longer use it."""
+    with service.database.read() as connection:
+        limits = read_limits(connection, owner, default_limits(service.settings.limits))
+    is_allowed = priority != Priority.HIGH or limits is None or limits.high_priority
+    return priority if is_allowed else Priority.NORMAL
 
 
 def _accept_plan(
@@ -111,10 +123,10 @@ def _accept_plan(
     if earlier is not None:
         return earlier, False
     plan = _estimate_plan(service, owner, plan, manifest)
-    max_open = service.settings.limits.max_open_forecasts
+    admission = admission_of(service.settings.limits)
     with service.database.read() as connection:
-        check_queue(connection, max_open, new=1)
-    record, is_new = submit(service.database, service.data, owner, plan, state, manifest, key, priority, max_open)
+        admission.check(connection, owner, NewForecast.of(plan, priority), is_counted=False)
+    record, is_new = submit(service.database, service.data, owner, plan, state, manifest, key, priority, admission)
     if is_new:
         with service.database.read() as connection:
             needed = count_needed_workers(connection, service.settings.worker.max_attempts)
@@ -123,8 +135,16 @@ def _accept_plan(
 
 
 def estimate(service: Service, owner: str, checked: CheckedBody, state: InitialState) -> Plan:
-    """Return the plan of a forecast with its estimates, without accepting it; raise the same errors as `accept`."""
-    return _estimate_plan(service, owner, _plan_request(service, checked, state, None), checked.manifest)
+    """Return the plan of a forecast with its estimates, without accepting it.
+
+    Raises the same errors as `accept`, but those that do not remain, such as of a full queue.
+    """
+    plan = _estimate_plan(service, owner, _plan_request(service, checked, state, None), checked.manifest)
+    with service.database.read() as connection:
+        admission_of(service.settings.limits).check_forecast(
+            connection, owner, NewForecast.of(plan, checked.body.priority)
+        )
+    return plan
 
 
 def _plan_request(service: Service, checked: CheckedBody, state: InitialState, key: str | None) -> Plan:
@@ -226,10 +246,10 @@ def _estimate_plan(service: Service, owner: str, plan: Plan, manifest: Manifest)
         estimator = load_estimator(connection)
     with located_at("body"):
         plan = plan.with_estimates(estimator, manifest, owner)
-    check_free_space(estimator, plan, service.data)
+    check_free_space(estimator, plan, service.data, service.settings.storage.reserve_bytes)
     return plan
 
 
 def _read_manifest(service: Service, name: str) -> Manifest:
-    """Return the manifest of the checkpoint with this name; raise `CheckpointError` if there is none."""
-    return read_manifest(find_checkpoint(name, service.settings.storage.checkpoint_folders))
+    """Return the manifest of the checkpoint with this name; raise `CheckpointError` if there is none or it is wrong."""
+    return read_named_manifest(name, service.settings.storage.checkpoint_folders)

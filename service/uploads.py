@@ -2,26 +2,23 @@
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
-from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from jobs.request import UploadSource
+from service.bodies import media_type, validate_body
 from service.faults import Faults
 from service.openapi import JSON, MULTIPART
 from service.problems import UNSUPPORTED, VALIDATION, ServiceError
 from service.requests import ForecastBody
-from service.work_queues import Place, WorkQueue
+from service.work_queues import Place
 
 MAX_STATE_FILES = 2
 _MAX_NAME_LENGTH = 100
@@ -39,23 +36,25 @@ class ParsedRequest:
 
 
 @asynccontextmanager
-async def parse_request(request: Request, queue: WorkQueue, owner: str) -> AsyncIterator[ParsedRequest]:
+async def parse_request(
+    request: Request, hold_place: Callable[[], AbstractAsyncContextManager[Place]]
+) -> AsyncIterator[ParsedRequest]:
     """Parse and validate a request; its temporary files are deleted on exit.
 
-    A request with files holds a place in `queue`, and is refused before its files are received if there is none. Raises
+    A request with files holds a place, and is refused before its files are received if `hold_place` refuses it. Raises
     `RequestValidationError` for an invalid field, and `ServiceError` for another content type.
     """
-    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    content_type = media_type(request)
     if content_type == JSON:
         yield ParsedRequest(_parse_body(await request.body(), uploads=False))
     elif content_type == MULTIPART:
-        async with queue.place(owner) as place, read_form(request, MAX_STATE_FILES) as form:
+        async with hold_place() as place, read_form(request, MAX_STATE_FILES) as form:
             text, files = split_form(form, "request", "initial_state", MAX_STATE_FILES)
             body = _parse_body(text.encode(), uploads=True)
             async with save_uploads(files) as (paths, names):
                 yield ParsedRequest(body, paths, names, place)
     else:
-        raise ServiceError(UNSUPPORTED, f"`Content-Type` must be {JSON} or {MULTIPART}. Got: {content_type!r}.")
+        raise ServiceError(UNSUPPORTED, f"`Content-Type` must be {JSON} or {MULTIPART}. Got: {content_type[:100]!r}.")
 
 
 @asynccontextmanager
@@ -105,11 +104,7 @@ async def save_uploads(files: Sequence[UploadFile]) -> AsyncIterator[tuple[tuple
 
 def _parse_body(text: bytes, *, uploads: bool) -> ForecastBody:
     """Return the validated body; `uploads` says whether the request contains files."""
-    try:
-        body = ForecastBody.model_validate_json(text)
-    except ValidationError as error:
-        entries = [dict(entry) | {"loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
-        raise RequestValidationError(entries, body=_decode(text)) from error
+    body = validate_body(ForecastBody, text)
     if isinstance(body.initial_state, UploadSource) != uploads:
         raise ServiceError(
             VALIDATION,
@@ -118,14 +113,6 @@ def _parse_body(text: bytes, *, uploads: bool) -> ForecastBody:
             ("body", "initial_state", "source"),
         )
     return body
-
-
-def _decode(text: bytes) -> Any:
-    """Return JSON, or None if it is not valid."""
-    try:
-        return from_json(text)
-    except ValueError:
-        return None
 
 
 def _copy_upload(file: UploadFile, path: Path) -> None:

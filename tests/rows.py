@@ -6,7 +6,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from jobs import events, forecasts, keys, quality, retention, totals
+from jobs import events, forecasts, keys, limits, quality, retention, totals
 from jobs.dispatching import leases, live_workers, sharing
 from jobs.forecasts import ForecastRecord
 from jobs.planning import measured
@@ -37,7 +37,9 @@ def _in_write(function: Callable[Concatenate[Connection, P], R]) -> Callable[Con
 insert_forecast = _in_write(forecasts.insert_forecast)
 find_by_idempotency_key = _in_read(forecasts.find_by_idempotency_key)
 list_forecasts = _in_read(forecasts.list_forecasts)
-count_open = _in_read(forecasts.count_open)
+count_open = _in_read(limits.count_open)
+read_limits = _in_read(limits.read_limits)
+read_usage = _in_read(limits.read_usage)
 read_forecast = _in_read(forecasts.read_forecast)
 cancel_forecast = _in_write(forecasts.cancel_forecast)
 
@@ -77,6 +79,7 @@ choose_group_size = _in_read(measured.choose_group_size)
 
 create_key = _in_write(keys.create_key)
 list_keys = _in_read(keys.list_keys)
+limit_key = _in_write(keys.limit_key)
 revoke_key = _in_write(keys.revoke_key)
 find_key_id = _in_read(keys.find_key_id)
 has_keys = _in_read(keys.has_keys)

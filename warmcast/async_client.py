@@ -171,6 +171,7 @@ class AsyncClient:
     models = _verb(verbs.models)
     model = _verb(verbs.model)
     catalogue = _verb(verbs.catalogue)
+    limits = _verb(verbs.limits)
     submit = _forecast_verb(verbs.submit)
     plan = _verb(verbs.plan)
     forecast = _forecast_verb(verbs.forecast)

@@ -1,4 +1,4 @@
-"""The commands that use a service: `warmcast submit`, `replay`, `status`, `watch`, `list`, `cancel` and `download`."""
+"""The commands that use a service: `warmcast submit`, `replay`, `status`, `watch`, `list`, `cancel` and others."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,7 +42,7 @@ KeepBits = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
     app.command("submit", context_settings={"allow_extra_args": True})(submit)
-    for command in (replay, status, watch, cancel, download):
+    for command in (replay, status, watch, cancel, download, limits):
         app.command()(command)
     app.command("list")(list_)
 
@@ -127,6 +127,21 @@ def list_(
         return
     for info in receipt["forecasts"]:
         _print_line(info)
+
+
+def limits(url: Url = None, json: Json = False) -> None:
+    """Print the limits of your API key (WARMCAST_KEY) and how much of them is used."""
+    with exit_codes():
+        receipt = run("limits", url=url)
+    if json:
+        print_json(receipt)
+        return
+    for limit in receipt["limits"]:
+        value = "no limit" if limit["value"] is None else f"{limit['value']:>15}"
+        used = "" if limit["used"] is None else f"  {limit['used']} used"
+        frees = "" if limit["frees"] is None else f" until {limit['frees']}"
+        typer.echo(f"{limit['name']:<22} {value:>15}{used}{frees}")
+    typer.echo(f"{'high_priority':<22} {'yes' if receipt['high_priority'] else 'no':>15}")
 
 
 def cancel(forecast_id: Id, url: Url = None, json: Json = False) -> None:

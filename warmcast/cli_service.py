@@ -1,8 +1,8 @@
-"""The commands that run a service: `warmcast serve`, `api`, `openapi`, `worker` and `key create`, `list`, `revoke`."""
+"""The commands that run a service: `warmcast serve`, `api`, `openapi`, `worker`, and those of API keys."""
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,18 @@ MetricsPort = Annotated[
         min=1, max=65535, help="TCP port of /metrics for other machines; by default --port serves it, on loopback only."
     ),
 ]
+OpenForecasts = Annotated[int | None, typer.Option(min=0, help="Forecasts that may wait or run at the same time.")]
+ForecastEvaluations = Annotated[
+    int | None, typer.Option(min=0, help="Evaluations for a forecast: members × lead times × (NFE + 1).")
+]
+DayEvaluations = Annotated[
+    int | None, typer.Option(min=0, help="Evaluations for all forecasts that are accepted on one day (UTC).")
+]
+KeptBytes = Annotated[int | None, typer.Option(min=0, help="Bytes of all forecasts whose data is kept.")]
+Uploads = Annotated[int | None, typer.Option(min=0, help="Uploads at the same time.")]
+HighPriority = Annotated[
+    bool | None, typer.Option("--high-priority/--no-high-priority", help="Whether the priority high may be used.")
+]
 DataFolder = Annotated[
     Path | None, typer.Option(help="Folder of the service's data; by default the setting WARMCAST_DATA.")
 ]
@@ -32,6 +44,7 @@ def add_to(app: typer.Typer) -> None:
     for command in (serve, api, openapi, worker):
         app.command()(command)
     keys.command()(create)
+    keys.command()(limit)
     keys.command("list")(list_)
     keys.command()(revoke)
     app.add_typer(keys, name="key")
@@ -65,12 +78,19 @@ def worker(data: DataFolder = None) -> None:
 
 def create(
     name: Annotated[str, typer.Argument(help="Name of the key, such as its holder.")],
+    open_forecasts: OpenForecasts = None,
+    forecast_evaluations: ForecastEvaluations = None,
+    day_evaluations: DayEvaluations = None,
+    kept_bytes: KeptBytes = None,
+    uploads: Uploads = None,
+    high_priority: HighPriority = None,
     data: DataFolder = None,
     json: Json = False,
 ) -> None:
     """Create an API key and print its secret, which cannot be printed again."""
+    limits = _limits(open_forecasts, forecast_evaluations, day_evaluations, kept_bytes, uploads, high_priority)
     with exit_codes():
-        key = run("key create", name=name, data=data)
+        key = run("key create", name=name, limits=limits, data=data)
     if json:
         print_json(key)
         return
@@ -79,22 +99,76 @@ def create(
     print_line("From now on the service refuses every request without a key.")
 
 
+def limit(
+    key_id: Annotated[str, typer.Argument(help="Id of the key.")],
+    open_forecasts: OpenForecasts = None,
+    forecast_evaluations: ForecastEvaluations = None,
+    day_evaluations: DayEvaluations = None,
+    kept_bytes: KeptBytes = None,
+    uploads: Uploads = None,
+    high_priority: HighPriority = None,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="First remove all limits of the key's own: the settings apply.")
+    ] = False,
+    data: DataFolder = None,
+    json: Json = False,
+) -> None:
+    """Set limits of an API key that differ from those of the settings, and print all of its limits."""
+    limits = _limits(open_forecasts, forecast_evaluations, day_evaluations, kept_bytes, uploads, high_priority)
+    if not defaults:
+        limits = {name: value for name, value in limits.items() if value is not None}
+    with exit_codes():
+        key = run("key limit", key_id=key_id, limits=limits, data=data)
+    if json:
+        print_json(key)
+    else:
+        _print_key(key)
+
+
 def list_(data: DataFolder = None, json: Json = False) -> None:
-    """List the API keys, without their secrets."""
+    """List the API keys without their secrets, with their limits (* the key's own) and how much of them is used."""
     with exit_codes():
         receipt = run("key list", data=data)
     if json:
         print_json(receipt)
         return
     for key in receipt["keys"]:
-        validity = f"revoked {_date(key['revoked'])}" if key["revoked"] else "valid"
-        typer.echo(f"{key['id']}  {_date(key['created'])}  {validity:<18}  {key['name']}")
+        _print_key(key)
 
 
 def revoke(key_id: Annotated[str, typer.Argument(help="Id of the key.")], data: DataFolder = None) -> None:
     """Revoke an API key: requests with it are refused from now on; its forecasts are kept."""
     with exit_codes():
         run("key revoke", key_id=key_id, data=data)
+
+
+def _limits(
+    open_forecasts: int | None,
+    forecast_evaluations: int | None,
+    day_evaluations: int | None,
+    kept_bytes: int | None,
+    uploads: int | None,
+    high_priority: bool | None,
+) -> dict[str, int | None]:
+    return {
+        "open_forecasts": open_forecasts,
+        "forecast_evaluations": forecast_evaluations,
+        "day_evaluations": day_evaluations,
+        "kept_bytes": kept_bytes,
+        "uploads": uploads,
+        "high_priority": high_priority,
+    }
+
+
+def _print_key(key: dict[str, Any]) -> None:
+    validity = f"revoked {_date(key['revoked'])}" if key["revoked"] else "valid"
+    typer.echo(f"{key['id']}  {_date(key['created'])}  {validity:<18}  {key['name']}")
+    limits = {**key["in_force"], "high_priority": {"value": "yes" if key["high_priority"] else "no", "used": None}}
+    parts = []
+    for name, state in limits.items():
+        used = "" if state["used"] is None else f"{state['used']} of "
+        parts.append(f"{name} {used}{state['value']}{'*' if name in key['limits'] else ''}")
+    typer.echo("    " + ", ".join(parts))
 
 
 def _date(seconds: float) -> str:

@@ -48,6 +48,12 @@ def list_forecasts(*, url: str | None, status: str | None, limit: int) -> dict[s
         return {"forecasts": [forecast.info for forecast in client.list(status=status, limit=limit)]}
 
 
+def limits(*, url: str | None) -> dict[str, Any]:
+    """Return the limits of the client's API key."""
+    with Client(url) as client:
+        return client.limits()
+
+
 def cancel(*, url: str | None, forecast_id: str) -> dict[str, Any]:
     """Cancel a forecast and return its status document."""
     with Client(url) as client:

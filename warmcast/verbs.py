@@ -47,6 +47,12 @@ def catalogue(service: Service) -> Steps[list[dict[str, Any]]]:
     return states
 
 
+def limits(service: Service) -> Steps[dict[str, Any]]:
+    """Return the limits of this client's API key and how much of them is used, such as open forecasts."""
+    limits: dict[str, Any] = (yield from service.call(Request("GET", "/limits"))).document()
+    return limits
+
+
 def submit(
     service: Service,
     initial_state: InitialState = "gfs",

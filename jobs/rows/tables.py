@@ -49,6 +49,9 @@ forecasts = Table(
     Column("nfe", Integer, nullable=False, default=1),
     Column("evaluations", BigInteger, nullable=False, default=0),
     Column("number", BigInteger, nullable=False, default=0),
+    Column("checked", Float, nullable=False, default=0.0),
+    Column("damaged_files", Integer, nullable=False, default=0),
+    Column("damage", JSON),
     UniqueConstraint("owner", "idempotency_key"),
     Index("forecast_by_status", "status", "created"),
     Index("forecast_by_deadline", "status", "deadline"),
@@ -57,6 +60,8 @@ forecasts = Table(
     Index("forecast_by_owner", "owner", "created", "id"),
     Index("forecast_by_owner_and_status", "owner", "status", "created", "id"),
     Index("forecast_in_queue", "owner", "status", "priority", "created", "id"),
+    Index("forecast_by_check", "data", "checked", "id"),
+    Index("forecast_by_damage", "damaged_files"),
 )
 """`lead_times` counts the lead times that all groups have; the first of them was complete at `first_lead_time`.
 
@@ -66,6 +71,9 @@ forecasts = Table(
 
 `evaluations` counts those of both networks, each for one member. `number` counts the forecasts of the owner in the
 order of acceptance. `model`, `checkpoint_digest`, `group_size`, `num_groups` and `nfe` repeat values of `request`.
+
+`checked` is when all files were checked last, 0 if never; `damaged_files` are known to be damaged, and
+`damage` lists the first of them.
 """
 
 usage = Table(

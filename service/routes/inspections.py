@@ -8,23 +8,25 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from starlette.datastructures import UploadFile
 
+from service.checkpoints import read_named_manifest
 from service.child_processes import while_connected
-from service.dependencies import Owner, Service, ServiceDep
+from service.dependencies import DISK_SPACE, Owner, Service, ServiceDep
 from service.faults import Faults, located_at
 from service.initial_states import PARSING_SECONDS
+from service.limits import hold_upload_place
 from service.openapi import inspection_body
 from service.problems import PROBLEM_RESPONSES, VALIDATION, ServiceError
 from service.uploads import MAX_STATE_FILES, read_form, save_uploads
-from weather.bundled import DEFAULT_CHECKPOINT, find_named_checkpoint
+from weather.bundled import DEFAULT_CHECKPOINT
 from weather.ingest.parent import ingest_inspection
-from weather.manifest import ModelSpec, read_manifest
+from weather.manifest import ModelSpec
 from weather.readers.inspection import Inspection
 from weather.times import parse_time
 
 router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES)
 
 
-@router.post("/inspect", openapi_extra={"requestBody": inspection_body(MAX_STATE_FILES)})
+@router.post("/inspect", dependencies=[DISK_SPACE], openapi_extra={"requestBody": inspection_body(MAX_STATE_FILES)})
 async def inspect_files(
     request: Request,
     service: ServiceDep,
@@ -41,7 +43,7 @@ async def inspect_files(
     `can_start` is false if no forecast can start from them; `problems` says why. Nothing is stored.
     """
     spec, time = await to_thread.run_sync(_check_query, service, model, init_time)
-    async with service.queues.parsing.place(owner) as place, read_form(request, MAX_STATE_FILES) as form:
+    async with hold_upload_place(service, owner) as place, read_form(request, MAX_STATE_FILES) as form:
         parts = form.getlist("initial_state")
         files = [part for part in parts if isinstance(part, UploadFile)]
         if not files or len(files) < len(form.multi_items()):
@@ -61,8 +63,8 @@ def _check_query(service: Service, model: str, init_time: str | None) -> tuple[M
     """Return the description of the checkpoint and the initial time that the query names."""
     faults = Faults()
     folders = service.settings.storage.checkpoint_folders
-    folder = faults.attempt(("query", "model"), find_named_checkpoint, model, folders)
+    manifest = faults.attempt(("query", "model"), read_named_manifest, model, folders)
     time = faults.attempt(("query",), parse_time, init_time) if init_time else None
     faults.check()
-    assert folder is not None
-    return read_manifest(folder).model, time
+    assert manifest is not None
+    return manifest.model, time

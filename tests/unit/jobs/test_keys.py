@@ -7,11 +7,12 @@ from sqlalchemy import select
 
 from jobs.forecasts import ForecastRecord
 from jobs.keys import PREFIX
+from jobs.limits import LIMIT_NAMES
 from jobs.rows.database import Database
 from jobs.rows.tables import api_keys
 from storage.errors import ConfigurationError
 from tests.clock import MovableClock
-from tests.rows import create_key, find_key_id, has_keys, list_keys, read_forecast, revoke_key
+from tests.rows import create_key, find_key_id, has_keys, limit_key, list_keys, read_forecast, revoke_key
 
 
 def test_a_key_is_valid_until_it_is_revoked_and_its_secret_is_not_stored(database: Database) -> None:
@@ -108,3 +109,35 @@ def test_forecasts_of_a_revoked_key_are_kept(database: Database, insert_rows: Ca
     forecast = insert_rows(owner=key.id)
     revoke_key(database, key.id)
     assert read_forecast(database, forecast.id, key.id) == forecast
+
+
+def test_a_key_has_limits_of_its_own_until_they_are_removed(database: Database) -> None:
+    key, _ = create_key(database, "one", {"open_forecasts": 3, "uploads": None, "high_priority": True})
+    assert key.limits == {"open_forecasts": 3, "high_priority": True}
+    changed = limit_key(database, key.id, {"open_forecasts": 0, "kept_bytes": 10**15})
+    assert changed.limits == {"open_forecasts": 0, "high_priority": True, "kept_bytes": 10**15}
+    assert limit_key(database, key.id, {}) == changed
+    assert limit_key(database, key.id, dict.fromkeys(LIMIT_NAMES)).limits == {}
+    assert list_keys(database)[0].limits == {}
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"open_forecasts": -1}, r"`open_forecasts` must be a number from 0 to 2147483647\. Got: -1"),
+        ({"uploads": 2**31}, r"`uploads` must be a number from 0 to 2147483647"),
+        ({"kept_bytes": 2**63}, r"`kept_bytes` must be a number from 0 to 9223372036854775807"),
+        ({"digest": 1}, r"`digest` is not a limit of a key\. Expected one of: open_forecasts, "),
+    ],
+)
+def test_a_limit_that_is_not_possible_is_refused(limits: dict[str, int], message: str, database: Database) -> None:
+    key, _ = create_key(database, "one")
+    for change in (lambda: create_key(database, "two", limits), lambda: limit_key(database, key.id, limits)):
+        with pytest.raises(ConfigurationError, match=message):
+            change()
+    assert list_keys(database) == [key]
+
+
+def test_an_unknown_key_cannot_be_limited(database: Database) -> None:
+    with pytest.raises(ConfigurationError, match=r"`key_id` must be one that `warmcast key list` prints. Got: 'key_0'"):
+        limit_key(database, "key_0", {"uploads": 1})

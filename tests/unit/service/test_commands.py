@@ -197,7 +197,8 @@ def test_a_new_key_is_valid_and_its_secret_is_returned_only_once(tmp_path: Path)
     assert find_key_id(database, made["secret"]) == made["id"]
     database.close()
     (listed,) = commands.list_api_keys(data=data)["keys"]
-    assert listed == {name: value for name, value in made.items() if name != "secret"}
+    assert {name: listed.get(name) for name in made} == made | {"secret": None}
+    assert "secret" not in listed
     assert made["secret"].encode() not in b"".join(path.read_bytes() for path in data.iterdir())
 
 
@@ -224,3 +225,16 @@ def test_a_key_needs_a_printable_name(tmp_path: Path, name: str) -> None:
 
 def test_the_list_of_keys_is_empty_before_the_first_one(tmp_path: Path) -> None:
     assert commands.list_api_keys(data=tmp_path / "empty") == {"keys": []}
+
+
+def test_limits_of_a_key_are_listed_with_those_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WARMCAST_KEY_UPLOADS", "7")
+    made = commands.create_api_key(name="desk", limits={"open_forecasts": 3, "uploads": None}, data=tmp_path)
+    (listed,) = commands.list_api_keys(data=tmp_path)["keys"]
+    assert listed["limits"] == {"open_forecasts": 3}
+    assert listed["in_force"]["open_forecasts"] == {"value": 3, "used": 0}
+    assert listed["in_force"]["uploads"] == {"value": 7, "used": None}
+    changed = commands.limit_api_key(key_id=made["id"], limits={"open_forecasts": None}, data=tmp_path)
+    assert (changed["limits"], changed["in_force"]["open_forecasts"]["value"]) == ({}, 50)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis.strategies import lists, text
 from sqlalchemy.exc import OperationalError
 
-from jobs.errors import ForecastNotFoundError, LeaseLostError
+from jobs.errors import ForecastNotFoundError, LeaseLostError, LimitExceededError, LimitState
 from service import problems
 from service.problems import (
     KIND_OF_ERROR,
@@ -107,7 +107,11 @@ def _subclasses(error: type[WarmcastError]) -> set[type[WarmcastError]]:
 
 @pytest.mark.parametrize("error", sorted(KIND_OF_ERROR, key=lambda error: error.__name__))
 def test_every_listed_error_is_answered_with_its_own_kind(error: type[WarmcastError]) -> None:
-    arguments = ("a.nc", ["It is bad."]) if issubclass(error, InitialStateError) else ("It is bad.",)
+    arguments: tuple[object, ...] = ("It is bad.",)
+    if issubclass(error, InitialStateError):
+        arguments = ("a.nc", ["It is bad."])
+    elif issubclass(error, LimitExceededError):
+        arguments = ("It is bad.", LimitState("uploads", 1))
     assert kind_of_error(error(*arguments)) is KIND_OF_ERROR[error]
 
 

@@ -93,13 +93,13 @@ def test_all_faults_of_a_body_are_reported_together(open_service: Open) -> None:
 
 def test_the_size_limit_is_on_all_bytes_before_compression_and_includes_its_end(open_service: Open) -> None:
     free = open_service()
-    plan = estimate(free, _check(free, members=5), STATE)
+    plan = estimate(free, "local", _check(free, members=5), STATE)
     exact = open_service(max_store_bytes=plan.uncompressed_bytes)
-    assert estimate(exact, _check(exact, members=5), STATE).uncompressed_bytes == plan.uncompressed_bytes
+    assert estimate(exact, "local", _check(exact, members=5), STATE).uncompressed_bytes == plan.uncompressed_bytes
     less = open_service(max_store_bytes=plan.uncompressed_bytes - 1)
-    for submit in (estimate, lambda *arguments: accept(less, "local", *arguments[1:], None)):
+    for submit in (estimate, lambda *arguments: accept(*arguments, None)):
         with pytest.raises(ServiceError, match=f"Got: {plan.uncompressed_bytes} bytes, of 5 members and 4 lead times"):
-            submit(less, _check(less, members=5), STATE)
+            submit(less, "local", _check(less, members=5), STATE)
 
 
 def test_missing_options_of_the_sampler_are_those_of_the_checkpoint(open_service: Open) -> None:

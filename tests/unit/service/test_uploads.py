@@ -1,6 +1,7 @@
 import asyncio
 import io
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,8 @@ def _parse(content_type: str | None, body: bytes) -> ParsedRequest:
 
     async def parse() -> ParsedRequest:
         request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
-        async with parse_request(request, WorkQueue("with files", at_once=1, max_waiting=0), "local") as parsed:
+        hold_place = partial(WorkQueue("with files", at_once=1, max_waiting=0).place, "local")
+        async with parse_request(request, hold_place) as parsed:
             return parsed
 
     return asyncio.run(parse())

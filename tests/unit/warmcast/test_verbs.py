@@ -156,6 +156,7 @@ def test_plots_are_requested_with_units_and_region(service: Service) -> None:
         (lambda service: verbs.models(service), "/models"),
         (lambda service: verbs.model(service, "a b"), "/models/a%20b"),
         (lambda service: verbs.catalogue(service), "/catalogue"),
+        (lambda service: verbs.limits(service), "/limits"),
         (lambda service: verbs.forecast(service, "fc_1"), "/forecast/fc_1"),
         (lambda service: verbs.receipt(service, "fc_1"), "/forecast/fc_1/receipt"),
         (lambda service: verbs.diagnostics(service, "fc_1"), "/forecast/fc_1/diagnostics"),

@@ -1,0 +1,46 @@
+"""The limits of API keys in the service: their defaults, and the uploads that a caller may send at the same time."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+
+from jobs.limits import Admission, Limits, read_limits
+from jobs.settings import LimitSettings
+from service.dependencies import Service
+from service.work_queues import Place
+
+
+def default_limits(settings: LimitSettings) -> Limits:
+    """Return the limits of keys without their own."""
+    return Limits(
+        open_forecasts=settings.key_open_forecasts,
+        forecast_evaluations=settings.key_forecast_evaluations,
+        day_evaluations=settings.key_day_evaluations,
+        kept_bytes=settings.key_kept_bytes,
+        uploads=settings.key_uploads,
+        high_priority=settings.key_high_priority,
+    )
+
+
+def admission_of(settings: LimitSettings) -> Admission:
+    """Return the rules by which forecasts are accepted."""
+    return Admission(default_limits(settings), settings.max_open_forecasts)
+
+
+async def uploads_allowed(service: Service, owner: str) -> int | None:
+    """Return the number of uploads that an owner may send at the same time; None without a limit."""
+
+    def read() -> int | None:
+        with service.database.read() as connection:
+            limits = read_limits(connection, owner, default_limits(service.settings.limits))
+        return None if limits is None else limits.uploads
+
+    return await to_thread.run_sync(read)
+
+
+@asynccontextmanager
+async def hold_upload_place(service: Service, owner: str) -> AsyncIterator[Place]:
+    """Hold a place for a request with files while the block runs; raise the errors of `WorkQueue.place`."""
+    async with service.queues.parsing.place(owner, await uploads_allowed(service, owner)) as place:
+        yield place
