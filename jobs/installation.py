@@ -186,12 +186,12 @@ class _Sides:
 
     def bind(self) -> str:
         """Return the common identity of both sides; sides without one that may belong together get it."""
-        in_place = read_identity(self.data)
-        with self.database.read() as connection:
-            row = _read_row(connection)
+        row, in_place = self._read_row(), read_identity(self.data)
         if row is None and in_place is None:
             self._check_first_use()
-            row = self._insert_new()
+            row, in_place = self._insert_new(), read_identity(self.data)
+        elif row is None:  # unless another process has inserted it between the two readings
+            row = self._read_row()
         if row is None:
             raise self._difference(_belongs(None), _belongs(in_place))
         identity, is_bound = row
@@ -203,6 +203,10 @@ class _Sides:
         if not is_bound:
             self.confirm()
         return identity
+
+    def _read_row(self) -> tuple[str, bool] | None:
+        with self.database.read() as connection:
+            return _read_row(connection)
 
     def confirm(self) -> None:
         """Record that the data place has the identity of the database."""

@@ -14,16 +14,18 @@ import xarray as xr
 import zarr
 from pydantic import SecretStr
 
+from jobs import retention
 from jobs.dispatching.leases import claim
 from jobs.errors import LeaseLostError
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
-from jobs.retention import delete_data, sweep_folders
+from jobs.installation import open_installation, read_identity
+from jobs.retention import delete_data, find_lost_folders, sweep_folders
 from jobs.rows.database import Database
 from jobs.rows.states import Status
 from jobs.settings import Settings
 from service.app import create_app
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, InstallationError
 from storage.opening import open_storage
 from storage.paths import StoragePath
 from tests.clock import MovableClock, movable_clock
@@ -80,6 +82,25 @@ def shared_database(postgres: PostgresServer) -> Iterator[tuple[str, MovableCloc
     url = postgres.new_database()
     with movable_clock(url) as clock:
         yield url, clock
+
+
+def test_a_bucket_belongs_to_one_installation_and_keeps_folders_without_a_row(
+    settings: Settings, bucket: StoragePath, tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = settings.replace(database_url=f"sqlite:///{tmp_path}/rows.db")
+    identity = open_installation(first.storage).identity
+    assert open_installation(first.storage).identity == identity == read_identity(bucket)
+    other = settings.replace(database_url=f"sqlite:///{tmp_path}/other.db")
+    with pytest.raises(InstallationError, match=r"does not exist, but `s3://.*/some/where/` belongs to installation"):
+        open_installation(other.storage)
+    orphan = bucket / "forecasts/fc_1"
+    for name in ("receipt.json", "ensemble.zarr/zarr.json"):
+        (orphan / name).write(name.encode())
+    monkeypatch.setattr(retention, "_ABANDONED_SECONDS", -3600.0)
+    assert sweep_folders(database, bucket) == 1
+    assert not orphan.exists()
+    assert (bucket / "lost/fc_1/ensemble.zarr/zarr.json").read_bytes() == b"ensemble.zarr/zarr.json"
+    assert list(find_lost_folders(bucket)) == ["fc_1"]
 
 
 class _Killed(BaseException):

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from typer.testing import CliRunner
 
 from jobs.forecasts import ForecastRecord
 from jobs.installation import IDENTITY_FILE, Installation, PlaceGuard, adopt, open_installation, read_identity
@@ -18,7 +20,8 @@ from storage.errors import DataDirectoryError, InstallationError
 from storage.lock import lock_folder
 from storage.paths import storage_path
 from tests.rows import list_keys
-from tests.servers import PostgresServer
+from tests.servers import PostgresServer, free_port
+from warmcast.cli import app
 
 Insert = Callable[..., ForecastRecord]
 DIFFERENT = "`warmcast storage adopt`"
@@ -334,14 +337,49 @@ def test_the_guard_of_object_storage_reads_at_intervals_and_keeps_its_result_whi
     assert place.reads == 3
 
 
-@pytest.mark.parametrize("command", [["serve", "--port", "1"], ["api", "--port", "1"], ["worker"], ["key", "list"]])
-def test_every_command_that_opens_both_ends_in_one_sentence(command: list[str], tmp_path: Path) -> None:
+def _different(data: Path) -> None:
+    (data / "warmcast.db").unlink()
+
+
+def _newer(data: Path) -> None:
+    database = Database(StorageSettings(data=data).sql_url)
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+
+
+@pytest.mark.parametrize("command", ["serve", "api", "key list"])
+@pytest.mark.parametrize(
+    ("change", "sentence"), [(_different, DIFFERENT), (_newer, "A newer version of Warmcast has changed it; use that")]
+)
+def test_every_command_that_opens_both_ends_in_one_sentence(
+    command: str, change: Callable[[Path], None], sentence: str, tmp_path: Path
+) -> None:
     open_installation(StorageSettings(data=tmp_path)).database.close()
-    (tmp_path / "warmcast.db").unlink()
-    program = (
-        f"import sys; sys.argv[1:] = {[*command, '--data', str(tmp_path)]!r}; from warmcast.cli import main; main()"
-    )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    change(tmp_path)
+    options = [] if command == "key list" else ["--port", str(free_port())]
+    ended = CliRunner().invoke(app, [*command.split(), *options, "--data", str(tmp_path)])
+    assert ended.exit_code == 2, ended.output
+    assert ended.stderr.startswith("Error: ")
+    assert ended.stderr.count("\n") == 1
+    assert sentence in ended.stderr
+    assert (tmp_path / "warmcast.db").exists() == (change is _newer)
+
+
+def test_a_second_service_on_the_same_data_ends_in_one_sentence(tmp_path: Path) -> None:
+    with lock_folder(tmp_path, DataDirectoryError("first")):
+        ended = CliRunner().invoke(app, ["serve", "--port", str(free_port()), "--data", str(tmp_path)])
+    assert (ended.exit_code, ended.stderr.count("\n")) == (2, 1)
+    assert "is served by another process. Choose another --data." in ended.stderr
+    assert not (tmp_path / "warmcast.db").exists()
+
+
+def test_a_worker_with_the_wrong_database_ends_in_one_sentence(tmp_path: Path) -> None:
+    open_installation(StorageSettings(data=tmp_path)).database.close()
+    _different(tmp_path)
+    program = [sys.executable, "-m", "workers.polling", str(os.getpid())]
+    environment = os.environ | {"WARMCAST_DATA": str(tmp_path)}
+    ended = subprocess.run(program, capture_output=True, text=True, check=False, timeout=60, env=environment)
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
     assert DIFFERENT in ended.stderr

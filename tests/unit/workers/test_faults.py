@@ -1,6 +1,10 @@
 """What a worker does when the clock is set, and when the database or the disk is not what it was."""
 
-from collections.abc import Callable
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -74,3 +78,44 @@ def test_a_worker_stops_while_its_database_is_away_and_continues_when_it_is_back
         connection.execute(text("UPDATE work SET lease_until = 1"))
     wait_until(lambda: not worker.run())
     assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MB."""
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def _fill(disk: Path) -> None:
+    with suppress(OSError), (disk / "filler").open("ab", buffering=0) as file:
+        while True:
+            file.write(b"\0" * 4096)
+
+
+def test_a_forecast_ends_after_the_disk_of_its_data_and_rows_was_full(
+    disk: Path, submit_small: Submit, settings: Settings, on_step: OnStep
+) -> None:
+    """The first attempt ends; the row that says so is written into the reserve."""
+    settings = settings.replace(data=disk, reserve_bytes=500_000, group_size=2)
+    database = open_installation(settings.storage).database
+    database.reserve.hold()
+    forecast = submit_small(database, disk)
+    worker = Worker(settings, database)
+    on_step(lambda: _fill(disk))
+    assert worker.run()
+    assert not database.reserve.is_held
+    assert read_forecast(database, forecast.id).status == Status.RUNNING
+    with database.read() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM work WHERE worker IS NOT NULL")) == 0
+    (disk / "filler").unlink()
+    with database.write() as connection:
+        connection.execute(text("UPDATE work SET lease_until = NULL"))
+    wait_until(lambda: not worker.run())
+    assert read_forecast(database, forecast.id).status == Status.SUCCESSFUL
+    database.close()
