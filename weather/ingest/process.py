@@ -25,8 +25,8 @@ DISK_FULL = 28
 """Exit code of a parser whose disk is full."""
 _PACKAGES = ("weather", "eccodes", "h5py", "netCDF4", "numpy", "pydantic", "xarray", "zarr")
 _START = (
-    "import sys; known = set(sys.path); own, *others = sys.argv[1:]; sys.path[:0] = {own} - known; "
-    "sys.path += [path for path in others if path not in known]; from weather.ingest.child import main; main()"
+    "import sys; sys.path += [path for path in sys.argv[1:] if path not in sys.path]; "
+    "from weather.ingest.child import main; main()"
 )
 _OUT_OF_MEMORY = (b"MemoryError", b"Cannot allocate", b"Unable to allocate")
 _MAX_THREADS, _MAX_REPLY_BYTES = 64, 1_000_000
@@ -115,10 +115,24 @@ def _keep_priority(process_id: int) -> None:
 
 
 def _command() -> list[str]:
-    """Return the command of the parser, in an interpreter that imports nothing from its folder or its environment."""
+    """Return the command of the parser: an interpreter that knows the standard library and `_search_path` only."""
+    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, *_search_path()]
+
+
+def _search_path() -> list[str]:
+    """Return the folders from which this process imports libraries, in their order.
+
+    The working directory, the folder of a script and those of `PYTHONPATH` are among them only if they have a package
+    of the parser.
+    """
     specs = [find_spec(name) for name in _PACKAGES]
     roots = [str(Path(spec.origin).absolute().parents[1]) for spec in specs if spec is not None and spec.origin]
-    return [sys.executable, "-I", "-X", "utf8", "-c", _START, *dict.fromkeys(roots)]
+    others = {"", *os.environ.get("PYTHONPATH", "").split(os.pathsep), str(Path(sys.argv[0]).parent)}
+    foreign = {Path(path).absolute() for path in others}
+    found = [
+        path for path in sys.path if path in roots or (Path(path).is_dir() and Path(path).absolute() not in foreign)
+    ]
+    return list(dict.fromkeys([*(root for root in roots if root not in sys.path), *found]))
 
 
 def _environment(folder: Path) -> dict[str, str]:

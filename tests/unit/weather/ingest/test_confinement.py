@@ -230,6 +230,7 @@ def test_files_in_the_working_directory_and_variables_of_the_environment_change_
     for name in ("numpy", "json", "eccodes", "sitecustomize", "usercustomize", "weather"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a foreign module was imported')")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), *sys.path])
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("ECCODES_DEFINITION_PATH", str(tmp_path))
     monkeypatch.setenv("LD_PRELOAD", str(tmp_path / "missing.so"))
