@@ -1,13 +1,18 @@
 """Submit a forecast: create its folder with the empty stores, and insert its rows."""
 
+from contextlib import suppress
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs.errors import ForecastNotFoundError
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord, insert_forecast, new_forecast_id
+from jobs.forecasts import ForecastRecord, insert_forecast, new_forecast_id, read_forecast
 from jobs.limits import Admission, NewForecast, lock_queue
 from jobs.planning.plans import Plan, restart_bytes
 from jobs.rows.database import Database
 from jobs.rows.states import Priority
+from storage.errors import DataDirectoryError
 from storage.paths import StoragePath
 from weather.ingest.exchange import save_initial_state
 from weather.initial_state import InitialState
@@ -44,11 +49,23 @@ def submit(
         _create_folder(folder, plan, state, manifest)
         record = insert_if_admitted(database, folder.forecast_id, owner, plan, idempotency_key, priority, admission)
     except BaseException:
-        folder.path.remove()
+        _remove_unless_accepted(database, folder)
         raise
     if record.id != folder.forecast_id:
         folder.path.remove()
     return record, record.id == folder.forecast_id
+
+
+def _remove_unless_accepted(database: Database, folder: ForecastFolder) -> None:
+    """Remove the folder of a submission that failed, unless its rows exist: the answer to their commit may be lost.
+
+    If that cannot be found out, the folder is left: without a row, it is moved aside later.
+    """
+    with suppress(SQLAlchemyError, OSError, DataDirectoryError), database.read() as connection:
+        try:
+            read_forecast(connection, folder.forecast_id)
+        except ForecastNotFoundError:
+            folder.path.remove()
 
 
 def insert_if_admitted(

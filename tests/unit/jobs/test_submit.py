@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import xarray as xr
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
+import jobs.submit
 from jobs.errors import IdempotencyError, QueueFullError
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
@@ -26,7 +27,7 @@ from jobs.rows.tables import events, forecasts, work
 from jobs.submit import submit
 from storage.errors import WarmcastError
 from tests.helpers import random_state
-from tests.rows import read_forecast
+from tests.rows import list_forecasts, read_forecast
 from weather.ingest.exchange import load_initial_state
 from weather.manifest import Sampling, read_manifest
 
@@ -258,3 +259,22 @@ def test_a_repeated_submission_is_returned_even_if_no_other_is_accepted(submit_f
     assert submit_forecast(key="a", max_open=1).id == first.id
     with pytest.raises(QueueFullError, match="The limit of forecasts that wait or run is reached: 1"):
         submit_forecast(key="b", max_open=1)
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_the_folder_is_kept_if_the_rows_were_committed_although_the_answer_was_lost(
+    is_committed: bool, submit_forecast: Submit, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert = jobs.submit.insert_if_admitted
+
+    def lose_the_answer(*arguments: Any) -> None:
+        if is_committed:
+            insert(*arguments)
+        raise OperationalError("COMMIT", None, ConnectionError("lost"))
+
+    monkeypatch.setattr(jobs.submit, "insert_if_admitted", lose_the_answer)
+    with pytest.raises(OperationalError):
+        submit_forecast()
+    folders = [path.name for path in (tmp_path / "forecasts").iterdir()]
+    assert folders == [record.id for record in list_forecasts(database, "local", None, 10)]
+    assert len(folders) == is_committed
