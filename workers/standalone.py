@@ -43,7 +43,10 @@ class StandaloneForecast:
 
 @dataclass(frozen=True)
 class RunReceipt:
-    """The result of a run: computed lead times (counted per group), network evaluations, lost members, wall time."""
+    """The result of a run: computed lead times (counted per group), network evaluations, lost members, wall time.
+
+    Values are equal bit for bit only if device, number of CPU threads and version of PyTorch are the same.
+    """
 
     store: Path
     lead_times_computed: int
@@ -51,6 +54,9 @@ class RunReceipt:
     flow_evaluations: int
     warm_start_evaluations: int
     nonfinite_members: tuple[int, ...]
+    device: str
+    threads: int
+    torch: str
     wall_seconds: float
 
 
@@ -84,6 +90,9 @@ def run_forecast(forecast: StandaloneForecast, output: Path, *, resume: bool, re
         flow_evaluations=computed * forecast.sampling.nfe,
         warm_start_evaluations=computed,
         nonfinite_members=tuple(store.lost_members()),
+        device=str(forecast.device),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
         wall_seconds=round(time.monotonic() - started, 3),
     )
 

@@ -43,6 +43,7 @@ def test_a_forecast_fills_the_store(forecast: StandaloneForecast, tmp_path: Path
     assert (receipt.lead_times_computed, receipt.lead_times_resumed) == (8, 0)
     assert (receipt.flow_evaluations, receipt.warm_start_evaluations) == (16, 8)
     assert receipt.nonfinite_members == ()
+    assert (receipt.device, receipt.threads, receipt.torch) == ("cpu", torch.get_num_threads(), torch.__version__)
 
 
 def test_the_initial_state_is_stored_next_to_the_ensemble(forecast: StandaloneForecast, tmp_path: Path) -> None:
