@@ -32,13 +32,18 @@ from service.routes import (
 
 
 def create_app(
-    settings: Settings, *, only_loopback: bool = True, with_worker: bool = True, metrics_port: int | None = None
+    settings: Settings,
+    *,
+    only_loopback: bool = True,
+    with_worker: bool = True,
+    metrics_port: int | None = None,
+    metrics_host: str = "127.0.0.1",
 ) -> FastAPI:
     """Return the application; files, database and worker are opened when it starts.
 
     With `with_worker` and the local dispatcher it locks the data folder and keeps one worker process running.
     `only_loopback` says that only this machine can reach it; only then are requests without a key served and
-    `/metrics` is a route. With `metrics_port` the metrics are served on that port instead, on all addresses.
+    `/metrics` is a route. With `metrics_port` the metrics are served on that port of `metrics_host` instead.
     """
     metrics = Metrics()
 
@@ -52,6 +57,7 @@ def create_app(
                 only_loopback=only_loopback,
                 with_worker=with_worker,
                 metrics_port=metrics_port,
+                metrics_host=metrics_host,
             )
             yield
 

@@ -102,7 +102,13 @@ def _serve(
 ) -> dict[str, Any]:
     settings = _read_settings(data)
     configure_logging(settings.log.log_format, settings.log.log_level)
-    app = create_app(settings, only_loopback=_is_loopback(host), with_worker=with_worker, metrics_port=metrics_port)
+    app = create_app(
+        settings,
+        only_loopback=_is_loopback(host),
+        with_worker=with_worker,
+        metrics_port=metrics_port,
+        metrics_host=host,
+    )
     with _listen(host, port) as listener, suppress(KeyboardInterrupt):  # the server has stopped by then
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         message = f"Warmcast serves {url} from {settings.storage.data.resolve()}; its API is described at /docs."

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
+from socketserver import StreamRequestHandler
+from typing import cast
 
 from prometheus_client import start_http_server
-from prometheus_client.registry import Collector
 
 from jobs.dispatching.clock_jumps import ClockWatch
 from jobs.dispatching.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
 from jobs.dispatching.reconcile import reconcile
 from jobs.dispatching.supervisor import Supervisor
-from jobs.events import Event, list_new_events
+from jobs.events import Event, delete_old_events, list_new_events
 from jobs.forecasts import ForecastRecord, read_forecasts
 from jobs.installation import Installation, open_installation
 from jobs.periodic import Periodic
@@ -40,6 +41,8 @@ from storage.scratch import own_temporary_folder, remove_abandoned_folders
 
 _RETENTION_SECONDS, _CHECK_SECONDS = 60.0, 600.0
 _UPLOADS = "uploads"
+_METRICS_SECONDS = 10.0
+"""Seconds for which a client of the metrics' own port may send nothing."""
 
 
 def open_service(
@@ -50,6 +53,7 @@ def open_service(
     only_loopback: bool,
     with_worker: bool,
     metrics_port: int | None,
+    metrics_host: str = "127.0.0.1",
 ) -> Service:
     """Open what the routes share and start the periodic tasks; closing `stack` stops and closes all of it.
 
@@ -70,7 +74,11 @@ def open_service(
     readiness = _readiness_checks(settings, database)
     if settings.service.dispatcher == "celery":
         readiness.add("redis", dispatcher.failure)
-    _serve_metrics(metrics, [RowsCollector(settings, database), ReadinessCollector(readiness)], metrics_port, stack)
+    for collector in (RowsCollector(settings, database), ReadinessCollector(readiness)):
+        metrics.registry.register(collector)
+        stack.callback(metrics.registry.unregister, collector)
+    if metrics_port is not None:
+        _serve_metrics(metrics, metrics_host, metrics_port, stack)
     callers = Callers(database, needs_key=not only_loopback or settings.service.public_url is not None)
     stack.callback(callers.close)
     forecasts = BatchReader(partial(_read_forecasts, database), "forecasts")
@@ -106,6 +114,7 @@ def _upkeep_tasks(
     def apply_retention() -> None:
         database.write_at_any_cost(partial(expire_data, keep_hours=settings.storage.keep_hours))
         metrics.lost_folders.set(sweep_folders(database, data))
+        database.write_at_any_cost(delete_old_events)
         database.reserve.hold()
         remove_abandoned_folders(settings.storage.data / _UPLOADS)
 
@@ -147,21 +156,15 @@ def _readiness_checks(settings: Settings, database: Database) -> Readiness:
     return readiness
 
 
-def _serve_metrics(metrics: Metrics, collectors: Sequence[Collector], port: int | None, stack: ExitStack) -> None:
-    """Register the collectors and, if `port` is given, serve all metrics on it, until `stack` closes.
-
-    Raises `ConfigurationError` if nothing can be served on `port`.
-    """
-    for collector in collectors:
-        metrics.registry.register(collector)
-        stack.callback(metrics.registry.unregister, collector)
-    if port is not None:
-        try:
-            server, thread = start_http_server(port, registry=metrics.registry)
-        except OSError as error:
-            raise ConfigurationError(
-                f"Metrics cannot be served on port {port}: {error.strerror}. Choose another --metrics-port."
-            ) from error
-        stack.callback(thread.join)
-        stack.callback(server.server_close)
-        stack.callback(server.shutdown)
+def _serve_metrics(metrics: Metrics, host: str, port: int, stack: ExitStack) -> None:
+    """Serve the metrics at an address of their own until `stack` closes; raise `ConfigurationError` if it is in use."""
+    try:
+        server, thread = start_http_server(port, addr=host, registry=metrics.registry)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Metrics cannot be served on port {port}: {error.strerror}. Choose another --metrics-port."
+        ) from error
+    cast(type[StreamRequestHandler], server.RequestHandlerClass).timeout = _METRICS_SECONDS
+    stack.callback(thread.join)
+    stack.callback(server.server_close)
+    stack.callback(server.shutdown)

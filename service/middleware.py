@@ -12,8 +12,8 @@ from service.metrics import Metrics
 from service.problems import BODY_TIMEOUT, FOREIGN_HOST, FOREIGN_ORIGIN, MALFORMED, TOO_LARGE, ServiceError
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
-MAX_JSON_BYTES = 1_000_000
-"""Largest size of a body that is not an upload."""
+MAX_JSON_BYTES = 100_000
+"""Largest size of a body that is not an upload: some ten times the largest request, and checked in some 50 ms."""
 
 _UPLOAD_PATH = re.compile(r"(?:/v1)?/(?:forecast|inspect|forecast/[^/]+/verify)")
 _BODY_SECONDS, _BODY_BYTES_PER_SECOND = 30, 10_000
@@ -29,8 +29,8 @@ _HOST = re.compile(r"([\w.~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?", re.
 class BodyLimit:
     """Receive bodies within limits of size and time; close the connection after a response before the body's end.
 
-    Bodies of uploads may have `max_upload_bytes`, others 1 MB. A body may take 30 s, and 1 s more for each 10 kB. What
-    is not received by the application is not received at all, and not drained after the response.
+    Bodies of uploads may have `max_upload_bytes`, others 100 kB. A body may take 30 s, and 1 s more for each 10 kB.
+    What is not received by the application is not received at all, and not drained after the response.
     """
 
     def __init__(self, app: ASGIApp, *, max_upload_bytes: int) -> None:

@@ -59,7 +59,7 @@ class Problem(BaseModel):
     retryable: bool
     errors: list[dict[str, str]] = Field(
         default=[],
-        description="Each wrong field of the request, with its `detail` and its `pointer`: a JSON pointer (RFC 6901) "
+        description="Wrong fields of the request, at most 20, with `detail` and `pointer`: a JSON pointer (RFC 6901) "
         "into the body, `?NAME` for a query parameter, or the name of a header.",
     )
     limit: LimitView | None = Field(None, description="The limit of the API key that does not allow the request.")

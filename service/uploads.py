@@ -22,7 +22,7 @@ from service.work_queues import Place
 
 MAX_STATE_FILES = 2
 _MAX_NAME_LENGTH = 100
-_MAX_TEXT_BYTES = 1_000_000
+_MAX_TEXT_BYTES = 100_000
 
 
 @dataclass(frozen=True)

@@ -113,10 +113,13 @@ def test_the_version_of_a_status_changes_with_each_lead_time(api: InProcess, hom
     assert api.get(home).headers["etag"].startswith('W/"successful-4-available-')
 
 
-def test_a_file_that_changed_has_another_version(api: InProcess, home: str, data: StoragePath) -> None:
-    address = f"{home}/ensemble.zarr/zarr.json"
+def test_a_file_that_changed_has_another_version(
+    api: InProcess, submit_small: Submit, database: Database, data: StoragePath
+) -> None:
+    forecast_id = submit_small(database, data).id
+    address = f"/v1/forecast/{forecast_id}/ensemble.zarr/zarr.json"
     first = api.get(address)
-    (data / f"forecasts/{home.rsplit('/', 1)[1]}/ensemble.zarr/zarr.json").write(first.content + b" ")
+    (data / f"forecasts/{forecast_id}/ensemble.zarr/zarr.json").write(first.content + b" ")
     again = api.get(address, headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (200, first.content + b" ")
 

@@ -14,6 +14,7 @@ from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
 from jobs.rows.states import Data, Status
 from jobs.settings import Settings
+from service import lifespan
 from service.app import create_app
 from service.dependencies import Service
 from service.lifespan import open_service
@@ -116,8 +117,19 @@ def test_metrics_on_a_port_of_their_own_are_served_until_the_service_closes(sett
     address = f"http://127.0.0.1:{port}/metrics"
     with _opened(settings, metrics_port=port), urllib.request.urlopen(address) as response:
         assert b"\nwarmcast_database_up 1.0\n" in response.read()
+        with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port)):
+            pass
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
         pass
+
+
+def test_a_client_of_the_metrics_that_sends_nothing_is_cut_off(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifespan, "_METRICS_SECONDS", 0.1)
+    port = free_port()
+    with _opened(settings, metrics_port=port), socket.create_connection(("127.0.0.1", port), 10) as client:
+        assert client.recv(1) == b""
 
 
 def test_a_metrics_port_in_use_is_an_error_that_names_it_and_leaves_nothing_open(
