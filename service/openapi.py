@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from service.problems import Problem
-from service.requests import ForecastBody
+from service.requests import ForecastBody, ReplayBody
 
 JSON, MULTIPART = "application/json", "multipart/form-data"
 
@@ -33,6 +33,11 @@ def forecast_body(max_files: int) -> dict[str, Any]:
     return {"required": True, "content": json | multipart_body({"request": request, "initial_state": files})}
 
 
+def replay_body() -> dict[str, Any]:
+    """Return the OpenAPI description of the body of `POST /forecast/ID/replay`."""
+    return {"required": True, "content": {JSON: {"schema": {"$ref": _TEMPLATE.format(model="ReplayBody")}}}}
+
+
 def inspection_body(max_files: int) -> dict[str, Any]:
     """Return the OpenAPI description of the body of `POST /inspect`: the files of an initial state."""
     files = file_list(max_files, "GRIB, NetCDF or zipped Zarr, as for `POST /forecast`.")
@@ -47,14 +52,13 @@ def verification_body(max_files: int, reference_pattern: str) -> dict[str, Any]:
 
 
 def add_schemas(app: FastAPI) -> None:
-    """Add the schemas of `ForecastBody` and `Problem` to the OpenAPI document of `app`."""
+    """Add the schemas of request bodies and of `Problem` to the OpenAPI document of `app`."""
     generate = app.openapi
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _, schemas = models_json_schema(
-                [(ForecastBody, "validation"), (Problem, "validation")], ref_template=_TEMPLATE
-            )
+            models = [(model, "validation") for model in (ForecastBody, ReplayBody, Problem)]
+            _, schemas = models_json_schema(models, ref_template=_TEMPLATE)
             generate()["components"]["schemas"].update(schemas["$defs"])
         return generate()
 
