@@ -3,11 +3,12 @@
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, create_engine, insert, make_url, text
 
 from benchmarks.measurement import publish_results, shortest_seconds_of_each
 from jobs.dispatching.dispatch import LocalDispatcher
@@ -35,20 +36,16 @@ def bench_queue(*, json: Path | None, tiny: bool, database_url: str | None) -> d
     """Measure operations of databases with few and with many forecasts, as many of them stored as waiting.
 
     The ratios are the times with the most forecasts over those with the fewest; 1 is perfect. The databases are SQLite,
-    or one database of PostgreSQL at `database_url`, which must be empty and is filled further for each size. `tiny`
+    or are created on the server of PostgreSQL of the database at `database_url`, and dropped at the end. `tiny`
     measures 200 forecasts at most, for tests.
     """
     sizes = _TINY_SIZES if tiny else _SIZES
-    repeats = 2 if tiny else 7
-    with tempfile.TemporaryDirectory(prefix="warmcast-bench-") as folder:
-        if database_url is None:
-            opened = {size: _open(f"sqlite:///{folder}/{size}.db", size) for size in sizes}
-            works = {f"{name} {size}": work for size, base in opened.items() for name, work in _works(base).items()}
-            seconds = shortest_seconds_of_each(works, repeats)
-            for database in opened.values():
-                database.close()
-        else:
-            seconds = _measure_one_after_another(database_url, sizes, repeats)
+    with ExitStack() as stack:
+        opened = {size: stack.enter_context(_new_database(database_url)) for size in sizes}
+        for size, database in opened.items():
+            _fill(database, size)
+        works = {f"{name} {size}": work for size, base in opened.items() for name, work in _works(base).items()}
+        seconds = shortest_seconds_of_each(works, 2 if tiny else 7)
     rows: list[dict[str, Any]] = []
     ratios: dict[str, float] = {}
     for name in dict.fromkeys(key.split()[0] for key in seconds):
@@ -61,16 +58,29 @@ def bench_queue(*, json: Path | None, tiny: bool, database_url: str | None) -> d
     )
 
 
-def _measure_one_after_another(url: str, sizes: Sequence[int], repeats: int) -> dict[str, float]:
-    seconds: dict[str, float] = {}
-    before = 0
-    for size in sizes:
-        database = _open(url, size - before)
-        works = {f"{name} {size}": work for name, work in _works(database).items()}
-        seconds |= shortest_seconds_of_each(works, repeats)
-        database.close()
-        before = size
-    return seconds
+@contextmanager
+def _new_database(server: str | None) -> Iterator[Database]:
+    """Open a new, migrated database, which is removed at the end: SQLite, or on the server of a database at a URL."""
+    name = f"warmcast_bench_{secrets.token_hex(4)}"
+    with ExitStack() as stack:
+        if server is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="warmcast-bench-"))
+            url = f"sqlite:///{folder}/{name}.db"
+        else:
+            url = make_url(server).set(database=name).render_as_string(hide_password=False)
+            _execute(server, f"CREATE DATABASE {name}")
+            stack.callback(_execute, server, f"DROP DATABASE {name}")
+        database = Database(url)
+        stack.callback(database.close)
+        database.migrate()
+        yield database
+
+
+def _execute(url: str, statement: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
 
 
 def _works(database: Database) -> dict[str, Callable[[], object]]:
@@ -116,17 +126,14 @@ def _list_middle(connection: Connection) -> object:
     return list_forecasts(connection, _OWNERS[0], None, _PAGE, before=newest[-1].id)
 
 
-def _open(url: str, number: int) -> Database:
-    """Open a database and add so many waiting forecasts, and as many stored ones of all final statuses."""
-    database = Database(url)
-    database.migrate()
+def _fill(database: Database, number: int) -> None:
+    """Insert so many waiting forecasts, and as many stored ones of all final statuses."""
     with database.write() as connection:
         _insert_many(connection, number, Status.ACCEPTED)
         for status in (Status.SUCCESSFUL, Status.FAILED, Status.DISMISSED):
             _insert_many(connection, -(-number // 3), status)
     with database.write() as connection:
         connection.execute(text("ANALYZE"))
-    return database
 
 
 def _insert_many(connection: Connection, number: int, status: Status) -> None:

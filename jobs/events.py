@@ -5,14 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, or_, select
+from sqlalchemy import Connection, and_, delete, insert, or_, select
 
-from jobs.rows.clock import now
-from jobs.rows.states import EventKind
-from jobs.rows.tables import events
+from jobs.rows.clock import now, time_of_query
+from jobs.rows.states import OPEN, EventKind
+from jobs.rows.tables import events, forecasts
 
 _MAX_CONDITIONS = 200
 """Conditions of one statement, of which SQLite accepts less than a thousand."""
+
+_KEEP_SECONDS = 7 * 86400.0
+"""Seconds for which the events of lead times are kept at least."""
 
 _APPEND = insert(events).values(created=now())
 
@@ -62,3 +65,17 @@ def read_submission(connection: Connection, forecast_id: str) -> dict[str, str]:
     accepted = select(events.c.detail).where(events.c.forecast_id == forecast_id, events.c.kind == EventKind.ACCEPTED)
     detail = connection.scalar(accepted.order_by(events.c.id).limit(1)) or {}
     return {"request_id": detail["request_id"]} if "request_id" in detail else {}
+
+
+def delete_old_events(connection: Connection, at_most: int = 5000) -> int:
+    """Delete events of lead times that are older than a week, of forecasts that have ended, and return their number.
+
+    The events of a forecast's status are kept. At most `at_most` events are deleted, so that others wait only shortly.
+    """
+    old = (
+        select(events.c.id)
+        .join(forecasts)
+        .where(events.c.kind == EventKind.LEAD_TIME, events.c.created < time_of_query() - _KEEP_SECONDS)
+        .where(forecasts.c.status.not_in(OPEN))
+    )
+    return connection.execute(delete(events).where(events.c.id.in_(old.limit(at_most)))).rowcount

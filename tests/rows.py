@@ -45,6 +45,7 @@ cancel_forecast = _in_write(forecasts.cancel_forecast)
 
 append_event = _in_write(events.append_event)
 list_events = _in_read(events.list_events)
+delete_old_events = _in_write(events.delete_old_events)
 
 rebalance = _in_write(leases.rebalance)
 commit = _in_write(leases.commit)

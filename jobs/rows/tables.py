@@ -158,6 +158,7 @@ events = Table(
     Column("detail", JSON, nullable=False),
     Column("created", Float, nullable=False),
     Index("event_by_forecast", "forecast_id", "id"),
+    Index("event_by_kind", "kind", "created"),
 )
 
 workers = Table(

@@ -14,7 +14,7 @@ from jobs.rows.database import Database
 from jobs.rows.states import EventKind
 from jobs.rows.tables import forecasts
 from tests.clock import MovableClock
-from tests.rows import append_event, list_events
+from tests.rows import append_event, commit_lead_times, delete_old_events, list_events, succeed
 
 Insert = Callable[..., ForecastRecord]
 
@@ -121,3 +121,23 @@ def test_the_detail_of_an_event_keeps_text_numbers_and_nothing(database: Databas
     detail = {"text": "Böen über 17 m/s „♁“", "number": -0.1, "missing": None, "list": [1, [True]]}
     append_event(database, forecast.id, EventKind.FAILED, **detail)
     assert list_events(database, forecast.id)[-1].detail == detail
+
+
+def test_events_of_lead_times_are_deleted_a_week_later_once_the_forecast_has_ended(
+    database: Database, insert_rows: Callable[..., ForecastRecord], clock: MovableClock
+) -> None:
+    ended, running = insert_rows(members=1), insert_rows(members=1)
+    succeed(database, ended)
+    commit_lead_times(database, 2)
+    before = {record.id: list_events(database, record.id) for record in (ended, running)}
+    assert delete_old_events(database) == 0
+    clock.advance(7 * 86400 + 1)
+    assert [delete_old_events(database, at_most=3), delete_old_events(database), delete_old_events(database)] == [
+        3,
+        1,
+        0,
+    ]
+    assert list_events(database, running.id) == before[running.id], "it has not ended"
+    kept = [event for event in before[ended.id] if event.kind != EventKind.LEAD_TIME]
+    assert list_events(database, ended.id) == kept
+    assert [event.kind for event in kept] == ["accepted", "running", "successful"]
