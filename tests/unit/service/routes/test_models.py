@@ -37,7 +37,7 @@ def test_a_model_states_the_limits_of_the_service(settings: Settings) -> None:
             assert (model["max_members"], model["max_lead_hours"]) == (7, 48)
 
 
-@pytest.mark.parametrize("name", ["nobody", "Demo", "..", "%2e%2e", "demo%2f..", "demo%00"])
+@pytest.mark.parametrize("name", ["nobody", "Demo", "..", "%2e%2e", "demo%2f.."])
 def test_an_unknown_model_is_a_problem_that_lists_the_known_ones(api: InProcess, name: str) -> None:
     response = api.get(f"/v1/models/{name}")
     assert response.status_code == 404
