@@ -3,8 +3,6 @@
 from dataclasses import replace
 from functools import partial
 
-from anyio import to_thread
-
 from jobs.errors import ForecastNotFoundError
 from jobs.forecasts import ForecastRecord, read_forecast
 from jobs.request import CatalogueSource, ForecastSource, InitialStateSource, UploadSource
@@ -14,6 +12,7 @@ from service.dependencies import Service
 from service.faults import located_at
 from service.problems import ServiceError
 from service.shared_calls import SharedCalls
+from service.threads import READERS, in_threads
 from service.uploads import ParsedRequest
 from storage.errors import ConfigurationError
 from weather.bundled import find_catalogue_state
@@ -41,7 +40,7 @@ async def read_initial_state(request: ParsedRequest, manifest: Manifest, service
             parse = partial(ingest_initial_state, request.files, request.names, manifest.model, init_time)
             return await request.place.run(parse, PARSING_SECONDS, request.files[0].parent)
         if isinstance(source, ForecastSource):
-            return await to_thread.run_sync(_read_source_forecast, source, manifest, service, owner)
+            return await _read_source_forecast(source, manifest, service, owner)
         return await _read_catalogue_state(source, manifest, service, owner)
 
 
@@ -72,6 +71,7 @@ def _find_source_forecast(source: ForecastSource, service: Service, owner: str) 
     return record
 
 
+@in_threads(READERS)
 def _read_source_forecast(source: ForecastSource, manifest: Manifest, service: Service, owner: str) -> InitialState:
     record = _find_source_forecast(source, service, owner)
     if record.request.checkpoint_digest != manifest.digest:

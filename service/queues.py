@@ -1,23 +1,27 @@
 """The queues of one API process, and the results that its requests share."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from jobs.settings import LimitSettings
 from service.shared_calls import SharedCalls
 from service.work_queues import WorkQueue
 
+_MAX_ARCHIVING = 2
 _PICTURE_BYTES = 32_000_000
 """Memory for pictures: some fifty of them."""
 
 
 @dataclass(frozen=True)
 class Queues:
-    """Queues for reading uploads and for drawing; the pictures that are kept."""
+    """Queues for reading uploads, drawing and building zips; pictures that are kept; zips that are being built."""
 
     parsing: WorkQueue
     drawing: WorkQueue
+    archiving: WorkQueue
     pictures: SharedCalls[bytes]
+    zips: SharedCalls[Path]
 
     @classmethod
     def open(cls, limits: LimitSettings) -> Self:
@@ -25,5 +29,7 @@ class Queues:
         return cls(
             parsing=WorkQueue("with files", at_once=limits.max_parsing, max_waiting=limits.max_waiting),
             drawing=WorkQueue("for pictures", at_once=limits.max_drawing, max_waiting=limits.max_waiting),
+            archiving=WorkQueue("for zips", at_once=_MAX_ARCHIVING, max_waiting=limits.max_waiting),
             pictures=SharedCalls(_PICTURE_BYTES, len),
+            zips=SharedCalls(0, lambda _: 1),
         )
