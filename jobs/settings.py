@@ -151,7 +151,9 @@ class ServiceSettings(_Group):
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="URL of the Redis of Celery.")
     redis_password_file: Path | None = Field(None, description="File with the password of Redis, if its URL has none.")
     reconcile_seconds: float = Field(
-        5.0, gt=0, description="Seconds between two notifications of workers about waiting work."
+        5.0,
+        gt=0,
+        description="Seconds between two notifications of workers about waiting work, and between two looks of a Celery worker for work.",
     )
     public_url: str | None = Field(
         None, pattern=r"^https?://[^/\s]+(/[^\s?#]*)?$", description="Base URL for callers, behind a proxy."

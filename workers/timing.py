@@ -123,8 +123,8 @@ class SpeedMeter:
         """Log errors of the database instead of raising them, so that a forecast does not fail because of its speed."""
         try:
             yield
-        except SQLAlchemyError as error:
-            _log.warning("The database is not reachable; speeds are not saved: %s", error)
+        except (SQLAlchemyError, OSError) as error:
+            _log.warning("The database cannot be used; speeds are not saved: %s", error)
 
     def _reset_peak_memory(self) -> None:
         if self._device.type == "cuda":
