@@ -153,8 +153,8 @@ class ServiceSettings(_Group):
     reconcile_seconds: float = Field(
         5.0,
         gt=0,
-        description="Seconds between two notifications of workers about waiting work, and between two looks of a Celery "
-        "worker for work.",
+        description="Seconds between two notifications of workers about waiting work, and between two looks of a "
+        "Celery worker for work.",
     )
     public_url: str | None = Field(
         None, pattern=r"^https?://[^/\s]+(/[^\s?#]*)?$", description="Base URL for callers, behind a proxy."
