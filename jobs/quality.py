@@ -11,6 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from jobs.rows.clock import now
 from jobs.rows.tables import diagnostics, verifications
 
+_MAX_REFERENCES, _RECENT = 10, 200
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -75,11 +77,15 @@ def latest_diagnostics(connection: Connection, hours: tuple[int, ...]) -> list[t
 
 
 def latest_verifications(connection: Connection) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return model, reference and scores of the newest verification of each model against each reference."""
+    """Return model, reference and scores of the newest verification of each model against each reference.
+
+    Callers choose the references, so there are at most 10 for each model: those of its newest 200 verifications.
+    """
     found = []
     for model in _distinct(connection, verifications.c.model):
         of_model = verifications.c.model == model
-        for reference in _distinct(connection, verifications.c.reference, of_model):
+        recent = select(verifications.c.reference).where(of_model).order_by(verifications.c.id.desc()).limit(_RECENT)
+        for reference in list(dict.fromkeys(connection.scalars(recent)))[:_MAX_REFERENCES]:
             newest = select(func.max(verifications.c.id)).where(of_model, verifications.c.reference == reference)
             scores = connection.scalar(
                 select(verifications.c.scores).where(verifications.c.id == newest.scalar_subquery())

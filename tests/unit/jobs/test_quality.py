@@ -136,3 +136,12 @@ def test_numbers_that_are_not_finite_are_kept_as_null(database: Database, insert
     assert save_verification(database, forecast.id, "demo", "era5", values).scores == kept
     save_diagnostics(database, forecast.id, "demo", 6, values)
     assert read_diagnostics(database, forecast.id) == {6: kept}
+
+
+def test_callers_cannot_add_references_without_end(database: Database, insert_rows: Insert) -> None:
+    record = insert_rows()
+    for index in range(30):
+        save_verification(database, record.id, "demo", f"invented-{index:02d}", {"index": index})
+    assert [(reference, scores["index"]) for _, reference, scores in latest_verifications(database)] == [
+        (f"invented-{index}", index) for index in range(29, 19, -1)
+    ]
