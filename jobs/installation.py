@@ -125,6 +125,7 @@ class PlaceGuard:
 
     def __init__(self, data: StoragePath, identity: str) -> None:
         self._data, self._identity = data, identity
+        self._file = str(data / IDENTITY_FILE) if isinstance(data, DiskPath) else None
         self._is_same, self._next = True, 0.0
         self._known: tuple[int, int] | None = None
 
@@ -146,8 +147,8 @@ class PlaceGuard:
 
     def _is_due(self) -> bool:
         """Return whether the identity must be read again: the file is another one, or some time has passed."""
-        if isinstance(self._data, DiskPath):
-            found = file_id(self._data / IDENTITY_FILE)
+        if self._file is not None:
+            found = file_id(self._file)
             changed, self._known = found != self._known, found
             return changed or not self._is_same
         now = time.monotonic()

@@ -147,7 +147,9 @@ def test_a_damaged_identity_is_refused(settings: Settings) -> None:
     for content in ("", "{}", "[]", '"x"', "null", "{"):
         (settings.storage.data / IDENTITY_FILE).write_text(content)
         with pytest.raises(InstallationError, match=r"installation\.json` is damaged"):
-            _open(settings)
+            read_identity(storage_path(settings.storage.data))
+    with pytest.raises(InstallationError, match=r"installation\.json` is damaged"):
+        _open(settings)
 
 
 @pytest.mark.parametrize("in_common", [True, False])
