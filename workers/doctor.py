@@ -18,10 +18,11 @@ from jobs.rows.database import Database
 from jobs.settings import Settings
 from storage.errors import DataDirectoryError, WarmcastError
 from weather.bundled import find_checkpoint, find_named_checkpoint, list_checkpoints
-from weather.errors import CheckpointError
+from weather.errors import CheckpointError, InitialStateError
+from weather.ingest.parent import ingest_initial_state
 from weather.ingest.sandbox import find_missing_protections
 from weather.initial_state import read_initial_state
-from weather.manifest import read_manifest
+from weather.manifest import ModelSpec, read_manifest
 from workers.commands import sample_files
 from workers.device import find_device
 from workers.self_test import Finding, Subject, run_self_test
@@ -39,6 +40,7 @@ def check_machine(
     state = read_initial_state(sample_files(), manifest.model, None)
     findings = [
         *_describe_machine(chosen),
+        check_parser(manifest.model),
         *_check_services(settings),
         *_check_checkpoints(checkpoint_folders),
         Finding("checkpoint", f"{manifest.name} {manifest.digest[:12]}", True),
@@ -48,6 +50,16 @@ def check_machine(
         "is_well": all(finding.is_well for finding in findings),
         "findings": [{"name": each.name, "found": each.found, "is_well": each.is_well} for each in findings],
     }
+
+
+def check_parser(spec: ModelSpec) -> Finding:
+    """Have the process for uploads parse the bundled files; the finding names protections that the kernel lacks."""
+    missing, files = find_missing_protections(), [Path(path) for path in sample_files()]
+    try:
+        ingest_initial_state(files, [path.name for path in files], spec, None)
+    except (InitialStateError, OSError) as error:
+        return Finding("parser", str(error), False)
+    return Finding("parser", " ".join(missing) or "confined by Landlock and seccomp", not missing)
 
 
 def _check_checkpoints(folders: Sequence[Path]) -> Iterator[Finding]:
@@ -65,12 +77,10 @@ def _describe_machine(device: torch.device) -> list[Finding]:
     name = platform.processor() or platform.machine()
     if cuda:
         name, memory = torch.cuda.get_device_name(device), torch.cuda.get_device_properties(device).total_memory
-    missing = find_missing_protections()
     versions = f"Warmcast {importlib.metadata.version('warmcast')}, PyTorch {torch.__version__}"
     return [
         Finding("versions", f"{versions}, Python {platform.python_version()}, {platform.system()}", True),
         Finding("device", f"{device}: {name}, {memory / 1e9:.0f} GB, {torch.get_num_threads()} threads", True),
-        Finding("parser", " ".join(missing) or "confined by Landlock and seccomp", not missing),
     ]
 
 

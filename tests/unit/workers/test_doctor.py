@@ -12,7 +12,9 @@ from jobs.settings import StorageSettings
 from models.forecaster import Forecaster
 from tests.helpers import random_state
 from warmcast.cli import app
+from weather.ingest.sandbox import find_missing_protections
 from weather.manifest import read_manifest
+from workers.doctor import check_parser
 from workers.self_test import Subject, run_self_test
 
 
@@ -65,6 +67,17 @@ def test_the_command_prints_the_findings_and_fails_if_a_server_is_missing(
     assert "more/broken/manifest.json` cannot be read as JSON" in findings["checkpoint broken"]["found"]
     assert findings["installation"]["is_well"] is False
     assert not (tmp_path / "data/warmcast.db").exists()
+
+
+def test_a_parser_without_protections_or_that_fails_is_not_well(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = read_manifest(tiny_checkpoint).model
+    assert check_parser(spec).is_well == (find_missing_protections() == [])
+    monkeypatch.setattr("weather.ingest.sandbox.landlock_version", lambda: 0)
+    assert "The kernel offers no Landlock" in check_parser(spec).found
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    assert "The parser ended with code 1" in check_parser(spec).found
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
