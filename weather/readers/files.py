@@ -1,7 +1,9 @@
 """Read what the sources of a request hold: all records of the requested variables, and every problem met."""
 
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,7 +26,7 @@ from weather.variables import KNOWN
 UNREADABLE = (
     *(OSError, EOFError, ValueError, LookupError, RuntimeError),
     *(TypeError, AttributeError, ArithmeticError, AssertionError),  # for attributes of types that they do not expect
-    *(zipfile.BadZipFile, eccodes.CodesInternalError),
+    *(zipfile.BadZipFile, eccodes.CodesInternalError, struct.error, zlib.error),
 )
 """What the parsing libraries raise for damaged files."""
 

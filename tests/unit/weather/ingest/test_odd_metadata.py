@@ -94,6 +94,7 @@ def _read(path: Path, spec: ModelSpec, folder: Path) -> str:
     outcomes = []
     for kind in ("inspection", "initial_state"):
         work = folder / kind
+        shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         task = {"kind": kind, "spec": spec.model_dump(mode="json"), "init_time": None}
         reply = carry_out([path], ["a.zip"], task, work, 10**9)
@@ -102,16 +103,16 @@ def _read(path: Path, spec: ModelSpec, folder: Path) -> str:
         elif "kind" not in reply:
             load_initial_state(work / RESULT)
         outcomes.append(" ".join(reply.get("problems", ["state"])))
-        shutil.rmtree(work)
     return outcomes[-1]
 
 
 def test_every_type_at_every_place_of_zarr_metadata_is_read_or_refused(store: dict[str, bytes], tmp_path: Path) -> None:
     spec = state_spec(7, 12)
     changes = list(_changes(store))
+    empty = [change for change in changes if change[1][-1:] == ("_FillValue",) and change[2] == ""]
     outcomes = []
     wrong = []
-    for name, place, value, changed in random.Random(13).sample(changes, min(CASES, len(changes))):
+    for name, place, value, changed in (*empty, *random.Random(13).sample(changes, CASES)):
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
             for member, content in store.items():
                 archive.writestr(member, changed if member == name else content)
