@@ -2,11 +2,13 @@
 
 import errno
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs.folders import ForecastFolder
@@ -16,7 +18,8 @@ from jobs.settings import Settings
 from service.app import create_app
 from tests.helpers import wait_until
 from tests.in_process import InProcess, run_in_process
-from tests.rows import create_key, save_batch_size
+from tests.rows import create_key, save_batch_size, succeed
+from weather.stores.ensemble import EnsembleStore
 
 RESERVE = 1_000_000
 
@@ -128,3 +131,27 @@ def test_a_disk_that_is_almost_full_when_the_service_starts_has_no_reserve(setti
         assert _disk_check(api) is not None
         (disk / "other").unlink()
         wait_until(lambda: _disk_check(api) is None, 10)
+
+
+def test_a_zip_takes_no_space_that_accepted_forecasts_or_deletions_need(
+    api: InProcess, settings: Settings, disk: Path, submit_small: Callable[..., ForecastRecord]
+) -> None:
+    database: Database = api.app.state.service.database
+    record = submit_small(database, settings.storage.data)
+    store = EnsembleStore.open(ForecastFolder(settings.storage.data, record.id).store)
+    draw = np.random.default_rng(0)
+    for group in range(store.layout.num_groups):
+        for lead_index in range(store.layout.num_lead_times):
+            shape = (len(store.layout.group_members(group)), len(store.layout.variables), *store.layout.grid.shape)
+            store.commit(group, lead_index, draw.standard_normal(shape, np.float32))
+    succeed(database, record)
+    waiting = submit_small(database, settings.storage.data, members=200, group_size=50)
+    size = sum(size for _, size in store.path.files())
+    with (disk / "other").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - RESERVE - size - 500_000)
+    path = f"/v1/forecast/{record.id}/ensemble.zarr.zip"
+    refused = api.get(path)
+    assert (refused.status_code, refused.json()["type"]) == (507, "/problems/insufficient-storage")
+    assert "MB are reserved for forecasts that were accepted before" in refused.json()["detail"]
+    assert api.delete(f"/v1/forecast/{waiting.id}").status_code == 202
+    assert api.get(path).status_code == 200
