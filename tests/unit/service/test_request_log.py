@@ -2,11 +2,12 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from jobs.forecasts import ForecastRecord
 from jobs.logs import JsonFormatter
 from jobs.rows.database import Database
 from jobs.settings import Settings
@@ -14,7 +15,6 @@ from service.app import create_app
 from service.request_log import REQUEST_ID
 from tests.in_process import InProcess, run_in_process
 from tests.rows import create_key
-from tests.served import small_request
 
 
 @pytest.fixture
@@ -23,6 +23,7 @@ def lines() -> Iterator["Lines"]:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
+    handler.addFilter(lambda record: record.name != "httpx")  # the client of the test
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
@@ -108,15 +109,14 @@ def test_the_trace_id_of_every_problem_is_that_of_its_request_in_the_log(failing
 
 
 def test_a_request_names_its_key_and_its_forecast_but_never_the_secret(
-    api: InProcess, database: Database, lines: Lines
+    api: InProcess, database: Database, lines: Lines, submit_forecast: Callable[..., ForecastRecord]
 ) -> None:
     key, secret = create_key(database, "me")
+    forecast = submit_forecast(owner=key.id)
     for headers in ({"Authorization": f"Bearer {secret}"}, {"PRIVATE-TOKEN": secret}):
-        submitted = api.post("/forecast", json=small_request(), headers=headers)
-        forecast_id = submitted.json()["id"]
-        assert api.get(f"/forecast/{forecast_id}", headers=headers).status_code == 200
-        for line in lines.of_requests()[-2:]:
-            assert (line["key_id"], line["forecast_id"]) == (key.id, forecast_id)
+        assert api.get(f"/forecast/{forecast.id}", headers=headers).status_code == 200
+        line = lines.of_requests()[-1]
+        assert (line["key_id"], line["forecast_id"]) == (key.id, forecast.id)
     assert api.get("/forecast", headers={"Authorization": "Bearer wc_wrong"}).status_code == 401
     assert (lines.of_requests()[-1]["key_id"], lines.of_requests()[-1]["forecast_id"]) == (None, None)
     assert secret not in lines.text
