@@ -9,6 +9,7 @@ from typing import Any
 
 from storage.paths import StoragePath, storage_path
 from weather.ingest.exchange import INITIAL_STATE
+from weather.stores.checks import FILE_LIST
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
 
@@ -48,6 +49,11 @@ class ForecastFolder:
     def receipt(self) -> StoragePath:
         """Path of the receipt (JSON), which exists once the forecast is successful."""
         return self.path / "receipt.json"
+
+    @property
+    def files(self) -> StoragePath:
+        """Path of the list of all files that are kept (JSON), which exists once the forecast is successful."""
+        return self.path / FILE_LIST
 
     @property
     def _computations(self) -> StoragePath:

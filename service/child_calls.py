@@ -1,38 +1,52 @@
 """What child processes of the service compute from stored forecasts: pictures, and scores against a truth."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from diagnostics.evaluation.verification import score_forecast, verification_times
 from diagnostics.figures.plot import plot_maps, plot_plume
 from diagnostics.figures.quantity import SpeedUnits
 from diagnostics.figures.region import Region
 from jobs.folders import ForecastFolder
+from jobs.forecasts import ForecastRecord
+from jobs.rows.states import Status
 from jobs.settings import StorageSettings
+from jobs.stored_files import expected_files
 from storage.opening import open_storage
+from storage.paths import StoragePath
+from weather.ingest.exchange import INITIAL_STATE
 from weather.ingest.parent import ingest_truth
+from weather.stores.checked_path import CheckedPath
 from weather.stores.ensemble import EnsembleStore
+from weather.stores.layout import ENSEMBLE
 
 
 @dataclass(frozen=True)
 class ForecastAddress:
-    """Where a forecast is stored, in a form that can be sent to another process: data folder, object storage, id."""
+    """A forecast and where it is stored, in a form that can be sent to another process."""
 
     data: Path
     store: str | None
     forecast_id: str
+    record: ForecastRecord = field(compare=False)
 
     @classmethod
-    def of(cls, forecast_id: str, storage: StorageSettings) -> Self:
+    def of(cls, record: ForecastRecord, storage: StorageSettings) -> Self:
         """Return the address of a forecast in the storage of the settings."""
-        return cls(storage.data, storage.store, forecast_id)
+        return cls(storage.data, storage.store, record.id, record)
 
-    def open(self) -> tuple[ForecastFolder, EnsembleStore]:
-        """Return the folder of the forecast and its ensemble; raise `StoreError` if there is none."""
+    def open(self) -> tuple[StoragePath, EnsembleStore]:
+        """Return the folder of the forecast and its ensemble, to be read only; raise `DamagedError` if it is damaged.
+
+        Each file that is read is checked; of a successful forecast, also that it is the one that was complete.
+        """
         folder = ForecastFolder(open_storage(self.data, self.store), self.forecast_id)
-        return folder, EnsembleStore.open(folder.store)
+        is_complete = self.record.status == Status.SUCCESSFUL
+        files = expected_files(folder, self.record) if is_complete else {}
+        checked = cast(StoragePath, CheckedPath(folder.path, "", files))
+        return checked, EnsembleStore.open(checked / ENSEMBLE)
 
 
 def draw_maps(address: ForecastAddress, lead_times: tuple[str, ...], units: SpeedUnits, region: Region | None) -> bytes:
@@ -43,7 +57,7 @@ def draw_maps(address: ForecastAddress, lead_times: tuple[str, ...], units: Spee
 def draw_plume(address: ForecastAddress, latitude: float, longitude: float, units: SpeedUnits) -> bytes:
     """Return the plume of a stored forecast as PNG; raise the errors of `plot_plume`."""
     folder, store = address.open()
-    return plot_plume(store, folder.initial_state, latitude, longitude, units)
+    return plot_plume(store, folder / INITIAL_STATE, latitude, longitude, units)
 
 
 def verify(address: ForecastAddress, paths: Sequence[Path], names: Sequence[str], seed: int) -> dict[str, Any]:

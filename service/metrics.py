@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.checks import count_damaged, seconds_unchecked
 from jobs.counters import METRICS, Sample, cumulative_histogram
 from jobs.dispatching.live_workers import list_live_workers, read_gauges, sum_counters
 from jobs.quality import latest_diagnostics, latest_verifications
@@ -78,6 +79,7 @@ class RowsCollector(Collector):
                     *_collect_forecasts(connection, models),
                     *_collect_workers(connection, models),
                     *_collect_quality(connection),
+                    *_collect_checks(connection),
                 ]
         except (SQLAlchemyError, OSError, InstallationError) as error:
             _log.warning("The database cannot be reached: %s", error)
@@ -133,6 +135,18 @@ def _collect_forecasts(connection: Connection, models: Sequence[str]) -> Iterato
         for model, (buckets, total) in (zeros | duration_histograms(connection, kind)).items():
             family.add_metric([model], buckets, total)
         yield family
+
+
+def _collect_checks(connection: Connection) -> Iterator[Metric]:
+    """Yield what checks of stored files have found, and how long ago the least recent one was."""
+    yield GaugeMetricFamily(
+        "warmcast_damaged_forecasts", "Forecasts of which stored files are damaged.", count_damaged(connection)
+    )
+    yield GaugeMetricFamily(
+        "warmcast_unchecked_seconds",
+        "Seconds for which the files of some forecast have not been checked.",
+        seconds_unchecked(connection),
+    )
 
 
 def _collect_workers(connection: Connection, models: Sequence[str]) -> Iterator[Metric]:

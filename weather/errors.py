@@ -9,6 +9,7 @@ WarmcastError
 │   └── ParserTimeoutError     parsing a file took too long
 ├── CheckpointError            a checkpoint is damaged, incomplete or of another format
 ├── StoreError                 an ensemble or summary store cannot be created, read or resumed
+│   ├── DamagedError           a stored file is missing, damaged or cannot be read
 │   └── StorageFullError       the storage has too little free space
 ├── TrainingDataError          a data set cannot train, validate or evaluate a network
 └── VerificationError          the truth does not fit the forecast
@@ -58,6 +59,22 @@ class CheckpointError(WarmcastError):
 
 class StoreError(WarmcastError):
     """The ensemble store cannot be used."""
+
+
+class DamagedError(StoreError):
+    """A stored file is missing, damaged or cannot be read.
+
+    `file` is its name in the folder of the forecast, and `reason` says what is wrong with it; neither holds the path of
+    that folder, which the message may have.
+    """
+
+    def __init__(self, file: str, reason: str, message: str | None = None) -> None:
+        self.file, self.reason = file, reason
+        super().__init__(message or f"`{file}` {reason}.")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return how to build the error again in another process."""
+        return type(self), (self.file, self.reason, str(self)), self.__dict__
 
 
 class StorageFullError(StoreError):

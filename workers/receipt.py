@@ -1,7 +1,6 @@
 """The end of a forecast: complete its products, write its receipt and mark it successful."""
 
 import importlib.metadata
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from jobs.counters import NONFINITE, Tally
 from jobs.dispatching import leases
 from jobs.dispatching.leases import Lease
 from jobs.rows.database import Database
-from jobs.stored_files import DIGEST_FIELD, write_file_list
+from jobs.stored_files import DIGEST_FIELD, encode_receipt, write_file_list
 from workers.claimed_forecast import ClaimedForecast, publish_committed
 from workers.engine import Engine
 
@@ -26,7 +25,7 @@ def finish_forecast(database: Database, lease: Lease, forecast: ClaimedForecast,
     receipt = _receipt(forecast, lost, forecast.elapsed_seconds)
     store_bytes = engine.meter.measure_store(request, store, folder, learn=request.output.is_exact and not lost)
     receipt[DIGEST_FIELD] = write_file_list(folder, request)
-    folder.receipt.write((json.dumps(receipt, indent=1) + "\n").encode())
+    folder.receipt.write(encode_receipt(receipt))
     with database.write() as connection:
         leases.finish(connection, lease, receipt, store_bytes)
     tally.count(NONFINITE, request.checkpoint, by=len(lost))

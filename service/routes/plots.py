@@ -12,10 +12,10 @@ from jobs.forecasts import ForecastRecord
 from service.caching import conditional, is_unchanged, state_tag
 from service.child_calls import ForecastAddress, draw_maps, draw_plume
 from service.child_processes import while_connected
-from service.dependencies import OwnForecast, Service, ServiceDep, check_data, check_ensemble
+from service.damage import answering_damage
+from service.dependencies import OwnForecast, Service, ServiceDep, check_ensemble
 from service.faults import located_at
 from service.problems import PROBLEM_RESPONSES
-from weather.errors import StoreError
 
 router = APIRouter(tags=["data"], responses=PROBLEM_RESPONSES)
 
@@ -50,7 +50,7 @@ async def render_maps(
     """
     with located_at("query"):
         region = None if bbox is None else Region.parse(bbox)
-    address = ForecastAddress.of(record.id, service.settings.storage)
+    address = ForecastAddress.of(record, service.settings.storage)
     draw = partial(draw_maps, address, tuple(lead_time or ()), units, region)
     return await _respond_with_plot(record, service, request, draw)
 
@@ -69,7 +69,7 @@ async def render_plume(
 
     It shows 10 m wind speed, or the first variable of a forecast without wind.
     """
-    address = ForecastAddress.of(record.id, service.settings.storage)
+    address = ForecastAddress.of(record, service.settings.storage)
     draw = partial(draw_plume, address, latitude, longitude, units)
     return await _respond_with_plot(record, service, request, draw)
 
@@ -89,9 +89,5 @@ async def _respond_with_plot(
 
 async def _draw(record: ForecastRecord, service: Service, draw: Callable[[], bytes]) -> bytes:
     async with service.queues.drawing.place(record.owner) as place:
-        try:
-            with located_at("query"):
-                return await place.run(draw, _MAX_SECONDS)
-        except StoreError:
-            check_data(record.id, service)
-            raise
+        with answering_damage(record, service), located_at("query"):
+            return await place.run(draw, _MAX_SECONDS)

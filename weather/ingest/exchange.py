@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.paths import StoragePath, storage_path
-from weather.errors import StoreError
+from weather.errors import DamagedError
 from weather.initial_state import InitialState
 from weather.readers.inspection import Inspection
 from weather.readers.provenance import ChosenSource
@@ -27,6 +27,8 @@ _ARRAY = "initial_state.npy"
 _DESCRIPTION = "initial_state.json"
 _TIMES, _FRAMES = "times.npy", "frames.npy"
 _INSPECTION = "inspection.json"
+INITIAL_STATE_FILES = (f"{INITIAL_STATE}/{_ARRAY}", f"{INITIAL_STATE}/{_DESCRIPTION}")
+"""Files of the initial state, by their names in the folder of a forecast."""
 
 
 def save_initial_state(state: InitialState, folder: Path | StoragePath) -> None:
@@ -59,7 +61,7 @@ def _pack(state: InitialState) -> dict[str, bytes | memoryview]:
 def load_initial_state(folder: Path | StoragePath) -> InitialState:
     """Return the state that `save_initial_state` wrote.
 
-    Raises `StoreError` if it is missing or its digest differs, and `ConnectionError` if the storage is not reached.
+    Raises `DamagedError` if it is missing or its digest differs, and `ConnectionError` if the storage is not reached.
     """
     path = storage_path(folder)
     try:
@@ -69,12 +71,15 @@ def load_initial_state(folder: Path | StoragePath) -> InitialState:
         choice = tuple(map(ChosenSource.model_validate, description.get("choice", ())))
         sources, cautions = tuple(description["sources"]), tuple(description.get("warnings", ()))
         state = InitialState(init_time, frames[0], frames[1], sources, choice, cautions)
+        is_intact = state.digest == description["digest"]
     except ConnectionError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
-        raise StoreError(f"`{folder}` holds no initial state: {error}.") from error
-    if state.digest != description["digest"]:
-        raise StoreError(f"`{folder}` is damaged: its initial state does not have the digest written with it.")
+    except Exception as error:  # a damaged file makes the libraries raise errors of any kind
+        message = f"`{folder}` holds no initial state: {error}."
+        raise DamagedError(INITIAL_STATE, "is missing or damaged", message) from error
+    if not is_intact:
+        reason = "is damaged: it does not have the digest written with it"
+        raise DamagedError(INITIAL_STATE, reason, f"`{folder}` {reason}.")
     return state
 
 

@@ -22,7 +22,7 @@ METADATA_KEY = "zarr.json"
 _KEY_ENCODING: dict[str, Any] = {"name": "default", "separator": "."}
 """All chunks of an array are files of one folder: creating a folder takes as long as writing a chunk."""
 
-_CHECKSUM_BYTES = 4
+CHECKSUM_BYTES = 4
 _CODECS = {True: ["bytes", "blosc", "crc32c"], False: ["bytes", "crc32c"]}
 _blosc = Blosc("zstd", 3, Blosc.SHUFFLE)
 
@@ -95,8 +95,8 @@ class ChunkFormat:
 
     def decode(self, chunk: bytes) -> NDArray[Any]:
         """Return the values of a chunk in its whole shape; raises `ValueError` if the checksum does not match."""
-        content = chunk[:-_CHECKSUM_BYTES]
-        if _checksum(content) != chunk[-_CHECKSUM_BYTES:]:
+        content = chunk[:-CHECKSUM_BYTES]
+        if _checksum(content) != chunk[-CHECKSUM_BYTES:]:
             raise ValueError("its checksum does not match its content")
         values = _blosc.decode(content) if self.compressed else content
         return np.frombuffer(values, np.dtype(self.dtype).newbyteorder("<")).reshape(self.shape)
@@ -113,6 +113,11 @@ class ChunkFormat:
             return np.full(self.shape, self.fill_value, self.dtype)
 
 
+def is_chunk(name: str) -> bool:
+    """Return whether the file of this name in a store is a chunk; all others are metadata."""
+    return name.rpartition("/")[2].startswith("c.")
+
+
 def open_store(path: StoragePath) -> tuple[dict[str, Any], dict[str, ChunkFormat]]:
     """Return the attributes of a store and the chunk format of each of its arrays.
 
@@ -125,5 +130,5 @@ def open_store(path: StoragePath) -> tuple[dict[str, Any], dict[str, ChunkFormat
 
 
 def _checksum(content: bytes) -> bytes:
-    checksum: bytes = google_crc32c.value(content).to_bytes(_CHECKSUM_BYTES, "little")
+    checksum: bytes = google_crc32c.value(content).to_bytes(CHECKSUM_BYTES, "little")
     return checksum

@@ -40,11 +40,11 @@ def create_store(
             f"`{folder}` may need {needs_bytes / 1e6:.1f} MB, but {free / 1e6:.1f} MB are free. Choose "
             "another disk, or fewer members or lead times."
         )
-    folder.create_folder(_empty_store(attributes, create_arrays))
+    folder.create_folder(empty_store(attributes, create_arrays))
     return folder
 
 
-def _empty_store(attributes: Mapping[str, Any], create_arrays: Callable[[zarr.Group], None]) -> dict[str, bytes]:
+def empty_store(attributes: Mapping[str, Any], create_arrays: Callable[[zarr.Group], None]) -> dict[str, bytes]:
     """Return the files of an empty store by name, the root's metadata last."""
     files: dict[str, Buffer] = {}
     memory = zarr.storage.MemoryStore(files)

@@ -4,8 +4,9 @@ Readers may open it as soon as it exists. A lead time of a group is complete onc
 that, and for lost members, values are NaN. Metadata is consolidated at creation and never changes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.paths import StoragePath, remove_partial_files, storage_path
-from weather.errors import StoreError
+from weather.errors import DamagedError, StoreError
 from weather.grids import Grid
+from weather.stores.checks import damage_of
 from weather.stores.chunks import METADATA_KEY, ChunkFormat, open_store
 from weather.stores.create import create_store
 from weather.stores.layout import COMPLETE, ENSEMBLE, LOST, Layout, create_ensemble_arrays
@@ -47,17 +49,18 @@ class EnsembleStore:
 
     @classmethod
     def open(cls, path: Path | StoragePath) -> Self:
-        """Open an existing store for reading and writing; raises `StoreError` if `path` holds no ensemble store."""
+        """Open an existing store for reading and writing; raises `DamagedError` if `path` holds no ensemble store."""
         folder = storage_path(path)
         try:
             attributes, formats = open_store(folder)
             layout = _read_layout(folder, attributes, formats)
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise StoreError(f"`{folder}` is not an ensemble store of Warmcast: {error}.") from error
-        different = [name for name, expected in layout.formats.items() if formats[name] != expected]
+            different = [name for name, expected in layout.formats.items() if formats[name] != expected]
+        except (ConnectionError, StoreError):
+            raise
+        except Exception as error:  # damaged metadata makes the libraries raise errors of any kind
+            raise _not_a_store(folder, str(error)) from error
         if different:
-            names = ", ".join(different)
-            raise StoreError(f"`{folder}` is not an ensemble store of Warmcast: chunks of {names} differ.")
+            raise _not_a_store(folder, f"chunks of {', '.join(different)} differ")
         return cls(folder, layout, attributes)
 
     def commit(self, group: int, lead_index: int, fields: NDArray[np.float32]) -> None:
@@ -66,13 +69,9 @@ class EnsembleStore:
         Members that are not finite everywhere are marked as lost. The mark reaches the disk after the fields do. A lead
         time that is complete must not be committed again.
         """
-        *variables, complete = self.layout.formats.values()
-        *keys, mark = self._keys(group, lead_index)
-        for channel, (variable, key) in enumerate(zip(variables, keys, strict=True)):
-            (self.path / key).write(variable.encode(fields[:, channel]))
-        is_finite = np.isfinite(fields).all(axis=(1, 2, 3))
-        (self.path / mark).write(complete.encode(np.where(is_finite, COMPLETE, LOST)))
-        (self.path / mark).sync()
+        for key, content in encode_lead_time(self.layout, group, lead_index, fields):
+            (self.path / key).write(content)
+        (self.path / key).sync()
 
     def open_staging(self, folder: Path | StoragePath) -> "EnsembleStore":
         """Open the store of the same layout in `folder`, creating it if needed: for lead times not yet published.
@@ -103,7 +102,7 @@ class EnsembleStore:
         complete = min(self.num_complete_of_group(group) for group in range(self.layout.num_groups))
         if not complete:
             raise StoreError(
-                f"`{self.path}` has no complete lead time yet. Wait for the first, or resume the forecast."
+                f"`{self.path.name}` has no complete lead time yet. Wait for the first, or resume the forecast."
             )
         return complete
 
@@ -117,14 +116,11 @@ class EnsembleStore:
     def group_fields(self, group: int, lead_index: int) -> NDArray[np.float32]:
         """Return a committed lead time of a group, float32 (member, variable, latitude, longitude).
 
-        Raises `StoreError` if a chunk is missing or damaged.
+        Raises `DamagedError` if a chunk is missing or damaged.
         """
         members = len(self.layout.group_members(group))
         *variables, _ = self.layout.formats.values()
-        try:
-            chunks = [variable.read(self.path, 0, lead_index, group, 0, 0) for variable in variables]
-        except (FileNotFoundError, ValueError, RuntimeError) as error:
-            raise StoreError(f"`{self.path}` lacks lead time {lead_index} of group {group}: {error}.") from error
+        chunks = [self._read_chunk(variable, 0, lead_index, group, 0, 0) for variable in variables]
         return np.stack([chunk[0, 0, :members] for chunk in chunks], axis=1)
 
     def fields(self, lead_index: int) -> NDArray[np.float32]:
@@ -140,22 +136,40 @@ class EnsembleStore:
         *variables, complete = self.layout.formats.values()
         return (*(variable.key(0, lead_index, group, 0, 0) for variable in variables), complete.key(lead_index, group))
 
+    def _read_chunk(self, chunk_format: ChunkFormat, *index: int, is_optional: bool = False) -> NDArray[Any]:
+        """Return a chunk; raises `DamagedError` if it cannot be read.
+
+        Raises `FileNotFoundError` if an optional chunk is missing.
+        """
+        name = f"{self.path.name}/{chunk_format.key(*index)}"
+        with damage_of(name, is_optional=is_optional):
+            try:
+                return chunk_format.read(self.path, *index)
+            except (ValueError, RuntimeError) as error:
+                raise DamagedError(name, f"is damaged: {error}") from error
+
     def _read_complete(self, group: int) -> NDArray[np.uint8]:
         """Return `complete` of a group, uint8 (lead time, member); 0 for chunks that are not written."""
         members, complete = len(self.layout.group_members(group)), self.layout.formats["complete"]
 
         def read(lead_index: int) -> NDArray[np.uint8]:
-            try:
-                return complete.read(self.path, lead_index, group)[0, :members]
-            except FileNotFoundError:
-                return np.zeros(members, np.uint8)
-            except ValueError as error:
-                raise StoreError(
-                    f"`{self.path}` is damaged at `{complete.key(lead_index, group)}`: {error}."
-                ) from error
+            with suppress(FileNotFoundError):
+                return self._read_chunk(complete, lead_index, group, is_optional=True)[0, :members]
+            return np.zeros(members, np.uint8)
 
         with ThreadPoolExecutor(_PARALLEL_READS) as pool:
             return np.stack(list(pool.map(read, range(self.layout.num_lead_times))))
+
+
+def encode_lead_time(
+    layout: Layout, group: int, lead_index: int, fields: NDArray[np.float32]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield key and content of each chunk of a lead time of a group, as `EnsembleStore.commit` does; its mark last."""
+    *variables, complete = layout.formats.values()
+    for channel, variable in enumerate(variables):
+        yield variable.key(0, lead_index, group, 0, 0), variable.encode(fields[:, channel])
+    is_finite = np.isfinite(fields).all(axis=(1, 2, 3))
+    yield complete.key(lead_index, group), complete.encode(np.where(is_finite, COMPLETE, LOST))
 
 
 def open_forecast(folder: Path) -> EnsembleStore:
@@ -164,6 +178,11 @@ def open_forecast(folder: Path) -> EnsembleStore:
     Raises `StoreError` if there is neither.
     """
     return EnsembleStore.open(folder if (folder / METADATA_KEY).exists() else folder / ENSEMBLE)
+
+
+def _not_a_store(path: StoragePath, cause: str) -> DamagedError:
+    reason = "is not an ensemble store of Warmcast"
+    return DamagedError(path.name, reason, f"`{path}` {reason}: {cause}.")
 
 
 def _read_layout(path: StoragePath, attributes: Mapping[str, Any], formats: Mapping[str, ChunkFormat]) -> Layout:

@@ -4,7 +4,7 @@ It is preallocated as the ensemble store is. Existing chunks are never replaced:
 the chunks of the first stay.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,25 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.paths import StoragePath, remove_partial_files, storage_path
-from weather.errors import StoreError
+from weather.errors import DamagedError
 from weather.stores.chunks import open_store
 from weather.stores.create import create_store
 from weather.stores.summary_layout import SummaryLayout, create_summary_arrays
+
+SUMMARY_TITLE = "Summary of a {}"
+"""Title of a summary, of the title of its ensemble."""
 
 
 class SummaryStore:
     """A summary store at a path; several processes may write it at once."""
 
     def __init__(self, path: Path | StoragePath, layout: SummaryLayout) -> None:
-        """Open the summary of `layout` at `path`; raises `StoreError` if `path` holds another one or none."""
+        """Open the summary of `layout` at `path`; raises `DamagedError` if `path` holds another one or none."""
         self.path, self.layout = storage_path(path), layout
         try:
             _, formats = open_store(self.path)
             different = [name for name, expected in layout.formats.items() if formats[name] != expected]
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise StoreError(f"`{path}` is not a summary of this ensemble: {error}.") from error
+        except ConnectionError:
+            raise
+        except Exception as error:  # damaged metadata makes the libraries raise errors of any kind
+            raise _not_a_summary(self.path, str(error)) from error
         if different:
-            raise StoreError(f"`{path}` is not a summary of this ensemble: it differs in {', '.join(different)}.")
+            raise _not_a_summary(self.path, f"it differs in {', '.join(different)}")
 
     @classmethod
     def create(cls, path: Path | StoragePath, layout: SummaryLayout, attributes: Mapping[str, Any]) -> Self:
@@ -38,7 +43,7 @@ class SummaryStore:
 
         Raises `StoreError` if `path` exists, or if the disk has too little room for all fields.
         """
-        titled = {**attributes, "title": f"Summary of a {attributes.get('title', 'forecast')}"}
+        titled = {**attributes, "title": SUMMARY_TITLE.format(attributes.get("title", "forecast"))}
         folder = create_store(path, titled, lambda root: create_summary_arrays(root, layout), layout.size_bytes)
         return cls(folder, layout)
 
@@ -51,15 +56,27 @@ class SummaryStore:
 
         `statistics` holds every field of the layout on the ensemble's grid. The mark reaches the disk after them.
         """
-        formats = self.layout.formats
-        assert set(statistics) == {name for name, _, _ in self.layout.statistics()}
-        for name, values in statistics.items():
-            westward_first = np.roll(values, -self.layout.eastward_columns, axis=-1)
-            key = formats[name].key(0, lead_index, *[0] * values.ndim)
-            (self.path / key).write_if_absent(formats[name].encode(westward_first))
-        for name, value in (("members", members), ("complete", 1)):
-            (self.path / formats[name].key(lead_index)).write_if_absent(formats[name].encode(value))
+        for key, content in encode_statistics(self.layout, lead_index, members, statistics):
+            (self.path / key).write_if_absent(content)
 
     def remove_partial_files(self) -> None:
         """Remove the temporary files of interrupted writes; only the store's single writer may do so."""
         remove_partial_files(self.path)
+
+
+def encode_statistics(
+    layout: SummaryLayout, lead_index: int, members: int, statistics: Mapping[str, NDArray[np.float32]]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield key and content of each chunk of a lead time, as `SummaryStore.write` writes it; its mark last."""
+    formats = layout.formats
+    assert set(statistics) == {name for name, _, _ in layout.statistics()}
+    for name, values in statistics.items():
+        westward_first = np.roll(values, -layout.eastward_columns, axis=-1)
+        yield formats[name].key(0, lead_index, *[0] * values.ndim), formats[name].encode(westward_first)
+    for name, value in (("members", members), ("complete", 1)):
+        yield formats[name].key(lead_index), formats[name].encode(value)
+
+
+def _not_a_summary(path: StoragePath, cause: str) -> DamagedError:
+    reason = "is not a summary of this ensemble"
+    return DamagedError(path.name, reason, f"`{path}` {reason}: {cause}.")

@@ -17,7 +17,7 @@ from storage.bucket import BucketPath
 from storage.paths import StoragePath, storage_path
 from tests.in_process import InProcess
 from tests.rows import create_key, succeed
-from tests.stored_files import list_receipt
+from tests.stored_files import chunk_file, list_receipt
 from weather.stores.ensemble import EnsembleStore
 
 Submit = Callable[..., ForecastRecord]
@@ -30,12 +30,15 @@ _TAGGED = (*_FILES, _ZIP, *_PLOTS, *_DOCUMENTS)
 
 
 @pytest.fixture(params=["disk", "bucket"])
-def data(request: pytest.FixtureRequest, api: InProcess, tmp_path: Path) -> StoragePath:
-    """The storage of the service: on a disk, then in a bucket."""
+def data(
+    request: pytest.FixtureRequest, api: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: None
+) -> StoragePath:
+    """The storage of the service: on a disk, then in a bucket of this process."""
     if request.param == "disk":
         return storage_path(tmp_path)
     bucket = BucketPath(MemoryStore(), "memory:", "data")
     api.app.state.service = replace(api.app.state.service, data=bucket)
+    monkeypatch.setattr("service.child_calls.open_storage", lambda *_: bucket)
     return bucket
 
 
@@ -88,7 +91,7 @@ def test_data_of_an_open_forecast_is_validated_at_each_use(
     api: InProcess, submit_small: Submit, database: Database, data: StoragePath
 ) -> None:
     record = submit_small(database, data)
-    (ForecastFolder(data, record.id).store / "u10/c.0.0.0.0.0").write(b"chunk")
+    (ForecastFolder(data, record.id).store / "u10/c.0.0.0.0.0").write(chunk_file(b"chunk"))
     for path in _FILES:
         assert api.get(f"/forecast/{record.id}{path}").headers["cache-control"] == "public, no-cache"
 
@@ -238,7 +241,16 @@ def test_other_responses_are_not_kept(api: InProcess) -> None:
 
 def test_every_response_has_the_headers_of_security(api: InProcess, home: str) -> None:
     paths = [home + path for path in (*_FILES, *_DOCUMENTS, "/events")]
-    for path in (*paths, "/healthz", "/readyz", "/metrics", "/docs", "/docs/swagger-ui.css", "/openapi.json", "/nothing"):
+    for path in (
+        *paths,
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/docs",
+        "/docs/swagger-ui.css",
+        "/openapi.json",
+        "/nothing",
+    ):
         for headers in ({}, {"Host": "attacker.example"}, {"If-None-Match": "*"}):
             response = api.get(path, headers=headers)
             assert response.headers["x-content-type-options"] == "nosniff", path

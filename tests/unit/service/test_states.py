@@ -17,6 +17,7 @@ from jobs.rows.tables import forecasts
 from service import problems
 from service.problems import KIND_OF_ERROR, ProblemKind
 from tests.in_process import InProcess
+from tests.stored_files import list_receipt
 from weather.stores.ensemble import EnsembleStore
 
 Submit = Callable[..., ForecastRecord]
@@ -89,10 +90,11 @@ def bring(submit_forecast: Submit, database: Database, tmp_path: Path) -> Callab
         folder = ForecastFolder(tmp_path, record.id)
         if members:
             _write_lead_times(EnsembleStore.open(folder.store), 2)
+        receipt = list_receipt(tmp_path, record)
         if data != Data.AVAILABLE:
             folder.path.remove()
         finished = None if status in OPEN else record.created
-        values = {"status": status, "lead_times": lead_times, "data": data, "finished": finished, "receipt": {}}
+        values = {"status": status, "lead_times": lead_times, "data": data, "finished": finished, "receipt": receipt}
         with database.write() as connection:
             connection.execute(update(forecasts).where(forecasts.c.id == record.id).values(values))
         return record

@@ -21,20 +21,23 @@ from service import archives
 from tests.helpers import wait_until
 from tests.in_process import InProcess
 from tests.rows import cancel_forecast, succeed
+from tests.stored_files import chunk_file, list_receipt
 from weather.stores.ensemble import EnsembleStore
 
 Submit = Callable[..., ForecastRecord]
 
 _ZipFile = zipfile.ZipFile
 _CHUNK = "u10/c.0.0.0.0.0"
+_CONTENT = chunk_file(bytes(range(100)))
+_ZIP_FILES = {"ensemble.zarr.zip", "ensemble.zarr.zip.crc32c", ".ensemble.zarr.zip.lock"}
 
 
 @pytest.fixture
 def forecast(submit_forecast: Submit, database: Database, tmp_path: Path) -> ForecastRecord:
     """A successful forecast with one chunk."""
     record = submit_forecast()
-    (ForecastFolder(tmp_path, record.id).store / _CHUNK).write(bytes(range(100)))
-    return succeed(database, record)
+    (ForecastFolder(tmp_path, record.id).store / _CHUNK).write(_CONTENT)
+    return succeed(database, record, list_receipt(tmp_path, record))
 
 
 @pytest.fixture
@@ -82,10 +85,10 @@ def test_concurrent_first_downloads_receive_the_same_zip(
     assert (slow_zip.begun, len({response.content for response in responses})) == (1, 1)
     with zipfile.ZipFile(io.BytesIO(responses[0].content)) as archive:
         assert archive.testzip() is None
-        assert archive.read(_CHUNK) == bytes(range(100))
+        assert archive.read(_CHUNK) == _CONTENT
         assert {"zarr.json", "u10/zarr.json", "complete/zarr.json"} <= set(archive.namelist())
         assert {info.external_attr >> 16 for info in archive.infolist()} == {0o644}
-    assert _files(folder) == {"ensemble.zarr.zip", ".ensemble.zarr.zip.lock"}
+    assert _files(folder) == _ZIP_FILES
 
 
 def test_a_client_that_leaves_does_not_stop_the_zip_of_the_others(
@@ -106,7 +109,8 @@ def test_several_processes_build_one_zip(folder: Path) -> None:
         "from service.archives import build_zip\n"
         "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"
-        f"print(build_zip(pathlib.Path({str(folder)!r}), lambda: None).stat().st_ino)\n"
+        f"files = {{'ensemble.zarr/{_CHUNK}': None}}\n"
+        f"print(build_zip(pathlib.Path({str(folder)!r}), lambda: files, lambda: None).stat().st_ino)\n"
     )
     command = [sys.executable, "-c", program]
     builders = [
@@ -162,7 +166,7 @@ def test_the_temporary_file_of_a_killed_builder_is_removed(
     (folder / ".ensemble.zarr.zip.0123.partial").write_bytes(b"half")
     (folder / "ensemble.zarr/u10/.c.0.0.0.0.0.0123.partial").write_bytes(b"half")
     response = api.get(_address(forecast))
-    assert _files(folder) == {"ensemble.zarr.zip", ".ensemble.zarr.zip.lock"}
+    assert _files(folder) == _ZIP_FILES
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert not [name for name in archive.namelist() if name.endswith(".partial")]
 
@@ -175,7 +179,7 @@ def test_every_file_of_a_store_is_served_as_it_is(
     store = EnsembleStore.open(folder.store)
     fields = np.random.default_rng(4).normal(0, 5, (2, 2, *store.layout.grid.shape)).astype(np.float32)
     store.commit(0, 0, fields)
-    succeed(database, record)
+    succeed(database, record, list_receipt(tmp_path, record))
     for name, path in (("ensemble.zarr", folder.store), ("summary.zarr", folder.summary)):
         files = [key for key, _ in path.files()]
         assert len(files) > 10
@@ -203,7 +207,6 @@ def test_every_file_of_a_store_is_served_as_it_is(
         "u10//c.0.0.0.0.0",
         "U10/c.0.0.0.0.0",
         "u10/.c.0.0.0.0.0.0123.partial",
-        "zarr.json%00",
         "%2Fetc%2Fpasswd",
         "..%2Freceipt.json",
         "%2E%2E/receipt.json",

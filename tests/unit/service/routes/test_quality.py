@@ -17,6 +17,7 @@ from jobs.rows.database import Database
 from models.testing import tiny_spec
 from tests.in_process import InProcess
 from tests.rows import commit_lead_times, create_key, read_forecast, succeed
+from tests.stored_files import list_receipt
 from weather.stores.ensemble import EnsembleStore
 from weather.testing import travelling_waves
 
@@ -42,7 +43,7 @@ def forecast(submit_forecast: Submit, database: Database, tmp_path: Path) -> For
     """A successful forecast of 5 members and 4 lead times."""
     record = submit_forecast()
     _fill(tmp_path, record)
-    return succeed(database, record)
+    return succeed(database, record, list_receipt(tmp_path, record))
 
 
 def _truth(folder: Path, *hours: int) -> xr.Dataset:

@@ -1,0 +1,123 @@
+"""Every route that needs a file of a forecast answers its damage with a problem without paths, never with values."""
+
+import io
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from jobs.folders import ForecastFolder
+from jobs.forecasts import ForecastRecord
+from jobs.rows.database import Database
+from tests.in_process import InProcess
+from tests.rows import succeed
+from tests.stored_files import list_receipt
+from weather.stores.ensemble import EnsembleStore
+
+CHUNK, OTHER, MARK = "ensemble.zarr/u10/c.0.0.0.0.0", "ensemble.zarr/u10/c.0.1.0.0.0", "ensemble.zarr/complete/c.0.0"
+ROOT, SUMMARY, STATE = "ensemble.zarr/zarr.json", "summary.zarr/zarr.json", "initial_state/initial_state.npy"
+MAPS, PLUME, ZIP = "/plots/maps.png?lead_time=6h", "/plots/plume.png", "/ensemble.zarr.zip"
+DAMAGES = ("flipped", "empty", "short", "missing", "folder", "exchanged")
+NEEDS = {
+    CHUNK: (f"/{CHUNK}", MAPS, PLUME, ZIP),
+    MARK: (f"/{MARK}", MAPS, ZIP),
+    ROOT: (f"/{ROOT}", MAPS, ZIP),
+    SUMMARY: (f"/{SUMMARY}",),
+    STATE: (PLUME, "/replay"),
+    "files.json": (f"/{CHUNK}", MAPS, ZIP),
+}
+
+
+@pytest.fixture
+def record(submit_forecast: Callable[..., ForecastRecord], database: Database, tmp_path: Path) -> ForecastRecord:
+    """A successful forecast with random fields, whose files are listed."""
+    record, draw = submit_forecast(), np.random.default_rng(1)
+    store = EnsembleStore.open(ForecastFolder(tmp_path, record.id).store)
+    for group in range(store.layout.num_groups):
+        shape = (len(store.layout.group_members(group)), len(store.layout.variables), *store.layout.grid.shape)
+        for lead_index in range(store.layout.num_lead_times):
+            store.commit(group, lead_index, draw.normal(0, 5, shape).astype(np.float32))
+    return succeed(database, record, list_receipt(tmp_path, record))
+
+
+@pytest.fixture
+def folder(record: ForecastRecord, tmp_path: Path) -> Path:
+    """The folder of the fixture `record`."""
+    return tmp_path / "forecasts" / record.id
+
+
+def _damage(path: Path, kind: str) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "exchanged":
+        others = [other for other in sorted(path.parent.iterdir()) if other.is_file() and other != path]
+        shutil.copy(others[-1] if others else path.parent.parent / "receipt.json", path)
+    elif kind != "missing":
+        flipped = content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+        path.write_bytes({"flipped": flipped, "empty": b"", "short": content[:-1]}[kind])
+
+
+def _request(api: InProcess, record: ForecastRecord, path: str) -> httpx.Response:
+    address = f"/v1/forecast/{record.id}{path}"
+    return api.post(address, json={"members": [1]}) if path == "/replay" else api.get(address)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("name", NEEDS)
+def test_damage_is_a_problem_without_paths_on_every_route_that_reads_the_file(
+    api: InProcess, record: ForecastRecord, folder: Path, tmp_path: Path, name: str
+) -> None:
+    (folder / "receipt.json").write_text("{}")
+    intact = (folder / name).read_bytes()
+    for kind in DAMAGES:
+        _damage(folder / name, kind)
+        for path in NEEDS[name]:
+            response = _request(api, record, path)
+            problem = response.json()
+            assert (response.status_code, problem["type"], problem["retryable"]) == (409, "/problems/damaged", False), (
+                kind,
+                path,
+                response.text,
+            )
+            assert name.partition("/")[0] in problem["detail"]
+            assert str(tmp_path) not in response.text
+        if (folder / name).is_dir():
+            (folder / name).rmdir()
+        (folder / name).write_bytes(intact)
+    codes = [warning["code"] for warning in api.get(f"/v1/forecast/{record.id}").json()["warnings"]]
+    assert codes == ["damaged"]
+    assert "warmcast_damaged_forecasts 1.0" in api.get("/metrics").text
+
+
+def test_ranges_of_a_damaged_chunk_are_refused_too(api: InProcess, record: ForecastRecord, folder: Path) -> None:
+    _damage(folder / CHUNK, "flipped")
+    response = api.get(f"/v1/forecast/{record.id}/{CHUNK}", headers={"Range": "bytes=0-3"})
+    assert response.json()["type"] == "/problems/damaged"
+
+
+def test_a_chunk_that_its_mark_promises_is_damaged_and_any_other_is_not_written_yet(
+    api: InProcess, submit_forecast: Callable[..., ForecastRecord], tmp_path: Path
+) -> None:
+    record = submit_forecast()
+    folder = ForecastFolder(tmp_path, record.id)
+    store = EnsembleStore.open(folder.store)
+    store.commit(0, 0, np.zeros((2, 2, *store.layout.grid.shape), np.float32))
+    (folder.path / CHUNK).remove()
+    assert api.get(f"/v1/forecast/{record.id}/{CHUNK}").json()["type"] == "/problems/damaged"
+    assert api.get(f"/v1/forecast/{record.id}/{OTHER}").json()["type"] == "/problems/not-found"
+
+
+@pytest.mark.parametrize("kind", ["flipped", "empty", "short", "exchanged"])
+def test_a_damaged_zip_is_built_again(api: InProcess, record: ForecastRecord, folder: Path, kind: str) -> None:
+    intact = _request(api, record, ZIP).content
+    _damage(folder / "ensemble.zarr.zip", kind)
+    again = _request(api, record, ZIP)
+    assert (again.status_code, again.content) == (200, intact)
+    with zipfile.ZipFile(io.BytesIO(again.content)) as archive:
+        assert archive.testzip() is None
