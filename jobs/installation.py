@@ -4,9 +4,7 @@ The data place is the data folder, or the bucket prefix of `WARMCAST_STORE`. The
 and is bound once the file in the data place exists too, so that a crash between the two is completed by the next start.
 """
 
-import json
 import secrets
-import time
 from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, Self
@@ -14,28 +12,16 @@ from typing import Any, Self
 from sqlalchemy import Connection, delete, insert, inspect, make_url, select, update
 from sqlalchemy.exc import IntegrityError
 
-from jobs.rows.database import Database, file_id
+from jobs.identity_file import IDENTITY_FILE, REMEDY, PlaceGuard, identity_content, read_identity
+from jobs.rows.database import Database
 from jobs.rows.states import Data
 from jobs.rows.tables import forecasts, installation
 from jobs.settings import StorageSettings
 from storage.errors import DataDirectoryError, InstallationError, is_disk_full
 from storage.lock import lock_folder
 from storage.opening import open_storage
-from storage.paths import DiskPath, StoragePath
+from storage.paths import StoragePath
 from storage.reserve import DiskReserve
-
-IDENTITY_FILE = "installation.json"
-"""Name of the file in the data place."""
-
-_REMEDY = (
-    "Correct WARMCAST_DATA, WARMCAST_STORE or WARMCAST_DATABASE_URL, or mount the missing disk; to use these two "
-    "together from now on, such as after a loss, run `warmcast storage adopt`."
-)
-_PLACE_CHANGED = (
-    "The place of the forecasts is not that of this service any more: it was unmounted, moved or replaced. "
-    "Mount it again, or restart the service."
-)
-_REMOTE_CHECK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +75,7 @@ def adopt(settings: StorageSettings) -> str:
         with sides.database.write() as connection:
             connection.execute(delete(installation))
             _insert(connection, identity)
-        (sides.data / IDENTITY_FILE).write(_content(identity))
+        (sides.data / IDENTITY_FILE).write(identity_content(identity))
         sides.confirm()
     sides.database.close()
     return identity
@@ -106,54 +92,6 @@ def survey(settings: StorageSettings) -> dict[str, Any]:
         return sides.survey()
     finally:
         sides.database.close()
-
-
-def read_identity(data: StoragePath) -> str | None:
-    """Return the identity in a data place, or None if it has none; raises `InstallationError` for a damaged file."""
-    file = data / IDENTITY_FILE
-    try:
-        found = json.loads(file.read_bytes())["identity"]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InstallationError(f"`{file}` is damaged. {_REMEDY}") from error
-    return str(found)
-
-
-class PlaceGuard:
-    """Checks of a process whether the data place is still the one of an identity."""
-
-    def __init__(self, data: StoragePath, identity: str) -> None:
-        self._data, self._identity = data, identity
-        self._file = str(data / IDENTITY_FILE) if isinstance(data, DiskPath) else None
-        self._is_same, self._next = True, 0.0
-        self._known: tuple[int, int] | None = None
-
-    def check(self) -> None:
-        """Raise `InstallationError` if the place has another identity or none.
-
-        On a disk this takes microseconds, and notices a change at once; in object storage, within 10 s. Storage that is
-        not reached has not changed.
-        """
-        if self._is_due():
-            try:
-                self._is_same = read_identity(self._data) == self._identity
-            except ConnectionError:
-                return
-            except (OSError, InstallationError):
-                self._is_same = False
-        if not self._is_same:
-            raise InstallationError(_PLACE_CHANGED)
-
-    def _is_due(self) -> bool:
-        """Return whether the identity must be read again: the file is another one, or some time has passed."""
-        if self._file is not None:
-            found = file_id(self._file)
-            changed, self._known = found != self._known, found
-            return changed or not self._is_same
-        now = time.monotonic()
-        is_due, self._next = now >= self._next, max(self._next, now + _REMOTE_CHECK_SECONDS)
-        return is_due
 
 
 @dataclass(frozen=True)
@@ -197,7 +135,7 @@ class _Sides:
             raise self._difference(_belongs(None), _belongs(in_place))
         identity, is_bound = row
         if in_place is None and not is_bound:
-            (self.data / IDENTITY_FILE).write_if_absent(_content(identity))
+            (self.data / IDENTITY_FILE).write_if_absent(identity_content(identity))
             in_place = read_identity(self.data)
         if in_place != identity:
             raise self._difference(_belongs(identity), _belongs(in_place))
@@ -267,16 +205,12 @@ class _Sides:
 
     def _difference(self, of_database: str, of_place: str) -> InstallationError:
         return InstallationError(
-            f"The database `{self._database_name}` {of_database}, but `{self.data}` {of_place}. {_REMEDY}"
+            f"The database `{self._database_name}` {of_database}, but `{self.data}` {of_place}. {REMEDY}"
         )
 
 
 def _belongs(identity: str | None) -> str:
     return "belongs to no installation" if identity is None else f"belongs to installation {identity[:8]}"
-
-
-def _content(identity: str) -> bytes:
-    return (json.dumps({"identity": identity}) + "\n").encode()
 
 
 def _insert(connection: Connection, identity: str) -> None:

@@ -19,7 +19,8 @@ from jobs.dispatching.leases import claim
 from jobs.errors import LeaseLostError
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
-from jobs.installation import open_installation, read_identity
+from jobs.identity_file import read_identity
+from jobs.installation import open_installation
 from jobs.retention import delete_data, find_lost_folders, sweep_folders
 from jobs.rows.database import Database
 from jobs.rows.states import Status

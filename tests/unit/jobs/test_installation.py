@@ -13,7 +13,8 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from jobs.forecasts import ForecastRecord
-from jobs.installation import IDENTITY_FILE, Installation, PlaceGuard, adopt, open_installation, read_identity
+from jobs.identity_file import IDENTITY_FILE, PlaceGuard, read_identity
+from jobs.installation import Installation, adopt, open_installation
 from jobs.rows.database import Database
 from jobs.settings import Settings, StorageSettings
 from storage.errors import DataDirectoryError, InstallationError
@@ -221,6 +222,7 @@ def opened(tmp_path: Path) -> Iterator[Installation]:
 def _write_other_database(path: Path) -> None:
     folder = path.parent / "other"
     open_installation(StorageSettings(data=folder)).database.close()
+    path.unlink(missing_ok=True)
     shutil.move(folder / "warmcast.db", path)
 
 
@@ -245,7 +247,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "moved": lambda path: path.rename(path.with_name("moved.db")),
     "an empty file": _replace_by(b""),
     "no database": _replace_by(b"no database" * 1000),
-    "another installation's": lambda path: (path.unlink(), _write_other_database(path)),
+    "another installation's": _write_other_database,
     "overwritten": _overwrite,
     "a copy of itself": lambda path: (shutil.copy(path, f"{path}.copy"), Path(f"{path}.copy").replace(path)),
 }
@@ -253,8 +255,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_transaction_begins_once_the_database_was_changed(change: str, opened: Installation) -> None:
-    path = opened.data / "warmcast.db"
-    CHANGES[change](Path(str(path)))
+    path = Path(str(opened.data), "warmcast.db")
+    CHANGES[change](path)
     exists = path.exists()
     for transaction in (opened.database.read, opened.database.write) * 3:
         with pytest.raises(InstallationError, match="restart the service"), transaction() as connection:
@@ -265,7 +267,7 @@ def test_no_transaction_begins_once_the_database_was_changed(change: str, opened
 
 
 def test_a_database_that_is_moved_back_is_used_again(opened: Installation) -> None:
-    path = opened.data / "warmcast.db"
+    path = Path(str(opened.data), "warmcast.db")
     moved = path.with_name("moved.db")
     path.rename(moved)
     with pytest.raises(InstallationError):
@@ -310,7 +312,9 @@ def test_a_postgresql_that_becomes_another_installations_is_noticed(postgres: Po
     installation.database.close()
 
 
-def test_the_guard_of_object_storage_reads_at_intervals_and_keeps_its_result_while_that_is_away() -> None:
+def test_the_guard_of_object_storage_reads_at_intervals_and_keeps_its_result_while_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Place:
         identity, reads, is_away = "a", 0, False
 
@@ -323,20 +327,26 @@ def test_the_guard_of_object_storage_reads_at_intervals_and_keeps_its_result_whi
                 raise ConnectionError
             return json.dumps({"identity": self.identity}).encode()
 
+    seconds = iter(range(1000))
+    monkeypatch.setattr("jobs.identity_file.time.monotonic", lambda: next(seconds) / 2)
     place = Place()
     guard = PlaceGuard(place, "a")  # type: ignore[arg-type] # the guard reads one file only
-    for _ in range(5):
+    for _ in range(100):  # at least half a second apart
         guard.check()
-    assert place.reads == 1
-    guard._next = 0.0
+    assert 4 <= place.reads <= 11
     place.is_away = True
-    guard.check()
-    guard._next, place.is_away, place.identity = 0.0, False, "b"
-    with pytest.raises(InstallationError):
+    for _ in range(50):
         guard.check()
-    with pytest.raises(InstallationError):
-        guard.check()
-    assert place.reads == 3
+    place.is_away, place.identity = False, "b"
+    outcomes = []
+    for _ in range(50):
+        try:
+            guard.check()
+            outcomes.append(True)
+        except InstallationError:
+            outcomes.append(False)
+    assert outcomes == sorted(outcomes, reverse=True), "it stays refused"
+    assert not outcomes[-1]
 
 
 def _different(data: Path) -> None:

@@ -5,20 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from jobs.installation import IDENTITY_FILE
+from jobs.identity_file import IDENTITY_FILE
 from jobs.settings import Settings
 from service.app import create_app
 from storage.errors import InstallationError
 from tests.helpers import wait_until
 from tests.in_process import InProcess, run_in_process
 
+
+def _replace_by_copy(data: Path) -> None:
+    shutil.copy(data / "warmcast.db", data / "copy")
+    (data / "copy").replace(data / "warmcast.db")
+
+
 AWAY: dict[str, Callable[[Path], object]] = {
     "the database is deleted": lambda data: (data / "warmcast.db").unlink(),
     "the database is moved": lambda data: (data / "warmcast.db").rename(data / "moved.db"),
     "an empty file is in its place": lambda data: (data / "warmcast.db").write_bytes(b""),
-    "a copy is in its place": lambda data: (
-        shutil.copy(data / "warmcast.db", data / "c") and os.replace(data / "c", data / "warmcast.db")
-    ),
+    "a copy is in its place": _replace_by_copy,
     "the identity is gone": lambda data: (data / IDENTITY_FILE).unlink(),
     "the folder is gone": lambda data: data.rename(data.parent / "away"),
 }
