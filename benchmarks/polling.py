@@ -138,4 +138,5 @@ def _row_reader(database_url: str) -> Callable[[str], Any]:
     server = pg8000.native.Connection(
         url.username or "", url.host or _HOST, url.database, url.port or 5432, url.password
     )
-    return lambda forecast_id: server.run(f"{_ROW}:key", key=forecast_id)[0]
+    statement = server.prepare(f"{_ROW}:key")
+    return lambda forecast_id: statement.run(key=forecast_id)[0]
