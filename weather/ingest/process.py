@@ -92,10 +92,9 @@ def run_parser(request: Mapping[str, Any], folder: Path, limits: Limits, label: 
             stderr=errors,
             env=_environment(work),
             cwd=work,
-            start_new_session=True,
+            process_group=0,  # a session would get as much of the CPU as that of its parent
         )
         try:
-            _keep_priority(process.pid)
             _wait(process, work, limits)
             replied, logged = _read_start(reply), _read_start(errors)
         except subprocess.TimeoutExpired as error:
@@ -106,12 +105,6 @@ def run_parser(request: Mapping[str, Any], folder: Path, limits: Limits, label: 
             process.kill()
             process.wait()
     return _parse_reply(process.returncode, replied, logged, label, limits)
-
-
-def _keep_priority(process_id: int) -> None:
-    """Give a process with a session of its own the priority of this one also among sessions, where Linux has one."""
-    with contextlib.suppress(OSError):
-        Path(f"/proc/{process_id}/autogroup").write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def _command() -> list[str]:
