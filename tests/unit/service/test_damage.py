@@ -35,7 +35,7 @@ NEEDS = {
 @pytest.fixture
 def record(submit_forecast: Callable[..., ForecastRecord], database: Database, tmp_path: Path) -> ForecastRecord:
     """A successful forecast with random fields, whose files are listed."""
-    record, draw = submit_forecast(), np.random.default_rng(1)
+    record, draw = submit_forecast(checkpoint="untrained"), np.random.default_rng(1)
     store = EnsembleStore.open(ForecastFolder(tmp_path, record.id).store)
     for group in range(store.layout.num_groups):
         shape = (len(store.layout.group_members(group)), len(store.layout.variables), *store.layout.grid.shape)
@@ -56,10 +56,12 @@ def _damage(path: Path, kind: str) -> None:
     if kind == "folder":
         path.mkdir()
     elif kind == "exchanged":
-        others = [other for other in sorted(path.parent.iterdir()) if other.is_file() and other != path]
-        shutil.copy(others[-1] if others else path.parent.parent / "receipt.json", path)
+        others = [other for other in sorted(path.parent.iterdir()) if other.is_file() and other.read_bytes() != content]
+        same = [other for other in others if other.name.startswith(path.name[:2])]
+        shutil.copy([path.parent.parent / "receipt.json", *others, *same][-1], path)
     elif kind != "missing":
-        flipped = content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+        middle = len(content) // 2
+        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
         path.write_bytes({"flipped": flipped, "empty": b"", "short": content[:-1]}[kind])
 
 

@@ -86,7 +86,7 @@ def bring(submit_forecast: Submit, database: Database, tmp_path: Path) -> Callab
     """Create a forecast in a given state; two lead times of its ensemble are written."""
 
     def bring(status: Status, lead_times: int, data: Data, *, members: bool = True) -> ForecastRecord:
-        record = submit_forecast(output=Output(members=members))
+        record = submit_forecast(checkpoint="untrained", output=Output(members=members))
         folder = ForecastFolder(tmp_path, record.id)
         if members:
             _write_lead_times(EnsembleStore.open(folder.store), 2)
@@ -170,4 +170,7 @@ def test_a_page_links_to_the_next_only_if_there_is_one(api: InProcess, submit_fo
 def test_only_these_kinds_of_problems_are_retryable() -> None:
     kinds = [*KIND_OF_ERROR.values(), *(value for value in vars(problems).values() if isinstance(value, ProblemKind))]
     retryable = {kind.slug for kind in kinds if kind.retry_after}
-    assert retryable == {"not-finished", "queue-full", "unavailable", "insufficient-storage"}
+    assert retryable == {
+        *("body-timeout", "insufficient-storage", "limit-reached", "not-finished", "queue-full"),
+        *("too-busy", "too-many-keys", "unavailable"),
+    }
