@@ -16,7 +16,7 @@ from storage.paths import DiskPath
 from tests.helpers import wait_until
 from tests.in_process import InProcess
 from tests.rows import succeed
-from tests.stored_files import chunk, list_receipt
+from tests.stored_files import chunk_file, list_receipt
 
 _CHUNK = "u10/c.0.0.0.0.0"
 _CLIENTS = 60  # more than there are threads
@@ -48,7 +48,7 @@ def storage() -> _Storage:
 def forecast(submit_forecast: Callable[..., ForecastRecord], database: Database, tmp_path: Path) -> str:
     """The path of a successful forecast with one chunk."""
     record = submit_forecast()
-    (ForecastFolder(tmp_path, record.id).store / _CHUNK).write(chunk(bytes(range(100))))
+    (ForecastFolder(tmp_path, record.id).store / _CHUNK).write(chunk_file(bytes(range(100))))
     return f"/v1/forecast/{succeed(database, record, list_receipt(tmp_path, record)).id}"
 
 
