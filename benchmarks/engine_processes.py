@@ -166,7 +166,10 @@ def _run_worker(barrier: Barrier, active: Event, stopped: Event, folder: Path, c
 
 
 def _run_evaluations(barrier: Barrier, checkpoint: Path, size: Size, durations: "Queue[float]", repeats: int) -> None:
-    """Evaluate the networks for half of a forecast, `repeats` times; put the seconds of each time into `durations`."""
+    """Evaluate the networks for half of a forecast, `repeats` times; put the seconds of each time into `durations`.
+
+    Each time starts when all processes wait at `barrier`, so that they evaluate at once.
+    """
     keep_freed_memory()
     torch.set_num_threads(1)
     networks, _ = load_checkpoint(checkpoint, torch.device("cpu"))

@@ -65,7 +65,10 @@ def is_unchanged(request: Request, etag: str) -> bool:
 
 
 def conditional(request: Request, response: Response) -> Response:
-    """Return a response with an `ETag`, or 304 with its headers if the client has the same version already."""
+    """Return `response`, or a 304 without a body if the client has the version that the `ETag` of `response` names.
+
+    The 304 has the other headers of `response`, but none on its body.
+    """
     if not is_unchanged(request, response.headers["ETag"]):
         return response
     headers = MutableHeaders(raw=list(response.raw_headers))

@@ -97,7 +97,7 @@ class LimitedConnection(H11Protocol):
             self._connections.mark_busy(self)
 
     def pause_writing(self) -> None:
-        """Start the limit of a client that does not receive a response."""
+        """Start to watch a client that is slow to receive a response: without progress it is cut off after a time."""
         super().pause_writing()
         self._expect_reading(self.transport.get_write_buffer_size() + 1)
 

@@ -121,7 +121,7 @@ def check_installation(database: Database) -> None:
 
 
 def check_data_folder(folder: Path) -> str | None:
-    """Return what to do if the data folder cannot be written."""
+    """Check whether the data folder can be written; return None if so, else a sentence on what to do."""
     if os.access(folder, os.W_OK):
         return None
     return "The data folder cannot be written. Check that its disk is mounted, and the owner of the folder."

@@ -103,7 +103,10 @@ async def save_uploads(files: Sequence[UploadFile]) -> AsyncIterator[tuple[tuple
 
 
 def _parse_body(text: bytes, *, uploads: bool) -> ForecastBody:
-    """Return the validated body; `uploads` says whether the request contains files."""
+    """Return the validated body; its `initial_state.source` must be `upload` if and only if the request contains files.
+
+    `uploads` says whether it does.
+    """
     body = validate_body(ForecastBody, text)
     if isinstance(body.initial_state, UploadSource) != uploads:
         raise ServiceError(

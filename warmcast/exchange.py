@@ -195,7 +195,10 @@ class Outage:
             yield from self.pause(answer, is_repeatable=request.is_repeatable)
 
     def is_available(self, answer: Answer | Failure) -> bool:
-        """Return whether the service has answered: neither a broken connection nor a proxy that cannot reach it."""
+        """Return whether `answer` is neither a broken connection nor a status that says "not ready" (502, 503 or 504).
+
+        Also records in the service whether it has ever answered, with any status.
+        """
         self._service.has_answered |= isinstance(answer, Answer)
         return isinstance(answer, Answer) and not answer.is_unavailable
 

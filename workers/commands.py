@@ -88,7 +88,7 @@ def _describe_origin(manifest: Manifest, state: InitialState, summary: Path | No
 def _read_state(
     initial_state: Sequence[str], spec: ModelSpec, init_time: str | None, report_warning: Callable[[str], None]
 ) -> InitialState:
-    """Return the initial state of files, or the bundled sample; report its warnings."""
+    """Return the initial state of files, or of the bundled sample if the only name is `sample`; report its warnings."""
     sources = sample_files() if list(initial_state) == [SAMPLE] else list(initial_state)
     state = read_initial_state(sources, spec, parse_time(init_time) if init_time else None)
     for warning in state.warnings:

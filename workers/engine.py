@@ -109,7 +109,11 @@ class Engine:
         }
 
     def _load_networks(self, request: ForecastRequest) -> Networks:
-        """Return the networks of a request's checkpoint, loaded once; raises `CheckpointError` if it has changed."""
+        """Return the networks of a request's checkpoint; loads them unless they are those of the request before.
+
+        After loading it also finds the best group size, if none is known. Raises `CheckpointError` if the checkpoint
+        has changed since the forecast was accepted.
+        """
         if self._checkpoint is None or self._checkpoint[0] != request.checkpoint_digest:
             path = find_checkpoint(request.checkpoint, self._settings.storage.checkpoint_folders)
             networks, manifest = load_checkpoint(path, self.device)

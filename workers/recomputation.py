@@ -117,7 +117,10 @@ class Recomputation:
                 yield f"{ENSEMBLE}/{key}", content
 
     def _read_attributes(self) -> dict[str, Any]:
-        """Return the attributes that both stores have in common, with the title of the ensemble."""
+        """Return the attributes that both stores have in common, and the ensemble's title.
+
+        They are read from the first store whose metadata is intact; raises `DamagedError` if there is none.
+        """
         prefix, _, _ = SUMMARY_TITLE.partition("{}")
         for store in (SUMMARY, ENSEMBLE):
             try:

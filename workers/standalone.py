@@ -105,7 +105,10 @@ def _fill(
     done: Sequence[int],
     report: Report,
 ) -> None:
-    """Compute and commit the lead times of each group after the first `done` ones."""
+    """Compute and commit the lead times of each group after the first `done` ones; report those that all groups have.
+
+    With `summary`, also writes the statistics of each lead time that lacks them.
+    """
     rollouts = Rollouts(forecaster, forecast.state, store, dict(enumerate(done)), forecast.seed)
     lead_times = LeadTimes(store)
 

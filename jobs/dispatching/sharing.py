@@ -74,7 +74,7 @@ def count_groups(connection: Connection, forecast_id: str, worker: str, max_atte
 
 
 def should_rebalance(connection: Connection, forecast_id: str, worker: str, max_attempts: int) -> bool:
-    """Return whether a worker holds more or fewer groups of a forecast than its fair share."""
+    """Return whether the number of groups of a forecast that a worker holds differs from its fair share."""
     counts = count_groups(connection, forecast_id, worker, max_attempts)
     return counts.fair_share != counts.held
 

@@ -216,7 +216,10 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """Switch the database to WAL mode; SQLite does not wait for other connections that switch at the same time."""
+    """Switch the database to WAL mode; try again for a time if it fails.
+
+    It fails while another connection switches too, for which SQLite does not wait by itself.
+    """
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     while True:
         try:
