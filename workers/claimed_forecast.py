@@ -14,7 +14,7 @@ from jobs.folders import ForecastFolder
 from jobs.quality import read_diagnostics, save_diagnostics
 from jobs.request import ForecastRequest
 from jobs.rows.database import Database
-from weather.errors import StoreError
+from weather.errors import DamagedError
 from weather.ingest.exchange import load_initial_state
 from weather.initial_state import InitialState
 from weather.stores.ensemble import EnsembleStore
@@ -107,7 +107,7 @@ def publish_committed(store: EnsembleStore, folder: ForecastFolder, group: int, 
 
     If several attempts have staged a lead time, the latest of them committed it: an attempt starts at the lead time
     after those that were committed when it claimed the group. Lead times are published in order, so unpublished ones
-    are the last of the committed ones. Raises `StoreError` if no attempt has a committed lead time.
+    are the last of the committed ones. Raises `DamagedError` if no attempt has a committed lead time.
     """
     first = committed
     while first and not store.is_complete(store.path, group, first - 1):
@@ -118,4 +118,5 @@ def publish_committed(store: EnsembleStore, folder: ForecastFolder, group: int, 
                 store.publish(attempt, group, lead_index)
                 break
         else:
-            raise StoreError(f"`{folder.path}` lacks lead time {lead_index} of group {group}, which was committed.")
+            reason = f"lacks lead time {lead_index} of group {group}, which was committed"
+            raise DamagedError(store.path.name, reason)

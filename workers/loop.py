@@ -33,7 +33,7 @@ from jobs.settings import Settings
 from models.errors import OutOfMemoryError
 from storage.errors import InstallationError, WarmcastError, is_disk_full
 from storage.opening import open_storage
-from weather.errors import CheckpointError
+from weather.errors import CheckpointError, DamagedError
 from workers.claimed_forecast import ClaimedForecast
 from workers.engine import Engine
 from workers.lease_keeper import LeaseKeeper
@@ -211,6 +211,8 @@ def problem_of(error: Exception) -> dict[str, Any]:
     """Map an exception of a worker to a problem document; `retryable` if a later try may succeed."""
     if isinstance(error, OutOfMemoryError):
         return _problem("out-of-memory", str(error), retryable=False)
+    if isinstance(error, DamagedError):
+        return _problem("damaged", f"A stored file is damaged: `{error.file}` {error.reason}.", retryable=False)
     if isinstance(error, WarmcastError):
         return _problem("forecast-failed", str(error), retryable=False)
     if isinstance(error, OSError) and is_disk_full(error):

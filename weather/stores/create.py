@@ -37,7 +37,7 @@ def create_store(
     free = folder.free_bytes()
     if free < needs_bytes:
         raise StorageFullError(
-            f"`{folder}` may need {needs_bytes / 1e6:.1f} MB, but {free / 1e6:.1f} MB are free. Choose "
+            f"`{folder.name}` may need {needs_bytes / 1e6:.1f} MB, but {free / 1e6:.1f} MB are free. Choose "
             "another disk, or fewer members or lead times."
         )
     folder.create_folder(empty_store(attributes, create_arrays))

@@ -67,7 +67,8 @@ def _damage(path: Path, kind: str) -> None:
 
 def _request(api: InProcess, record: ForecastRecord, path: str) -> httpx.Response:
     address = f"/v1/forecast/{record.id}{path}"
-    return api.post(address, json={"members": [1]}) if path == "/replay" else api.get(address)
+    response: httpx.Response = api.post(address, json={"members": [1]}) if path == "/replay" else api.get(address)
+    return response
 
 
 @pytest.mark.usefixtures("threads")

@@ -97,9 +97,14 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _scrub(**options: Any) -> dict[str, Any]:
-    defaults = {"forecast_ids": [], "unchecked_days": 0.0, "bytes_per_second": 1e12, "data": None}
-    return scrub_forecasts(**defaults | options, report=lambda _: None)
+def _ignore(_: dict[str, Any]) -> None:
+    """Ignore the result of one forecast."""
+
+
+def _scrub(unchecked_days: float = 0.0, report: Callable[[dict[str, Any]], None] = _ignore) -> dict[str, Any]:
+    return scrub_forecasts(
+        forecast_ids=[], unchecked_days=unchecked_days, bytes_per_second=1e12, data=None, report=report
+    )
 
 
 def _repair(*forecast_ids: str) -> dict[str, Any]:
@@ -196,9 +201,8 @@ def test_a_check_that_was_interrupted_continues(compute: Callable[[Output], Path
         seen.append(check["id"])
         raise KeyboardInterrupt
 
-    options = {"forecast_ids": [], "unchecked_days": 1.0, "bytes_per_second": 1e12, "data": None}
     with pytest.raises(KeyboardInterrupt):
-        scrub_forecasts(**options, report=stop)
+        _scrub(1.0, stop)
     seen += [check["id"] for check in _scrub(unchecked_days=1.0)["checked"]]
     assert sorted(seen) == sorted(folder.name for folder in folders)
     assert _scrub(unchecked_days=1.0)["checked"] == []
