@@ -46,7 +46,7 @@ def bench_polling(*, json: Path | None, tiny: bool, database_url: str | None) ->
     requests for tests; its results mean nothing.
     """
     clients, polls = (4, 50) if tiny else (20, 5000)
-    settings = {} if database_url is None else {"database_url": database_url}
+    settings: dict[str, Any] = {} if database_url is None else {"database_url": database_url}
     with tempfile.TemporaryDirectory(prefix="warmcast-bench-") as folder:
         checkpoint = find_named_checkpoint("demo", ())
         with Workbench.open(Path(folder), checkpoint, **settings) as bench:
@@ -112,7 +112,7 @@ def _serve_status(port: int, settings: Settings) -> None:
     """Serve the API as `warmcast api` does; its log is written, but not shown."""
     os.environ |= settings.environment()
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
-        serve_api(host=_HOST, port=port, metrics_port=None, data=None, report=len)
+        serve_api(host=_HOST, port=port, metrics_port=None, data=None, report=lambda _line: None)
 
 
 def _serve_row(port: int, database_url: str) -> None:

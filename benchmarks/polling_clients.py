@@ -25,14 +25,14 @@ def poll(port: int, path: str, headers: Sequence[str], clients: int, polls: int)
             unsent -= 1
         while remaining:
             for key, _ in selector.select():
-                client = key.fileobj
-                assert isinstance(client, socket.socket)
-                received[client] += client.recv(65536)
-                if _is_complete(received[client]):
-                    received[client] = b""
+                ready = key.fileobj
+                assert isinstance(ready, socket.socket)
+                received[ready] += ready.recv(65536)
+                if _is_complete(received[ready]):
+                    received[ready] = b""
                     remaining -= 1
                     if unsent:
-                        client.send(request)
+                        ready.send(request)
                         unsent -= 1
     for client in received:
         client.close()

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from service.problems import Problem
 from service.requests import ForecastBody, ReplayBody
@@ -57,7 +58,9 @@ def add_schemas(app: FastAPI) -> None:
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            models = [(model, "validation") for model in (ForecastBody, ReplayBody, Problem)]
+            models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+                (model, "validation") for model in (ForecastBody, ReplayBody, Problem)
+            ]
             _, schemas = models_json_schema(models, ref_template=_TEMPLATE)
             generate()["components"]["schemas"].update(schemas["$defs"])
         return generate()

@@ -56,7 +56,6 @@ class DiskReserve:
         return True
 
 
-
 def _allocate(path: Path, size_bytes: int) -> None:
     """Create a file whose bytes are allocated on the disk; file systems that cannot allocate get them written."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

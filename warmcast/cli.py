@@ -100,7 +100,8 @@ def queue(
     json: JsonFile = None,
     tiny: Tiny = False,
     database_url: Annotated[
-        str | None, typer.Option(help="URL of a database of PostgreSQL, on whose server others are created; SQLite by default.")
+        str | None,
+        typer.Option(help="URL of a database of PostgreSQL, on whose server others are created; SQLite by default."),
     ] = None,
 ) -> None:
     """Compare the time to accept, claim, plan and list forecasts while 10 000 wait with that while 10 wait."""

@@ -227,9 +227,7 @@ def test_the_list_of_keys_is_empty_before_the_first_one(tmp_path: Path) -> None:
     assert commands.list_api_keys(data=tmp_path / "empty") == {"keys": []}
 
 
-def test_limits_of_a_key_are_listed_with_those_of_the_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_limits_of_a_key_are_listed_with_those_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WARMCAST_KEY_UPLOADS", "7")
     made = commands.create_api_key(name="desk", limits={"open_forecasts": 3, "uploads": None}, data=tmp_path)
     (listed,) = commands.list_api_keys(data=tmp_path)["keys"]
