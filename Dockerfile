@@ -24,9 +24,10 @@ RUN pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
  && mv /opt/warmcast/bin/warmcast /installed/bin/ \
  && mv /opt/warmcast/lib /opt/warmcast/share /installed/
 
-FROM dependencies AS api-dependencies
+FROM builder AS api-dependencies
 ARG PIP_INDEX_URL
-RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt "warmcast[service,s3] @ file://$(echo /wheels/*.whl)"
+COPY deploy/locks/api.txt ./
+RUN pip --python /opt/warmcast/bin/python install --no-deps --require-hashes --requirement api.txt
 
 FROM python:3.11-slim AS runtime
 # matplotlib and others write caches into $HOME, which must be writable while the root file system is read-only
@@ -57,6 +58,9 @@ ARG TORCH_INDEX_URL
 # torch is large, so it has a layer of its own; and no other package can then come from its index.
 RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt --no-deps \
       ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch
+COPY deploy/locks/worker.txt ./
+RUN pip --python /opt/warmcast/bin/python install --no-deps --require-hashes --requirement worker.txt
+# what is left are the libraries of NVIDIA, which the build of torch for GPUs pins
 COPY --from=dependencies /wheels /wheels
 RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt "warmcast[worker,s3] @ file://$(echo /wheels/*.whl)"
 

@@ -25,7 +25,8 @@ smoke: install
 	PYTHON=$(BIN)/python sh tests/smoke.sh
 
 campaign: install
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/campaign --kills 40 --mutants 150 -v
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/campaign --kills 40 --mutants 200 -v
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit/service/test_fuzz.py tests/integration/test_openapi.py --examples 400
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -45,6 +46,10 @@ lock: install
 	printf 'torch==%s\n' "$$($(BIN)/python -c 'import torch; print(torch.__version__.split("+")[0])')" >constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | grep -vE '^(torch|warmcast|triton|nvidia-.*)==' \
 		| sed "s/$$/ ; python_version == '3.11'/" >>constraints.txt
+	for lock in api:service,s3 worker:worker,s3; do \
+		$(BIN)/python -m pip install --dry-run --ignore-installed --quiet --report - --constraint constraints.txt ".[$${lock#*:}]" \
+			| $(BIN)/python deploy/lock.py deploy/locks/$${lock%%:*}.txt; \
+	done
 
 clean:
 	rm -rf .venv $(DEMO) dist

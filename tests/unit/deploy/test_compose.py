@@ -172,8 +172,13 @@ def test_a_worker_has_time_to_release_its_work_before_it_is_killed(services: dic
 
 def test_the_worker_image_has_torch_and_the_api_image_has_not(project: dict[str, Any]) -> None:
     stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.M)
-    extras = {stage.split()[2]: re.findall(r"warmcast\[(.+)\] @", stage) for stage in stages if "warmcast[" in stage}
-    assert extras == {"api-dependencies": ["service,s3"], "worker-dependencies": ["worker,s3"]}
+    locks = {stage.split()[2]: re.findall(r"--require-hashes --requirement (\w+)\.txt", stage) for stage in stages[1:]}
+    assert {name: lock for name, lock in locks.items() if lock} == {
+        "api-dependencies": ["api"],
+        "worker-dependencies": ["worker"],
+    }
+    packages = {lock: (ROOT / f"deploy/locks/{lock}.txt").read_text() for lock in ("api", "worker")}
+    assert [lock for lock, text in packages.items() if re.search("^torch==", text, flags=re.M)] == ["worker"]
     assert "torch" not in _extras(project, "service")
     assert "torch" in _extras(project, "worker")
 
