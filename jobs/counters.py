@@ -98,7 +98,7 @@ class Tally:
             self._values[Sample(metric.name, labels)] = value
 
     def samples(self) -> dict[Sample, float]:
-        """Return the present values of all samples."""
+        """Return the present values of all counters, histograms and gauges, by sample."""
         with self._lock:
             return dict(self._values)
 

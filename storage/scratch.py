@@ -68,7 +68,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, made accessible."""
+    """Return the folders in a folder, without links; first give the owner all permissions on it and on them."""
     folder.chmod(stat.S_IRWXU)
     found = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
     for path in found:

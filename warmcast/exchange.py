@@ -203,7 +203,7 @@ class Outage:
         return isinstance(answer, Answer) and not answer.is_unavailable
 
     def end(self) -> None:
-        """End the outage: record that the service has answered."""
+        """Forget when the outage began and the number of tries, since the service has answered."""
         self._began, self._tries = None, 0
 
     def pause(self, answer: Answer | Failure, *, is_repeatable: bool = True) -> Steps[None]:

@@ -43,7 +43,7 @@ class ClaimedForecast:
 
     @classmethod
     def open(cls, request: ForecastRequest, folder: ForecastFolder, seconds_before: float) -> Self:
-        """Open the stores and the initial state of a forecast that started some seconds before.
+        """Open the stores and the initial state of a claimed forecast, which started `seconds_before` seconds ago.
 
         Raises `StoreError` if one is damaged.
         """

@@ -83,7 +83,10 @@ class EnsembleStore:
         return EnsembleStore(path, self.layout, self.attributes)
 
     def publish(self, staging: Path | StoragePath, group: int, lead_index: int) -> None:
-        """Link a committed lead time of a staging store into this store, its mark last; never replaces a chunk."""
+        """Link, or in a bucket copy, a committed lead time of a staging store into this one, its mark last.
+
+        A chunk that this store has already is never replaced.
+        """
         source = storage_path(staging)
         for key in self._keys(group, lead_index):
             (self.path / key).link_or_copy(source / key)

@@ -8,7 +8,7 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    """Add the table of one row; `jobs.installation` inserts it."""
+    """Add the table of the installation's identity; `jobs.installation` inserts its only row."""
     op.create_table(
         "installation",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
