@@ -62,7 +62,9 @@ def plot_maps(
     quantity, fields = select_quantity(stacked, layout.variables, units)
     for index, members in zip(indices, fields, strict=True):
         if not np.isfinite(members).all(axis=(1, 2)).any():
-            raise StoreError(f"`{store.path.name}` has no finite member at {format_lead_time(layout.lead_time(index))}.")
+            raise StoreError(
+                f"`{store.path.name}` has no finite member at {format_lead_time(layout.lead_time(index))}."
+            )
     by_lead_time = [(layout.lead_time(index), members) for index, members in zip(indices, fields, strict=True)]
     return to_png(draw_maps(quantity, layout.grid, layout.init_time, by_lead_time, region=region))
 

@@ -190,10 +190,10 @@ def test_a_second_worker_finishes_the_forecast_of_a_killed_one_without_a_shared_
         alone = _run_alone(record, folder, untrained_checkpoint, tmp_path / "alone")
         assert _without_creation_time(objects) == _without_creation_time(alone)
         names = {name.split("/")[0] for name in _content(folder.path)}
-        assert names == {"ensemble.zarr", "initial_state", "receipt.json", "summary.zarr"}
+        assert names == {"ensemble.zarr", "files.json", "initial_state", "receipt.json", "summary.zarr"}
         _check_reads(api, forecast_id, objects, tmp_path)
         assert api.client.delete(f"/forecast/{forecast_id}").status_code == 204
-        assert list(bucket.files()) == []
+        assert [name for name, _ in bucket.files()] == ["installation.json"]
         assert api.client.get(f"{home}/zarr.json").status_code == 410
         assert not any((tmp_path / name / "forecasts").exists() for name in ("api", "first", "second"))
     finally:
