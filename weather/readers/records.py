@@ -93,7 +93,7 @@ class Record:
         return None if self.step is None else _round_minutes(self.step) / 60
 
     def describe(self) -> str:
-        """Return the name of the file, with run and step (unless the step is 0), type and experiment version in brackets.
+        """Return the file's name, with run and step (unless the step is 0), type and experiment version in brackets.
 
         What the file does not give is left out.
         """
