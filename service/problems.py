@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from jobs.errors import (
@@ -148,6 +149,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(WarmcastError, _handle_domain_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(ClientDisconnect, _handle_disconnect)
     app.add_exception_handler(OperationalError, _handle_database_error)
     app.add_exception_handler(InterfaceError, _handle_database_error)
     app.add_exception_handler(ConnectionError, _handle_storage_error)
@@ -283,6 +285,10 @@ def _has_route(request: Request, method: str) -> bool:
     """Return whether a route answers a method of the path of a request."""
     scope = {**request.scope, "method": method}
     return any(route.matches(scope)[0] == Match.FULL for route in request.app.routes)
+
+
+async def _handle_disconnect(_request: Request, _error: Exception) -> JSONResponse:
+    return problem_response(CLIENT_LEFT, "The client has closed the connection before the end of its request.")
 
 
 async def _handle_database_error(_request: Request, error: Exception) -> JSONResponse:

@@ -145,7 +145,8 @@ def open_target(served: Served, *, forecast: bool = True) -> Target:
 def check_health(target: Target) -> None:
     """Check that the service lives, has answered nothing with an internal error, and has kept no upload."""
     assert target.served.client.get("/healthz").status_code == 200
-    assert not re.search(r"Unexpected error|Traceback", target.log), target.log[-5000:]
+    faults = re.findall(r"^.*(?:Unexpected error|Traceback).*$", target.log, flags=re.M)
+    assert faults == [], target.log[-5000:]
     wait_until(lambda: not target.served.temporary_files(), describe=target.served.temporary_files)
 
 

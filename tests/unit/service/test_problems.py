@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from jobs.errors import ForecastNotFoundError, LeaseLostError, LimitExceededError, LimitState
 from service import problems
 from service.problems import (
+    CLIENT_LEFT,
     KIND_OF_ERROR,
     QUEUE_FULL,
     UNAUTHORIZED,
@@ -29,7 +30,7 @@ from service.problems import (
 )
 from storage.errors import WarmcastError
 from tests.in_process import InProcess, run_in_process
-from weather.errors import InitialStateError, InputCorruptError, StoreError, TrainingDataError
+from weather.errors import DamagedError, InitialStateError, InputCorruptError, StoreError, TrainingDataError
 
 _ERRORS = {
     "queue": ServiceError(QUEUE_FULL, "Full."),
@@ -110,6 +111,8 @@ def test_every_listed_error_is_answered_with_its_own_kind(error: type[WarmcastEr
     arguments: tuple[object, ...] = ("It is bad.",)
     if issubclass(error, InitialStateError):
         arguments = ("a.nc", ["It is bad."])
+    elif issubclass(error, DamagedError):
+        arguments = ("ensemble.zarr/u10/c/0", "is missing")
     elif issubclass(error, LimitExceededError):
         arguments = ("It is bad.", LimitState("uploads", 1))
     assert kind_of_error(error(*arguments)) is KIND_OF_ERROR[error]
@@ -137,9 +140,9 @@ def test_a_slug_stands_for_one_kind() -> None:
 
 @pytest.mark.parametrize("kind", _kinds(), ids=lambda kind: kind.slug)
 def test_a_retry_is_advised_only_where_another_answer_is_possible(kind: ProblemKind) -> None:
-    assert kind.status in HTTPStatus.__members__.values()
+    assert kind.status in HTTPStatus.__members__.values() or kind is CLIENT_LEFT  # which no client receives
     assert 400 <= kind.status < 600
-    may_pass = {409, 429, 503, 507}
+    may_pass = {408, 409, 429, 503, 507}
     assert kind.retry_after is None or (kind.status in may_pass and kind.retry_after > 0)
 
 

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from hypothesis import given
 from hypothesis.strategies import text
 from starlette.datastructures import FormData, UploadFile
+from starlette.types import Message
 
 from service.problems import ServiceError
 from service.uploads import ParsedRequest, _sanitize_name, parse_request, save_uploads, split_form
@@ -169,3 +170,28 @@ def test_invalid_json_keeps_the_place_of_the_fault() -> None:
         _parse("application/json", b'{"members": 0}')
     assert {error["loc"][:2] for error in raised.value.errors()} == {("body", "members"), ("body", "initial_state")}
     assert raised.value.body == {"members": 0}
+
+
+def test_a_client_that_leaves_before_the_end_of_its_body_is_no_fault_of_the_service(
+    api: InProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/inspect",
+        "query_string": b"model=untrained",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=b")],
+        "app": api.app,
+    }
+    messages = iter([{"type": "http.request", "body": b"--b\r\n", "more_body": True}, {"type": "http.disconnect"}])
+    sent = list[Message]()
+
+    async def receive() -> Message:
+        return next(messages)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    api.start_task(api.app, scope, receive, send).result(30)
+    assert sent[0]["status"] == 499
+    assert "Unexpected error" not in caplog.text
