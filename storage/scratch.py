@@ -33,8 +33,8 @@ def own_temporary_folder(parent: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if tempfile.tempdir == str(folder):
-            tempfile.tempdir = previous
+        if tempfile.tempdir == str(folder):  # blocks may end in another order than they began
+            tempfile.tempdir = previous if previous is not None and Path(previous).is_dir() else None
         with suppress(OSError):
             remove_folder(folder)
         lock.close()

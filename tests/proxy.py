@@ -19,6 +19,7 @@ class TcpProxy:
         self._open = threading.Event()
         self._open.set()
         self._sockets: list[socket.socket] = []
+        self._adding, self._closed = threading.Lock(), False
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -26,6 +27,8 @@ class TcpProxy:
 
     def __exit__(self, *_: object) -> None:
         self._open.set()
+        with self._adding:
+            self._closed = True
         for each in (self._listener, *self._sockets):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -46,13 +49,21 @@ class TcpProxy:
                 threading.Thread(target=self._connect, args=(client,), daemon=True).start()
 
     def _connect(self, client: socket.socket) -> None:
-        self._sockets.append(client)
-        self._open.wait()
         with suppress(OSError):
-            server = socket.create_connection(("127.0.0.1", self._server_port))
-            self._sockets.append(server)
+            self._add(client)
+            self._open.wait()
+            server = self._add(socket.create_connection(("127.0.0.1", self._server_port)))
             threading.Thread(target=self._forward, args=(server, client), daemon=True).start()
             self._forward(client, server)
+
+    def _add(self, connection: socket.socket) -> socket.socket:
+        """Return a connection that the end of the proxy closes; raise `OSError` if the proxy has ended."""
+        with self._adding:
+            if not self._closed:
+                self._sockets.append(connection)
+                return connection
+        connection.close()
+        raise ConnectionAbortedError
 
     def _forward(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):

@@ -1,9 +1,11 @@
 """Workers and a service that share a database and a bucket, but no disk."""
 
 import asyncio
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -31,6 +33,7 @@ from storage.opening import open_storage
 from storage.paths import StoragePath
 from tests.clock import MovableClock, movable_clock
 from tests.helpers import wait_until
+from tests.proxy import TcpProxy
 from tests.rows import cancel_forecast, commit, read_forecast
 from tests.served import Served
 from tests.servers import PostgresServer, S3Server, free_port
@@ -309,21 +312,32 @@ def test_object_storage_without_its_extra_names_the_extra(settings: Settings, mo
         open_storage(settings.storage.data, settings.storage.store)
 
 
-def test_a_service_without_access_to_its_storage_answers_503(
+def test_a_service_that_loses_access_to_its_storage_answers_503(
     settings: Settings, database: Database, submit_small: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forecast = submit_small(database, tmp_path / "elsewhere")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
-    rows = settings.replace(database_url=SecretStr(f"sqlite:///{tmp_path}/rows.db"))
-    app = create_app(rows, with_worker=False)
+    proxy = TcpProxy(int(os.environ["AWS_ENDPOINT_URL"].rsplit(":", 1)[1]))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+    app = create_app(settings.replace(database_url=SecretStr(f"sqlite:///{tmp_path}/rows.db")), with_worker=False)
+    forecast = submit_small(database, open_storage(settings.storage.data, settings.storage.store))
 
     async def ask() -> httpx.Response:
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client,
-        ):
-            return await client.get(f"/v1/forecast/{forecast.id}/ensemble.zarr/zarr.json")
+        with ExitStack() as connected:
+            connected.enter_context(proxy)
+            async with (
+                app.router.lifespan_context(app),
+                httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client,
+            ):
+                connected.close()
+                return await client.get(f"/v1/forecast/{forecast.id}/ensemble.zarr/zarr.json")
 
     refused = asyncio.run(ask())
     assert (refused.status_code, refused.json()["type"]) == (503, "/problems/unavailable")
     assert refused.json()["retryable"]
+
+
+def test_a_service_without_access_to_its_storage_does_not_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(ConnectionError, match=r"installation\.json` was not reached"):
+        open_installation(settings.storage)

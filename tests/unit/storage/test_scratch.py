@@ -2,12 +2,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from storage.scratch import own_temporary_folder, remove_abandoned_folders
 
 HOLDER = """
 import sys, tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from storage.scratch import own_temporary_folder
 with own_temporary_folder(Path(sys.argv[1])) as folder:
@@ -69,3 +71,14 @@ def test_what_a_killed_process_left_is_removed_and_never_what_a_live_one_uses(tm
 
 def test_a_missing_folder_holds_nothing_to_remove(tmp_path: Path) -> None:
     assert remove_abandoned_folders(tmp_path / "absent") == 0
+
+
+def test_blocks_that_end_in_another_order_leave_no_removed_folder_for_temporary_files(tmp_path: Path) -> None:
+    before = tempfile.tempdir
+    with ExitStack() as outer, ExitStack() as inner:
+        outer.enter_context(own_temporary_folder(tmp_path / "a"))
+        inner.enter_context(own_temporary_folder(tmp_path / "b"))
+        outer.close()
+        inner.close()
+        assert Path(tempfile.gettempdir()).is_dir()
+        tempfile.tempdir = before
