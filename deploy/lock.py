@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from storage.atomic import write_text
+
 _LINE = re.compile(r"(?P<name>\S+)==(?P<version>\S+)(?P<hashes>(?: --hash=sha256:[0-9a-f]{64})+)")
 Lock = dict[tuple[str, str], set[str]]
 
@@ -52,4 +54,4 @@ def write_lock(lock: Lock) -> str:
 if __name__ == "__main__":
     path = Path(sys.argv[1])
     earlier = read_lock(path.read_text()) if path.exists() else {}
-    path.write_text(write_lock(merge(earlier, lock_of_report(json.load(sys.stdin)))))
+    write_text(path, write_lock(merge(earlier, lock_of_report(json.load(sys.stdin)))))

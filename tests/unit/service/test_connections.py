@@ -139,7 +139,8 @@ def test_a_client_that_receives_slowly_gets_the_whole_response(connect: Connect)
 
 def test_idle_connections_give_way_to_new_ones_and_busy_ones_do_not(connect: Connect) -> None:
     busy = connect()
-    busy.sendall(b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n")
+    busy.sendall(b"POST /slow HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+    assert busy.recv(65536).startswith(b"HTTP/1.1 100 ")  # the server has the headers
     idle = [connect() for _ in range(3 * _MAXIMUM)]
     started = [connect() for _ in range(_MAXIMUM)]
     for client in started:

@@ -56,6 +56,7 @@ def _record(**changes: object) -> ForecastRecord:
         started=None,
         finished=None,
         number=1,
+        damaged_files=0,
     )
     return replace(record, **changes)
 
