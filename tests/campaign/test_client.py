@@ -17,6 +17,8 @@ import httpx
 import numpy as np
 import pytest
 
+from service.archives import zip_path
+from storage.sums import sum_path, write_sum
 from tests.helpers import wait_until
 from tests.served import WARMCAST, Served
 from warmcast import Client
@@ -30,9 +32,11 @@ def restarts(request: pytest.FixtureRequest) -> int:
 
 
 def _write_archive(served: Served, forecast_id: str) -> str:
-    """Write random bytes as the service's cached zip of a forecast; returns their SHA-256."""
+    """Write random bytes and their sum as the service's cached zip of a forecast; returns their SHA-256."""
     content = np.random.default_rng(1987).bytes(ARCHIVE_BYTES)
-    (served.data / "forecasts" / forecast_id / "ensemble.zarr.zip").write_bytes(content)
+    path = zip_path(served.data / "forecasts" / forecast_id)
+    path.write_bytes(content)
+    write_sum(path, sum_path(path))
     return hashlib.sha256(content).hexdigest()
 
 

@@ -78,16 +78,19 @@ def test_beyond_loopback_every_request_needs_a_key(serve: Serve) -> None:
     refused = served.client.get("/forecast")
     assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthorized")
     assert "warmcast key create" in refused.json()["detail"]
-    assert served.client.get("/metrics").status_code == 404
+    assert served.client.get("/metrics").status_code == 401
     assert served.client.get("/healthz", headers={"Host": "warmcast.example"}).status_code == 200
     secret = _key(served, "create", "desk").strip()
     headers = {"Authorization": f"Bearer {secret}", "Host": "warmcast.example"}
     assert served.client.get("/forecast", headers=headers).json()["forecasts"] == []
+    assert served.client.get("/metrics", headers=headers).status_code == 404
 
 
 def test_links_begin_with_the_public_url(serve: Serve) -> None:
     served = serve(public_url="https://warmcast.example/weather")
-    listed = served.client.get("/forecast", headers={"Host": "warmcast.example"})
+    secret = _key(served, "create", "desk").strip()
+    headers = {"Authorization": f"Bearer {secret}", "Host": "warmcast.example"}
+    listed = served.client.get("/forecast", headers=headers)
     assert listed.json()["links"][0]["href"] == "https://warmcast.example/weather/v1/forecast"
     with httpx.Client(base_url=served.url) as client:
-        assert client.get("/forecast", headers={"Host": "other.example"}).status_code == 421
+        assert client.get("/forecast", headers=headers | {"Host": "other.example"}).status_code == 421

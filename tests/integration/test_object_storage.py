@@ -315,10 +315,10 @@ def test_object_storage_without_its_extra_names_the_extra(settings: Settings, mo
 def test_a_service_that_loses_access_to_its_storage_answers_503(
     settings: Settings, database: Database, submit_small: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    forecast = submit_small(database, open_storage(settings.storage.data, settings.storage.store))
     proxy = TcpProxy(int(os.environ["AWS_ENDPOINT_URL"].rsplit(":", 1)[1]))
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
     app = create_app(settings.replace(database_url=SecretStr(f"sqlite:///{tmp_path}/rows.db")), with_worker=False)
-    forecast = submit_small(database, open_storage(settings.storage.data, settings.storage.store))
 
     async def ask() -> httpx.Response:
         with ExitStack() as connected:
