@@ -24,7 +24,7 @@ class Crowd:
     """Number of clients of each kind.
 
     `pollers` read the status of the running forecast once a second, `probes` `/healthz`; `drawers` ask for maps that
-    nobody asked for before, `uploaders` send a file to be checked, and `idle` connections send nothing or a byte of a
+    are not kept, `uploaders` send a file to be checked, and `idle` connections send nothing or a byte of a
     header from time to time.
     """
 

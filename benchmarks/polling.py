@@ -109,7 +109,7 @@ def _accepts_connections(port: int) -> bool:
 
 
 def _serve_status(port: int, settings: Settings) -> None:
-    """Serve the API as `warmcast api` does; its log is written, but not shown."""
+    """Serve the API as `warmcast api` does; its log is discarded."""
     os.environ |= settings.environment()
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
         serve_api(host=_HOST, port=port, metrics_port=None, data=None, report=lambda _line: None)

@@ -89,19 +89,20 @@ def insert_forecast(
         with connection.begin_nested():
             connection.execute(insert(forecasts).values(**row, created=now()))
             connection.execute(insert(work), groups)
-            request_id = current_request_id()
-            append_event(
-                connection,
-                forecast_id,
-                EventKind.ACCEPTED,
-                **({} if request_id is None else {"request_id": request_id}),
-            )
+            _append_acceptance(connection, forecast_id)
     except IntegrityError:
         earlier = find_by_idempotency_key(connection, owner, idempotency_key, request) if idempotency_key else None
         if earlier is None:
             raise
         return earlier
     return read_forecast(connection, forecast_id, owner)
+
+
+def _append_acceptance(connection: Connection, forecast_id: str) -> None:
+    """Insert the first event of a forecast, with the id of the HTTP request that submitted it."""
+    request_id = current_request_id()
+    detail = {} if request_id is None else {"request_id": request_id}
+    append_event(connection, forecast_id, EventKind.ACCEPTED, **detail)
 
 
 def find_by_idempotency_key(

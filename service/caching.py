@@ -87,7 +87,7 @@ def json_response(request: Request, document: bytes) -> Response:
 class SharedHeaders:
     """Add the headers that all responses of a kind have: security, cross-origin access to data, and rules for caches.
 
-    No response may be shown as another type than its own, in a frame, or with content of other hosts; a page that needs
+    No response may be used as another type than its own, in a frame, or with content of other hosts; a page that needs
     more sets its own `Content-Security-Policy`.
 
     A response that depends on the API key varies with the headers of the key, and only the caller's own cache may keep

@@ -7,6 +7,7 @@ from socketserver import StreamRequestHandler
 from typing import cast
 
 from prometheus_client import start_http_server
+from prometheus_client.registry import Collector
 
 from jobs.dispatching.clock_jumps import ClockWatch
 from jobs.dispatching.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
@@ -74,9 +75,7 @@ def open_service(
     readiness = _readiness_checks(settings, database)
     if settings.service.dispatcher == "celery":
         readiness.add("redis", dispatcher.failure)
-    for collector in (RowsCollector(settings, database), ReadinessCollector(readiness)):
-        metrics.registry.register(collector)
-        stack.callback(metrics.registry.unregister, collector)
+    _register_collectors(metrics, (RowsCollector(settings, database), ReadinessCollector(readiness)), stack)
     if metrics_port is not None:
         _serve_metrics(metrics, metrics_host, metrics_port, stack)
     callers = Callers(database, needs_key=not only_loopback or settings.service.public_url is not None)
@@ -97,6 +96,13 @@ def open_service(
     if has_own_worker:
         stack.enter_context(Supervisor(settings))
     return service
+
+
+def _register_collectors(metrics: Metrics, collectors: Sequence[Collector], stack: ExitStack) -> None:
+    """Add collectors to the metrics of this process until `stack` closes."""
+    for collector in collectors:
+        metrics.registry.register(collector)
+        stack.callback(metrics.registry.unregister, collector)
 
 
 def _upkeep_tasks(

@@ -1,4 +1,4 @@
-"""Which files a forecast's stores have to hold, as told by the stores themselves.
+"""Which files a forecast's stores have to hold, according to the stores themselves.
 
 A mark in `complete` is written after the chunks that it promises: those of a lead time, in an ensemble of a group.
 """

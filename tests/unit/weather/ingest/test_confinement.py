@@ -238,7 +238,7 @@ def test_files_in_the_working_directory_and_variables_of_the_environment_change_
     ingest_initial_state([tmp_path / "winds.nc"], ["winds.nc"], state_spec(), None)
 
 
-def test_what_the_kernel_lacks_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_kernel_lacks_is_described_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (sandbox.find_missing_protections() == []) == bool(landlock_version() and sandbox.has_seccomp())
     monkeypatch.setattr(sandbox, "landlock_version", lambda: 0)
     monkeypatch.setattr(sandbox, "has_seccomp", lambda: False)
