@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -65,7 +66,7 @@ def configure_logging(log_format: LogFormat, level: LogLevel) -> None:
     logging.captureWarnings(True)
 
 
-class _LineFormatter(logging.Formatter):
+class _LineFormatter(logging.Formatter, ABC):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, or several for an exception; passwords in URLs and secrets of API keys are replaced."""
         message = _hide_secrets(record.getMessage())
@@ -76,10 +77,11 @@ class _LineFormatter(logging.Formatter):
         exception = _hide_secrets(self.formatException(record.exc_info)) if record.exc_info else None
         return self.line(record, message, {name: subjects.get(name) for name in _SUBJECTS}, exception)
 
+    @abstractmethod
     def line(
         self, record: logging.LogRecord, message: str, subjects: dict[str, str | None], exception: str | None
     ) -> str:
-        raise NotImplementedError
+        """Return the text of a record from its message, the ids of its subjects and its traceback, if any."""
 
 
 class TextFormatter(_LineFormatter):

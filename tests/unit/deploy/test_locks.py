@@ -51,7 +51,7 @@ def test_hashes_of_other_platforms_are_kept_for_the_same_version() -> None:
         folder = {"metadata": {"name": "warmcast", "version": "0"}, "download_info": {"dir_info": {}}}
         return {"install": [{"metadata": {"name": "A_b", "version": version}, "download_info": download}, folder]}
 
-    first = lock_of_report(report("1.0+cpu", "a"))
+    first = lock_of_report(report("1.0+local", "a"))
     assert first == {("a-b", "1.0"): {"a" * 64}}
     assert merge(first, lock_of_report(report("1.0", "b"))) == {("a-b", "1.0"): {"a" * 64, "b" * 64}}
     assert merge(first, lock_of_report(report("2.0", "c"))) == {("a-b", "2.0"): {"c" * 64}}
