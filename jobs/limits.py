@@ -12,12 +12,12 @@ from sqlalchemy import Connection, func, select
 
 from jobs.errors import LimitExceededError, LimitReachedError, LimitState, QueueFullError
 from jobs.planning.plans import Plan
+from jobs.rows.advisory_locks import Lock, lock_until_end
 from jobs.rows.clock import now
 from jobs.rows.states import Priority
 from jobs.rows.tables import api_keys, usage
 
 _DAY_SECONDS = 86400
-_QUEUE_LOCK = 0x7761726E
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,7 @@ def lock_queue(connection: Connection) -> None:
     Call it after the insertion of a forecast, which waits for transactions of the same owner: then one that does not
     end keeps no other owner waiting.
     """
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(_QUEUE_LOCK)))
+    lock_until_end(connection, Lock.QUEUE)
 
 
 def _check_forecast(limits: Limits, forecast: NewForecast) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Float, bindparam, delete, func, insert, or_, select, update
 
 from jobs.counters import METRICS, Sample
+from jobs.rows.advisory_locks import Lock, lock_until_end
 from jobs.rows.clock import now
 from jobs.rows.tables import samples as sample_rows
 from jobs.rows.tables import workers
@@ -113,6 +114,7 @@ def read_gauges(connection: Connection, worker: str) -> dict[Sample, float]:
 
 def _forget_old_workers(connection: Connection) -> None:
     """Remove workers without a heartbeat for a day, and add their counters to the sum of removed workers."""
+    lock_until_end(connection, Lock.FORGOTTEN_WORKERS)
     old = list(connection.scalars(select(workers.c.id).where(workers.c.seen < now() - _FORGET_SECONDS)))
     if not old:
         return

@@ -12,9 +12,10 @@ from urllib.parse import quote
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, ExceptionContext, create_engine, event, make_url, text
+from sqlalchemy import Connection, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
+from jobs.rows.advisory_locks import Lock, lock_until_end
 from jobs.rows.faults import lacks_tables, translate_fault
 from storage.errors import DataDirectoryError, InstallationError, is_disk_full
 from storage.reserve import DiskReserve
@@ -22,7 +23,6 @@ from storage.reserve import DiskReserve
 T = TypeVar("T")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_MIGRATION_LOCK = 0x7761726D
 _TIMEOUT_SECONDS = 30  # no lock is held for as long; after this time the database counts as unreachable
 _SERVER_TIMEOUTS = {
     "lock_timeout": 20.0,
@@ -112,8 +112,7 @@ class Database:
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         try:
             with self.write() as connection:
-                if not self._is_sqlite:
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+                lock_until_end(connection, Lock.MIGRATION)
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except CommandError as error:
