@@ -1,10 +1,10 @@
 """The configuration of a training: one YAML file, validated before data is read or output written."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from storage.errors import ConfigurationError
 from weather.features import FEATURES
@@ -12,36 +12,93 @@ from weather.manifest import NetworkSpec, Sampling
 from weather.schema import FrozenModel, first_error_sentence
 from weather.variables import DEFAULT_VARIABLES, KNOWN
 
+StageName = Literal["warm_start", "flow", "both"]
+"""A part of a training: the network h alone, p' alone on the outputs of a fixed h, or both in each step."""
+
+
+def _expand_years(value: Any) -> Any:
+    """Return years written as `1979-2017`, or as a list of years and such ranges, as a tuple of years."""
+    years: list[Any] = []
+    for item in value if isinstance(value, list | tuple) else [value]:
+        first, dash, last = str(item).partition("-")
+        if dash and first.strip().isdecimal() and last.strip().isdecimal():
+            years += range(int(first), int(last) + 1)
+        else:
+            years.append(item)
+    return tuple(years)
+
+
+Years = Annotated[tuple[int, ...], BeforeValidator(_expand_years)]
+"""Years, which YAML may give as a list, as a range such as `1979-2017`, or as a list with ranges."""
+
 
 class DataConfig(FrozenModel):
-    """The training and validation years, and how the data is described and credited in the checkpoint."""
+    """The years of the data, where its static fields are, how much memory it may use, and its description and credits.
+
+    Static fields are read from `static_source`, a file, store or address, by default from the first source of data.
+    Data that fits into half of the device's free memory stays there, unless `residence` says otherwise; else at most
+    `memory_gib` of memory hold what is read ahead.
+    """
 
     description: str
     attribution: str
-    train_years: tuple[int, ...] = Field(min_length=1)
-    validation_years: tuple[int, ...] = Field(min_length=1)
+    train_years: Years = Field(min_length=1)
+    validation_years: Years = Field(min_length=1)
+    test_years: Years = ()
     validation_samples: int = Field(default=64, ge=1)
+    static_source: str | None = None
+    residence: Literal["auto", "device", "stream"] = "auto"
+    memory_gib: float = Field(default=1.0, gt=0)
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory that holds what is read ahead, bytes."""
+        return int(self.memory_gib * 2**30)
 
     @model_validator(mode="after")
     def _require_disjoint_years(self) -> "DataConfig":
-        shared = sorted(set(self.train_years) & set(self.validation_years))
-        if shared:
-            raise ValueError(f"a year may not both train and validate: {shared}")
+        uses = {"train": self.train_years, "validate": self.validation_years, "test": self.test_years}
+        names = list(uses)
+        for first, second in ((0, 1), (0, 2), (1, 2)):
+            shared = sorted(set(uses[names[first]]) & set(uses[names[second]]))
+            if shared:
+                raise ValueError(f"a year may not both {names[first]} and {names[second]}: {shared}")
         return self
 
 
-class OptimiserConfig(FrozenModel):
-    """AdamW with a linear warm-up and a cosine decay to `final_learning_rate`; the EMA is updated at each step."""
+class StepsConfig(FrozenModel):
+    """The optimiser steps of a stage: their number, and the samples of each over all processes.
+
+    Samples are taken in `accumulation` parts, of which only one is in memory at a time; the result is that of the whole
+    batch.
+    """
 
     steps: int = Field(ge=0)
     batch_size: int = Field(default=16, ge=1)
+    accumulation: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _check_accumulation(self) -> "StepsConfig":
+        if self.batch_size % self.accumulation:
+            raise ValueError(f"`accumulation` must divide `batch_size`. Got: {self.accumulation} and {self.batch_size}")
+        return self
+
+
+class OptimiserConfig(StepsConfig):
+    """AdamW with a linear warm-up, then a cosine decay to `final_learning_rate` or a constant rate.
+
+    The averaged weights are updated at each optimiser step, at first with a smaller decay if `ema_warmup` is set.
+    """
+
     learning_rate: float = Field(default=1e-3, gt=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
     final_learning_rate: float = Field(default=1e-5, ge=0)
     warmup_steps: int = Field(default=200, ge=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    ema_warmup: bool = True
 
 
 class WarmStartConfig(FrozenModel):
@@ -55,17 +112,37 @@ class FlowConfig(FrozenModel):
     """The flow network p' and its optimisation.
 
     Warmth is drawn from U[0, 1], as in the paper; `full_warmth_fraction` of the samples get w = 1 instead, the value
-    at which forecasts are sampled (docs/method.md §2).
+    at which forecasts are sampled (docs/method.md §2). `warm_start_outputs` says where the outputs of the fixed h for
+    all training samples are kept: on the device, in a file of the output folder, or nowhere, so that h is evaluated in
+    each step; `auto` takes the first of these that has room.
     """
 
     network: NetworkSpec
     optimiser: OptimiserConfig
     preconditioning: Literal["gaussian", "none"] = "gaussian"
     full_warmth_fraction: float = Field(default=0.0, ge=0, le=1)
+    warm_start_outputs: Literal["auto", "device", "disk", "none"] = "auto"
+
+
+class BothConfig(StepsConfig):
+    """The stage that trains both networks in each step, each by the optimiser of its own section.
+
+    Numbers of steps and samples are those given here. The loss of p' has no gradient in h, unless `end_to_end` is set:
+    then it has one in the mean of h, never in its standard deviation, and the likelihood of h is weighted with
+    `nll_weight`. Source: Scholz & Turner, Appendix E.
+    """
+
+    end_to_end: bool = False
+    nll_weight: float = Field(default=0.01, gt=0)
 
 
 class TrainingConfig(FrozenModel):
-    """A whole training: data, both networks, and the number of steps between saves and between reports."""
+    """A whole training: data, networks, stages in their order, and how and where they are computed.
+
+    `area_weights` weights the losses by the area of the grid's cells. `save_every` and `report_every` are steps.
+    `device`, `precision` (of autocast; weights, states and losses stay float32), `compile`, `graphs` (whole steps as
+    CUDA graphs) and `processes` (one for each device) change results by rounding only.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     seed: int = Field(default=0, ge=0)
@@ -73,13 +150,22 @@ class TrainingConfig(FrozenModel):
     static_fields: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     time_step_hours: int = Field(default=6, ge=1)
+    context_frames: int = Field(default=2, ge=2)
     std_floor: float = Field(default=0.01, gt=0)
     data: DataConfig
     warm_start: WarmStartConfig
     flow: FlowConfig
+    both: BothConfig | None = None
+    stages: tuple[StageName, ...] = Field(default=("warm_start", "flow"), min_length=1)
+    area_weights: bool = False
     sampling: Sampling = Sampling()
     save_every: int = Field(default=200, ge=1)
     report_every: int = Field(default=20, ge=1)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    compile: Literal["none", "default"] = "none"
+    graphs: Literal["auto", "never"] = "auto"
+    processes: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _check_names(self) -> "TrainingConfig":
@@ -88,6 +174,28 @@ class TrainingConfig(FrozenModel):
             if unknown:
                 raise ValueError(f"`{field}` {unknown} are not among {', '.join(known)}")
         return self
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> "TrainingConfig":
+        if len(set(self.stages)) < len(self.stages):
+            raise ValueError(f"`stages` must be different. Got: {', '.join(self.stages)}")
+        if "flow" in self.stages and "warm_start" in self.stages[self.stages.index("flow") :]:
+            raise ValueError("`stages` must have `warm_start` before `flow`, whose target its outputs determine")
+        if ("both" in self.stages) != (self.both is not None):
+            raise ValueError("the section `both` is needed if, and only if, `stages` has `both`")
+        return self
+
+    def stage_optimisers(self, stage: StageName) -> dict[Literal["warm_start", "flow"], OptimiserConfig]:
+        """Return the optimiser of each network that `stage` trains, with the stage's steps and batch size."""
+        parts: dict[Literal["warm_start", "flow"], OptimiserConfig] = {
+            "warm_start": self.warm_start.optimiser,
+            "flow": self.flow.optimiser,
+        }
+        if stage != "both":
+            return {stage: parts[stage]}
+        assert self.both is not None
+        shared = self.both.model_dump(include=set(StepsConfig.model_fields))
+        return {name: optimiser.model_copy(update=shared) for name, optimiser in parts.items()}
 
 
 def read_config(path: Path) -> TrainingConfig:

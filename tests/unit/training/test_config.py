@@ -34,6 +34,45 @@ def test_a_year_may_not_both_train_and_validate(write_config: Callable[..., Path
         read_config(write_config(data=data))
 
 
+@pytest.mark.parametrize("field", ["train_years", "validation_years"])
+def test_a_test_year_may_have_no_other_use(field: str, write_config: Callable[..., Path]) -> None:
+    data = tiny_config()["data"]
+    with pytest.raises(ConfigurationError, match=r"a year may not both (train|validate) and test: \[200[01]\]"):
+        read_config(write_config(data=data | {"test_years": data[field]}))
+
+
+@pytest.mark.parametrize(
+    ("written", "years"),
+    [
+        ("1979-1982", (1979, 1980, 1981, 1982)),
+        (1990, (1990,)),
+        (["1979-1980", 1985, "1990 - 1991"], (1979, 1980, 1985, 1990, 1991)),
+    ],
+)
+def test_years_may_be_written_as_ranges(
+    written: object, years: tuple[int, ...], write_config: Callable[..., Path]
+) -> None:
+    config = read_config(write_config(data=tiny_config()["data"] | {"train_years": written}))
+    assert config.data.train_years == years
+
+
+@pytest.mark.parametrize("written", ["soon", "1979-", "1982-1979", [], ["1979-x"]])
+def test_years_that_are_none_are_refused(written: object, write_config: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigurationError, match=r"`data\.train_years"):
+        read_config(write_config(data=tiny_config()["data"] | {"train_years": written}))
+
+
+def test_both_networks_have_their_own_optimisers_and_the_steps_of_their_common_stage() -> None:
+    parts = {name: tiny_config()[name] for name in ("warm_start", "flow")}
+    parts["flow"] = parts["flow"] | {"optimiser": {"steps": 9, "learning_rate": 0.5}}
+    both = {"steps": 7, "batch_size": 6, "accumulation": 2}
+    config = TrainingConfig.model_validate(tiny_config(stages=["both"], both=both, **parts))
+    optimisers = config.stage_optimisers("both")
+    assert [(part.steps, part.batch_size, part.accumulation) for part in optimisers.values()] == [(7, 6, 2)] * 2
+    assert optimisers["flow"].learning_rate == 0.5
+    assert config.stage_optimisers("flow") == {"flow": config.flow.optimiser}
+
+
 def test_the_demo_configuration_is_valid() -> None:
     read_config(Path(__file__).parents[3] / "training/configs/demo.yaml")
 
@@ -109,6 +148,16 @@ def test_a_value_out_of_the_range_of_an_optimiser_is_refused_with_its_path(
         ({"features": ["moon"]}, "`features` \\['moon'\\] are not among sin_latitude"),
         ({"sampling": {"solver": "midpoint", "nfe": 3}}, "multiple of 2 for the midpoint solver. Got: 3"),
         ({"flow": {}}, "`flow.network`"),
+        ({"context_frames": 1}, "`context_frames`"),
+        ({"device": "gpu"}, "`device`"),
+        ({"precision": "tf32"}, "`precision`"),
+        ({"processes": 0}, "`processes`"),
+        ({"stages": []}, "`stages`"),
+        ({"stages": ["both"]}, "the section `both` is needed if, and only if, `stages` has `both`"),
+        ({"both": {"steps": 1}}, "the section `both` is needed if, and only if, `stages` has `both`"),
+        ({"both": {"steps": 1, "batch_size": 4, "accumulation": 3}}, "`accumulation` must divide `batch_size`"),
+        ({"stages": ["flow", "warm_start"]}, "`stages` must have `warm_start` before `flow`"),
+        ({"stages": ["flow", "flow"]}, "`stages` must be different. Got: flow, flow"),
     ],
 )
 def test_a_value_out_of_its_range_is_refused_with_its_name(
