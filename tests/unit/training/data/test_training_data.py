@@ -1,0 +1,93 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from training.data.loader import Loader
+from training.data.training_data import TrainingData
+from weather.features import feature_fields
+from weather.grids import Grid
+
+GRID = Grid.from_coordinates(np.array([-67.5, -22.5, 22.5, 67.5]), np.arange(8) * 45.0)
+CPU = torch.device("cpu")
+
+
+class _Numbered:
+    """Frames whose values are their index."""
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.broadcast_to(indices[:, None, None, None], (len(indices), 2, 4, 8)).astype(np.float32)
+
+
+def _data(times: NDArray[Any], hours: int, **options: Any) -> TrainingData:
+    return TrainingData(_Numbered(), GRID, ("u10", "v10"), times, np.timedelta64(hours, "h"), **options)
+
+
+def _times(first: str, count: int, hours: int) -> NDArray[Any]:
+    return np.datetime64(first, "s") + np.arange(count) * np.timedelta64(hours, "h")
+
+
+def test_all_frames_of_a_sample_are_in_the_years() -> None:
+    data = _data(_times("2000-12-30T00", 9, 24), 24)
+    assert data.sample_indices((2000, 2001)).tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert data.sample_indices((2000,)).tolist() == []
+    assert data.sample_indices((2001,)).tolist() == [3, 4, 5, 6, 7]
+    assert data.sample_indices((1999,)).tolist() == data.sample_indices(()).tolist() == []
+
+
+@pytest.mark.parametrize("hours", [6, 12, 24])
+@pytest.mark.parametrize("context_frames", [2, 3])
+def test_samples_of_every_phase_are_frames_one_time_step_apart(hours: int, context_frames: int) -> None:
+    data = _data(_times("2001-01-01T00", 40, 6), hours, context_frames=context_frames)
+    step, samples = hours // 6, data.sample_indices((2001,))
+    assert samples.tolist() == list(range((context_frames - 1) * step, 40 - step))
+    batch = data.batch(samples)
+    assert len(batch.frames) == context_frames
+    for age, frame in enumerate(batch.frames):
+        assert frame[:, 0, 0, 0].tolist() == (samples - age * step).tolist()
+    assert batch.target[:, 1, 3, 7].tolist() == (samples + step).tolist()
+
+
+def test_a_gap_removes_only_the_samples_that_it_touches() -> None:
+    whole = _times("2001-01-01T00", 40, 6)
+    for hours in (6, 12):
+        data = _data(np.delete(whole, 20), hours)
+        step = hours // 6
+        newest = {str(time) for time in data.valid_times[data.sample_indices((2001,))]}
+        expected = {i for i in range(step, 40 - step) if 20 not in (i - step, i, i + step)}
+        assert newest == {str(whole[i]) for i in expected}
+
+
+def test_frames_some_steps_later_are_found_by_time() -> None:
+    data = _data(np.delete(_times("2001-01-01T00", 10, 6), 4), 12)
+    found = data.shift(np.arange(9), 2)
+    for index, other in enumerate(found):
+        wanted = data.valid_times[index] + np.timedelta64(24, "h")
+        assert (wanted in data.valid_times) == (other >= 0)
+        assert other < 0 or data.valid_times[other] == wanted
+    assert data.shift(np.array([-1, 0]), 1).tolist()[0] == -1
+
+
+def test_features_are_those_of_the_newest_frames() -> None:
+    data = _data(_times("2001-01-01T00", 40, 6), 6, features=("season_sin", "insolation"))
+    batch = data.batch(np.array([7, 30]))
+    for row, index in enumerate((7, 30)):
+        expected = feature_fields(("season_sin", "insolation"), GRID, data.valid_times[index])
+        np.testing.assert_array_equal(batch.features[row].numpy(), expected)
+
+
+def test_parts_of_a_batch_are_its_samples() -> None:
+    batch = _data(_times("2001-01-01T00", 40, 6), 6).batch(np.array([3, 9, 5]))
+    part = batch.part(slice(1, 3))
+    assert len(part) == 2
+    assert part.target[:, 0, 0, 0].tolist() == [10, 6]
+    assert part.frames[1][:, 0, 0, 0].tolist() == [8, 4]
+
+
+def test_the_loader_yields_the_batches_of_its_steps_in_order() -> None:
+    data = _data(_times("2001-01-01T00", 40, 6), 6)
+    with Loader(data, lambda step: np.array([step, step + 1]), range(3, 9), CPU) as batches:
+        newest = [batch.frames[0][:, 0, 0, 0].tolist() for batch in batches]
+    assert newest == [[step, step + 1] for step in range(3, 9)]
