@@ -32,7 +32,7 @@ class BareEvaluations:
         features = torch.from_numpy(feature_fields(spec.features, spec.grid.grid, INIT_TIME)[None])
         with torch.inference_mode():
             frame = torch.randn(group_size, *shape)
-            self._context = networks.context(frame, frame, features)
+            self._context = networks.context((frame, frame), features)
             mean, std = networks.warm_start(self._context)
             self._flow = (frame, torch.full((1,), 0.5), networks.flow.embed(torch.full((1,), 0.5), torch.ones(1)))
         self._shared, self._prepare = (self._context, mean, std), networks.flow.precompute
@@ -131,7 +131,7 @@ class PlainLoop:
         networks, spec = self._networks, self._networks.spec
         valid_time = INIT_TIME + lead_index * spec.time_step
         features = torch.from_numpy(feature_fields(spec.features, spec.grid.grid, valid_time)[None])
-        context = networks.context(newest, previous, features)
+        context = networks.context((newest, previous), features)
         mean, std = networks.warm_start(context)
         warmth = torch.ones(len(newest))
         scale = blend_scale(std, warmth)

@@ -9,7 +9,7 @@ import torch
 
 from models.errors import OutOfMemoryError
 from models.rollout import Stepper
-from models.shapes import Fields
+from models.shapes import Fields, Frames
 
 SIZES = (8, 16, 32, 64, 128, 256)
 """Batch sizes that `measure_best_batch_size` tries, in order."""
@@ -32,17 +32,16 @@ class BatchedStepper:
         self.spec, self.device, self.size = stepper.spec, stepper.device, size
         self._stepper = stepper
 
-    def step(self, previous: Fields, newest: Fields, valid_time: np.datetime64, noise: Fields) -> Fields:
-        """Return the states one time step after `newest`, whose time is `valid_time`.
+    def step(self, frames: Frames, valid_time: np.datetime64, noise: Fields) -> Fields:
+        """Return the states one time step after the newest of `frames` (newest first), whose time is `valid_time`.
 
         Raises `OutOfMemoryError` if a single member does not fit into memory.
         """
         while True:
-            batches = zip(*(torch.split(fields, self.size) for fields in (previous, newest, noise)), strict=True)
+            batches = zip(*(torch.split(fields, self.size) for fields in (noise, *frames)), strict=True)
             try:
                 states = [
-                    self._stepper.step(previous_part, newest_part, valid_time, noise_part)
-                    for previous_part, newest_part, noise_part in batches
+                    self._stepper.step(frames_part, valid_time, noise_part) for noise_part, *frames_part in batches
                 ]
                 return states[0] if len(states) == 1 else torch.cat(states)
             except torch.OutOfMemoryError as error:
@@ -51,7 +50,7 @@ class BatchedStepper:
                 if _CPU_ALLOCATION_FAILED not in str(error):
                     raise
                 detail = str(error)
-            self._halve(min(self.size, len(newest)), detail)
+            self._halve(min(self.size, len(noise)), detail)
 
     def _halve(self, size: int, detail: str) -> None:
         """Set `self.size` to half of `size`, which did not fit, and release cached memory.
@@ -91,10 +90,11 @@ def measure_best_batch_size(
 def _seconds_per_member(batched: BatchedStepper, size: int, clock: Callable[[], float]) -> float:
     """Return the wall time per member of a step, the shorter one of two, as the first may include warm-up."""
     spec, device = batched.spec, batched.device
-    frame = torch.zeros(size, len(spec.variables), *spec.grid.grid.shape, device=device)
+    shape = (size, len(spec.variables), *spec.grid.grid.shape)
+    frames = [torch.zeros(shape, device=device) for _ in range(spec.context_frames)]
     seconds = []
     for _ in range(2):
         began = clock()
-        batched.step(frame, frame.clone(), np.datetime64("2000-01-01T00", "s"), frame).sum().item()
+        batched.step(frames, np.datetime64("2000-01-01T00", "s"), frames[0]).sum().item()
         seconds.append(clock() - began)
     return min(seconds) / size

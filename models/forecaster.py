@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.execution import Execution
 from models.networks import Networks
-from models.shapes import Context, Fields, Warmth
+from models.shapes import Context, Fields, Frames, Warmth
 from models.solvers import evaluation_times, power_grid, solve
 from models.unet import FixedInputs
 from models.warm_start import blend_scale, restore
@@ -70,15 +70,16 @@ class Forecaster:
         self._embeddings: dict[float, tuple[Tensor, Tensor]] = {}
 
     @torch.inference_mode()
-    def step(self, previous: Fields, newest: Fields, valid_time: np.datetime64, noise: Fields) -> Fields:
-        """Return the states one time step after `newest`, whose time is `valid_time`.
+    def step(self, frames: Frames, valid_time: np.datetime64, noise: Fields) -> Fields:
+        """Return the states one time step after the newest of `frames`, whose time is `valid_time`.
 
-        States are float32 on the forecaster's device in physical units; `noise` is standard normal of their shape.
+        Frames are newest first, as many as the specification's `context_frames`. Frames and states are float32 on the
+        forecaster's device in physical units; `noise` is standard normal of their shape.
         Where all members share their frames (tensors expanded from one), the warm start is evaluated once for all.
         Source: Scholz & Turner, Algorithm 2.
         """
-        context, mean, std = self._evaluate_warm_start(previous, newest, valid_time)
-        warmth = torch.full((1,), self.sampling.warmth, dtype=newest.dtype, device=self.device)
+        context, mean, std = self._evaluate_warm_start(frames, valid_time)
+        warmth = torch.full((1,), self.sampling.warmth, dtype=mean.dtype, device=self.device)
         scale = blend_scale(std, warmth)
         field = FlowField(self._evaluate_flow, self._embed_times(warmth), self._precompute(context, mean, scale))
         x_1 = solve(self.sampling.solver, field, noise, self._times)
@@ -86,21 +87,19 @@ class Forecaster:
         return self._networks.context.denormalise(restore(x_1, mean, scale))
 
     @torch.inference_mode()
-    def warm_start(self, previous: Fields, newest: Fields, valid_time: np.datetime64) -> tuple[Fields, Fields]:
-        """Return the warm start's own mean and standard deviation one time step after `newest`, in physical units."""
-        _, mean, std = self._evaluate_warm_start(previous, newest, valid_time)
+    def warm_start(self, frames: Frames, valid_time: np.datetime64) -> tuple[Fields, Fields]:
+        """Return the warm start's own mean and standard deviation one time step after `frames`, in physical units."""
+        _, mean, std = self._evaluate_warm_start(frames, valid_time)
         return self._networks.context.denormalise(mean), std * self._networks.context.std
 
-    def _evaluate_warm_start(
-        self, previous: Fields, newest: Fields, valid_time: np.datetime64
-    ) -> tuple[Context, Fields, Fields]:
+    def _evaluate_warm_start(self, frames: Frames, valid_time: np.datetime64) -> tuple[Context, Fields, Fields]:
         """Return context, mean and standard deviation of each member, in normalised units."""
-        members, shared = newest.shape[0], _is_expanded(previous) and _is_expanded(newest)
+        members, shared = frames[0].shape[0], all(map(_is_expanded, frames))
         if shared:
-            previous, newest = previous[:1], newest[:1]
-        context = self._build_context(previous, newest, valid_time)
+            frames = [frame[:1] for frame in frames]
+        context = self._build_context(frames, valid_time)
         network = self._networks.warm_start if shared else self._compiled_warm_start
-        mean, std = self._evaluate("warm_start", len(newest), network, context)
+        mean, std = self._evaluate("warm_start", len(context), network, context)
         return (
             context.expand(members, -1, -1, -1),
             mean.float().expand(members, -1, -1, -1),
@@ -129,12 +128,12 @@ class Forecaster:
                 self._embeddings[t] = time, self._networks.flow.embed(time, warmth)
         return self._embeddings
 
-    def _build_context(self, previous: Fields, newest: Fields, valid_time: np.datetime64) -> Context:
+    def _build_context(self, frames: Frames, valid_time: np.datetime64) -> Context:
         features = feature_fields(self.spec.features, self.spec.grid.grid, valid_time)[None]
-        context: Tensor = self._networks.context(newest, previous, torch.from_numpy(features).to(self.device))
+        context: Tensor = self._networks.context(frames, torch.from_numpy(features).to(self.device))
         return context
 
 
-def _is_expanded(frames: Fields) -> bool:
-    """Return whether all members are one frame, expanded without a copy."""
-    return frames.stride(0) == 0
+def _is_expanded(frame: Fields) -> bool:
+    """Return whether all members have one frame, expanded without a copy."""
+    return frame.stride(0) == 0

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from models.flow import FlowNet
-from models.shapes import Context, Features, Fields, StaticFields
+from models.shapes import Context, Features, Fields, Frames, StaticFields
 from models.unet import UNet
 from models.warm_start import WarmStart
 from weather.manifest import ModelSpec, NetworkSpec
 
 
 class ContextBuilder(nn.Module):
-    """Build the context C = [newest frame, previous frame, static fields, features].
+    """Build the context C = [newest frame, the frames before it, static fields, features].
 
     Frames are given in physical units, static fields and features already normalised.
     """
@@ -24,6 +24,7 @@ class ContextBuilder(nn.Module):
 
     def __init__(self, spec: ModelSpec, static: StaticFields) -> None:
         super().__init__()
+        self.num_frames = spec.context_frames
         means = torch.tensor([variable.mean for variable in spec.variables], dtype=torch.float32)
         stds = torch.tensor([variable.std for variable in spec.variables], dtype=torch.float32)
         self.register_buffer("mean", means[:, None, None], persistent=False)
@@ -38,12 +39,16 @@ class ContextBuilder(nn.Module):
         """Return normalised fields in physical units, the inverse of `normalise`."""
         return torch.addcmul(self.mean, frames, self.std)
 
-    def forward(self, newest: Fields, previous: Fields, features: Features) -> Context:
-        """Return the context C: newest and previous frame (normalised here), static fields, features, as channels."""
-        members = newest.shape[0]
+    def forward(self, frames: Frames, features: Features) -> Context:
+        """Return the context C: frames (normalised here), newest first, static fields, features, as channels.
+
+        There must be as many frames as the specification's `context_frames`.
+        """
+        assert len(frames) == self.num_frames
+        members = frames[0].shape[0]
         static = self.static.expand(members, *self.static.shape)
         features = features.expand(members, *features.shape[1:])
-        return torch.cat([self.normalise(newest), self.normalise(previous), static, features], dim=1)
+        return torch.cat([*map(self.normalise, frames), static, features], dim=1)
 
 
 @dataclass(frozen=True)
@@ -97,4 +102,4 @@ def _variable_signs(spec: ModelSpec) -> tuple[int, ...]:
 
 def _context_signs(spec: ModelSpec) -> tuple[int, ...]:
     """Return −1 for each channel of the context that changes sign across a pole, else 1."""
-    return _variable_signs(spec) * 2 + (1,) * (len(spec.static_fields) + len(spec.features))
+    return _variable_signs(spec) * spec.context_frames + (1,) * (len(spec.static_fields) + len(spec.features))

@@ -1,6 +1,7 @@
-"""The autoregressive rollout: each lead time is computed from the two before it, and lost members become NaN."""
+"""The autoregressive rollout: each lead time is computed from those before it, and lost members become NaN."""
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from models.noise import member_noise
-from models.shapes import Fields
+from models.shapes import Fields, Frames
 from weather.manifest import ModelSpec
 from weather.variables import Variable
 
@@ -21,14 +22,13 @@ class Stepper(Protocol):
     spec: ModelSpec
     device: torch.device
 
-    def step(self, previous: Fields, newest: Fields, valid_time: np.datetime64, noise: Fields) -> Fields:
-        """Return the states one time step after `newest`, whose time is `valid_time`."""
+    def step(self, frames: Frames, valid_time: np.datetime64, noise: Fields) -> Fields:
+        """Return the states one time step after the newest of `frames` (newest first), whose time is `valid_time`."""
 
 
 def rollout(
     stepper: Stepper,
-    previous: Fields,
-    newest: Fields,
+    frames: Frames,
     *,
     members: Sequence[int],
     seed: int,
@@ -38,21 +38,23 @@ def rollout(
 ) -> Iterator[Fields]:
     """Yield the states of `members` at lead time indices `first_step`, `first_step` + 1, …, without end.
 
-    `previous` and `newest` are the two states before the first one that is yielded: the frames of the initial state,
-    or the last two lead times of a forecast that is resumed. All states are float32 on the stepper's device, in
-    physical units. A member that is not finite or leaves the valid range is lost: NaN from that lead time on.
+    `frames` are the states before the first one that is yielded, newest first, as many as the specification's
+    `context_frames`: those of the initial state, or the last lead times of a forecast that is resumed. All states are
+    float32 on the stepper's device, in physical units. A member that is not finite or leaves the valid range is lost:
+    NaN from that lead time on.
     `noise`, if given, returns the `member_noise` of a step: for callers that draw the noise ahead of its use.
     """
     device, time_step = stepper.device, stepper.spec.time_step
     valid_range = ValidRange(stepper.spec.known_variables, device)
-    shape = (newest.shape[1], newest.shape[2], newest.shape[3])
+    context = deque(frames, maxlen=len(frames))
+    shape = (frames[0].shape[1], frames[0].shape[2], frames[0].shape[3])
     draw = noise or partial(member_noise, seed, members, shape=shape)
     for step in itertools.count(first_step):
         noise_of_step = draw(step).to(device, non_blocking=True)
-        states = stepper.step(previous, newest, init_time + step * time_step, noise_of_step)
-        previous, newest = newest, valid_range.mask_lost_members(states)
-        del noise_of_step, states  # a suspended rollout holds two frames and nothing else
-        yield newest
+        states = stepper.step(tuple(context), init_time + step * time_step, noise_of_step)
+        context.appendleft(valid_range.mask_lost_members(states))
+        del noise_of_step, states  # a suspended rollout holds the frames of its context and nothing else
+        yield context[0]
 
 
 class ValidRange:

@@ -1,10 +1,15 @@
 """Shapes of tensors, as jaxtyping annotations; fields are always (member, channel, latitude, longitude)."""
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor
 
 Fields = Float[Tensor, "member channel lat lon"]
 """Fields of each member, or of each training sample; one channel per variable."""
+
+Frames = Sequence[Fields]
+"""Fields of consecutive frames, one time step apart, newest first."""
 
 Context = Float[Tensor, "member context lat lon"]
 """The context C that both networks take: normalised frames, static fields and features."""

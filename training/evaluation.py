@@ -155,27 +155,28 @@ class Evaluator:
     def _forecast_group(self, start: int, first: int, num_lead_times: int) -> list[NDArray[np.float32]]:
         """Return the lead times of the group of members whose first one is `first`."""
         members = range(first, first + self._evaluation.group_size)
-        previous, newest = (
+        frames = [
             torch.from_numpy(self._series.frames[index]).to(self._forecaster.device).repeat(len(members), 1, 1, 1)
-            for index in (start - 1, start)
-        )
+            for index in self._frame_indices(start)
+        ]
         states = rollout(
             self._forecaster,
-            previous,
-            newest,
+            frames,
             members=members,
             seed=self._evaluation.seed,
             init_time=self._series.valid_times[start],
         )
         return [state.cpu().numpy() for state in islice(states, num_lead_times)]
 
+    def _frame_indices(self, start: int) -> range:
+        """Return the indices of the frames of the context, newest first."""
+        return range(start, start - self._forecaster.spec.context_frames, -1)
+
     def _score_warm_start(self, start: int) -> dict[str, Any]:
         """Return scores of the warm start's own Gaussian at the first lead time, by variable."""
         series, device = self._series, self._forecaster.device
-        previous, newest = (torch.from_numpy(series.frames[[index]]).to(device) for index in (start - 1, start))
-        mean, std = (
-            field[0].cpu() for field in self._forecaster.warm_start(previous, newest, series.valid_times[start])
-        )
+        frames = [torch.from_numpy(series.frames[[index]]).to(device) for index in self._frame_indices(start)]
+        mean, std = (field[0].cpu() for field in self._forecaster.warm_start(frames, series.valid_times[start]))
         truth = torch.from_numpy(series.frames[start + 1])
         return {
             name: score_gaussian(mean[channel], std[channel], truth[channel], series.grid)

@@ -46,7 +46,7 @@ class WarmStartStage:
     def _loss_and_errors(self, net: nn.Module, indices: NDArray[np.int64]) -> tuple[Scalar, NDArray[np.float64]]:
         """Return loss and each variable's area-weighted mean absolute error, of triples with these middle frames."""
         batch = self._series.batch(indices)
-        mean, std = net(self._context(batch.newest, batch.previous, batch.features))
+        mean, std = net(self._context((batch.newest, batch.previous), batch.features))
         target = self._context.normalise(batch.target)
         error = ((mean - target).abs() * self._context.std).detach()
         weights = torch.from_numpy(self._series.grid.area_weights.astype(np.float32))[:, None]
@@ -95,7 +95,7 @@ class FlowStage:
         x_1 = normalised_residual(self._networks.context.normalise(batch.target), mean, scale)
         x_0 = torch.randn(x_1.shape, generator=draws)
         t = skewed_times(torch.randn(len(indices), generator=draws))
-        context = self._networks.context(batch.newest, batch.previous, batch.features)
+        context = self._networks.context((batch.newest, batch.previous), batch.features)
         return flow_matching_loss(cast("FlowNet", net), x_0, x_1, t, warmth, context, mean, scale)
 
     @torch.inference_mode()
@@ -106,7 +106,7 @@ class FlowStage:
         for first in range(0, len(indices), _CHUNK_SIZE):
             chunk = slice(first, first + _CHUNK_SIZE)
             batch = self._series.batch(indices[chunk])
-            context = self._networks.context(batch.newest, batch.previous, batch.features)
+            context = self._networks.context((batch.newest, batch.previous), batch.features)
             mean[chunk], std[chunk] = self._networks.warm_start(context)
         return mean, std
 

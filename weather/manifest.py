@@ -89,6 +89,8 @@ class ModelSpec(FrozenModel):
     static_fields: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     time_step_hours: int = Field(default=6, ge=1)
+    context_frames: int = Field(default=2, ge=2, le=8, exclude_if=lambda frames: frames == 2)
+    """Number of frames in the context, one time step apart, the newest included; left out of the JSON if it is 2."""
     std_floor: float = Field(default=0.01, gt=0)
     warm_start: NetworkSpec
     flow: NetworkSpec

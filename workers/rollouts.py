@@ -145,13 +145,10 @@ def _rollout(
 ) -> Iterator[Tensor]:
     """Yield the states of a group from lead time index `first` on, padded to the group size."""
     members = _padded_members(store.layout, group)
-    previous, newest = (
-        _load_frame(state, store, group, index, members, forecaster.device) for index in (first - 2, first - 1)
-    )
+    frames = [_load_frame(state, store, group, index, members, forecaster.device) for index in (first - 1, first - 2)]
     yield from rollout(
         forecaster,
-        previous,
-        newest,
+        frames,
         members=members,
         seed=seed,
         init_time=state.init_time,

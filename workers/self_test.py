@@ -55,11 +55,11 @@ class Subject:
         """Return the first day of a forecast of `members`: (lead time, member, variable, latitude, longitude)."""
         networks, _ = load_checkpoint(self.checkpoint, self.device)
         forecaster = Forecaster(networks, self.sampling, self.device, Execution(precision=precision))
-        frames = (self.state.previous[:1], self.state.newest[:1])
-        previous, newest = (
-            torch.from_numpy(np.repeat(frame, len(members), axis=0)).to(self.device) for frame in frames
-        )
-        states = rollout(forecaster, previous, newest, members=members, seed=0, init_time=self.state.init_time)
+        frames = [
+            torch.from_numpy(np.repeat(frame[:1], len(members), axis=0)).to(self.device)
+            for frame in (self.state.newest, self.state.previous)
+        ]
+        states = rollout(forecaster, frames, members=members, seed=0, init_time=self.state.init_time)
         return np.stack([states.cpu().numpy() for states in itertools.islice(states, _STEPS)])
 
 

@@ -10,6 +10,7 @@ from models.batches import BatchedStepper, measure_best_batch_size
 from models.errors import OutOfMemoryError
 from models.forecaster import Forecaster
 from models.rollout import rollout
+from models.shapes import Frames
 from models.testing import tiny_networks, tiny_spec
 from weather.manifest import Sampling
 
@@ -23,12 +24,10 @@ class LimitedForecaster(Forecaster):
     capacity = 8
     error: Exception = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 
-    def step(
-        self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
-    ) -> torch.Tensor:
-        if len(newest) > self.capacity:
+    def step(self, frames: Frames, valid_time: np.datetime64, noise: torch.Tensor) -> torch.Tensor:
+        if len(frames[0]) > self.capacity:
             raise self.error
-        return super().step(previous, newest, valid_time, noise)
+        return super().step(frames, valid_time, noise)
 
 
 def _stepper(capacity: int, error: Exception = LimitedForecaster.error) -> BatchedStepper:
@@ -39,8 +38,8 @@ def _stepper(capacity: int, error: Exception = LimitedForecaster.error) -> Batch
 
 def _run(stepper: BatchedStepper) -> torch.Tensor:
     draw = torch.Generator().manual_seed(0)
-    previous, newest = (6 * torch.randn(8, 2, 16, 32, generator=draw) for _ in range(2))
-    states = rollout(stepper, previous, newest, members=range(8), seed=1, init_time=INIT_TIME)
+    newest, previous = (6 * torch.randn(8, 2, 16, 32, generator=draw) for _ in range(2))
+    states = rollout(stepper, (newest, previous), members=range(8), seed=1, init_time=INIT_TIME)
     return torch.stack(list(itertools.islice(states, 3)))
 
 
@@ -60,13 +59,13 @@ def test_a_size_that_was_halved_stays_and_smaller_batches_do_not_lower_it() -> N
     stepper = _stepper(4)
     _run(stepper)
     fields = torch.zeros(3, 2, 16, 32)
-    assert stepper.step(fields, fields, INIT_TIME, fields).shape == fields.shape
+    assert stepper.step((fields, fields), INIT_TIME, fields).shape == fields.shape
     assert stepper.size == 4
 
 
 def test_a_batch_smaller_than_the_size_is_halved_from_its_own_number_of_members() -> None:
     stepper, fields = _stepper(2), torch.zeros(5, 2, 16, 32)
-    assert stepper.step(fields, fields, INIT_TIME, fields).shape == fields.shape
+    assert stepper.step((fields, fields), INIT_TIME, fields).shape == fields.shape
     assert stepper.size == 2
 
 
@@ -88,15 +87,13 @@ class TimedStepper:
         self.now, self.steps = 100.0, Counter[int]()
         self._seconds, self._capacity = seconds, capacity
 
-    def step(
-        self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
-    ) -> torch.Tensor:
-        members = len(newest)
+    def step(self, frames: Frames, valid_time: np.datetime64, noise: torch.Tensor) -> torch.Tensor:
+        members = len(noise)
         if members > self._capacity:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         self.steps[members] += 1
         self.now += self._seconds(members)
-        return newest
+        return frames[0]
 
 
 def _best_size(stepper: TimedStepper, sizes: tuple[int, ...] = (8, 16, 32, 64)) -> int:

@@ -23,7 +23,7 @@ def networks() -> Networks:
 def _frames(members: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     draw = torch.Generator().manual_seed(0)
     previous, newest = (6 * torch.randn(members, 2, 16, 32, generator=draw) for _ in range(2))
-    return previous, newest
+    return newest, previous
 
 
 def _noise(members: int = 3) -> torch.Tensor:
@@ -33,7 +33,7 @@ def _noise(members: int = 3) -> torch.Tensor:
 @torch.inference_mode()
 def _algorithm_2(networks: Networks, sampling: Sampling) -> torch.Tensor:
     """Return one step of Algorithm 2 without the layers, caches and solvers of the forecaster."""
-    previous, newest = _frames()
+    newest, previous = _frames()
     std = torch.tensor([6.0, 5.0])[:, None, None]
     features = torch.from_numpy(feature_fields(networks.spec.features, networks.spec.grid.grid, VALID_TIME))
     constant = torch.cat([networks.context.static, features]).expand(3, -1, -1, -1)
@@ -69,16 +69,16 @@ def _algorithm_2(networks: Networks, sampling: Sampling) -> torch.Tensor:
     ],
 )
 def test_a_step_is_algorithm_2(networks: Networks, sampling: Sampling) -> None:
-    got = Forecaster(networks, sampling, CPU).step(*_frames(), VALID_TIME, _noise())
+    got = Forecaster(networks, sampling, CPU).step(_frames(), VALID_TIME, _noise())
     torch.testing.assert_close(got, _algorithm_2(networks, sampling), rtol=0, atol=1e-4)
 
 
 def test_the_warm_start_is_given_in_physical_units(networks: Networks) -> None:
-    previous, newest = _frames()
-    mean, std = Forecaster(networks, Sampling(nfe=2), CPU).warm_start(previous, newest, VALID_TIME)
+    newest, previous = _frames()
+    mean, std = Forecaster(networks, Sampling(nfe=2), CPU).warm_start((newest, previous), VALID_TIME)
     features = torch.from_numpy(feature_fields(networks.spec.features, networks.spec.grid.grid, VALID_TIME)[None])
     with torch.inference_mode():
-        normalised = networks.warm_start(networks.context(newest, previous, features))
+        normalised = networks.warm_start(networks.context((newest, previous), features))
     units = torch.tensor([6.0, 5.0])[:, None, None]
     torch.testing.assert_close(mean, normalised[0] * units)
     torch.testing.assert_close(std, normalised[1] * units)
@@ -87,8 +87,8 @@ def test_the_warm_start_is_given_in_physical_units(networks: Networks) -> None:
 def test_a_step_changes_none_of_its_arguments(networks: Networks) -> None:
     arguments = [*_frames(), _noise()]
     before = [argument.clone() for argument in arguments]
-    previous, newest, noise = arguments
-    states = Forecaster(networks, Sampling(nfe=4), CPU).step(previous, newest, VALID_TIME, noise)
+    newest, previous, noise = arguments
+    states = Forecaster(networks, Sampling(nfe=4), CPU).step((newest, previous), VALID_TIME, noise)
     for argument, copy in zip(arguments, before, strict=True):
         assert torch.equal(argument, copy)
         assert states.data_ptr() != argument.data_ptr()
@@ -96,10 +96,10 @@ def test_a_step_changes_none_of_its_arguments(networks: Networks) -> None:
 
 def test_a_step_does_not_depend_on_earlier_steps_of_the_forecaster(networks: Networks) -> None:
     """Embeddings of flow time are kept from the first step on; fields must not be."""
-    forecaster, (previous, newest) = Forecaster(networks, Sampling(nfe=4), CPU), _frames()
-    first = forecaster.step(previous, newest, VALID_TIME, _noise())
-    forecaster.step(newest[:1], previous[:1], VALID_TIME + np.timedelta64(90, "D"), _noise(1))
-    assert torch.equal(forecaster.step(previous, newest, VALID_TIME, _noise()), first)
+    forecaster, (newest, previous) = Forecaster(networks, Sampling(nfe=4), CPU), _frames()
+    first = forecaster.step((newest, previous), VALID_TIME, _noise())
+    forecaster.step((previous[:1], newest[:1]), VALID_TIME + np.timedelta64(90, "D"), _noise(1))
+    assert torch.equal(forecaster.step((newest, previous), VALID_TIME, _noise()), first)
 
 
 class Observer:
@@ -120,7 +120,7 @@ def test_the_observer_is_called_for_one_warm_start_and_every_evaluation_of_the_f
     networks: Networks, solver: str, nfe: int
 ) -> None:
     observer, sampling = Observer(), Sampling().replace(solver=solver, nfe=nfe)
-    Forecaster(networks, sampling, CPU, observer=observer).step(*_frames(), VALID_TIME, _noise())
+    Forecaster(networks, sampling, CPU, observer=observer).step(_frames(), VALID_TIME, _noise())
     assert observer.evaluations == [("warm_start", 3), *[("flow", 3)] * nfe]
 
 
@@ -128,24 +128,24 @@ def test_an_observer_that_raises_ends_the_step_before_the_evaluation(networks: N
     observer = Observer(stop_at=3)
     forecaster = Forecaster(networks, Sampling(nfe=6), CPU, observer=observer)
     with pytest.raises(KeyboardInterrupt):
-        forecaster.step(*_frames(), VALID_TIME, _noise())
+        forecaster.step(_frames(), VALID_TIME, _noise())
     assert [network for network, _ in observer.evaluations] == ["warm_start", "flow", "flow"]
 
 
 def test_members_that_share_one_frame_differ_by_their_noise_alone(networks: Networks) -> None:
-    previous, newest = (frame[:1].expand(3, -1, -1, -1) for frame in _frames())
+    newest, previous = (frame[:1].expand(3, -1, -1, -1) for frame in _frames())
     noise = _noise()
     noise[2] = noise[0]
-    states = Forecaster(networks, Sampling(nfe=2), CPU).step(previous, newest, VALID_TIME, noise)
+    states = Forecaster(networks, Sampling(nfe=2), CPU).step((newest, previous), VALID_TIME, noise)
     torch.testing.assert_close(states[2], states[0])
     assert (states[1] - states[0]).abs().max() > 0.1
 
 
 def test_one_shared_frame_alone_is_not_enough_to_share_the_warm_start(networks: Networks) -> None:
     """The older frames are one, the newest differ by member."""
-    previous, newest = _frames()
+    newest, previous = _frames()
     shared = previous[:1].expand(3, -1, -1, -1)
     forecaster = Forecaster(networks, Sampling(nfe=2), CPU)
-    got = forecaster.step(shared, newest, VALID_TIME, _noise())
-    torch.testing.assert_close(got, forecaster.step(shared.clone(), newest, VALID_TIME, _noise()))
+    got = forecaster.step((newest, shared), VALID_TIME, _noise())
+    torch.testing.assert_close(got, forecaster.step((newest, shared.clone()), VALID_TIME, _noise()))
     assert (got[1] - got[0]).abs().max() > 1

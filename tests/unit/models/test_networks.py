@@ -6,12 +6,11 @@ from models.paths import gaussian_velocity
 from models.testing import tiny_networks, tiny_spec
 
 
-def _inputs(networks: Networks, members: int = 2) -> tuple[torch.Tensor, ...]:
+def _inputs(networks: Networks, members: int = 2) -> tuple[list[torch.Tensor], torch.Tensor]:
     draw = torch.Generator().manual_seed(3)
     grid = networks.spec.grid.grid.shape
-    newest, previous = (5 * torch.randn(members, 2, *grid, generator=draw) for _ in range(2))
-    features = torch.randn(1, 3, *grid, generator=draw)
-    return newest, previous, features
+    frames = [5 * torch.randn(members, 2, *grid, generator=draw) for _ in range(networks.spec.context_frames)]
+    return frames, torch.randn(1, 3, *grid, generator=draw)
 
 
 def _flow_inputs(networks: Networks, members: int = 2) -> list[torch.Tensor]:
@@ -43,9 +42,9 @@ def test_rolling_longitude_by_the_stride_commutes_with_both_networks(has_poles: 
 @torch.inference_mode()
 def test_an_untrained_warm_start_is_persistence() -> None:
     networks = tiny_networks(tiny_spec(), trained=False)
-    newest, previous, features = _inputs(networks)
-    mean, std = networks.warm_start(networks.context(newest, previous, features))
-    torch.testing.assert_close(networks.context.denormalise(mean), newest)
+    frames, features = _inputs(networks)
+    mean, std = networks.warm_start(networks.context(frames, features))
+    torch.testing.assert_close(networks.context.denormalise(mean), frames[0])
     torch.testing.assert_close(std, torch.full_like(std, float(torch.log(torch.tensor(2.0)))))
 
 
@@ -90,11 +89,11 @@ def test_a_member_is_independent_of_the_others() -> None:
 
 def test_the_context_is_newest_previous_static_features() -> None:
     networks = tiny_networks(tiny_spec())
-    newest, previous, features = _inputs(networks)
-    context = networks.context(newest, previous, features)
+    frames, features = _inputs(networks)
+    context = networks.context(frames, features)
     std = torch.tensor([6.0, 5.0])[:, None, None]
-    torch.testing.assert_close(context[:, :2], newest / std)
-    torch.testing.assert_close(context[:, 2:4], previous / std)
+    torch.testing.assert_close(context[:, :2], frames[0] / std)
+    torch.testing.assert_close(context[:, 2:4], frames[1] / std)
     assert torch.equal(context[1, 4:5], networks.context.static)
     assert torch.equal(context[1, 5:], features[0])
 

@@ -7,6 +7,7 @@ import torch
 from models.forecaster import Forecaster
 from models.noise import member_noise
 from models.rollout import ValidRange, rollout
+from models.shapes import Frames
 from models.testing import tiny_networks, tiny_spec
 from weather.manifest import Sampling
 from weather.variables import KNOWN
@@ -24,41 +25,40 @@ def _forecaster(*, trained: bool = True, sampling: Sampling = SAMPLING) -> Forec
 def _frames(members: int) -> tuple[torch.Tensor, torch.Tensor]:
     draw = torch.Generator().manual_seed(0)
     previous, newest = (6 * torch.randn(1, 2, 16, 32, generator=draw) for _ in range(2))
-    return previous.expand(members, -1, -1, -1), newest.expand(members, -1, -1, -1)
+    return newest.expand(members, -1, -1, -1), previous.expand(members, -1, -1, -1)
 
 
 def _run(
     members: list[int], num_steps: int = 4, *, seed: int = 1, forecaster_type: type[Forecaster] = Forecaster
 ) -> torch.Tensor:
-    previous, newest = _frames(len(members))
     forecaster = forecaster_type(tiny_networks(tiny_spec()), SAMPLING, CPU)
-    states = rollout(forecaster, previous, newest, members=members, seed=seed, init_time=INIT_TIME)
+    states = rollout(forecaster, _frames(len(members)), members=members, seed=seed, init_time=INIT_TIME)
     return torch.stack(list(itertools.islice(states, num_steps)))
 
 
 def test_a_constant_atmosphere_stays_with_an_untrained_warm_start() -> None:
     """With x(t+6h) = x(t) and a zero-initialised h the mean is exact; only the spread of h times the noise is added."""
     forecaster = _forecaster(trained=False)
-    _, newest = _frames(3)
+    newest, _ = _frames(3)
     noise = torch.zeros_like(newest)
     state = newest
     for step in range(4):
-        state = forecaster.step(state, state, INIT_TIME + step * forecaster.spec.time_step, noise)
+        state = forecaster.step((state, state), INIT_TIME + step * forecaster.spec.time_step, noise)
         torch.testing.assert_close(state, newest, rtol=1e-6, atol=1e-6)
 
 
 def test_an_untrained_model_samples_the_warm_start_itself() -> None:
     forecaster = _forecaster(trained=False, sampling=Sampling(solver="midpoint", nfe=2))
-    previous, newest = _frames(2)
+    newest, previous = _frames(2)
     noise = member_noise(3, [0, 1], 0, (2, 16, 32))
-    got = forecaster.step(previous, newest, INIT_TIME, noise)
+    got = forecaster.step((newest, previous), INIT_TIME, noise)
     std = np.log(2) * torch.tensor([6.0, 5.0])[:, None, None]
     torch.testing.assert_close(got, newest + std * noise, rtol=1e-5, atol=1e-5)
 
 
 def test_an_untrained_warm_start_is_the_newest_state_with_one_spread() -> None:
-    previous, newest = _frames(2)
-    mean, std = _forecaster(trained=False).warm_start(previous, newest, INIT_TIME)
+    newest, previous = _frames(2)
+    mean, std = _forecaster(trained=False).warm_start((newest, previous), INIT_TIME)
     torch.testing.assert_close(mean, newest)
     torch.testing.assert_close(std, (np.log(2) * torch.tensor([6.0, 5.0]))[:, None, None].expand(std.shape))
 
@@ -83,7 +83,7 @@ def test_batch_sizes_agree_closely() -> None:
 def test_resuming_from_the_last_two_states_gives_the_uninterrupted_forecast() -> None:
     whole = _run([0, 1, 2, 3], 5)
     forecaster, members = _forecaster(), [0, 1, 2, 3]
-    resumed = rollout(forecaster, whole[1], whole[2], members=members, seed=1, init_time=INIT_TIME, first_step=3)
+    resumed = rollout(forecaster, (whole[2], whole[1]), members=members, seed=1, init_time=INIT_TIME, first_step=3)
     for expected, got in zip(whole[3:], resumed, strict=False):
         assert torch.equal(got, expected)
 
@@ -91,20 +91,20 @@ def test_resuming_from_the_last_two_states_gives_the_uninterrupted_forecast() ->
 def test_frames_are_shifted_from_newest_to_previous() -> None:
     """The second step takes the first state as newest and the initial newest as previous."""
     forecaster = _forecaster()
-    previous, newest = _frames(1)
-    states = rollout(forecaster, previous, newest, members=[5], seed=9, init_time=INIT_TIME)
+    newest, previous = _frames(1)
+    states = rollout(forecaster, (newest, previous), members=[5], seed=9, init_time=INIT_TIME)
     first, second = next(states), next(states)
     noise = [member_noise(9, [5], step, (2, 16, 32)) for step in range(2)]
-    assert torch.equal(first, forecaster.step(previous, newest, INIT_TIME, noise[0]))
-    assert torch.equal(second, forecaster.step(newest, first, INIT_TIME + np.timedelta64(6, "h"), noise[1]))
+    assert torch.equal(first, forecaster.step((newest, previous), INIT_TIME, noise[0]))
+    assert torch.equal(second, forecaster.step((first, newest), INIT_TIME + np.timedelta64(6, "h"), noise[1]))
 
 
 def test_the_states_depend_on_the_date() -> None:
     forecaster = _forecaster()
-    previous, newest = _frames(1)
+    newest, previous = _frames(1)
     noise = torch.zeros_like(newest)
     summer, winter = (
-        forecaster.step(previous, newest, np.datetime64(time, "s"), noise)
+        forecaster.step((newest, previous), np.datetime64(time, "s"), noise)
         for time in ("2018-07-01T00", "2018-01-01T00")
     )
     assert not torch.equal(summer, winter)
@@ -135,10 +135,8 @@ def test_a_member_with_one_invalid_value_is_masked_whole_and_the_others_are_not(
 class FailingForecaster(Forecaster):
     """A forecaster that returns a NaN in the second member at the third step."""
 
-    def step(
-        self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
-    ) -> torch.Tensor:
-        states = super().step(previous, newest, valid_time, noise)
+    def step(self, frames: Frames, valid_time: np.datetime64, noise: torch.Tensor) -> torch.Tensor:
+        states = super().step(frames, valid_time, noise)
         if valid_time == INIT_TIME + 2 * self.spec.time_step:
             states = states.clone()
             states[1, 0, 4, 4] = torch.nan
@@ -161,8 +159,8 @@ def test_the_ends_of_the_valid_range_are_valid(channel: int, value: float) -> No
 
 
 def test_all_members_may_be_lost_at_the_first_lead_time() -> None:
-    previous, newest = _frames(2)
-    states = rollout(_forecaster(), previous, newest + 1000, members=[0, 1], seed=1, init_time=INIT_TIME)
+    newest, previous = _frames(2)
+    states = rollout(_forecaster(), (newest + 1000, previous), members=[0, 1], seed=1, init_time=INIT_TIME)
     assert torch.stack(list(itertools.islice(states, 2))).isnan().all()
 
 
@@ -173,9 +171,8 @@ class ConstantStepper:
         self.spec, self.device = tiny_spec(), CPU
         self.arguments: list[tuple[float, float, np.datetime64, torch.Tensor]] = []
 
-    def step(
-        self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
-    ) -> torch.Tensor:
+    def step(self, frames: Frames, valid_time: np.datetime64, noise: torch.Tensor) -> torch.Tensor:
+        newest, previous = frames
         self.arguments.append((float(previous[0, 0, 0, 0]), float(newest[0, 0, 0, 0]), valid_time, noise))
         return newest + 1
 
@@ -186,7 +183,7 @@ def _zeros() -> torch.Tensor:
 
 def test_nothing_is_computed_before_the_next_lead_time_is_requested() -> None:
     stepper = ConstantStepper()
-    states = rollout(stepper, _zeros() - 1, _zeros(), members=[0, 1], seed=1, init_time=INIT_TIME)
+    states = rollout(stepper, (_zeros(), _zeros() - 1), members=[0, 1], seed=1, init_time=INIT_TIME)
     assert stepper.arguments == []
     next(states)
     assert len(stepper.arguments) == 1
@@ -194,7 +191,7 @@ def test_nothing_is_computed_before_the_next_lead_time_is_requested() -> None:
 
 def test_each_step_receives_the_two_newest_states_their_time_and_the_noise_of_its_index() -> None:
     stepper = ConstantStepper()
-    states = rollout(stepper, _zeros() - 1, _zeros(), members=[3, 8], seed=7, init_time=INIT_TIME, first_step=2)
+    states = rollout(stepper, (_zeros(), _zeros() - 1), members=[3, 8], seed=7, init_time=INIT_TIME, first_step=2)
     assert [float(fields[0, 0, 0, 0]) for fields in itertools.islice(states, 3)] == [1, 2, 3]
     assert [arguments[:2] for arguments in stepper.arguments] == [(-1, 0), (0, 1), (1, 2)]
     for index, (_, _, valid_time, noise) in enumerate(stepper.arguments, start=2):
@@ -210,7 +207,7 @@ def test_noise_that_is_passed_is_used_in_place_of_drawn_noise() -> None:
         return torch.full((2, 2, 16, 32), float(step))
 
     states = rollout(
-        stepper, _zeros(), _zeros(), members=[0, 1], seed=1, init_time=INIT_TIME, first_step=5, noise=noise
+        stepper, (_zeros(), _zeros()), members=[0, 1], seed=1, init_time=INIT_TIME, first_step=5, noise=noise
     )
     list(itertools.islice(states, 2))
     assert steps == [5, 6]
@@ -220,9 +217,9 @@ def test_noise_that_is_passed_is_used_in_place_of_drawn_noise() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_forecast_on_cuda_equals_the_one_on_the_cpu_closely() -> None:
     device = torch.device("cuda")
-    previous, newest = _frames(2)
+    newest, previous = _frames(2)
     noise = member_noise(0, [0, 1], 0, (2, 16, 32))
-    on_cpu = _forecaster().step(previous, newest, INIT_TIME, noise)
+    on_cpu = _forecaster().step((newest, previous), INIT_TIME, noise)
     forecaster = Forecaster(tiny_networks(tiny_spec()).to(device), SAMPLING, device)
-    on_cuda = forecaster.step(previous.to(device), newest.to(device), INIT_TIME, noise.to(device))
+    on_cuda = forecaster.step((newest.to(device), previous.to(device)), INIT_TIME, noise.to(device))
     torch.testing.assert_close(on_cuda.cpu(), on_cpu, rtol=0, atol=1e-2)

@@ -95,7 +95,7 @@ def test_the_loss_of_the_flow_is_that_of_residuals_of_the_warm_start(series: Wea
     with torch.no_grad():
         for row, index in enumerate(batch_indices(series.middle_indices((2000,)), 4, config.seed, step)):
             batch, w = series.batch(np.array([index])), float(warmth[row])
-            context = networks.context(batch.newest, batch.previous, batch.features)
+            context = networks.context((batch.newest, batch.previous), batch.features)
             mean, std = networks.warm_start(context)
             scale = w * torch.maximum(std, torch.tensor(1 - w)) + 1 - w
             x_1 = (_normalised(networks, series, index + 1)[None] - mean) / scale

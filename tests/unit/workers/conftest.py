@@ -8,6 +8,7 @@ import torch
 from jobs.rows.database import Database
 from jobs.settings import Settings
 from models.forecaster import Forecaster
+from models.shapes import Frames
 from workers.loop import Worker
 
 
@@ -24,10 +25,8 @@ def worker(settings: Settings, database: Database) -> Worker:
 class Losing(Forecaster):
     """Return NaN for the second member from the second lead time on."""
 
-    def step(
-        self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
-    ) -> torch.Tensor:
-        states = super().step(previous, newest, valid_time, noise)
+    def step(self, frames: Frames, valid_time: np.datetime64, noise: torch.Tensor) -> torch.Tensor:
+        states = super().step(frames, valid_time, noise)
         if valid_time == np.datetime64("2018-09-15T06", "s"):
             states = torch.where(torch.arange(len(states))[:, None, None, None] == 1, torch.nan, states)
         return states

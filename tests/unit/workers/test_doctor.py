@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from jobs.installation import open_installation
 from jobs.settings import StorageSettings
 from models.forecaster import Forecaster
+from models.shapes import Frames
 from tests.helpers import random_state
 from warmcast.cli import app
 from weather.ingest.sandbox import find_missing_protections
@@ -34,10 +35,8 @@ def test_a_device_with_irreproducible_results_fails(subject: Subject, monkeypatc
     calls = iter(range(10**6))
 
     class Drifting(Forecaster):
-        def step(
-            self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
-        ) -> torch.Tensor:
-            return super().step(previous, newest, valid_time, noise) + 0.001 * next(calls)
+        def step(self, frames: Frames, valid_time: np.datetime64, noise: torch.Tensor) -> torch.Tensor:
+            return super().step(frames, valid_time, noise) + 0.001 * next(calls)
 
     monkeypatch.setattr("workers.self_test.Forecaster", Drifting)
     wrong = {finding.name for finding in run_self_test(subject) if not finding.is_well}

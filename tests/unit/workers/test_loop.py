@@ -22,6 +22,7 @@ from jobs.rows.database import Database
 from jobs.rows.states import Status
 from jobs.settings import Settings
 from models.forecaster import Forecaster
+from models.shapes import Frames
 from tests.clock import MovableClock
 from tests.helpers import wait_until
 from tests.rows import cancel_forecast, choose_group_size, commit, read_batch_size, read_forecast, save_batch_size
@@ -326,12 +327,10 @@ def test_a_batch_size_that_was_halved_is_saved(
     save_batch_size(database, digest, "cpu", 8)
 
     class Scarce(Forecaster):
-        def step(
-            self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
-        ) -> torch.Tensor:
-            if len(newest) > 2:
+        def step(self, frames: Frames, valid_time: np.datetime64, noise: torch.Tensor) -> torch.Tensor:
+            if len(frames[0]) > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-            return super().step(previous, newest, valid_time, noise)
+            return super().step(frames, valid_time, noise)
 
     monkeypatch.setattr("workers.engine.Forecaster", Scarce)
     forecast = submit_forecast(members=5, group_size=5)
@@ -435,9 +434,7 @@ def test_a_device_without_memory_fails_the_forecast_with_its_cause(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Full(Forecaster):
-        def step(
-            self, previous: torch.Tensor, newest: torch.Tensor, valid_time: np.datetime64, noise: torch.Tensor
-        ) -> torch.Tensor:
+        def step(self, frames: Frames, valid_time: np.datetime64, noise: torch.Tensor) -> torch.Tensor:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr("workers.engine.Forecaster", Full)
