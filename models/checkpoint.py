@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from models.networks import Networks, build_networks
 from models.shapes import StaticFields
 from storage.atomic import replace_file, write_text
+from weather.checkpoint_files import find_file_problems
 from weather.errors import CheckpointError
 from weather.manifest import (
     FLOW_FILE,
@@ -48,18 +49,25 @@ def save_checkpoint(
 def load_checkpoint(folder: Path, device: torch.device) -> tuple[Networks, Manifest]:
     """Return a checkpoint's networks in evaluation mode on `device`, and its manifest.
 
-    Raises `CheckpointError` if a file is missing, its digest differs, or its tensors do not fit the manifest.
+    Raises `CheckpointError`, which names every file that is missing, whose digest differs, or whose tensors do not fit
+    the manifest.
     """
     manifest = read_manifest(folder)
-    warm_start = _load_tensors(folder, WARM_START_FILE, manifest)
-    flow = _load_tensors(folder, FLOW_FILE, manifest)
+    problems = [problem for _, problem in find_file_problems(folder, manifest)]
+    if problems:
+        raise CheckpointError(" ".join(problems))
+    warm_start, flow = _load_tensors(folder / WARM_START_FILE), _load_tensors(folder / FLOW_FILE)
     static = _pop_static_fields(warm_start, manifest.model, folder / WARM_START_FILE)
     try:
         networks = build_networks(manifest.model, static)
     except ValueError as error:
         raise CheckpointError(f"`{folder / MANIFEST_NAME}` describes networks that cannot be built: {error}") from error
-    _load_weights(networks.warm_start, warm_start, folder / WARM_START_FILE)
-    _load_weights(networks.flow, flow, folder / FLOW_FILE)
+    problems = [
+        *_load_weights(networks.warm_start, warm_start, folder / WARM_START_FILE),
+        *_load_weights(networks.flow, flow, folder / FLOW_FILE),
+    ]
+    if problems:
+        raise CheckpointError(" ".join(problems))
     return networks.to(device).eval(), manifest
 
 
@@ -67,18 +75,8 @@ def _copy_weights(net: nn.Module) -> dict[str, Tensor]:
     return {name: weight.detach().cpu().contiguous() for name, weight in net.state_dict().items()}
 
 
-def _load_tensors(folder: Path, file: str, manifest: Manifest) -> dict[str, Tensor]:
-    """Return the tensors of a weight file whose SHA-256 is the manifest's."""
-    path = folder / file
-    if file not in manifest.files:
-        raise CheckpointError(f"`{folder / MANIFEST_NAME}` must list `{file}`. Got: {', '.join(manifest.files)}.")
-    if not path.is_file():
-        raise CheckpointError(f"`{folder}` lacks `{file}`, which its manifest lists.")
-    digest = file_digest(path)
-    if digest != manifest.files[file]:
-        raise CheckpointError(
-            f"`{path}` is damaged: expected SHA-256 {manifest.files[file]}. Got: {digest}. Copy the checkpoint again."
-        )
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a weight file."""
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -101,15 +99,14 @@ def _pop_static_fields(tensors: dict[str, Tensor], spec: ModelSpec, path: Path) 
     return torch.stack(fields) if fields else torch.zeros(0, *shape)
 
 
-def _load_weights(net: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Copy the tensors `weights`, read from `path`, into `net`; raises `CheckpointError` if names or shapes differ."""
+def _load_weights(net: nn.Module, weights: dict[str, Tensor], path: Path) -> list[str]:
+    """Copy the tensors `weights`, read from `path`, into `net`; return the problem if names or shapes differ."""
     expected = {name: tuple(weight.shape) for name, weight in net.state_dict().items()}
     got = {name: tuple(weight.shape) for name, weight in weights.items()}
     if expected != got:
         different = sorted(name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name))
         name = different[0]
-        raise CheckpointError(
-            f"`{path}` does not fit the manifest's architecture in {len(different)} tensors. The first is `{name}`: "
-            f"expected {expected.get(name, 'none')}. Got: {got.get(name, 'none')}."
-        )
+        first = f"The first is `{name}`: expected {expected.get(name, 'none')}. Got: {got.get(name, 'none')}."
+        return [f"`{path}` does not fit the manifest's architecture in {len(different)} tensors. {first}"]
     net.load_state_dict(weights)
+    return []

@@ -52,24 +52,35 @@ def temporary_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def create_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Create a folder, and missing parents, with `files` (content by relative name) whole, flushed to the disk.
+@contextmanager
+def build_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder for the block to fill; when the block ends, flush it to the disk and rename it to `path`.
 
-    Raises `OSError` if `path` is a file or a folder that is not empty.
+    Missing parents are created. Raises `OSError` if `path` is a file or a folder that is not empty; no error leaves
+    any part of the folder.
     """
     building = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         building.mkdir(parents=True)
-        for name, content in files.items():
-            file = building / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+        yield building
         for entry in (*building.rglob("*"), building):
             sync(entry)
         os.replace(building, path)
         sync(path.parent)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def create_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Create a folder, and missing parents, with `files` (content by relative name) whole, flushed to the disk.
+
+    Raises `OSError` if `path` is a file or a folder that is not empty.
+    """
+    with build_folder(path) as building:
+        for name, content in files.items():
+            file = building / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
 
 
 def sync(path: Path) -> None:

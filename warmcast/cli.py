@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from warmcast import cli_forecast, cli_inspect, cli_remote, cli_service, cli_storage, cli_training
+from warmcast import cli_checkpoint, cli_forecast, cli_inspect, cli_remote, cli_service, cli_storage, cli_training
 from warmcast.commands import run
 from warmcast.console import exit_codes, folders, print_json
 from warmcast.options import Checkpoint, Checkpoints, Device, Json, JsonFile, Threads, Tiny
@@ -20,6 +20,7 @@ cli_remote.add_to(app)
 cli_forecast.add_to(app)
 cli_inspect.add_to(app)
 cli_training.add_to(app)
+cli_checkpoint.add_to(app)
 
 bench = typer.Typer(help="Benchmarks: ratios to other programs and to limits of the machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from warmcast.commands import run
-from warmcast.console import exit_codes, folders, plural, print_json
+from warmcast.console import exit_codes, folders, format_ranges, plural, print_json
 from warmcast.options import Checkpoint, Checkpoints, InitTime, Json
 
 _TIMES = ("valid times (UTC)", "runs")
@@ -114,7 +114,7 @@ def _describe_chosen(source: Mapping[str, Any]) -> str:
     if source["version"]:
         origin.append(f"experiment version {source['version']}")
     if source["members"]:
-        origin.append(f"members {_ranges(source['members'])}")
+        origin.append(f"members {format_ranges(source['members'])}")
     details = f" ({', '.join(origin)})" if origin else ""
     notes = f"; note: {'; '.join(source['notes'])}" if source["notes"] else ""
     return f"{', '.join(source['variables'])} of {source['valid_time'][:16]} in {source['file']}{details}{notes}"
@@ -143,7 +143,7 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
         "valid times (UTC)": _format_range(times, _format_time) if times else "none",
         "runs": _format_range(runs, _format_time) if runs and has_steps else "",
         "steps in h": _format_range(steps, "{:g}".format) if has_steps else "",
-        "members": _ranges(row["members"]),
+        "members": format_ranges(row["members"]),
         "kind": ", ".join(part for part in (*kind, version) if part),
         "grid": row["grid"].partition(" (")[0],
         "unit": row["unit"],
@@ -161,14 +161,3 @@ def _format_range(values: Mapping[str, Any], form: Callable[[Any], str]) -> str:
         return form(values["first"])
     count = f" ({values['count']})" if values["count"] > 2 else ""
     return f"{form(values['first'])} to {form(values['last'])}{count}"
-
-
-def _ranges(numbers: Iterable[int]) -> str:
-    """Return ascending numbers with consecutive ones as ranges: `0-3, 7`."""
-    parts = list[list[int]]()
-    for number in numbers:
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1] = [parts[-1][0], number]
-        else:
-            parts.append([number])
-    return ", ".join("-".join(map(str, part)) for part in parts)

@@ -1,4 +1,4 @@
-"""The commands for a checkpoint: `warmcast train`, `evaluate`, `climatology` and `extremes`."""
+"""The commands that make and score checkpoints: `warmcast train`, `evaluate` and `climatology`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,7 +36,7 @@ BatchSize = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
-    for command in (train, evaluate, climatology, extremes):
+    for command in (train, evaluate, climatology):
         app.command()(command)
 
 
@@ -121,24 +121,3 @@ def climatology(
         print_json(receipt)
         return
     typer.echo(f"{receipt['climatology']}: {receipt['states']} states of {', '.join(map(str, receipt['years']))}")
-
-
-def extremes(
-    checkpoint: Annotated[str, typer.Argument(help="Name or folder of the checkpoint, whose manifest is changed.")],
-    data: TrainingData,
-    checkpoints: Checkpoints = "",
-    json: Json = False,
-) -> None:
-    """Compute the extremes of a checkpoint's training years, which initial states are then compared with.
-
-    `train` does this too: the command is for checkpoints of older versions.
-    """
-    with exit_codes():
-        receipt = run("extremes", checkpoint=checkpoint, checkpoint_folders=folders(checkpoints), data=data)
-    if json:
-        print_json(receipt)
-        return
-    years = ", ".join(map(str, receipt["years"]))
-    typer.echo(
-        f"{receipt['checkpoint']}: extremes of {receipt['frames']} frames of {years}. SHA-256 {receipt['digest']}"
-    )

@@ -96,6 +96,17 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def format_ranges(numbers: Iterable[int]) -> str:
+    """Return ascending numbers with consecutive ones as ranges: `0-3, 7`."""
+    parts = list[list[int]]()
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(map(str, part)) for part in parts)
+
+
 def folders(text: str) -> list[Path]:
     """Return the folders of a list that is separated by colons."""
     return [Path(folder) for folder in text.split(":") if folder]

@@ -204,7 +204,7 @@ def test_extremes_of_the_training_years_are_added_to_a_manifest(
 ) -> None:
     folder = shutil.copytree(untrained_checkpoint, tmp_path / "untrained")
     before = read_manifest(folder)
-    arguments = ["extremes", str(folder), "--data", str(years), "--json"]
+    arguments = ["checkpoint", "extremes", str(folder), "--data", str(years), "--json"]
     receipt = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
     after = read_manifest(folder)
     assert after.model.extremes is not None

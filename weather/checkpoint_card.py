@@ -1,0 +1,45 @@
+"""The card of a checkpoint that has none of its own: what its manifest says, in Markdown."""
+
+from collections.abc import Sequence
+
+from weather.manifest import Manifest, ModelSpec
+
+
+def render_card(manifest: Manifest, license_text: str | None) -> str:
+    """Return the card of a checkpoint in Markdown; `license_text` is that of its LICENSE file, if it has one."""
+    spec, made, sampling = manifest.model, manifest.provenance, manifest.sampling
+    grid = spec.grid.grid
+    variables = "; ".join(f"{known.long_name} (`{known.name}`, {known.units})" for known in spec.known_variables)
+    years = f"Training years: {format_years(made.train_years)}; validation years: {format_years(made.validation_years)}"
+    steps = f"{made.warm_start_steps:,} steps of the warm start and {made.flow_steps:,} of the flow"
+    unpack = "`warmcast checkpoint import ARCHIVE --into FOLDER`"
+    forecast = f"`warmcast forecast --checkpoints FOLDER --checkpoint {manifest.name} --initial-state FILE FILE`"
+    sections = {
+        "What it is": f"A warm-start model and a flow-matching model for {variables}, {spec.time_step_hours} hours a "
+        f"step, on a grid of {grid} points, {360 / grid.shape[1]:g}° of longitude apart. {_describe_inputs(spec)}.",
+        "What it was trained on": f"{made.data}. {years}.",
+        "Attribution": made.attribution,
+        "How it was trained": f"{steps} in {made.training_hours:g} hours, with Warmcast {made.code_version}.",
+        "How it is sampled": f"{sampling.solver} solver, NFE {sampling.nfe}, warmth {sampling.warmth:g} by default.",
+        "How to use it": f"{unpack}, then {forecast}.",
+        "Licence": "See LICENSE." if license_text else "None is stated; ask its author before you use it.",
+        "Identity": f"SHA-256 {manifest.digest}",
+    }
+    paragraphs = [f"**{title}.** {text}" for title, text in sections.items()]
+    return "\n\n".join([f"# Model card: {manifest.name}", *paragraphs]) + "\n"
+
+
+def format_years(years: Sequence[int]) -> str:
+    """Return years in ascending order, consecutive ones as a range: `1979–2017, 2019`."""
+    parts: list[list[int]] = []
+    for year in sorted(years):
+        if parts and year == parts[-1][-1] + 1:
+            parts[-1].append(year)
+        else:
+            parts.append([year])
+    return ", ".join(f"{part[0]}–{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
+
+
+def _describe_inputs(spec: ModelSpec) -> str:
+    fixed, dated = ", ".join(spec.static_fields) or "none", ", ".join(spec.features) or "none"
+    return f"Static fields: {fixed}; features of date and position: {dated}."
