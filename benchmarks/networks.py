@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.measurement import publish_results, shortest_seconds
+from models.padding import Globe
 from models.unet import UNet
-from weather.manifest import NetworkSpec
+from weather.network_specs import UNetSpec
 
 _CHANNELS = 12
 
@@ -27,7 +28,7 @@ def bench_networks(*, json: Path | None, tiny: bool) -> dict[str, Any]:
     }
     rows: list[dict[str, Any]] = []
     for name, (stem, memory_format) in designs.items():
-        net = UNet(NetworkSpec(widths=widths, stem=stem), (1,) * _CHANNELS, 2, *grid, has_poles=False)
+        net = UNet(UNetSpec(widths=widths, stem=stem), (1,) * _CHANNELS, 2, Globe(*grid, has_poles=False))
         net.to(memory_format=memory_format)  # type: ignore[call-overload] # torch's stub lacks it
         inputs = torch.randn(batch, _CHANNELS, *grid)
         rows.append(

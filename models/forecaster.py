@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from models.execution import Execution
+from models.grid_network import FixedInputs
 from models.networks import Networks
 from models.shapes import Context, Fields, Frames, Warmth
 from models.solvers import evaluation_times, power_grid, solve
-from models.unet import FixedInputs
 from models.warm_start import blend_scale, restore
 from weather.features import feature_fields
 from weather.manifest import Sampling
@@ -102,13 +102,13 @@ class Forecaster:
         mean, std = self._evaluate("warm_start", len(context), network, context)
         return (
             context.expand(members, -1, -1, -1),
-            mean.float().expand(members, -1, -1, -1),
-            std.float().expand(members, -1, -1, -1),
+            mean.expand(members, -1, -1, -1),
+            std.expand(members, -1, -1, -1),
         )
 
     def _evaluate_flow(self, x_t: Fields, t: Tensor, embedding: Tensor, fixed: FixedInputs) -> Fields:
         velocity: Tensor = self._evaluate("flow", len(x_t), self._compiled_velocity, x_t, t, embedding, fixed)
-        return velocity.float()
+        return velocity
 
     def _evaluate(self, name: str, members: int, network: Callable[..., Any], *arguments: Any) -> Any:
         if self._observer is not None:

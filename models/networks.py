@@ -6,10 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from models.flow import FlowNet
+from models.grid_network import GridNetwork
+from models.padding import Geometry, Globe
+from models.paper_unet import PaperUNet
 from models.shapes import Context, Features, Fields, Frames, StaticFields
 from models.unet import UNet
 from models.warm_start import WarmStart
-from weather.manifest import ModelSpec, NetworkSpec
+from weather.manifest import ModelSpec
+from weather.network_specs import NetworkSpec, UNetSpec
 
 
 class ContextBuilder(nn.Module):
@@ -77,9 +81,10 @@ def build_networks(spec: ModelSpec, static: StaticFields) -> Networks:
     """Return newly initialised networks for `spec`; weights are drawn from torch's global generator."""
     variables = _variable_signs(spec)
     context = _context_signs(spec)
-    warm_net = _build_unet(spec, spec.warm_start, context, 2 * len(variables))
+    globe = Globe(*spec.grid.grid.shape, spec.grid.grid.has_poles)
+    warm_net = build_network(spec.warm_start, context, 2 * len(variables), globe)
     flow_signs = variables + context + variables + (1,) * len(variables)
-    flow_net = _build_unet(spec, spec.flow, flow_signs, len(variables))
+    flow_net = build_network(spec.flow, flow_signs, len(variables), globe)
     return Networks(
         spec,
         ContextBuilder(spec, static),
@@ -88,9 +93,13 @@ def build_networks(spec: ModelSpec, static: StaticFields) -> Networks:
     )
 
 
-def _build_unet(spec: ModelSpec, config: NetworkSpec, signs: tuple[int, ...], out_channels: int) -> UNet:
-    grid = spec.grid.grid
-    net = UNet(config, signs, out_channels, *grid.shape, grid.has_poles)
+def build_network(config: NetworkSpec, in_signs: tuple[int, ...], out_channels: int, geometry: Geometry) -> GridNetwork:
+    """Return a new network of the kind and shape of `config`; raises `ValueError` if they do not fit the geometry."""
+    net: GridNetwork
+    if isinstance(config, UNetSpec):
+        net = UNet(config, in_signs, out_channels, geometry)
+    else:
+        net = PaperUNet(config, in_signs, out_channels, geometry)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this overload
     return net
 

@@ -1,4 +1,6 @@
-"""Padding on the globe: periodic in longitude, across the poles in latitude."""
+"""The geometry of fields: the globe, periodic in longitude and continued across the poles, or a plane of pixels."""
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -49,3 +51,55 @@ class GlobePadding(nn.Module):
     @staticmethod
     def _beyond(rows: Tensor, sign: Tensor) -> Tensor:
         return torch.roll(rows.flip(2), rows.shape[-1] // 2, dims=-1) * sign
+
+
+class NoPadding(nn.Module):
+    """Leave fields on a plane as they are."""
+
+    def forward(self, x: Fields, sign: Float[Tensor, "channel 1 1"]) -> Fields:  # noqa: ARG002  nothing to continue
+        """Return `x`; nothing depends on `sign`."""
+        return x
+
+    def crop(self, x: Fields) -> Fields:
+        """Return `x`."""
+        return x
+
+
+PadAndCrop = GlobePadding | NoPadding
+"""Adds the rows that a strided network needs, and removes them from its output."""
+
+
+@dataclass(frozen=True)
+class Globe:
+    """A global grid of latitudes and longitudes; `has_poles` says whether the first and last row are poles."""
+
+    num_lat: int
+    num_lon: int
+    has_poles: bool
+    is_periodic: bool = True
+
+    def padding(self, stride: int, margin: int) -> PadAndCrop:
+        """Return a `GlobePadding` with at least `margin` rows; raises `ValueError` if the grid does not allow it."""
+        return GlobePadding(self.num_lat, self.num_lon, stride, margin, self.has_poles)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """An image of pixels; beyond its edges convolutions see zeros, and `margin` rows would add nothing to them."""
+
+    num_rows: int
+    num_columns: int
+    is_periodic: bool = False
+
+    def padding(self, stride: int, margin: int) -> PadAndCrop:  # noqa: ARG002  there are no rows beyond the edges
+        """Return a `NoPadding`; raises `ValueError` unless both sides are multiples of `stride`."""
+        if self.num_rows % stride or self.num_columns % stride:
+            raise ValueError(
+                f"Both sides of an image must be multiples of the total stride {stride}. "
+                f"Got: {self.num_rows} × {self.num_columns}."
+            )
+        return NoPadding()
+
+
+Geometry = Globe | Plane
+"""Where fields are: whether columns are periodic, and how rows continue beyond the edges."""

@@ -34,3 +34,6 @@ Embedding = Float[Tensor, "batch width"]
 
 Scalar = Float[Tensor, ""]
 """A single number, such as a loss."""
+
+RowWeights = Float[Tensor, "lat 1"]
+"""A weight for each latitude; the mean of all is 1."""

@@ -8,7 +8,8 @@ import torch
 from models.checkpoint import save_checkpoint
 from models.networks import Networks, build_networks
 from models.shapes import Fields
-from weather.manifest import GridSpec, Manifest, ModelSpec, NetworkSpec, Normalisation, Provenance, Sampling
+from weather.manifest import GridSpec, Manifest, ModelSpec, Normalisation, Provenance, Sampling
+from weather.network_specs import NetworkSpec, PaperFlowSpec, PaperWarmStartSpec, UNetSpec
 
 
 class GaussianField:
@@ -27,9 +28,25 @@ class GaussianField:
         return x_t * (t * self._variance - (1 - t)) / (t**2 * self._variance + (1 - t) ** 2)
 
 
-def tiny_spec(num_lat: int = 16, num_lon: int = 32, *, has_poles: bool = False) -> ModelSpec:
-    """Return the specification of a wind model on a coarse grid, with one static field and networks of stride 4."""
+def tiny_spec(
+    num_lat: int = 16,
+    num_lon: int = 32,
+    *,
+    has_poles: bool = False,
+    context_frames: int = 2,
+    time_step_hours: int = 6,
+    paper: bool = False,
+) -> ModelSpec:
+    """Return the specification of a wind model on a coarse grid, with one static field and networks of stride 4 or 2.
+
+    With `paper` the networks are small ones of the paper's kinds.
+    """
     edge = 90.0 if has_poles else 90.0 - 90.0 / num_lat
+    warm_start: NetworkSpec = UNetSpec(widths=(8, 16), blocks=1, head_channels=4)
+    flow: NetworkSpec = UNetSpec(widths=(8, 16), blocks=1, head_channels=4, embedding_width=16)
+    if paper:
+        warm_start = PaperWarmStartSpec(kind="paper_warm_start", widths=(8, 16), blocks=1, norm_groups=4)
+        flow = PaperFlowSpec(kind="paper_flow", widths=(8, 16), blocks=1, norm_groups=4, embedding_width=16)
     return ModelSpec(
         grid=GridSpec(
             latitude=tuple(np.linspace(edge, -edge, num_lat).tolist()),
@@ -38,8 +55,10 @@ def tiny_spec(num_lat: int = 16, num_lon: int = 32, *, has_poles: bool = False) 
         variables=(Normalisation(name="u10", mean=0.0, std=6.0), Normalisation(name="v10", mean=0.0, std=5.0)),
         static_fields=("orography",),
         features=("sin_latitude", "season_sin", "season_cos"),
-        warm_start=NetworkSpec(widths=(8, 16), blocks=1, head_channels=4),
-        flow=NetworkSpec(widths=(8, 16), blocks=1, head_channels=4, embedding_width=16),
+        time_step_hours=time_step_hours,
+        context_frames=context_frames,
+        warm_start=warm_start,
+        flow=flow,
     )
 
 
@@ -54,8 +73,10 @@ def tiny_networks(spec: ModelSpec, *, trained: bool = True, seed: int = 0) -> Ne
     return networks.eval()
 
 
-def write_tiny_checkpoint(folder: Path, *, name: str = "tiny", trained: bool = True) -> Manifest:
-    """Write a checkpoint of small networks into `folder` and return its manifest."""
+def write_tiny_checkpoint(
+    folder: Path, *, name: str = "tiny", trained: bool = True, spec: ModelSpec | None = None
+) -> Manifest:
+    """Write a checkpoint of small networks, of `tiny_spec` unless a `spec` is given, and return its manifest."""
     provenance = Provenance(
         data="random numbers",
         attribution="Not trained.",
@@ -66,5 +87,5 @@ def write_tiny_checkpoint(folder: Path, *, name: str = "tiny", trained: bool = T
         flow_steps=0,
         training_hours=0.0,
     )
-    networks = tiny_networks(tiny_spec(), trained=trained)
+    networks = tiny_networks(spec or tiny_spec(), trained=trained)
     return save_checkpoint(folder, name, networks, Sampling(solver="midpoint", nfe=4), provenance)

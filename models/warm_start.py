@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.shapes import Context, Fields, Scalar, Warmth
-from models.unet import UNet
+from models.averages import weighted_mean
+from models.grid_network import GridNetwork
+from models.shapes import Context, Fields, RowWeights, Scalar, Warmth
 
 
 class WarmStart(nn.Module):
@@ -18,25 +19,27 @@ class WarmStart(nn.Module):
     Source: Scholz & Turner, §3; docs/method.md §1.
     """
 
-    def __init__(self, net: UNet, num_variables: int, std_floor: float) -> None:
+    def __init__(self, net: GridNetwork, num_variables: int, std_floor: float) -> None:
         super().__init__()
         self.net = net
         self.num_variables = num_variables
         self.std_floor = std_floor
 
     def forward(self, context: Context) -> tuple[Fields, Fields]:
-        """Return the mean and the standard deviation."""
-        change, raw = self.net(context).split(self.num_variables, dim=1)
+        """Return the mean and the standard deviation; both have the data type of the context."""
+        change, raw = self.net(context).to(context.dtype).split(self.num_variables, dim=1)
         mean = context[:, : self.num_variables] + change
         return mean, F.softplus(raw).clamp(min=self.std_floor)
 
 
-def gaussian_nll(target: Fields, mean: Fields, std: Fields) -> Scalar:
+def gaussian_nll(target: Fields, mean: Fields, std: Fields, area_weights: RowWeights | None = None) -> Scalar:
     """Return the mean over all elements of −log N(target | mean, std²), constant included.
 
+    With `area_weights` each latitude has its weight; their mean is 1.
     Source: Scholz & Turner, Eq. 5.
     """
-    return (0.5 * ((target - mean) / std) ** 2 + std.log()).mean() + 0.5 * math.log(2 * math.pi)
+    values = 0.5 * ((target - mean) / std) ** 2 + std.log()
+    return weighted_mean(values, area_weights) + 0.5 * math.log(2 * math.pi)
 
 
 def blend_scale(std: Fields, warmth: Warmth) -> Fields:

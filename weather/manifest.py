@@ -19,6 +19,7 @@ from weather.errors import CheckpointError
 from weather.extremes import TrainingExtremes
 from weather.features import FEATURES
 from weather.grids import Grid
+from weather.network_specs import NetworkSpec
 from weather.schema import FrozenModel, first_error_sentence
 from weather.variables import KNOWN, Variable
 
@@ -30,22 +31,6 @@ STATIC_FILE = WARM_START_FILE
 """The static fields are tensors `static.NAME` in the warm start's file."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class NetworkSpec(FrozenModel):
-    """Shape of a U-Net: channels a level (multiples of 8), residual blocks a level, unshuffle factor of the stem."""
-
-    widths: tuple[Annotated[int, Field(ge=8, multiple_of=8)], ...] = Field(min_length=1)
-    blocks: int = Field(default=2, ge=1)
-    stem: int = Field(default=2, ge=1)
-    embedding_width: int = Field(default=0, ge=0)
-    head_channels: int = Field(default=16, ge=1)
-    polar_margin: int = Field(default=3, ge=0)
-
-    @property
-    def stride(self) -> int:
-        """Total stride: the shift in longitude columns that the network commutes with."""
-        return int(self.stem * 2 ** (len(self.widths) - 1))
 
 
 class GridSpec(FrozenModel):
@@ -103,8 +88,11 @@ class ModelSpec(FrozenModel):
         unknown = [name for name in self.features if name not in FEATURES]
         if unknown:
             raise ValueError(f"features {unknown} are not among {', '.join(FEATURES)}")
-        if self.flow.embedding_width == 0 or self.warm_start.embedding_width != 0:
-            raise ValueError("the flow network needs an `embedding_width`, the warm start none")
+        if not self.flow.has_flow_time or self.warm_start.has_flow_time:
+            raise ValueError(
+                "the flow network needs an `embedding_width`, the warm start none; `paper_flow` is a flow network, "
+                "`paper_warm_start` a warm start"
+            )
         if self.extremes is not None and [known.name for known in self.extremes.variables] != list(self.variable_names):
             raise ValueError(
                 f"`extremes` must be those of the variables {', '.join(self.variable_names)}, in this order"

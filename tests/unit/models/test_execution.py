@@ -12,7 +12,8 @@ from models.execution import Execution, Precision
 from models.forecaster import Forecaster
 from models.noise import member_noise
 from models.testing import tiny_networks, tiny_spec
-from weather.manifest import ModelSpec, NetworkSpec, Sampling
+from weather.manifest import ModelSpec, Sampling
+from weather.network_specs import UNetSpec
 
 CPU = torch.device("cpu")
 INIT_TIME = np.datetime64("2018-09-15T00", "s")
@@ -78,6 +79,6 @@ def test_every_evaluation_is_observed_and_members_that_share_their_frames_take_o
 
 if __name__ == "__main__":
     spec = tiny_spec()
-    net = NetworkSpec(widths=(8,), blocks=1, head_channels=4)
+    net = UNetSpec(widths=(8,), blocks=1, head_channels=4)
     small = spec.model_copy(update={"warm_start": net, "flow": net.model_copy(update={"embedding_width": 8})})
     print(float((_step(Execution(Compiler()), spec=small) - _step(Execution(), spec=small)).abs().max()))  # noqa: T201

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.layers import PeriodicConv, ResidualBlock, ScalarEmbedding
+from models.layers import Attention, GridConv, ResidualBlock, ScalarEmbedding
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def seed() -> Iterator[None]:
 @torch.inference_mode()
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_convolution_equals_a_sum_over_neighbours_that_wraps_around_in_longitude(stride: int) -> None:
-    conv, x = PeriodicConv(3, 2, stride), torch.randn(2, 3, 4, 6)
+    conv, x = GridConv(3, 2, stride), torch.randn(2, 3, 4, 6)
     weight, bias = conv.conv.weight, conv.conv.bias
     assert bias is not None
     expected = bias[:, None, None].expand(2, 2, 4, 6).clone()
@@ -36,14 +36,14 @@ def test_a_convolution_equals_a_sum_over_neighbours_that_wraps_around_in_longitu
 @pytest.mark.parametrize("split", [1, 2, 4])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_contributions_of_the_input_channels_sum_to_the_convolution(split: int, stride: int) -> None:
-    conv, x = PeriodicConv(5, 3, stride), torch.randn(2, 5, 4, 8)
+    conv, x = GridConv(5, 3, stride), torch.randn(2, 5, 4, 8)
     parts = conv.contribution(x[:, :split], 0) + conv.contribution(x[:, split:], split)
     torch.testing.assert_close(parts, conv(x), rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()
 def test_the_contribution_of_the_last_channels_alone_includes_the_bias() -> None:
-    conv, nothing = PeriodicConv(5, 3), torch.zeros(1, 2, 4, 8)
+    conv, nothing = GridConv(5, 3), torch.zeros(1, 2, 4, 8)
     assert conv.conv.bias is not None
     assert not conv.contribution(nothing, 0).any()
     assert torch.equal(conv.contribution(nothing, 3)[0, :, 2, 2], conv.conv.bias)
@@ -51,7 +51,7 @@ def test_the_contribution_of_the_last_channels_alone_includes_the_bias() -> None
 
 @torch.inference_mode()
 def test_a_convolution_with_zeroed_parameters_returns_zeros() -> None:
-    conv = PeriodicConv(3, 2)
+    conv = GridConv(3, 2)
     conv.zero_parameters()
     assert not conv(torch.randn(1, 3, 4, 8)).any()
 
@@ -117,3 +117,30 @@ def test_a_block_is_independent_of_other_members_and_of_the_origin_of_longitude(
     together = block(x, None)
     torch.testing.assert_close(block(x[1:2], None), together[1:2])
     torch.testing.assert_close(block(x.roll(3, -1), None), together.roll(3, -1))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_that_is_not_periodic_is_zero_padded_on_all_sides(stride: int) -> None:
+    conv, x = GridConv(3, 2, stride, periodic=False), torch.randn(2, 3, 4, 6)
+    expected = F.conv2d(x, conv.conv.weight, conv.conv.bias, stride, padding=1)
+    torch.testing.assert_close(conv(x), expected)
+    first, rest = conv.contribution(x[:, :1], 0), conv.contribution(x[:, 1:], 1)
+    torch.testing.assert_close(first + rest, expected)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("norm_groups", [None, 2])
+def test_attention_is_that_of_each_head_added_to_its_input(norm_groups: int | None) -> None:
+    attention, x = Attention(8, 2, norm_groups), torch.randn(2, 8, 3, 4)
+    assert torch.equal(attention(x), x)
+    for weight in attention.parameters():
+        weight.add_(0.3 * torch.randn(weight.shape))
+    points = attention.norm(x).flatten(2).mT
+    query, key, value = attention.project(points).chunk(3, dim=2)
+    heads = []
+    for head in (slice(0, 4), slice(4, 8)):
+        weights = (query[..., head] @ key[..., head].mT / 2).softmax(dim=-1)
+        heads.append(weights @ value[..., head])
+    expected = x + attention.output(torch.cat(heads, dim=2)).mT.reshape(x.shape)
+    torch.testing.assert_close(attention(x), expected)

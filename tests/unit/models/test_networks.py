@@ -21,10 +21,11 @@ def _flow_inputs(networks: Networks, members: int = 2) -> list[torch.Tensor]:
     return [x_t, torch.rand(members, generator=draw), torch.rand(members, generator=draw), context, mean, scale]
 
 
+@pytest.mark.parametrize("paper", [False, True])
 @pytest.mark.parametrize("has_poles", [False, True])
 @torch.inference_mode()
-def test_rolling_longitude_by_the_stride_commutes_with_both_networks(has_poles: bool) -> None:
-    networks = tiny_networks(tiny_spec(17 if has_poles else 16, has_poles=has_poles))
+def test_rolling_longitude_by_the_stride_commutes_with_both_networks(has_poles: bool, paper: bool) -> None:
+    networks = tiny_networks(tiny_spec(17 if has_poles else 16, has_poles=has_poles, paper=paper))
     context = networks.context(*_inputs(networks))
     stride = networks.spec.warm_start.stride
     rolled = [field.roll(stride, -1) for field in networks.warm_start(context)]
@@ -40,8 +41,9 @@ def test_rolling_longitude_by_the_stride_commutes_with_both_networks(has_poles: 
 
 
 @torch.inference_mode()
-def test_an_untrained_warm_start_is_persistence() -> None:
-    networks = tiny_networks(tiny_spec(), trained=False)
+@pytest.mark.parametrize("paper", [False, True])
+def test_an_untrained_warm_start_is_persistence(paper: bool) -> None:
+    networks = tiny_networks(tiny_spec(paper=paper), trained=False)
     frames, features = _inputs(networks)
     mean, std = networks.warm_start(networks.context(frames, features))
     torch.testing.assert_close(networks.context.denormalise(mean), frames[0])
@@ -49,16 +51,18 @@ def test_an_untrained_warm_start_is_persistence() -> None:
 
 
 @torch.inference_mode()
-def test_an_untrained_flow_is_the_exact_velocity_of_white_noise() -> None:
-    networks = tiny_networks(tiny_spec(), trained=False)
+@pytest.mark.parametrize("paper", [False, True])
+def test_an_untrained_flow_is_the_exact_velocity_of_white_noise(paper: bool) -> None:
+    networks = tiny_networks(tiny_spec(paper=paper), trained=False)
     x_t, t, *rest = _flow_inputs(networks)
     torch.testing.assert_close(networks.flow(x_t, t, *rest), gaussian_velocity(x_t, t))
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("paper", [False, True])
 @pytest.mark.parametrize("position", range(6))
-def test_the_velocity_depends_on_every_input(position: int) -> None:
-    networks = tiny_networks(tiny_spec())
+def test_the_velocity_depends_on_every_input(position: int, paper: bool) -> None:
+    networks = tiny_networks(tiny_spec(paper=paper))
     inputs = _flow_inputs(networks)
     before = networks.flow(*inputs)
     inputs[position] = inputs[position] + 0.3
@@ -67,8 +71,7 @@ def test_the_velocity_depends_on_every_input(position: int) -> None:
 
 def test_the_floor_of_the_standard_deviation_stops_the_gradient() -> None:
     networks = tiny_networks(tiny_spec(), trained=False)
-    bias = networks.warm_start.net.head.conv.bias
-    assert bias is not None
+    bias = networks.warm_start.net.get_parameter("head.conv.bias")
     with torch.no_grad():
         bias[2:] = -20.0
     _, std = networks.warm_start(networks.context(*_inputs(networks)))
@@ -79,32 +82,63 @@ def test_the_floor_of_the_standard_deviation_stops_the_gradient() -> None:
 
 
 @torch.inference_mode()
-def test_a_member_is_independent_of_the_others() -> None:
-    networks = tiny_networks(tiny_spec())
+@pytest.mark.parametrize("paper", [False, True])
+def test_a_member_is_independent_of_the_others(paper: bool) -> None:
+    networks = tiny_networks(tiny_spec(paper=paper))
     inputs = _flow_inputs(networks, members=3)
     together = networks.flow(*inputs)
     alone = networks.flow(*(value[1:2] for value in inputs))
     torch.testing.assert_close(alone, together[1:2], rtol=0, atol=1e-5)
 
 
-def test_the_context_is_newest_previous_static_features() -> None:
-    networks = tiny_networks(tiny_spec())
+@pytest.mark.parametrize("num_frames", [2, 3, 5])
+def test_the_context_is_frames_newest_first_static_features(num_frames: int) -> None:
+    networks = tiny_networks(tiny_spec(context_frames=num_frames))
     frames, features = _inputs(networks)
     context = networks.context(frames, features)
     std = torch.tensor([6.0, 5.0])[:, None, None]
-    torch.testing.assert_close(context[:, :2], frames[0] / std)
-    torch.testing.assert_close(context[:, 2:4], frames[1] / std)
-    assert torch.equal(context[1, 4:5], networks.context.static)
-    assert torch.equal(context[1, 5:], features[0])
+    for index, frame in enumerate(frames):
+        torch.testing.assert_close(context[:, 2 * index : 2 * index + 2], frame / std)
+    rest = context[1, 2 * num_frames :]
+    assert torch.equal(rest, torch.cat([networks.context.static, features[0]]))
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("paper", [False, True])
 @pytest.mark.parametrize("has_poles", [False, True])
-def test_precomputed_inputs_give_the_output_of_the_whole_convolution(has_poles: bool) -> None:
-    networks = tiny_networks(tiny_spec(17 if has_poles else 16, has_poles=has_poles))
+def test_precomputed_inputs_give_the_output_of_the_whole_convolution(has_poles: bool, paper: bool) -> None:
+    networks = tiny_networks(tiny_spec(17 if has_poles else 16, has_poles=has_poles, paper=paper))
     x_t, t, w, context, mean, scale = _flow_inputs(networks)
     net, embedding = networks.flow.net, networks.flow.embed(t, w)
     fixed = torch.cat([context, mean, scale], dim=1)
     whole = net(torch.cat([x_t, fixed], dim=1), embedding)
     torch.testing.assert_close(net(x_t, embedding, net.precompute(fixed)), whole, rtol=0, atol=1e-5)
     assert not torch.allclose(net(x_t, embedding, net.precompute(0 * fixed)), whole, atol=1e-3)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("num_frames", [2, 3])
+def test_the_networks_see_every_frame_with_the_sign_of_a_vector_across_the_pole(num_frames: int) -> None:
+    networks = tiny_networks(tiny_spec(context_frames=num_frames))
+    frames, features = _inputs(networks)
+    context = networks.context(frames, features)
+    assert networks.warm_start.net.signs.flatten().tolist() == [-1.0] * (2 * num_frames) + [1.0] * 4
+    before = networks.warm_start(context)[0]
+    frames[-1] = frames[-1] + 3
+    assert not torch.allclose(networks.warm_start(networks.context(frames, features))[0], before, atol=1e-3)
+
+
+@pytest.mark.parametrize("paper", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_states_stay_float32_and_results_are_close(dtype: torch.dtype, paper: bool) -> None:
+    """Frames far from zero too: normalisations sum many large values."""
+    networks = tiny_networks(tiny_spec(paper=paper))
+    x_t, t, w, context, mean, scale = _flow_inputs(networks)
+    context, tolerance = context + 20, 0.1 if dtype == torch.bfloat16 else 0.02
+    outputs = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype, enabled=enabled), torch.inference_mode():
+            outputs.append((*networks.warm_start(context), networks.flow(x_t, t, w, context, mean, scale)))
+    for exact, rounded in zip(*outputs, strict=True):
+        assert rounded.dtype == torch.float32
+        torch.testing.assert_close(rounded, exact, rtol=0.02, atol=tolerance * float(exact.std()))

@@ -2,15 +2,16 @@ import pytest
 import torch
 from torch import nn
 
+from models.padding import Globe
 from models.unet import UNet
-from weather.manifest import NetworkSpec
+from weather.network_specs import UNetSpec
 
 
 def _unet(signs: tuple[int, ...] = (1, 1, 1), *, trained: bool = True, poles: bool = False, **config: object) -> UNet:
-    spec = NetworkSpec.model_validate({"widths": (8, 16), "blocks": 1, "head_channels": 4} | config)
+    spec = UNetSpec.model_validate({"widths": (8, 16), "blocks": 1, "head_channels": 4} | config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = UNet(spec, signs, 2, 17 if poles else 16, 32, has_poles=poles)
+        net = UNet(spec, signs, 2, Globe(17 if poles else 16, 32, has_poles=poles))
         for weight in net.parameters() if trained else ():
             nn.init.normal_(weight, std=0.1)
     return net.eval()

@@ -8,19 +8,20 @@ import pytest
 from pydantic import ValidationError
 
 from models.testing import tiny_spec
+from weather.bundled import find_named_checkpoint
 from weather.errors import CheckpointError
 from weather.extremes import compute_extremes
 from weather.manifest import (
     GridSpec,
     Manifest,
     ModelSpec,
-    NetworkSpec,
     Normalisation,
     Provenance,
     Sampling,
     file_digest,
     read_manifest,
 )
+from weather.network_specs import UNetSpec
 
 
 @pytest.fixture
@@ -69,6 +70,54 @@ def test_fields_with_a_default_may_be_left_out(manifest: Manifest, tmp_path: Pat
     assert read.model == manifest.model
 
 
+def test_fields_that_older_manifests_lack_are_written_only_where_they_say_more(manifest: Manifest) -> None:
+    raw = _raw(manifest)["model"]
+    assert not {"context_frames", "kind"} & (raw.keys() | raw["warm_start"].keys() | raw["flow"].keys())
+    more = _raw(manifest.model_copy(update={"model": tiny_spec(context_frames=3, paper=True)}))["model"]
+    assert more["context_frames"] == 3
+    assert (more["warm_start"]["kind"], more["flow"]["kind"]) == ("paper_warm_start", "paper_flow")
+
+
+@pytest.mark.parametrize("name", ["context_frames", "paper"])
+def test_frames_and_kinds_of_networks_are_read_back(manifest: Manifest, tmp_path: Path, name: str) -> None:
+    spec = tiny_spec(context_frames=4) if name == "context_frames" else tiny_spec(paper=True)
+    changed = manifest.model_copy(update={"model": spec})
+    assert read_manifest(_write(tmp_path, changed.to_json())) == changed
+    assert changed.digest != manifest.digest
+
+
+def test_the_bundled_checkpoint_is_written_back_as_it_is() -> None:
+    folder = find_named_checkpoint("demo", ())
+    manifest = read_manifest(folder)
+    assert manifest.to_json() == (folder / "manifest.json").read_text()
+    assert manifest.model.context_frames == 2
+    assert {network.kind for network in (manifest.model.warm_start, manifest.model.flow)} == {"unet"}
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({"kind": "resnet"}, "`kind` must be unet, paper_warm_start or paper_flow"),
+        ({"kind": "paper_flow", "widths": [100]}, "`widths` must be multiples of `norm_groups` 32"),
+        ({"kind": "paper_flow", "attention_levels": [3]}, "`attention_levels` must be less than 3"),
+        ({"kind": "paper_warm_start", "head_width": 24}, "`widths` must be multiples of `head_width` 24"),
+        ({"kind": "paper_warm_start"}, "`paper_flow` is a flow network"),
+        ({"kind": "paper_flow", "stem": 2}, "stem"),
+    ],
+)
+def test_a_network_of_an_unknown_kind_or_a_wrong_shape_is_named(
+    spec: ModelSpec, network: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ModelSpec.model_validate(spec.model_dump() | {"flow": network})
+
+
+@pytest.mark.parametrize("frames", [1, 9])
+def test_the_context_has_between_two_and_eight_frames(spec: ModelSpec, frames: int) -> None:
+    with pytest.raises(ValidationError, match="context_frames"):
+        ModelSpec.model_validate(spec.model_dump() | {"context_frames": frames})
+
+
 def test_a_manifest_without_extremes_has_no_such_field(manifest: Manifest) -> None:
     assert "extremes" not in _raw(manifest)["model"]
     assert manifest.model.extremes is None
@@ -78,7 +127,7 @@ def test_extremes_are_written_and_read_back_and_are_part_of_the_digest(manifest:
     frames = np.random.default_rng(0).normal(0, 5, (4, 2, 16, 32)).astype(np.float32)
     times = np.datetime64("2000-01-01T00", "s") + np.timedelta64(6, "h") * np.arange(4)
     scale = [(variable.name, variable.mean, variable.std) for variable in manifest.model.variables]
-    extremes = compute_extremes(frames, times, manifest.model.grid.grid, scale, manifest.model.time_step)
+    extremes = compute_extremes([(frames, times)], manifest.model.grid.grid, scale, manifest.model.time_step)
     changed = manifest.model_copy(update={"model": manifest.model.model_copy(update={"extremes": extremes})})
     assert read_manifest(_write(tmp_path, changed.to_json())) == changed
     assert changed.digest != manifest.digest
@@ -94,7 +143,7 @@ def test_a_specification_has_variables_time_step_and_grid(manifest: Manifest) ->
 
 @pytest.mark.parametrize(("stem", "levels", "stride"), [(1, 1, 1), (2, 1, 2), (2, 2, 4), (2, 4, 16), (3, 3, 12)])
 def test_the_stride_doubles_with_every_level(stem: int, levels: int, stride: int) -> None:
-    assert NetworkSpec(widths=(8,) * levels, stem=stem).stride == stride
+    assert UNetSpec(widths=(8,) * levels, stem=stem).stride == stride
 
 
 def test_a_folder_without_a_manifest_is_not_a_checkpoint(tmp_path: Path) -> None:
@@ -144,7 +193,7 @@ def test_json_that_is_not_an_object_has_no_format_version(tmp_path: Path, conten
         (("model", "variables", 0, "mean"), 0.5, "model.variables.0"),
         (("model", "variables", 1, "name"), "z500", "model.variables.1"),
         (("model", "features"), ["moonlight"], "model"),
-        (("model", "flow", "widths"), [12], "model.flow.widths.0"),
+        (("model", "flow", "widths"), [12], "model.flow.unet.widths.0"),
         (("model", "grid", "latitude"), [60.0, 50.0, 40.0, 30.0], "model.grid"),
         (("model", "grid", "longitude"), [0.0, 1.0, 2.0, 3.0], "model.grid"),
     ],
