@@ -27,7 +27,8 @@ RUN pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
 FROM builder AS api-dependencies
 ARG PIP_INDEX_URL
 COPY deploy/locks/api.txt ./
-RUN pip --python /opt/warmcast/bin/python install --no-deps --require-hashes --requirement api.txt
+RUN pip --python /opt/warmcast/bin/python install --no-deps --require-hashes --requirement api.txt \
+ && pip --python /opt/warmcast/bin/python check
 
 FROM python:3.11-slim AS runtime
 # matplotlib and others write caches into $HOME, which must be writable while the root file system is read-only
@@ -62,7 +63,8 @@ COPY deploy/locks/worker.txt ./
 RUN pip --python /opt/warmcast/bin/python install --no-deps --require-hashes --requirement worker.txt
 # what is left are the libraries of NVIDIA, which the build of torch for GPUs pins
 COPY --from=dependencies /wheels /wheels
-RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt "warmcast[worker,s3] @ file://$(echo /wheels/*.whl)"
+RUN pip --python /opt/warmcast/bin/python install --constraint constraints.txt "warmcast[worker,s3] @ file://$(echo /wheels/*.whl)" \
+ && pip --python /opt/warmcast/bin/python check
 
 FROM runtime AS worker
 # Compiling the networks needs a C++ compiler and a writable folder from which code can be loaded.

@@ -1,9 +1,12 @@
+import importlib.metadata
 import re
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[3]
 LOCKS = ROOT / "deploy/locks"
@@ -55,3 +58,17 @@ def test_hashes_of_other_platforms_are_kept_for_the_same_version() -> None:
     assert first == {("a-b", "1.0"): {"a" * 64}}
     assert merge(first, lock_of_report(report("1.0", "b"))) == {("a-b", "1.0"): {"a" * 64, "b" * 64}}
     assert merge(first, lock_of_report(report("2.0", "c"))) == {("a-b", "2.0"): {"c" * 64}}
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_a_lock_holds_what_its_packages_need_on_the_first_python_311_too(image: str) -> None:
+    locked = {package for package, _ in read_lock((LOCKS / f"{image}.txt").read_text())}
+    oldest = {"python_version": "3.11", "python_full_version": "3.11.0", "extra": ""}
+    needed = {
+        canonicalize_name(requirement.name)
+        for package in locked
+        for requirement in map(Requirement, importlib.metadata.requires(package) or [])
+        if requirement.marker is None or requirement.marker.evaluate(oldest)
+    }
+    other_layers = {"torch", "triton", "setuptools"}  # torch and what only its build for GPUs needs
+    assert {package for package in needed - locked if not package.startswith(("nvidia-", "cuda-"))} <= other_layers
