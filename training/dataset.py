@@ -90,7 +90,8 @@ class WeatherSeries:
         """
         in_years = self._is_in(years)
         scales = [(variable.name, variable.mean, variable.std) for variable in scale]
-        return compute_extremes(self.frames[in_years], self.valid_times[in_years], self.grid, scales, self.time_step)
+        parts = [(self.frames[in_years], self.valid_times[in_years])]
+        return compute_extremes(parts, self.grid, scales, self.time_step)
 
     def _is_in(self, years: Sequence[int]) -> NDArray[np.bool_]:
         """Return whether each frame is in one of `years`."""

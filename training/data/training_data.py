@@ -1,27 +1,32 @@
 """The data of a training: frames of weather by valid time, and the samples that are made of them."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from storage.errors import ConfigurationError
 from training.data.batch import Batch
-from weather.errors import TrainingDataError
+from training.data.frames import FrameReader, list_runs
+from training.data.kept_frames import KeptFrames
+from training.data.statistics import compute_statistics, read_statistics, write_statistics
 from weather.extremes import TrainingExtremes, compute_extremes
 from weather.features import feature_fields
-from weather.grids import Grid
 from weather.manifest import Normalisation
-from weather.variables import KNOWN
 
+Keep = Literal["auto", "device", "host", "stream"]
+"""Where frames are during a training: in memory of the device or of the host, or read again in each epoch."""
+Place = Literal["device", "host", "stream"]
 
-@runtime_checkable
-class FrameReader(Protocol):
-    """Where the frames of a record are read."""
-
-    def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return frames (frame, variable, latitude, longitude) in physical units."""
+DEFAULT_MEMORY_BYTES = 4 << 30
+_DEVICE_SHARE = 0.4
+"""Part of the device's free memory that the frames of a record may have by `auto`."""
+_PART_BYTES = 32 << 20
 
 
 class TrainingData:
@@ -36,79 +41,137 @@ class TrainingData:
     def __init__(
         self,
         reader: FrameReader,
-        grid: Grid,
-        variables: Sequence[str],
-        valid_times: NDArray[Any],
         time_step: np.timedelta64,
         *,
         context_frames: int = 2,
         static: NDArray[np.float32] | None = None,
         features: tuple[str, ...] = (),
+        stack: ExitStack | None = None,
     ) -> None:
-        self._reader, self._features = reader, features
-        self.grid, self.variables = grid, tuple(variables)
-        self.valid_times, self.time_step, self.context_frames = valid_times, time_step, context_frames
-        self.static = np.zeros((0, *grid.shape), np.float32) if static is None else static
+        self.reader, self._feature_names, self._stack = reader, features, stack or ExitStack()
+        self.grid, self.variables, self.valid_times = reader.grid, reader.variables, reader.valid_times
+        self.time_step, self.context_frames = time_step, context_frames
+        self.static = np.zeros((0, *self.grid.shape), np.float32) if static is None else static
+        self.kept: KeptFrames | None = None
+
+    def __enter__(self) -> "TrainingData":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files and release the frames in memory."""
+        self.kept = None
+        self._stack.close()
+
+    def keep(self, keep: Keep, device: torch.device, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> Place:
+        """Read all frames into memory if `keep` says so or, by `auto`, if they fit; return where they are.
+
+        `auto` takes the device if they need at most 40 % of its free memory, then the host if they need at most
+        `memory_bytes`; on the CPU, device and host are one. Raises `ConfigurationError` for `device` and `host` if the
+        memory cannot be allocated.
+        """
+        size = len(self.valid_times) * self.frame_bytes
+        place = self._find_place(keep, device, size, memory_bytes)
+        if place != "stream" and self.kept is None:
+            try:
+                self.kept = KeptFrames(self.reader, device if place == "device" else torch.device("cpu"))
+            except (MemoryError, RuntimeError) as error:
+                raise ConfigurationError(
+                    f"`keep: {keep}` needs {size / 2**30:.1f} GiB of memory for {len(self.valid_times)} frames. Choose "
+                    f"`stream`. Got: {error}"
+                ) from error
+        return place
+
+    def _find_place(self, keep: Keep, device: torch.device, size: int, memory_bytes: int) -> Place:
+        if keep != "auto":
+            return "host" if keep == "device" and device.type == "cpu" else keep
+        if device.type == "cuda" and size <= _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+            return "device"
+        return "host" if size <= memory_bytes else "stream"
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a packed frame in memory."""
+        return self.reader.packing.frame_bytes(len(self.variables), self.grid.shape)
 
     def shift(self, indices: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
         """Return the index of the frame that is `steps` time steps after each of `indices`, -1 if there is none."""
-        if not len(self.valid_times):
-            return np.full(np.shape(indices), -1, np.int64)
+        indices = np.asarray(indices, np.int64)
         wanted = self.valid_times[indices] + steps * self.time_step
         found = np.minimum(np.searchsorted(self.valid_times, wanted), len(self.valid_times) - 1)
-        return np.where((np.asarray(indices) >= 0) & (self.valid_times[found] == wanted), found, -1)
+        return np.where((indices >= 0) & (self.valid_times[found] == wanted), found, -1)
 
     def sample_indices(self, years: Sequence[int]) -> NDArray[np.int64]:
         """Return the indices of the newest frames of the complete samples, ascending.
 
         All frames of a sample are in `years`, so that no frame is in both training and validation.
         """
-        indices = np.nonzero(self._is_in(years))[0]
+        in_years = self._is_in(years)
+        indices = np.flatnonzero(in_years)
         complete = np.ones(len(indices), bool)
         for steps in range(1 - self.context_frames, 2):
             other = self.shift(indices, steps)
-            complete &= (other >= 0) & self._is_in(years)[other]
+            complete &= (other >= 0) & in_years[other]
         return indices[complete]
+
+    def sample_frames(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the indices of the frames of samples (frame, sample): the target, then the context, newest first."""
+        return np.stack([self.shift(indices, 1 - age) for age in range(self.context_frames + 1)])
 
     def frames(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the frames (frame, variable, latitude, longitude) at `indices`, in physical units."""
-        return self._reader.read(np.asarray(indices, np.int64))
+        indices = np.asarray(indices, np.int64)
+        return self.kept.read(indices) if self.kept else self.reader.read(indices)
 
     def batch(self, indices: NDArray[np.int64], device: torch.device | None = None) -> Batch:
         """Return the samples whose newest frames have the given indices, on `device`, by default the CPU."""
         indices = np.asarray(indices, np.int64)
-        frames = [torch.from_numpy(self.frames(self.shift(indices, 1 - age))) for age in range(self.context_frames + 1)]
+        wanted = self.sample_frames(indices)
+        frames = torch.from_numpy(self.frames(wanted.reshape(-1)).reshape(*wanted.shape, -1, *self.grid.shape))
         batch = Batch(tuple(frames[1:]), frames[0], torch.from_numpy(self.features(indices)))
         return batch if device is None else batch.to(device)
 
     def features(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the features (frame, feature, latitude, longitude) of the dates of frames."""
-        return np.stack([feature_fields(self._features, self.grid, time) for time in self.valid_times[indices]])
+        times = self.valid_times[indices]
+        return np.stack([feature_fields(self._feature_names, self.grid, time) for time in times])
 
-    def statistics(self, years: Sequence[int]) -> tuple[tuple[Normalisation, ...], TrainingExtremes]:
+    def statistics(
+        self, years: Sequence[int], cache: Path | None = None
+    ) -> tuple[tuple[Normalisation, ...], TrainingExtremes]:
         """Return each variable's mean and standard deviation over `years`, area-weighted, and the extremes of them.
 
-        A vector component's mean is 0. Raises `TrainingDataError` for a variable whose standard deviation is 0, and
-        unless two frames are one time step apart.
+        All frames of `years` are read once, in bounded memory, unless the file `cache` has the result; else it is
+        written. A vector component's mean is 0. Raises `TrainingDataError` for a variable that is the same everywhere,
+        and unless two frames are one time step apart.
         """
-        chosen = np.nonzero(self._is_in(years))[0]
-        frames = self.frames(chosen)
-        weights = self.grid.area_weights[:, None]
-        result = []
-        for channel, name in enumerate(self.variables):
-            field = frames[:, channel].astype(np.float64)
-            mean = 0.0 if KNOWN[name].is_vector else float((field * weights).mean())
-            std = float(np.sqrt((((field - mean) ** 2) * weights).mean()))
-            if std == 0:
-                raise TrainingDataError(f"`{name}` must vary over {list(years)}. Got: {mean:g} everywhere.")
-            result.append(Normalisation(name=name, mean=mean, std=std))
-        return tuple(result), self.extremes(result, years)
+        chosen = np.flatnonzero(self._is_in(years))
+        source = self._describe_frames(chosen)
+        found = read_statistics(cache, source) if cache else None
+        if found is None:
+            parts = self._read_parts(chosen)
+            found = compute_statistics(parts, self.variables, self.grid, self.time_step, years, source)
+            if cache:
+                write_statistics(cache, found)
+        return found.variables, found.extremes
 
     def extremes(self, scale: Sequence[Normalisation], years: Sequence[int]) -> TrainingExtremes:
         """Return the extremes over `years`, for a given mean and standard deviation of each variable."""
-        chosen = np.nonzero(self._is_in(years))[0]
+        parts = self._read_parts(np.flatnonzero(self._is_in(years)))
         scales = [(variable.name, variable.mean, variable.std) for variable in scale]
-        return compute_extremes(self.frames(chosen), self.valid_times[chosen], self.grid, scales, self.time_step)
+        return compute_extremes(parts, self.grid, scales, self.time_step)
+
+    def _read_parts(self, indices: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.float32], NDArray[Any]]]:
+        max_frames = max(_PART_BYTES // (4 * len(self.variables) * int(np.prod(self.grid.shape))), 1)
+        for run in list_runs(indices, self.reader.chunk_ids, max_frames):
+            yield self.frames(run), self.valid_times[run]
+
+    def _describe_frames(self, indices: NDArray[np.int64]) -> tuple[str, ...]:
+        """Return what identifies frames: variables, grid, time step and digest of the valid times."""
+        times = self.valid_times[indices].astype("datetime64[s]").astype(np.int64)
+        return (*self.variables, str(self.grid), str(self.time_step), sha256(times.tobytes()).hexdigest())
 
     def _is_in(self, years: Sequence[int]) -> NDArray[np.bool_]:
         """Return whether each frame is in one of `years`."""

@@ -1,6 +1,5 @@
 """Read the records of NetCDF files and Zarr stores: every field of the requested variables, found by CF and names."""
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,13 +28,13 @@ from weather.readers.decoding import (
     decode_times,
     decode_versions,
 )
+from weather.readers.fields import ArrayField
 from weather.readers.points import Points, PointsError
 from weather.readers.records import Contents, Level, Record
 from weather.readers.statistic import statistic_called, statistic_of
 from weather.units import accepted_units, conversion
 from weather.variables import KNOWN, Variable
 
-_BLOCK_BYTES = 64_000_000
 _DEGREES_TOLERANCE = 1e-3
 
 T = TypeVar("T")
@@ -50,13 +49,24 @@ def read_arrays(dataset: xr.Dataset, source: str, variables: Sequence[str]) -> C
     for name in variables:
         for array in find_arrays(dataset, KNOWN[name]):
             used.add(str(array.name))
-            reader = _ArrayReader(dataset, array, KNOWN[name], source)
+            reader = ArrayReader(dataset, array, KNOWN[name], source)
             records.extend(reader.records())
             problems.update(dict.fromkeys(reader.problems))
     return Contents(records, list(problems), [str(name) for name in dataset.data_vars if name not in used])
 
 
-class _ArrayReader:
+@dataclass(frozen=True)
+class ParsedArray:
+    """What is known of an array: dimensions but rows and columns, their sizes, coordinates by role, points, field."""
+
+    dims: Sequence[str]
+    shape: tuple[int, ...]
+    values: "dict[Role, CoordinateValues]"
+    points: Points
+    field: ArrayField
+
+
+class ArrayReader:
     """Reads the records of one array."""
 
     def __init__(self, dataset: xr.Dataset, array: xr.DataArray, variable: Variable, source: str) -> None:
@@ -69,20 +79,23 @@ class _ArrayReader:
 
     def records(self) -> list[Record]:
         """Return the records of every time, step, member, level and version; none if there are `problems`."""
+        parsed = self.parse()
+        if parsed is None:
+            return []
+        return [self.make_record(parsed, index) for index in np.ndindex(parsed.shape)]
+
+    def parse(self) -> ParsedArray | None:
+        """Return what is known of the array, or None if there are `problems`."""
         scaling = self._check(self._find_scaling)
         points = self._check(self._find_points)
         self._check(self._require_known_dimensions)
         values = self._check(self._decode_coordinates)
         if self.problems or scaling is None or points is None or values is None:
-            return []
+            return None
         row_dim, column_dim = (str(self._horizontal(role).dims[0]) for role in ("latitude", "longitude"))
-        others = [str(dim) for dim in self._array.dims if dim not in (row_dim, column_dim)]
-        field = _Field(self._array.transpose(*others, row_dim, column_dim), points, scaling)
-        indices = itertools.product(*(range(self._array.sizes[dim]) for dim in others))
-        return [
-            self._record(values, dict(zip(others, index, strict=True)), points, partial(field.read, index))
-            for index in indices
-        ]
+        dims = [str(dim) for dim in self._array.dims if dim not in (row_dim, column_dim)]
+        field = ArrayField(self._array, (*dims, row_dim, column_dim), points, scaling)
+        return ParsedArray(dims, tuple(self._array.sizes[dim] for dim in dims), values, points, field)
 
     def _check(self, find: Callable[[], T]) -> T | None:
         """Return what `find` returns; if it raises an error about the field, None, with the problem added."""
@@ -96,7 +109,7 @@ class _ArrayReader:
         latitude, longitude = (self._horizontal(role) for role in ("latitude", "longitude"))
         return Points.of(latitude.values, longitude.values)
 
-    def _decode_coordinates(self) -> dict[Role, "_Values"]:
+    def _decode_coordinates(self) -> dict[Role, "CoordinateValues"]:
         if not any(role in self._coordinates for role in TIME_ROLES):
             raise FieldError(
                 f"`{self._variable.name}` must have a `time` coordinate that gives the valid time of each frame."
@@ -106,7 +119,7 @@ class _ArrayReader:
             values["valid_time"] = values.pop("time")
         return values
 
-    def _time_is_valid_time(self, values: Mapping[Role, "_Values"]) -> bool:
+    def _time_is_valid_time(self, values: Mapping[Role, "CoordinateValues"]) -> bool:
         """Return whether `time`, next to lead times and no other time, is the valid time of each frame.
 
         It is if CF attributes say so, or if the lead time changes along the dimension of time.
@@ -120,7 +133,9 @@ class _ArrayReader:
         varies = steps.ndim == 1 and steps.size > 1 and bool(np.any(steps != steps[0])) and times.dtype.kind == "M"
         return (time, step) == ("time", "forecast_period") or varies
 
-    def _record(self, values: Mapping[Role, "_Values"], at: Mapping[str, int], points: Points, read: Any) -> Record:
+    def make_record(self, parsed: ParsedArray, index: tuple[int, ...]) -> Record:
+        """Return the record at an index of `parsed.dims`."""
+        values, at = parsed.values, dict(zip(parsed.dims, index, strict=True))
         run, step, valid_time = combine_times({role: values[role].at(at) for role in TIME_ROLES if role in values})
         member = values["member"].at(at) if "member" in values else None
         statistic = statistic_called(values["statistic"].at(at)) if "statistic" in values else self._statistic
@@ -136,8 +151,8 @@ class _ArrayReader:
             data_type=self._data_type(step),
             statistic=statistic,
             version=str(version),
-            points=points,
-            read=read,
+            points=parsed.points,
+            read=partial(parsed.field.read, index),
             notes=self._notes,
             unit=str(self._array.attrs.get("units", "")),
         )
@@ -197,19 +212,19 @@ class _ArrayReader:
         if empty:
             raise FieldError(f"`{name}` has no frame: its dimension `{empty[0]}` has no entry.")
 
-    def _values_of(self, role: Role) -> "_Values":
+    def _values_of(self, role: Role) -> "CoordinateValues":
         coordinate = self._coordinates[role]
         if role in ("time", "valid_time", "run"):
-            return _Values(coordinate.dims, decode_times(coordinate))
+            return CoordinateValues(coordinate.dims, decode_times(coordinate))
         if role == "step":
-            return _Values(coordinate.dims, decode_steps(coordinate))
+            return CoordinateValues(coordinate.dims, decode_steps(coordinate))
         if role == "version":
-            return _Values(coordinate.dims, decode_versions(coordinate))
+            return CoordinateValues(coordinate.dims, decode_versions(coordinate))
         if role == "member":
-            return _Values(coordinate.dims, decode_members(coordinate))
-        return _Values(coordinate.dims, coordinate.values)
+            return CoordinateValues(coordinate.dims, decode_members(coordinate))
+        return CoordinateValues(coordinate.dims, coordinate.values)
 
-    def _level(self, values: Mapping[Role, "_Values"], at: Mapping[str, int]) -> Level:
+    def _level(self, values: Mapping[Role, "CoordinateValues"], at: Mapping[str, int]) -> Level:
         for role in ("height", "pressure", "level"):
             if role not in values:
                 continue
@@ -248,7 +263,7 @@ class _ArrayReader:
 
 
 @dataclass(frozen=True)
-class _Values:
+class CoordinateValues:
     """Values of a coordinate with its dimensions."""
 
     dims: tuple[Any, ...]
@@ -257,6 +272,16 @@ class _Values:
     def at(self, index: Mapping[str, int]) -> Any:
         """Return the value at the index of each dimension."""
         return self.values[tuple(index[str(dim)] for dim in self.dims)]
+
+    def varies(self, dim: str) -> bool:
+        """Return whether the values change along a dimension, or are times of a dimension of size 1."""
+        if dim not in self.dims:
+            return False
+        return self.values.dtype.kind == "M" or bool(np.any(self.values != self.values.take([0], self.dims.index(dim))))
+
+    def along(self, dim: str) -> NDArray[Any]:
+        """Return the values along a dimension; the others have size 1."""
+        return np.asarray(np.moveaxis(self.values, self.dims.index(dim), -1).reshape(-1))
 
 
 def _separate(coordinate: xr.DataArray) -> xr.DataArray:
@@ -267,31 +292,3 @@ def _separate(coordinate: xr.DataArray) -> xr.DataArray:
         if np.isfinite(values).all() and np.abs(values - first).max(initial=0.0) < _DEGREES_TOLERANCE:
             return coordinate.isel({dim: 0})
     return coordinate
-
-
-class _Field:
-    """Values of an array (…, row, column), decoded when they are read.
-
-    Frames that are read one after another are decoded in blocks: data sets are often compressed over many times.
-    """
-
-    def __init__(self, array: xr.DataArray, points: Points, scaling: tuple[float, float]) -> None:
-        self._array, self._points, self._scaling = array, points, scaling
-        self._block, self._start, self._last = np.empty((0, 0, 0), np.float32), 0, -2
-
-    def read(self, index: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return one field on its canonical grid, in the canonical unit; missing values are NaN."""
-        values = self._read_frame(index[0]) if len(index) == 1 else self._array[index].values
-        factor, offset = self._scaling
-        if self._scaling != (1.0, 0.0):
-            values = values.astype(np.float64) * factor + offset
-        return self._points.arrange(values).astype(np.float32)
-
-    def _read_frame(self, index: int) -> NDArray[Any]:
-        if not self._start <= index < self._start + len(self._block):
-            frame_bytes = 8 * self._array[0].size
-            count = max(1, _BLOCK_BYTES // frame_bytes) if index == self._last + 1 else 1
-            self._start, self._block = index, self._array[index : index + count].values
-        self._last = index
-        frame: NDArray[Any] = self._block[index - self._start]
-        return frame

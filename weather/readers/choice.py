@@ -155,7 +155,7 @@ def choose(records: Iterable[Record], variables: Sequence[str]) -> Choice:
     usable, unusable = list[Record](), list[Record]()
     for record in records:
         (unusable if record.unusable else usable).append(record)
-    _require_each(variables, usable, unusable)
+    require_each(variables, usable, unusable)
     candidates, rejected = _complete(_candidates(usable, variables), variables)
     labels: dict[np.datetime64, set[int | None]] = defaultdict(set)
     for time, member in candidates:
@@ -172,7 +172,7 @@ def choose(records: Iterable[Record], variables: Sequence[str]) -> Choice:
     )
 
 
-def _require_each(variables: Sequence[str], usable: Sequence[Record], unusable: Sequence[Record]) -> None:
+def require_each(variables: Sequence[str], usable: Sequence[Record], unusable: Sequence[Record]) -> None:
     """Raise `SourceError` that says of each variable without a usable record why those that are there are not."""
     sentences = []
     for name in variables:

@@ -176,10 +176,11 @@ def combine_times(
         run = valid - step
     if run is not None and step is None:
         step = valid - run
-    return run, step, _to_minute(valid)
+    return run, step, round_to_minutes(np.array([valid]))[0]
 
 
-def _to_minute(time: np.datetime64) -> np.datetime64:
-    """Return a time rounded to the minute: days as floating-point numbers are off by seconds."""
-    seconds = time.astype("datetime64[s]").astype(np.int64)
-    return np.datetime64(int((seconds + 30) // 60 * 60), "s")
+def round_to_minutes(times: NDArray[Any]) -> NDArray[Any]:
+    """Return times rounded to minutes, as datetime64[s]: days as floating-point numbers are off by seconds."""
+    seconds = times.astype("datetime64[s]")
+    rounded = ((seconds.astype(np.int64) + 30) // 60 * 60).astype("datetime64[s]")
+    return np.where(np.isnat(seconds), seconds, rounded)

@@ -4,8 +4,9 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from weather.readers.array_blocks import read_array_blocks
 from weather.readers.arrays import read_arrays
 from weather.readers.containers import DAMAGE, DamagedError, Opened, SourceError, join_lines
 from weather.readers.grib import read_grib
 from weather.readers.points import PointsError
-from weather.readers.records import Contents, Record
+from weather.readers.records import Contents, Record, RecordBlock, group_records
 from weather.readers.sources import open_source
 from weather.readers.zarr_stores import open_zarr_store
 from weather.variables import KNOWN
@@ -56,14 +58,27 @@ def read_records(
     return records
 
 
-def read_source(source: str, variables: Sequence[str], problems: Problems, stack: ExitStack) -> list[Contents]:
+def read_blocks(
+    sources: Sequence[str], variables: Sequence[str], problems: Problems, stack: ExitStack
+) -> list[RecordBlock]:
+    """Return the same as `read_records` in blocks, for data of many times."""
+    contents = [part for source in sources for part in read_source(source, variables, problems, stack, in_blocks=True)]
+    missing = find_missing(contents, variables)
+    if missing:
+        problems.append(missing)
+    return [block for part in contents for block in part.blocks]
+
+
+def read_source(
+    source: str, variables: Sequence[str], problems: Problems, stack: ExitStack, *, in_blocks: bool = False
+) -> list[Contents]:
     """Return what one source has, a part for each file in it; what cannot be read is added to `problems`."""
     try:
         opened = open_source(source, stack)
     except SourceError as error:
         problems.append(str(error))
         return []
-    contents = [part for item in opened if (part := _parse(item, variables, problems, stack)) is not None]
+    contents = [part for item in opened if (part := _parse(item, variables, problems, stack, in_blocks)) is not None]
     for part in contents:
         for problem in part.problems:
             problems.add_once(problem)
@@ -73,6 +88,7 @@ def read_source(source: str, variables: Sequence[str], problems: Problems, stack
 def find_missing(contents: Sequence[Contents], variables: Sequence[str]) -> str | None:
     """Return a sentence on the variables that no source has; None if there are none, or problems explain them."""
     found = {record.variable for part in contents for record in part.records}
+    found |= {block.example.variable for part in contents for block in part.blocks}
     missing = [name for name in variables if name not in found]
     if not contents or not missing or any(part.problems for part in contents):
         return None
@@ -86,13 +102,17 @@ def describe_missing(missing: Sequence[str], available: Sequence[str]) -> str:
     return f"Missing: {wanted}. The data has: {present}."
 
 
-def _parse(opened: Opened, variables: Sequence[str], problems: Problems, stack: ExitStack) -> Contents | None:
+def _parse(
+    opened: Opened, variables: Sequence[str], problems: Problems, stack: ExitStack, in_blocks: bool
+) -> Contents | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # users cannot change what the libraries warn of in others' files
             if opened.format == "GRIB":
-                return read_grib(Path(opened.location), opened.name, variables)
-            return read_arrays(open_dataset(opened, stack), opened.name, variables)
+                contents = read_grib(Path(opened.location), opened.name, variables)
+                return replace(contents, records=[], blocks=group_records(contents.records)) if in_blocks else contents
+            read = read_array_blocks if in_blocks else read_arrays
+            return read(open_dataset(opened, stack), opened.name, variables)
     except SourceError as error:
         problems.append(str(error))
     except UNREADABLE as error:
@@ -116,11 +136,23 @@ def open_dataset(opened: Opened, stack: ExitStack) -> xr.Dataset:
 
 def read_values(record: Record) -> NDArray[np.float32]:
     """Return the values of a record; raises `SourceError` if they cannot be decoded."""
-    try:
+    with _name_source(record.source):
         return record.read()
+
+
+def read_block_values(block: RecordBlock, offsets: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the values of records of a block at ascending offsets; raises `SourceError` if they cannot be decoded."""
+    with _name_source(block.example.source):
+        return block.read(offsets)
+
+
+@contextmanager
+def _name_source(source: str) -> Iterator[None]:
+    try:
+        yield
     except PointsError as error:
-        raise SourceError(f"`{record.source}`: {error}") from error
+        raise SourceError(f"`{source}`: {error}") from error
     except SourceError:
         raise
     except UNREADABLE as error:
-        raise DamagedError(f"The values of `{record.source}` cannot be read: {join_lines(error)}. {DAMAGE}") from error
+        raise DamagedError(f"The values of `{source}` cannot be read: {join_lines(error)}. {DAMAGE}") from error

@@ -1,5 +1,6 @@
 """Read the records of GRIB files, edition 1 and 2, message by message."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,10 @@ _LEVELS = {
     "surface": "surface",
     "meanSea": "mean sea level",
 }
+
+
+_DECODING = threading.Lock()
+"""Held while a field is decoded: the support of several fields a message is a setting of the whole process."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +258,7 @@ def _read_values(place: _Place, points: Points) -> NDArray[np.float32]:
 
     ecCodes gives values in the unit of ECMWF's parameter, which is the canonical one.
     """
-    with place.path.open("rb") as file:
+    with _DECODING, place.path.open("rb") as file:
         file.seek(place.offset)
         with _multi_field_support(file):
             for _ in range(place.index):

@@ -47,4 +47,16 @@ class Points:
             first, last = values[..., 0], values[..., -1]
             if not np.allclose(first, last, rtol=0, atol=1e-3 * max(float(np.nanstd(values)), 1e-6), equal_nan=True):
                 raise PointsError("The first and the last meridian are the same, but their values differ.")
+        rows, columns = _as_slice(self.rows), _as_slice(self.columns)
+        if isinstance(rows, slice) and isinstance(columns, slice):
+            return values[..., rows, columns]
         return values[..., self.rows[:, None], self.columns]
+
+
+def _as_slice(indices: NDArray[np.int64]) -> slice | None:
+    """Return indices that ascend or descend by one as a slice, None for others: slicing copies nothing."""
+    if np.all(np.diff(indices) == 1):
+        return slice(int(indices[0]), int(indices[-1]) + 1)
+    if np.all(np.diff(indices) == -1) and indices[-1] == 0:
+        return slice(int(indices[0]), None, -1)
+    return None

@@ -1,5 +1,6 @@
 """Records: what a file says about each of its fields, before any of them is decoded."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -114,10 +115,50 @@ def _round_minutes(step: np.timedelta64) -> int:
     return round(step / np.timedelta64(1, "m"))
 
 
+@dataclass(frozen=True, eq=False)
+class RecordBlock:
+    """Records of one variable that differ in their valid time alone, by their offset in the block.
+
+    `valid_times` are those of all records, in any order and NaT where unknown. `example` is one of the records, and
+    `record` makes the one at an offset. `read` returns the values of records (record, latitude, longitude), as
+    `Record.read` does, from ascending offsets. `chunk_size` is how many records the file stores together. `packing` has
+    factor and offset with which the file's integers of at most 16 bits are multiplied and shifted to the values, None
+    for other types.
+    """
+
+    valid_times: NDArray[np.datetime64]
+    example: Record
+    record: Callable[[int], Record]
+    read: Callable[[NDArray[np.int64]], NDArray[np.float32]]
+    chunk_size: int
+    packing: tuple[float, float] | None = None
+
+
+def group_records(records: Sequence[Record]) -> list[RecordBlock]:
+    """Return records in blocks."""
+    groups = defaultdict[object, list[Record]](list)
+    for record in records:
+        key = (record.source, record.variable, record.level, record.member, record.statistic, record.rank)
+        groups[key, id(record.points)].append(record)
+    return [_to_block(group) for group in groups.values()]
+
+
+def _to_block(records: Sequence[Record]) -> RecordBlock:
+    def read(offsets: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.stack([records[offset].read() for offset in offsets])
+
+    valid_times = np.array([record.valid_time for record in records], "datetime64[s]")
+    return RecordBlock(valid_times, records[0], records.__getitem__, read, chunk_size=1)
+
+
 @dataclass(frozen=True)
 class Contents:
-    """What one source has: records of the requested variables, problems of those that cannot be read, other names."""
+    """What one source has: records of the requested variables, problems of those that cannot be read, other names.
+
+    The records are in `records` or in `blocks`, whichever was asked for.
+    """
 
     records: Sequence[Record]
     problems: Sequence[str]
     others: Sequence[str]
+    blocks: Sequence[RecordBlock] = ()

@@ -34,7 +34,7 @@ def state(request: pytest.FixtureRequest, demo: ModelSpec) -> InitialState:
 
 
 def _check(previous: Frames, newest: Frames, spec: ModelSpec) -> Findings:
-    return check_state(previous, newest, np.datetime64("2018-09-15T00", "s"), spec, NOW)
+    return check_state((newest, previous), np.datetime64("2018-09-15T00", "s"), spec, NOW)
 
 
 def _change_both(state: InitialState, change: Callable[[Frames], Frames], spec: ModelSpec) -> Findings:
@@ -171,7 +171,7 @@ def test_without_extremes_only_what_no_analysis_has_is_refused(state: InitialSta
     previous, newest = (draw.normal(0, 6, (1, 2, 48, 96)).astype(np.float32) for _ in range(2))
     assert _check(previous, newest, spec) == Findings()
     assert _check(state.previous, 0 * state.newest, spec).problems
-    future = check_state(state.previous, state.newest, np.datetime64("2090-01-01", "s"), spec, NOW)
+    future = check_state(state.frames, np.datetime64("2090-01-01", "s"), spec, NOW)
     assert (len(future.warnings), future.problems) == (1, [])
 
 
@@ -199,8 +199,7 @@ CLIMATE = _climate()
 CLIMATE_SPEC = WAVES_SPEC.model_copy(
     update={
         "extremes": compute_extremes(
-            CLIMATE,
-            np.array(_TIMES),
+            [(CLIMATE, np.array(_TIMES))],
             WAVES_SPEC.grid.grid,
             [(variable.name, variable.mean, variable.std) for variable in WAVES_SPEC.variables],
             WAVES_SPEC.time_step,

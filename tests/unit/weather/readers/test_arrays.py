@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from weather.readers.array_blocks import read_array_blocks
 from weather.readers.arrays import read_arrays
 from weather.readers.choice import choose
 from weather.readers.containers import SourceError
 from weather.readers.files import describe_missing
+from weather.readers.long_series import LongSeries
 from weather.readers.series import Series
 
 WIND = ("u10", "v10")
@@ -19,7 +21,13 @@ def _read(dataset: xr.Dataset, variables: tuple[str, ...] = WIND) -> xr.Dataset:
     contents = read_arrays(dataset, "a.nc", variables)
     assert contents.problems == []
     series = Series(choose(contents.records, variables))
-    return series.load(series.times).fields
+    fields = series.load(series.times).fields
+    if not series.is_ensemble:
+        long = LongSeries(read_array_blocks(dataset, "a.nc", variables).blocks, variables)
+        np.testing.assert_array_equal(long.times, fields.time.values)
+        frames = long.read(np.arange(len(long.times)))
+        np.testing.assert_array_equal(frames, np.stack([fields[name].values for name in variables], axis=1))
+    return fields
 
 
 def _gfs(winds: xr.Dataset) -> xr.Dataset:
