@@ -6,6 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.data.loader import Loader
+from training.data.testing import MemoryFrames
 from training.data.training_data import TrainingData
 from weather.features import feature_fields
 from weather.grids import Grid
@@ -14,15 +15,11 @@ GRID = Grid.from_coordinates(np.array([-67.5, -22.5, 22.5, 67.5]), np.arange(8) 
 CPU = torch.device("cpu")
 
 
-class _Numbered:
-    """Frames whose values are their index."""
-
-    def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.broadcast_to(indices[:, None, None, None], (len(indices), 2, 4, 8)).astype(np.float32)
-
-
 def _data(times: NDArray[Any], hours: int, **options: Any) -> TrainingData:
-    return TrainingData(_Numbered(), GRID, ("u10", "v10"), times, np.timedelta64(hours, "h"), **options)
+    """Return frames whose values are their index."""
+    frames = np.broadcast_to(np.arange(len(times))[:, None, None, None], (len(times), 2, 4, 8)).astype(np.float32)
+    reader = MemoryFrames(GRID, ("u10", "v10"), times, frames, chunk_size=4)
+    return TrainingData(reader, np.timedelta64(hours, "h"), **options)
 
 
 def _times(first: str, count: int, hours: int) -> NDArray[Any]:
