@@ -31,7 +31,8 @@ def list_runs(indices: NDArray[np.int64], chunk_ids: NDArray[np.int64], max_fram
     chunks = chunk_ids[indices]
     begins = np.flatnonzero(np.diff(chunks, prepend=chunks[0] - 1)).tolist()
     first = 0
-    for begin, end in zip(begins[1:], [*begins[2:], len(indices)], strict=True):
+    ends = [*begins[1:], len(indices)]
+    for begin, end in zip(begins[1:], ends[1:], strict=True):
         is_adjacent = chunks[begin] == chunks[begin - 1] + 1
         if end - first > max_frames or not is_adjacent:
             yield indices[first:begin]

@@ -24,7 +24,7 @@ Keep = Literal["auto", "device", "host", "stream"]
 Place = Literal["device", "host", "stream"]
 
 DEFAULT_MEMORY_BYTES = 4 << 30
-_DEVICE_SHARE = 0.4
+DEVICE_SHARE = 0.4
 """Part of the device's free memory that the frames of a record may have by `auto`."""
 _PART_BYTES = 32 << 20
 
@@ -87,7 +87,7 @@ class TrainingData:
     def _find_place(self, keep: Keep, device: torch.device, size: int, memory_bytes: int) -> Place:
         if keep != "auto":
             return "host" if keep == "device" and device.type == "cpu" else keep
-        if device.type == "cuda" and size <= _DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        if device.type == "cuda" and size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
             return "device"
         return "host" if size <= memory_bytes else "stream"
 
