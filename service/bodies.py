@@ -5,6 +5,7 @@ from typing import TypeVar
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
+from starlette.datastructures import Headers
 
 from service.openapi import JSON
 from service.problems import UNSUPPORTED, VALIDATION, ServiceError
@@ -16,9 +17,9 @@ _MAX_FAULTS = 1000
 T = TypeVar("T", bound=BaseModel)
 
 
-def media_type(request: Request) -> str:
+def media_type(headers: Headers) -> str:
     """Return the media type of a body in small letters, without its parameters."""
-    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+    return headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 def validate_body(model: type[T], content: bytes) -> T:
@@ -42,6 +43,7 @@ def validate_body(model: type[T], content: bytes) -> T:
 
 async def read_replay_body(request: Request) -> ReplayBody:
     """Return the body of a request to replay members; raise the errors of `validate_body`, or 415."""
-    if media_type(request) != JSON:
-        raise ServiceError(UNSUPPORTED, f"`Content-Type` must be {JSON}. Got: {media_type(request)[:100]!r}.")
+    content_type = media_type(request.headers)
+    if content_type != JSON:
+        raise ServiceError(UNSUPPORTED, f"`Content-Type` must be {JSON}. Got: {content_type[:100]!r}.")
     return validate_body(ReplayBody, await request.body())

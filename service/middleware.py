@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.bodies import media_type
 from service.metrics import Metrics
+from service.openapi import MULTIPART
 from service.problems import BODY_TIMEOUT, FOREIGN_HOST, FOREIGN_ORIGIN, MALFORMED, TOO_LARGE, ServiceError
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
@@ -29,8 +31,9 @@ _HOST = re.compile(r"([\w.~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?", re.
 class BodyLimit:
     """Receive bodies within limits of size and time; close the connection after a response before the body's end.
 
-    Bodies of uploads may have `max_upload_bytes`, others 100 kB. A body may take 30 s, and 1 s more for each 10 kB.
-    What is not received by the application is not received at all, and not drained after the response.
+    Multipart bodies of routes with uploads may have `max_upload_bytes`, all others 100 kB. A body may take 30 s, and
+    1 s more for each 10 kB. What is not received by the application is not received at all, and not drained after the
+    response.
     """
 
     def __init__(self, app: ASGIApp, *, max_upload_bytes: int) -> None:
@@ -39,9 +42,11 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward the request to the application, with limits on its body if it has one."""
         if scope["type"] == "http":
-            size = _declared_size(Headers(scope=scope))
+            headers = Headers(scope=scope)
+            size = _declared_size(headers)
             if size != 0:
-                max_bytes = self._max_upload_bytes if _UPLOAD_PATH.fullmatch(scope["path"]) else MAX_JSON_BYTES
+                is_upload = media_type(headers) == MULTIPART and _UPLOAD_PATH.fullmatch(scope["path"]) is not None
+                max_bytes = self._max_upload_bytes if is_upload else MAX_JSON_BYTES
                 body = _LimitedBody(receive, send, size, max_bytes)
                 receive, send = body.receive, body.send
         await self._app(scope, receive, send)

@@ -44,7 +44,7 @@ async def parse_request(
     A request with files holds a place, and is refused before its files are received if `hold_place` refuses it. Raises
     `RequestValidationError` for an invalid field, and `ServiceError` for another content type.
     """
-    content_type = media_type(request)
+    content_type = media_type(request.headers)
     if content_type == JSON:
         yield ParsedRequest(_parse_body(await request.body(), uploads=False))
     elif content_type == MULTIPART:

@@ -130,7 +130,11 @@ CASES: dict[str, Case] = {
     "method-override": Case(200, "", headers=(("X-HTTP-Method-Override", "DELETE"),)),
     # bodies
     "declared-too-large": Case(413, "too-large", "POST", _SUBMIT, (_JSON, ("Content-Length", "9" * 15)), b"{"),
-    "json-over-a-megabyte": Case(413, "too-large", "POST", "/v1/forecast/ID/replay", (_JSON,), b" " * 1_100_000),
+    "json-over-a-megabyte": _submit(b" " * 1_100_000, "too-large", 413),
+    "json-of-a-replay-over-a-megabyte": Case(
+        413, "too-large", "POST", "/v1/forecast/ID/replay", (_JSON,), b" " * 1_100_000
+    ),
+    "json-in-place-of-files": Case((413, 415, 422), "", "POST", "/v1/inspect", (_JSON,), b" " * 1_100_000),
     "deep-json": _submit(b"[" * 100_000),
     "duplicate-names": _submit(_json()[:-1] + b',"seed":2}'),
     "nan-in-json": _submit(_json(seed="@").replace(b'"@"', b"NaN")),
@@ -143,8 +147,8 @@ CASES: dict[str, Case] = {
     "invalid-utf8-in-json": _submit(_json(model="@").replace(b"@", b"\xff")),
     "utf16-json": _submit(_json().decode().encode("utf-16")),
     "nul-in-text": _submit(_json(model="a\x00b")),
-    "eighty-thousand-fields": _submit(_json({f"f{n}": 1 for n in range(80_000)})),
-    "name-of-a-megabyte": _submit(_json({"x" * 900_000: 1})),
+    "eight-thousand-fields": _submit(_json({f"f{n}": 1 for n in range(8000)})),
+    "name-of-90-kilobytes": _submit(_json({"x" * 90_000: 1})),
     "other-content-type": _submit(b"seed=1", "unsupported-media-type", 415, ("Content-Type", "text/plain")),
     "multipart-without-boundary": _submit(b"--", "validation", 422, ("Content-Type", "multipart/form-data")),
     "multipart-of-garbage": _submit(

@@ -58,6 +58,22 @@ def test_a_body_that_is_too_large_is_refused_unread_once_the_key_is_known(api: I
     assert (status, answered["connection"], parts) == (413, "close", 0)
 
 
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data-2; boundary=x"])
+@pytest.mark.parametrize("length", [{"Content-Length": "400000000"}, {"Transfer-Encoding": "chunked"}])
+def test_no_route_receives_more_than_a_request_of_what_is_no_upload(
+    api: InProcess, submit_forecast: Submit, kind: str, length: dict[str, str]
+) -> None:
+    """The routes that take files took JSON of the same size."""
+    record = submit_forecast()
+    routes = [path for path, methods in api.app.openapi()["paths"].items() if "post" in methods]
+    assert len(routes) >= 4
+    for route in routes:
+        path = route.format(forecast_id=record.id)
+        status, _, parts = _unread(api, "POST", path, {"Content-Type": kind, **length})
+        assert 400 <= status < 500, path
+        assert parts <= 2, path
+
+
 def test_the_key_is_checked_before_the_path_the_query_and_the_method(api: InProcess, database: Database) -> None:
     create_key(database, "desk")
     for method, path in (

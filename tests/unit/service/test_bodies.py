@@ -63,7 +63,7 @@ def test_both_routes_with_json_are_strict(api: InProcess) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{f"field{number}": 1 for number in range(5000)}, {"members": [-1] * 1000}, {"x" * 500_000: 1}],
+    [{f"field{number}": 1 for number in range(5000)}, {"members": [-1] * 1000}, {"x" * 90_000: 1}],
     ids=["unknown fields", "wrong items", "a long name"],
 )
 def test_a_problem_is_small_however_many_fields_are_wrong(api: InProcess, fields: dict[str, Any]) -> None:
