@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.shapes import Fields
+from weather.errors import TrainingDataError
 
-_ROUNDING = 1e-2
-"""Largest difference of unpacked values from those that were read, in units of the factor: float32 rounds so much."""
+_ROUNDING = 0.25
+"""Largest difference of values from the packed ones, in units of the factor: float32 rounds large values so much."""
 
 
 class Packing:
@@ -29,7 +30,7 @@ class Packing:
     def pack(self, frames: NDArray[np.float32], indices: NDArray[np.int64]) -> Tensor:
         """Return frames (frame, variable, latitude, longitude) that have the given indices in the record, packed.
 
-        Raises `ValueError` if a value is not a packed one.
+        Raises `TrainingDataError` if a value is not a packed one.
         """
         if self._packings is None:
             return torch.from_numpy(frames)
@@ -37,7 +38,7 @@ class Packing:
         steps = (frames.astype(np.float64) - offset) / factor
         integers = np.rint(steps)
         if np.abs(steps - integers).max(initial=0.0) > _ROUNDING or np.abs(integers).max(initial=0.0) > 2**15:
-            raise ValueError("Values must be multiples of the factor of their packing, in 16 bits.")
+            raise TrainingDataError("Values must be multiples of the `scale_factor` that the file states, in 16 bits.")
         return torch.from_numpy(integers.astype(np.int16))
 
     def unpack(self, packed: Tensor, indices: Tensor) -> Fields:
