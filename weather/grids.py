@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -12,6 +13,9 @@ _WIDEST_GAP = 1.5
 """Widest distance of two rows, in units of the median distance, that is not called a gap."""
 _REGION_LATITUDE = 60.0
 """A grid that ends nearer to the equator than this is called a region."""
+
+GAUSSIAN_LATITUDES = MappingProxyType({"t21": 32, "t31": 48, "t42": 64, "t63": 96, "t85": 128})
+"""Number of latitudes of the quadratic Gaussian grid of each spectral truncation."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,17 @@ class Grid:
     def __str__(self) -> str:
         kind = "with poles" if self.has_poles else "without poles"
         return f"{self.shape[0]} × {self.shape[1]} ({kind})"
+
+
+def gaussian_grid(name: str) -> Grid:
+    """Return the Gaussian grid of a spectral truncation in `GAUSSIAN_LATITUDES`, such as the 48 × 96 points of `t31`.
+
+    Its latitudes are the roots of the Legendre polynomial of their number; it has twice as many longitudes, from 0.
+    """
+    num_lat = GAUSSIAN_LATITUDES[name]
+    roots, _ = np.polynomial.legendre.leggauss(num_lat)
+    longitudes = np.arange(2 * num_lat) * 360.0 / (2 * num_lat)
+    return Grid.from_coordinates(np.degrees(np.arcsin(roots)), longitudes)
 
 
 def wrap_longitude(longitude: ArrayLike) -> NDArray[np.float64]:

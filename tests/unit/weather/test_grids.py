@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from weather.grids import Grid, find_grid_problems, wrap_longitude
+from weather.bundled import bundled_folder
+from weather.grids import GAUSSIAN_LATITUDES, Grid, find_grid_problems, gaussian_grid, wrap_longitude
+from weather.manifest import read_manifest
 
 LONGITUDES = np.arange(36) * 10.0
 
@@ -132,3 +134,17 @@ def test_a_regional_grid_cannot_be_built() -> None:
 def test_grids_match_to_a_thousandth_of_a_degree(shift: float, matches: bool) -> None:
     assert _grid(19).matches(Grid.from_coordinates(_latitudes(19), LONGITUDES + shift)) is matches
     assert not _grid(19).matches(_grid(18, has_poles=False))
+
+
+@pytest.mark.parametrize("name", GAUSSIAN_LATITUDES)
+def test_a_gaussian_grid_integrates_polynomials_of_its_truncation(name: str) -> None:
+    """Products of two harmonics of the truncation, and one more, are exact; weights are those of the roots."""
+    grid, degree = gaussian_grid(name), 3 * int(name[1:]) // 2 * 2
+    roots, weights = np.polynomial.legendre.leggauss(grid.shape[0])
+    assert np.allclose(np.sin(np.radians(grid.latitude)), roots[::-1], atol=1e-14)
+    assert (weights * roots**degree).sum() == pytest.approx(2 / (degree + 1), rel=1e-9)
+    assert grid.shape[1] == 2 * grid.shape[0] >= 3 * int(name[1:]) + 1
+
+
+def test_the_t31_grid_is_that_of_the_demo_checkpoint() -> None:
+    assert gaussian_grid("t31").matches(read_manifest(bundled_folder("checkpoints") / "demo").model.grid.grid)
