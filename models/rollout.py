@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from models.forecaster import Forecaster
 from models.noise import member_noise
 from models.shapes import Fields, Frames
 from weather.manifest import ModelSpec
@@ -55,6 +56,19 @@ def rollout(
         context.appendleft(valid_range.mask_lost_members(states))
         del noise_of_step, states  # a suspended rollout holds the frames of its context and nothing else
         yield context[0]
+
+
+def mean_rollout(forecaster: Forecaster, frames: Frames, *, init_time: np.datetime64) -> Iterator[Fields]:
+    """Yield the mean of the warm start after each time step without end, each computed from those before it.
+
+    `frames` are those of `rollout`. The flow is not evaluated, nothing is drawn, and no state is lost: the means show
+    whether the warm start alone is stable, also where they leave the valid range.
+    """
+    context = deque(frames, maxlen=len(frames))
+    for step in itertools.count():
+        mean, _ = forecaster.warm_start(tuple(context), init_time + step * forecaster.spec.time_step)
+        context.appendleft(mean)
+        yield mean
 
 
 class ValidRange:

@@ -152,8 +152,23 @@ class Sampling(FrozenModel):
             raise ConfigurationError(first_error_sentence(error), location) from error
 
 
+class Selection(FrozenModel):
+    """The weights of a stage of the training that were kept: those after `step`, which had the lowest `score`.
+
+    `value` is that score, of validation.
+    """
+
+    stage: str
+    step: int = Field(ge=1)
+    score: str
+    value: float
+
+
 class Provenance(FrozenModel):
-    """The data, years, code and computing time from which the weights were trained."""
+    """The data, years, code and computing time from which the weights were trained, and how they were selected.
+
+    `selections` are in the order of the stages. A stage without one has its last weights.
+    """
 
     data: str
     attribution: str
@@ -163,6 +178,7 @@ class Provenance(FrozenModel):
     warm_start_steps: int = Field(ge=0)
     flow_steps: int = Field(ge=0)
     training_hours: float = Field(ge=0)
+    selections: tuple[Selection, ...] = Field(default=(), exclude_if=lambda selections: not selections)
 
 
 class Manifest(FrozenModel):

@@ -6,7 +6,7 @@ import torch
 
 from models.forecaster import Forecaster
 from models.noise import member_noise
-from models.rollout import ValidRange, rollout
+from models.rollout import ValidRange, mean_rollout, rollout
 from models.shapes import Frames
 from models.testing import tiny_networks, tiny_spec
 from weather.manifest import Sampling
@@ -223,3 +223,21 @@ def test_the_forecast_on_cuda_equals_the_one_on_the_cpu_closely() -> None:
     forecaster = Forecaster(tiny_networks(tiny_spec()).to(device), SAMPLING, device)
     on_cuda = forecaster.step((newest.to(device), previous.to(device)), INIT_TIME, noise.to(device))
     torch.testing.assert_close(on_cuda.cpu(), on_cpu, rtol=0, atol=1e-2)
+
+
+def test_the_rollout_of_the_mean_feeds_each_mean_to_the_next_step() -> None:
+    """Every mean is the warm start's own from those before it, newest first, and dates advance by the time step."""
+    forecaster = _forecaster()
+    got = list(itertools.islice(mean_rollout(forecaster, _frames(1), init_time=INIT_TIME), 3))
+    newest, previous = _frames(1)
+    for step, mean in enumerate(got):
+        expected, _ = forecaster.warm_start((newest, previous), INIT_TIME + step * forecaster.spec.time_step)
+        assert torch.equal(mean, expected)
+        newest, previous = mean, newest
+
+
+def test_the_rollout_of_the_mean_goes_on_outside_the_valid_range() -> None:
+    newest, previous = (1000 * frame for frame in _frames(1))
+    last = next(itertools.islice(mean_rollout(_forecaster(), (newest, previous), init_time=INIT_TIME), 3, None))
+    assert torch.isfinite(last).all()
+    assert not torch.isfinite(VALID_RANGE.mask_lost_members(last)).any()

@@ -18,6 +18,7 @@ from weather.manifest import (
     Normalisation,
     Provenance,
     Sampling,
+    Selection,
     file_digest,
     read_manifest,
 )
@@ -52,6 +53,14 @@ def _write(folder: Path, content: Any) -> Path:
 def _raw(manifest: Manifest) -> dict[str, Any]:
     raw: dict[str, Any] = json.loads(manifest.to_json())
     return raw
+
+
+def test_selections_are_kept_and_a_manifest_without_any_is_as_before(manifest: Manifest, tmp_path: Path) -> None:
+    assert "selections" not in _raw(manifest)["provenance"]
+    chosen = (Selection(stage="flow", step=200, score="crps_72h", value=0.25),)
+    changed = manifest.model_copy(update={"provenance": manifest.provenance.model_copy(update={"selections": chosen})})
+    assert read_manifest(_write(tmp_path, changed.to_json())).provenance.selections == chosen
+    assert changed.digest != manifest.digest
 
 
 def test_a_written_manifest_is_read_back(manifest: Manifest, tmp_path: Path) -> None:
