@@ -26,3 +26,10 @@ def test_the_table_of_promises_lists_every_case_of_abuse_and_only_tests_that_exi
 def test_no_case_is_listed_twice() -> None:
     listed = re.findall(r"`([^`]+)`", re.sub(r"^\|[^|]*\|", "", TABLE, flags=re.M))
     assert len(listed) == len(set(listed))
+
+
+def test_the_security_policy_says_what_the_service_trusts_and_where_its_promises_are() -> None:
+    policy = (TESTS.parent / "SECURITY.md").read_text()
+    assert "(docs/security.md)" in policy
+    for subject in ("operator", "callers", "upload", "database", "Redis", "checkpoints"):
+        assert re.search(rf"^\| .*\b{subject}", policy, flags=re.M), subject

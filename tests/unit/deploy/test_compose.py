@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from jobs.settings import PREFIX, Settings
+from storage.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = Path(sys.executable).parent / "docker-compose"
@@ -70,6 +71,19 @@ def test_every_setting_and_credential_in_env_reaches_api_and_workers(tmp_path: P
         assert values.items() <= found[name]["environment"].items(), name
     for name in ("redis", "postgres", "prometheus", "grafana"):
         assert not values.keys() & found[name].get("environment", {}).keys(), name
+
+
+def test_a_mistyped_setting_in_env_reaches_api_and_workers_which_refuse_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("WARMCAST_PRECISON=bfloat16\n")
+    found = _configuration(tmp_path, "gpu", "cpu")["services"]
+    for name in ("api", "worker", "worker-cpu"):
+        with monkeypatch.context() as environment:
+            for variable, value in found[name]["environment"].items():
+                environment.setenv(variable, value or "")
+            with pytest.raises(ConfigurationError, match="`WARMCAST_PRECISON` is not a setting"):
+                Settings.read()
 
 
 def test_api_and_workers_start_without_env_from_defaults_that_are_settings(tmp_path: Path) -> None:
@@ -153,6 +167,8 @@ def test_every_service_has_health_check_restart_policy_and_restrictions(services
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["logging"]["options"]["max-size"], name
+    for name in ("api", "worker", "worker-cpu"):
+        assert re.fullmatch(r"\$\{\w+_CPUS:-0\}", str(services[name]["cpus"])), name
 
 
 def test_third_party_images_are_pinned(services: dict[str, Any]) -> None:
@@ -181,6 +197,16 @@ def test_the_worker_image_has_torch_and_the_api_image_has_not(project: dict[str,
     assert [lock for lock, text in packages.items() if re.search("^torch==", text, flags=re.M)] == ["worker"]
     assert "torch" not in _extras(project, "service")
     assert "torch" in _extras(project, "worker")
+
+
+def test_the_worker_image_has_what_compiling_needs() -> None:
+    stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.M)
+    (worker,) = [stage for stage in stages if re.match(r"\S+ AS worker\n", stage)]
+    assert re.search(r"apt-get install .* g\+\+", worker), "a C++ compiler, with its headers"
+    folders = re.findall(r"(?:TORCHINDUCTOR|TRITON)_CACHE_DIR=(\S+)", worker)
+    assert len(folders) == 2
+    assert re.search(r"install --directory --owner=\w+ .*/cache", worker)
+    assert all(folder.startswith("/cache/") for folder in folders), "code cannot be loaded from /tmp"
 
 
 def test_the_api_image_and_compose_run_the_same_command(services: dict[str, Any]) -> None:
