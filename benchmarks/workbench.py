@@ -91,8 +91,8 @@ class Workbench:
 def _random_state(spec: ModelSpec) -> InitialState:
     draw = np.random.default_rng(0)
     shape = (1, len(spec.variables), *spec.grid.grid.shape)
-    previous, newest = (draw.normal(0, 5, shape).astype(np.float32) for _ in range(2))
-    return InitialState(np.datetime64("2018-09-15T00", "s"), previous, newest, ("random numbers",))
+    frames = tuple(draw.normal(0, 5, shape).astype(np.float32) for _ in range(spec.context_frames))
+    return InitialState(np.datetime64("2018-09-15T00", "s"), frames, ("random numbers",))
 
 
 def write_untrained_checkpoint(folder: Path, num_lat: int, num_lon: int) -> Path:

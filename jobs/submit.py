@@ -109,5 +109,5 @@ def _create_folder(folder: ForecastFolder, plan: Plan, state: InitialState, mani
         rounding = {} if output.is_exact else {"warmcast_keep_bits": output.keep_bits}
         EnsembleStore.create(folder.store, layout, description | identity | rounding)
     if not output.is_exact:
-        EnsembleStore.create(folder.frames, layout, identity, restart_bytes(layout))
+        EnsembleStore.create(folder.frames, layout, identity, restart_bytes(layout, manifest.model.context_frames))
     SummaryStore.create(folder.summary, SummaryLayout(layout, request.summary), description | identity)

@@ -29,7 +29,7 @@ def file_list(max_files: int, description: str) -> dict[str, Any]:
 def forecast_body(max_files: int) -> dict[str, Any]:
     """Return the OpenAPI description of the body of `POST /forecast`: JSON, or multipart with files of a state."""
     request = {"type": "string", "description": "The request as JSON, with the source `upload`."}
-    files = file_list(max_files, "GRIB, NetCDF or zipped Zarr: one file with both frames, or one file for each.")
+    files = file_list(max_files, "GRIB, NetCDF or zipped Zarr: one file with all frames, or several.")
     json = {JSON: {"schema": {"$ref": _TEMPLATE.format(model="ForecastBody")}}}
     return {"required": True, "content": json | multipart_body({"request": request, "initial_state": files})}
 

@@ -20,7 +20,8 @@ from service.problems import UNSUPPORTED, VALIDATION, ServiceError
 from service.requests import ForecastBody
 from service.work_queues import Place
 
-MAX_STATE_FILES = 2
+MAX_STATE_FILES = 8
+"""Most files of an initial state: one for each frame of the longest context of a checkpoint."""
 _MAX_NAME_LENGTH = 100
 _MAX_TEXT_BYTES = 100_000
 

@@ -35,9 +35,9 @@ def _holds(condition: Callable[[], object], ignoring: tuple[type[Exception], ...
         return False
 
 
-def random_state(analyses: int = 1) -> InitialState:
+def random_state(analyses: int = 1, num_frames: int = 2) -> InitialState:
     """Return an initial state of normal noise of 5 m/s on the grid of the tiny checkpoint, at 2018-09-15 00 UTC."""
     draw = np.random.default_rng(0)
     shape = (analyses, 2, *tiny_spec().grid.grid.shape)
-    previous, newest = (draw.normal(0, 5, shape).astype(np.float32) for _ in range(2))
-    return InitialState(np.datetime64("2018-09-15T00", "s"), previous, newest, ("random numbers",))
+    frames = [draw.normal(0, 5, shape).astype(np.float32) for _ in range(num_frames)]
+    return InitialState(np.datetime64("2018-09-15T00", "s"), tuple(frames[::-1]), ("random numbers",))

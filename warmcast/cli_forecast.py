@@ -27,9 +27,7 @@ _TO_RESUME = "Complete lead times are kept. To continue, repeat the command with
 
 States = Annotated[
     list[str],
-    typer.Option(
-        help="GRIB, NetCDF or Zarr (paths or URLs, one after another) with the two newest frames; or `sample`."
-    ),
+    typer.Option(help="GRIB, NetCDF or Zarr (paths or URLs, one after another) with the newest frames; or `sample`."),
 ]
 Members = Annotated[int, typer.Option(min=1, max=1000, help="Number of members.")]
 OnlyMembers = Annotated[

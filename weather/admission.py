@@ -43,7 +43,7 @@ SPREAD = Margin(1.25, 3.0)
 ROUGHNESS = Margin(2.0, 4.0)
 """Of the roughness: factor to its largest value. The Earth is rougher than a simulated planet, by up to 1.9."""
 CHANGE = Margin(1.5, 5.0)
-"""Of the difference between the two frames: factor to the extremes, both ways. The older frame may be a forecast."""
+"""Of the difference between a frame and the one before: factor to the extremes, both ways. One may be a forecast."""
 WIND_SPEED = Margin(1.25, 2.0)
 """Of the largest wind speed: factor to its largest value."""
 DISSIMILARITY = Margin(0.1, 0.3)
@@ -96,37 +96,40 @@ class Statistic:
         )
 
 
-def check_state(
-    previous: Frames, newest: Frames, init_time: np.datetime64, spec: ModelSpec, now: np.datetime64
-) -> Findings:
-    """Check two finite frames (analysis, variable, latitude, longitude) in physical units on the checkpoint's grid.
+def check_state(frames: Sequence[Frames], init_time: np.datetime64, spec: ModelSpec, now: np.datetime64) -> Findings:
+    """Check finite frames (analysis, variable, latitude, longitude) in physical units on the checkpoint's grid.
 
-    `now` is the present time in UTC: an analysis cannot be of the future.
+    They are newest first, from `init_time` on, one time step apart. `now` is the present time in UTC: an analysis
+    cannot be of the future.
     """
-    findings, num_analyses = Findings(), len(newest)
-    frames = np.concatenate([newest, previous])
+    findings, num_analyses, together = Findings(), len(frames[0]), np.concatenate(frames)
+    times = [init_time - index * spec.time_step for index in range(len(frames))]
     labels = [
         f"at {format_time(time)}" + (f" in analysis {index + 1} of {num_analyses}" if num_analyses > 1 else "")
-        for time in (init_time, init_time - spec.time_step)
+        for time in times
         for index in range(num_analyses)
     ]
-    findings.problems.extend(find_frame_problems(frames, labels, spec.known_variables, spec.grid.grid))
-    findings.problems.extend(() if findings.problems else find_equal_frames(previous, newest, spec.known_variables))
+    findings.problems.extend(find_frame_problems(together, labels, spec.known_variables, spec.grid.grid))
+    findings.problems.extend(() if findings.problems else find_equal_frames(frames, times, spec.known_variables))
     findings.warnings.extend(find_time_warnings(init_time, now))
-    findings.problems.extend(() if findings.problems else _find_wrong_pairs(previous, newest, labels, spec))
+    findings.problems.extend(() if findings.problems else _find_wrong_pairs(frames, labels, spec))
     if spec.extremes is not None and not findings.problems:
-        _compare_statistics(findings, [*_statistics(previous, newest, spec, spec.extremes)], labels)
-        _compare_pattern(findings, frames, labels, spec, spec.extremes)
-    findings.problems.extend(() if findings.problems else find_one_sided_winds(frames, labels, spec.known_variables))
+        _compare_statistics(findings, [*_statistics(frames, spec, spec.extremes)], labels)
+        _compare_pattern(findings, together, labels, spec, spec.extremes)
+    findings.problems.extend(() if findings.problems else find_one_sided_winds(together, labels, spec.known_variables))
     return findings
 
 
-def _find_wrong_pairs(previous: Frames, newest: Frames, labels: Sequence[str], spec: ModelSpec) -> Iterator[str]:
-    """Yield a sentence for each analysis of which one frame alone is mirrored, turned or exchanged."""
-    scale, num_analyses = [(variable.mean, variable.std) for variable in spec.variables], len(newest)
-    earlier, later = (coarsen(frames, spec.grid.grid) for frames in (previous, newest))
-    for index in range(num_analyses):
-        similarity, arranged = Pattern(later[index], scale, spec.variable_names).compare(earlier[[index]])
+def _find_wrong_pairs(frames: Sequence[Frames], labels: Sequence[str], spec: ModelSpec) -> Iterator[str]:
+    """Yield a sentence for each frame of which it, or the one before it, is alone mirrored, turned or exchanged.
+
+    Frames are compared with the one before of the same analysis.
+    """
+    scale, num_analyses = [(variable.mean, variable.std) for variable in spec.variables], len(frames[0])
+    coarse = coarsen(np.concatenate(frames), spec.grid.grid)
+    for index in range(len(coarse) - num_analyses):
+        earlier = coarse[[index + num_analyses]]
+        similarity, arranged = Pattern(coarse[index], scale, spec.variable_names).compare(earlier)
         as_they_are, (description, best) = similarity[0], max(arranged.items(), key=lambda item: item[1][0])
         if best[0] > PAIR_CORRELATION and best[0] - as_they_are > PAIR_ADVANTAGE:
             yield (
@@ -146,14 +149,16 @@ def _compare_statistics(findings: Findings, statistics: Sequence[Statistic], lab
             findings.warnings.append(worst.describe(labels))
 
 
-def _statistics(previous: Frames, newest: Frames, spec: ModelSpec, extremes: TrainingExtremes) -> Iterator[Statistic]:
+def _statistics(frames: Sequence[Frames], spec: ModelSpec, extremes: TrainingExtremes) -> Iterator[Statistic]:
     """Yield every statistic of a state with its range in training.
 
-    The values are one per frame, the newest frames before the previous ones, or one per pair of them.
+    The values are one per frame, the newest frames before the older ones, or one per frame that has one before it.
     """
-    frames, grid, names = np.concatenate([newest, previous]), spec.grid.grid, spec.variable_names
-    means, spreads = measure_bands(frames, grid)
-    roughness, change = measure_roughness(frames, grid), measure_change(previous, newest, grid)
+    together, grid, names = np.concatenate(frames), spec.grid.grid, spec.variable_names
+    means, spreads = measure_bands(together, grid)
+    num_changes = len(together) - len(frames[-1])
+    change = measure_change(together[len(frames[0]) :], together[:num_changes], grid)
+    roughness = measure_roughness(together, grid)
     for channel, (variable, known) in enumerate(zip(spec.known_variables, extremes.variables, strict=True)):
         name, units = f"`{variable.name}`", variable.units
         for index, band in enumerate(bands_of(grid)):
@@ -169,7 +174,7 @@ def _statistics(previous: Frames, newest: Frames, spec: ModelSpec, extremes: Tra
         values, title = change[:, channel], f"root mean square difference of {name} from the frame before"
         factor = _factor(values, known.change)
         yield Statistic(f"change {name}", title, units, values, known.change, factor, CHANGE)
-    speeds = measure_wind_speed(frames, names)
+    speeds = measure_wind_speed(together, names)
     if speeds is not None and extremes.wind_speed is not None:
         factor = speeds / max(extremes.wind_speed.high, _TINY)
         yield Statistic("speed", "largest wind speed", "m s-1", speeds, extremes.wind_speed, factor, WIND_SPEED)

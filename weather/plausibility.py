@@ -1,6 +1,7 @@
 """Find what no analysis of the weather has, whichever checkpoint it starts: constant parts, equal frames, odd times."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,13 +81,17 @@ def find_one_sided_winds(frames: Frames, labels: Sequence[str], variables: Seque
     return problems
 
 
-def find_equal_frames(previous: Frames, newest: Frames, variables: Sequence[Variable]) -> list[str]:
-    """Return a sentence for each variable whose two frames are equal at every point."""
-    return [
-        f"`{variable.name}` is the same in both frames, at every point: one of them has a wrong time."
-        for channel, variable in enumerate(variables)
-        if np.array_equal(previous[:, channel], newest[:, channel])
-    ]
+def find_equal_frames(
+    frames: Sequence[Frames], times: Sequence[np.datetime64], variables: Sequence[Variable]
+) -> list[str]:
+    """Return a sentence for each variable of which two frames, which follow each other, are equal at every point."""
+    problems = []
+    for channel, variable in enumerate(variables):
+        for (newer, older), of in zip(pairwise(frames), pairwise(times), strict=True):
+            if np.array_equal(newer[:, channel], older[:, channel]):
+                which = "in both frames" if len(frames) == 2 else f"at {' and '.join(map(format_time, of[::-1]))}"
+                problems.append(f"`{variable.name}` is the same {which}, at every point: one of them has a wrong time.")
+    return problems
 
 
 def find_time_warnings(init_time: np.datetime64, now: np.datetime64) -> list[str]:

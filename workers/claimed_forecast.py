@@ -88,8 +88,8 @@ class ClaimedForecast:
         return sorted(lost)
 
     def discard_frames_before(self, lead_index: int) -> None:
-        """Delete the restart frames two lead times before this one, if summarised; no group needs them to resume."""
-        old = lead_index - 2
+        """Delete the restart frames that no group needs to resume any more, of one lead time, if it is summarised."""
+        old = lead_index - len(self.state.frames)
         if isinstance(self.store, RestartStore) and old >= 0 and self.summary.is_complete(old):
             self.store.delete_fields(old, (self.folder.path / "staging").folders())
 

@@ -84,7 +84,7 @@ class Engine:
         committed = {lease.group: lease.committed for lease in claimed}
         rollouts = Rollouts(batches, forecast.state, store, committed, request.seed)
         with (
-            self.meter.measure(request, store.layout),
+            self.meter.measure(request, store.layout, networks.spec.context_frames),
             BackgroundWriter[Piece](lambda piece: attempt.write(*piece)) as writer,
         ):
             for states in _advance(rollouts, min(committed.values()), store.layout.num_lead_times, should_rebalance):

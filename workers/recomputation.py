@@ -81,7 +81,7 @@ class Recomputation:
     def make_fields(self, first: Mapping[int, int], last: int, summarised: Collection[int]) -> Iterator[Content]:
         """Compute groups up to the lead time index `last`, each from its index in `first` on, and yield their chunks.
 
-        A group continues from the two lead times before `first`, which the ensemble must hold exactly. The chunks of
+        A group continues from the lead times before `first`, which the ensemble must hold exactly. The chunks of
         the summary follow at the lead time indices in `summarised`, for which all groups must be computed.
         """
         request = self.record.request

@@ -37,7 +37,7 @@ class Rollouts:
     """Advance member groups together: lead times in the outer loop, groups in the inner one.
 
     The first lead times of the whole ensemble are therefore complete early. `committed` gives the number of lead times
-    of each group that `store` holds; a group continues from the last two of them.
+    of each group that `store` holds; a group continues from the last of them, as many as the context has frames.
     """
 
     def __init__(
@@ -145,7 +145,8 @@ def _rollout(
 ) -> Iterator[Tensor]:
     """Yield the states of a group from lead time index `first` on, padded to the group size."""
     members = _padded_members(store.layout, group)
-    frames = [_load_frame(state, store, group, index, members, forecaster.device) for index in (first - 1, first - 2)]
+    indices = range(first - 1, first - 1 - forecaster.spec.context_frames, -1)
+    frames = [_load_frame(state, store, group, index, members, forecaster.device) for index in indices]
     yield from rollout(
         forecaster,
         frames,
@@ -166,7 +167,7 @@ def _padded_members(layout: Layout, group: int) -> tuple[int, ...]:
 def _load_frame(
     state: InitialState, store: EnsembleStore, group: int, lead_index: int, members: Sequence[int], device: torch.device
 ) -> Tensor:
-    """Return the states of `members` at a lead time index; −1 and −2 are the frames of the initial state.
+    """Return the states of `members` at a lead time index; −1, −2, … are the frames of the initial state.
 
     Member i starts from analysis i modulo their number; a single analysis is expanded to all members, not copied. A
     stored group that is smaller than the group size is padded with its last member.
@@ -174,7 +175,7 @@ def _load_frame(
     if lead_index >= 0:
         fields = store.group_fields(group, lead_index)
         return torch.from_numpy(fields[np.minimum(np.arange(len(members)), len(fields) - 1)]).to(device)
-    analyses = state.newest if lead_index == -1 else state.previous
+    analyses = state.frames[-1 - lead_index]
     if len(analyses) == 1:
         return torch.from_numpy(analyses[:]).to(device).expand(len(members), -1, -1, -1)
     return torch.from_numpy(analyses[[member % len(analyses) for member in members]]).to(device)

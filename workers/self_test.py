@@ -20,7 +20,8 @@ from weather.initial_state import InitialState
 from weather.manifest import Manifest, Sampling
 
 _MEMBERS = 8
-_STEPS = 4
+_LENGTH = np.timedelta64(24, "h")
+"""Length of the forecasts; a longer time step is computed once."""
 _MAX_DIFFERENCE = 1e-4
 """Largest difference allowed, in m/s over the first day, between batch sizes or between two processes."""
 _MAX_SCORE_CHANGE = 0.02
@@ -44,23 +45,29 @@ class Subject:
     device: torch.device
     state: InitialState
     sampling: Sampling
+    time_step: np.timedelta64
 
     @classmethod
     def of(cls, checkpoint: Path, manifest: Manifest, device: torch.device, state: InitialState) -> "Subject":
         """Return the subject with the fewest evaluations that the checkpoint's solver allows."""
         sampling = manifest.sampling
-        return cls(checkpoint, device, state, sampling.replace(nfe=sampling.nfe // sampling.num_steps))
+        fewest = sampling.replace(nfe=sampling.nfe // sampling.num_steps)
+        return cls(checkpoint, device, state, fewest, manifest.model.time_step)
+
+    @property
+    def num_steps(self) -> int:
+        """Number of time steps in a day, at least one."""
+        return max(int(_LENGTH // self.time_step), 1)
 
     def compute_day(self, members: range, *, precision: Precision = "float32") -> NDArray[np.float32]:
         """Return the first day of a forecast of `members`: (lead time, member, variable, latitude, longitude)."""
         networks, _ = load_checkpoint(self.checkpoint, self.device)
         forecaster = Forecaster(networks, self.sampling, self.device, Execution(precision=precision))
         frames = [
-            torch.from_numpy(np.repeat(frame[:1], len(members), axis=0)).to(self.device)
-            for frame in (self.state.newest, self.state.previous)
+            torch.from_numpy(np.repeat(frame[:1], len(members), axis=0)).to(self.device) for frame in self.state.frames
         ]
         states = rollout(forecaster, frames, members=members, seed=0, init_time=self.state.init_time)
-        return np.stack([states.cpu().numpy() for states in itertools.islice(states, _STEPS)])
+        return np.stack([states.cpu().numpy() for states in itertools.islice(states, self.num_steps)])
 
 
 def run_self_test(subject: Subject) -> list[Finding]:
@@ -68,7 +75,7 @@ def run_self_test(subject: Subject) -> list[Finding]:
     began = time.perf_counter()
     together = subject.compute_day(range(_MEMBERS))
     findings = [
-        Finding("finite", f"{_MEMBERS} members, {_STEPS} lead times", bool(np.isfinite(together).all())),
+        Finding("finite", f"{_MEMBERS} members, {subject.num_steps} lead times", bool(np.isfinite(together).all())),
         _check_repetition(subject, together),
         _check_other_process(subject, together),
         _check_single_member(subject, together),
@@ -124,4 +131,4 @@ def _evaluations_per_second(subject: Subject, precision: Any) -> float:
     subject.compute_day(range(_MEMBERS), precision=precision)
     began = time.perf_counter()
     subject.compute_day(range(_MEMBERS), precision=precision)
-    return _MEMBERS * _STEPS * (subject.sampling.nfe + 1) / (time.perf_counter() - began)
+    return _MEMBERS * subject.num_steps * (subject.sampling.nfe + 1) / (time.perf_counter() - began)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.counters import EVALUATIONS, STEP_SECONDS, Tally
 from jobs.dispatching.live_workers import Machine
 from jobs.folders import ForecastFolder
-from jobs.planning.estimates import FIELDS_PER_MEMBER, Compression, Speed
+from jobs.planning.estimates import Compression, Speed, fields_per_member
 from jobs.planning.measured import record_compression, record_speed
 from jobs.request import ForecastRequest
 from jobs.rows.database import Database
@@ -55,9 +55,9 @@ class SpeedMeter:
         self._warmed_up: set[tuple[str, int]] = set()
 
     @contextmanager
-    def measure(self, request: ForecastRequest, layout: Layout) -> Iterator[None]:
+    def measure(self, request: ForecastRequest, layout: Layout, context_frames: int) -> Iterator[None]:
         """Measure the steps within the block, and save the speed at its end, also after an exception."""
-        held = FIELDS_PER_MEMBER * layout.size_bytes // layout.num_lead_times
+        held = fields_per_member(context_frames) * layout.size_bytes // layout.num_lead_times
         self._current = _Measurements(request, held, time.perf_counter())
         self._reset_peak_memory()
         try:

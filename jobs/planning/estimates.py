@@ -10,9 +10,6 @@ from jobs.request import ForecastRequest
 DEADLINE_MARGIN = 1.25
 """Factor between a deadline and the expected seconds: measured estimates have been within a quarter."""
 
-FIELDS_PER_MEMBER = 3
-"""Fields that a worker holds for each member: its two newest frames, and the lead time that is diagnosed."""
-
 
 @dataclass(frozen=True)
 class Speed:
@@ -230,11 +227,16 @@ def compute_seconds(speed: Speed, num_groups: int, num_lead_times: int, nfe: int
     return -(-num_groups // num_workers) * num_lead_times * speed.lead_time_seconds(nfe)
 
 
-def memory_bytes(speed: Speed, members: int, member_bytes: int) -> int | None:
+def memory_bytes(speed: Speed, members: int, member_bytes: int, context_frames: int) -> int | None:
     """Return the peak memory of a worker that holds all members, each with fields of `member_bytes`."""
     if speed.memory_bytes is None:
         return None
-    return round(speed.memory_bytes + FIELDS_PER_MEMBER * members * member_bytes)
+    return round(speed.memory_bytes + fields_per_member(context_frames) * members * member_bytes)
+
+
+def fields_per_member(context_frames: int) -> int:
+    """Return the fields that a worker holds for each member: its newest frames, and the lead time that is diagnosed."""
+    return context_frames + 1
 
 
 def choose_nfe(

@@ -11,8 +11,8 @@ from weather.manifest import NFE_PER_STEP, Manifest
 from weather.stores.layout import Layout
 from weather.stores.summary_layout import SummaryLayout
 
-_RESTART_LEAD_TIMES = 4
-"""Exact lead times that exist at once if the ensemble is not exact: two to restart from, two about to be removed."""
+_REMOVED_LEAD_TIMES = 2
+"""Exact lead times that are about to be removed if the ensemble is not exact, besides those to restart from."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Plan:
             grid=manifest.model.grid.grid,
         )
         members = layout.size_bytes if request.output.members else 0
-        restart = 0 if request.output.is_exact else restart_bytes(layout)
+        restart = 0 if request.output.is_exact else restart_bytes(layout, manifest.model.context_frames)
         return cls(request, layout, members, restart + SummaryLayout(layout, request.summary).size_bytes)
 
     def with_estimates(self, estimator: Estimator, manifest: Manifest, owner: str) -> Self:
@@ -65,13 +65,14 @@ class Plan:
             request.checkpoint_digest, request.group_size, self.members_bytes, index_bytes
         )
         member_bytes = layout.size_bytes // (layout.num_lead_times * request.members)
+        frames = manifest.model.context_frames
         return replace(
             self,
             request=request,
             store_bytes=store_bytes if request.output.is_exact or not self.members_bytes else None,
             seconds=estimator.seconds(demand),
             wait_seconds=estimator.wait_seconds(owner),
-            memory_bytes=None if speed is None else memory_bytes(speed, request.members, member_bytes),
+            memory_bytes=None if speed is None else memory_bytes(speed, request.members, member_bytes, frames),
             is_scaled=speed is not None and speed.is_scaled,
         )
 
@@ -105,9 +106,9 @@ def check_free_space(estimator: Estimator, plan: Plan, data: StoragePath, reserv
         )
 
 
-def restart_bytes(layout: Layout) -> int:
-    """Return the bytes of the exact lead times that workers keep to restart from."""
-    return layout.size_bytes // layout.num_lead_times * min(_RESTART_LEAD_TIMES, layout.num_lead_times)
+def restart_bytes(layout: Layout, context_frames: int) -> int:
+    """Return the bytes of the exact lead times that workers keep to restart from, of which a group needs the last."""
+    return layout.size_bytes // layout.num_lead_times * min(context_frames + _REMOVED_LEAD_TIMES, layout.num_lead_times)
 
 
 def _choose_nfe(plan: Plan, estimator: Estimator, manifest: Manifest, owner: str) -> ForecastRequest:

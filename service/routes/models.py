@@ -15,12 +15,16 @@ router = APIRouter(tags=["models"], responses=PROBLEM_RESPONSES, dependencies=[D
 
 
 class Model(BaseModel):
-    """A checkpoint: its variables, grid, time step, sampling defaults, provenance, and the limits of the service."""
+    """A checkpoint: its variables, grid, time step, sampling defaults, provenance, and the limits of the service.
+
+    `context_frames` is the number of frames of an initial state, one time step apart.
+    """
 
     id: str
     digest: str
     variables: list[str]
     time_step_hours: int
+    context_frames: int
     grid: dict[str, int]
     sampling: dict[str, Any]
     provenance: dict[str, Any]
@@ -65,6 +69,7 @@ def _view_model(service: Service, name: str, manifest: Manifest) -> Model:
         digest=manifest.digest,
         variables=list(spec.variable_names),
         time_step_hours=spec.time_step_hours,
+        context_frames=spec.context_frames,
         grid={"latitudes": latitudes, "longitudes": longitudes},
         sampling=manifest.sampling.model_dump(mode="json"),
         provenance=manifest.provenance.model_dump(mode="json"),

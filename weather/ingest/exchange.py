@@ -54,7 +54,7 @@ def _pack(state: InitialState) -> dict[str, bytes | memoryview]:
         "warnings": list(state.warnings),
         "digest": state.digest,
     }
-    np.save(array, np.stack([state.previous, state.newest]), allow_pickle=False)
+    np.save(array, np.stack(state.frames[::-1]), allow_pickle=False)
     return {_ARRAY: array.getbuffer(), _DESCRIPTION: (json.dumps(description, indent=1) + "\n").encode()}
 
 
@@ -70,7 +70,7 @@ def load_initial_state(folder: Path | StoragePath) -> InitialState:
         init_time = np.datetime64(description["init_time"], "s")
         choice = tuple(map(ChosenSource.model_validate, description.get("choice", ())))
         sources, cautions = tuple(description["sources"]), tuple(description.get("warnings", ()))
-        state = InitialState(init_time, frames[0], frames[1], sources, choice, cautions)
+        state = InitialState(init_time, tuple(frames[::-1]), sources, choice, cautions)
         is_intact = state.digest == description["digest"]
     except ConnectionError:
         raise

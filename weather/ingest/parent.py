@@ -63,12 +63,15 @@ def ingest_initial_state(
         "init_time": None if init_time is None else np.datetime_as_string(init_time, "s"),
     }
     shape = (len(spec.variable_names), *spec.grid.grid.shape)
-    most = 2 * _MAX_ANALYSES * _bytes_of(shape)
+    most = spec.context_frames * _MAX_ANALYSES * _bytes_of(shape)
     with _parse_in_child(files, names, task, limits, most) as (result, problems):
         if problems:
             raise InitialStateError(quote_names(names), problems)
         state = load_initial_state(result)
-        _check_frames(state.newest, shape)
+        if len(state.frames) != spec.context_frames:
+            raise ValueError("The frames are not as many as were requested.")
+        for frame in state.frames:
+            _check_frames(frame, shape)
         _check_texts([source.model_dump(mode="json") for source in state.choice], state.warnings)
         return state
 

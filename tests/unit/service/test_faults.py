@@ -197,7 +197,7 @@ def test_a_request_with_files_is_pointed_at_in_its_json(shared_api: InProcess, f
 
 
 def test_an_incomplete_or_overfull_form_is_refused_with_the_parts_it_needs(shared_api: InProcess) -> None:
-    needed = "one field `request` and 1 to 2 files `initial_state`"
+    needed = "one field `request` and 1 to 8 files `initial_state`"
     _check(shared_api.post("/forecast", files=[FILE]), 422, {"/request": needed})
     without_files = {"files": [("request", (None, "{}"))]}
     _check(shared_api.post("/forecast", **without_files), 422, {"/initial_state": needed})
@@ -206,8 +206,8 @@ def test_an_incomplete_or_overfull_form_is_refused_with_the_parts_it_needs(share
         422,
         {"/request": needed, "/initial_state": needed},
     )
-    overfull = shared_api.post("/forecast", data={"request": "{}"}, files=[FILE] * 3)
-    _check(overfull, 422, {"": "at most 2 files. Got: Too many files."})
+    overfull = shared_api.post("/forecast", data={"request": "{}"}, files=[FILE] * 9)
+    _check(overfull, 422, {"": "at most 8 files. Got: Too many files."})
     assert overfull.json()["type"] == "/problems/validation"
 
 

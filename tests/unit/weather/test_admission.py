@@ -100,7 +100,7 @@ def test_an_older_frame_that_is_a_poor_forecast_is_not_taken_for_a_wrong_arrange
     other, noise = CLIMATE[[(index + 60) % 120]], np.random.default_rng(seed).normal(0, 5, CLIMATE[[0]].shape)
     for wrong in (other, noise.astype(np.float32)):
         forecast = np.float32(1 - share) * CLIMATE[[index]] + np.float32(share) * wrong
-        findings = check_state(forecast, CLIMATE[[index + 1]], _TIMES[index + 1], CLIMATE_SPEC, NOW)
+        findings = check_state((CLIMATE[[index + 1]], forecast), _TIMES[index + 1], CLIMATE_SPEC, NOW)
         assert not any("arranged wrongly." in problem for problem in findings.problems)
 
 
@@ -113,6 +113,23 @@ def test_weather_of_another_time_and_planet_is_not_taken_for_a_wrong_arrangement
     for older, newer in (states, states[::-1]):
         problems = _check(older.previous, newer.newest, demo).problems
         assert not any("arranged wrongly." in problem for problem in problems)
+
+
+@pytest.mark.parametrize("wrong", [1, 2])
+def test_of_three_frames_the_wrong_one_is_named(state: InitialState, demo: ModelSpec, wrong: int) -> None:
+    """A frame is compared with the one before it, and the statistics of each with those of the training years."""
+    spec = demo.model_copy(update={"context_frames": 3})
+    frames = [state.newest, state.previous, 2 * state.previous - state.newest]
+    init_time = np.datetime64("2018-09-15T00", "s")
+    assert check_state(frames, init_time, spec, NOW).problems == []
+    frames[wrong] = np.roll(frames[wrong], 48, axis=-1)
+    problems = check_state(frames, init_time, spec, NOW).problems
+    times = ["2018-09-15T00:00", "2018-09-14T18:00", "2018-09-14T12:00"]
+    named = f"The fields at {times[wrong]} resemble those at {times[wrong - 1]} more turned by 180° of longitude"
+    assert any(problem.startswith(named) for problem in problems)
+    frames[wrong] = 20 * state.newest
+    problems = check_state(frames, init_time, spec, NOW).problems
+    assert any(f"at {times[wrong]}; in the training years" in problem for problem in problems)
 
 
 def test_transposed_frames_are_warned_of(state: InitialState, demo: ModelSpec) -> None:
@@ -211,13 +228,13 @@ CLIMATE_SPEC = WAVES_SPEC.model_copy(
 @given(index=integers(1, 119), factor=floats(0.85, 1.15), offset=floats(-0.5, 0.5))
 def test_no_state_of_the_training_is_warned_of_nor_one_like_it(index: int, factor: float, offset: float) -> None:
     previous, newest = (np.float32(factor) * CLIMATE[[step]] + np.float32(offset) for step in (index - 1, index))
-    assert check_state(previous, newest, _TIMES[index], CLIMATE_SPEC, NOW) == Findings()
+    assert check_state((newest, previous), _TIMES[index], CLIMATE_SPEC, NOW) == Findings()
 
 
 @given(index=integers(1, 119), factor=floats(6, 1e3), sign=integers(0, 1))
 def test_a_state_far_beyond_the_training_is_refused(index: int, factor: float, sign: int) -> None:
     scale = np.float32(factor if sign else 1 / factor)
-    findings = check_state(scale * CLIMATE[[index - 1]], scale * CLIMATE[[index]], _TIMES[index], CLIMATE_SPEC, NOW)
+    findings = check_state((scale * CLIMATE[[index]], scale * CLIMATE[[index - 1]]), _TIMES[index], CLIMATE_SPEC, NOW)
     assert findings.problems
 
 

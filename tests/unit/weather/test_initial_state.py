@@ -116,6 +116,33 @@ def test_the_newest_time_starts_the_forecast_by_default(tmp_path: Path, winds: x
     np.testing.assert_array_equal(state.newest[0], [winds[name][3] for name in WIND])
 
 
+@pytest.mark.parametrize(("num_frames", "hours", "indices"), [(3, 6, (3, 2, 1)), (4, 6, (3, 2, 1, 0)), (2, 12, (3, 1))])
+def test_a_state_has_as_many_frames_as_the_context_one_time_step_apart(
+    tmp_path: Path, winds: xr.Dataset, num_frames: int, hours: int, indices: tuple[int, ...]
+) -> None:
+    spec = tiny_spec(context_frames=num_frames, time_step_hours=hours)
+    state = _read([_netcdf(winds, tmp_path / "w.nc")], spec)
+    assert state.init_time == NEWEST
+    for frame, index in zip(state.frames, indices, strict=True):
+        np.testing.assert_array_equal(frame[0], [winds[name][index] for name in WIND])
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "hours", "needed", "missing"),
+    [
+        (3, 12, "3 frames 12 h apart, 2018-09-14T06:00, 2018-09-14T18:00 and 2018-09-15T06:00", "2018-09-14T06:00"),
+        (2, 24, "two frames 24 h apart, 2018-09-14T06:00 and 2018-09-15T06:00", "2018-09-14T06:00"),
+    ],
+)
+def test_frames_that_the_data_lacks_are_named(
+    tmp_path: Path, winds: xr.Dataset, num_frames: int, hours: int, needed: str, missing: str
+) -> None:
+    spec = tiny_spec(context_frames=num_frames, time_step_hours=hours)
+    with pytest.raises(InitialStateError) as caught:
+        _read([_netcdf(winds, tmp_path / "w.nc")], spec)
+    assert f"needs {needed} (UTC). Missing: {missing}." in str(caught.value)
+
+
 def test_an_init_time_chooses_its_frame_and_the_one_before(tmp_path: Path, winds: xr.Dataset, spec: ModelSpec) -> None:
     state = _read([_netcdf(winds, tmp_path / "w.nc")], spec, np.datetime64("2018-09-14T18", "s"))
     assert state.init_time == np.datetime64("2018-09-14T18", "s")
@@ -300,18 +327,18 @@ def test_the_origin_of_longitudes_makes_no_difference(tmp_path: Path, spec: Mode
 
 def test_the_digest_changes_with_any_value_and_with_the_time(winds: xr.Dataset) -> None:
     previous, newest = (np.stack([winds[name][frame] for name in WIND])[None] for frame in (2, 3))
-    state = InitialState(NEWEST, previous, newest, ("a.nc",))
+    state = InitialState(NEWEST, (newest, previous), ("a.nc",))
     draw, digests = np.random.default_rng(0), {state.digest}
     for _ in range(8):
         index = tuple(draw.integers(newest.shape))
         changed = newest.copy()
         changed[index] = np.nextafter(changed[index], np.float32(np.inf))
-        digests.add(InitialState(NEWEST, previous, changed, ("a.nc",)).digest)
-        digests.add(InitialState(NEWEST, changed, newest, ("a.nc",)).digest)
-    digests.add(InitialState(NEWEST, newest, previous, ("a.nc",)).digest)
-    digests.add(InitialState(NEWEST + 1, previous, newest, ("a.nc",)).digest)
+        digests.add(InitialState(NEWEST, (changed, previous), ("a.nc",)).digest)
+        digests.add(InitialState(NEWEST, (newest, changed), ("a.nc",)).digest)
+    digests.add(InitialState(NEWEST, (previous, newest), ("a.nc",)).digest)
+    digests.add(InitialState(NEWEST + 1, (newest, previous), ("a.nc",)).digest)
     assert len(digests) == 19
-    assert InitialState(NEWEST, previous, np.asfortranarray(newest), ("b.nc", "c.nc")).digest == state.digest
+    assert InitialState(NEWEST, (np.asfortranarray(newest), previous), ("b.nc", "c.nc")).digest == state.digest
 
 
 def test_a_state_is_regridded_to_the_checkpoints_grid(

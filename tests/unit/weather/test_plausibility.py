@@ -79,10 +79,15 @@ def test_wind_that_blows_one_way_everywhere_is_named(frames: NDArray[np.float32]
 def test_equal_frames_are_named(frames: NDArray[np.float32]) -> None:
     newest = frames.copy()
     newest[0, 1, 3, 3] += 1
-    assert find_equal_frames(frames, newest, SPEC.known_variables) == [
+    times = [np.datetime64("2018-09-15T12", "s") - np.timedelta64(12 * index, "h") for index in range(3)]
+    assert find_equal_frames((newest, frames), times[:2], SPEC.known_variables) == [
         "`u10` is the same in both frames, at every point: one of them has a wrong time."
     ]
-    assert len(find_equal_frames(frames, frames, SPEC.known_variables)) == 2
+    assert len(find_equal_frames((frames, frames), times[:2], SPEC.known_variables)) == 2
+    assert find_equal_frames((newest, 0 * newest, frames), times, SPEC.known_variables) == []
+    assert find_equal_frames((0 * newest, newest, frames), times, SPEC.known_variables) == [
+        "`u10` is the same at 2018-09-14T12:00 and 2018-09-15T00:00, at every point: one of them has a wrong time."
+    ]
 
 
 @pytest.mark.parametrize(

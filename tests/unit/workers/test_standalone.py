@@ -94,7 +94,7 @@ def test_members_take_an_ensemble_of_analyses_in_turn(forecast: StandaloneForeca
     state = random_state(analyses=2)
     dataset = _run(replace(forecast, state=state, num_lead_times=1), tmp_path / "pair")
     for analysis in range(2):
-        single = replace(state, previous=state.previous[[analysis]], newest=state.newest[[analysis]])
+        single = replace(state, frames=tuple(frame[[analysis]] for frame in state.frames))
         expected = _run(replace(forecast, state=single, num_lead_times=1), tmp_path / str(analysis))
         for member in range(analysis, 6, 2):
             found = dataset.u10.sel(number=member)

@@ -65,7 +65,7 @@ def test_wrong_parameters_are_pointed_at(api: InProcess, frames: bytes, query: s
 
 
 def test_a_form_without_files_or_with_other_parts_is_refused(api: InProcess, frames: bytes) -> None:
-    message = "with 1 to 2 files `initial_state` and nothing else"
+    message = "with 1 to 8 files `initial_state` and nothing else"
     for form in ({"files": [("other", ("a.nc", frames))]}, {"data": {"initial_state": "text"}}, {"json": {}}):
         response = api.post("/v1/inspect", **form)
         assert response.status_code == 422, response.text

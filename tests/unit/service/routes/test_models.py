@@ -26,6 +26,7 @@ def test_a_model_is_described_by_its_manifest(api: InProcess, untrained_checkpoi
     assert model["digest"] == manifest.digest
     assert model["variables"] == list(manifest.model.variable_names)
     assert model["time_step_hours"] == manifest.model.time_step_hours
+    assert model["context_frames"] == manifest.model.context_frames
     assert (model["grid"]["latitudes"], model["grid"]["longitudes"]) == manifest.model.grid.grid.shape
     assert model["sampling"] == json.loads(manifest.sampling.model_dump_json())
 

@@ -136,14 +136,20 @@ def test_warnings_and_refusals_of_the_child_are_those_of_the_reader(
     assert len(caught.value.problems) == 4
 
 
-def test_a_state_is_saved_and_loaded_bit_for_bit_and_damage_is_detected(spec: ModelSpec, tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_frames", [2, 3])
+def test_a_state_is_saved_and_loaded_bit_for_bit_and_damage_is_detected(
+    spec: ModelSpec, tmp_path: Path, num_frames: int
+) -> None:
     draw = np.random.default_rng(0)
-    frames = [draw.normal(size=(2, 2, *spec.grid.grid.shape)).astype(np.float32) for _ in range(2)]
-    state = InitialState(np.datetime64("2018-09-15T00", "s"), frames[0], frames[1], ("a", "b"), (), ("It is calm.",))
+    shape = (2, 2, *spec.grid.grid.shape)
+    frames = tuple(draw.normal(size=shape).astype(np.float32) for _ in range(num_frames))
+    state = InitialState(np.datetime64("2018-09-15T00", "s"), frames, ("a", "b"), (), ("It is calm.",))
     save_initial_state(state, tmp_path / "state")
     again = load_initial_state(tmp_path / "state")
     assert (again.digest, again.sources, again.init_time) == (state.digest, state.sources, state.init_time)
     assert again.warnings == state.warnings
+    for frame, expected in zip(again.frames, frames, strict=True):
+        np.testing.assert_array_equal(frame, expected)
     content = bytearray((tmp_path / "state/initial_state.npy").read_bytes())
     content[-1] ^= 1
     (tmp_path / "state/initial_state.npy").write_bytes(content)
