@@ -53,7 +53,8 @@ class Compiler:
                 with ExitStack() as stack:
                     if shapes not in known and self._attempts is not None:
                         stack.enter_context(self._attempts.record())
-                    compiled = compiled or _compile(function, device)  # raises if PyTorch's compiler cannot be loaded
+                    if compiled is None:
+                        compiled = _compile(function, device)  # raises if PyTorch's compiler cannot be loaded
                     outputs = compiled(*arguments)
             except torch.OutOfMemoryError:
                 raise

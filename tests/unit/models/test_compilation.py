@@ -27,8 +27,10 @@ import torch
 from models.compilation import Compiler
 logging.basicConfig(level=logging.WARNING, format="LOG %(message)s")
 compiler = Compiler(Path(sys.argv[1]))
-def double(x):
-    return torch.sin(x) * 2 + x
+class Double(torch.nn.Module):  # as the warm start, which is compiled as a module
+    def forward(self, x):
+        return torch.sin(x) * 2 + x
+double = Double()
 run = compiler.compile(double, torch.device("cpu"))
 for size in (3, 3, 5):
     x = torch.arange(float(size))
@@ -83,6 +85,15 @@ def test_any_error_of_a_compilation_is_a_failure_for_all_functions(
     assert len(calls) == 1
     assert compiler.failure == type(error).__name__
     assert len(caplog.records) == 1
+
+
+def test_a_compiled_module_is_called_again_and_again(compile_as: Callable[[Function], None]) -> None:
+    compile_as(torch.compile(torch.nn.Linear(3, 2), backend="eager"))  # a module, whose truth value is an error
+    compiler = Compiler()
+    run = compiler.compile(_add, CPU)
+    for _ in range(3):
+        assert run(torch.zeros(1, 3)).shape == (1, 2)
+    assert compiler.failure is None
 
 
 def test_an_error_of_the_function_itself_is_raised_and_is_no_failure(compile_as: Callable[[Function], None]) -> None:
