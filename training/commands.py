@@ -1,8 +1,9 @@
 """The commands `warmcast train`, `evaluate`, `climatology` and `extremes`."""
 
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from models.forecaster import Forecaster
 from storage.atomic import replace_file, write_text
 from storage.errors import ConfigurationError
 from storage.lock import claim_output
-from training.config import read_config
-from training.dataset import WeatherSeries, load_series
+from training.config import TrainingConfig, read_config
+from training.data.loading import load_training_data
+from training.data.training_data import TrainingData
+from training.dry_run import Prices, estimate_training
 from training.evaluation import Evaluation, Evaluator
-from training.loop import Progress
+from training.launch import start_other_processes
+from training.logs import Progress
+from training.resuming import check_output
 from training.train import train
 from weather.bundled import find_checkpoint
 from weather.climatology import Climatology, climatology_indices
@@ -34,24 +39,48 @@ def train_from_files(
     *,
     config: Path,
     data: Sequence[str | Path],
-    output: Path,
+    output: Path | None,
     start: str | None,
     resume: bool,
+    device: str | None,
+    processes: int | None,
     threads: int | None,
-    report: Callable[[str], None],
+    prices: Mapping[str, Any] | None,
+    report: Callable[[Mapping[str, Any]], None],
 ) -> dict[str, Any]:
-    """Train on files, write `output/checkpoint` and return a receipt; `report` receives lines of progress."""
-    if threads:
-        torch.set_num_threads(threads)
-    manifest = train(
-        read_config(config),
-        list_data_files(data),
-        output,
-        find_checkpoint(start, ()) if start else None,
-        resume=resume,
-        report=lambda progress: report(format_progress(progress)),
-    )
+    """Train on files, write `output/checkpoint` and return a receipt; `report` receives the fields of `Progress`.
+
+    `device` and `processes` replace those of the configuration. With `prices`, the fields of `Prices`, the training is
+    only tried and estimated. Raises `ConfigurationError` without `output`, unless there are `prices`.
+    """
+    settings = read_config(config, device=device, processes=processes)
+    sources, folder = list_data_files(data), find_checkpoint(start, ()) if start else None
+    if prices is not None:
+        if output is not None:
+            check_output(output, settings, resume=resume)
+        torch.set_num_threads(threads or torch.get_num_threads())
+        return estimate_training(settings, sources, folder, Prices(**prices))
+    if output is None:
+        raise ConfigurationError("Name the folder to write to with --output, or pass --dry-run.")
+    work = partial(_train, settings, sources, output, folder, resume=resume, threads=threads)
+    with start_other_processes(settings.processes, work):
+        manifest = work(report=lambda progress: report(asdict(progress)))
     return {"checkpoint": str(output / "checkpoint"), "manifest": manifest.model_dump(mode="json")}
+
+
+def _train(
+    config: TrainingConfig,
+    sources: Sequence[str | Path],
+    output: Path,
+    start: Path | None,
+    *,
+    resume: bool,
+    threads: int | None,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Manifest:
+    """Train in one of the processes; `threads` is by default that of PyTorch, divided among the processes."""
+    torch.set_num_threads(threads or max(torch.get_num_threads() // config.processes, 1))
+    return train(config, sources, output, start, resume=resume, report=report)
 
 
 def evaluate_checkpoint(
@@ -83,7 +112,8 @@ def evaluate_checkpoint(
         torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks, manifest = load_checkpoint(find_checkpoint(checkpoint, checkpoint_folders), device)
-    series = _load_series(manifest, data)
+    truth = _load_data(manifest, data)
+    truth.keep("auto", torch.device("cpu"))
     evaluation = Evaluation(
         years=years or manifest.provenance.validation_years,
         num_starts=starts,
@@ -95,7 +125,7 @@ def evaluate_checkpoint(
     forecaster = Forecaster(networks, manifest.sampling.replace(solver=solver, nfe=nfe, warmth=warmth), device)
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
-    evaluator = Evaluator(forecaster, manifest, series, evaluation)
+    evaluator = Evaluator(forecaster, manifest, truth, evaluation)
     in_use = ConfigurationError(f"Another evaluation writes `{output}`. Wait for it, or choose another --output.")
     records = output.with_suffix(".records.jsonl")
     with claim_output(records, in_use):
@@ -120,14 +150,14 @@ def build_climatology(
     Variables and grid are the checkpoint's. Without `years`, its training years are used.
     """
     manifest = read_manifest(find_checkpoint(checkpoint, checkpoint_folders))
-    series = _load_series(manifest, data)
+    record = _load_data(manifest, data)
     years = years or manifest.provenance.train_years
-    indices = climatology_indices(series.valid_times, parse_time(valid_time, "valid_time"), years)
+    indices = climatology_indices(record.valid_times, parse_time(valid_time, "valid_time"), years)
     variables = manifest.model.variable_names
-    climatology = Climatology(variables, series.grid, series.valid_times[indices], series.frames[indices])
+    climatology = Climatology(variables, record.grid, record.valid_times[indices], record.frames(indices))
     dataset = climatology.to_dataset()
     for channel, name in enumerate(variables):
-        spectrum = spherical_spectrum(climatology.states[:, channel], series.grid).mean(axis=0)
+        spectrum = spherical_spectrum(climatology.states[:, channel], record.grid).mean(axis=0)
         attributes = {"long_name": f"mean power of {name} by total wavenumber", "units": "m2 s-2"}
         dataset[f"{name}_spectrum"] = ("total_wavenumber", spectrum, attributes)
     with replace_file(output) as partial:
@@ -142,7 +172,8 @@ def add_extremes(*, checkpoint: str, checkpoint_folders: Sequence[Path], data: S
     """
     folder = find_checkpoint(checkpoint, checkpoint_folders)
     manifest = read_manifest(folder)
-    extremes = _load_series(manifest, data).extremes(manifest.model.variables, manifest.provenance.train_years)
+    record = _load_data(manifest, data)
+    extremes = record.extremes(manifest.model.variables, manifest.provenance.train_years)
     changed = manifest.model_copy(update={"model": manifest.model.model_copy(update={"extremes": extremes})})
     write_text(folder / MANIFEST_NAME, changed.to_json())
     return {
@@ -154,16 +185,20 @@ def add_extremes(*, checkpoint: str, checkpoint_folders: Sequence[Path], data: S
     }
 
 
-def _load_series(manifest: Manifest, data: Sequence[str | Path]) -> WeatherSeries:
+def _load_data(manifest: Manifest, data: Sequence[str | Path]) -> TrainingData:
     """Return the frames of the files, folders and addresses in `data`, with a checkpoint's variables.
 
-    Raises `TrainingDataError` if they cannot be read, lack a variable or are on another grid than the checkpoint.
+    Frames on another grid are regridded to the checkpoint's, as initial states are. Raises `TrainingDataError` if they
+    cannot be read or lack a variable.
     """
     spec = manifest.model
-    series = load_series(list_data_files(data), spec.variable_names, spec.time_step_hours)
-    if not series.grid.matches(spec.grid.grid):
-        raise TrainingDataError(f"`data` is on the grid {series.grid}, but the checkpoint's is {spec.grid.grid}.")
-    return series
+    return load_training_data(
+        list_data_files(data),
+        spec.variable_names,
+        time_step_hours=spec.time_step_hours,
+        context_frames=spec.context_frames,
+        grid=spec.grid.grid,
+    )
 
 
 def list_data_files(sources: Sequence[str | Path]) -> list[str]:
@@ -186,14 +221,3 @@ def list_data_files(sources: Sequence[str | Path]) -> list[str]:
                 f"Got: `{source}`, which does not exist."
             )
     return files
-
-
-def format_progress(progress: Progress) -> str:
-    """Return one line: stage, step, loss, gradient norm, learning rate, throughput, time left, validation."""
-    seconds_left = max(math.ceil(progress.seconds_left), 0)
-    validation = "".join(f"  {name} {value:.4f}" for name, value in (progress.validation or {}).items())
-    return (
-        f"{progress.stage}  {progress.step}/{progress.steps}  loss {progress.loss:.4f}  |g| {progress.grad_norm:.2f}  "
-        f"lr {progress.learning_rate:.1e}  {progress.samples_per_second:.1f} samples/s  "
-        f"{seconds_left // 3600}:{seconds_left // 60 % 60:02}:{seconds_left % 60:02} left{validation}"
-    )

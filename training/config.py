@@ -7,8 +7,10 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from storage.errors import ConfigurationError
+from training.validation_config import ValidationConfig
 from weather.features import FEATURES
-from weather.manifest import NetworkSpec, Sampling
+from weather.manifest import Sampling
+from weather.network_specs import NetworkSpec
 from weather.schema import FrozenModel, first_error_sentence
 from weather.variables import DEFAULT_VARIABLES, KNOWN
 
@@ -35,19 +37,20 @@ Years = Annotated[tuple[int, ...], BeforeValidator(_expand_years)]
 class DataConfig(FrozenModel):
     """The years of the data, where its static fields are, how much memory it may use, and its description and credits.
 
+    Frames and static fields are regridded to the Gaussian grid of the truncation `grid`, such as `t31`, by default not.
     Static fields are read from `static_source`, a file, store or address, by default from the first source of data.
-    Data that fits into half of the device's free memory stays there, unless `residence` says otherwise; else at most
-    `memory_gib` of memory hold what is read ahead.
+    Frames that fit stay in the memory of the device or, up to `memory_gib`, of the host, unless `residence` says
+    otherwise; else they are read as they are needed, and at most `memory_gib` hold what is read ahead.
     """
 
     description: str
     attribution: str
+    grid: Literal["t21", "t31", "t42", "t63", "t85"] | None = None
     train_years: Years = Field(min_length=1)
     validation_years: Years = Field(min_length=1)
     test_years: Years = ()
-    validation_samples: int = Field(default=64, ge=1)
     static_source: str | None = None
-    residence: Literal["auto", "device", "stream"] = "auto"
+    residence: Literal["auto", "device", "host", "stream"] = "auto"
     memory_gib: float = Field(default=1.0, gt=0)
 
     @property
@@ -159,6 +162,7 @@ class TrainingConfig(FrozenModel):
     stages: tuple[StageName, ...] = Field(default=("warm_start", "flow"), min_length=1)
     area_weights: bool = False
     sampling: Sampling = Sampling()
+    validation: ValidationConfig = ValidationConfig()
     save_every: int = Field(default=200, ge=1)
     report_every: int = Field(default=20, ge=1)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
@@ -185,6 +189,18 @@ class TrainingConfig(FrozenModel):
             raise ValueError("the section `both` is needed if, and only if, `stages` has `both`")
         return self
 
+    @model_validator(mode="after")
+    def _check_validation(self) -> "TrainingConfig":
+        try:
+            names = self.validation.selectable(self.variables, self.time_step_hours)
+        except ConfigurationError as error:
+            raise ValueError(f"`validation.lead_times` is wrong: {error}") from error
+        if self.validation.select_by not in (None, *names):
+            raise ValueError(
+                f"`validation.select_by` must be one of {', '.join(names)}. Got: {self.validation.select_by}"
+            )
+        return self
+
     def stage_optimisers(self, stage: StageName) -> dict[Literal["warm_start", "flow"], OptimiserConfig]:
         """Return the optimiser of each network that `stage` trains, with the stage's steps and batch size."""
         parts: dict[Literal["warm_start", "flow"], OptimiserConfig] = {
@@ -198,8 +214,8 @@ class TrainingConfig(FrozenModel):
         return {name: optimiser.model_copy(update=shared) for name, optimiser in parts.items()}
 
 
-def read_config(path: Path) -> TrainingConfig:
-    """Return the training configuration in a YAML file.
+def read_config(path: Path, **changes: Any) -> TrainingConfig:
+    """Return the training configuration in a YAML file, with top-level `changes` that are not None.
 
     Raises `ConfigurationError` if the file cannot be read as YAML, or naming the first wrong field.
     """
@@ -207,6 +223,8 @@ def read_config(path: Path) -> TrainingConfig:
         raw = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"`{path}` cannot be read as YAML: {error}.") from error
+    if isinstance(raw, dict):
+        raw |= {name: value for name, value in changes.items() if value is not None}
     try:
         return TrainingConfig.model_validate(raw)
     except ValidationError as error:

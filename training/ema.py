@@ -7,18 +7,27 @@ from torch import nn
 
 
 class Ema:
-    """Hold a copy of a network with averaged weights: e ← d·e + (1−d)·w, with d = min(decay, (1+n)/(10+n)).
+    """Hold a copy of a network with averaged weights: e ← d·e + (1−d)·w.
 
-    d grows over the first steps n, so that the initial weights are forgotten.
+    d is `decay`; with `warmup` it is at most (1+n)/(10+n) in step n, so that the initial weights are forgotten. Nothing
+    in an update waits for the device.
     """
 
-    def __init__(self, net: nn.Module, decay: float) -> None:
+    def __init__(self, net: nn.Module, decay: float, *, warmup: bool = True) -> None:
         self.net = copy.deepcopy(net).requires_grad_(requires_grad=False).eval()
-        self._decay = decay
+        self._decay, self._warmup = decay, warmup
+        self._averages, self._weights = list(self.net.parameters()), list(net.parameters())
+        device = next(iter(self._weights)).device
+        self._share = torch.zeros((), device=device)
+        """1−d of the step."""
+
+    def prepare(self, step: int) -> None:
+        """Set d for the update after optimiser step `step` (from 0)."""
+        self._share.fill_(1 - min(self._decay, (1 + step) / (10 + step) if self._warmup else 1.0))
 
     @torch.no_grad()
-    def update(self, net: nn.Module, step: int) -> None:
-        """Update the averaged weights e to d·e + (1−d)·w; w are those of `net` after optimiser step `step` (from 0)."""
-        decay = min(self._decay, (1 + step) / (10 + step))
-        for average, weight in zip(self.net.parameters(), net.parameters(), strict=True):
-            average.lerp_(weight, 1 - decay)
+    def update(self) -> None:
+        """Update the averaged weights."""
+        changes = torch._foreach_sub(self._weights, self._averages)
+        torch._foreach_mul_(changes, self._share)
+        torch._foreach_add_(self._averages, changes)

@@ -18,9 +18,10 @@ from diagnostics.evaluation.resampling import aggregate_numbers
 from diagnostics.figures.example import Example
 from models.forecaster import Forecaster
 from models.rollout import rollout
+from models.shapes import Fields
 from storage.atomic import write_text
 from storage.errors import ConfigurationError
-from training.dataset import WeatherSeries
+from training.data.training_data import TrainingData
 from weather.climatology import climatology_indices
 from weather.errors import TrainingDataError
 from weather.manifest import Manifest
@@ -49,13 +50,11 @@ class Evaluator:
     holds too few states for the climatology of the last lead time of a start.
     """
 
-    def __init__(
-        self, forecaster: Forecaster, manifest: Manifest, series: WeatherSeries, evaluation: Evaluation
-    ) -> None:
-        self._forecaster, self._manifest, self._series, self._evaluation = forecaster, manifest, series, evaluation
-        self.starts = start_indices(series, evaluation)
+    def __init__(self, forecaster: Forecaster, manifest: Manifest, data: TrainingData, evaluation: Evaluation) -> None:
+        self._forecaster, self._manifest, self._data, self._evaluation = forecaster, manifest, data, evaluation
+        self.starts = start_indices(data, evaluation)
         for start in self.starts:
-            self._climatology_states(start + evaluation.num_lead_times)
+            self._climatology_indices(self._later(start, evaluation.num_lead_times))
 
     def run(
         self,
@@ -92,7 +91,7 @@ class Evaluator:
             "lead_times": self._evaluation.num_lead_times,
             "group_size": self._evaluation.group_size,
             "seed": self._evaluation.seed,
-            "starts": [str(self._series.valid_times[start]) for start in self.starts],
+            "starts": [str(self._data.valid_times[start]) for start in self.starts],
             **self._forecaster.sampling.model_dump(mode="json"),
         }
 
@@ -107,42 +106,51 @@ class Evaluator:
 
     def score(self, start: int) -> dict[str, Any]:
         """Return the records of all lead times of the forecast from frame `start`, and of its warm start."""
-        spec, series = self._manifest.model, self._series
-        lead_times = {}
+        spec, data = self._manifest.model, self._data
+        lead_times, initial = {}, self._frame(start)
         for steps, members in enumerate(self._forecast(start), start=1):
+            index = self._later(start, steps)
             lead_times[steps * spec.time_step_hours] = score_lead_time(
                 members,
-                series.frames[start + steps],
-                References(series.frames[start], self._climatology_states(start + steps)),
+                self._frame(index),
+                References(initial, data.frames(self._climatology_indices(index))),
                 spec.variable_names,
                 [variable.std for variable in spec.variables],
-                series.grid,
-                series.valid_times[start + steps],
+                data.grid,
+                data.valid_times[index],
                 (self._evaluation.seed, start, steps),
             )
         return {
-            "start": str(series.valid_times[start]),
+            "start": str(data.valid_times[start]),
             "lead_times": lead_times,
             "warm_start": self._score_warm_start(start),
         }
 
     def compute_example(self) -> Example:
         """Return the forecast from the first start with its truth, for pictures."""
-        series, start = self._series, self.starts[0]
+        data, start = self._data, self.starts[0]
+        truth = [self._later(start, steps) for steps in range(1, self._evaluation.num_lead_times + 1)]
         return Example.from_fields(
             np.stack(list(self._forecast(start))),
-            series.frames[start + 1 : start + 1 + self._evaluation.num_lead_times],
+            data.frames(np.array(truth)),
             self._manifest.model.variable_names,
-            series.grid,
-            series.valid_times[start],
-            series.time_step,
+            data.grid,
+            data.valid_times[start],
+            data.time_step,
         )
 
-    def _climatology_states(self, index: int) -> NDArray[np.float32]:
-        """Return the states of climatology for the date of a frame."""
-        years = self._manifest.provenance.train_years
-        chosen = climatology_indices(self._series.valid_times, self._series.valid_times[index], years)
-        return self._series.frames[chosen]
+    def _later(self, index: int, steps: int) -> int:
+        """Return the index of the frame that is some time steps after another one; all starts have them."""
+        return int(self._data.shift(np.array([index]), steps)[0])
+
+    def _frame(self, index: int) -> NDArray[np.float32]:
+        frame: NDArray[np.float32] = self._data.frames(np.array([index]))[0]
+        return frame
+
+    def _climatology_indices(self, index: int) -> NDArray[np.int64]:
+        """Return the indices of the states of climatology for the date of a frame."""
+        times, years = self._data.valid_times, self._manifest.provenance.train_years
+        return climatology_indices(times, times[index], years)
 
     def _forecast(self, start: int) -> Iterator[NDArray[np.float32]]:
         """Yield all members of each lead time, (member, variable, latitude, longitude)."""
@@ -155,53 +163,49 @@ class Evaluator:
     def _forecast_group(self, start: int, first: int, num_lead_times: int) -> list[NDArray[np.float32]]:
         """Return the lead times of the group of members whose first one is `first`."""
         members = range(first, first + self._evaluation.group_size)
-        frames = [
-            torch.from_numpy(self._series.frames[index]).to(self._forecaster.device).repeat(len(members), 1, 1, 1)
-            for index in self._frame_indices(start)
-        ]
+        frames = [frame.repeat(len(members), 1, 1, 1) for frame in self._context(start)]
         states = rollout(
             self._forecaster,
             frames,
             members=members,
             seed=self._evaluation.seed,
-            init_time=self._series.valid_times[start],
+            init_time=self._data.valid_times[start],
         )
         return [state.cpu().numpy() for state in islice(states, num_lead_times)]
 
-    def _frame_indices(self, start: int) -> range:
-        """Return the indices of the frames of the context, newest first."""
-        return range(start, start - self._forecaster.spec.context_frames, -1)
+    def _context(self, start: int) -> list[Fields]:
+        """Return the frames of the context, newest first, each with one member, on the device."""
+        ages = range(self._forecaster.spec.context_frames)
+        frames = self._data.frames(np.array([self._later(start, -age) for age in ages]))
+        return list(torch.from_numpy(frames[:, None]).to(self._forecaster.device))
 
     def _score_warm_start(self, start: int) -> dict[str, Any]:
         """Return scores of the warm start's own Gaussian at the first lead time, by variable."""
-        series, device = self._series, self._forecaster.device
-        frames = [torch.from_numpy(series.frames[[index]]).to(device) for index in self._frame_indices(start)]
-        mean, std = (field[0].cpu() for field in self._forecaster.warm_start(frames, series.valid_times[start]))
-        truth = torch.from_numpy(series.frames[start + 1])
+        fields = self._forecaster.warm_start(self._context(start), self._data.valid_times[start])
+        mean, std = (field[0].cpu() for field in fields)
+        truth = torch.from_numpy(self._frame(self._later(start, 1)))
         return {
-            name: score_gaussian(mean[channel], std[channel], truth[channel], series.grid)
+            name: score_gaussian(mean[channel], std[channel], truth[channel], self._data.grid)
             for channel, name in enumerate(self._manifest.model.variable_names)
         }
 
 
-def start_indices(series: WeatherSeries, evaluation: Evaluation) -> list[int]:
+def start_indices(data: TrainingData, evaluation: Evaluation) -> list[int]:
     """Return the indices of the initial frames.
 
     Raises `TrainingDataError` if fewer than `num_starts` frames have truth at all lead times.
     """
-    last, times = evaluation.num_lead_times, series.valid_times
-    usable = [
-        int(index)
-        for index in series.middle_indices(evaluation.years)
-        if index + last < len(times) and times[index + last] - times[index] == last * series.time_step
-    ]
+    last, times = evaluation.num_lead_times, data.valid_times
+    samples = data.sample_indices(evaluation.years)
+    has_truth = np.all([data.shift(samples, steps) >= 0 for steps in range(1, last + 1)], axis=0)
+    usable = samples[has_truth].tolist()
     if len(usable) < evaluation.num_starts:
         raise TrainingDataError(
             f"`starts` must be at most {len(usable)}, the frames of {list(evaluation.years)} with {last} frames of "
             f"truth after them. Got: {evaluation.num_starts}. The data runs from {times[0]} to {times[-1]}."
         )
     chosen = np.linspace(0, len(usable) - 1, evaluation.num_starts).round().astype(np.int64)
-    return [usable[position] for position in chosen]
+    return [int(usable[position]) for position in chosen]
 
 
 def _read_records(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:

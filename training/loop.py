@@ -1,161 +1,146 @@
-"""The training loop of both networks: optimiser steps, averaged weights, saved state, progress reports."""
+"""The training loop of a stage: optimiser steps, reports, validation, saved state."""
 
-import json
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import nn
 
-from models.shapes import Scalar
-from storage.atomic import replace_file
-from training.config import OptimiserConfig
-from training.ema import Ema
+from training.draws import Purpose, stream_seed
+from training.errors import NotFiniteError, StoppedError
+from training.logs import Progress, TimeLeft
+from training.losses import StepInputs
+from training.optimisation import learning_rate
+from training.processes import Processes
+from training.state import StageProgress, load_state, save_state
+from training.step import OptimiserStep
+from training.stopping import StopSignal
+from training.validation_records import Scores
 
-Loss = Callable[[nn.Module, int], Scalar]
-"""The loss of a network on the batch of an optimiser step."""
-
-Validate = Callable[[nn.Module], dict[str, float]]
-"""Scores of a network on held-out data, by name."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress of a stage, averaged since the last report; `validation` is set if the state was saved."""
-
-    stage: str
-    step: int
-    steps: int
-    loss: float
-    grad_norm: float
-    learning_rate: float
-    samples_per_second: float
-    seconds_left: float
-    validation: dict[str, float] | None = None
+_MIN_SCALE = 2.0**-40
+"""Smallest scale of a float16 loss; below it gradients have overflowed in every step for long."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The training of one network: its loss, its validation, and the file that holds its state."""
+    """The training of one network or both.
+
+    `inputs` yields those of consecutive steps to this process. `make_step` is `step`, or its recording. `validate`,
+    which only the first process calls, scores the averaged weights after a number of steps. `keep_batch` writes the
+    whole batch of a step to a file.
+    """
 
     name: str
-    net: nn.Module
-    optimiser: OptimiserConfig
-    loss: Loss
-    validate: Validate
+    seed: int
+    num_steps: int
+    batch_size: int
+    step: OptimiserStep
+    make_step: Callable[[StepInputs], None]
+    inputs: Callable[[range], AbstractContextManager[Iterable[StepInputs]]]
+    validate: Callable[[int], Scores]
+    keep_batch: Callable[[int], Path]
     state_path: Path
     save_every: int
+    validate_every: int
     report_every: int
 
 
-class _Interval:
-    """Sums over the optimiser steps since this object was made; a new one is made after each report."""
+class StageRun:
+    """One run of a stage, by one of its processes."""
 
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.steps, self.loss, self.grad_norm = 0, 0.0, 0.0
+    def __init__(
+        self, stage: Stage, processes: Processes, stop: StopSignal, report: Callable[[Progress], None]
+    ) -> None:
+        self._stage, self._processes, self._stop, self._report = stage, processes, stop, report
+        self._progress = load_state(stage.state_path, stage.step.optimisers)
+        self._seconds_before = self._progress.seconds
+        if self._progress.scaler:
+            stage.step.scaler.load_state_dict(self._progress.scaler)
+        self._started = self._interval_started = time.monotonic()
+        self._interval_steps = 0
+        self._time_left = TimeLeft(self._progress.steps, stage.num_steps)
 
-    def add(self, loss: float, grad_norm: float) -> None:
-        """Add one optimiser step."""
-        self.steps, self.loss, self.grad_norm = self.steps + 1, self.loss + loss, self.grad_norm + grad_norm
+    def run(self) -> float:
+        """Make the steps that are left, and return the seconds spent, those of earlier runs included.
 
-    def steps_per_second(self) -> float:
-        """Return the mean number of optimiser steps per second since this object was made."""
-        return self.steps / (time.monotonic() - self.started)
+        Raises `NotFiniteError` at the first report after a loss or gradient that is not finite, and `StoppedError`
+        after a signal to end.
+        """
+        stage, steps = self._stage, range(self._progress.steps, self._stage.num_steps)
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        self._interval_started = time.monotonic()
+        with torch.random.fork_rng(devices), stage.inputs(steps) as batches:
+            for step, inputs in zip(steps, batches, strict=True):
+                torch.manual_seed(stream_seed(stage.seed, Purpose.DROPOUT, step, self._processes.rank))
+                stage.step.prepare(step)
+                stage.make_step(inputs)
+                self._interval_steps += 1
+                self._finish_step(step + 1)
+        return self._seconds()
 
-
-def learning_rate(config: OptimiserConfig, step: int) -> float:
-    """Return the learning rate of optimiser step `step`: linear warm-up, then half a cosine to the final rate."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
-    blend = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-    return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * blend
-
-
-def run_stage(stage: Stage, report: Callable[[Progress], None]) -> tuple[nn.Module, float]:
-    """Train for the configured number of steps; return the averaged network and the seconds spent, all runs summed.
-
-    A stage whose `state_path` exists is resumed, with the batches and random draws of an uninterrupted run.
-    """
-    config, net = stage.optimiser, stage.net.train()
-    ema = Ema(net, config.ema_decay)
-    optimiser = torch.optim.AdamW(net.parameters(), betas=config.betas, weight_decay=config.weight_decay)
-    done, spent = _load_state(stage.state_path, net, ema, optimiser) if stage.state_path.exists() else (0, 0.0)
-    started, interval = time.monotonic(), _Interval()
-    for step in range(done, config.steps):
-        interval.add(*_optimise(stage, optimiser, step))
-        ema.update(net, step)
-        saves = step + 1 == config.steps or (step + 1) % stage.save_every == 0
-        if saves or (step + 1) % stage.report_every == 0:
-            rate = interval.steps_per_second()
-            validation = stage.validate(ema.net) if saves else None
+    def _finish_step(self, done: int) -> None:
+        """Report, validate and save after `done` steps where that is due."""
+        stage, is_last = self._stage, done == self._stage.num_steps
+        stops = self._processes.is_any(self._stop.is_set) and not is_last
+        validates = is_last or done % stage.validate_every == 0
+        saves = is_last or stops or done % stage.save_every == 0
+        if not (validates or saves or done % stage.report_every == 0):
+            return
+        losses = self._read_losses()
+        rate = self._interval_steps / max(time.monotonic() - self._interval_started, 1e-9)
+        if self._processes.is_first:
+            scores = stage.validate(done) if validates else None
+            self._report(self._describe(done, losses, rate, scores))
             if saves:
-                _save_state(stage.state_path, net, ema, optimiser, step + 1, spent + time.monotonic() - started)
-            report(_progress(stage, step, interval, rate, validation))
-            interval = _Interval()
-    return ema.net, spent + time.monotonic() - started
+                progress = StageProgress(done, self._seconds(), stage.step.scaler.state_dict())
+                save_state(stage.state_path, progress, stage.step.optimisers)
+        self._processes.wait()
+        if stops:
+            raise StoppedError(
+                f"The training was told to end. Its state after step {done} of the stage `{stage.name}` is saved. "
+                "To continue, repeat the command with --resume."
+            )
+        self._interval_started, self._interval_steps = time.monotonic(), 0
 
+    def _read_losses(self) -> dict[str, float]:
+        """Wait for the device and return the means since the last report; all of them must be finite."""
+        sums = self._stage.step.sums
+        bad_step = self._processes.largest(sums.read_first_bad_step())
+        if bad_step >= 0:
+            self._end_at(bad_step)
+        if self._stage.step.scaler.is_enabled() and self._stage.step.scaler.get_scale() < _MIN_SCALE:
+            self._end_at(self._progress.steps + self._interval_steps - 1)
+        self._processes.add_up(sums.values)
+        sums.values /= self._processes.count
+        return sums.read(self._interval_steps)
 
-def _optimise(stage: Stage, optimiser: torch.optim.AdamW, step: int) -> tuple[float, float]:
-    """Make optimiser step `step`; return the loss and the norm of the gradient before it is clipped."""
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate(stage.optimiser, step)
-    loss = stage.loss(stage.net, step)
-    optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    norm = nn.utils.clip_grad_norm_(stage.net.parameters(), stage.optimiser.clip_norm, error_if_nonfinite=True)
-    optimiser.step()
-    return loss.item(), norm.item()
+    def _end_at(self, step: int) -> None:
+        """Raise `NotFiniteError` for a step, whose batch the first process keeps."""
+        name = self._stage.name
+        path = self._stage.keep_batch(step) if self._processes.is_first else self._stage.state_path.parent
+        self._processes.wait()
+        raise NotFiniteError(
+            f"The loss or the gradient of step {step + 1} of the stage `{name}` is not finite, and the training ends. "
+            f"Its batch is kept in `{path}`. Look for wrong values there, or lower `learning_rate` or `clip_norm`. "
+            "The state saved before it is kept."
+        )
 
+    def _describe(self, done: int, losses: dict[str, float], rate: float, scores: Scores | None) -> Progress:
+        stage = self._stage
+        optimiser = list(stage.step.optimisers.values())[-1]
+        return Progress(
+            stage=stage.name,
+            step=done,
+            steps=stage.num_steps,
+            losses={name: value for name, value in losses.items() if name != "grad_norm"},
+            grad_norm=losses["grad_norm"],
+            learning_rate=learning_rate(optimiser.config, done - 1),
+            samples_per_second=rate * stage.batch_size,
+            seconds_left=self._time_left.update(done),
+            validation=scores,
+        )
 
-def _progress(
-    stage: Stage, step: int, interval: _Interval, rate: float, validation: dict[str, float] | None
-) -> Progress:
-    config = stage.optimiser
-    return Progress(
-        stage=stage.name,
-        step=step + 1,
-        steps=config.steps,
-        loss=interval.loss / interval.steps,
-        grad_norm=interval.grad_norm / interval.steps,
-        learning_rate=learning_rate(config, step),
-        samples_per_second=rate * config.batch_size,
-        seconds_left=(config.steps - step - 1) / rate,
-        validation=validation,
-    )
-
-
-def _save_state(path: Path, net: nn.Module, ema: Ema, optimiser: torch.optim.AdamW, step: int, seconds: float) -> None:
-    """Write weights, averaged weights and moments of the optimiser after `step` steps and `seconds` to `path`."""
-    tensors: dict[str, torch.Tensor] = {}
-    for name, weight in net.named_parameters():
-        moments = optimiser.state.get(weight, {})
-        tensors[f"weights/{name}"] = weight.detach().contiguous()
-        tensors[f"average/{name}"] = ema.net.get_parameter(name).contiguous()
-        if moments:
-            tensors[f"first/{name}"] = moments["exp_avg"].contiguous()
-            tensors[f"second/{name}"] = moments["exp_avg_sq"].contiguous()
-    with replace_file(path) as partial:
-        save_file(tensors, partial, metadata={"progress": json.dumps({"step": step, "seconds": seconds})})
-
-
-def _load_state(path: Path, net: nn.Module, ema: Ema, optimiser: torch.optim.AdamW) -> tuple[int, float]:
-    """Restore the state that `_save_state` wrote; return the number of steps done and the seconds spent on them."""
-    with safe_open(path, framework="pt") as file, torch.no_grad():
-        progress = json.loads(file.metadata()["progress"])
-        for name, weight in net.named_parameters():
-            weight.copy_(file.get_tensor(f"weights/{name}"))
-            ema.net.get_parameter(name).copy_(file.get_tensor(f"average/{name}"))
-            if progress["step"]:
-                optimiser.state[weight] = {
-                    "step": torch.tensor(float(progress["step"])),
-                    "exp_avg": torch.empty_like(weight).copy_(file.get_tensor(f"first/{name}")),
-                    "exp_avg_sq": torch.empty_like(weight).copy_(file.get_tensor(f"second/{name}")),
-                }
-    return int(progress["step"]), float(progress["seconds"])
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started

@@ -1,149 +1,208 @@
-"""Losses of the two training stages, the likelihood of h and flow matching on its residuals; their random streams."""
+"""The stages of a training, built from its configuration: what is trained, on which inputs, by what steps."""
 
-from enum import IntEnum
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import nn
 
-from models.flow import FlowNet, flow_matching_loss
+from models.execution import Execution
+from models.flow import FlowNet
 from models.networks import Networks
-from models.paths import skewed_times
-from models.shapes import Fields, Scalar, Warmth
-from models.warm_start import blend_scale, gaussian_nll, normalised_residual
-from training.config import TrainingConfig
-from training.dataset import WeatherSeries
-
-_CHUNK_SIZE = 16
-"""Number of samples that are evaluated together if no gradient is needed."""
-
-
-class WarmStartStage:
-    """Loss and validation of h: Gaussian negative log-likelihood of the next frame (Eq. 5)."""
-
-    def __init__(self, config: TrainingConfig, series: WeatherSeries, networks: Networks) -> None:
-        self._config, self._series, self._context = config, series, networks.context
-        self._train = series.middle_indices(config.data.train_years)
-        self._held_out = validation_indices(series, config)
-
-    def loss(self, net: nn.Module, step: int) -> Scalar:
-        """Return the loss of `net` on the batch of optimiser step `step` (from 0); seed and step determine it."""
-        size = self._config.warm_start.optimiser.batch_size
-        return self._loss_and_errors(net, batch_indices(self._train, size, self._config.seed, step))[0]
-
-    @torch.inference_mode()
-    def validate(self, net: nn.Module) -> dict[str, float]:
-        """Return the loss and each variable's mean absolute error (physical units) on held-out frames."""
-        chunks = _split(self._held_out)
-        results, sizes = [self._loss_and_errors(net, chunk) for chunk in chunks], [len(chunk) for chunk in chunks]
-        nll = float(np.average([loss.item() for loss, _ in results], weights=sizes))
-        errors = np.average([errors for _, errors in results], axis=0, weights=sizes)
-        names = self._config.variables
-        return {"nll": nll} | {f"mae_{name}": float(error) for name, error in zip(names, errors, strict=True)}
-
-    def _loss_and_errors(self, net: nn.Module, indices: NDArray[np.int64]) -> tuple[Scalar, NDArray[np.float64]]:
-        """Return loss and each variable's area-weighted mean absolute error, of triples with these middle frames."""
-        batch = self._series.batch(indices)
-        mean, std = net(self._context((batch.newest, batch.previous), batch.features))
-        target = self._context.normalise(batch.target)
-        error = ((mean - target).abs() * self._context.std).detach()
-        weights = torch.from_numpy(self._series.grid.area_weights.astype(np.float32))[:, None]
-        return gaussian_nll(target, mean, std), (error * weights).mean((0, 2, 3)).numpy().astype(np.float64)
+from models.shapes import RowWeights
+from models.warm_start import WarmStart
+from storage.atomic import replace_file
+from storage.errors import ConfigurationError
+from training.config import StageName, TrainingConfig
+from training.data.batch import Batch
+from training.data.loader import Loader
+from training.data.order import SampleOrder
+from training.data.training_data import TrainingData
+from training.draws import FlowDraws, Purpose, draw_for_flow, generator
+from training.errors import StoppedError
+from training.graphs import CudaGraphs, Graphs, RecordedStep
+from training.losses import StageLoss, StepInputs
+from training.optimisation import NetworkOptimiser
+from training.processes import Processes
+from training.step import OptimiserStep
+from training.stopping import StopSignal
+from training.warm_start_outputs import OutputsOnDevice, OutputsOnDisk, WarmStartEvaluator, WarmStartOutputs
 
 
-class FlowStage:
-    """Loss and validation of p': flow matching on residuals of the frozen h (Algorithm 1).
+@dataclass(frozen=True)
+class Workplace:
+    """What all stages of a training share; `graphs` records whole steps where the device can."""
 
-    h is evaluated once for each frame, and its results are kept in memory, because its weights no longer change.
+    config: TrainingConfig
+    data: TrainingData
+    device: torch.device
+    processes: Processes
+    stop: StopSignal
+    output: Path
+    graphs: Graphs | None = None
+
+    @property
+    def execution(self) -> Execution:
+        """The precision in which networks are evaluated."""
+        return Execution(precision=self.config.precision)
+
+    def area_weights(self) -> RowWeights | None:
+        """Return the weight of each latitude in the losses, None if all are equal."""
+        if not self.config.area_weights:
+            return None
+        return torch.from_numpy(self.data.grid.area_weights.astype(np.float32))[:, None].to(self.device)
+
+
+def choose_graphs(config: TrainingConfig, device: torch.device, processes: Processes) -> Graphs | None:
+    """Return CUDA graphs where whole steps can be recorded: on one CUDA device, in another precision than float16."""
+    can_record = device.type == "cuda" and processes.count == 1 and config.precision != "float16"
+    return CudaGraphs(device) if can_record and config.graphs == "auto" else None
+
+
+def check_stages(config: TrainingConfig, data: TrainingData, num_processes: int, *, has_start: bool = False) -> None:
+    """Raise `ConfigurationError` if a stage cannot be trained.
+
+    A batch must be divisible among processes and parts, and no larger than the data. Unless the training starts from a
+    checkpoint, a stage must train h.
     """
-
-    def __init__(self, config: TrainingConfig, series: WeatherSeries, networks: Networks) -> None:
-        self._config, self._series, self._networks = config, series, networks
-        self._train = series.middle_indices(config.data.train_years)
-        self._held_out = validation_indices(series, config)
-        needed = np.concatenate([self._train, self._held_out])
-        self._row = {int(index): row for row, index in enumerate(needed)}
-        self._mean, self._std = self._evaluate_warm_start(needed)
-
-    def loss(self, net: nn.Module, step: int) -> Scalar:
-        """Return the loss of `net` on the batch of optimiser step `step` (from 0); seed and step determine it."""
-        size = self._config.flow.optimiser.batch_size
-        indices = batch_indices(self._train, size, self._config.seed, step)
-        draws = generator(self._config.seed, Purpose.FLOW, step)
-        warmth = torch.rand(len(indices), generator=draws)
-        full = torch.rand(len(indices), generator=draws) < self._config.flow.full_warmth_fraction
-        return self._flow_loss(net, indices, torch.where(full, 1.0, warmth), draws)
-
-    @torch.inference_mode()
-    def validate(self, net: nn.Module) -> dict[str, float]:
-        """Return the loss at full warmth on held-out frames; its floor for white residuals is 1.539."""
-        draws = generator(self._config.seed, Purpose.VALIDATION, 0)
-        chunks = _split(self._held_out)
-        losses = [self._flow_loss(net, chunk, torch.ones(len(chunk)), draws).item() for chunk in chunks]
-        return {"loss_full_warmth": float(np.average(losses, weights=[len(chunk) for chunk in chunks]))}
-
-    def _flow_loss(self, net: nn.Module, indices: NDArray[np.int64], warmth: Warmth, draws: torch.Generator) -> Scalar:
-        """Return the loss of `net` on the triples of consecutive frames whose middle frames are at `indices`.
-
-        Noise and flow times are drawn from `draws`.
-        """
-        batch = self._series.batch(indices)
-        rows = torch.tensor([self._row[int(index)] for index in indices])
-        mean, scale = self._mean[rows], blend_scale(self._std[rows], warmth)
-        x_1 = normalised_residual(self._networks.context.normalise(batch.target), mean, scale)
-        x_0 = torch.randn(x_1.shape, generator=draws)
-        t = skewed_times(torch.randn(len(indices), generator=draws))
-        context = self._networks.context((batch.newest, batch.previous), batch.features)
-        return flow_matching_loss(cast("FlowNet", net), x_0, x_1, t, warmth, context, mean, scale)
-
-    @torch.inference_mode()
-    def _evaluate_warm_start(self, indices: NDArray[np.int64]) -> tuple[Fields, Fields]:
-        """Return mean and standard deviation of h for the given middle frames, in normalised units."""
-        shape = (len(indices), len(self._config.variables), *self._series.grid.shape)
-        mean, std = torch.empty(shape), torch.empty(shape)
-        for first in range(0, len(indices), _CHUNK_SIZE):
-            chunk = slice(first, first + _CHUNK_SIZE)
-            batch = self._series.batch(indices[chunk])
-            context = self._networks.context((batch.newest, batch.previous), batch.features)
-            mean[chunk], std[chunk] = self._networks.warm_start(context)
-        return mean, std
+    if not has_start and not {"warm_start", "both"} & set(config.stages):
+        raise ConfigurationError(
+            "`stages` must have `warm_start` or `both`, because p' is trained on the outputs of h, unless the training "
+            f"starts from a checkpoint. Got: {', '.join(config.stages)}."
+        )
+    num_samples = len(data.sample_indices(config.data.train_years))
+    for stage in config.stages:
+        optimiser = next(iter(config.stage_optimisers(stage).values()))
+        divisor = num_processes * optimiser.accumulation
+        if optimiser.batch_size % divisor:
+            raise ConfigurationError(
+                f"The `batch_size` of the stage `{stage}` must be a multiple of `processes` × `accumulation`. Got: "
+                f"{optimiser.batch_size}, {num_processes} and {optimiser.accumulation}."
+            )
+        if optimiser.steps and optimiser.batch_size > num_samples:
+            raise ConfigurationError(
+                f"The `batch_size` of the stage `{stage}` must be at most the number of samples in `data.train_years`, "
+                f"{num_samples}. Got: {optimiser.batch_size}."
+            )
 
 
-def validation_indices(series: WeatherSeries, config: TrainingConfig) -> NDArray[np.int64]:
-    """Return the indices of the held-out middle frames, evenly spread over the validation years."""
-    indices = series.middle_indices(config.data.validation_years)
-    count = min(config.data.validation_samples, len(indices))
-    return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
+class StageInputs:
+    """The inputs of the steps of a stage: frames of each step's samples, random draws, and known outputs of h."""
+
+    def __init__(self, work: Workplace, name: StageName, outputs: WarmStartOutputs | None) -> None:
+        self._work, self._name, self._outputs = work, name, outputs
+        config = work.config
+        self._batch_size = next(iter(config.stage_optimisers(name).values())).batch_size
+        memory = config.data.memory_bytes
+        self._order = SampleOrder(work.data, config.data.train_years, self._batch_size, config.seed, memory)
+
+    @contextmanager
+    def read(self, steps: range) -> Iterator[Iterable[StepInputs]]:
+        """Yield the inputs of `steps` for this process, read ahead."""
+        work = self._work
+        with Loader(work.data, self._own_indices, steps, work.device, work.config.data.memory_bytes) as loader:
+            yield (self._assemble(step, batch, self._share) for step, batch in zip(steps, loader, strict=True))
+
+    def keep(self, step: int) -> Path:
+        """Write the whole batch of a step, with indices, valid times and draws, to a file, and return its path."""
+        indices = self._order.indices(step)
+        batch = self._work.data.batch(indices, self._work.device)
+        inputs = self._assemble(step, batch, slice(None))
+        path = self._work.output / f"{self._name}.not-finite-{step + 1}.safetensors"
+        times = np.datetime_as_string(self._work.data.valid_times[indices]).tolist()
+        about = {"stage": self._name, "step": step + 1, "indices": indices.tolist(), "valid_times": times}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in inputs.tensors().items()}
+        with replace_file(path) as partial:
+            save_file(tensors, partial, metadata={"batch": json.dumps(about)})
+        return path
+
+    @property
+    def _share(self) -> slice:
+        return self._work.processes.share(self._batch_size)
+
+    def _own_indices(self, step: int) -> NDArray[np.int64]:
+        return self._order.indices(step)[self._share]
+
+    def _assemble(self, step: int, batch: Batch, share: slice) -> StepInputs:
+        outputs = self._outputs and self._outputs(self._order.indices(step)[share])
+        return StepInputs.of(batch, self._draw(step, share), outputs or None)
+
+    def _draw(self, step: int, share: slice) -> FlowDraws | None:
+        if self._name == "warm_start":
+            return None
+        config, data = self._work.config, self._work.data
+        draws = generator(config.seed, Purpose.FLOW, step, self._work.device)
+        shape = (self._batch_size, len(config.variables), *data.grid.shape)
+        return draw_for_flow(shape, draws, config.flow.full_warmth_fraction, share)
 
 
-def _split(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return `indices` in chunks of nearly equal size, each of at least `_CHUNK_SIZE` if there are as many."""
-    return np.array_split(indices, max(len(indices) // _CHUNK_SIZE, 1))
+def build_step(work: Workplace, name: StageName, networks: Networks) -> OptimiserStep:
+    """Return the optimiser step of a stage, which trains its part of `networks`; the other part is fixed."""
+    config = work.config
+    modules: Mapping[str, nn.Module] = {"warm_start": networks.warm_start, "flow": networks.flow}
+    for module in modules.values():
+        module.requires_grad_(requires_grad=False).eval()
+    settings = config.stage_optimisers(name)
+    optimisers: dict[str, NetworkOptimiser] = {
+        part: NetworkOptimiser(modules[part], settings[part]) for part in settings
+    }
+    end_to_end = name == "both" and config.both is not None and config.both.end_to_end
+    loss: nn.Module = StageLoss(networks, name, area_weights=work.area_weights(), end_to_end=end_to_end)
+    if config.compile == "default":
+        loss = cast("nn.Module", torch.compile(loss, dynamic=False))
+    loss = work.processes.average_gradients(loss)
+    weights = {"nll": 1.0} if "warm_start" in settings else {}
+    if end_to_end and config.both is not None:
+        weights["nll"] = config.both.nll_weight
+    if "flow" in settings:
+        weights["flow_loss"] = 1.0
+    parts = next(iter(settings.values())).accumulation
+    return OptimiserStep(loss, optimisers, weights, work.execution, parts=parts)
 
 
-class Purpose(IntEnum):
-    """The purpose of a random stream; streams of different purposes are independent."""
-
-    ORDER = 0
-    WARM_START = 1
-    FLOW = 2
-    VALIDATION = 3
+def record_step(work: Workplace, step: OptimiserStep) -> OptimiserStep | RecordedStep:
+    """Return the step as it is made: recorded if the workplace has graphs."""
+    return step if work.graphs is None else RecordedStep(step, work.graphs)
 
 
-def generator(seed: int, purpose: Purpose, step: int) -> torch.Generator:
-    """Return a CPU generator of torch for one step of one purpose."""
-    words = np.random.SeedSequence([seed, purpose, step]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(words[0] >> 1))
+def average_networks(networks: Networks, step: OptimiserStep) -> Networks:
+    """Return the networks with averaged weights where `step` trains them, in evaluation mode."""
+    averages = {part: optimiser.ema.net for part, optimiser in step.optimisers.items()}
+    return replace(
+        networks,
+        warm_start=cast("WarmStart", averages.get("warm_start", networks.warm_start)),
+        flow=cast("FlowNet", averages.get("flow", networks.flow)),
+    )
 
 
-def batch_indices(samples: NDArray[np.int64], batch_size: int, seed: int, step: int) -> NDArray[np.int64]:
-    """Return the samples of optimiser step `step`.
+def outputs_path(output: Path) -> Path:
+    """Return the file with the outputs of the fixed h in the folder of a training."""
+    return output / "warm_start.outputs"
 
-    Each epoch is a new permutation of all samples; the last batch of an epoch is dropped if it is incomplete.
-    """
-    per_epoch = max(len(samples) // batch_size, 1)
-    epoch, batch = divmod(step, per_epoch)
-    order = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, Purpose.ORDER, epoch])))
-    return samples[order.permutation(len(samples))[batch * batch_size : (batch + 1) * batch_size]]
+
+def evaluate_warm_start(work: Workplace, networks: Networks) -> WarmStartOutputs | None:
+    """Return the outputs of the fixed h for all training samples, None if it is to be evaluated in each step."""
+
+    def check() -> None:
+        if work.stop.is_set:
+            raise StoppedError(
+                "The training was told to end while the warm start was evaluated for the stage `flow`. To continue, "
+                "repeat the command with --resume."
+            )
+
+    samples = work.data.sample_indices(work.config.data.train_years)
+    memory = work.config.data.memory_bytes
+    evaluator = WarmStartEvaluator(networks, work.data, samples, work.device, work.execution, memory, check)
+    place = work.processes.from_first(lambda: evaluator.choose_place(work.config.flow.warm_start_outputs, work.output))
+    if place == "device":
+        return OutputsOnDevice(evaluator, work.processes)
+    if place == "disk":
+        return OutputsOnDisk(evaluator, work.processes, outputs_path(work.output))
+    return None

@@ -1,160 +1,320 @@
-"""A whole training: h on the data, then p' on the residuals of h, then the checkpoint."""
+"""A whole training: its stages in their order, then the checkpoint."""
 
 import importlib.metadata
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.networks import Networks, build_networks
 from storage.atomic import write_text
 from storage.errors import ConfigurationError
 from storage.lock import lock_folder
-from training.config import TrainingConfig
-from training.dataset import WeatherSeries, grid_spec, load_series
-from training.loop import Progress, Stage, run_stage
-from training.stages import FlowStage, WarmStartStage
+from training.best import BestWeights, selection_score
+from training.config import StageName, TrainingConfig
+from training.data.loading import load_training_data
+from training.data.training_data import TrainingData
+from training.devices import find_device
+from training.logs import Progress, RunLog
+from training.loop import Stage, StageRun
+from training.processes import Processes, join_processes
+from training.resuming import CONFIG_COPY, check_output, state_path
+from training.stages import (
+    StageInputs,
+    Workplace,
+    average_networks,
+    build_step,
+    check_stages,
+    choose_graphs,
+    evaluate_warm_start,
+    outputs_path,
+    record_step,
+)
+from training.state import read_progress
+from training.step import OptimiserStep
+from training.stopping import note_termination
+from training.validation import Validator
+from training.validation_records import Scores
+from training.warm_start_outputs import remove_outputs
 from weather.errors import TrainingDataError
-from weather.manifest import Manifest, ModelSpec, Provenance
+from weather.extremes import TrainingExtremes
+from weather.grids import gaussian_grid
+from weather.manifest import GridSpec, Manifest, ModelSpec, Normalisation, Provenance, Selection
 
-_CONFIG_COPY = "config.json"
+_FRAMES = "frames.json"
+"""Name of the file that says where the frames are kept while a training runs."""
 
 
 def train(
     config: TrainingConfig,
-    files: Sequence[str | Path],
+    sources: Sequence[str | Path],
     output: Path,
     start: Path | None,
     *,
     resume: bool,
     report: Callable[[Progress], None],
 ) -> Manifest:
-    """Train both networks, write `output/checkpoint` and return its manifest.
+    """Train the networks, write `output/checkpoint` and return its manifest.
 
-    The initial weights are those of the checkpoint `start`, or random. `output` also holds `progress.jsonl` and the
-    state of each stage, from which `resume` continues an interrupted training.
+    The initial weights are those of the checkpoint `start`, or random. `output` also holds the log and the state of
+    each stage, from which `resume` continues an interrupted training. If the environment is that of `torchrun`, this is
+    one of several processes, which return the same.
     Raises `ConfigurationError` or `TrainingDataError` before anything is computed, also if another process trains here.
     """
-    _check_output(output, config, resume=resume)
-    series = load_series(files, config.variables, config.time_step_hours, config.static_fields, config.features)
-    _check_years(config, series)
-    networks, earlier = _initial_networks(config, series, start)
+    device = find_device(config.device)
+    with ExitStack() as stack:
+        processes = stack.enter_context(join_processes(device))
+        stop = stack.enter_context(note_termination())
+        if processes.is_first:
+            check_output(output, config, resume=resume)
+        data = stack.enter_context(load_data(config, sources))
+        check_stages(config, data, processes.count, has_start=start is not None)
+        work = Workplace(config, data, device, processes, stop, output, choose_graphs(config, device, processes))
+        started = None if start is None else _load_start(work, start)
+        stack.enter_context(_own_folder(output, config, processes, resume=resume))
+        _keep_frames(work)
+        networks, earlier = started or (_build_networks(work), None)
+        return Training(work, networks, earlier, report).run()
+
+
+@contextmanager
+def _own_folder(output: Path, config: TrainingConfig, processes: Processes, *, resume: bool) -> Iterator[None]:
+    """Hold the lock of the output folder in the first process; the others wait until it is held."""
+    if not processes.is_first:
+        processes.wait()
+        yield
+        return
     in_use = ConfigurationError(f"Another process trains in `{output}`. Wait for it, or choose another folder.")
     with lock_folder(output, in_use):
-        _check_output(output, config, resume=resume)
-        return _train_networks(config, series, networks, earlier, output, report)
+        check_output(output, config, resume=resume)
+        processes.wait()
+        yield
 
 
-def _train_networks(
-    config: TrainingConfig,
-    series: WeatherSeries,
-    networks: Networks,
-    earlier: Provenance | None,
-    output: Path,
-    report: Callable[[Progress], None],
-) -> Manifest:
-    """Train both networks in a folder that this process has locked, and return the manifest of the checkpoint."""
-    write_text(output / _CONFIG_COPY, config.model_dump_json())
-    log = output / "progress.jsonl"
+def _keep_frames(work: Workplace) -> None:
+    """Keep the frames in memory where they fit, or as in the earlier runs of a training that is continued.
 
-    def log_and_report(progress: Progress) -> None:
-        with log.open("a") as lines:
-            lines.write(json.dumps(asdict(progress)) + "\n")
-        report(progress)
-
-    h = WarmStartStage(config, series, networks)
-    h_net, h_seconds = run_stage(_build_stage("warm_start", config, networks, h, output), log_and_report)
-    networks.warm_start.load_state_dict(h_net.state_dict())
-    networks.warm_start.eval()
-    p = FlowStage(config, series, networks)
-    p_net, p_seconds = run_stage(_build_stage("flow", config, networks, p, output), log_and_report)
-    networks.flow.load_state_dict(p_net.state_dict())
-    provenance = _provenance(config, h_seconds + p_seconds, earlier)
-    return save_checkpoint(output / "checkpoint", config.name, networks, config.sampling, provenance)
+    The order of samples depends on whether frames are in memory, so that it must not change between runs, nor differ
+    between processes.
+    """
+    data, settings, path = work.data, work.config.data, work.output / _FRAMES
+    earlier = json.loads(path.read_text())["place"] if path.exists() else None
+    wanted = "stream" if earlier == "stream" else settings.residence
+    place = work.processes.from_first(lambda: data.keep(wanted, work.device, settings.memory_bytes))
+    if place == "stream" and earlier not in (None, "stream"):
+        place = "host"
+    data.keep(place, work.device, settings.memory_bytes)
+    if work.processes.is_first:
+        write_text(path, json.dumps({"place": place}))
 
 
-def _check_output(output: Path, config: TrainingConfig, *, resume: bool) -> None:
-    """Raise `ConfigurationError` if `output` holds a training, unless `resume` is set and `config` is the same."""
-    copy = output / _CONFIG_COPY
-    if copy.exists() and not resume:
-        raise ConfigurationError(
-            f"`{output}` already holds a training. Pass --resume to continue it, or choose another folder."
+class Training:
+    """The training of networks in an output folder that this training has locked."""
+
+    def __init__(
+        self, work: Workplace, networks: Networks, earlier: Provenance | None, report: Callable[[Progress], None]
+    ) -> None:
+        self._work, self._networks, self._earlier, self._report = work, networks, earlier, report
+        is_first = work.processes.is_first
+        self._validator = Validator(work.config, work.data, work.device) if is_first else None
+        self._log = RunLog(work.output)
+
+    def run(self) -> Manifest:
+        """Run all stages, and return the manifest of the checkpoint with the best weights.
+
+        The first process writes it to `checkpoint`, and one with the last weights of the last stage to `final`.
+        """
+        config, is_first = self._work.config, self._work.processes.is_first
+        if is_first:
+            write_text(self._work.output / CONFIG_COPY, config.model_dump_json())
+        seconds, selections = 0.0, list[Selection]()
+        with closing(self._log):
+            for name in config.stages:
+                seconds += self._run_stage(name)
+                is_last = name == config.stages[-1]
+                if is_first and is_last:
+                    self._save("final", seconds, selections)
+                best = BestWeights(self._best_path(name), name, selection_score(config, name))
+                parts: dict[str, nn.Module] = {
+                    part: getattr(self._networks, part) for part in config.stage_optimisers(name)
+                }
+                if (selection := best.restore(parts)) is not None:
+                    selections.append(selection)
+        return self._work.processes.from_first(lambda: self._save("checkpoint", seconds, selections))
+
+    def _save(self, folder: str, seconds: float, selections: Sequence[Selection]) -> Manifest:
+        config, networks = self._work.config, self._networks
+        provenance = _provenance(config, seconds, self._earlier).model_copy(update={"selections": tuple(selections)})
+        return save_checkpoint(self._work.output / folder, config.name, networks, config.sampling, provenance)
+
+    def _best_path(self, stage: StageName) -> Path:
+        return self._work.output / f"{stage}.best.safetensors"
+
+    def _run_stage(self, name: StageName) -> float:
+        """Train the networks of a stage, leave their averaged weights in `self._networks`, return the seconds spent."""
+        work, state = self._work, state_path(self._work.output, name)
+        saved = read_progress(state)
+        is_done = saved.steps >= next(iter(work.config.stage_optimisers(name).values())).steps
+        outputs = evaluate_warm_start(work, self._networks) if name == "flow" and not is_done else None
+        step = build_step(work, name, self._networks)
+        averaged = average_networks(self._networks, step)
+        if work.processes.is_first:
+            self._log.truncate(name, saved.steps)
+        stage = self._describe_stage(name, step, averaged, StageInputs(work, name, outputs))
+        seconds = StageRun(stage, work.processes, work.stop, self._report_progress).run()
+        self._networks.warm_start.load_state_dict(averaged.warm_start.state_dict())
+        self._networks.flow.load_state_dict(averaged.flow.state_dict())
+        if work.processes.is_first and name == "flow":
+            remove_outputs(outputs_path(work.output))
+        return seconds
+
+    def _describe_stage(self, name: StageName, step: OptimiserStep, averaged: Networks, inputs: StageInputs) -> Stage:
+        config = self._work.config
+        settings = next(iter(step.optimisers.values())).config
+        best = BestWeights(self._best_path(name), name, selection_score(config, name))
+
+        def validate(done: int) -> Scores:
+            assert self._validator is not None
+            scores = self._validator.validate(averaged, with_flow=name != "warm_start")
+            best.offer(done, scores, {part: optimiser.ema.net for part, optimiser in step.optimisers.items()})
+            return scores
+
+        return Stage(
+            name=name,
+            seed=config.seed,
+            num_steps=settings.steps,
+            batch_size=settings.batch_size,
+            step=step,
+            make_step=record_step(self._work, step),
+            inputs=inputs.read,
+            validate=validate,
+            keep_batch=inputs.keep,
+            state_path=state_path(self._work.output, name),
+            save_every=config.save_every,
+            validate_every=config.validation.every or config.save_every,
+            report_every=config.report_every,
         )
-    if copy.exists() and copy.read_text() != config.model_dump_json():
-        raise ConfigurationError(f"`{output}` holds a training of another configuration; choose another folder.")
+
+    def _report_progress(self, progress: Progress) -> None:
+        self._log.report(progress)
+        self._report(progress)
 
 
-def _check_years(config: TrainingConfig, series: WeatherSeries) -> None:
-    """Raise `TrainingDataError` if the training or validation years have no triple of frames."""
-    for field in ("train_years", "validation_years"):
-        if not len(series.middle_indices(getattr(config.data, field))):
-            raise TrainingDataError(
-                f"`data.{field}` {getattr(config.data, field)} have no three consecutive frames in the data, which "
-                f"covers {series.valid_times[0]} to {series.valid_times[-1]}."
-            )
-
-
-def _build_stage(
-    name: str, config: TrainingConfig, networks: Networks, task: WarmStartStage | FlowStage, output: Path
-) -> Stage:
-    net = networks.warm_start if name == "warm_start" else networks.flow
-    part = config.warm_start if name == "warm_start" else config.flow
-    state = output / f"{name}.state.safetensors"
-    return Stage(name, net, part.optimiser, task.loss, task.validate, state, config.save_every, config.report_every)
-
-
-def _initial_networks(
-    config: TrainingConfig, series: WeatherSeries, start: Path | None
-) -> tuple[Networks, Provenance | None]:
-    """Return new networks, or those of the checkpoint `start` with its provenance; extremes are those of this data."""
-    scale = series.normalisation(config.variables, config.data.train_years)
-    spec = ModelSpec(
-        grid=grid_spec(series.grid),
-        variables=scale,
-        static_fields=config.static_fields,
-        features=config.features,
+def load_data(config: TrainingConfig, sources: Sequence[str | Path]) -> TrainingData:
+    """Return the data of the training and validation years; raises `TrainingDataError` if one of them has no sample."""
+    data = load_training_data(
+        sources,
+        config.variables,
         time_step_hours=config.time_step_hours,
-        std_floor=config.std_floor,
-        warm_start=config.warm_start.network,
-        flow=config.flow.network,
-        preconditioning=config.flow.preconditioning,
-        extremes=series.extremes(scale, config.data.train_years),
+        context_frames=config.context_frames,
+        static_fields=config.static_fields,
+        static_source=config.data.static_source,
+        features=config.features,
+        grid=gaussian_grid(config.data.grid) if config.data.grid else None,
+        years=(*config.data.train_years, *config.data.validation_years),
     )
-    if start is None:
+    for field in ("train_years", "validation_years"):
+        years = getattr(config.data, field)
+        if not len(data.sample_indices(years)):
+            raise TrainingDataError(
+                f"`data.{field}` {years} have no {config.context_frames + 1} consecutive frames in the data"
+                + (f", which covers {data.valid_times[0]} to {data.valid_times[-1]}." if len(data.valid_times) else ".")
+            )
+    return data
+
+
+def _build_networks(work: Workplace) -> Networks:
+    """Return new networks on the device; the first process computes the statistics of the data, once for all runs."""
+    config, data = work.config, work.data
+    cache = work.output / "statistics.json"
+    scale, extremes = work.processes.from_first(lambda: data.statistics(config.data.train_years, cache))
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return build_networks(spec, torch.from_numpy(series.static)), None
-    networks, manifest = load_checkpoint(start, torch.device("cpu"))
-    fields = [field for field in type(spec).model_fields if field != "extremes"]
-    different = [field for field in fields if not _is_equal(spec, manifest.model, field)]
+        networks = build_networks(specify_model(config, data, scale, extremes), torch.from_numpy(data.static))
+    return networks.to(work.device)
+
+
+def _load_start(work: Workplace, start: Path) -> tuple[Networks, Provenance]:
+    """Return the networks of the checkpoint `start`, with its normalisation and the extremes of both records of data.
+
+    Raises `ConfigurationError` if they are not those of the configuration.
+    """
+    config, data = work.config, work.data
+    networks, manifest = load_checkpoint(start, work.device)
+    model = manifest.model
+    earlier = check_start(start, model, config, data)
+    years = config.data.train_years
+    extremes = work.processes.from_first(lambda: earlier.union(data.extremes(model.variables, years)))
+    return replace(networks, spec=model.model_copy(update={"extremes": extremes})), manifest.provenance
+
+
+def check_start(start: Path, model: ModelSpec, config: TrainingConfig, data: TrainingData) -> TrainingExtremes:
+    """Return the extremes of the checkpoint `start`, whose specification is `model`.
+
+    Raises `ConfigurationError` if it has none, or is of other networks, variables or inputs than the configuration.
+    """
+    spec = specify_model(config, data, model.variables, None) if model.variable_names == config.variables else None
+    fields = [field for field in ModelSpec.model_fields if field not in ("variables", "extremes")]
+    different = ["variables"] if spec is None else [field for field in fields if not _is_equal(spec, model, field)]
     if different:
         raise ConfigurationError(
             f"`{start}` cannot be trained further with this configuration and data: they differ in "
             f"{', '.join(different)}."
         )
-    extremes = series.extremes(manifest.model.variables, config.data.train_years)
-    return replace(networks, spec=manifest.model.model_copy(update={"extremes": extremes})), manifest.provenance
+    if model.extremes is None:
+        raise ConfigurationError(
+            f"`{start}` has no extremes of its training years, to which those of this training must be added. Add them "
+            "with `warmcast checkpoint extremes`."
+        )
+    return model.extremes
 
 
-def _provenance(config: TrainingConfig, seconds: float, earlier: Provenance | None) -> Provenance:
-    """Return the provenance of the trained networks; steps and hours include those of the initial checkpoint."""
-    return Provenance(
-        data=config.data.description,
-        attribution=config.data.attribution,
-        train_years=config.data.train_years,
-        validation_years=config.data.validation_years,
-        code_version=importlib.metadata.version("warmcast"),
-        warm_start_steps=config.warm_start.optimiser.steps + (earlier.warm_start_steps if earlier else 0),
-        flow_steps=config.flow.optimiser.steps + (earlier.flow_steps if earlier else 0),
-        training_hours=round(seconds / 3600 + (earlier.training_hours if earlier else 0.0), 3),
+def specify_model(
+    config: TrainingConfig,
+    data: TrainingData,
+    scale: tuple[Normalisation, ...],
+    extremes: TrainingExtremes | None,
+) -> ModelSpec:
+    """Return the specification of the networks that `config` describes, for this data, scale and extremes."""
+    return ModelSpec(
+        grid=GridSpec(latitude=data.grid.latitude, longitude=data.grid.longitude),
+        variables=scale,
+        static_fields=config.static_fields,
+        features=config.features,
+        time_step_hours=config.time_step_hours,
+        context_frames=config.context_frames,
+        std_floor=config.std_floor,
+        warm_start=config.warm_start.network,
+        flow=config.flow.network,
+        preconditioning=config.flow.preconditioning,
+        extremes=extremes,
     )
 
 
 def _is_equal(spec: ModelSpec, other: ModelSpec, field: str) -> bool:
     if field == "grid":
         return spec.grid.grid.matches(other.grid.grid)
-    if field == "variables":
-        return spec.variable_names == other.variable_names
     return bool(getattr(spec, field) == getattr(other, field))
+
+
+def _provenance(config: TrainingConfig, seconds: float, earlier: Provenance | None) -> Provenance:
+    """Return the provenance of the trained networks; steps and hours include those of the initial checkpoint."""
+    steps = {"warm_start": 0, "flow": 0}
+    for stage in config.stages:
+        for part, optimiser in config.stage_optimisers(stage).items():
+            steps[part] += optimiser.steps
+    return Provenance(
+        data=config.data.description,
+        attribution=config.data.attribution,
+        train_years=config.data.train_years,
+        validation_years=config.data.validation_years,
+        code_version=importlib.metadata.version("warmcast"),
+        warm_start_steps=steps["warm_start"] + (earlier.warm_start_steps if earlier else 0),
+        flow_steps=steps["flow"] + (earlier.flow_steps if earlier else 0),
+        training_hours=round(seconds / 3600 + (earlier.training_hours if earlier else 0.0), 3),
+    )

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from warmcast import cli_checkpoint, cli_forecast, cli_inspect, cli_remote, cli_service, cli_storage, cli_training
+from warmcast import (
+    cli_checkpoint,
+    cli_forecast,
+    cli_inspect,
+    cli_nature,
+    cli_remote,
+    cli_service,
+    cli_storage,
+    cli_training,
+)
 from warmcast.commands import run
 from warmcast.console import exit_codes, folders, print_json
 from warmcast.options import Checkpoint, Checkpoints, Device, Json, JsonFile, Threads, Tiny
@@ -20,6 +29,7 @@ cli_remote.add_to(app)
 cli_forecast.add_to(app)
 cli_inspect.add_to(app)
 cli_training.add_to(app)
+cli_nature.add_to(app)
 cli_checkpoint.add_to(app)
 
 bench = typer.Typer(help="Benchmarks: ratios to other programs and to limits of the machine.", no_args_is_help=True)
@@ -74,6 +84,13 @@ def load(json: JsonFile = None, tiny: Tiny = False) -> None:
     """Measure latencies, memory and the speed of a forecast while 1300 clients load the service; takes minutes."""
     with exit_codes():
         run("bench load", json=json, tiny=tiny)
+
+
+@bench.command()
+def loader(json: JsonFile = None, tiny: Tiny = False) -> None:
+    """Measure memory and speed of the loader of training data over a store of four times its memory."""
+    with exit_codes():
+        run("bench loader", json=json, tiny=tiny)
 
 
 @bench.command()

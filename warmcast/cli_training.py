@@ -1,5 +1,6 @@
 """The commands that make and score checkpoints: `warmcast train`, `evaluate` and `climatology`."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,13 +8,13 @@ import typer
 
 from warmcast.commands import run
 from warmcast.console import exit_codes, folders, print_json, print_line, progress_bar, score_tables
+from warmcast.dry_run_table import print_estimate
 from warmcast.options import (
     Checkpoint,
     Checkpoints,
     Json,
     LeadTime,
     Nfe,
-    OutputFolder,
     Page,
     Seed,
     Solver,
@@ -21,6 +22,7 @@ from warmcast.options import (
     TrainingData,
     Warmth,
 )
+from warmcast.training_progress import training_progress
 
 ScoresFile = Annotated[Path, typer.Option("--json", help="JSON file to write the scores to.")]
 Years = Annotated[
@@ -43,22 +45,49 @@ def add_to(app: typer.Typer) -> None:
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file with the configuration.")],
     data: TrainingData,
-    output: OutputFolder,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write to; it is created. Not needed by --dry-run.")
+    ] = None,
     start: Annotated[
         str | None, typer.Option("--from", help="Name or folder of a checkpoint whose weights are trained further.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Device to compute on: auto, cpu, cuda or cuda:N; by default that of the configuration."),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of processes on this machine, one for each device; as torchrun starts them."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Make one step of each stage, and estimate memory, hours and cost.")
+    ] = False,
+    gpu: Annotated[
+        str, typer.Option(help="GPU of the estimates of --dry-run: h100, h200, a100, l40s or rtx4090.")
+    ] = "h100",
+    share: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Share of its peak speed and bandwidth that steps reach.")
+    ] = 0.2,
+    price: Annotated[float, typer.Option(min=0, help="Price of an hour of that GPU, in any currency.")] = 3.0,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Train both networks and write OUTPUT/checkpoint."""
-    options: dict[str, Any] = {"start": start, "resume": resume, "threads": threads, "report": print_line}
-    with exit_codes("The last saved step is kept. To continue, repeat the command with --resume."):
-        receipt = run("train", config=config, data=data, output=output, **options)
+    """Train the networks and write OUTPUT/checkpoint."""
+    options: dict[str, Any] = {"start": start, "resume": resume, "threads": threads}
+    options |= {"device": device, "processes": processes}
+    options["prices"] = {"gpu": gpu, "share": share, "per_hour": price} if dry_run else None
+    advice = "The last saved step is kept. To continue, repeat the command with --resume."
+    with exit_codes(advice), training_progress() as report:
+        receipt = run("train", config=config, data=data, output=output, report=report, **options)
+    if os.environ.get("RANK", "0") != "0":
+        return
     if json:
         print_json(receipt)
-        return
-    typer.echo(f"Checkpoint: {receipt['checkpoint']}")
+    elif dry_run:
+        print_estimate(receipt)
+    else:
+        typer.echo(f"Checkpoint: {receipt['checkpoint']}")
 
 
 def evaluate(

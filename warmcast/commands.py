@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "bench estimate": "benchmarks.estimates:bench_estimates",
         "bench engine": "benchmarks.engine:bench_engine",
         "bench load": "benchmarks.load:bench_load",
+        "bench loader": "benchmarks.loader:bench_loader",
         "bench networks": "benchmarks.networks:bench_networks",
         "bench polling": "benchmarks.polling:bench_polling",
         "bench queue": "benchmarks.queues:bench_queue",
@@ -38,6 +39,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "key revoke": "service.commands:revoke_api_key",
         "limits": "warmcast.remote:limits",
         "list": "warmcast.remote:list_forecasts",
+        "nature-compare": "training.nature.comparison:compare_nature_runs",
+        "nature-run": "training.nature.commands:make_nature_run",
         "openapi": "service.commands:describe_api",
         "plot": "diagnostics.figures.plot:plot",
         "repair": "workers.repair:repair_forecasts",
@@ -59,6 +62,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {
+        "nature-compare": "nature",
+        "nature-run": "nature",
         "plot": "plot",
         "serve": "service,worker",
         "verify": "worker",
@@ -73,6 +78,8 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
 )
 """The extra with the dependencies of a command, by the command's name or the package of its function."""
 
+_IMPORTED_LATER: Mapping[str, str] = MappingProxyType({"nature-run": "jcm"})
+"""A package that a command imports only in the processes that it starts."""
 
 _ROOT = Path(__file__).parents[1]
 _PACKAGES = {target.partition(".")[0] for target in COMMANDS.values()} | {"jobs", "models", "storage", "weather"}
@@ -94,7 +101,7 @@ def _load(command: str, name: str) -> ModuleType:
         raise MissingExtraError(f"`warmcast {command}` needs the package `{package}` of Warmcast, which is missing.")
     _check_origin(command, {package})
     try:
-        return importlib.import_module(name)
+        return _import(command, name)
     except Exception as error:
         _check_origin(command, _PACKAGES)
         if not isinstance(error, ModuleNotFoundError):
@@ -106,6 +113,14 @@ def _load(command: str, name: str) -> ModuleType:
             f"`warmcast {command}` needs packages that are not installed, such as `{missing}`. Install them: "
             f"pip install 'warmcast[{EXTRAS.get(command) or EXTRAS[package]}]'"
         ) from error
+
+
+def _import(command: str, name: str) -> ModuleType:
+    module = importlib.import_module(name)
+    later = _IMPORTED_LATER.get(command)
+    if later is not None and importlib.util.find_spec(later) is None:
+        raise ModuleNotFoundError(name=later)
+    return module
 
 
 def _check_origin(command: str, packages: Set[str]) -> None:

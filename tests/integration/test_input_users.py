@@ -14,7 +14,7 @@ from models.testing import tiny_spec
 from tests.cases import ACCEPTED, REFUSED, Case
 from tests.inputs import INIT_TIME, state, state_spec, write_netcdf
 from tests.served import Served, small_request
-from training.dataset import load_series
+from training.data.loading import load_training_data
 from warmcast.cli import app
 from weather.readers.series import read_truth
 from weather.testing import travelling_waves
@@ -44,11 +44,13 @@ def test_a_truth_in_every_form_is_that_of_the_clean_state(tmp_path: Path, name: 
 @pytest.mark.parametrize("name", SINGLE)
 def test_data_in_every_form_trains_as_the_clean_state(tmp_path: Path, name: str) -> None:
     case, clean = SINGLE[name], state()
-    series = load_series(case.make(tmp_path), ("u10", "v10"), 6)
-    assert series.grid.matches(state_spec().grid.grid)
-    assert list(series.valid_times[-2:]) == _times(case)
+    data = load_training_data(case.make(tmp_path), ("u10", "v10"))
+    assert data.grid.matches(state_spec().grid.grid)
+    assert list(data.valid_times[-2:]) == _times(case)
     expected = np.stack([clean[variable].values for variable in ("u10", "v10")], axis=1)
-    np.testing.assert_allclose(series.frames[-2:], expected, rtol=0, atol=case.tolerance)
+    np.testing.assert_allclose(
+        data.frames(np.arange(len(data.valid_times)))[-2:], expected, rtol=0, atol=case.tolerance
+    )
 
 
 def _years(folder: Path, change: Callable[[xr.Dataset, int], xr.Dataset]) -> Path:

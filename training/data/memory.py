@@ -15,6 +15,9 @@ _MAX_RUN_FRAMES = 64
 _READING_SHARE = 0.3
 """Largest part of the memory for the chunks that are being read."""
 
+_RESERVE = 0.05
+"""Part of the memory for what the libraries allocate beside that."""
+
 
 @dataclass(frozen=True)
 class MemoryPlan:
@@ -39,10 +42,10 @@ class MemoryPlan:
             num_threads -= 1
         affordable = int(_READING_SHARE * memory_bytes) // (num_threads * read_bytes)
         run_frames = max(chunk_frames, min(affordable, _MAX_RUN_FRAMES))
-        free = memory_bytes - batches_bytes - num_threads * run_frames * read_bytes
+        free = int((1 - _RESERVE) * memory_bytes) - batches_bytes - num_threads * run_frames * read_bytes
         needed = max(2 * batch_frames, 2 * chunk_frames)
         if free < needed * data.frame_bytes:
-            least = batches_bytes + chunk_frames * read_bytes + needed * data.frame_bytes
+            least = (batches_bytes + chunk_frames * read_bytes + needed * data.frame_bytes) / (1 - _RESERVE)
             raise ConfigurationError(
                 f"The memory of the loader must be at least {least / 2**30:.3f} GiB for batches of {batch_size} "
                 f"samples and chunks of {chunk_frames} frames. Got: {memory_bytes / 2**30:.3f} GiB."

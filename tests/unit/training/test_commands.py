@@ -1,7 +1,6 @@
 import json
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,7 @@ from typer.testing import CliRunner, Result
 from models.testing import tiny_spec
 from storage.errors import DataDirectoryError
 from storage.lock import claim_output
-from training.commands import format_progress, list_data_files
-from training.loop import Progress
+from training.commands import list_data_files
 from warmcast.cli import app
 from weather.climatology import Climatology
 from weather.errors import VerificationError
@@ -233,25 +231,3 @@ def test_a_store_is_taken_whole_and_paths_stay_in_their_order(marker: str, tmp_p
 
 def test_no_paths_give_no_files() -> None:
     assert list_data_files([]) == []
-
-
-PROGRESS = Progress("flow", 20, 1000, 1.53921, 0.8765, 1e-3, 123.456, 3661.2)
-
-
-def test_a_line_of_progress_says_stage_step_loss_and_time_left() -> None:
-    assert format_progress(PROGRESS) == (
-        "flow  20/1000  loss 1.5392  |g| 0.88  lr 1.0e-03  123.5 samples/s  1:01:02 left"
-    )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.0, "0:00:00"), (-0.5, "0:00:00"), (59.1, "0:01:00"), (3600.0, "1:00:00"), (360_000.0, "100:00:00")],
-)
-def test_the_time_left_is_rounded_up_to_seconds(seconds: float, text: str) -> None:
-    assert f"  {text} left" in format_progress(replace(PROGRESS, seconds_left=seconds))
-
-
-def test_a_line_of_progress_ends_with_the_validation_where_there_is_one() -> None:
-    line = format_progress(replace(PROGRESS, validation={"nll": -0.25, "mae_u10": 1.0}))
-    assert line.endswith(" left  nll -0.2500  mae_u10 1.0000")

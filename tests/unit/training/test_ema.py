@@ -5,6 +5,11 @@ from torch import nn
 from training.ema import Ema
 
 
+def _update(ema: Ema, step: int) -> None:
+    ema.prepare(step)
+    ema.update()
+
+
 def _net() -> nn.Linear:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -24,7 +29,7 @@ def test_the_average_follows_the_weights_by_its_formula() -> None:
     for step in range(300):
         with torch.no_grad():
             net.weight.copy_(torch.full_like(net.weight, float(step)))
-        ema.update(net, step)
+        _update(ema, step)
         decay = min(0.95, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
     torch.testing.assert_close(ema.net.get_parameter("weight"), expected)
@@ -50,7 +55,7 @@ def test_the_average_of_constant_weights_is_these_weights(decay: float) -> None:
     _set(net, 3.0)
     ema = Ema(net, decay)
     for step in range(20):
-        ema.update(net, step)
+        _update(ema, step)
     torch.testing.assert_close(ema.net.get_parameter("bias"), torch.full((1,), 3.0))
 
 
@@ -58,7 +63,7 @@ def test_without_decay_the_average_is_the_newest_weights() -> None:
     net = _net()
     ema = Ema(net, 0.0)
     _set(net, 7.0)
-    ema.update(net, 0)
+    _update(ema, 0)
     assert torch.equal(ema.net.get_parameter("weight"), net.weight)
 
 
@@ -70,7 +75,7 @@ def test_initial_weights_are_forgotten_sooner_than_the_decay_alone_would() -> No
     _set(net, 0.0)
     expected = 1.0
     for step in range(100):
-        ema.update(net, step)
+        _update(ema, step)
         expected *= (1 + step) / (10 + step)
     assert float(ema.net.get_parameter("bias")) == pytest.approx(expected, rel=1e-4)
     assert expected < 1e-6 < 0.9999**100
@@ -80,5 +85,15 @@ def test_updating_the_average_does_not_change_the_network() -> None:
     net = _net()
     ema, before = Ema(net, 0.9), net.weight.detach().clone()
     _set(ema.net, 2.0)
-    ema.update(net, 3)
+    _update(ema, 3)
     assert torch.equal(net.weight, before)
+
+
+def test_without_warm_up_the_decay_is_the_configured_one_from_the_first_step() -> None:
+    net = _net()
+    _set(net, 1.0)
+    ema = Ema(net, 0.75, warmup=False)
+    _set(net, 0.0)
+    for step in range(3):
+        _update(ema, step)
+    assert float(ema.net.get_parameter("bias")) == pytest.approx(0.75**3)

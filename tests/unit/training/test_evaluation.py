@@ -12,7 +12,8 @@ from diagnostics.scores.crps import crps_fair
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
 from storage.errors import ConfigurationError
-from training.dataset import WeatherSeries
+from training.data.testing import MemoryFrames
+from training.data.training_data import TrainingData
 from training.evaluation import Evaluation, Evaluator, start_indices
 from weather.errors import TrainingDataError
 from weather.manifest import Manifest
@@ -22,13 +23,13 @@ SETTINGS = Evaluation(years=(2001,), num_starts=3, num_members=4, num_lead_times
 CPU = torch.device("cpu")
 
 
-def _series(manifest: Manifest, first: str, count: int) -> WeatherSeries:
-    grid = manifest.model.grid.grid
+def _data(manifest: Manifest, first: str, count: int, gap: int | None = None) -> TrainingData:
+    grid, names = manifest.model.grid.grid, manifest.model.variable_names
     times = np.datetime64(first, "s") + np.arange(count) * np.timedelta64(6, "h")
     waves = travelling_waves(grid, list(times))
-    frames = np.stack([waves[name].values for name in manifest.model.variable_names], axis=1)
-    static = np.zeros((1, *grid.shape), np.float32)
-    return WeatherSeries(grid, frames, times, static, (), np.timedelta64(6, "h"))
+    frames = np.stack([waves[name].values for name in names], axis=1)
+    kept = np.delete(np.arange(count), [] if gap is None else gap)
+    return TrainingData(MemoryFrames(grid, names, times[kept], frames[kept]), np.timedelta64(6, "h"))
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +42,10 @@ def forecaster_and_manifest(untrained_checkpoint: Path) -> tuple[Forecaster, Man
 def evaluator(forecaster_and_manifest: tuple[Forecaster, Manifest]) -> Callable[..., Evaluator]:
     """Make an evaluator on 170 frames from 2000-12-10; takes fields of `Evaluation`."""
     forecaster, manifest = forecaster_and_manifest
-    series = _series(manifest, "2000-12-10T00", 170)
+    data = _data(manifest, "2000-12-10T00", 170)
 
     def make(**changes: Any) -> Evaluator:
-        return Evaluator(forecaster, manifest, series, replace(SETTINGS, **changes))
+        return Evaluator(forecaster, manifest, data, replace(SETTINGS, **changes))
 
     return make
 
@@ -56,24 +57,20 @@ def _run(evaluator: Evaluator, records: Path) -> dict[str, Any]:
 def test_starts_are_spread_evenly_and_have_truth_at_all_lead_times(
     forecaster_and_manifest: tuple[Forecaster, Manifest],
 ) -> None:
-    series = _series(forecaster_and_manifest[1], "2000-12-30T00", 50)
+    data = _data(forecaster_and_manifest[1], "2000-12-30T00", 50)
     usable = range(9, 47)
-    assert series.middle_indices((2001,))[[0, -1]].tolist() == [9, 48]
-    assert start_indices(series, replace(SETTINGS, num_starts=38, num_lead_times=3)) == list(usable)
-    assert start_indices(series, replace(SETTINGS, num_starts=2, num_lead_times=3)) == [9, 46]
-    assert start_indices(series, replace(SETTINGS, num_starts=1, num_lead_times=40)) == [9]
+    assert data.sample_indices((2001,))[[0, -1]].tolist() == [9, 48]
+    assert start_indices(data, replace(SETTINGS, num_starts=38, num_lead_times=3)) == list(usable)
+    assert start_indices(data, replace(SETTINGS, num_starts=2, num_lead_times=3)) == [9, 46]
+    assert start_indices(data, replace(SETTINGS, num_starts=1, num_lead_times=40)) == [9]
 
 
 def test_no_forecast_starts_where_its_truth_has_a_gap(forecaster_and_manifest: tuple[Forecaster, Manifest]) -> None:
-    whole = _series(forecaster_and_manifest[1], "2001-01-01T00", 30)
-    kept = np.delete(np.arange(30), 12)
-    series = WeatherSeries(
-        whole.grid, whole.frames[kept], whole.valid_times[kept], whole.static, (), np.timedelta64(6, "h")
-    )
-    starts = start_indices(series, replace(SETTINGS, num_starts=18, num_lead_times=4))
-    times = series.valid_times[starts]
+    data = _data(forecaster_and_manifest[1], "2001-01-01T00", 30, gap=12)
+    starts = start_indices(data, replace(SETTINGS, num_starts=18, num_lead_times=4))
+    times = data.valid_times[starts]
     lead = np.timedelta64(24, "h")
-    gap = whole.valid_times[12]
+    gap = np.datetime64("2001-01-04T00")
     assert len(set(starts)) == 18
     assert not any(time - np.timedelta64(6, "h") <= gap <= time + lead for time in times)
 
@@ -81,9 +78,9 @@ def test_no_forecast_starts_where_its_truth_has_a_gap(forecaster_and_manifest: t
 def test_too_many_starts_are_refused_with_the_number_that_is_possible(
     forecaster_and_manifest: tuple[Forecaster, Manifest],
 ) -> None:
-    series = _series(forecaster_and_manifest[1], "2001-01-01T00", 10)
+    data = _data(forecaster_and_manifest[1], "2001-01-01T00", 10)
     with pytest.raises(TrainingDataError, match=r"at most 7, the frames of \[2001\] with 2 frames .* Got: 8"):
-        start_indices(series, replace(SETTINGS, num_starts=8))
+        start_indices(data, replace(SETTINGS, num_starts=8))
 
 
 def test_a_season_without_climatology_is_refused_before_anything_is_computed(
@@ -91,9 +88,9 @@ def test_a_season_without_climatology_is_refused_before_anything_is_computed(
 ) -> None:
     """The training year has December only; the first start is in January, the last in April."""
     forecaster, manifest = forecaster_and_manifest
-    series = _series(manifest, "2000-12-01T00", 600)
+    data = _data(manifest, "2000-12-01T00", 600)
     with pytest.raises(TrainingDataError, match=r"Climatology needs 50 states of \[2000\].* date of 2001-0[123]-"):
-        Evaluator(forecaster, manifest, series, replace(SETTINGS, num_starts=20))
+        Evaluator(forecaster, manifest, data, replace(SETTINGS, num_starts=20))
 
 
 class Clock:

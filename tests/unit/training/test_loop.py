@@ -1,110 +1,122 @@
-import itertools
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import nn
 
+from tests.unit.training.toy import OPTIMISER, build_stage, build_step, inputs_of, read, run, weights
 from training.config import OptimiserConfig
-from training.loop import Loss, Progress, Stage, learning_rate, run_stage
-from training.stages import Purpose, generator
-
-OPTIMISER = OptimiserConfig(steps=20, batch_size=4, learning_rate=0.05, warmup_steps=4, ema_decay=0.9)
-
-
-def _net() -> nn.Linear:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return nn.Linear(3, 1)
+from training.errors import NotFiniteError, StoppedError
+from training.logs import Progress
+from training.losses import StepInputs
+from training.optimisation import learning_rate
+from training.stopping import StopSignal
 
 
-def _loss(net: nn.Module, step: int) -> torch.Tensor:
-    x = torch.randn(4, 3, generator=generator(7, Purpose.FLOW, step))
-    loss: torch.Tensor = ((net(x) - x.sum(1, keepdim=True)) ** 2).mean()
-    return loss
+@contextmanager
+def _interrupted_read(steps: range) -> Iterator[Iterable[StepInputs]]:
+    def read_until_interrupted() -> Iterator[StepInputs]:
+        for step in steps:
+            if step == 7:
+                raise KeyboardInterrupt
+            yield inputs_of(step)
+
+    yield read_until_interrupted()
 
 
-def _stage(folder: Path, loss: Loss = _loss) -> Stage:
-    return Stage(
-        name="net",
-        net=_net(),
-        optimiser=OPTIMISER,
-        loss=loss,
-        validate=lambda _: {"held_out": 1.0},
-        state_path=folder / "net.state.safetensors",
-        save_every=5,
-        report_every=2,
-    )
+def _with_steps(steps: int) -> OptimiserConfig:
+    return OPTIMISER.model_copy(update={"steps": steps})
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
     reports: list[Progress] = []
-    run_stage(_stage(tmp_path), reports.append)
-    assert reports[-1].loss < 0.5 * reports[0].loss
+    run(build_stage(tmp_path), reports.append)
+    assert reports[-1].losses["nll"] < 0.5 * reports[0].losses["nll"]
     assert reports[-1].step == 20
     assert reports[-1].seconds_left == 0
     assert reports[-1].validation == {"held_out": 1.0}
 
 
-@pytest.mark.parametrize("interrupted_at", [5, 7, 12])
-def test_an_interrupted_stage_resumes_to_the_same_weights(interrupted_at: int, tmp_path: Path) -> None:
+def test_an_interrupted_stage_resumes_to_the_same_weights(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
-    whole, _ = run_stage(_stage(tmp_path / "whole"), lambda _: None)
-
-    def interrupt(net: nn.Module, step: int) -> torch.Tensor:
-        if step == interrupted_at:
-            raise KeyboardInterrupt
-        return _loss(net, step)
-
+    whole = build_stage(tmp_path / "whole")
+    run(whole)
     with pytest.raises(KeyboardInterrupt):
-        run_stage(_stage(tmp_path, interrupt), lambda _: None)
-    resumed, _ = run_stage(_stage(tmp_path), lambda _: None)
-    for expected, got in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(expected, got)
+        run(build_stage(tmp_path, inputs=_interrupted_read))
+    resumed = build_stage(tmp_path)
+    run(resumed)
+    assert torch.equal(weights(resumed), weights(whole))
+    assert torch.equal(weights(resumed, averaged=False), weights(whole, averaged=False))
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
-    stage = _stage(tmp_path, lambda net, step: _loss(net, step) * float("nan"))
-    with pytest.raises(RuntimeError, match="non-finite"):
-        run_stage(stage, lambda _: None)
+def test_a_constant_schedule_may_be_given_more_steps_without_another_result(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    long = OPTIMISER.model_copy(update={"schedule": "constant"})
+    whole = build_stage(tmp_path / "whole", build_step(optimiser=long))
+    run(whole)
+    run(build_stage(tmp_path, build_step(optimiser=long.model_copy(update={"steps": 9}))))
+    continued = build_stage(tmp_path, build_step(optimiser=long))
+    run(continued)
+    assert torch.equal(weights(continued), weights(whole))
 
 
-def test_the_learning_rate_rises_then_falls_to_the_final_rate() -> None:
-    config = OptimiserConfig(steps=100, learning_rate=1.0, final_learning_rate=0.1, warmup_steps=10)
-    rates = [learning_rate(config, step) for step in range(101)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[9] == pytest.approx(1.0)
-    assert rates[55] == pytest.approx(0.55)
-    assert rates[100] == pytest.approx(0.1)
+def test_a_signal_to_end_saves_the_state_of_that_step_and_ends_with_the_code_of_the_signal(tmp_path: Path) -> None:
+    stop, reports = StopSignal(), list[Progress]()
+
+    @contextmanager
+    def read_and_stop(steps: range) -> Iterator[Iterable[StepInputs]]:
+        def stop_in_step_seven() -> Iterator[StepInputs]:
+            for step in steps:
+                stop.is_set |= step == 6
+                yield inputs_of(step)
+
+        yield stop_in_step_seven()
+
+    with pytest.raises(StoppedError, match=r"after step 7 of the stage `warm_start` is saved.* --resume") as stopped:
+        run(build_stage(tmp_path, inputs=read_and_stop), reports.append, stop)
+    assert stopped.value.exit_code == 143
+    assert [report.step for report in reports] == [2, 4, 5, 6, 7]
+    resumed, whole = build_stage(tmp_path), build_stage(tmp_path / "whole")
+    run(resumed, reports.append)
+    assert [report.step for report in reports[5:]] == [8, 10, 12, 14, 15, 16, 18, 20]
+    (tmp_path / "whole").mkdir()
+    run(whole)
+    assert torch.equal(weights(resumed), weights(whole))
 
 
-@pytest.mark.parametrize("warmup", [0, 1])
-def test_without_warm_up_the_first_step_has_the_whole_learning_rate(warmup: int) -> None:
-    config = OptimiserConfig(steps=10, learning_rate=0.5, final_learning_rate=0.0, warmup_steps=warmup)
-    assert learning_rate(config, 0) == 0.5
+def _break(step: int, value: float) -> object:
+    """Return inputs that make one step infinite or not a number."""
+
+    @contextmanager
+    def read_with_bad_step(steps: range) -> Iterator[Iterable[StepInputs]]:
+        yield (inputs_of(number).map(lambda x, number=number: x * value if number == step else x) for number in steps)
+
+    return read_with_bad_step
 
 
-def test_a_warm_up_longer_than_the_training_only_rises() -> None:
-    config = OptimiserConfig(steps=4, learning_rate=1.0, warmup_steps=10)
-    assert [learning_rate(config, step) for step in range(4)] == pytest.approx([0.1, 0.2, 0.3, 0.4])
-
-
-def test_the_learning_rate_is_continuous_and_stays_between_its_limits() -> None:
-    config = OptimiserConfig(steps=300, learning_rate=1.0, final_learning_rate=0.2, warmup_steps=50)
-    rates = [learning_rate(config, step) for step in range(301)]
-    assert max(abs(after - before) for before, after in itertools.pairwise(rates)) <= 0.0201
-    assert max(rates) == 1.0
-    assert min(rates[50:]) == pytest.approx(0.2)
-
-
-def test_progress_is_reported_at_its_interval_and_wherever_the_state_is_saved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_a_loss_that_is_not_finite_ends_the_training_at_the_next_report_and_keeps_the_batch_of_its_step(
+    value: float, tmp_path: Path
+) -> None:
     reports: list[Progress] = []
-    run_stage(_stage(tmp_path), reports.append)
-    assert [report.step for report in reports] == [2, 4, 5, 6, 8, 10, 12, 14, 15, 16, 18, 20]
-    assert [report.step for report in reports if report.validation] == [5, 10, 15, 20]
-    assert {(report.stage, report.steps) for report in reports} == {("net", 20)}
+    with pytest.raises(NotFiniteError, match=r"step 13 of the stage `warm_start` is not finite.*batch-12") as error:
+        run(build_stage(tmp_path, inputs=_break(12, value)), reports.append)
+    assert error.value.exit_code == 1
+    assert [report.step for report in reports][-1] == 12
+    assert (tmp_path / "batch-12").exists()
+    before = (tmp_path / "warm_start.state.safetensors").read_bytes()
+    with pytest.raises(NotFiniteError, match="step 13"):
+        run(build_stage(tmp_path, inputs=_break(12, value), report_every=100))
+    assert (tmp_path / "warm_start.state.safetensors").read_bytes() == before
+
+
+def test_progress_is_reported_at_its_interval_and_wherever_the_state_is_saved_or_validated(tmp_path: Path) -> None:
+    reports: list[Progress] = []
+    run(build_stage(tmp_path, validate_every=9), reports.append)
+    assert [report.step for report in reports] == [2, 4, 5, 6, 8, 9, 10, 12, 14, 15, 16, 18, 20]
+    assert [report.step for report in reports if report.validation] == [9, 18, 20]
+    assert {(report.stage, report.steps) for report in reports} == {("warm_start", 20)}
     assert [report.learning_rate for report in reports] == [
         learning_rate(OPTIMISER, report.step - 1) for report in reports
     ]
@@ -112,8 +124,10 @@ def test_progress_is_reported_at_its_interval_and_wherever_the_state_is_saved(tm
 
 def test_a_report_averages_over_the_steps_since_the_last_one(tmp_path: Path) -> None:
     reports: list[Progress] = []
-    run_stage(_stage(tmp_path, lambda net, step: 0 * _loss(net, step) + step), reports.append)
-    assert [report.loss for report in reports[:4]] == [0.5, 2.5, 4, 5]
+    losses = iter(range(20))
+    step = build_step(change=lambda loss: 0 * loss + next(losses))
+    run(build_stage(tmp_path, step), reports.append)
+    assert [report.losses["nll"] for report in reports[:4]] == [0.5, 2.5, 4, 5]
     assert {report.grad_norm for report in reports} == {0.0}
 
 
@@ -133,91 +147,87 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_throughput_and_time_left_follow_the_clock_without_validation(tmp_path: Path, clock: Clock) -> None:
+def test_throughput_follows_the_clock_without_validation(tmp_path: Path, clock: Clock) -> None:
     """A step takes 2 s, a validation 100 s; a batch has 4 samples."""
 
-    def loss(net: nn.Module, step: int) -> torch.Tensor:
+    def change(loss: torch.Tensor) -> torch.Tensor:
         clock.now += 2
-        return _loss(net, step)
+        return loss
 
-    def validate(net: nn.Module) -> dict[str, float]:
+    def validate(_: int) -> dict[str, float]:
         clock.now += 100
         return {}
 
     reports: list[Progress] = []
-    _, seconds = run_stage(replace(_stage(tmp_path, loss), validate=validate), reports.append)
+    seconds = run(build_stage(tmp_path, build_step(change=change), validate=validate), reports.append)
     assert {report.samples_per_second for report in reports} == {2.0}
-    assert [report.seconds_left for report in reports] == [2 * (20 - report.step) for report in reports]
     assert seconds == 20 * 2 + 4 * 100
 
 
 def test_the_seconds_of_all_runs_of_a_stage_are_summed(tmp_path: Path, clock: Clock) -> None:
-    def loss(net: nn.Module, step: int) -> torch.Tensor:
+    def change(loss: torch.Tensor) -> torch.Tensor:
         clock.now += 3
-        if step == 7 and clock.now < 500:
-            clock.now += 1000
-            raise KeyboardInterrupt
-        return _loss(net, step)
+        return loss
 
     with pytest.raises(KeyboardInterrupt):
-        run_stage(_stage(tmp_path, loss), lambda _: None)
-    _, seconds = run_stage(_stage(tmp_path, loss), lambda _: None)
-    assert seconds == 5 * 3 + 15 * 3
+        run(build_stage(tmp_path, build_step(change=change), inputs=_interrupted_read))
+    clock.now += 1000
+    assert run(build_stage(tmp_path, build_step(change=change))) == 5 * 3 + 15 * 3
 
 
-def test_a_stage_without_steps_returns_the_network_unchanged(tmp_path: Path) -> None:
-    stage = replace(_stage(tmp_path), optimiser=OPTIMISER.model_copy(update={"steps": 0}))
-    net, _ = run_stage(stage, lambda _: pytest.fail("no step, no report"))
-    for expected, got in zip(_net().parameters(), net.parameters(), strict=True):
-        assert torch.equal(expected, got)
+def test_a_stage_without_steps_leaves_the_network_unchanged(tmp_path: Path) -> None:
+    stage = build_stage(tmp_path, build_step(optimiser=_with_steps(0)))
+    before = weights(stage)
+    run(stage, lambda _: pytest.fail("no step, no report"))
+    assert torch.equal(weights(stage), before)
     assert not stage.state_path.exists()
 
 
 def test_a_stage_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
-    whole, _ = run_stage(_stage(tmp_path), lambda _: None)
-    again, _ = run_stage(_stage(tmp_path, lambda *_: pytest.fail("trained")), lambda _: None)
-    for expected, got in zip(whole.parameters(), again.parameters(), strict=True):
-        assert torch.equal(expected, got)
-
-
-def test_validation_is_of_the_averaged_weights_in_evaluation_mode(tmp_path: Path) -> None:
-    networks: list[nn.Module] = []
-
-    def validate(net: nn.Module) -> dict[str, float]:
-        networks.append(net)
-        return {}
-
-    stage = replace(_stage(tmp_path), validate=validate)
-    averaged, _ = run_stage(stage, lambda _: None)
-    assert all(net is averaged for net in networks)
-    assert averaged is not stage.net
-    assert not averaged.training
-    assert stage.net.training
-    assert not torch.equal(averaged.get_parameter("weight"), stage.net.get_parameter("weight"))
-
-
-def test_gradients_are_clipped_to_their_norm(tmp_path: Path) -> None:
-    """Adam's updates do not depend on the scale of the gradients, so the saved first moment is compared."""
-    optimiser = OPTIMISER.model_copy(update={"steps": 1, "clip_norm": 0.25})
-    reports: list[Progress] = []
-    stage = replace(_stage(tmp_path, lambda net, step: 1000 * _loss(net, step)), optimiser=optimiser)
-    run_stage(stage, reports.append)
-    assert reports[0].grad_norm > 100
-    state = load_file(stage.state_path)
-    moments = torch.cat([state["first/weight"].flatten(), state["first/bias"]])
-    assert float(moments.norm()) == pytest.approx(0.1 * 0.25, rel=1e-3)
+    whole = build_stage(tmp_path)
+    run(whole)
+    again = build_stage(tmp_path, build_step(change=lambda _: pytest.fail("trained")))
+    run(again)
+    assert torch.equal(weights(again), weights(whole))
 
 
 def test_an_interrupted_save_leaves_the_earlier_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = _stage(tmp_path)
-    run_stage(replace(stage, optimiser=OPTIMISER.model_copy(update={"steps": 5})), lambda _: None)
+    stage = build_stage(tmp_path, build_step(optimiser=_with_steps(5)))
+    run(stage)
     before = stage.state_path.read_bytes()
 
     def save_file(tensors: object, path: Path, metadata: object) -> None:
         path.write_bytes(b"half of a file")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.loop.save_file", save_file)
+    monkeypatch.setattr("training.state.save_file", save_file)
     with pytest.raises(KeyboardInterrupt):
-        run_stage(_stage(tmp_path), lambda _: None)
+        run(build_stage(tmp_path))
     assert stage.state_path.read_bytes() == before
+
+
+def test_the_global_random_numbers_of_a_process_are_left_as_they_were(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    run(build_stage(tmp_path))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_random_layers_draw_by_seed_and_step_whenever_the_training_was_interrupted(tmp_path: Path) -> None:
+    draws: list[float] = []
+
+    def change(loss: torch.Tensor) -> torch.Tensor:
+        draws.append(float(torch.rand(())))
+        return loss
+
+    run(build_stage(tmp_path, build_step(change=change)))
+    whole = draws.copy()
+    assert len(set(whole)) == 20
+    draws.clear()
+    (tmp_path / "again").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        run(build_stage(tmp_path / "again", build_step(change=change), inputs=_interrupted_read))
+    torch.rand(5)
+    run(build_stage(tmp_path / "again", build_step(change=change), inputs=read))
+    assert draws == whole[:7] + whole[5:]

@@ -12,9 +12,8 @@ from storage.errors import ConfigurationError, DataDirectoryError
 from storage.lock import lock_folder
 from tests.unit.training.tiny import tiny_config
 from training.config import TrainingConfig, read_config
-from training.dataset import load_series
-from training.loop import Progress
-from training.train import train
+from training.logs import Progress
+from training.train import load_data, train
 from warmcast.cli import app
 from weather.errors import TrainingDataError
 from weather.manifest import Manifest
@@ -39,8 +38,16 @@ def test_training_writes_a_checkpoint_with_its_provenance(
     assert (provenance.train_years, provenance.validation_years) == ((2000,), (2001,))
     assert (provenance.warm_start_steps, provenance.flow_steps) == (12, 12)
     assert manifest.sampling.nfe == 2
+    logged = [json.loads(line) for line in (tmp_path / "run/progress.jsonl").read_text().splitlines()]
+    for selection, score in zip(provenance.selections, ("nll", "crps_18h"), strict=True):
+        scores = {line["step"]: line["validation"] for line in logged if line["stage"] == selection.stage}
+        values = {step: validation[score] for step, validation in scores.items() if validation}
+        assert (selection.score, selection.value) == (score, min(values.values()))
+        assert values[selection.step] == selection.value
+    assert len(load_checkpoint(tmp_path / "run/final", CPU)[1].provenance.selections) == 1
+    assert len(list((tmp_path / "run/tensorboard").glob("*/events.*"))) == 2
     lines = result.stderr.splitlines()
-    assert any("samples/s" in line and "left" in line and "mae_u10" in line for line in lines)
+    assert any("samples/s" in line and "left" in line and "validation  nll" in line for line in lines)
 
 
 def test_training_a_checkpoint_further_starts_with_its_weights_and_adds_to_its_steps(
@@ -104,7 +111,7 @@ def test_a_checkpoint_of_other_networks_is_not_trained_further(
 def test_years_without_data_are_named(write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path) -> None:
     result = _train(write_config(), two_years[:1], tmp_path / "run")
     assert result.exit_code == 2
-    assert "`data.validation_years` (2001,) have no three consecutive frames" in result.stderr
+    assert "`data.validation_years` (2001,) have no 3 consecutive frames" in result.stderr
 
 
 def _train_directly(
@@ -168,9 +175,8 @@ def test_the_checkpoint_holds_statistics_of_the_training_years_and_settings_of_t
 ) -> None:
     config = read_config(write_config(std_floor=0.05, sampling={"solver": "euler", "nfe": 3}))
     manifest = _train_directly(config, two_years, tmp_path / "run")
-    series = load_series(two_years, config.variables, 6, config.static_fields, config.features)
-    assert manifest.model.variables == series.normalisation(config.variables, (2000,))
-    assert manifest.model.extremes == series.extremes(manifest.model.variables, (2000,))
+    series = load_data(config, two_years)
+    assert (manifest.model.variables, manifest.model.extremes) == series.statistics((2000,))
     assert manifest.model.grid.grid.matches(series.grid)
     assert (manifest.model.std_floor, manifest.model.features) == (0.05, ("sin_latitude",))
     assert manifest.sampling == config.sampling
@@ -196,7 +202,7 @@ def test_trainings_of_one_seed_are_equal_and_of_another_differ(
     ("changes", "field"),
     [
         ({"std_floor": 0.02}, "std_floor"),
-        ({"time_step_hours": 12}, "time_step_hours"),
+        ({"time_step_hours": 12, "validation": {"lead_times": ["12h"], "growth_days": 0}}, "time_step_hours"),
         ({"static_fields": []}, "static_fields"),
     ],
 )

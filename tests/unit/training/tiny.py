@@ -13,7 +13,6 @@ def tiny_config(**changes: Any) -> dict[str, Any]:
             "attribution": "invented",
             "train_years": [2000],
             "validation_years": [2001],
-            "validation_samples": 8,
         },
         "warm_start": {"network": {"widths": [8, 16], "blocks": 1, "head_channels": 4}, "optimiser": optimiser},
         "flow": {
@@ -21,6 +20,7 @@ def tiny_config(**changes: Any) -> dict[str, Any]:
             "optimiser": optimiser,
         },
         "sampling": {"solver": "midpoint", "nfe": 2},
+        "validation": {"samples": 8, "starts": 1, "members": 2, "lead_times": ["6h", "18h"], "growth_days": 1},
         "save_every": 5,
         "report_every": 3,
     }

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from tests.inputs import grib_messages, state, state_spec, write_grib, write_netcdf
 from tests.servers import S3Server
-from training.dataset import load_series
+from training.data.loading import load_training_data
 from warmcast.cli import app
 from weather.errors import InitialStateError, VerificationError
 from weather.initial_state import InitialState, read_initial_state
@@ -290,5 +290,5 @@ def test_a_bucket_is_read_without_a_signature_if_there_are_no_credentials(
 
 def test_data_at_an_address_is_used_for_training(server: _Server) -> None:
 
-    series = load_series([f"{server.url}/a.nc", f"{server.url}/g.zarr"], ("u10", "v10"), 6)
-    assert len(series.frames) == 2
+    data = load_training_data([f"{server.url}/a.nc", f"{server.url}/g.zarr"], ("u10", "v10"))
+    assert data.frames(np.arange(2)).shape[0] == len(data.valid_times) == 2

@@ -1,0 +1,117 @@
+"""The configurations that ship with Warmcast are what their comments and docs/training.md say."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.networks import Networks, build_networks
+from training.config import TrainingConfig, read_config
+from weather.grids import Grid, gaussian_grid
+from weather.manifest import GridSpec, ModelSpec, Normalisation
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "training/configs"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+GUIDE = (ROOT / "docs/training.md").read_text()
+
+
+def _grid(name: str) -> Grid:
+    if name.endswith("1p5deg"):
+        return Grid.from_coordinates(np.linspace(90, -90, 121), np.arange(240) * 1.5)
+    if name.endswith("5p625deg"):
+        return Grid.from_coordinates(90 - 5.625 * (np.arange(32) + 0.5), np.arange(64) * 5.625)
+    return gaussian_grid("t31")
+
+
+def _spec(config: TrainingConfig) -> ModelSpec:
+    grid = _grid(config.name)
+    return ModelSpec(
+        grid=GridSpec(latitude=grid.latitude, longitude=grid.longitude),
+        variables=tuple(Normalisation(name=name, mean=0.0, std=1.0) for name in config.variables),
+        static_fields=config.static_fields,
+        features=config.features,
+        time_step_hours=config.time_step_hours,
+        context_frames=config.context_frames,
+        warm_start=config.warm_start.network,
+        flow=config.flow.network,
+        preconditioning=config.flow.preconditioning,
+    )
+
+
+def _networks(config: TrainingConfig) -> Networks:
+    """Return the networks without memory for their weights; they must fit the grid."""
+    with torch.device("meta"):
+        return build_networks(_spec(config), torch.empty(len(config.static_fields), *_grid(config.name).shape))
+
+
+def _millions(module: torch.nn.Module) -> float:
+    return sum(weight.numel() for weight in module.parameters()) / 1e6
+
+
+def test_the_configurations_are_those_of_the_guide() -> None:
+    assert re.findall(r"^\| `([\w-]+)` \| 10 m", GUIDE, flags=re.M) == [
+        *("era5-wind-1p5deg", "era5-surface-1p5deg", "era5-wind-5p625deg", "nature-t31", "earth-t31", "demo")
+    ]
+    assert set(NAMES) == set(re.findall(r"^\| `([\w-]+)` \| 10 m", GUIDE, flags=re.M))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_fits_its_grid_and_has_the_parameters_that_the_guide_says(name: str) -> None:
+    config = read_config(FOLDER / f"{name}.yaml")
+    assert config.name == name
+    networks = _networks(config)
+    (row,) = re.findall(rf"^\| `{name}` \|.*$", GUIDE, flags=re.M)
+    if "the same" in row:
+        row = next(line for line in GUIDE.splitlines() if line.startswith("| `nature-t31`"))
+    h, p = (float(number) for number in re.findall(r"([\d.]+) M", row))
+    assert (h, p) == (
+        pytest.approx(_millions(networks.warm_start), rel=0.02),
+        pytest.approx(_millions(networks.flow), rel=0.02),
+    )
+    shape = " × ".join(map(str, _grid(name).shape))
+    assert f"| {shape}" in next(line for line in GUIDE.splitlines() if line.startswith(f"| `{name}`"))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("e")])
+def test_the_years_of_the_earth_are_those_of_the_paper_and_two_for_the_test(name: str) -> None:
+    data = read_config(FOLDER / f"{name}.yaml").data
+    assert data.train_years == tuple(range(1979, 2018))
+    assert (data.validation_years, data.test_years) == ((2018,), (2019, 2020))
+    assert "Copernicus Climate Change Service information" in data.attribution
+
+
+def test_the_papers_configuration_has_its_networks_inputs_and_optimisers() -> None:
+    """docs/method.md says what departs from the authors' code."""
+    config = read_config(FOLDER / "era5-wind-1p5deg.yaml")
+    networks = _networks(config)
+    assert _millions(networks.warm_start) == pytest.approx(60.40, abs=0.005)
+    assert _millions(networks.flow) - _millions(networks.flow.warmth_embedding) == pytest.approx(31.7, abs=0.05)
+    assert (config.variables, config.features, len(config.static_fields)) == (("u10", "v10"), (), 5)
+    assert (config.time_step_hours, config.context_frames, config.std_floor) == (6, 2, 0.01)
+    h, p = config.warm_start.optimiser, config.flow.optimiser
+    assert {part.schedule for part in (h, p)} == {"constant"}
+    assert {(part.learning_rate, part.warmup_steps, part.weight_decay) for part in (h, p)} == {(1e-4, 0, 0.01)}
+    assert {(part.batch_size, part.accumulation) for part in (h, p)} == {(4, 1)}
+    assert (h.steps, h.betas, h.clip_norm, h.ema_decay) == (2_000_000, (0.9, 0.999), 1.0, 0.0)
+    assert (p.steps, p.betas, p.clip_norm, p.ema_decay, p.ema_warmup) == (3_000_000, (0.9, 0.95), 3.0, 0.999, False)
+    assert (config.flow.preconditioning, config.flow.full_warmth_fraction) == ("none", 0.0)
+    assert not config.area_weights
+    assert (config.sampling.solver, config.sampling.nfe, config.sampling.warmth) == ("midpoint", 10, 1.0)
+
+
+def test_the_surface_configuration_has_four_variables() -> None:
+    assert read_config(FOLDER / "era5-surface-1p5deg.yaml").variables == ("u10", "v10", "t2m", "msl")
+
+
+def test_the_t31_configurations_have_the_networks_of_the_demo_and_can_start_from_each_other() -> None:
+    demo, nature, earth = (read_config(FOLDER / f"{name}.yaml") for name in ("demo", "nature-t31", "earth-t31"))
+    assert _spec(demo) == _spec(nature) == _spec(earth)
+    assert nature.warm_start.network.widths == (48, 96, 160)
+    assert {part.optimiser.batch_size for part in (nature.warm_start, nature.flow)} == {128}
+    assert (nature.precision, earth.precision, demo.precision) == ("bfloat16", "bfloat16", "float32")
+    assert (earth.data.grid, nature.data.grid) == ("t31", None)
+    assert len(nature.data.train_years) == 20
+    assert earth.warm_start.optimiser.learning_rate < nature.warm_start.optimiser.learning_rate

@@ -1,0 +1,70 @@
+"""Whole optimiser steps as CUDA graphs: the kernels of a step are recorded once, then launched by one call."""
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from training.losses import StepInputs
+
+_EAGER_STEPS = 3
+"""Steps before the recording, in which cuBLAS, cuDNN, autograd and the optimiser allocate what they keep."""
+
+
+@runtime_checkable
+class Graphs(Protocol):
+    """How functions without arguments are recorded on a device."""
+
+    def warm_up(self, function: Callable[[], None]) -> None:
+        """Run `function` in the way that a recording needs beforehand."""
+
+    def record(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Return a function that repeats what `function` does, on the same memory; nothing is computed here."""
+
+
+class CudaGraphs:
+    """CUDA graphs of one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
+    def warm_up(self, function: Callable[[], None]) -> None:
+        """Run `function` on the stream of the recording."""
+        current = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            function()
+        current.wait_stream(self._stream)
+
+    def record(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Record `function`; other threads may use the device meanwhile, such as the loader's."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            function()
+        return graph.replay
+
+
+class RecordedStep:
+    """An optimiser step that is recorded after its first calls; all inputs must have the same shapes."""
+
+    def __init__(self, step: Callable[[StepInputs], None], graphs: Graphs) -> None:
+        self._step, self._graphs = step, graphs
+        self._inputs: StepInputs | None = None
+        self._calls = 0
+        self._replay: Callable[[], None] | None = None
+
+    def __call__(self, inputs: StepInputs) -> None:
+        """Copy `inputs` to the memory of the recording and make the step."""
+        if self._inputs is None:
+            self._inputs = inputs.map(torch.clone)
+        else:
+            for own, new in zip(self._inputs.tensors().values(), inputs.tensors().values(), strict=True):
+                own.copy_(new, non_blocking=True)
+        fixed = self._inputs
+        self._calls += 1
+        if self._calls <= _EAGER_STEPS:
+            self._graphs.warm_up(lambda: self._step(fixed))
+            return
+        if self._replay is None:
+            self._replay = self._graphs.record(lambda: self._step(fixed))
+        self._replay()

@@ -1,0 +1,194 @@
+"""Validation while training: scores of the averaged weights on the validation years, with the same noise each time.
+
+docs/validation.md defines each score.
+"""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diagnostics.scores.arrays import area_mean
+from diagnostics.scores.growth import anomaly_amplitude, growth_factor
+from models.execution import Execution
+from models.forecaster import Forecaster
+from models.networks import Networks
+from models.rollout import mean_rollout, rollout
+from models.shapes import Fields, Frames
+from models.warm_start import normalised_residual
+from training.config import TrainingConfig
+from training.data.batch import Batch
+from training.data.training_data import TrainingData
+from training.draws import Purpose, draw_for_flow, generator, stream_seed
+from training.losses import StageLoss, StepInputs
+from training.validation_records import (
+    Record,
+    Scores,
+    combine_records,
+    correlate_residuals,
+    name_by_variable,
+    score_members,
+    score_spectra,
+)
+from weather.errors import TrainingDataError
+
+_CHUNK_SIZE = 16
+"""Number of samples that are evaluated together."""
+
+_GROWTH_STARTS = 2
+"""Number of starts of the rollout of h's mean."""
+
+
+class Validator:
+    """Scores networks on the validation years, as `config.validation` says; averages over starts are in float64.
+
+    Raises `TrainingDataError` if the validation years have no start with truth at all lead times.
+    """
+
+    def __init__(self, config: TrainingConfig, data: TrainingData, device: torch.device) -> None:
+        settings = config.validation
+        self._config, self._data, self._device = config, data, device
+        self._execution = Execution(precision=config.precision)
+        self._lead_steps = settings.lead_steps(config.time_step_hours)
+        samples = data.sample_indices(config.data.validation_years)
+        self._samples = _spread(samples, settings.samples)
+        self.starts = _spread(_with_truth(data, samples, self._lead_steps[-1]), settings.starts)
+        if not len(self.starts):
+            raise TrainingDataError(
+                f"`data.validation_years` {config.data.validation_years} must have {config.context_frames} frames and "
+                f"{self._lead_steps[-1] * config.time_step_hours} hours of truth after them, for "
+                f"`validation.lead_times`. Got: {len(samples)} samples of training, none with so many after it."
+            )
+
+    @torch.inference_mode()
+    def validate(self, networks: Networks, *, with_flow: bool) -> Scores:
+        """Return the scores of networks, which are in evaluation mode on the device.
+
+        Without `with_flow` the scores of p' and of forecasts are left out. NaN stands for the scores of a forecast that
+        lost a member. No draw is from a global generator.
+        """
+        scores, climatology = self._score_samples(networks, with_flow)
+        forecaster = Forecaster(networks, self._config.sampling, self._device, self._execution)
+        records = [self._score_start(networks, forecaster, number, with_flow) for number in range(len(self.starts))]
+        scores |= combine_records(
+            records,
+            networks.spec.variables,
+            self._config.time_step_hours,
+            self._config.validation.members,
+        )
+        if num_steps := self._config.validation.growth_steps(self._config.time_step_hours):
+            scores["growth_rate"] = self._measure_growth(forecaster, climatology, num_steps)
+        return scores
+
+    def _score_samples(self, networks: Networks, with_flow: bool) -> tuple[Scores, torch.Tensor]:
+        """Return losses and mean absolute errors over all samples, and the mean of their targets, the climatology."""
+        weights = torch.from_numpy(self._data.grid.area_weights.astype(np.float32))[:, None].to(self._device)
+        stage_loss = StageLoss(
+            networks,
+            "both" if with_flow else "warm_start",
+            area_weights=weights if self._config.area_weights else None,
+        )
+        totals: dict[str, Any] = {}
+        for number, chunk in enumerate(np.array_split(self._samples, max(len(self._samples) // _CHUNK_SIZE, 1))):
+            batch = self._data.batch(chunk, self._device)
+            mean, std = self._evaluate_warm_start(networks, batch)
+            results: dict[str, Any] = dict(self._losses(stage_loss, batch, mean, std, number))
+            errors = (networks.context.denormalise(mean) - batch.target).abs()
+            results["mae"] = area_mean(errors, self._data.grid.area_weights).mean(0)
+            results["climatology"] = batch.target.mean(0)
+            for name, value in results.items():
+                totals[name] = totals.get(name, 0.0) + value * (len(chunk) / len(self._samples))
+        climatology, errors = totals.pop("climatology"), totals.pop("mae")
+        losses: Scores = {name: float(value) for name, value in totals.items()}
+        return losses | name_by_variable("mae", networks.spec.variable_names, errors.tolist()), climatology
+
+    def _losses(
+        self, stage_loss: StageLoss, batch: Batch, mean: Fields, std: Fields, number: int
+    ) -> Mapping[str, torch.Tensor]:
+        """Return the losses of a chunk of samples at full warmth; its noise and flow times depend on `number` alone."""
+        draws = None
+        if stage_loss.stage == "both":
+            shape = (*batch.target.shape,)
+            stream = generator(self._config.seed, Purpose.VALIDATION, number)
+            draws = draw_for_flow(shape, stream, full_warmth_fraction=1.0, share=slice(None))
+        inputs = StepInputs.of(batch, draws, (mean, std)).map(lambda tensor: tensor.to(self._device))
+        with self._execution.autocast(self._device):
+            losses: Mapping[str, torch.Tensor] = stage_loss(inputs)
+        return losses
+
+    def _evaluate_warm_start(self, networks: Networks, batch: Batch) -> tuple[Fields, Fields]:
+        """Return mean and standard deviation of h in normalised units, float32."""
+        with self._execution.autocast(self._device):
+            mean, std = networks.warm_start(networks.context(batch.frames, batch.features))
+        return mean.float(), std.float()
+
+    def _score_start(self, networks: Networks, forecaster: Forecaster, number: int, with_flow: bool) -> Record:
+        """Return the record of one start: residuals of the truth that follows it and, `with_flow`, of a forecast."""
+        steps = range(self._lead_steps[-1])
+        run = self._data.batch(np.concatenate([self._data.shift(self.starts[[number]], step) for step in steps]))
+        run = run.to(self._device)
+        mean, std = self._evaluate_warm_start(networks, run)
+        residuals = normalised_residual(networks.context.normalise(run.target), mean, std)
+        record = correlate_residuals("truth", residuals, self._data.grid)
+        if not with_flow:
+            return record
+        num_members = self._config.validation.members
+        stepper = _ResidualStepper(forecaster)
+        states = rollout(
+            stepper,
+            tuple(frame[:1].expand(num_members, -1, -1, -1) for frame in run.frames),
+            members=range(num_members),
+            seed=stream_seed(self._config.seed, Purpose.VALIDATION, number, 1),
+            init_time=self._data.valid_times[self.starts[number]],
+        )
+        for step, members in enumerate(islice(states, self._lead_steps[-1]), start=1):
+            if step in self._lead_steps:
+                record |= score_members(step, members, run.target[step - 1], self._data.grid)
+        record |= correlate_residuals("members", torch.stack(stepper.residuals), self._data.grid)
+        return record | score_spectra(stepper.residuals[0], residuals, self._data.grid)
+
+    def _measure_growth(self, forecaster: Forecaster, climatology: torch.Tensor, num_steps: int) -> float:
+        """Return the factor a step by which h's mean departs from climatology, in the second half of `num_steps`."""
+        scales = [variable.std for variable in forecaster.spec.variables]
+        factors = []
+        for start in _spread(self.starts, _GROWTH_STARTS):
+            frames = self._data.batch(np.array([start]), self._device).frames
+            means = mean_rollout(forecaster, frames, init_time=self._data.valid_times[start])
+            amplitudes = [
+                anomaly_amplitude(mean[0], climatology, scales, self._data.grid.area_weights)
+                for mean in islice(means, num_steps // 2, num_steps)
+            ]
+            factors.append(float(growth_factor(torch.stack(amplitudes))))
+        return float(np.mean(factors))
+
+
+class _ResidualStepper:
+    """A forecaster that keeps the normalised residual of each state from the warm start that it was drawn about."""
+
+    def __init__(self, forecaster: Forecaster) -> None:
+        self.spec, self.device, self._forecaster = forecaster.spec, forecaster.device, forecaster
+        self.residuals: list[Fields] = []
+
+    def step(self, frames: Frames, valid_time: np.datetime64, noise: Fields) -> Fields:
+        """Return the states one time step after `frames`, and keep their residuals."""
+        states = self._forecaster.step(frames, valid_time, noise)
+        mean, std = self._forecaster.warm_start(frames, valid_time)
+        self.residuals.append(normalised_residual(states, mean, std))
+        return states
+
+
+def _with_truth(data: TrainingData, samples: NDArray[np.int64], num_steps: int) -> NDArray[np.int64]:
+    """Return the samples that the next `num_steps` - 1 time steps continue with samples."""
+    complete = np.ones(len(samples), bool)
+    for step in range(1, num_steps):
+        complete &= np.isin(data.shift(samples, step), samples)
+    return samples[complete]
+
+
+def _spread(indices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return at most `count` of `indices`, evenly spread."""
+    chosen = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(np.int64)
+    return indices[chosen]
