@@ -360,10 +360,11 @@ def _newer(data: Path) -> None:
     database.close()
 
 
+CHANGES = [(_different, DIFFERENT), (_newer, "A newer version of Warmcast has changed it; use that")]
+
+
 @pytest.mark.parametrize("command", ["serve", "api", "key list"])
-@pytest.mark.parametrize(
-    ("change", "sentence"), [(_different, DIFFERENT), (_newer, "A newer version of Warmcast has changed it; use that")]
-)
+@pytest.mark.parametrize(("change", "sentence"), CHANGES)
 def test_every_command_that_opens_both_ends_in_one_sentence(
     command: str, change: Callable[[Path], None], sentence: str, tmp_path: Path
 ) -> None:
@@ -386,16 +387,19 @@ def test_a_second_service_on_the_same_data_ends_in_one_sentence(tmp_path: Path) 
     assert not (tmp_path / "warmcast.db").exists()
 
 
-def test_a_worker_with_the_wrong_database_ends_in_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("change", "sentence"), CHANGES)
+def test_a_worker_with_the_wrong_database_ends_in_one_sentence(
+    change: Callable[[Path], None], sentence: str, tmp_path: Path
+) -> None:
     open_installation(StorageSettings(data=tmp_path)).database.close()
-    _different(tmp_path)
+    change(tmp_path)
     program = [sys.executable, "-m", "workers.polling", str(os.getpid())]
     environment = os.environ | {"WARMCAST_DATA": str(tmp_path)}
     ended = subprocess.run(program, capture_output=True, text=True, check=False, timeout=60, env=environment)
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert DIFFERENT in ended.stderr
-    assert not (tmp_path / "warmcast.db").exists()
+    assert sentence in ended.stderr
+    assert (tmp_path / "warmcast.db").exists() == (change is _newer)
 
 
 def test_a_foreign_sqlite_file_is_not_opened_twice(opened: Installation) -> None:
