@@ -1,6 +1,7 @@
 # make install | demo | test | lint | campaign. Every target first installs the dependencies.
 PYTHON ?= python3
 BIN := .venv/bin
+NATURE := .venv-nature
 DEMO := demo
 PORT ?= 8000
 
@@ -13,18 +14,24 @@ install: .venv/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# JCM needs more than a hundred packages, some of which change others: it has an environment of its own.
+$(NATURE)/.installed: pyproject.toml constraints.txt
+	test -x $(NATURE)/bin/python || $(PYTHON) -m venv $(NATURE)
+	$(NATURE)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[nature]'
+	touch $@
+
 demo: install
 	rm -rf $(DEMO)
 	sh deploy/demo.sh $(BIN) $(DEMO) $(PORT)
 
-test: install
+test: install $(NATURE)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 	$(MAKE) smoke
 
 smoke: install
 	PYTHON=$(BIN)/python sh tests/smoke.sh
 
-campaign: install
+campaign: install $(NATURE)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/campaign --kills 40 --mutants 200 -v
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit/service/test_fuzz.py tests/integration/test_openapi.py --examples 400
 
@@ -42,9 +49,9 @@ openapi: install
 dashboards: install
 	$(BIN)/python deploy/grafana/generate.py
 
-lock: install
+lock: install $(NATURE)/.installed
 	printf 'torch==%s\n' "$$($(BIN)/python -c 'import torch; print(torch.__version__.split("+")[0])')" >constraints.txt
-	$(BIN)/python -m pip freeze --exclude-editable | grep -vE '^(torch|warmcast|triton|nvidia-.*)==' \
+	for bin in $(BIN) $(NATURE)/bin; do $$bin/python -m pip freeze --exclude-editable; done | LC_ALL=C sort -fu | grep -vE '^(torch|warmcast|triton|nvidia-.*)==' \
 		| sed "s/$$/ ; python_version == '3.11'/" >>constraints.txt
 	for lock in api:service,s3 worker:worker,s3; do \
 		$(BIN)/python -m pip install --dry-run --ignore-installed --quiet --report - --constraint constraints.txt ".[$${lock#*:}]" \
@@ -52,4 +59,4 @@ lock: install
 	done
 
 clean:
-	rm -rf .venv $(DEMO) dist
+	rm -rf .venv $(NATURE) $(DEMO) dist

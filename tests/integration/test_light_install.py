@@ -26,6 +26,8 @@ COMMANDS = (
     ("train config.yaml --data data --output out", "train"),
     ("evaluate --data data --json scores.json", "train"),
     ("climatology --data data --valid-time 2018-09-15 --output c.nc", "train"),
+    ("nature-run --output out", "nature"),
+    ("nature-compare a.nc --reference b.nc", "nature"),
     ("verify out --truth truth.nc", "worker"),
     ("plot out", "plot"),
     ("inspect a.grib2", "service"),
