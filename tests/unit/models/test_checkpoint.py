@@ -19,9 +19,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "tiny"
 
 
-def test_loading_returns_the_networks_that_were_saved(folder: Path) -> None:
-    written = tiny_networks(tiny_spec())
-    networks, manifest = load_checkpoint(folder, CPU)
+@pytest.mark.parametrize(("frames", "paper"), [(2, False), (3, True)])
+def test_loading_returns_the_networks_that_were_saved(tmp_path: Path, frames: int, paper: bool) -> None:
+    spec = tiny_spec(context_frames=frames, paper=paper)
+    write_tiny_checkpoint(tmp_path, spec=spec)
+    written = tiny_networks(spec)
+    networks, manifest = load_checkpoint(tmp_path, CPU)
     assert networks.spec == manifest.model == written.spec
     assert torch.equal(networks.context.static, written.context.static)
     for net, other in ((networks.warm_start, written.warm_start), (networks.flow, written.flow)):

@@ -186,6 +186,33 @@ def test_recomputing_blocks_changes_neither_output_nor_gradients(
         torch.testing.assert_close(kept, recomputed)
 
 
+@pytest.mark.parametrize("geometry", [ERA5, Globe(120, 240, has_poles=False), Globe(17, 32, has_poles=True)])
+def test_padding_and_cropping_leave_every_row_where_it_was(geometry: Globe) -> None:
+    net = _net(geometry=geometry)
+    inputs = torch.randn(1, 3, geometry.num_lat, geometry.num_lon)
+    padded = net.pad(inputs)
+    assert torch.equal(net.padding.crop(padded), inputs)
+    assert padded.shape[2] % 4 == 0
+    assert padded.shape[3] == geometry.num_lon, "longitudes are periodic in each convolution instead"
+
+
+def test_a_change_of_a_row_changes_that_row_most() -> None:
+    """Input and output are in register: blocks return their input, and convolutions have only their central weights."""
+    config = PaperFlowSpec(kind="paper_flow", widths=(8,), blocks=1, norm_groups=4, embedding_width=16)
+    net = _net(config, trained=False, geometry=Globe(17, 32, has_poles=True))
+    with torch.no_grad():
+        for name in ("stem", "head"):
+            weight = net.get_parameter(f"{name}.conv.weight").zero_()
+            weight[:, :, 1, 1] = torch.randn(weight.shape[:2], generator=torch.Generator().manual_seed(3))
+        inputs, embedding = _fields(rows=17), _embedding(net)
+        before = net(inputs, embedding)
+        for row in (0, 1, 8, 15, 16):
+            changed = inputs.clone()
+            changed[:, :, row] += 10
+            rows = (net(changed, embedding) - before).square().sum(dim=(0, 1, 3))
+            assert int(rows.argmax()) == row
+
+
 def test_dropout_is_active_in_training_alone() -> None:
     net = _net(TINY_P.model_copy(update={"dropout": 0.3}))
     inputs, embedding = _fields(), _embedding(net)

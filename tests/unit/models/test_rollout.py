@@ -47,8 +47,10 @@ def test_a_constant_atmosphere_stays_with_an_untrained_warm_start() -> None:
         torch.testing.assert_close(state, newest, rtol=1e-6, atol=1e-6)
 
 
-def test_an_untrained_model_samples_the_warm_start_itself() -> None:
-    forecaster = _forecaster(trained=False, sampling=Sampling(solver="midpoint", nfe=2))
+@pytest.mark.parametrize("paper", [False, True])
+def test_an_untrained_model_samples_the_warm_start_itself(paper: bool) -> None:
+    networks = tiny_networks(tiny_spec(paper=paper), trained=False)
+    forecaster = Forecaster(networks, Sampling(solver="midpoint", nfe=2), CPU)
     newest, previous = _frames(2)
     noise = member_noise(3, [0, 1], 0, (2, 16, 32))
     got = forecaster.step((newest, previous), INIT_TIME, noise)
