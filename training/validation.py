@@ -38,6 +38,9 @@ from weather.errors import TrainingDataError
 _CHUNK_SIZE = 16
 """Number of samples that are evaluated together."""
 
+_MEMORY_SHARE = 0.25
+"""Largest part of the memory for data that may keep the samples of a validation."""
+
 _GROWTH_STARTS = 2
 """Number of starts of the rollout of h's mean."""
 
@@ -62,6 +65,10 @@ class Validator:
                 f"{self._lead_steps[-1] * config.time_step_hours} hours of truth after them, for "
                 f"`validation.lead_times`. Got: {len(samples)} samples of training, none with so many after it."
             )
+        num_samples = len(self._samples) + len(self.starts) * self._lead_steps[-1]
+        num_values = (config.context_frames + 1) * len(config.variables) * int(np.prod(data.grid.shape))
+        self._keeps_batches = 4 * num_samples * num_values <= _MEMORY_SHARE * config.data.memory_bytes
+        self._batches: dict[bytes, Batch] = {}
 
     @torch.inference_mode()
     def validate(self, networks: Networks, *, with_flow: bool) -> Scores:
@@ -83,6 +90,15 @@ class Validator:
             scores["growth_rate"] = self._measure_growth(forecaster, climatology, num_steps)
         return scores
 
+    def _batch(self, indices: NDArray[np.int64]) -> Batch:
+        """Return samples on the device; of streamed data they are read once if they need little memory."""
+        if self._data.kept is not None or not self._keeps_batches:
+            return self._data.batch(indices, self._device)
+        key = indices.tobytes()
+        if key not in self._batches:
+            self._batches[key] = self._data.batch(indices)
+        return self._batches[key].to(self._device)
+
     def _score_samples(self, networks: Networks, with_flow: bool) -> tuple[Scores, torch.Tensor]:
         """Return losses and mean absolute errors over all samples, and the mean of their targets, the climatology."""
         weights = torch.from_numpy(self._data.grid.area_weights.astype(np.float32))[:, None].to(self._device)
@@ -93,7 +109,7 @@ class Validator:
         )
         totals: dict[str, Any] = {}
         for number, chunk in enumerate(np.array_split(self._samples, max(len(self._samples) // _CHUNK_SIZE, 1))):
-            batch = self._data.batch(chunk, self._device)
+            batch = self._batch(chunk)
             mean, std = self._evaluate_warm_start(networks, batch)
             results: dict[str, Any] = dict(self._losses(stage_loss, batch, mean, std, number))
             errors = (networks.context.denormalise(mean) - batch.target).abs()
@@ -128,8 +144,7 @@ class Validator:
     def _score_start(self, networks: Networks, forecaster: Forecaster, number: int, with_flow: bool) -> Record:
         """Return the record of one start: residuals of the truth that follows it and, `with_flow`, of a forecast."""
         steps = range(self._lead_steps[-1])
-        run = self._data.batch(np.concatenate([self._data.shift(self.starts[[number]], step) for step in steps]))
-        run = run.to(self._device)
+        run = self._batch(np.concatenate([self._data.shift(self.starts[[number]], step) for step in steps]))
         mean, std = self._evaluate_warm_start(networks, run)
         residuals = normalised_residual(networks.context.normalise(run.target), mean, std)
         record = correlate_residuals("truth", residuals, self._data.grid)
@@ -155,7 +170,7 @@ class Validator:
         scales = [variable.std for variable in forecaster.spec.variables]
         factors = []
         for start in _spread(self.starts, _GROWTH_STARTS):
-            frames = self._data.batch(np.array([start]), self._device).frames
+            frames = self._batch(np.array([start])).frames
             means = mean_rollout(forecaster, frames, init_time=self._data.valid_times[start])
             amplitudes = [
                 anomaly_amplitude(mean[0], climatology, scales, self._data.grid.area_weights)

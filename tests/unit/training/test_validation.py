@@ -174,19 +174,36 @@ def test_better_forecasts_have_lower_scores(data: TrainingData) -> None:
             assert good[name] < bad[name], name
 
 
+class _Recorder(TrainingData):
+    """The same data, which records the indices of the frames that are read."""
+
+    def __init__(self, data: TrainingData) -> None:
+        self.__dict__.update(data.__dict__)
+        self.reads: list[np.ndarray] = []
+
+    def frames(self, indices: np.ndarray) -> np.ndarray:
+        self.reads.append(np.asarray(indices))
+        return super().frames(indices)
+
+
 def test_only_the_validation_years_are_read(data: TrainingData) -> None:
-    reads: list[np.ndarray] = []
-
-    class Recorder(TrainingData):
-        def frames(self, indices: np.ndarray) -> np.ndarray:
-            reads.append(np.asarray(indices))
-            return data.frames(indices)
-
-    recorder = object.__new__(Recorder)
-    recorder.__dict__.update(data.__dict__)
+    recorder = _Recorder(data)
     Validator(_config(), recorder, CPU).validate(_untrained(), with_flow=True)
-    years = data.valid_times[np.concatenate(reads)].astype("datetime64[Y]")
+    years = data.valid_times[np.concatenate(recorder.reads)].astype("datetime64[Y]")
     assert set(years.astype(int) + 1970) == {2001}
+
+
+@pytest.mark.parametrize(("memory_gib", "reads_again"), [(1.0, False), (1e-4, True)])
+def test_streamed_frames_are_read_once_if_they_need_little_memory(
+    memory_gib: float, reads_again: bool, data: TrainingData
+) -> None:
+    config = TrainingConfig.model_validate(tiny_config(data=tiny_config()["data"] | {"memory_gib": memory_gib}))
+    recorder = _Recorder(data)
+    validator = Validator(config, recorder, CPU)
+    first = validator.validate(_untrained(), with_flow=True)
+    num_reads = len(recorder.reads)
+    assert validator.validate(_untrained(), with_flow=True) == first
+    assert len(recorder.reads) == num_reads * (2 if reads_again else 1)
 
 
 def test_a_lost_member_makes_its_scores_nan_and_no_others(data: TrainingData) -> None:
@@ -199,7 +216,11 @@ def test_a_lost_member_makes_its_scores_nan_and_no_others(data: TrainingData) ->
 
 @pytest.mark.parametrize(("step", "frames"), [(12, 2), (6, 3)])
 def test_other_time_steps_and_longer_contexts_are_validated(step: int, frames: int, two_years: list[Path]) -> None:
-    changes = {"time_step_hours": step, "context_frames": frames, "validation": {"starts": 1, "members": 2, "growth_days": 3}}
+    changes = {
+        "time_step_hours": step,
+        "context_frames": frames,
+        "validation": {"starts": 1, "members": 2, "growth_days": 3},
+    }
     config = TrainingConfig.model_validate(tiny_config(**changes))
     data = _load(two_years, config)
     spec = tiny_spec().model_copy(
