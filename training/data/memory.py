@@ -11,7 +11,7 @@ AHEAD = 2
 """Batches that are made ahead of their use."""
 _COPIES = 4
 """Arrays of the size of a run of chunks while it is read: as stored, decoded, arranged and packed."""
-_MAX_RUN_FRAMES = 64
+_MAX_RUN_BYTES = 8 << 20
 _READING_SHARE = 0.3
 """Largest part of the memory for the chunks that are being read."""
 
@@ -33,7 +33,8 @@ class MemoryPlan:
 
         Raises `ConfigurationError` if not even one chunk and the frames of one batch fit.
         """
-        read_bytes = _COPIES * 4 * len(data.variables) * int(np.prod(data.grid.shape))
+        frame_bytes = 4 * len(data.variables) * int(np.prod(data.grid.shape))
+        read_bytes = _COPIES * frame_bytes
         batch_frames = (data.context_frames + 1) * batch_size
         batches_bytes = (AHEAD + 1) * batch_frames * data.frame_bytes
         chunk_frames = int(np.bincount(data.reader.chunk_ids).max())
@@ -41,7 +42,7 @@ class MemoryPlan:
         while num_threads > 1 and num_threads * chunk_frames * read_bytes > _READING_SHARE * memory_bytes:
             num_threads -= 1
         affordable = int(_READING_SHARE * memory_bytes) // (num_threads * read_bytes)
-        run_frames = max(chunk_frames, min(affordable, _MAX_RUN_FRAMES))
+        run_frames = max(chunk_frames, min(affordable, _MAX_RUN_BYTES // frame_bytes))
         free = int((1 - _RESERVE) * memory_bytes) - batches_bytes - num_threads * run_frames * read_bytes
         needed = max(2 * batch_frames, 2 * chunk_frames)
         if free < needed * data.frame_bytes:

@@ -24,7 +24,7 @@ class Packing:
         self._factor, self._offset = (
             (torch.zeros((0, 0)), torch.zeros((0, 0)))
             if packings is None
-            else (torch.from_numpy(values.astype(np.float32)) for values in packings)
+            else (torch.from_numpy(values) for values in packings)
         )
 
     def pack(self, frames: NDArray[np.float32], indices: NDArray[np.int64]) -> Tensor:
@@ -42,14 +42,17 @@ class Packing:
         return torch.from_numpy(integers.astype(np.int16))
 
     def unpack(self, packed: Tensor, indices: Tensor) -> Fields:
-        """Return packed frames in physical units, float32, on the device of `packed`; `indices` are on the CPU."""
+        """Return packed frames in physical units, float32, on the device of `packed`; `indices` are on the CPU.
+
+        They are unpacked in float64, so that they are the same as those that are read.
+        """
         if self._packings is None:
             return packed
         factor, offset = (
             values[indices].to(packed.device, non_blocking=True)[:, :, None, None]
             for values in (self._factor, self._offset)
         )
-        return packed.to(torch.float32) * factor + offset
+        return (packed * factor + offset).to(torch.float32)
 
     def frame_bytes(self, num_variables: int, shape: tuple[int, int]) -> int:
         """Return the bytes of a packed frame."""
