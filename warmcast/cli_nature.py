@@ -9,7 +9,7 @@ from rich.table import Table
 
 from warmcast.commands import run
 from warmcast.console import exit_codes, plural, print_json, print_line
-from warmcast.options import Json, OutputFolder, Tiny
+from warmcast.options import Json, OutputFolder
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def nature_run(
     processes: Annotated[
         int, typer.Option(min=1, help="Number of processes, each on one CPU core and with 1.5 GB of memory.")
     ] = 1,
-    tiny: Tiny = False,
+    tiny: Annotated[bool, typer.Option("--tiny", help="Simulate two days of each year, as a test.")] = False,
     json: Json = False,
 ) -> None:
     """Simulate years of a planet with continents and seasons: 6-hourly winds for training, a NetCDF file a year.

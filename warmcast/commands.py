@@ -78,8 +78,8 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
 )
 """The extra with the dependencies of a command, by the command's name or the package of its function."""
 
-_IMPORTED_LATER: Mapping[str, str] = MappingProxyType({"nature-run": "jcm"})
-"""A package that a command imports only in the processes that it starts."""
+_IMPORTED_LATER: Mapping[str, str] = MappingProxyType({"nature-compare": "netCDF4", "nature-run": "jcm"})
+"""A package that a command needs, though the module of its function does not import it."""
 
 _ROOT = Path(__file__).parents[1]
 _PACKAGES = {target.partition(".")[0] for target in COMMANDS.values()} | {"jobs", "models", "storage", "weather"}

@@ -26,6 +26,8 @@ def compare_nature_runs(*, compared: Sequence[Path], reference: Sequence[Path]) 
             f"`--reference` must hold {_FEWEST_REFERENCE} years or more. Got: {len(reference_files)}."
         )
     years, reference_years = ([measure_year(file) for file in group] for group in (files, reference_files))
+    if any(year == reference_years[0] for year in reference_years[1:]):
+        raise TrainingDataError("`--reference` must hold different years. Got: some that are the same.")
     rows = [_compare(statistic, years, reference_years) for statistic in reference_years[0]]
     return {
         "is_alike": all(row["is_alike"] for row in rows),

@@ -103,3 +103,5 @@ def test_files_that_cannot_be_used_are_named(write_years: Write, tmp_path: Path)
         compare_nature_runs(compared=[tmp_path / "empty"], reference=[file])
     with pytest.raises(TrainingDataError, match=r"`--reference` must hold 3 years or more\. Got: 1"):
         compare_nature_runs(compared=[file], reference=[file])
+    with pytest.raises(TrainingDataError, match="must hold different years"):
+        compare_nature_runs(compared=[file], reference=[file, file, file])
