@@ -141,6 +141,8 @@ def _describe(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "validation years", format_ranges(provenance["validation_years"])
     steps = f"{provenance['warm_start_steps']:,} steps of the warm start, {provenance['flow_steps']:,} of the flow"
     yield "training", f"{steps}, {provenance['training_hours']:g} h, Warmcast {provenance['code_version']}"
+    for kept in provenance.get("selections", ()):
+        yield "kept weights", f"{kept['stage']}: after step {kept['step']:,}, {kept['score']} {kept['value']:.4g}"
     extremes = report["extremes"]
     yield "extremes", f"of {extremes['num_frames']} frames" if extremes else "none"
     yield "licence", report["license"] or "none stated"

@@ -19,7 +19,11 @@ def render_card(manifest: Manifest, license_text: str | None) -> str:
         f"step, on a grid of {grid} points, {360 / grid.shape[1]:g}° of longitude apart. {_describe_inputs(spec)}.",
         "What it was trained on": f"{made.data}. {years}.",
         "Attribution": made.attribution,
-        "How it was trained": f"{steps} in {made.training_hours:g} hours, with Warmcast {made.code_version}.",
+        "How it was trained": f"{steps} in {made.training_hours:g} hours, with Warmcast {made.code_version}."
+        + "".join(
+            f" Weights kept of {kept.stage}: those after step {kept.step:,}, with {kept.score} {kept.value:.4g}."
+            for kept in made.selections
+        ),
         "How it is sampled": f"{sampling.solver} solver, NFE {sampling.nfe}, warmth {sampling.warmth:g} by default.",
         "How to use it": f"{unpack}, then {forecast}.",
         "Licence": "See LICENSE." if license_text else "None is stated; ask its author before you use it.",

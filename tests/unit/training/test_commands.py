@@ -16,6 +16,7 @@ from warmcast.cli import app
 from weather.climatology import Climatology
 from weather.errors import VerificationError
 from weather.manifest import read_manifest
+from weather.regrid import regrid
 from weather.testing import travelling_waves
 
 STARTS, MEMBERS = 3, 4
@@ -189,12 +190,20 @@ def test_an_invalid_valid_time_is_refused(untrained_checkpoint: Path, years: Pat
     assert not (tmp_path / "c.nc").exists()
 
 
-def test_data_of_another_grid_than_the_checkpoint_is_refused(untrained_checkpoint: Path, tmp_path: Path) -> None:
-    times = [np.datetime64("2000-12-10T00", "s") + np.timedelta64(6 * step, "h") for step in range(4)]
-    travelling_waves(tiny_spec(8, 16).grid.grid, times).to_netcdf(tmp_path / "coarse.nc")
-    result = _evaluate(untrained_checkpoint, tmp_path / "coarse.nc", tmp_path / "out.json")
-    assert result.exit_code == 2
-    assert "`data` is on the grid 8 × 16" in result.stderr
+def test_data_on_another_grid_are_regridded_to_that_of_the_checkpoint(
+    untrained_checkpoint: Path, tmp_path: Path
+) -> None:
+    times = [np.datetime64("2000-12-10T00", "s") + np.timedelta64(6 * step, "h") for step in range(60)]
+    fine = travelling_waves(tiny_spec(32, 64).grid.grid, times)
+    fine.to_netcdf(tmp_path / "fine.nc")
+    output = tmp_path / "climatology.nc"
+    arguments = ["climatology", "--checkpoint", untrained_checkpoint, "--data", tmp_path / "fine.nc"]
+    arguments += ["--output", output, "--valid-time", "2001-01-01T00"]
+    result = CliRunner().invoke(app, [str(word) for word in arguments])
+    assert result.exit_code == 0, result.output
+    with xr.open_dataset(output) as written:
+        expected = regrid(fine, tiny_spec().grid.grid).sel(time=written.time.values)
+        np.testing.assert_allclose(written.u10.values, expected.u10.values, atol=1e-5)
 
 
 def test_extremes_of_the_training_years_are_added_to_a_manifest(

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from models.checkpoint import load_checkpoint
 from warmcast.cli import app
-from weather.manifest import FLOW_FILE, read_manifest
+from weather.manifest import FLOW_FILE, Selection, read_manifest
 
 
 def _run(*arguments: object, code: int = 0) -> Result:
@@ -40,6 +40,16 @@ def test_the_inspection_as_json_agrees_with_the_checkpoint(tiny_checkpoint: Path
     assert report["provenance"] == manifest.provenance.model_dump(mode="json")
     assert report["size_bytes"] == sum(path.stat().st_size for path in tiny_checkpoint.iterdir())
     assert {file["name"]: file["sha256"] for file in report["files"]} == {"manifest.json": None, **manifest.files}
+
+
+def test_the_weights_that_were_kept_are_named_with_their_score(folder: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(folder)
+    kept = (Selection(stage="flow", step=4000, score="crps_72h", value=0.25),)
+    provenance = manifest.provenance.model_copy(update={"selections": kept})
+    (folder / "manifest.json").write_text(manifest.model_copy(update={"provenance": provenance}).to_json())
+    assert "flow: after step 4,000, crps_72h 0.25" in _run("inspect", folder).output
+    _run("export", folder, "--output", tmp_path / "new")
+    assert "Weights kept of flow: those after step 4,000" in (tmp_path / "new/README.md").read_text()
 
 
 def test_a_damaged_checkpoint_is_inspected_too(folder: Path) -> None:
