@@ -70,6 +70,11 @@ class Networks:
             module.to(device)
         return self
 
+    def recompute_blocks(self, recompute: bool) -> "Networks":
+        """Set whether training computes the blocks of both networks again for their gradients; return this object."""
+        self.warm_start.net.recompute = self.flow.net.recompute = recompute
+        return self
+
     def eval(self) -> "Networks":
         """Switch the modules to evaluation mode and return this object."""
         for module in (self.context, self.warm_start, self.flow):

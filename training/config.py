@@ -143,8 +143,9 @@ class TrainingConfig(FrozenModel):
     """A whole training: data, networks, stages in their order, and how and where they are computed.
 
     `area_weights` weights the losses by the area of the grid's cells. `save_every` and `report_every` are steps.
-    `device`, `precision` (of autocast; weights, states and losses stay float32), `compile`, `graphs` (whole steps as
-    CUDA graphs) and `processes` (one for each device) change results by rounding only.
+    `device`, `precision` (of autocast; weights, states and losses stay float32), `compile`, `recompute` (blocks
+    are computed again for their gradients, which takes less memory and about a third more time), `graphs` (whole steps
+    as CUDA graphs) and `processes` (one for each device) change results by rounding only.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -153,7 +154,7 @@ class TrainingConfig(FrozenModel):
     static_fields: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     time_step_hours: int = Field(default=6, ge=1)
-    context_frames: int = Field(default=2, ge=2)
+    context_frames: int = Field(default=2, ge=2, le=8)
     std_floor: float = Field(default=0.01, gt=0)
     data: DataConfig
     warm_start: WarmStartConfig
@@ -168,6 +169,7 @@ class TrainingConfig(FrozenModel):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: Literal["none", "default"] = "none"
+    recompute: bool = False
     graphs: Literal["auto", "never"] = "auto"
     processes: int = Field(default=1, ge=1)
 

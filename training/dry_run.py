@@ -59,7 +59,7 @@ def estimate_training(
         check_stages(config, data, config.processes)
         if start is not None:
             check_start(start, read_manifest(start).model, config, data)
-        networks = _build_networks(config, data).to(device)
+        networks = _build_networks(config, data).to(device).recompute_blocks(config.recompute)
         stages = [_Trial(config, data, networks, device, name).run(prices) for name in config.stages]
         samples = {use: getattr(config.data, f"{use}_years") for use in ("train", "validation")}
         return {

@@ -17,6 +17,7 @@ _FREE = frozenset(
         "device",
         "precision",
         "compile",
+        "recompute",
         "graphs",
         "processes",
         "data.static_source",

@@ -74,12 +74,14 @@ def train(
             check_output(output, config, resume=resume)
         data = stack.enter_context(load_data(config, sources))
         check_stages(config, data, processes.count, has_start=start is not None)
+        validator = Validator(config, data, device)
         work = Workplace(config, data, device, processes, stop, output, choose_graphs(config, device, processes))
         started = None if start is None else _load_start(work, start)
         stack.enter_context(_own_folder(output, config, processes, resume=resume))
         _keep_frames(work)
         networks, earlier = started or (_build_networks(work), None)
-        return Training(work, networks, earlier, report).run()
+        networks.recompute_blocks(config.recompute)
+        return Training(work, networks, earlier, validator, report).run()
 
 
 @contextmanager
@@ -117,11 +119,15 @@ class Training:
     """The training of networks in an output folder that this training has locked."""
 
     def __init__(
-        self, work: Workplace, networks: Networks, earlier: Provenance | None, report: Callable[[Progress], None]
+        self,
+        work: Workplace,
+        networks: Networks,
+        earlier: Provenance | None,
+        validator: Validator,
+        report: Callable[[Progress], None],
     ) -> None:
-        self._work, self._networks, self._earlier, self._report = work, networks, earlier, report
-        is_first = work.processes.is_first
-        self._validator = Validator(work.config, work.data, work.device) if is_first else None
+        self._work, self._networks, self._earlier = work, networks, earlier
+        self._validator, self._report = validator, report
         self._log = RunLog(work.output)
 
     def run(self) -> Manifest:
@@ -179,7 +185,6 @@ class Training:
         best = BestWeights(self._best_path(name), name, selection_score(config, name))
 
         def validate(done: int) -> Scores:
-            assert self._validator is not None
             scores = self._validator.validate(averaged, with_flow=name != "warm_start")
             best.offer(done, scores, {part: optimiser.ema.net for part, optimiser in step.optimisers.items()})
             return scores

@@ -129,6 +129,20 @@ def test_the_networks_see_every_frame_with_the_sign_of_a_vector_across_the_pole(
 
 
 @pytest.mark.parametrize("paper", [False, True])
+def test_recomputing_blocks_leaves_the_gradients_of_both_networks(paper: bool) -> None:
+    networks = tiny_networks(tiny_spec(paper=paper))
+    weights = [*networks.warm_start.parameters(), *networks.flow.parameters()]
+    gradients = []
+    for recompute in (False, True):
+        networks.recompute_blocks(recompute)
+        mean, std = networks.warm_start(networks.context(*_inputs(networks)))
+        loss = (mean * std).sum() + networks.flow(*_flow_inputs(networks)).square().sum()
+        gradients.append(torch.autograd.grad(loss, weights))
+    for kept, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(recomputed, kept)
+
+
+@pytest.mark.parametrize("paper", [False, True])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_under_autocast_states_stay_float32_and_results_are_close(dtype: torch.dtype, paper: bool) -> None:
     """Frames far from zero too: normalisations sum many large values."""

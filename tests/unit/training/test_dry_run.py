@@ -67,6 +67,14 @@ def test_the_estimates_follow_from_the_counts_by_the_printed_formulas(
     assert total["cost"] == pytest.approx(2 * sum(stage["gpu_hours"] for stage in estimate["stages"]))
 
 
+def test_recomputing_blocks_saves_memory_and_costs_work(write_config: WriteConfig, two_years: list[Path]) -> None:
+    kept, recomputed = (_estimate(write_config(recompute=value), two_years) for value in (False, True))
+    assert kept["parameters"] == recomputed["parameters"]
+    for before, after in zip(kept["stages"], recomputed["stages"], strict=True):
+        assert after["per_sample"]["saved_bytes"] < 0.7 * before["per_sample"]["saved_bytes"]
+        assert before["per_sample"]["flops"] < after["per_sample"]["flops"] < 1.5 * before["per_sample"]["flops"]
+
+
 def test_accumulation_and_processes_divide_the_memory_and_not_the_work(
     write_config: WriteConfig, two_years: list[Path]
 ) -> None:
