@@ -179,6 +179,15 @@ def test_a_refused_training_writes_nothing_and_may_be_started_again(
     assert (tmp_path / "run/checkpoint").is_dir()
 
 
+def test_lead_times_beyond_the_validation_years_are_refused_before_anything_is_written(
+    write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path
+) -> None:
+    config = read_config(write_config(validation={"lead_times": ["15d"]}))
+    with pytest.raises(TrainingDataError, match=r"360 hours of truth after them, for `validation\.lead_times`"):
+        _train_directly(config, two_years, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_checkpoint_holds_statistics_of_the_training_years_and_settings_of_the_configuration(
     write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path
 ) -> None:
