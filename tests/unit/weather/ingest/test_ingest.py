@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from models.testing import tiny_spec
 from weather.errors import (
     InitialStateError,
     InputCorruptError,
@@ -111,13 +112,15 @@ def _zip(source: Path, target: Path) -> Path:
 
 
 def test_grib_netcdf_and_zipped_zarr_give_the_same_state_in_the_child(
-    spec: ModelSpec, gfs_files: list[Path], winds: xr.Dataset, tmp_path: Path
+    gfs_files: list[Path], winds: xr.Dataset, tmp_path: Path
 ) -> None:
     winds.to_netcdf(tmp_path / "winds.nc")
     winds.to_zarr(tmp_path / "winds.zarr", consolidated=False)
     zipped = _zip(tmp_path / "winds.zarr", tmp_path / "winds.zip")
-    for files in (gfs_files, [tmp_path / "winds.nc"], [zipped]):
+    for files, num_frames in ((gfs_files, 2), ([tmp_path / "winds.nc"], 2), ([zipped], 3)):
+        spec = tiny_spec(context_frames=num_frames)
         state = _ingest(spec, *files)
+        assert len(state.frames) == num_frames
         assert state.digest == read_initial_state([str(path) for path in files], spec).digest
         assert state.sources == tuple(path.name for path in files)
 
