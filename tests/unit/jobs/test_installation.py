@@ -360,11 +360,11 @@ def _newer(data: Path) -> None:
     database.close()
 
 
-CHANGES = [(_different, DIFFERENT), (_newer, "A newer version of Warmcast has changed it; use that")]
+WRONG_DATABASES = [(_different, DIFFERENT), (_newer, "A newer version of Warmcast has changed it; use that")]
 
 
 @pytest.mark.parametrize("command", ["serve", "api", "key list"])
-@pytest.mark.parametrize(("change", "sentence"), CHANGES)
+@pytest.mark.parametrize(("change", "sentence"), WRONG_DATABASES)
 def test_every_command_that_opens_both_ends_in_one_sentence(
     command: str, change: Callable[[Path], None], sentence: str, tmp_path: Path
 ) -> None:
@@ -387,7 +387,7 @@ def test_a_second_service_on_the_same_data_ends_in_one_sentence(tmp_path: Path) 
     assert not (tmp_path / "warmcast.db").exists()
 
 
-@pytest.mark.parametrize(("change", "sentence"), CHANGES)
+@pytest.mark.parametrize(("change", "sentence"), WRONG_DATABASES)
 def test_a_worker_with_the_wrong_database_ends_in_one_sentence(
     change: Callable[[Path], None], sentence: str, tmp_path: Path
 ) -> None:
