@@ -19,6 +19,10 @@ Report = Callable[[Mapping[str, Any]], None]
 _SUMMARY = re.compile(r"nll|flow_loss|growth_rate|(crps|spread_skill)_\d+h")
 """The scores of a validation that a line shows: those of all variables together."""
 
+_BAR_WIDTH = 12
+_OTHER_WIDTH = _BAR_WIDTH + len("warm_start") + len("/") + len("000:00:00 left") + 4
+"""Columns of a live line without its detail and the digits of its steps."""
+
 
 @contextmanager
 def training_progress(console: Console | None = None) -> Iterator[Report]:
@@ -27,8 +31,13 @@ def training_progress(console: Console | None = None) -> Iterator[Report]:
     if not console.is_terminal:
         yield lambda fields: print_line(format_progress(fields))
         return
-    columns = [TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn()]
-    with Progress(*columns, TextColumn("{task.fields[detail]}"), _TimeLeftColumn(), console=console) as progress:
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=_BAR_WIDTH),
+        MofNCompleteColumn(),
+        _TimeLeftColumn(),
+    ]
+    with Progress(*columns, TextColumn("{task.fields[detail]}"), console=console) as progress:
         tasks: dict[str, TaskID] = {}
 
         def report(fields: Mapping[str, Any]) -> None:
@@ -36,7 +45,9 @@ def training_progress(console: Console | None = None) -> Iterator[Report]:
             if stage not in tasks:
                 tasks[stage] = progress.add_task(stage, total=fields["steps"], detail="", ends_at=None)
             ends_at = time.monotonic() + fields["seconds_left"]
-            progress.update(tasks[stage], completed=fields["step"], detail=_format_detail(fields), ends_at=ends_at)
+            room = max(console.width - _OTHER_WIDTH - 2 * len(str(fields["steps"])), 0)
+            detail = _format_detail(fields)[:room]
+            progress.update(tasks[stage], completed=fields["step"], detail=detail, ends_at=ends_at)
             if fields["validation"]:
                 progress.console.print(f"{stage}  {fields['step']}/{fields['steps']}{_format_scores(fields)}")
 
@@ -53,10 +64,10 @@ class _TimeLeftColumn(ProgressColumn):
 
 
 def format_progress(fields: Mapping[str, Any]) -> str:
-    """Return one line: stage, step, losses, gradient norm, learning rate, throughput, time left, validation."""
+    """Return one line: stage, step, time left, throughput, losses, gradient norm, learning rate, validation."""
     left = format_duration(fields["seconds_left"])
     steps = f"{fields['stage']}  {fields['step']}/{fields['steps']}"
-    return f"{steps}  {_format_detail(fields)}  {left} left{_format_scores(fields)}"
+    return f"{steps}  {left} left  {_format_detail(fields)}{_format_scores(fields)}"
 
 
 def format_duration(seconds: float) -> str:
@@ -70,7 +81,7 @@ def format_duration(seconds: float) -> str:
 def _format_detail(fields: Mapping[str, Any]) -> str:
     losses = "  ".join(f"{name} {value:.4f}" for name, value in fields["losses"].items())
     rate = f"{fields['samples_per_second']:.1f} samples/s"
-    return f"{losses}  |g| {fields['grad_norm']:.2f}  lr {fields['learning_rate']:.1e}  {rate}"
+    return f"{rate}  {losses}  |g| {fields['grad_norm']:.2f}  lr {fields['learning_rate']:.1e}"
 
 
 def _format_scores(fields: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ FIELDS: dict[str, Any] = {
     "validation": None,
 }
 SCORES = {"nll": -0.25, "mae_u10": 1.0, "crps_72h": 0.5, "crps_72h_u10": 2.0, "spread_skill_72h": 0.9}
-LINE = "both  20/1000  nll -0.5000  flow_loss 1.5392  |g| 0.88  lr 1.0e-03  123.5 samples/s  1:01:02 left"
+LINE = "both  20/1000  1:01:02 left  123.5 samples/s  nll -0.5000  flow_loss 1.5392  |g| 0.88  lr 1.0e-03"
 
 
 def test_a_line_says_stage_step_losses_throughput_and_time_left() -> None:
@@ -67,4 +67,17 @@ def test_on_a_terminal_each_stage_has_a_live_line_and_each_validation_a_lasting_
     assert "60/1000" in last
     assert "123.5 samples/s" in last
     assert "0:10:00 left" in last
+    assert "lr 1.0e-03" in last
     assert "mae_u10" not in written
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_live_line_takes_one_line_of_a_narrow_terminal(width: int) -> None:
+    file = io.StringIO()
+    with training_progress(Console(file=file, force_terminal=True, width=width, color_system=None)) as report:
+        report(FIELDS | {"stage": "warm_start", "step": 100_000, "steps": 3_000_000, "seconds_left": 900_000.0})
+    last = next(line for line in reversed(file.getvalue().splitlines()) if "left" in line)
+    for shown in ("warm_start", "100000/3000000", "250:00:00 left"):
+        assert shown in last
+    assert ("123.5 samples/s" in last) == (width >= 80)
+    assert ("flow_loss 1.5392" in last) == (width >= 120)
