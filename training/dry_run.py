@@ -22,6 +22,7 @@ from training.stages import StageInputs, Workplace, build_step, check_stages
 from training.step_counters import StepCounts, count_step
 from training.stopping import StopSignal
 from training.train import check_start, load_data, specify_model
+from training.validation import Validator
 from training.warm_start_outputs import OUTPUTS_SHARE
 from weather.manifest import read_manifest
 
@@ -56,7 +57,8 @@ def estimate_training(
     if device.type == "cpu" and precision == "float16":  # whose tensors have the same sizes, and which CPUs compute
         config = config.model_copy(update={"precision": "bfloat16"})
     with load_data(config, sources) as data:
-        check_stages(config, data, config.processes)
+        check_stages(config, data, config.processes, has_start=start is not None)
+        Validator(config, data, device)
         if start is not None:
             check_start(start, read_manifest(start).model, config, data)
         networks = _build_networks(config, data).to(device).recompute_blocks(config.recompute)
@@ -164,9 +166,9 @@ def _build_networks(config: TrainingConfig, data: TrainingData) -> Networks:
 
 
 def _resize_batches(config: TrainingConfig, size: int) -> TrainingConfig:
-    """Return the configuration with batches of `size` samples, taken at once."""
+    """Return the configuration with batches of `size` samples, taken at once and not compiled, as they are counted."""
     batches = {"batch_size": size, "accumulation": 1}
-    parts: dict[str, Any] = {}
+    parts: dict[str, Any] = {"compile": "none"}
     for name, part in (("warm_start", config.warm_start), ("flow", config.flow)):
         parts[name] = part.model_copy(update={"optimiser": part.optimiser.model_copy(update=batches)})
     if config.both is not None:

@@ -1,12 +1,14 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
-from models.checkpoint import load_checkpoint, torch
+from models.checkpoint import load_checkpoint
 from training.cost import GPUS
 from warmcast.cli import app
 
@@ -108,6 +110,32 @@ def test_what_a_training_would_refuse_is_refused(
     write_config: WriteConfig, two_years: list[Path], options: tuple[object, ...], message: str
 ) -> None:
     assert message in _run(write_config(), two_years, *options, code=2).stderr
+
+
+def test_a_checkpoint_to_start_from_must_fit(
+    write_config: WriteConfig, two_years: list[Path], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """The tiny checkpoint has three features, the configuration one; p' alone may be trained from its h."""
+    start = shutil.copytree(tiny_checkpoint, tmp_path / "start")
+    message = _run(write_config(), two_years, "--from", start, code=2).stderr
+    assert "cannot be trained further with this configuration and data: they differ in features." in message
+    CliRunner().invoke(app, ["checkpoint", "extremes", str(start), "--data", str(two_years[0])])
+    features = ["sin_latitude", "season_sin", "season_cos"]
+    estimate = _estimate(write_config(features=features, stages=["flow"]), two_years, "--from", start)
+    assert [stage["stage"] for stage in estimate["stages"]] == ["flow"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": ["flow"]}, "`stages` must have `warm_start` or `both`"),
+        ({"validation": {"lead_times": ["30d"]}}, "`data.validation_years`"),
+    ],
+)
+def test_a_configuration_that_a_training_would_refuse_is_refused(
+    write_config: WriteConfig, two_years: list[Path], changes: dict[str, Any], message: str
+) -> None:
+    assert message in _run(write_config(**changes), two_years, code=2).stderr
 
 
 def test_a_training_needs_an_output_folder(write_config: WriteConfig, two_years: list[Path]) -> None:
