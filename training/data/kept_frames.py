@@ -11,7 +11,7 @@ from torch import Tensor
 from models.shapes import Fields
 from training.data.frames import FrameReader, list_runs
 
-_RUN_BYTES = 32 << 20
+_RUN_BYTES = 8 << 20
 _THREADS = 2
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.batch import Batch
+from training.data.buffers import empty_buffer
 from training.data.memory import AHEAD, MemoryPlan
 from training.data.pool import FramePool
 from training.data.training_data import DEFAULT_MEMORY_BYTES, TrainingData
@@ -113,7 +114,7 @@ class Loader:
         if kept is not None and kept.device.type != "cpu":
             return None
         shape = (len(indices), len(data.variables), *data.grid.shape)
-        frames = torch.empty(shape, dtype=data.reader.packing.dtype, pin_memory=self._is_pinned)
+        frames = empty_buffer(shape, data.reader.packing.dtype, is_pinned=self._is_pinned)
         if kept is not None:
             kept.gather_packed(torch.from_numpy(indices), frames)
         elif pool is not None:
@@ -125,7 +126,7 @@ class Loader:
         plan = MemoryPlan.of(self._data, self._memory_bytes, batch_size)
 
         def frames_of_step(step: int) -> NDArray[np.int64]:
-            return self._data.sample_frames(self._indices_of_step(step))
+            return self._data.sample_frames(self._indices_of_step(step)).reshape(-1)
 
         return FramePool(self._data.reader, plan, frames_of_step, self._steps)
 

@@ -26,7 +26,7 @@ Place = Literal["device", "host", "stream"]
 DEFAULT_MEMORY_BYTES = 4 << 30
 DEVICE_SHARE = 0.4
 """Part of the device's free memory that the frames of a record may have by `auto`."""
-_PART_BYTES = 32 << 20
+_PART_BYTES = 8 << 20
 
 
 class TrainingData:
