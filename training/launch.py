@@ -38,7 +38,7 @@ def start_other_processes(count: int, work: Callable[[], object]) -> Iterator[No
             other.join()
     finally:
         for other in others:
-            other.terminate()
+            other.kill()
             other.join()
 
 

@@ -44,7 +44,7 @@ class Processes:
         """Return a module whose gradients are averaged over all processes in each backward pass."""
         if self.count == 1:
             return module
-        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(module, forward_sync_buffers=False)
 
     def add_up(self, tensor: Tensor) -> None:
         """Replace `tensor`, which is on the device, by its sum over all processes."""

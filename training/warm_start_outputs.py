@@ -138,17 +138,18 @@ class OutputsOnDisk:
                 os.fdatasync(file.fileno())
                 write_text(progress, json.dumps({"key": key, "rows": chunk.stop - rows.start}))
         processes.wait()
-        self._file = path.open("rb")
+        self._path = path
 
     def __call__(self, indices: NDArray[np.int64]) -> tuple[Fields, Fields]:
         """Return mean and standard deviation of samples."""
         rows = np.searchsorted(self._samples, indices)
         is_cuda = self._device.type == "cuda"
         values = torch.empty(len(rows), *self._shape, pin_memory=is_cuda)
-        for row, target in zip(rows, values.numpy(), strict=True):
-            size = os.preadv(self._file.fileno(), [memoryview(target).cast("B")], int(row) * self._row_bytes)
-            if size < self._row_bytes:
-                raise OSError(errno.EIO, "The file of outputs of the warm start is cut", self._file.name)
+        with self._path.open("rb", buffering=0) as file:
+            for row, target in zip(rows, values.numpy(), strict=True):
+                size = os.preadv(file.fileno(), [memoryview(target).cast("B")], int(row) * self._row_bytes)
+                if size < self._row_bytes:
+                    raise OSError(errno.EIO, "The file of outputs of the warm start is cut", str(self._path))
         values = values.to(self._device, non_blocking=True)
         return values[:, 0], values[:, 1]
 

@@ -87,6 +87,13 @@ def load(json: JsonFile = None, tiny: Tiny = False) -> None:
 
 
 @bench.command()
+def training(json: JsonFile = None, tiny: Tiny = False, threads: Threads = None) -> None:
+    """Compare the training loop with bare optimiser steps on random tensors."""
+    with exit_codes():
+        run("bench training", json=json, tiny=tiny, threads=threads)
+
+
+@bench.command()
 def loader(json: JsonFile = None, tiny: Tiny = False) -> None:
     """Measure memory and speed of the loader of training data over a store of four times its memory."""
     with exit_codes():

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "bench queue": "benchmarks.queues:bench_queue",
         "bench reading": "benchmarks.reading:bench_reading",
         "bench scores": "benchmarks.scores:bench_scores",
+        "bench training": "benchmarks.training:bench_training",
         "cancel": "warmcast.remote:cancel",
         "checkpoint export": "models.checkpoint_checks:export_checkpoint",
         "checkpoint extremes": "training.commands:add_extremes",

@@ -23,6 +23,7 @@ RATIOS = {
     "networks": {"stem_ratio", "channels_last_ratio"},
     "polling": {"status_ratio", "unchanged_ratio"},
     "reading": {"reading_ratio"},
+    "training": {"loop_ratio"},
     "scores": {"xskillscore_ratio", "scoringrules_ratio", "extra_memory_ratio"},
 }
 
