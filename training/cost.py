@@ -55,8 +55,8 @@ Memory = weights of both networks + gradients, moments of AdamW and averages of 
 + activations, which the forward pass of the step has saved for its backward pass at the configured precision + what
 the largest operation reads and writes + outputs of h and frames that are kept on the GPU. CUDA itself needs 1 to 2 GB.
 
-Hours on this device = steps x samples of a step / samples a second, from the one step that was made, its start
-included.
+Hours on this device = steps x samples of a step / samples a second: on a CPU those of the one step that was made, its
+start included, on a GPU those of ten more.
 """
 """How the estimates are made, a paragraph for each."""
 

@@ -48,6 +48,16 @@ def count_step(step: Callable[[], None], owned: Iterable[Tensor], device: torch.
     return StepCounts(seconds, flops.get_total_flops(), saved.total(), traffic.total, traffic.largest)
 
 
+def time_step(step: Callable[[], None], repeats: int, device: torch.device) -> float:
+    """Return the mean duration of `repeats` steps in seconds."""
+    _wait(device)
+    started = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    _wait(device)
+    return (time.perf_counter() - started) / repeats
+
+
 class _SavedBytes:
     """Sizes of the memory of saved tensors by its address; it is not freed before the backward pass."""
 

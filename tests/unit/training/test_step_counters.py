@@ -1,10 +1,12 @@
+import time
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from training.cost import GPUS, estimate_memory, estimate_seconds
-from training.step_counters import StepCounts, count_step
+from training.step_counters import StepCounts, count_step, time_step
 
 CPU = torch.device("cpu")
 FLOAT = 4
@@ -62,6 +64,13 @@ def test_views_move_nothing_and_sums_what_they_read_and_write() -> None:
     counts = count_step(lambda: (x + x).add_(1), [x], CPU)
     assert counts.largest_bytes == 3 * 200 * FLOAT
     assert counts.moved_bytes == (3 + 2) * 200 * FLOAT
+
+
+def test_steps_are_timed_by_their_mean() -> None:
+    calls: list[int] = []
+    seconds = time_step(lambda: (time.sleep(0.01), calls.append(1))[1], 3, CPU)
+    assert len(calls) == 3
+    assert seconds >= 0.01
 
 
 def test_memory_and_time_follow_their_formulas() -> None:
