@@ -171,3 +171,15 @@ def test_too_little_memory_is_refused_with_the_least_that_is_enough() -> None:
         SampleOrder(data, YEARS, 8, 0, 1000)
     with pytest.raises(ConfigurationError, match=r"`batch_size` must be at most the number of samples, 398\. Got: 500"):
         SampleOrder(data, YEARS, 500, 0, 1 << 30)
+
+
+@pytest.mark.parametrize("keep", ["device", "stream"])
+def test_batches_are_made_on_a_device_that_is_not_the_cpu(keep: Any) -> None:
+    data, device, indices = _data(400, 8), torch.device("meta"), np.array([3, 9, 200])
+    assert data.keep(keep, device) == keep
+    assert (data.kept is not None and data.kept.device.type == "meta") == (keep == "device")
+    with Loader(data, lambda _: indices, range(2), device, _memory_bytes(300, 8)) as batches:
+        for batch in batches:
+            for part in (*batch.frames, batch.target):
+                assert (part.device, part.dtype, part.shape) == (device, torch.float32, (3, 2, 4, 8))
+            assert (batch.features.device, batch.features.shape) == (device, (3, 1, 4, 8))
