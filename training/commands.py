@@ -16,7 +16,7 @@ from models.forecaster import Forecaster
 from storage.atomic import replace_file, write_text
 from storage.errors import ConfigurationError
 from storage.lock import claim_output
-from training.config import TrainingConfig, read_config
+from training.config import TrainingConfig, find_config, read_config
 from training.data.loading import load_training_data
 from training.data.training_data import TrainingData
 from training.dry_run import Prices, estimate_training
@@ -53,7 +53,7 @@ def train_from_files(
     `device` and `processes` replace those of the configuration. With `prices`, the fields of `Prices`, the training is
     only tried and estimated. Raises `ConfigurationError` without `output`, unless there are `prices`.
     """
-    settings = read_config(config, device=device, processes=processes)
+    settings = read_config(find_config(config), device=device, processes=processes)
     sources, folder = list_data_files(data), find_checkpoint(start, ()) if start else None
     if prices is not None:
         if output is not None:

@@ -14,6 +14,8 @@ from weather.network_specs import NetworkSpec
 from weather.schema import FrozenModel, first_error_sentence
 from weather.variables import DEFAULT_VARIABLES, KNOWN
 
+_FOLDER = Path(__file__).parent / "configs"
+
 StageName = Literal["warm_start", "flow", "both"]
 """A part of a training: the network h alone, p' alone on the outputs of a fixed h, or both in each step."""
 
@@ -214,6 +216,22 @@ class TrainingConfig(FrozenModel):
         assert self.both is not None
         shared = self.both.model_dump(include=set(StepsConfig.model_fields))
         return {name: optimiser.model_copy(update=shared) for name, optimiser in parts.items()}
+
+
+def find_config(name_or_path: Path) -> Path:
+    """Return the file of a configuration, given by its path or by the name of one that ships with Warmcast.
+
+    Only text without a slash or suffix is a name. Raises `ConfigurationError` that lists the names.
+    """
+    if name_or_path.suffix or name_or_path.name != str(name_or_path):
+        return name_or_path
+    path = _FOLDER / f"{name_or_path}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in _FOLDER.glob("*.yaml")))
+        raise ConfigurationError(
+            f"No configuration is named `{name_or_path}`. Expected a YAML file, such as mine.yaml, or one of: {names}."
+        )
+    return path
 
 
 def read_config(path: Path, **changes: Any) -> TrainingConfig:

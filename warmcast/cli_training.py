@@ -43,7 +43,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML file with the configuration.")],
+    config: Annotated[Path, typer.Argument(help="YAML file with the configuration, or the name of a bundled one.")],
     data: TrainingData,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to write to; it is created. Not needed by --dry-run.")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from models.networks import Networks, build_networks
-from training.config import TrainingConfig, read_config
+from storage.errors import ConfigurationError
+from training.config import TrainingConfig, find_config, read_config
 from weather.grids import Grid, gaussian_grid
 from weather.manifest import GridSpec, ModelSpec, Normalisation
 
@@ -115,3 +116,13 @@ def test_the_t31_configurations_have_the_networks_of_the_demo_and_can_start_from
     assert (earth.data.grid, nature.data.grid) == ("t31", None)
     assert len(nature.data.train_years) == 20
     assert earth.warm_start.optimiser.learning_rate < nature.warm_start.optimiser.learning_rate
+
+
+def test_a_configuration_is_found_by_its_name_or_path(tmp_path: Path) -> None:
+    assert find_config(Path("nature-t31")) == FOLDER / "nature-t31.yaml"
+    for path in (tmp_path / "demo", Path("demo.yaml"), Path("./folder/demo")):
+        assert find_config(path) == path
+    with pytest.raises(
+        ConfigurationError, match=r"named `mars`\. Expected a YAML file, .*one of: demo, earth"
+    ):
+        find_config(Path("mars"))
