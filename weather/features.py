@@ -11,7 +11,8 @@ from weather.grids import Grid
 _TROPICAL_YEAR_DAYS = 365.2422
 _AXIAL_TILT = np.radians(23.44)
 
-Feature = Callable[[Grid, np.datetime64], NDArray[np.float64]]
+Feature = Callable[[Grid, NDArray[np.datetime64]], NDArray[np.float64]]
+"""A feature at some valid times; dimensions (time, latitude, longitude) along which it does not change have size 1."""
 
 
 def year_angles(valid_times: NDArray[np.datetime64]) -> NDArray[np.float64]:
@@ -25,38 +26,44 @@ def year_angle(valid_time: np.datetime64) -> float:
     return float(year_angles(np.asarray(valid_time)))
 
 
-def _full(grid: Grid, value: float) -> NDArray[np.float64]:
-    return np.full(grid.shape, value)
-
-
 def _sin_latitude(grid: Grid) -> NDArray[np.float64]:
-    return np.repeat(np.sin(np.radians(grid.latitude))[:, None], grid.shape[1], axis=1)
+    return np.asarray(np.sin(np.radians(grid.latitude))[None, :, None])
 
 
-def _insolation(grid: Grid, valid_time: np.datetime64) -> NDArray[np.float64]:
+def _insolation(grid: Grid, valid_times: NDArray[np.datetime64]) -> NDArray[np.float64]:
     """Return the cosine of the solar zenith angle, 0 at night; declination to 0.9°, without the equation of time."""
-    declination = -_AXIAL_TILT * np.cos(year_angle(valid_time) + 2 * np.pi * 10 / _TROPICAL_YEAR_DAYS)
-    day_fraction = (valid_time - valid_time.astype("datetime64[D]")) / np.timedelta64(1, "D")
+    angles = year_angles(valid_times)[:, None, None]
+    declination = -_AXIAL_TILT * np.cos(angles + 2 * np.pi * 10 / _TROPICAL_YEAR_DAYS)
+    day_fraction = ((valid_times - valid_times.astype("datetime64[D]")) / np.timedelta64(1, "D"))[:, None, None]
     hour_angle = 2 * np.pi * (day_fraction - 0.5) + np.radians(grid.longitude)
     latitude = np.radians(grid.latitude)[:, None]
-    cosine = np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.cos(hour_angle)
-    return np.asarray(np.maximum(cosine, 0.0))
+    cosine = np.cos(latitude) * np.cos(declination) * np.cos(hour_angle)
+    cosine += np.sin(latitude) * np.sin(declination)
+    return np.asarray(np.maximum(cosine, 0.0, out=cosine))
 
 
 FEATURES: Mapping[str, Feature] = MappingProxyType(
     {
         "sin_latitude": lambda grid, _: _sin_latitude(grid),
-        "season_sin": lambda grid, valid_time: _full(grid, np.sin(year_angle(valid_time))),
-        "season_cos": lambda grid, valid_time: _full(grid, np.cos(year_angle(valid_time))),
+        "season_sin": lambda _, valid_times: np.sin(year_angles(valid_times))[:, None, None],
+        "season_cos": lambda _, valid_times: np.cos(year_angles(valid_times))[:, None, None],
         "insolation": _insolation,
     }
 )
 
 
 def feature_fields(names: tuple[str, ...], grid: Grid, valid_time: np.datetime64) -> NDArray[np.float32]:
-    """Return the named features, float32 of shape (feature, latitude, longitude).
+    """Return the named features of one time, float32 of shape (feature, latitude, longitude).
 
     Raises `KeyError` for a name that is not in `FEATURES`.
     """
-    fields = [FEATURES[name](grid, valid_time) for name in names]
-    return np.stack(fields).astype(np.float32) if fields else np.zeros((0, *grid.shape), np.float32)
+    fields: NDArray[np.float32] = feature_series(names, grid, np.array([valid_time]))[0]
+    return fields
+
+
+def feature_series(names: tuple[str, ...], grid: Grid, valid_times: NDArray[np.datetime64]) -> NDArray[np.float32]:
+    """Return the named features of some times, float32 of shape (time, feature, latitude, longitude)."""
+    fields = np.empty((len(valid_times), len(names), *grid.shape), np.float32)
+    for index, name in enumerate(names):
+        fields[:, index] = FEATURES[name](grid, valid_times)
+    return fields

@@ -16,7 +16,7 @@ from training.data.frames import FrameReader, list_runs
 from training.data.kept_frames import KeptFrames
 from training.data.statistics import compute_statistics, read_statistics, write_statistics
 from weather.extremes import TrainingExtremes, compute_extremes
-from weather.features import feature_fields
+from weather.features import feature_series
 from weather.manifest import Normalisation
 
 Keep = Literal["auto", "device", "host", "stream"]
@@ -135,8 +135,7 @@ class TrainingData:
 
     def features(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the features (frame, feature, latitude, longitude) of the dates of frames."""
-        times = self.valid_times[indices]
-        return np.stack([feature_fields(self._feature_names, self.grid, time) for time in times])
+        return feature_series(self._feature_names, self.grid, self.valid_times[indices])
 
     def statistics(
         self, years: Sequence[int], cache: Path | None = None

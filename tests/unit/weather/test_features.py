@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from weather.features import FEATURES, feature_fields, year_angle
+from weather.features import FEATURES, feature_fields, feature_series, year_angle
 from weather.grids import Grid
 
 GRID = Grid.from_coordinates(np.linspace(90, -90, 181), np.arange(360.0))
@@ -14,7 +14,7 @@ TIMES = [SUMMER, WINTER, *EQUINOXES, np.datetime64("1969-11-05T19:30", "s"), np.
 
 
 def _insolation(valid_time: np.datetime64) -> NDArray[np.float64]:
-    return FEATURES["insolation"](GRID, valid_time)
+    return FEATURES["insolation"](GRID, np.array([valid_time]))[0]
 
 
 def _almanac_declination(valid_time: np.datetime64) -> float:
@@ -52,7 +52,7 @@ def test_season_fields_are_the_sine_and_cosine_of_one_angle_everywhere() -> None
 
 
 def test_sine_of_latitude_is_one_at_the_north_pole_and_odd() -> None:
-    field = FEATURES["sin_latitude"](GRID, SUMMER)
+    field = FEATURES["sin_latitude"](GRID, np.array([SUMMER]))[0]
     assert field[0] == pytest.approx(1)
     assert field[60] == pytest.approx(0.5)
     np.testing.assert_allclose(field, -field[::-1], atol=1e-15)
@@ -125,7 +125,16 @@ def test_features_have_the_order_of_their_names_as_float32() -> None:
     assert fields.dtype == np.float32
     assert fields.shape == (3, 181, 360)
     for name, field in zip(names, fields, strict=True):
-        np.testing.assert_array_equal(field, FEATURES[name](GRID, SUMMER).astype(np.float32))
+        np.testing.assert_array_equal(
+            field, np.broadcast_to(FEATURES[name](GRID, np.array([SUMMER]))[0], GRID.shape).astype(np.float32)
+        )
+
+
+def test_the_features_of_several_times_are_those_of_each() -> None:
+    names, times = tuple(FEATURES), np.array(TIMES)
+    series = feature_series(names, GRID, times)
+    for fields, valid_time in zip(series, TIMES, strict=True):
+        np.testing.assert_array_equal(fields, feature_fields(names, GRID, valid_time))
 
 
 def test_no_features_are_an_empty_stack() -> None:
