@@ -3,7 +3,7 @@ import torch
 
 from models.execution import Execution
 from models.testing import tiny_networks, tiny_spec
-from tests.unit.training.toy import OPTIMISER, build_step, inputs_of
+from tests.unit.training.toy import OPTIMISER, FakeGraphs, build_step, inputs_of
 from training.config import OptimiserConfig
 from training.draws import Purpose, draw_for_flow, generator
 from training.graphs import RecordedStep
@@ -51,26 +51,6 @@ def test_accumulation_equals_the_large_batch(parts: int) -> None:
         tensors = [dict(step.optimisers[name].state_tensors()) for step in (whole, divided)]
         for label in tensors[0]:
             torch.testing.assert_close(tensors[1][label], tensors[0][label], rtol=1e-3, atol=1e-6)
-
-
-class FakeGraphs:
-    """Recordings as on a CUDA device, made of calls: recording computes nothing, a replay repeats the calls."""
-
-    def __init__(self) -> None:
-        self.log: list[str] = []
-
-    def warm_up(self, function: object) -> None:
-        self.log.append("warm up")
-        function()  # type: ignore[operator]
-
-    def record(self, function: object) -> object:
-        self.log.append("record")
-
-        def replay() -> None:
-            self.log.append("replay")
-            function()  # type: ignore[operator]
-
-        return replay
 
 
 def test_recorded_steps_equal_those_that_are_not() -> None:

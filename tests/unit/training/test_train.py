@@ -75,7 +75,17 @@ def test_training_a_checkpoint_further_starts_with_its_weights_and_adds_to_its_s
         assert torch.equal(same.flow.state_dict()[name], weight)
     assert manifest.provenance.flow_steps == 12
     assert _train(write_config(), two_years, tmp_path / "more", "--from", start).exit_code == 0
-    assert load_checkpoint(tmp_path / "more/checkpoint", CPU)[1].provenance.flow_steps == 24
+    more = load_checkpoint(tmp_path / "more/checkpoint", CPU)[1]
+    assert more.provenance.flow_steps == 24
+    assert more.model.variables == manifest.model.variables
+    first_extremes, extremes = (
+        load_checkpoint(tmp_path / "first/checkpoint", CPU)[1].model.extremes,
+        more.model.extremes,
+    )
+    assert first_extremes is not None
+    assert extremes is not None
+    assert extremes == first_extremes.union(first_extremes)
+    assert extremes.num_frames == 2 * first_extremes.num_frames
 
 
 def test_a_second_training_in_a_folder_requires_resume(

@@ -96,3 +96,23 @@ def weights(stage: Stage, *, averaged: bool = True) -> torch.Tensor:
     optimiser = stage.step.optimisers["warm_start"]
     net = optimiser.ema.net if averaged else optimiser.net
     return torch.cat([weight.detach().flatten() for weight in net.parameters()])
+
+
+class FakeGraphs:
+    """Recordings as on a CUDA device, made of calls: recording computes nothing, a replay repeats the calls."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def warm_up(self, function: object) -> None:
+        self.log.append("warm up")
+        function()  # type: ignore[operator]
+
+    def record(self, function: object) -> object:
+        self.log.append("record")
+
+        def replay() -> None:
+            self.log.append("replay")
+            function()  # type: ignore[operator]
+
+        return replay

@@ -118,3 +118,22 @@ def test_extremes_are_ordered_and_within_the_statistics_of_more_frames() -> None
     for ours, theirs in itertools.zip_longest(few.variables, many.variables):
         for narrow, wide in zip((*ours.mean, ours.roughness), (*theirs.mean, theirs.roughness), strict=True):
             assert wide.low <= narrow.low <= narrow.high <= wide.high
+
+
+def test_the_union_has_the_ranges_of_all_frames_and_the_average_of_all() -> None:
+    """Only the change between the two parts, and the correlations, each with its own average, may differ."""
+    frames = _noise(90)
+    united, whole = _extremes(frames[:30]).union(_extremes(frames[30:])), _extremes(frames)
+    assert (united.num_frames, united.wind_speed) == (90, whole.wind_speed)
+    for got, expected in zip(united.variables, whole.variables, strict=True):
+        assert (got.name, got.mean, got.spread, got.roughness) == (
+            expected.name,
+            expected.mean,
+            expected.spread,
+            expected.roughness,
+        )
+        np.testing.assert_allclose(got.average, expected.average, atol=2e-3)
+        assert expected.change.low <= got.change.low <= got.change.high <= expected.change.high
+    parts = [_extremes(frames[:30]), _extremes(frames[30:])]
+    assert united.similarity.low == min(part.similarity.low for part in parts)
+    assert united.advantage.high == max(part.advantage.high for part in parts)
