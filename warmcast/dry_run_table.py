@@ -75,5 +75,10 @@ def _rows(estimate: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
 
 def _speeds(stages: Sequence[Mapping[str, Any]], title: str, prefix: str) -> Iterator[tuple[str, list[str]]]:
     yield title, [""] * len(stages)
-    yield "  samples a second", [f"{stage[f'{prefix}_samples_per_second']:,.3g}" for stage in stages]
+    yield "  samples a second", [_format_rate(stage[f"{prefix}_samples_per_second"]) for stage in stages]
     yield "  hours", [f"{stage[f'{prefix}_hours']:,.1f}" for stage in stages]
+
+
+def _format_rate(rate: float) -> str:
+    """Return a rate with three digits, and never with an exponent."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"

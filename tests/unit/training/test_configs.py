@@ -122,7 +122,5 @@ def test_a_configuration_is_found_by_its_name_or_path(tmp_path: Path) -> None:
     assert find_config(Path("nature-t31")) == FOLDER / "nature-t31.yaml"
     for path in (tmp_path / "demo", Path("demo.yaml"), Path("./folder/demo")):
         assert find_config(path) == path
-    with pytest.raises(
-        ConfigurationError, match=r"named `mars`\. Expected a YAML file, .*one of: demo, earth"
-    ):
+    with pytest.raises(ConfigurationError, match=r"named `mars`\. Expected a YAML file, .*one of: demo, earth"):
         find_config(Path("mars"))
