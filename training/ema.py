@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Ema:
@@ -16,9 +16,9 @@ class Ema:
     def __init__(self, net: nn.Module, decay: float, *, warmup: bool = True) -> None:
         self.net = copy.deepcopy(net).requires_grad_(requires_grad=False).eval()
         self._decay, self._warmup = decay, warmup
-        self._averages, self._weights = list(self.net.parameters()), list(net.parameters())
-        device = next(iter(self._weights)).device
-        self._share = torch.zeros((), device=device)
+        self._averages: list[Tensor] = list(self.net.parameters())
+        self._weights: list[Tensor] = list(net.parameters())
+        self._share = torch.zeros((), device=self._weights[0].device)
         """1−d of the step."""
 
     def prepare(self, step: int) -> None:
