@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from training.errors import ProcessEndedError
 
 _NO_LIMIT = timedelta(days=365)
+_MEETING_LIMIT = timedelta(minutes=5)
+"""Time for which processes wait for each other at the start and within a step: a lost one ends the others then."""
 T = TypeVar("T")
 
 
@@ -84,9 +86,9 @@ def join_processes(device: torch.device) -> Iterator[Processes]:
         yield Processes()
         return
     if device.type == "cuda":
-        dist.init_process_group("nccl", device_id=device)
+        dist.init_process_group("nccl", device_id=device, timeout=_MEETING_LIMIT)
     else:
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", timeout=_MEETING_LIMIT)
     try:
         waiting = dist.new_group(backend="gloo", timeout=_NO_LIMIT)
         with _explain_lost_processes():

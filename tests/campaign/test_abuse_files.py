@@ -186,7 +186,7 @@ def test_valid_files_are_accepted_after_hostile_ones(target: Target, tmp_path: P
 
 
 def test_too_many_files_are_refused(target: Target) -> None:
-    assert target.upload([b"GRIB"] * 3).problem == "validation"
+    assert target.upload([b"GRIB"] * 9).problem == "validation"
     assert target.upload([b"GRIB"] * 101, target.forecast_path("/verify"), reference="a").problem == "validation"
     check_health(target)
 

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,8 @@ def test_one_euler_step_returns_the_mean() -> None:
 def _documented_ratios() -> list[tuple[int, float, float, float]]:
     """NFE, power, standard deviation and variance ratio of every cell of the table in docs/method.md §5."""
     page = (Path(__file__).parents[3] / "docs/method.md").read_text()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    (table,) = re.findall(r"^\| NFE .*\n(?:\|.*\n)+", page, flags=re.MULTILINE)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     stds = [float(cell.removeprefix("c = ")) for cell in rows[0][2:]]
     return [
         (int(nfe), float(power), std, float(ratio))

@@ -427,7 +427,7 @@ def test_uploaded_files_are_removed_however_the_request_ends(
         (_upload(api, file, members=0), 422),
         (_upload(api, file, request="{"), 422),
         (_upload(api, file, model="nobody"), 404),
-        (_upload(api, file, file, file), 422),
+        (_upload(api, *[file] * 9), 422),
         (_upload(api, ("state.nc", content[:1000])), 422),
         (_upload(api, ("letter.txt", b"Dear sirs")), 415),
         (_upload(api, file, initial_state={"source": "catalogue", "dataset": "nature-run"}), 422),
