@@ -81,7 +81,7 @@ def _load_epoch(path: Path, size: _Size) -> dict[str, Any]:
             chunks.append(len(np.unique(data.reader.chunk_ids[indices])))
             return read(indices)
 
-        data.reader.read = count  # type: ignore[method-assign]
+        data.reader.read = count  # type: ignore[method-assign]  # counts the chunks
         steps = range(order.steps_per_epoch)
         first_bytes, measured, part = resident_bytes(), list[int](), len(steps) // 20
         started = time.perf_counter()

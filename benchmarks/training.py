@@ -126,7 +126,8 @@ class _BareSteps:
     """Forward, backward and AdamW's step of one network on the same random tensors."""
 
     def __init__(self, name: StageName, config: TrainingConfig, work: Workplace) -> None:
-        data, size = work.data, config.stage_optimisers(name)[name].batch_size  # type: ignore[index]  # never `both`
+        (optimiser,) = config.stage_optimisers(name).values()
+        data, size = work.data, optimiser.batch_size
         spec = specify_model(config, data, *data.statistics(config.data.train_years))
         networks = build_networks(spec, torch.from_numpy(data.static))
         net = networks.warm_start if name == "warm_start" else networks.flow

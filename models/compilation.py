@@ -77,7 +77,7 @@ def _compile(function: Callable[..., Any], device: torch.device) -> Callable[...
     compiled = torch.compile(function, dynamic=False, mode=mode)
 
     def run(*arguments: Any) -> Any:
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch.compiler.cudagraph_mark_step_begin()
         return tree_map(torch.clone, compiled(*arguments))
 
     return run if device.type == "cuda" else compiled

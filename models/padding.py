@@ -56,7 +56,7 @@ class GlobePadding(nn.Module):
 class NoPadding(nn.Module):
     """Leave fields on a plane as they are."""
 
-    def forward(self, x: Fields, sign: Float[Tensor, "channel 1 1"]) -> Fields:  # noqa: ARG002  nothing to continue
+    def forward(self, x: Fields, sign: Float[Tensor, "channel 1 1"]) -> Fields:  # noqa: ARG002  # nothing to continue
         """Return `x`; nothing depends on `sign`."""
         return x
 
@@ -91,7 +91,7 @@ class Plane:
     num_columns: int
     is_periodic: bool = False
 
-    def padding(self, stride: int, margin: int) -> PadAndCrop:  # noqa: ARG002  there are no rows beyond the edges
+    def padding(self, stride: int, margin: int) -> PadAndCrop:  # noqa: ARG002  # no rows beyond edges
         """Return a `NoPadding`; raises `ValueError` unless both sides are multiples of `stride`."""
         if self.num_rows % stride or self.num_columns % stride:
             raise ValueError(

@@ -36,7 +36,7 @@ class Metrics:
     """A Prometheus registry and the metrics of this process in it."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call] # prometheus_client has no annotation here
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         self.requests = Histogram(
             "warmcast_http_request_seconds",

@@ -105,8 +105,7 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Evaluate a checkpoint, write the scores to `output` (JSON) and a report to `page` (HTML), and return the scores.
 
-    `report_progress` and `report_duration` are those of `Evaluator.run`. Raises `ConfigurationError` if another process
-    writes to `output`.
+    The last two arguments are those of `Evaluator.run`. Raises `ConfigurationError` if another process uses `output`.
     """
     if threads:
         torch.set_num_threads(threads)

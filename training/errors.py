@@ -3,7 +3,7 @@
 WarmcastError
 ├── NotFiniteError     a loss or a gradient is not finite
 ├── ProcessEndedError  another process of the training has ended
-└── StoppedError       the training was told to end, and its state is saved
+└── StoppedError       the training got the signal to end, and its state is saved
 """
 
 from storage.errors import WarmcastError
@@ -22,6 +22,6 @@ class ProcessEndedError(WarmcastError):
 
 
 class StoppedError(WarmcastError):
-    """The training was told to end, and its state is saved."""
+    """The training got the signal to end, and its state is saved."""
 
     exit_code = 143

@@ -26,7 +26,7 @@ class CudaGraphs:
     """CUDA graphs of one device."""
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self._stream = torch.cuda.Stream(device)
 
     def warm_up(self, function: Callable[[], None]) -> None:
         """Run `function` on the stream of the recording."""

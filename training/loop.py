@@ -99,7 +99,7 @@ class StageRun:
         self._processes.wait()
         if stops:
             raise StoppedError(
-                f"The training was told to end. Its state after step {done} of the stage `{stage.name}` is saved. "
+                f"The training got a signal to end. Its state after step {done} of the stage `{stage.name}` is saved. "
                 "To continue, repeat the command with --resume."
             )
         self._interval_started, self._interval_steps = time.monotonic(), 0

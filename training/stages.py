@@ -193,8 +193,8 @@ def evaluate_warm_start(work: Workplace, networks: Networks) -> WarmStartOutputs
     def check() -> None:
         if work.stop.is_set:
             raise StoppedError(
-                "The training was told to end while the warm start was evaluated for the stage `flow`. To continue, "
-                "repeat the command with --resume."
+                "The training got the signal to end while the warm start was evaluated for the stage `flow`. To "
+                "continue, repeat the command with --resume."
             )
 
     samples = work.data.sample_indices(work.config.data.train_years)

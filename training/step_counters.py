@@ -77,7 +77,7 @@ class _SavedBytes:
         return sum(self._sizes.values())
 
 
-class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+class _Traffic(TorchDispatchMode):
     """Adds up the sizes of the tensors that operations read and write; views move nothing."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from types import FrameType
 
 
 class StopSignal:
-    """Whether this process was told to end."""
+    """Whether this process got the signal to end."""
 
     is_set = False
 

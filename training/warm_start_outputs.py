@@ -66,10 +66,10 @@ class WarmStartEvaluator:
         """Size of all outputs."""
         return len(self.samples) * int(np.prod(self.shape)) * 4
 
-    def choose_place(self, wanted: str, folder: Path) -> Place:
+    def choose_place(self, wanted: Literal["auto", "device", "disk", "none"], folder: Path) -> Place:
         """Return where the outputs are kept; `auto` is the first of device and disk of `folder` that has room."""
         if wanted != "auto":
-            return wanted  # type: ignore[return-value]  # the configuration allows no other name
+            return wanted
         if self.num_bytes <= OUTPUTS_SHARE * free_bytes(self.device):
             return "device"
         return "disk" if self.num_bytes <= OUTPUTS_SHARE * shutil.disk_usage(folder).free else "none"
@@ -85,7 +85,10 @@ class WarmStartEvaluator:
     def evaluate(self, rows: range) -> Iterator[tuple[slice, Tensor]]:
         """Yield the outputs of consecutive samples, and their rows, until those in `rows` are done."""
         chunks = [slice(first, min(first + _CHUNK_SIZE, rows.stop)) for first in rows[::_CHUNK_SIZE]]
-        indices: Callable[[int], NDArray[np.int64]] = lambda chunk: self.samples[chunks[chunk]]  # noqa: E731
+
+        def indices(chunk: int) -> NDArray[np.int64]:
+            return self.samples[chunks[chunk]]
+
         with Loader(self._data, indices, range(len(chunks)), self.device, self._memory_bytes) as loader:
             for chunk, batch in zip(chunks, loader, strict=True):
                 self._check()

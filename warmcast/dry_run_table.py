@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import typer
@@ -51,6 +52,10 @@ def print_estimate(estimate: Mapping[str, Any]) -> None:
         typer.echo(textwrap.fill(formula, _WIDTH, initial_indent="- ", subsequent_indent="  "))
 
 
+def _gigabytes(name: str, stage: Mapping[str, Any]) -> str:
+    return f"{stage['memory'][name] / 1e9:,.2f}"
+
+
 def _rows(estimate: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Yield label and value of each stage, line by line."""
     stages, gpu = estimate["stages"], estimate["gpu"]
@@ -66,7 +71,7 @@ def _rows(estimate: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     yield line("  GB of activations", lambda stage: f"{stage['per_sample']['saved_bytes'] / 1e9:,.3f}")
     yield "memory of a GPU in GB", [""] * len(stages)
     for name, label in _MEMORY.items():
-        yield line(f"  {label}", lambda stage, name=name: f"{stage['memory'][name] / 1e9:,.2f}")  # type: ignore[misc]
+        yield line(f"  {label}", partial(_gigabytes, name))
     yield from _speeds(stages, f"on this device ({estimate['device']})", "measured")
     peak = f"{gpu['peak_flops'] / 1e12:g} TFLOP/s, {gpu['bytes_per_second'] / 1e12:g} TB/s"
     gpus = plural(estimate["processes"], "GPU")

@@ -86,5 +86,5 @@ def _format_detail(fields: Mapping[str, Any]) -> str:
 
 def _format_scores(fields: Mapping[str, Any]) -> str:
     scores = (fields["validation"] or {}).items()
-    shown = "".join(f"  {name} {value:.4f}" for name, value in scores if _SUMMARY.fullmatch(name))
-    return f"  validation{shown}" if shown else ""
+    scored = "".join(f"  {name} {value:.4f}" for name, value in scores if _SUMMARY.fullmatch(name))
+    return f"  validation{scored}" if scored else ""

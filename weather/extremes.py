@@ -127,7 +127,7 @@ class ExtremesBuilder:
 
     def __init__(self, variables: Sequence[str], grid: Grid, time_step: np.timedelta64) -> None:
         self._variables, self._grid, self._time_step = tuple(variables), grid, time_step
-        self._coarse = tempfile.TemporaryFile(prefix="warmcast-extremes-")  # noqa: SIM115 - closed by `close`
+        self._coarse = tempfile.TemporaryFile(prefix="warmcast-extremes-")  # noqa: SIM115  # `close` closes it
         self._sum = np.zeros((len(self._variables), *PATTERN_GRID.shape))
         self._ranges = dict[str, tuple[Values, Values]]()
         self._recent = np.empty((0, len(self._variables), *grid.shape), np.float32)

@@ -72,7 +72,7 @@ class HostCopies:
     """Copy states to host memory: on CUDA by a separate stream into pinned memory; on the CPU nothing is copied."""
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call] # untyped in torch
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def begin(self, states: Tensor) -> Fetch:
         """Start to copy `states`; return a function for any thread, which waits for the copy and returns it.

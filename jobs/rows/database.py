@@ -187,7 +187,7 @@ class Database:
 def file_id(path: str) -> tuple[int, int]:
     """Return device and number of a file, or zeros if it does not exist."""
     try:
-        stat = os.stat(path)  # noqa: PTH116  (every transaction does it, and a `Path` takes three times as long)
+        stat = os.stat(path)  # noqa: PTH116  # a `Path` takes three times as long
     except OSError:
         return 0, 0
     return stat.st_dev, stat.st_ino

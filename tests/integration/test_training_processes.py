@@ -1,4 +1,4 @@
-"""Trainings in processes of their own: several at once, killed and told to end."""
+"""Trainings in processes of their own: several at once, killed, and ended by a signal."""
 
 import json
 import os
@@ -86,7 +86,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(write_config: Write, dat
         assert line["grad_norm"] == pytest.approx(expected_line["grad_norm"], rel=1e-3)
 
 
-def test_an_error_of_the_first_process_ends_all_and_is_told_once(
+def test_an_error_of_the_first_process_ends_all_and_is_printed_once(
     write_config: Write, data: Path, tmp_path: Path
 ) -> None:
     config = write_config()
@@ -121,7 +121,7 @@ def _wait_for(output: Path, stage: str, step: int, process: subprocess.Popen[str
     pytest.fail(f"step {step} of {stage} was not reached")
 
 
-def test_a_training_that_is_killed_and_then_told_to_end_resumes_to_the_same_bits_and_log(
+def test_a_training_that_is_killed_and_then_gets_the_signal_to_end_resumes_to_the_same_bits_and_log(
     write_config: Write, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     optimiser = {"steps": 40, "batch_size": 4, "warmup_steps": 2}

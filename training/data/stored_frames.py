@@ -1,4 +1,4 @@
-"""Frames that are read from files and stores, checked to be finite, and regridded if another grid is asked for."""
+"""Frames that are read from files and stores, checked to be finite, and regridded if another grid is wanted."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -53,7 +53,7 @@ class Limits:
         return cls(cpu_seconds=seconds, wall_seconds=10.0 * seconds, result_bytes=result_bytes)
 
 
-class _Exceeded(Exception):  # noqa: N818  (internal)
+class _Exceeded(Exception):  # noqa: N818  # internal
     """The parser uses more than it may; the message says of what."""
 
 

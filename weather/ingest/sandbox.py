@@ -41,7 +41,7 @@ def confine(files: Sequence[Path], folder: Path, memory_bytes: int, cpu_seconds:
     It can reach no other file, process or network any more. The kernel kills it when its parent dies. Raises `OSError`
     if the kernel offers a protection and refuses it, and `RuntimeError` if other threads run, which would escape.
     """
-    if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208  (names are enough)
+    if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208  # names are enough
         raise RuntimeError("The parser must have one thread only when it is confined.")
     _limit_resources(memory_bytes, cpu_seconds, file_bytes)
     restrict_files([*find_library_paths(), *files], folder)

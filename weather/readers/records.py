@@ -155,7 +155,7 @@ def _to_block(records: Sequence[Record]) -> RecordBlock:
 class Contents:
     """What one source has: records of the requested variables, problems of those that cannot be read, other names.
 
-    The records are in `records` or in `blocks`, whichever was asked for.
+    The records are in `records` or in `blocks`, whichever is wanted.
     """
 
     records: Sequence[Record]

@@ -92,7 +92,7 @@ def _evaluator(data: TrainingData, networks: Networks, stop: StopSignal | None =
 
 
 def test_an_interrupted_evaluation_on_disk_continues_and_one_of_another_network_does_not(
-    data: TrainingData, networks: Networks, tmp_path: Path
+    data: TrainingData, networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, stop = tmp_path / "outputs", StopSignal()
     evaluator, evaluated = _evaluator(data, networks, stop), list[range]()
@@ -104,7 +104,7 @@ def test_an_interrupted_evaluation_on_disk_continues_and_one_of_another_network_
             yield chunk
             stop.is_set = True
 
-    evaluator.evaluate = evaluate_one_chunk  # type: ignore[assignment,method-assign]
+    monkeypatch.setattr(evaluator, "evaluate", evaluate_one_chunk)
     with pytest.raises(StoppedError):
         OutputsOnDisk(evaluator, Processes(), path)
     stop.is_set = False
@@ -112,7 +112,7 @@ def test_an_interrupted_evaluation_on_disk_continues_and_one_of_another_network_
         OutputsOnDisk(evaluator, Processes(), path)
     assert [rows.start for rows in evaluated] == [0, 16]
     stop.is_set = False
-    evaluator.evaluate = evaluate  # type: ignore[method-assign]
+    monkeypatch.setattr(evaluator, "evaluate", evaluate)
     continued = OutputsOnDisk(evaluator, Processes(), path)
     whole = OutputsOnDisk(_evaluator(data, networks), Processes(), tmp_path / "whole")
     samples = data.sample_indices((2000,))

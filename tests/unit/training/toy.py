@@ -104,15 +104,15 @@ class FakeGraphs:
     def __init__(self) -> None:
         self.log: list[str] = []
 
-    def warm_up(self, function: object) -> None:
+    def warm_up(self, function: Callable[[], object]) -> None:
         self.log.append("warm up")
-        function()  # type: ignore[operator]
+        function()
 
-    def record(self, function: object) -> object:
+    def record(self, function: Callable[[], object]) -> object:
         self.log.append("record")
 
         def replay() -> None:
             self.log.append("replay")
-            function()  # type: ignore[operator]
+            function()
 
         return replay

@@ -77,7 +77,7 @@ def test_a_live_line_takes_one_line_of_a_narrow_terminal(width: int) -> None:
     with training_progress(Console(file=file, force_terminal=True, width=width, color_system=None)) as report:
         report(FIELDS | {"stage": "warm_start", "step": 100_000, "steps": 3_000_000, "seconds_left": 900_000.0})
     last = next(line for line in reversed(file.getvalue().splitlines()) if "left" in line)
-    for shown in ("warm_start", "100000/3000000", "250:00:00 left"):
-        assert shown in last
+    for part in ("warm_start", "100000/3000000", "250:00:00 left"):
+        assert part in last
     assert ("123.5 samples/s" in last) == (width >= 80)
     assert ("flow_loss 1.5392" in last) == (width >= 120)

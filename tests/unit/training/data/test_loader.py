@@ -1,6 +1,6 @@
 import threading
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ def test_a_chunk_is_read_about_once_an_epoch() -> None:
     steps = range(order.steps_per_epoch)
     with Loader(data, order.indices, steps, CPU, memory_bytes) as batches:
         assert sum(1 for _ in batches) == len(steps)
-    reads: Counter[int] = data.reader.reads  # type: ignore[attr-defined]
+    reads = cast("_Watched", data.reader).reads
     assert len(reads) == 183
     assert sum(reads.values()) / len(reads) < 2.2
     assert max(reads.values()) <= 6
@@ -138,7 +138,7 @@ def test_frames_are_kept_if_they_fit() -> None:
     assert _data(100, 8).keep("auto", CPU, 99 * FRAME_BYTES) == "stream"
 
 
-def test_an_error_of_a_thread_is_raised_by_the_step_and_no_thread_is_left() -> None:
+def test_an_error_of_a_thread_is_raised_by_the_step_and_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     data = _data(400, 8)
     good = data.reader.read
 
@@ -147,7 +147,7 @@ def test_an_error_of_a_thread_is_raised_by_the_step_and_no_thread_is_left() -> N
             raise TrainingDataError("`u10` is not finite")
         return good(indices)
 
-    data.reader.read = read  # type: ignore[method-assign]
+    monkeypatch.setattr(data.reader, "read", read)
     before, steps = threading.active_count(), range(300)
     done = list[int]()
     with Loader(data, lambda step: np.array([step + 1]), steps, CPU, _memory_bytes(40, 8)) as batches:

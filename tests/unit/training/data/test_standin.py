@@ -74,7 +74,7 @@ def test_a_store_is_streamed_to_batches(store: Path) -> None:
 
 
 def test_statistics_of_a_stream_are_those_of_all_frames_and_are_read_again_from_the_cache(
-    store: Path, tmp_path: Path
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "statistics.json"
     with load_training_data([store], SURFACE) as data:
@@ -88,7 +88,7 @@ def test_statistics_of_a_stream_are_those_of_all_frames_and_are_read_again_from_
             assert variable.std == pytest.approx(np.sqrt(((field - mean) ** 2 * weights).mean()), rel=1e-9)
         assert extremes.num_frames == len(chosen)
     with load_training_data([store], SURFACE) as data:
-        data.reader.read = None  # type: ignore[assignment, method-assign]
+        monkeypatch.setattr(data.reader, "read", None)
         assert data.statistics((2017,), cache) == (normalisation, extremes)
         with pytest.raises(TypeError):
             data.statistics((2018,), cache)
