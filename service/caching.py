@@ -16,7 +16,7 @@ from weather.stores.layout import ENSEMBLE, SUMMARY
 
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _DATA_PATH = re.compile(rf"(?:/v1)?/forecast/[^/]+/(?:(?:{ENSEMBLE}|{SUMMARY})/.*|{ENSEMBLE}\.zip)")
-_NOT_OF_304 = ("Content-Length", "Content-Type")
+_NOT_OF_304 = (b"content-length", b"content-type")
 _SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -60,8 +60,11 @@ def _version() -> str:
 
 def is_unchanged(request: Request, etag: str) -> bool:
     """Return whether `If-None-Match` of a request names an entity tag, by weak comparison, or is `*`."""
-    condition = ",".join(request.headers.getlist("If-None-Match"))
-    return condition.strip() == "*" or etag.removeprefix("W/") in _TAG.findall(condition)
+    conditions = [value for name, value in request.scope["headers"] if name == b"if-none-match"]
+    if not conditions:
+        return False
+    condition = b",".join(conditions).decode("latin-1")
+    return condition == etag or condition.strip() == "*" or etag.removeprefix("W/") in _TAG.findall(condition)
 
 
 def conditional(request: Request, response: Response) -> Response:
@@ -71,10 +74,9 @@ def conditional(request: Request, response: Response) -> Response:
     """
     if not is_unchanged(request, response.headers["ETag"]):
         return response
-    headers = MutableHeaders(raw=list(response.raw_headers))
-    for name in _NOT_OF_304:
-        del headers[name]
-    return Response(status_code=304, headers=headers)
+    unchanged = Response(status_code=304)
+    unchanged.raw_headers = [pair for pair in response.raw_headers if pair[0] not in _NOT_OF_304]
+    return unchanged
 
 
 def json_response(request: Request, document: bytes) -> Response:
