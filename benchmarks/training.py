@@ -69,7 +69,7 @@ def _time_stage(name: StageName, store: Path, output: Path, size: _Size) -> tupl
     output.mkdir()
     with load_data(config, [store]) as data:
         networks = build_networks(
-            specify_model(config, data, *data.statistics(config.data.train_years)), torch.from_numpy(data.static)
+            specify_model(config, data.grid, *data.statistics(config.data.train_years)), torch.from_numpy(data.static)
         )
         work = Workplace(config, data, torch.device("cpu"), Processes(), StopSignal(), output)
         bare = _BareSteps(name, config, work)
@@ -128,7 +128,7 @@ class _BareSteps:
     def __init__(self, name: StageName, config: TrainingConfig, work: Workplace) -> None:
         (optimiser,) = config.stage_optimisers(name).values()
         data, size = work.data, optimiser.batch_size
-        spec = specify_model(config, data, *data.statistics(config.data.train_years))
+        spec = specify_model(config, data.grid, *data.statistics(config.data.train_years))
         networks = build_networks(spec, torch.from_numpy(data.static))
         net = networks.warm_start if name == "warm_start" else networks.flow
         self._loss = StageLoss(networks, name)

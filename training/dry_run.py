@@ -167,7 +167,7 @@ def _build_networks(config: TrainingConfig, data: TrainingData) -> Networks:
     """Return new networks, for the statistics of the first training year: those of all years could take hours."""
     first = next(year for year in config.data.train_years if len(data.sample_indices([year])))
     scale, _ = data.statistics([first])
-    return build_networks(specify_model(config, data, scale, None), torch.from_numpy(data.static))
+    return build_networks(specify_model(config, data.grid, scale, None), torch.from_numpy(data.static))
 
 
 def _resize_batches(config: TrainingConfig, size: int) -> TrainingConfig:

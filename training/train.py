@@ -43,7 +43,7 @@ from training.validation_records import Scores
 from training.warm_start_outputs import remove_outputs
 from weather.errors import TrainingDataError
 from weather.extremes import TrainingExtremes
-from weather.grids import gaussian_grid
+from weather.grids import Grid, gaussian_grid
 from weather.manifest import GridSpec, Manifest, ModelSpec, Normalisation, Provenance, Selection
 
 _FRAMES = "frames.json"
@@ -240,7 +240,7 @@ def _build_networks(work: Workplace) -> Networks:
     scale, extremes = work.processes.from_first(lambda: data.statistics(config.data.train_years, cache))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        networks = build_networks(specify_model(config, data, scale, extremes), torch.from_numpy(data.static))
+        networks = build_networks(specify_model(config, data.grid, scale, extremes), torch.from_numpy(data.static))
     return networks.to(work.device)
 
 
@@ -263,7 +263,7 @@ def check_start(start: Path, model: ModelSpec, config: TrainingConfig, data: Tra
 
     Raises `ConfigurationError` if it has none, or is of other networks, variables or inputs than the configuration.
     """
-    spec = specify_model(config, data, model.variables, None) if model.variable_names == config.variables else None
+    spec = specify_model(config, data.grid, model.variables, None) if model.variable_names == config.variables else None
     fields = [field for field in ModelSpec.model_fields if field not in ("variables", "extremes")]
     different = ["variables"] if spec is None else [field for field in fields if not _is_equal(spec, model, field)]
     if different:
@@ -281,13 +281,13 @@ def check_start(start: Path, model: ModelSpec, config: TrainingConfig, data: Tra
 
 def specify_model(
     config: TrainingConfig,
-    data: TrainingData,
+    grid: Grid,
     scale: tuple[Normalisation, ...],
     extremes: TrainingExtremes | None,
 ) -> ModelSpec:
-    """Return the specification of the networks that `config` describes, for this data, scale and extremes."""
+    """Return the specification of the networks that `config` describes, on a grid, with a scale and extremes."""
     return ModelSpec(
-        grid=GridSpec(latitude=data.grid.latitude, longitude=data.grid.longitude),
+        grid=GridSpec(latitude=grid.latitude, longitude=grid.longitude),
         variables=scale,
         static_fields=config.static_fields,
         features=config.features,

@@ -10,8 +10,9 @@ import torch
 from models.networks import Networks, build_networks
 from storage.errors import ConfigurationError
 from training.config import TrainingConfig, find_config, read_config
+from training.train import specify_model
 from weather.grids import Grid, gaussian_grid
-from weather.manifest import GridSpec, ModelSpec, Normalisation
+from weather.manifest import ModelSpec, Normalisation
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "training/configs"
@@ -28,18 +29,8 @@ def _grid(name: str) -> Grid:
 
 
 def _spec(config: TrainingConfig) -> ModelSpec:
-    grid = _grid(config.name)
-    return ModelSpec(
-        grid=GridSpec(latitude=grid.latitude, longitude=grid.longitude),
-        variables=tuple(Normalisation(name=name, mean=0.0, std=1.0) for name in config.variables),
-        static_fields=config.static_fields,
-        features=config.features,
-        time_step_hours=config.time_step_hours,
-        context_frames=config.context_frames,
-        warm_start=config.warm_start.network,
-        flow=config.flow.network,
-        preconditioning=config.flow.preconditioning,
-    )
+    scale = tuple(Normalisation(name=name, mean=0.0, std=1.0) for name in config.variables)
+    return specify_model(config, _grid(config.name), scale, None)
 
 
 def _networks(config: TrainingConfig) -> Networks:

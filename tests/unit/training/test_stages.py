@@ -53,7 +53,7 @@ def _work(config: TrainingConfig, data: TrainingData, output: Path, rank: int = 
 def _networks(config: TrainingConfig, data: TrainingData) -> Networks:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        spec = specify_model(config, data, *data.statistics((2000,)))
+        spec = specify_model(config, data.grid, *data.statistics((2000,)))
         return build_networks(spec, torch.from_numpy(data.static))
 
 

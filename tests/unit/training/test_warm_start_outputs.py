@@ -27,7 +27,7 @@ def data(two_years: list[Path]) -> TrainingData:
 @pytest.fixture(scope="module")
 def networks(data: TrainingData) -> Networks:
     config = TrainingConfig.model_validate(tiny_config())
-    spec = specify_model(config, data, *data.statistics((2000,)))
+    spec = specify_model(config, data.grid, *data.statistics((2000,)))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         networks = build_networks(spec, torch.from_numpy(data.static))
