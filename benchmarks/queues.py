@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, insert, make_url, text
 
 from benchmarks.measurement import publish_results, shortest_seconds_of_each
+from jobs.checks import find_due
 from jobs.dispatching.dispatch import LocalDispatcher
 from jobs.dispatching.leases import claim, fail
 from jobs.dispatching.reconcile import reconcile
@@ -117,6 +118,7 @@ def _works(database: Database) -> dict[str, Callable[[], object]]:
         "list": in_read(lambda connection: _list_middle(connection)),
         "reconcile": lambda: reconcile(database, LocalDispatcher(), _ATTEMPTS),
         "expire": expire,
+        "check": in_read(lambda connection: find_due(connection, before=1e12)),
         "metrics": lambda: list(collector.collect()),
     }
 

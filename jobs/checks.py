@@ -6,7 +6,7 @@ from sqlalchemy import Connection, func, select, update
 
 from jobs.forecasts import ForecastRecord, read_forecasts
 from jobs.rows.clock import now
-from jobs.rows.states import OPEN, Data
+from jobs.rows.states import Data
 from jobs.rows.tables import forecasts
 from weather.errors import DamagedError
 
@@ -15,15 +15,32 @@ MAX_NAMED = 20
 
 _HAS_DATA = forecasts.c.data == Data.AVAILABLE
 
+_NEVER_CHECKED = (
+    select(forecasts.c.id, forecasts.c.finished.label("time"))
+    .where(_HAS_DATA, forecasts.c.checked == 0, forecasts.c.finished > 0)
+    .order_by(forecasts.c.finished)
+    .limit(1)
+)
+"""The forecast with data that ended first of those that were never checked: one row of an index, however many wait."""
+
+_CHECKED_LONGEST_AGO = (
+    select(forecasts.c.id, forecasts.c.checked.label("time"))
+    .where(_HAS_DATA, forecasts.c.checked > 0)
+    .order_by(forecasts.c.checked)
+    .limit(1)
+)
+
 
 def find_due(connection: Connection, before: float) -> ForecastRecord | None:
     """Return the forecast with data that has ended and was checked longest ago, and before a time; None if none was.
 
-    `before` is in seconds since 1970 by the clock of the database. Forecasts that were never checked come first.
+    `before` is in seconds since 1970 by the clock of the database. Forecasts that were never checked come first, in the
+    order of their ends.
     """
-    due = select(forecasts.c.id).where(_HAS_DATA, forecasts.c.status.not_in(OPEN), forecasts.c.checked < before)
-    forecast_id = connection.scalar(due.order_by(forecasts.c.checked, forecasts.c.id).limit(1))
-    return None if forecast_id is None else read_forecasts(connection, [forecast_id])[forecast_id]
+    first = connection.execute(_NEVER_CHECKED).first()
+    if first is None:
+        first = connection.execute(_CHECKED_LONGEST_AGO.where(forecasts.c.checked < before)).first()
+    return None if first is None else read_forecasts(connection, [first.id])[first.id]
 
 
 def list_damaged(connection: Connection) -> list[str]:
@@ -52,14 +69,8 @@ def count_damaged(connection: Connection) -> int:
 
 def seconds_unchecked(connection: Connection) -> float:
     """Return the seconds since the least recent check of any data; those since its end if it was never checked."""
-    ended = select(forecasts).where(_HAS_DATA, forecasts.c.status.not_in(OPEN))
-    checked = ended.where(forecasts.c.checked > 0).with_only_columns(forecasts.c.checked)
-    never = ended.where(forecasts.c.checked == 0).with_only_columns(forecasts.c.finished)
-    times = [
-        connection.scalar(checked.order_by(forecasts.c.checked).limit(1)),
-        connection.scalar(never.order_by(forecasts.c.finished).limit(1)),
-    ]
-    oldest = min((time for time in times if time is not None), default=None)
+    firsts = [connection.execute(query).first() for query in (_NEVER_CHECKED, _CHECKED_LONGEST_AGO)]
+    oldest = min((first.time for first in firsts if first is not None), default=None)
     return 0.0 if oldest is None else max(connection.scalar(select(now() - oldest)) or 0.0, 0.0)
 
 

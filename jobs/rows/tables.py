@@ -60,7 +60,7 @@ forecasts = Table(
     Index("forecast_by_owner", "owner", "created", "id"),
     Index("forecast_by_owner_and_status", "owner", "status", "created", "id"),
     Index("forecast_in_queue", "owner", "status", "priority", "created", "id"),
-    Index("forecast_by_check", "data", "checked", "id"),
+    Index("forecast_by_check", "data", "checked", "finished"),
     Index("forecast_by_damage", "damaged_files"),
 )
 """`lead_times` counts the lead times that all groups have; the first of them was complete at `first_lead_time`.

@@ -24,7 +24,7 @@ from tests.counters import assert_counters_fit
 from tests.rows import append_event, commit, find_key_id, list_events, load_estimator, read_forecast
 
 FOLDER = Path(str(resources.files("jobs.rows"))) / "migrations"
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010"]
+REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011"]
 SECRET_DIGEST = "84d8be3cfe4f2d2e4bd4ad0a1b0c1bb6e7d3c2a6a4a4ea9a9ee4b9d9e9b5c1d2"
 
 
