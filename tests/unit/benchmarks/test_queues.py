@@ -10,7 +10,7 @@ from jobs.rows.tables import forecasts
 from tests.servers import PostgresServer
 from tests.unit.benchmarks.conftest import Benchmark
 
-OPERATIONS = ["accept", "claim", "plan", "list", "reconcile", "expire", "metrics"]
+OPERATIONS = ["accept", "claim", "plan", "list", "reconcile", "expire", "check", "metrics"]
 
 
 def test_each_operation_has_its_times_and_their_ratio(bench: Callable[[str], Benchmark]) -> None:
