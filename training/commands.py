@@ -29,6 +29,7 @@ from weather.bundled import find_checkpoint
 from weather.climatology import Climatology, climatology_indices
 from weather.errors import TrainingDataError
 from weather.manifest import MANIFEST_NAME, Manifest, read_manifest
+from weather.periods import Period, read_periods
 from weather.times import count_lead_times, parse_time
 
 _SUFFIXES = (".nc", ".nc4", ".grib", ".grb", ".grib1", ".grib2", ".grb2", ".zarr", ".zip", ".gz", ".bz2")
@@ -88,7 +89,7 @@ def evaluate_checkpoint(
     checkpoint: str,
     checkpoint_folders: Sequence[Path],
     data: Sequence[str | Path],
-    years: tuple[int, ...],
+    years: Sequence[Period | str],
     starts: int,
     members: int,
     lead_time: str,
@@ -114,7 +115,7 @@ def evaluate_checkpoint(
     truth = _load_data(manifest, data)
     truth.keep("auto", torch.device("cpu"))
     evaluation = Evaluation(
-        years=years or manifest.provenance.validation_years,
+        years=read_periods(years, "years") or manifest.provenance.validation_years,
         num_starts=starts,
         num_members=members,
         num_lead_times=count_lead_times(lead_time, manifest.model.time_step),
@@ -140,7 +141,7 @@ def build_climatology(
     checkpoint: str,
     checkpoint_folders: Sequence[Path],
     data: Sequence[str | Path],
-    years: tuple[int, ...],
+    years: Sequence[Period | str],
     valid_time: str,
     output: Path,
 ) -> dict[str, Any]:
@@ -150,8 +151,8 @@ def build_climatology(
     """
     manifest = read_manifest(find_checkpoint(checkpoint, checkpoint_folders))
     record = _load_data(manifest, data)
-    years = years or manifest.provenance.train_years
-    indices = climatology_indices(record.valid_times, parse_time(valid_time, "valid_time"), years)
+    periods = read_periods(years, "years") or manifest.provenance.train_years
+    indices = climatology_indices(record.valid_times, parse_time(valid_time, "valid_time"), periods)
     variables = manifest.model.variable_names
     climatology = Climatology(variables, record.grid, record.valid_times[indices], record.frames(indices))
     dataset = climatology.to_dataset()
@@ -161,7 +162,7 @@ def build_climatology(
         dataset[f"{name}_spectrum"] = ("total_wavenumber", spectrum, attributes)
     with replace_file(output) as partial:
         dataset.to_netcdf(partial)
-    return {"climatology": str(output), "states": len(indices), "years": list(years), "valid_time": valid_time}
+    return {"climatology": str(output), "states": len(indices), "years": list(periods), "valid_time": valid_time}
 
 
 def add_extremes(*, checkpoint: str, checkpoint_folders: Sequence[Path], data: Sequence[str | Path]) -> dict[str, Any]:

@@ -164,7 +164,7 @@ class _Trial:
 
 
 def _build_networks(config: TrainingConfig, data: TrainingData) -> Networks:
-    """Return new networks, for the statistics of the first training year: those of all years could take hours."""
+    """Return new networks, for the statistics of the first training year or period: those of all could take hours."""
     first = next(year for year in config.data.train_years if len(data.sample_indices([year])))
     scale, _ = data.statistics([first])
     return build_networks(specify_model(config, data.grid, scale, None), torch.from_numpy(data.static))

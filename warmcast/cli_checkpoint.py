@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from warmcast.commands import run
-from warmcast.console import exit_codes, folders, format_ranges, print_json, print_warning
+from warmcast.console import exit_codes, folders, format_years, print_json, print_warning
 from warmcast.options import Checkpoints, Json, TrainingData
 
 Name = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Name or folder of the checkpoint.")]
@@ -137,8 +137,8 @@ def _describe(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "sampling", f"{sampling['solver']}, NFE {sampling['nfe']}, warmth {sampling['warmth']:g}"
     yield "data", provenance["data"]
     yield "attribution", provenance["attribution"]
-    yield "training years", format_ranges(provenance["train_years"])
-    yield "validation years", format_ranges(provenance["validation_years"])
+    yield "training years", format_years(provenance["train_years"])
+    yield "validation years", format_years(provenance["validation_years"])
     steps = f"{provenance['warm_start_steps']:,} steps of the warm start, {provenance['flow_steps']:,} of the flow"
     yield "training", f"{steps}, {provenance['training_hours']:g} h, Warmcast {provenance['code_version']}"
     for kept in provenance.get("selections", ()):

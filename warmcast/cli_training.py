@@ -26,8 +26,11 @@ from warmcast.training_progress import training_progress
 
 ScoresFile = Annotated[Path, typer.Option("--json", help="JSON file to write the scores to.")]
 Years = Annotated[
-    list[int] | None,
-    typer.Option(help="Year of the initial times; may be repeated; by default the checkpoint's validation years."),
+    list[str] | None,
+    typer.Option(
+        help="Year, range of years or dates (2019, 2019-2020, 2026-04-18T00/2026-05-06) of the initial times; may be "
+        "repeated; by default the checkpoint's validation years."
+    ),
 ]
 Starts = Annotated[int, typer.Option(min=1, help="Number of initial times, evenly spread over the years.")]
 Members = Annotated[int, typer.Option(min=2, max=1000, help="Number of members.")]
@@ -134,8 +137,11 @@ def climatology(
     checkpoint: Checkpoint = "demo",
     checkpoints: Checkpoints = "",
     years: Annotated[
-        list[int] | None,
-        typer.Option(help="Year to take states from; may be repeated; by default the checkpoint's training years."),
+        list[str] | None,
+        typer.Option(
+            help="Year, range of years or dates to take states from; may be repeated; by default the checkpoint's "
+            "training years."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

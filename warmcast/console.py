@@ -107,6 +107,13 @@ def format_ranges(numbers: Iterable[int]) -> str:
     return ", ".join("-".join(map(str, part)) for part in parts)
 
 
+def format_years(periods: Iterable[int | str]) -> str:
+    """Return years with consecutive ones as ranges, then periods by date: `1979-2017, 2026-04-18/2026-05-06`."""
+    items = list(periods)
+    years = format_ranges(item for item in items if isinstance(item, int))
+    return ", ".join([*([years] if years else []), *(item for item in items if isinstance(item, str))])
+
+
 def folders(text: str) -> list[Path]:
     """Return the folders of a list that is separated by colons."""
     return [Path(folder) for folder in text.split(":") if folder]

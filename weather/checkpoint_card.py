@@ -1,8 +1,7 @@
 """The card of a checkpoint that has none of its own: what its manifest says, in Markdown."""
 
-from collections.abc import Sequence
-
 from weather.manifest import Manifest, ModelSpec
+from weather.periods import format_periods
 
 
 def render_card(manifest: Manifest, license_text: str | None) -> str:
@@ -10,7 +9,8 @@ def render_card(manifest: Manifest, license_text: str | None) -> str:
     spec, made, sampling = manifest.model, manifest.provenance, manifest.sampling
     grid = spec.grid.grid
     variables = "; ".join(f"{known.long_name} (`{known.name}`, {known.units})" for known in spec.known_variables)
-    years = f"Training years: {format_years(made.train_years)}; validation years: {format_years(made.validation_years)}"
+    trained, validated = format_periods(made.train_years), format_periods(made.validation_years)
+    years = f"Training years: {trained}; validation years: {validated}"
     steps = f"{made.warm_start_steps:,} steps of the warm start and {made.flow_steps:,} of the flow"
     unpack = "`warmcast checkpoint import ARCHIVE --into FOLDER`"
     forecast = f"`warmcast forecast --checkpoints FOLDER --checkpoint {manifest.name} --initial-state FILE FILE`"
@@ -31,17 +31,6 @@ def render_card(manifest: Manifest, license_text: str | None) -> str:
     }
     paragraphs = [f"**{title}.** {text}" for title, text in sections.items()]
     return "\n\n".join([f"# Model card: {manifest.name}", *paragraphs]) + "\n"
-
-
-def format_years(years: Sequence[int]) -> str:
-    """Return years in ascending order, consecutive ones as a range: `1979–2017, 2019`."""
-    parts: list[list[int]] = []
-    for year in sorted(years):
-        if parts and year == parts[-1][-1] + 1:
-            parts[-1].append(year)
-        else:
-            parts.append([year])
-    return ", ".join(f"{part[0]}–{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
 
 
 def _describe_inputs(spec: ModelSpec) -> str:

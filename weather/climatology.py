@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from weather.errors import TrainingDataError, VerificationError
 from weather.features import year_angle, year_angles
 from weather.grids import Grid
+from weather.periods import Period, format_periods, select_times
 from weather.variables import KNOWN
 
 WINDOW_DAYS = 35
@@ -63,20 +64,20 @@ class Climatology:
 
 
 def climatology_indices(
-    valid_times: NDArray[Any], valid_time: np.datetime64, years: Sequence[int], count: int = NUM_STATES
+    valid_times: NDArray[Any], valid_time: np.datetime64, years: Sequence[Period], count: int = NUM_STATES
 ) -> NDArray[np.int64]:
     """Return `count` indices of `valid_times` in `years`, within 35 days of the date of `valid_time` in any year.
 
     They are evenly spread over all indices that qualify, so they depend on the arguments alone. Raises
     `TrainingDataError` if fewer than `count` qualify.
     """
-    in_years = np.isin(valid_times.astype("datetime64[Y]").astype(int) + 1970, years)
+    in_years = select_times(valid_times, years)
     angles = year_angles(valid_times) - year_angle(valid_time)
     days = np.abs((angles + np.pi) % (2 * np.pi) - np.pi) * _DAYS_PER_RADIAN
     near = np.nonzero(in_years & (days <= WINDOW_DAYS))[0]
     if len(near) < count:
         raise TrainingDataError(
-            f"Climatology needs {count} states of {list(years)} within {WINDOW_DAYS} days of the date of {valid_time}. "
-            f"Got: {len(near)}. Give the data of those years too."
+            f"Climatology needs {count} states of {format_periods(years)} within {WINDOW_DAYS} days of the date of "
+            f"{valid_time}. Got: {len(near)}. Give the data of those years too."
         )
     return near[np.linspace(0, len(near) - 1, count).round().astype(np.int64)]

@@ -12,6 +12,7 @@ from training.data.stored_frames import StoredFrames
 from training.data.training_data import TrainingData
 from weather.errors import TrainingDataError
 from weather.grids import Grid
+from weather.periods import Period, select_times
 from weather.readers.containers import SourceError
 from weather.readers.long_series import open_long_series
 from weather.readers.static import read_static_fields
@@ -26,7 +27,7 @@ def load_training_data(
     static_fields: Sequence[str] = (),
     static_source: str | Path | None = None,
     features: tuple[str, ...] = (),
-    years: Sequence[int] | None = None,
+    years: Sequence[Period] | None = None,
     grid: Grid | None = None,
 ) -> TrainingData:
     """Return the frames of all sources in `years`, by default in all years, in order of time; none of them is read yet.
@@ -42,7 +43,7 @@ def load_training_data(
         return TrainingDataError("The data cannot be used for training: " + " ".join(problems))
 
     def select(times: NDArray[Any]) -> NDArray[np.bool_]:
-        return np.isin(times.astype("datetime64[Y]").astype(int) + 1970, np.array(years))
+        return select_times(times, years or ())
 
     with ExitStack() as stack:
         opened = open_long_series([str(path) for path in sources], variables, fail, select if years else None)

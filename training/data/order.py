@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from storage.errors import ConfigurationError
 from training.data.memory import MemoryPlan
 from training.data.training_data import TrainingData
+from weather.periods import Period
 
 _MAX_LANES = 8
 """Most parts of a batch that are taken from different parts of the record."""
@@ -28,7 +29,9 @@ class SampleOrder:
     number of processes nor on where a training was interrupted.
     """
 
-    def __init__(self, data: TrainingData, years: Sequence[int], batch_size: int, seed: int, memory_bytes: int) -> None:
+    def __init__(
+        self, data: TrainingData, years: Sequence[Period], batch_size: int, seed: int, memory_bytes: int
+    ) -> None:
         self._samples, self._batch_size, self._seed = data.sample_indices(years), batch_size, seed
         if batch_size > len(self._samples):
             raise ConfigurationError(

@@ -13,6 +13,7 @@ from weather.errors import TrainingDataError
 from weather.extremes import ExtremesBuilder, TrainingExtremes
 from weather.grids import Grid
 from weather.manifest import Normalisation
+from weather.periods import Period, format_periods
 from weather.schema import FrozenModel
 from weather.variables import KNOWN
 
@@ -54,7 +55,7 @@ def compute_statistics(
     variables: Sequence[str],
     grid: Grid,
     time_step: np.timedelta64,
-    years: Sequence[int],
+    years: Sequence[Period],
     source: Sequence[str],
 ) -> Statistics:
     """Return the statistics of frames in order of time, given in parts with their valid times; memory is bounded.
@@ -72,7 +73,7 @@ def compute_statistics(
         spreads = moments.spread(means)
         for name, mean, spread in zip(variables, means, spreads, strict=True):
             if spread == 0:
-                raise TrainingDataError(f"`{name}` must vary over {list(years)}. Got: {mean:g} everywhere.")
+                raise TrainingDataError(f"`{name}` must vary over {format_periods(years)}. Got: {mean:g} everywhere.")
         scale = [
             Normalisation(name=name, mean=float(mean), std=float(spread))
             for name, mean, spread in zip(variables, means, spreads, strict=True)

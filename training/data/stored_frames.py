@@ -38,7 +38,7 @@ class StoredFrames:
             frame, channel = np.argwhere(~finite)[0]
             raise TrainingDataError(
                 f"`{self.variables[channel]}` is not finite at {format_time(self.valid_times[wanted[frame]])}. "
-                "Choose other years, or remove the time from the data."
+                "Choose other years, or periods without this time."
             )
         if self._weights is not None:
             rows, columns = self._weights

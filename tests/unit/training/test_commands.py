@@ -137,7 +137,7 @@ def test_unusable_data_is_refused_with_its_reason(untrained_checkpoint: Path, ye
         ("nowhere", "`data` must be a file, a Zarr store, a folder of them, or an address"),
         ("empty", "must hold files or Zarr stores whose names end with .nc, "),
         ("text.nc", "text.nc` must be GRIB, NetCDF or Zarr"),
-        ("2001.nc", "Climatology needs 50 states of [2000]"),
+        ("2001.nc", "Climatology needs 50 states of 2000"),
     ):
         result = _evaluate(untrained_checkpoint, tmp_path / name, tmp_path / "out.json")
         assert result.exit_code == 2

@@ -79,7 +79,7 @@ def test_too_many_starts_are_refused_with_the_number_that_is_possible(
     forecaster_and_manifest: tuple[Forecaster, Manifest],
 ) -> None:
     data = _data(forecaster_and_manifest[1], "2001-01-01T00", 10)
-    with pytest.raises(TrainingDataError, match=r"at most 7, the frames of \[2001\] with 2 frames .* Got: 8"):
+    with pytest.raises(TrainingDataError, match=r"at most 7, the frames of 2001 with 2 frames .* Got: 8"):
         start_indices(data, replace(SETTINGS, num_starts=8))
 
 
@@ -89,7 +89,7 @@ def test_a_season_without_climatology_is_refused_before_anything_is_computed(
     """The training year has December only; the first start is in January, the last in April."""
     forecaster, manifest = forecaster_and_manifest
     data = _data(manifest, "2000-12-01T00", 600)
-    with pytest.raises(TrainingDataError, match=r"Climatology needs 50 states of \[2000\].* date of 2001-0[123]-"):
+    with pytest.raises(TrainingDataError, match=r"Climatology needs 50 states of 2000.* date of 2001-0[123]-"):
         Evaluator(forecaster, manifest, data, replace(SETTINGS, num_starts=20))
 
 

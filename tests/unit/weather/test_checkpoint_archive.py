@@ -7,7 +7,6 @@ import pytest
 
 from storage.errors import ConfigurationError
 from weather.checkpoint_archive import export_files, import_checkpoint
-from weather.checkpoint_card import format_years
 from weather.checkpoint_files import FILE_NAMES, WEIGHT_FILES
 from weather.errors import CheckpointError
 from weather.manifest import MANIFEST_NAME, read_manifest
@@ -147,10 +146,3 @@ def test_a_folder_of_another_name_is_refused(archive: Path, tmp_path: Path) -> N
     _rewrite(archive, {f"tiny/{name}": f"mine/{name}" for name in FILE_NAMES})
     with pytest.raises(CheckpointError, match=r"must have its name, `tiny`\. Got: `mine`"):
         import_checkpoint(archive=archive, into=tmp_path / "into")
-
-
-@pytest.mark.parametrize(
-    ("years", "text"), [((1979, 1980, 1981, 2019), "1979–1981, 2019"), ((2000,), "2000"), ((2, 1), "1–2")]
-)
-def test_years_are_written_as_ranges(years: tuple[int, ...], text: str) -> None:
-    assert format_years(years) == text
