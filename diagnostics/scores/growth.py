@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from diagnostics.scores.arrays import Array, area_mean, like, namespace
 
+GROWTH_LAG = 40
+"""Steps over which growth is measured: ten days of 6-hour steps, longer than weather remembers."""
+
 
 def anomaly_amplitude(
     states: Array, climatology: Array, scales: Sequence[float], area_weights: NDArray[np.float64]
@@ -26,18 +29,17 @@ def anomaly_amplitude(
     return xp.sqrt(xp.mean(area_mean(((states - climatology) / units) ** 2, area_weights), axis=-1))
 
 
-def growth_factor(amplitudes: Array) -> Array:
-    """Return the factor by which an amplitude a_k grows in a step, g = exp(Σ(k−k̄)·ln a_k / Σ(k−k̄)²), of shape (…).
+def growth_factor(amplitudes: Array, lag: int = GROWTH_LAG) -> Array:
+    """Return the factor by which an amplitude a_k grows in a step, of shape (…): the mean of (a_{k+n} / a_k)^(1/n).
 
-    `amplitudes` is (step, …), at consecutive steps; g is that of the least-squares line through their logarithms, so a
-    factor over any two steps counts by its leverage. For a_k = c·λ^k it is exactly λ; e-folding takes 1/ln g steps.
-    NaN propagates. Raises `ValueError` for fewer than two steps.
+    `amplitudes` is (step, …), at consecutive steps. The mean is geometric and over all k; n is `lag`, or half the
+    steps if that is less. For a_k = c·λ^k it is exactly λ; e-folding takes 1/ln g steps. NaN propagates. Raises
+    `ValueError` for fewer than two steps.
     """
     steps = int(amplitudes.shape[0])
     if steps < 2:
         raise ValueError(f"A growth factor needs at least 2 steps. Got: {steps}.")
     xp = namespace(amplitudes)
-    centred = np.arange(steps) - (steps - 1) / 2
-    weights = like(centred / (centred**2).sum(), amplitudes)
-    flat = xp.reshape(xp.log(amplitudes), (steps, -1))
-    return xp.reshape(xp.exp(weights @ flat), tuple(amplitudes.shape[1:]))
+    lag = min(lag, steps // 2)
+    logarithms = xp.log(amplitudes)
+    return xp.exp(xp.mean(logarithms[lag:] - logarithms[:-lag], axis=0) / lag)

@@ -3,13 +3,11 @@
 Power is mean-square amplitude: its sum over wavenumbers is the mean of the squared field.
 """
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import eval_legendre, sph_legendre_p_all
 
 from diagnostics.scores.arrays import Array, like, namespace
+from diagnostics.scores.harmonics import analysis_matrices
 from weather.grids import Grid
 
 
@@ -36,12 +34,12 @@ def spherical_spectrum(field: Array, grid: Grid) -> Array:
     """Return the power of each total wavenumber ℓ = 0 … L of spherical harmonics, (…, ℓ).
 
     `field` is (…, latitude, longitude) on `grid` and is treated as a scalar, also if it is a wind component. L is the
-    largest wavenumber that the grid's latitudes integrate exactly: (latitudes − 1) // 2 on regular latitudes,
-    latitudes − 1 on Gaussian ones, and at most longitudes / 2 − 1. If the field has no power beyond L, the sum over ℓ
-    is its mean square over the sphere (Parseval).
+    grid's limit (`highest_wavenumber`): 47 on 48 × 96 Gaussian points, 119 on 121 × 240 regular ones. If the field has
+    no power beyond L, the power is exact and its sum over ℓ is the mean square over the sphere (Parseval). Power beyond
+    L appears at smaller ℓ (aliasing), mostly at those near L.
     """
     xp = namespace(field)
-    projection = like(_projection(grid), field)
+    projection = like(analysis_matrices(grid), field)
     num_m = projection.shape[0]
     waves = xp.fft.rfft(field)[..., :num_m] / field.shape[-1]
     columns = xp.moveaxis(xp.reshape(waves, (-1, *waves.shape[-2:])), -1, 0)
@@ -64,30 +62,17 @@ def total_deviation(eta: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.abs(1 - eta).sum(axis=-1))
 
 
-def latitude_quadrature(grid: Grid) -> tuple[NDArray[np.float64], int]:
-    """Return quadrature weights of the latitudes, with sum 2, and the degree in sin φ up to which they are exact.
+def wavenumber_bands(highest: int) -> dict[str, slice]:
+    """Return bands of total wavenumbers up to `highest`, as slices of a spectrum by names such as `6-15`.
 
-    The weights solve the moment equations of the Legendre polynomials. They equal those of Clenshaw and Curtis on
-    regular latitudes with poles, and those of Gauss on Gaussian latitudes, where they are exact to twice the degree.
+    Planetary waves 1–5, synoptic ones 6–15, 16–31, and from there octaves; ℓ = 0 is in none.
     """
-    nodes = np.sin(np.radians(grid.latitude))
-    degrees = np.arange(len(nodes))
-    moments = np.where(degrees == 0, 2.0, 0.0)
-    weights = np.linalg.lstsq(eval_legendre(degrees[:, None], nodes[None]), moments, rcond=None)[0]
-    higher = np.arange(len(nodes), 2 * len(nodes))
-    defect = np.abs(eval_legendre(higher[:, None], nodes[None]) @ weights)
-    inexact = np.nonzero(defect > 1e-7)[0]
-    return weights, len(nodes) - 1 + (int(inexact[0]) if len(inexact) else len(higher))
-
-
-@lru_cache(maxsize=4)
-def _projection(grid: Grid) -> NDArray[np.float64]:
-    """Return the matrices (m, latitude, ℓ) that project zonal waves on spherical harmonics of unit mean square."""
-    weights, exact = latitude_quadrature(grid)
-    highest = min(exact // 2, grid.shape[1] // 2 - 1)
-    colatitude = np.radians(90.0 - np.asarray(grid.latitude))
-    harmonics = sph_legendre_p_all(highest, highest, colatitude)[0][:, : highest + 1]
-    return np.ascontiguousarray(np.moveaxis(harmonics * np.sqrt(4 * np.pi) * weights / 2, 0, -1))
+    bands, first = {}, 1
+    for last in (5, 15, 31, 63, 127, 255, 511, 1023):
+        if first <= highest:
+            bands[f"{first}-{min(last, highest)}"] = slice(first, min(last, highest) + 1)
+        first = last + 1
+    return bands
 
 
 def _sign_counts(num_lon: int) -> NDArray[np.float64]:
