@@ -1,6 +1,7 @@
 """The interface of the networks: they map fields to fields on one grid, and take constant inputs precomputed."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -68,6 +69,15 @@ class GridNetwork(nn.Module):
         """Return what the last input channels contribute, so that evaluations that share them compute it once.
 
         The output changes by rounding only.
+        """
+
+    @property
+    @abstractmethod
+    def input_weights(self) -> Mapping[str, tuple[int, int]]:
+        """Each weight that multiplies the input channels, by its name in the state.
+
+        Along its second dimension it has some channels that are no inputs, whose number comes first, and then a number
+        of channels for each input in turn.
         """
 
     def pad(self, inputs: Float[Tensor, "member in_channel lat lon"], first: int = 0) -> Tensor:

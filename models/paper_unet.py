@@ -1,5 +1,7 @@
 """The U-Nets of the paper's experiments, for h and for p', on the globe or on a plane."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -87,6 +89,11 @@ class PaperUNet(GridNetwork):
         """Return what the last input channels contribute to the first convolution, which is linear in each."""
         first = self.signs.shape[0] - inputs.shape[1]
         return FixedInputs(self.stem.contribution(self.pad(inputs, first), first), None)
+
+    @property
+    def input_weights(self) -> Mapping[str, tuple[int, int]]:
+        """The weight of the stem, as `GridNetwork` describes."""
+        return {"stem.conv.weight": (0, 1)}
 
 
 class _Level(nn.Module):

@@ -1,5 +1,7 @@
 """Warmcast's own U-Net: unshuffling stem, residual levels, full-resolution head."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -76,6 +78,11 @@ class UNet(GridNetwork):
         padded = self.pad(inputs, first)
         stem = self.stem.contribution(F.pixel_unshuffle(padded, self.config.stem), first * self.config.stem**2)
         return FixedInputs(stem, self.head.contribution(padded, self.config.head_channels + first))
+
+    @property
+    def input_weights(self) -> Mapping[str, tuple[int, int]]:
+        """The weights of stem and head, as `GridNetwork` describes."""
+        return {"stem.conv.weight": (0, self.config.stem**2), "head.conv.weight": (self.config.head_channels, 1)}
 
     def _apply_blocks(self, blocks: nn.Module, h: Tensor, embedding: Tensor | None) -> Tensor:
         """Return the output of residual blocks that are applied one after another."""

@@ -1,4 +1,4 @@
-"""Fields that depend on position and date alone: latitude, season, sunlight."""
+"""Fields that depend on position and date alone: latitude, season, time of day, sunlight."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -30,12 +30,17 @@ def _sin_latitude(grid: Grid) -> NDArray[np.float64]:
     return np.asarray(np.sin(np.radians(grid.latitude))[None, :, None])
 
 
+def _local_time_angles(grid: Grid, valid_times: NDArray[np.datetime64]) -> NDArray[np.float64]:
+    """Return the angle of local mean solar time in radians: 0 at midnight, π at noon, 2π a day later."""
+    day_fraction = ((valid_times - valid_times.astype("datetime64[D]")) / np.timedelta64(1, "D"))[:, None, None]
+    return np.asarray(2 * np.pi * day_fraction + np.radians(grid.longitude))
+
+
 def _insolation(grid: Grid, valid_times: NDArray[np.datetime64]) -> NDArray[np.float64]:
     """Return the cosine of the solar zenith angle, 0 at night; declination to 0.9°, without the equation of time."""
     angles = year_angles(valid_times)[:, None, None]
     declination = -_AXIAL_TILT * np.cos(angles + 2 * np.pi * 10 / _TROPICAL_YEAR_DAYS)
-    day_fraction = ((valid_times - valid_times.astype("datetime64[D]")) / np.timedelta64(1, "D"))[:, None, None]
-    hour_angle = 2 * np.pi * (day_fraction - 0.5) + np.radians(grid.longitude)
+    hour_angle = _local_time_angles(grid, valid_times) - np.pi
     latitude = np.radians(grid.latitude)[:, None]
     cosine = np.cos(latitude) * np.cos(declination) * np.cos(hour_angle)
     cosine += np.sin(latitude) * np.sin(declination)
@@ -47,6 +52,8 @@ FEATURES: Mapping[str, Feature] = MappingProxyType(
         "sin_latitude": lambda grid, _: _sin_latitude(grid),
         "season_sin": lambda _, valid_times: np.sin(year_angles(valid_times))[:, None, None],
         "season_cos": lambda _, valid_times: np.cos(year_angles(valid_times))[:, None, None],
+        "local_time_sin": lambda grid, valid_times: np.sin(_local_time_angles(grid, valid_times)),
+        "local_time_cos": lambda grid, valid_times: np.cos(_local_time_angles(grid, valid_times)),
         "insolation": _insolation,
     }
 )

@@ -119,6 +119,35 @@ def test_one_pole_is_lit_and_the_other_dark_all_day_at_a_solstice(
         assert not field[dark].any()
 
 
+@pytest.mark.parametrize(
+    ("hour", "longitude", "local_hour"), [(0, 0.0, 0), (6, 90.0, 12), (18, 270.0, 12), (21, 180.0, 9)]
+)
+def test_local_time_is_an_angle_that_turns_with_longitude_and_once_a_day(
+    hour: float, longitude: float, local_hour: float
+) -> None:
+    valid_time = np.datetime64("2026-04-18T00", "s") + np.timedelta64(round(3600 * hour), "s")
+    sine, cosine = feature_fields(("local_time_sin", "local_time_cos"), GRID, valid_time)
+    angle = 2 * np.pi * local_hour / 24
+    column = GRID.longitude.index(longitude)
+    np.testing.assert_allclose(sine[:, column], np.sin(angle), atol=1e-6)
+    np.testing.assert_allclose(cosine[:, column], np.cos(angle), atol=1e-6)
+    np.testing.assert_allclose(sine**2 + cosine**2, 1, atol=1e-6)
+
+
+def test_local_time_repeats_daily_and_moves_a_quarter_of_the_globe_in_six_hours() -> None:
+    names, six_hours = ("local_time_sin", "local_time_cos"), np.timedelta64(6, "h")
+    fields = feature_series(names, GRID, SUMMER + six_hours * np.arange(5))
+    np.testing.assert_allclose(fields[4], fields[0], atol=1e-6)
+    np.testing.assert_allclose(fields[1], np.roll(fields[0], -90, axis=-1), atol=1e-6)
+
+
+@pytest.mark.parametrize("valid_time", EQUINOXES)
+def test_the_sun_is_up_from_six_to_eighteen_hours_of_local_time_at_an_equinox(valid_time: np.datetime64) -> None:
+    (cosine,) = feature_fields(("local_time_cos",), GRID, valid_time)
+    row = GRID.latitude.index(0.0)
+    np.testing.assert_allclose(_insolation(valid_time)[row], np.maximum(-cosine[row], 0), atol=1e-3)
+
+
 def test_features_have_the_order_of_their_names_as_float32() -> None:
     names = ("insolation", "sin_latitude", "season_cos")
     fields = feature_fields(names, GRID, SUMMER)
