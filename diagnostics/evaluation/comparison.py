@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from diagnostics.evaluation.records import Record, score_event, score_field, score_references
 from diagnostics.evaluation.resampling import aggregate_numbers, aggregate_records
-from diagnostics.scores.crps import energy_score_fair
+from diagnostics.scores.multivariate import energy_score_fair
 from diagnostics.scores.wind import WIND_SPEED, append_wind_speed
 from weather.errors import VerificationError
 from weather.grids import Grid

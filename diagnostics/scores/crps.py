@@ -1,4 +1,4 @@
-"""The continuous ranked probability score of an ensemble, exact and in O(M log M), and the energy score of fields.
+"""The continuous ranked probability score of an ensemble, exact and in O(M log M).
 
 CRPS = mean_i |x_i − y| − Σ_{i<j} |x_i − x_j| / D. D = M(M−1) gives the fair estimator, whose expectation is the CRPS of
 an infinite ensemble; D = M² gives the biased one, the CRPS of the empirical distribution of the M members.
@@ -6,7 +6,6 @@ The double sum is Σ_i (2i − M − 1) x_(i) over the sorted members. Source: F
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diagnostics.scores.arrays import Array, like, namespace
 
@@ -34,6 +33,18 @@ def crps_biased(ensemble: Array, truth: Array) -> Array:
     return _crps(ensemble, truth, members**2)
 
 
+def crps_almost_fair(ensemble: Array, truth: Array, alpha: float) -> Array:
+    """Return α · fair + (1 − α) · biased CRPS, in the unit of `truth` and of its shape; a loss of training.
+
+    The fair CRPS of two members is 0 where they are at equal distances on both sides of the truth, however large; the
+    biased part prevents it. Arguments and errors are those of `crps_fair`. Source: Lang et al. (2024), Eq. 4.
+    """
+    members = _num_members(ensemble, truth)
+    if members < 2:
+        raise ValueError(f"The almost fair CRPS needs at least 2 members. Got: {members}.")
+    return _crps(ensemble, truth, members * (members - 1) / (1 - (1 - alpha) / members))
+
+
 def _num_members(ensemble: Array, truth: Array) -> int:
     """Return the number of members; raises `ValueError` for shapes that do not fit and for no member."""
     if tuple(ensemble.shape[1:]) != tuple(truth.shape) or not ensemble.shape[0]:
@@ -43,7 +54,7 @@ def _num_members(ensemble: Array, truth: Array) -> int:
     return int(ensemble.shape[0])
 
 
-def _crps(ensemble: Array, truth: Array, pairs: int) -> Array:
+def _crps(ensemble: Array, truth: Array, pairs: float) -> Array:
     """Compute the CRPS with `pairs` as D, in blocks of points with members last, so that sorting stays in cache."""
     xp = namespace(ensemble, truth)
     members, points = ensemble.shape[0], int(np.prod(truth.shape))
@@ -57,25 +68,3 @@ def _crps(ensemble: Array, truth: Array, pairs: int) -> Array:
         by_rank = xp.sort(by_point, axis=-1, stable=False)
         parts.append(xp.mean(xp.abs(differences), axis=0) - by_rank @ pair_weights)
     return xp.reshape(xp.concat(parts) if parts else flat_truth, tuple(truth.shape))
-
-
-def energy_score_fair(ensemble: Array, truth: Array, area_weights: NDArray[np.float64]) -> float:
-    """Return the fair energy score, mean_i ‖x_i − y‖ − Σ_{i<j} ‖x_i − x_j‖ / (M(M−1)).
-
-    `ensemble` is (member, …, latitude, longitude) and `truth` the same without the member axis. ‖·‖² is the area mean
-    of the squares, summed over the remaining axes; variables of different units must be normalised beforehand.
-    Raises `ValueError` for fewer than two members. NaN propagates. Source: Gneiting & Raftery (2007), Eq. 21.
-    """
-    xp = namespace(ensemble, truth)
-    members, rows = ensemble.shape[0], np.asarray(area_weights)
-    if members < 2:
-        raise ValueError(f"The fair energy score needs at least 2 members. Got: {members}.")
-    scale = like(np.sqrt(rows / (rows.sum() * truth.shape[-1])), truth)[:, None]
-    deviations = xp.reshape((ensemble - truth) * scale, (members, -1))
-    errors = xp.linalg.vector_norm(deviations, axis=-1)
-    distances = 0.0
-    for member in range(1, members):
-        pair_distances = xp.linalg.vector_norm(deviations[:member] - deviations[member], axis=-1)
-        distances += float(xp.sum(pair_distances))
-    score: float = float(xp.mean(errors)) - distances / (members * (members - 1))
-    return score
