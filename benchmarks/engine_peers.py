@@ -12,7 +12,7 @@ from torch import Tensor
 from diagnostics.live import diagnose_lead_time, mean_spectra
 from models.execution import Execution
 from models.networks import Networks
-from models.noise import member_noise
+from models.noise import white_noise
 from models.warm_start import blend_scale, restore
 from weather.features import feature_fields
 
@@ -97,7 +97,7 @@ class PlainLoop:
         for lead_index in range(num_lead_times):
             for index, group in enumerate(groups):
                 previous, newest = frames[index]
-                noise = member_noise(0, group, lead_index, (shape[0], shape[1], shape[2]))
+                noise = white_noise(0, INIT_TIME, group, lead_index, (shape[0], shape[1], shape[2]))
                 states = self._step(previous, newest, lead_index, noise, nfe)
                 frames[index] = [newest, states]
                 region = {"lead_time": slice(lead_index, lead_index + 1), "number": slice(group[0], group[-1] + 1)}

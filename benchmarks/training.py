@@ -17,9 +17,10 @@ from training.logs import Progress, RunLog
 from training.loop import Stage, StageRun
 from training.losses import StageLoss, StepInputs
 from training.processes import Processes
+from training.specification import specify_model
 from training.stages import StageInputs, Workplace, build_step, evaluate_warm_start, record_step
 from training.stopping import StopSignal
-from training.train import load_data, specify_model
+from training.train import load_data
 
 _NEVER = 10**9
 _VARIABLES = ("10m_u_component_of_wind", "10m_v_component_of_wind")

@@ -16,8 +16,10 @@ from weather.manifest import (
     FLOW_FILE,
     MANIFEST_NAME,
     WARM_START_FILE,
+    WHITE,
     Manifest,
     ModelSpec,
+    NoiseSpec,
     Provenance,
     Sampling,
     file_digest,
@@ -28,7 +30,12 @@ _STATIC = "static."
 
 
 def save_checkpoint(
-    folder: Path, name: str, networks: Networks, sampling: Sampling, provenance: Provenance
+    folder: Path,
+    name: str,
+    networks: Networks,
+    sampling: Sampling,
+    provenance: Provenance,
+    noise: NoiseSpec = WHITE,
 ) -> Manifest:
     """Write a checkpoint into `folder` and return its manifest.
 
@@ -41,7 +48,9 @@ def save_checkpoint(
         with replace_file(folder / file) as partial:
             save_file(tensors, partial)
     files = {file: file_digest(folder / file) for file in contents}
-    manifest = Manifest(name=name, model=networks.spec, sampling=sampling, provenance=provenance, files=files)
+    manifest = Manifest(
+        name=name, model=networks.spec, sampling=sampling, noise=noise, provenance=provenance, files=files
+    )
     write_text(folder / MANIFEST_NAME, manifest.to_json())
     return manifest
 
@@ -69,6 +78,11 @@ def load_checkpoint(folder: Path, device: torch.device) -> tuple[Networks, Manif
     if problems:
         raise CheckpointError(" ".join(problems))
     return networks.to(device).eval(), manifest
+
+
+def load_static_fields(folder: Path, manifest: Manifest) -> StaticFields:
+    """Return a checkpoint's normalised static fields, on the CPU; raises `CheckpointError` if its file lacks them."""
+    return _pop_static_fields(_load_tensors(folder / WARM_START_FILE), manifest.model, folder / WARM_START_FILE)
 
 
 def _copy_weights(net: nn.Module) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
 from models.networks import Networks
+from models.noise import ForecastNoise
 from models.rollout import rollout
 from models.shapes import Fields
 from weather.bundled import find_checkpoint
@@ -120,7 +121,8 @@ def _check_forecast(networks: Networks, manifest: Manifest) -> Check:
     sampling = manifest.sampling.replace(nfe=NFE_PER_STEP[manifest.sampling.solver])
     forecaster = Forecaster(networks, sampling, _CPU)
     frames = (_smooth_state(manifest.model),) * manifest.model.context_frames
-    first, second = (next(rollout(forecaster, frames, members=[0], seed=0, init_time=_INIT_TIME)) for _ in range(2))
+    noise = ForecastNoise.of(manifest.model, manifest.noise, seed=0, init_time=_INIT_TIME)
+    first, second = (next(rollout(forecaster, frames, noise.draw([0]), init_time=_INIT_TIME)) for _ in range(2))
     if not torch.isfinite(first).all():
         problem = "One time step from smooth fields must be finite and within the valid range. Got: a lost member."
         return Check("forecast", "one time step", (problem,))

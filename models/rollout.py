@@ -2,15 +2,13 @@
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from models.forecaster import Forecaster
-from models.noise import member_noise
 from models.shapes import Fields, Frames
 from weather.manifest import ModelSpec
 from weather.variables import Variable
@@ -28,32 +26,23 @@ class Stepper(Protocol):
 
 
 def rollout(
-    stepper: Stepper,
-    frames: Frames,
-    *,
-    members: Sequence[int],
-    seed: int,
-    init_time: np.datetime64,
-    first_step: int = 0,
-    noise: Callable[[int], Fields] | None = None,
+    stepper: Stepper, frames: Frames, noise: Iterable[Fields], *, init_time: np.datetime64, first_step: int = 0
 ) -> Iterator[Fields]:
-    """Yield the states of `members` at lead time indices `first_step`, `first_step` + 1, …, without end.
+    """Yield the states of members at lead time indices `first_step`, `first_step` + 1, …, as long as there is noise.
 
     `frames` are the states before the first one that is yielded, newest first, as many as the specification's
-    `context_frames`: those of the initial state, or the last lead times of a forecast that is resumed. All states are
-    float32 on the stepper's device, in physical units. A member that is not finite or leaves the valid range is lost:
-    NaN from that lead time on.
-    `noise`, if given, returns the `member_noise` of a step: for callers that draw the noise ahead of its use.
+    `context_frames`: those of the initial state, or the last lead times of a forecast that is resumed. `noise` has the
+    noise of these members from `first_step` on, as `ForecastNoise.draw` yields it. All states are float32 on the
+    stepper's device, in physical units. A member that is not finite or leaves the valid range is lost: NaN from that
+    lead time on.
     """
-    device, time_step = stepper.device, stepper.spec.time_step
-    valid_range = ValidRange(stepper.spec.known_variables, device)
+    valid_range = ValidRange(stepper.spec.known_variables, stepper.device)
     context = deque(frames, maxlen=len(frames))
-    shape = (frames[0].shape[1], frames[0].shape[2], frames[0].shape[3])
-    draw = noise or partial(member_noise, seed, members, shape=shape)
-    for step in itertools.count(first_step):
-        noise_of_step = draw(step).to(device, non_blocking=True)
-        states = stepper.step(tuple(context), init_time + step * time_step, noise_of_step)
+    newest_time = init_time + first_step * stepper.spec.time_step
+    for noise_of_step in noise:
+        states = stepper.step(tuple(context), newest_time, noise_of_step.to(stepper.device, non_blocking=True))
         context.appendleft(valid_range.mask_lost_members(states))
+        newest_time += stepper.spec.time_step
         del noise_of_step, states  # a suspended rollout holds the frames of its context and nothing else
         yield context[0]
 

@@ -8,7 +8,7 @@ import torch
 from models.checkpoint import save_checkpoint
 from models.networks import Networks, build_networks
 from models.shapes import Fields
-from weather.manifest import GridSpec, Manifest, ModelSpec, Normalisation, Provenance, Sampling
+from weather.manifest import WHITE, GridSpec, Manifest, ModelSpec, NoiseSpec, Normalisation, Provenance, Sampling
 from weather.network_specs import NetworkSpec, PaperFlowSpec, PaperWarmStartSpec, UNetSpec
 
 
@@ -74,7 +74,12 @@ def tiny_networks(spec: ModelSpec, *, trained: bool = True, seed: int = 0) -> Ne
 
 
 def write_tiny_checkpoint(
-    folder: Path, *, name: str = "tiny", trained: bool = True, spec: ModelSpec | None = None
+    folder: Path,
+    *,
+    name: str = "tiny",
+    trained: bool = True,
+    spec: ModelSpec | None = None,
+    noise: NoiseSpec = WHITE,
 ) -> Manifest:
     """Write a checkpoint of small networks, of `tiny_spec` unless a `spec` is given, and return its manifest."""
     provenance = Provenance(
@@ -88,4 +93,4 @@ def write_tiny_checkpoint(
         training_hours=0.0,
     )
     networks = tiny_networks(spec or tiny_spec(), trained=trained)
-    return save_checkpoint(folder, name, networks, Sampling(solver="midpoint", nfe=4), provenance)
+    return save_checkpoint(folder, name, networks, Sampling(solver="midpoint", nfe=4), provenance, noise)

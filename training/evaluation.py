@@ -17,6 +17,7 @@ from diagnostics.evaluation.records import score_gaussian
 from diagnostics.evaluation.resampling import aggregate_numbers
 from diagnostics.figures.example import Example
 from models.forecaster import Forecaster
+from models.noise import ForecastNoise
 from models.rollout import rollout
 from models.shapes import Fields
 from storage.atomic import write_text
@@ -25,9 +26,10 @@ from training.data.training_data import TrainingData
 from weather.climatology import climatology_indices
 from weather.errors import TrainingDataError
 from weather.manifest import Manifest
+from weather.periods import Period, format_periods
 from weather.stores.layout import count_groups
 
-RECORDS_FORMAT = 2
+RECORDS_FORMAT = 3
 """Version of the records file; an evaluation is not resumed from records of another version."""
 
 
@@ -35,7 +37,7 @@ RECORDS_FORMAT = 2
 class Evaluation:
     """The settings of an evaluation: starts evenly spread over `years`, members computed in groups of `group_size`."""
 
-    years: tuple[int, ...]
+    years: tuple[Period, ...]
     num_starts: int
     num_members: int
     num_lead_times: int
@@ -164,13 +166,11 @@ class Evaluator:
         """Return the lead times of the group of members whose first one is `first`."""
         members = range(first, first + self._evaluation.group_size)
         frames = [frame.repeat(len(members), 1, 1, 1) for frame in self._context(start)]
-        states = rollout(
-            self._forecaster,
-            frames,
-            members=members,
-            seed=self._evaluation.seed,
-            init_time=self._data.valid_times[start],
+        init_time = self._data.valid_times[start]
+        noise = ForecastNoise.of(
+            self._manifest.model, self._manifest.noise, seed=self._evaluation.seed, init_time=init_time
         )
+        states = rollout(self._forecaster, frames, noise.draw(members), init_time=init_time)
         return [state.cpu().numpy() for state in islice(states, num_lead_times)]
 
     def _context(self, start: int) -> list[Fields]:
@@ -201,8 +201,9 @@ def start_indices(data: TrainingData, evaluation: Evaluation) -> list[int]:
     usable = samples[has_truth].tolist()
     if len(usable) < evaluation.num_starts:
         raise TrainingDataError(
-            f"`starts` must be at most {len(usable)}, the frames of {list(evaluation.years)} with {last} frames of "
-            f"truth after them. Got: {evaluation.num_starts}. The data runs from {times[0]} to {times[-1]}."
+            f"`starts` must be at most {len(usable)}, the frames of {format_periods(evaluation.years)} with "
+            f"{last} frames of truth after them. Got: {evaluation.num_starts}. The data runs from {times[0]} to "
+            f"{times[-1]}."
         )
     chosen = np.linspace(0, len(usable) - 1, evaluation.num_starts).round().astype(np.int64)
     return [int(usable[position]) for position in chosen]

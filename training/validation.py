@@ -16,6 +16,7 @@ from diagnostics.scores.growth import anomaly_amplitude, growth_factor
 from models.execution import Execution
 from models.forecaster import Forecaster
 from models.networks import Networks
+from models.noise import ForecastNoise
 from models.rollout import mean_rollout, rollout
 from models.shapes import Fields, Frames
 from models.warm_start import normalised_residual
@@ -34,6 +35,7 @@ from training.validation_records import (
     score_spectra,
 )
 from weather.errors import TrainingDataError
+from weather.periods import format_periods
 
 _CHUNK_SIZE = 16
 """Number of samples that are evaluated together."""
@@ -61,9 +63,10 @@ class Validator:
         self.starts = _spread(_with_truth(data, samples, self._lead_steps[-1]), settings.starts)
         if not len(self.starts):
             raise TrainingDataError(
-                f"`data.validation_years` {config.data.validation_years} must have {config.context_frames} frames and "
-                f"{self._lead_steps[-1] * config.time_step_hours} hours of truth after them, for "
-                f"`validation.lead_times`. Got: {len(samples)} samples of training, none with so many after it."
+                f"`data.validation_years` {format_periods(config.data.validation_years)} must have "
+                f"{config.context_frames} frames and {self._lead_steps[-1] * config.time_step_hours} hours of truth "
+                f"after them, for `validation.lead_times`. Got: {len(samples)} samples of training, none with so many "
+                "after it."
             )
         num_samples = len(self._samples) + len(self.starts) * self._lead_steps[-1]
         num_values = (config.context_frames + 1) * len(config.variables) * int(np.prod(data.grid.shape))
@@ -150,14 +153,15 @@ class Validator:
         record = correlate_residuals("truth", residuals, self._data.grid)
         if not with_flow:
             return record
-        num_members = self._config.validation.members
+        num_members, init_time = self._config.validation.members, self._data.valid_times[self.starts[number]]
         stepper = _ResidualStepper(forecaster)
+        seed = stream_seed(self._config.seed, Purpose.VALIDATION, number, 1)
+        noise = ForecastNoise.of(networks.spec, self._config.noise, seed=seed, init_time=init_time)
         states = rollout(
             stepper,
             tuple(frame[:1].expand(num_members, -1, -1, -1) for frame in run.frames),
-            members=range(num_members),
-            seed=stream_seed(self._config.seed, Purpose.VALIDATION, number, 1),
-            init_time=self._data.valid_times[self.starts[number]],
+            noise.draw(range(num_members)),
+            init_time=init_time,
         )
         for step, members in enumerate(islice(states, self._lead_steps[-1]), start=1):
             if step in self._lead_steps:
@@ -177,7 +181,7 @@ class Validator:
                 for mean in islice(means, num_steps // 2, num_steps)
             ]
             factors.append(float(growth_factor(torch.stack(amplitudes))))
-        return float(np.mean(factors))
+        return float(np.median(factors))
 
 
 class _ResidualStepper:

@@ -135,6 +135,7 @@ def _describe(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield _NETWORKS[network["name"]], _describe_network(network)
     yield "preconditioning", report["preconditioning"]
     yield "sampling", f"{sampling['solver']}, NFE {sampling['nfe']}, warmth {sampling['warmth']:g}"
+    yield "noise", report["noise"]["summary"]
     yield "data", provenance["data"]
     yield "attribution", provenance["attribution"]
     yield "training years", format_years(provenance["train_years"])
@@ -143,6 +144,10 @@ def _describe(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "training", f"{steps}, {provenance['training_hours']:g} h, Warmcast {provenance['code_version']}"
     for kept in provenance.get("selections", ()):
         yield "kept weights", f"{kept['stage']}: after step {kept['step']:,}, {kept['score']} {kept['value']:.4g}"
+    if start := provenance.get("started_from"):
+        yield "started from", f"{start['name']}, SHA-256 {start['digest']}: {start['data']}"
+        yield "its training years", format_years(start["train_years"])
+        yield "its attribution", start["attribution"]
     extremes = report["extremes"]
     yield "extremes", f"of {extremes['num_frames']} frames" if extremes else "none"
     yield "licence", report["license"] or "none stated"

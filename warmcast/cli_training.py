@@ -82,7 +82,7 @@ def train(
     options["prices"] = {"gpu": gpu, "share": share, "per_hour": price} if dry_run else None
     advice = "The last saved step is kept. To continue, repeat the command with --resume."
     with exit_codes(advice), training_progress() as report:
-        receipt = run("train", config=config, data=data, output=output, report=report, **options)
+        receipt = run("train", config=config, data=data, output=output, report=report, note=print_line, **options)
     if os.environ.get("RANK", "0") != "0":
         return
     if json:

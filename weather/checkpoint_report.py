@@ -43,6 +43,7 @@ def describe_checkpoint(folder: Path) -> dict[str, Any]:
         "std_floor": spec.std_floor,
         "preconditioning": spec.preconditioning,
         "sampling": manifest.sampling.model_dump(mode="json"),
+        "noise": manifest.noise.model_dump(mode="json") | {"summary": manifest.noise.describe()},
         "provenance": manifest.provenance.model_dump(mode="json"),
         "extremes": _describe_extremes(spec),
         "license": read_license(folder),

@@ -5,6 +5,7 @@ It is read without torch; `models.checkpoint` reads the weights whose digests it
 
 import hashlib
 import json
+import math
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from weather.extremes import TrainingExtremes
 from weather.features import FEATURES
 from weather.grids import Grid
 from weather.network_specs import NetworkSpec
+from weather.periods import Periods, format_periods
 from weather.schema import FrozenModel, first_error_sentence
 from weather.variables import KNOWN, Variable
 
@@ -152,6 +154,92 @@ class Sampling(FrozenModel):
             raise ConfigurationError(first_error_sentence(error), location) from error
 
 
+class NoiseFit(FrozenModel):
+    """What the noise of a checkpoint was fitted on: data, years, forecasts and sampling; and how much it helped.
+
+    `objective` is what was minimised, `value` its value with the noise and `white_value` with white noise.
+    """
+
+    data: str
+    years: Periods
+    starts: int = Field(ge=1)
+    members: int = Field(ge=2)
+    lead_hours: tuple[int, ...] = Field(min_length=1)
+    sampling: str
+    objective: str
+    value: float
+    white_value: float
+
+    def describe(self) -> str:
+        """Return what the noise was fitted on, and how much it helped, in one sentence without a full stop."""
+        hours = f"{self.lead_hours[0]}–{self.lead_hours[-1]} h"
+        return (
+            f"{self.data}, {format_periods(self.years)}: {self.starts} starts, {self.members} members, {hours}, "
+            f"{self.sampling}; {self.objective} {self.value:.4g}, with white noise {self.white_value:.4g}"
+        )
+
+
+class NoiseSpec(FrozenModel):
+    """The noise of a checkpoint's forecasts: how it is correlated in time, and a factor on its standard deviation.
+
+    `correlation` is that of the second time step with the first, `late_correlation` what it tends to over the lead
+    times, with the e-folding time `decay_hours`; None is the same throughout. The default is white noise.
+    """
+
+    correlation: float = Field(default=0.0, ge=0, lt=1)
+    late_correlation: float | None = Field(default=None, ge=0, lt=1)
+    decay_hours: float = Field(default=24.0, gt=0)
+    scale: float = Field(default=1.0, gt=0, le=10)
+    fitted_on: NoiseFit | None = None
+
+    @property
+    def is_white(self) -> bool:
+        """Whether the noise of each step is independent of that of all others."""
+        return not self.correlation and not self.late_correlation
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """All that the noise depends on besides random numbers, by name."""
+        late = self.correlation if self.late_correlation is None else self.late_correlation
+        return {
+            "correlation": self.correlation,
+            "late_correlation": late,
+            "decay_hours": self.decay_hours,
+            "scale": self.scale,
+        }
+
+    def correlation_at(self, step: int, time_step_hours: float) -> float:
+        """Return the correlation of the noise of a step with that of the step before; steps count from 0.
+
+        φ_k = φ_late + (φ − φ_late)·exp(−(k − 1)·Δt / decay) for k ≥ 1; φ_0 = 0, as no step is before the first.
+        """
+        if step == 0:
+            return 0.0
+        late = self.parameters["late_correlation"]
+        return late + (self.correlation - late) * math.exp((1 - step) * time_step_hours / self.decay_hours)
+
+    def describe(self) -> str:
+        """Return the noise in a few words and, if it was fitted, on what."""
+        return str(self) if self.fitted_on is None else f"{self}, fitted on {self.fitted_on.describe()}"
+
+    def __str__(self) -> str:
+        """Return the noise in a few words."""
+        if self.is_white:
+            kind = "white"
+        elif self.late_correlation in (None, self.correlation):
+            kind = f"correlation in time {self.correlation:g}"
+        else:
+            kind = (
+                f"correlation in time {self.correlation:g}, tending to {self.late_correlation:g} in "
+                f"{self.decay_hours:g} h"
+            )
+        return kind if self.scale == 1 else f"{kind}, times {self.scale:g}"
+
+
+WHITE = NoiseSpec()
+"""Noise that is independent from step to step."""
+
+
 class Selection(FrozenModel):
     """The weights of a stage of the training that were kept: those after `step`, which had the lowest `score`.
 
@@ -164,21 +252,33 @@ class Selection(FrozenModel):
     value: float
 
 
-class Provenance(FrozenModel):
-    """The data, years, code and computing time from which the weights were trained, and how they were selected.
+class StartedFrom(FrozenModel):
+    """The checkpoint whose weights a training began with, and the data, years or periods of that one's training."""
 
-    `selections` are in the order of the stages. A stage without one has its last weights.
+    name: str
+    digest: Digest
+    data: str
+    attribution: str
+    train_years: Periods
+
+
+class Provenance(FrozenModel):
+    """The data, years or periods, code and computing time from which the weights were trained, and their selection.
+
+    `selections` are in the order of the stages. A stage without one has its last weights. Steps and hours include those
+    of the checkpoint `started_from`, if there is one.
     """
 
     data: str
     attribution: str
-    train_years: tuple[int, ...]
-    validation_years: tuple[int, ...]
+    train_years: Periods
+    validation_years: Periods
     code_version: str
     warm_start_steps: int = Field(ge=0)
     flow_steps: int = Field(ge=0)
     training_hours: float = Field(ge=0)
     selections: tuple[Selection, ...] = Field(default=(), exclude_if=lambda selections: not selections)
+    started_from: StartedFrom | None = Field(default=None, exclude_if=lambda start: start is None)
 
 
 class Manifest(FrozenModel):
@@ -188,6 +288,8 @@ class Manifest(FrozenModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     model: ModelSpec
     sampling: Sampling
+    noise: NoiseSpec = Field(default=WHITE, exclude_if=lambda noise: noise == WHITE)
+    """The noise of forecasts; left out of the JSON if it is the default."""
     provenance: Provenance
     files: dict[str, Digest]
 

@@ -20,6 +20,7 @@ from models.compilation import Compiler
 from models.execution import Execution
 from models.forecaster import Forecaster
 from models.networks import Networks
+from models.noise import ForecastNoise
 from weather.bundled import find_checkpoint
 from weather.errors import CheckpointError
 from weather.manifest import Manifest
@@ -48,7 +49,7 @@ class Engine:
         cache = settings.storage.data.resolve() / "compiled"
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
         self._execution = Execution(Compiler(cache / "attempts") if compiled else None, settings.worker.precision)
-        self._checkpoint: tuple[str, Networks] | None = None
+        self._checkpoint: tuple[Manifest, Networks] | None = None
 
     @property
     def machine(self) -> Machine:
@@ -76,15 +77,16 @@ class Engine:
         `record_progress` is called before each evaluation, and may end the computation by raising.
         """
         request, store = forecast.request, forecast.store
-        networks = self._load_networks(request)
+        manifest, networks = self._load_checkpoint(request)
         clock = StepClock(self._tally, request.checkpoint, self.device, record_progress, self.meter.record_step)
         forecaster = Forecaster(networks, request.sampling, self.device, self._execution, clock)
         batches = BatchedStepper(forecaster, request.group_size)
         attempt = Attempt(self._database, forecast, claimed, self._settings.worker.lease_seconds, clock)
         committed = {lease.group: lease.committed for lease in claimed}
-        rollouts = Rollouts(batches, forecast.state, store, committed, request.seed)
+        noise = ForecastNoise.of(manifest.model, manifest.noise, seed=request.seed, init_time=forecast.state.init_time)
+        rollouts = Rollouts(batches, forecast.state, store, committed, noise)
         with (
-            self.meter.measure(request, store.layout, networks.spec.context_frames),
+            self.meter.measure(request, store.layout, manifest),
             BackgroundWriter[Piece](lambda piece: attempt.write(*piece)) as writer,
         ):
             for states in _advance(rollouts, min(committed.values()), store.layout.num_lead_times, should_rebalance):
@@ -108,20 +110,20 @@ class Engine:
             "warmcast": importlib.metadata.version("warmcast"),
         }
 
-    def _load_networks(self, request: ForecastRequest) -> Networks:
-        """Return the networks of a request's checkpoint; loads them unless they are those of the request before.
+    def _load_checkpoint(self, request: ForecastRequest) -> tuple[Manifest, Networks]:
+        """Return manifest and networks of a request's checkpoint, loaded unless they are those of the request before.
 
         After loading it also finds the best group size, if none is known. Raises `CheckpointError` if the checkpoint
         has changed since the forecast was accepted.
         """
-        if self._checkpoint is None or self._checkpoint[0] != request.checkpoint_digest:
+        if self._checkpoint is None or self._checkpoint[0].digest != request.checkpoint_digest:
             path = find_checkpoint(request.checkpoint, self._settings.storage.checkpoint_folders)
             networks, manifest = load_checkpoint(path, self.device)
             if manifest.digest != request.checkpoint_digest:
                 raise CheckpointError(f"Checkpoint `{path}` has changed since the forecast was accepted. Submit again.")
             self._find_batch_size(networks, manifest)
-            self._checkpoint = (manifest.digest, networks)
-        return self._checkpoint[1]
+            self._checkpoint = (manifest, networks)
+        return self._checkpoint
 
     def _find_batch_size(self, networks: Networks, manifest: Manifest) -> None:
         """Measure, once per checkpoint and kind of device, the best group size for later forecasts, and save it."""

@@ -9,6 +9,7 @@ from jobs.dispatching import leases
 from jobs.dispatching.leases import Lease
 from jobs.rows.database import Database
 from jobs.stored_files import DIGEST_FIELD, encode_receipt, write_file_list
+from weather.stores.create import read_noise
 from workers.claimed_forecast import ClaimedForecast, publish_committed
 from workers.engine import Engine
 
@@ -33,7 +34,7 @@ def finish_forecast(database: Database, lease: Lease, forecast: ClaimedForecast,
 
 
 def _receipt(forecast: ClaimedForecast, lost: list[int], seconds: float) -> dict[str, Any]:
-    """Return the receipt: request, lost members and how the values were computed, which suffice to reproduce them.
+    """Return the receipt: what suffices to reproduce the values, lost members and seconds.
 
     Each entry of `computations` gives the lead time of its first use; a member is reproduced bit for bit by the way of
     its own.
@@ -42,6 +43,7 @@ def _receipt(forecast: ClaimedForecast, lost: list[int], seconds: float) -> dict
     first = computations[0] if computations else {}  # of a forecast that an earlier version has computed
     return {
         "request": forecast.request.model_dump(mode="json", exclude={"initial_state", "warnings"}),
+        "noise": read_noise(forecast.store.attributes),
         "nonfinite_members": lost,
         "warnings": [*forecast.request.warnings, *_warnings(computations)],
         "seconds": round(seconds, 3),

@@ -20,6 +20,7 @@ from models.batches import BatchedStepper
 from models.checkpoint import load_checkpoint
 from models.execution import Execution
 from models.forecaster import Forecaster
+from models.noise import ForecastNoise
 from weather.bundled import find_checkpoint
 from weather.errors import CheckpointError, DamagedError
 from weather.ingest.exchange import load_initial_state
@@ -88,7 +89,10 @@ class Recomputation:
         state = load_initial_state(self.folder.initial_state)
         store = EnsembleStore(self.folder.store, self.layout, {})
         with self._threads_of_receipt():
-            rollouts = Rollouts(self._load_stepper(), state, store, first, request.seed)
+            noise = ForecastNoise.of(
+                self.manifest.model, self.manifest.noise, seed=request.seed, init_time=state.init_time
+            )
+            rollouts = Rollouts(self._load_stepper(), state, store, first, noise)
             for lead_index in range(min(first.values()), last + 1):
                 groups = []
                 for states in rollouts.advance(lead_index):

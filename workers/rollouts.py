@@ -1,17 +1,17 @@
 """Rollouts of a forecast's member groups, advanced together, with noise drawn and results copied in parallel."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.noise import member_noise
+from models.noise import ForecastNoise
 from models.rollout import Stepper, rollout
 from weather.initial_state import InitialState
 from weather.stores.ensemble import EnsembleStore
@@ -38,17 +38,26 @@ class Rollouts:
 
     The first lead times of the whole ensemble are therefore complete early. `committed` gives the number of lead times
     of each group that `store` holds; a group continues from the last of them, as many as the context has frames.
+    `noise` is that of the whole forecast.
     """
 
     def __init__(
-        self, forecaster: Stepper, state: InitialState, store: EnsembleStore, committed: Mapping[int, int], seed: int
+        self,
+        forecaster: Stepper,
+        state: InitialState,
+        store: EnsembleStore,
+        committed: Mapping[int, int],
+        noise: ForecastNoise,
     ) -> None:
         self._committed, self._layout = dict(committed), store.layout
+        streams = {
+            group: noise.draw(_padded_members(store.layout, group), first) for group, first in self._committed.items()
+        }
         pieces = _pieces(self._committed, store.layout.num_lead_times)
-        noise = draw_ahead(partial(_draw_noise, store.layout, seed, pinned=forecaster.device.type == "cuda"), pieces)
+        drawn = draw_ahead(lambda group, _: _draw_next(streams[group], forecaster.device), pieces)
         self._rollouts = {
-            group: _rollout(forecaster, state, store, group, first, seed, partial(_next_noise, noise, group))
-            for group, first in committed.items()
+            group: _rollout(forecaster, state, store, group, first, _noise_of_group(drawn, group, first))
+            for group, first in self._committed.items()
         }
         self._copies = HostCopies(forecaster.device)
 
@@ -122,40 +131,29 @@ def _result(piece: Piece, noise: Future[Tensor]) -> tuple[Piece, Tensor]:
     return piece, noise.result()
 
 
-def _next_noise(noise: Iterator[tuple[Piece, Tensor]], group: int, lead_index: int) -> Tensor:
-    """Return the next noise, which must be that of this piece: float32 (member, variable, latitude, longitude)."""
-    piece, drawn = next(noise)
-    assert piece == (group, lead_index), f"noise of {piece} for {(group, lead_index)}"
-    return drawn
+def _noise_of_group(drawn: Iterator[tuple[Piece, Tensor]], group: int, first: int) -> Iterator[Tensor]:
+    """Yield the noise of a group from lead time index `first` on, of those that are drawn in turn for all groups."""
+    for lead_index in itertools.count(first):
+        piece, noise = next(drawn)
+        assert piece == (group, lead_index), f"noise of {piece} for {(group, lead_index)}"
+        yield noise
+        del noise
 
 
-def _draw_noise(layout: Layout, seed: int, group: int, lead_index: int, *, pinned: bool) -> Tensor:
-    noise = member_noise(seed, _padded_members(layout, group), lead_index, (len(layout.variables), *layout.grid.shape))
-    return noise.pin_memory() if pinned else noise
+def _draw_next(stream: Iterator[Tensor], device: torch.device) -> Tensor:
+    """Return the next noise of a group: float32 (member, variable, latitude, longitude), pinned for a CUDA device."""
+    noise = next(stream)
+    return noise.pin_memory() if device.type == "cuda" else noise
 
 
 def _rollout(
-    forecaster: Stepper,
-    state: InitialState,
-    store: EnsembleStore,
-    group: int,
-    first: int,
-    seed: int,
-    noise: Callable[[int], Tensor],
+    forecaster: Stepper, state: InitialState, store: EnsembleStore, group: int, first: int, noise: Iterator[Tensor]
 ) -> Iterator[Tensor]:
     """Yield the states of a group from lead time index `first` on, padded to the group size."""
     members = _padded_members(store.layout, group)
     indices = range(first - 1, first - 1 - forecaster.spec.context_frames, -1)
     frames = [_load_frame(state, store, group, index, members, forecaster.device) for index in indices]
-    yield from rollout(
-        forecaster,
-        frames,
-        members=members,
-        seed=seed,
-        init_time=state.init_time,
-        first_step=first,
-        noise=noise,
-    )
+    yield from rollout(forecaster, frames, noise, init_time=state.init_time, first_step=first)
 
 
 def _padded_members(layout: Layout, group: int) -> tuple[int, ...]:

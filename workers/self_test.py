@@ -15,6 +15,7 @@ from diagnostics.scores.crps import crps_fair
 from models.checkpoint import load_checkpoint
 from models.execution import Execution, Precision
 from models.forecaster import Forecaster
+from models.noise import ForecastNoise
 from models.rollout import rollout
 from weather.initial_state import InitialState
 from weather.manifest import Manifest, Sampling
@@ -61,12 +62,13 @@ class Subject:
 
     def compute_day(self, members: range, *, precision: Precision = "float32") -> NDArray[np.float32]:
         """Return the first day of a forecast of `members`: (lead time, member, variable, latitude, longitude)."""
-        networks, _ = load_checkpoint(self.checkpoint, self.device)
+        networks, manifest = load_checkpoint(self.checkpoint, self.device)
         forecaster = Forecaster(networks, self.sampling, self.device, Execution(precision=precision))
         frames = [
             torch.from_numpy(np.repeat(frame[:1], len(members), axis=0)).to(self.device) for frame in self.state.frames
         ]
-        states = rollout(forecaster, frames, members=members, seed=0, init_time=self.state.init_time)
+        noise = ForecastNoise.of(manifest.model, manifest.noise, seed=0, init_time=self.state.init_time)
+        states = rollout(forecaster, frames, noise.draw(members), init_time=self.state.init_time)
         return np.stack([states.cpu().numpy() for states in itertools.islice(states, self.num_steps)])
 
 

@@ -9,6 +9,7 @@ import torch
 
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
+from models.noise import ForecastNoise
 from storage.lock import lock_folder
 from weather.errors import StoreError
 from weather.ingest.exchange import INITIAL_STATE, save_initial_state
@@ -81,7 +82,8 @@ def run_forecast(forecast: StandaloneForecast, output: Path, *, resume: bool, re
         done = [store.num_complete_of_group(group) for group in range(store.layout.num_groups)]
         summary = _open_summary(output / SUMMARY, store) if forecast.with_summary else None
         save_initial_state(forecast.state, output / INITIAL_STATE)
-        _fill(forecaster, forecast, store, summary, done, report)
+        noise = ForecastNoise.of(manifest.model, manifest.noise, seed=forecast.seed, init_time=forecast.state.init_time)
+        _fill(forecaster, forecast, noise, store, summary, done, report)
     computed = store.layout.num_lead_times * len(done) - sum(done)
     return RunReceipt(
         store=output / ENSEMBLE,
@@ -100,6 +102,7 @@ def run_forecast(forecast: StandaloneForecast, output: Path, *, resume: bool, re
 def _fill(
     forecaster: Forecaster,
     forecast: StandaloneForecast,
+    noise: ForecastNoise,
     store: EnsembleStore,
     summary: SummaryStore | None,
     done: Sequence[int],
@@ -109,7 +112,7 @@ def _fill(
 
     With `summary`, also writes the statistics of each lead time that lacks them.
     """
-    rollouts = Rollouts(forecaster, forecast.state, store, dict(enumerate(done)), forecast.seed)
+    rollouts = Rollouts(forecaster, forecast.state, store, dict(enumerate(done)), noise)
     lead_times = LeadTimes(store)
 
     def summarise(lead_index: int) -> None:

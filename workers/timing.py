@@ -19,6 +19,7 @@ from jobs.planning.estimates import Compression, Speed, fields_per_member
 from jobs.planning.measured import record_compression, record_speed
 from jobs.request import ForecastRequest
 from jobs.rows.database import Database
+from weather.manifest import Manifest
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import Layout
 
@@ -55,9 +56,9 @@ class SpeedMeter:
         self._warmed_up: set[tuple[str, int]] = set()
 
     @contextmanager
-    def measure(self, request: ForecastRequest, layout: Layout, context_frames: int) -> Iterator[None]:
+    def measure(self, request: ForecastRequest, layout: Layout, manifest: Manifest) -> Iterator[None]:
         """Measure the steps within the block, and save the speed at its end, also after an exception."""
-        held = fields_per_member(context_frames) * layout.size_bytes // layout.num_lead_times
+        held = fields_per_member(manifest) * layout.size_bytes // layout.num_lead_times
         self._current = _Measurements(request, held, time.perf_counter())
         self._reset_peak_memory()
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from jobs.dispatching.live_workers import Machine
 from jobs.errors import DeadlineError
 from jobs.request import ForecastRequest
+from weather.manifest import Manifest
 
 DEADLINE_MARGIN = 1.25
 """Factor between a deadline and the expected seconds: measured estimates have been within a quarter."""
@@ -227,16 +228,19 @@ def compute_seconds(speed: Speed, num_groups: int, num_lead_times: int, nfe: int
     return -(-num_groups // num_workers) * num_lead_times * speed.lead_time_seconds(nfe)
 
 
-def memory_bytes(speed: Speed, members: int, member_bytes: int, context_frames: int) -> int | None:
-    """Return the peak memory of a worker that holds all members, each with fields of `member_bytes`."""
+def memory_bytes(speed: Speed, members: int, member_bytes: int, num_fields: int) -> int | None:
+    """Return the peak memory of a worker that holds all members, each with `num_fields` fields of `member_bytes`."""
     if speed.memory_bytes is None:
         return None
-    return round(speed.memory_bytes + fields_per_member(context_frames) * members * member_bytes)
+    return round(speed.memory_bytes + num_fields * members * member_bytes)
 
 
-def fields_per_member(context_frames: int) -> int:
-    """Return the fields that a worker holds for each member: its newest frames, and the lead time that is diagnosed."""
-    return context_frames + 1
+def fields_per_member(manifest: Manifest) -> int:
+    """Return the fields that a worker holds for each member.
+
+    They are its newest frames, the lead time that is diagnosed, and the last noise if it is correlated in time.
+    """
+    return manifest.model.context_frames + (1 if manifest.noise.is_white else 2)
 
 
 def choose_nfe(

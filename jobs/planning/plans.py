@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
-from jobs.planning.estimates import Estimator, choose_nfe, demand_of, memory_bytes
+from jobs.planning.estimates import Estimator, choose_nfe, demand_of, fields_per_member, memory_bytes
 from jobs.request import ForecastRequest
 from storage.paths import StoragePath
 from weather.errors import StorageFullError
-from weather.manifest import NFE_PER_STEP, Manifest
+from weather.manifest import NFE_PER_STEP, WHITE, Manifest, NoiseSpec
 from weather.stores.layout import Layout
 from weather.stores.summary_layout import SummaryLayout
 
@@ -22,7 +22,7 @@ class Plan:
     `members_bytes` are the members' fields before compression, `other_bytes` everything else before compression. The
     other values are estimates; None is "never measured". `store_bytes` are the members on disk. `wait_seconds` pass
     before the forecast starts, `seconds` from then to its end. `is_scaled` is true if speeds were measured only with
-    groups of other sizes.
+    groups of other sizes. `noise` is the checkpoint's.
     """
 
     request: ForecastRequest
@@ -34,6 +34,7 @@ class Plan:
     wait_seconds: float | None = None
     memory_bytes: int | None = None
     is_scaled: bool = False
+    noise: NoiseSpec = WHITE
 
     @classmethod
     def of(cls, request: ForecastRequest, manifest: Manifest) -> Self:
@@ -49,7 +50,8 @@ class Plan:
         )
         members = layout.size_bytes if request.output.members else 0
         restart = 0 if request.output.is_exact else restart_bytes(layout, manifest.model.context_frames)
-        return cls(request, layout, members, restart + SummaryLayout(layout, request.summary).size_bytes)
+        other = restart + SummaryLayout(layout, request.summary).size_bytes
+        return cls(request, layout, members, other, noise=manifest.noise)
 
     def with_estimates(self, estimator: Estimator, manifest: Manifest, owner: str) -> Self:
         """Return the plan with estimates for a forecast of an owner that is accepted now.
@@ -65,14 +67,14 @@ class Plan:
             request.checkpoint_digest, request.group_size, self.members_bytes, index_bytes
         )
         member_bytes = layout.size_bytes // (layout.num_lead_times * request.members)
-        frames = manifest.model.context_frames
+        held = fields_per_member(manifest)
         return replace(
             self,
             request=request,
             store_bytes=store_bytes if request.output.is_exact or not self.members_bytes else None,
             seconds=estimator.seconds(demand),
             wait_seconds=estimator.wait_seconds(owner),
-            memory_bytes=None if speed is None else memory_bytes(speed, request.members, member_bytes, frames),
+            memory_bytes=None if speed is None else memory_bytes(speed, request.members, member_bytes, held),
             is_scaled=speed is not None and speed.is_scaled,
         )
 

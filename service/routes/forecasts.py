@@ -48,7 +48,10 @@ class EstimateView(BaseModel):
     """The estimated cost of a forecast that is submitted now; null means "not measured yet"."""
 
     request: ForecastBody = Field(description="The body with all defaults and the seed filled in.")
-    network_evaluations: int = Field(description="Evaluations of both networks, counted per member.")
+    noise: dict[str, float] = Field(description="Correlation in time and scale of the checkpoint's noise.")
+    network_evaluations: int = Field(
+        description="Evaluations of both networks: members × lead times × (NFE + 1), the 1 for the warm start."
+    )
     uncompressed_bytes: int = Field(description="Bytes of the members' fields before compression.")
     store_bytes: int | None = Field(description="Expected bytes of the members on disk.")
     other_bytes: int = Field(description="Bytes of everything else, such as the summary, before compression.")
@@ -203,6 +206,7 @@ def _view_response(record: ForecastRecord, service: Service, base: str, code: in
 def _view_estimate(plan: Plan, body: ForecastBody) -> EstimateView:
     return EstimateView(
         request=ForecastBody.of(plan.request, body.priority, plan.request.initial_state or body.initial_state),
+        noise=plan.noise.parameters,
         network_evaluations=plan.network_evaluations,
         uncompressed_bytes=plan.members_bytes,
         store_bytes=plan.store_bytes,

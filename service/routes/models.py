@@ -15,7 +15,7 @@ router = APIRouter(tags=["models"], responses=PROBLEM_RESPONSES, dependencies=[D
 
 
 class Model(BaseModel):
-    """A checkpoint: its variables, grid, time step, sampling defaults, provenance, and the limits of the service.
+    """A checkpoint: its variables, grid, time step, sampling, noise, provenance, and the limits of the service.
 
     `context_frames` is the number of frames of an initial state, one time step apart.
     """
@@ -27,6 +27,7 @@ class Model(BaseModel):
     context_frames: int
     grid: dict[str, int]
     sampling: dict[str, Any]
+    noise: dict[str, Any]
     provenance: dict[str, Any]
     max_members: int
     max_lead_hours: int
@@ -72,6 +73,7 @@ def _view_model(service: Service, name: str, manifest: Manifest) -> Model:
         context_frames=spec.context_frames,
         grid={"latitudes": latitudes, "longitudes": longitudes},
         sampling=manifest.sampling.model_dump(mode="json"),
+        noise=manifest.noise.model_dump(mode="json"),
         provenance=manifest.provenance.model_dump(mode="json"),
         max_members=service.settings.limits.max_members,
         max_lead_hours=service.settings.limits.max_lead_hours,

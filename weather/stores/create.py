@@ -55,8 +55,14 @@ def empty_store(attributes: Mapping[str, Any], create_arrays: Callable[[zarr.Gro
     return {name: files[name].to_bytes() for name in sorted(files, key=METADATA_KEY.__eq__)}
 
 
-RNG_NAME = "numpy Philox4x64, key (seed, 0), counter (0, 0, member, step), standard_normal float32"
+RNG_NAME = (
+    "numpy Philox4x64, key (seed, seconds of the initial time since 1970), counter (0, 0, member, step), "
+    "standard_normal float32"
+)
 """The random numbers of `models.noise`."""
+
+_PREFIX = "warmcast_"
+_NOISE = "noise_"
 
 
 def identity_attributes(manifest: Manifest, sampling: Sampling, seed: int, state_digest: str) -> dict[str, Any]:
@@ -68,8 +74,19 @@ def identity_attributes(manifest: Manifest, sampling: Sampling, seed: int, state
         "seed": seed,
         "rng": RNG_NAME,
         **sampling.model_dump(mode="json"),
+        **{f"{_NOISE}{field}": value for field, value in manifest.noise.parameters.items()},
     }
-    return {f"warmcast_{field}": value for field, value in identity.items()}
+    return {f"{_PREFIX}{field}": value for field, value in identity.items()}
+
+
+def read_noise(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the noise of a forecast, as the attributes of its store say it: random numbers and parameters.
+
+    A store of a version without correlated noise says nothing of its parameters.
+    """
+    prefix = f"{_PREFIX}{_NOISE}"
+    named = {name.removeprefix(prefix): value for name, value in attributes.items() if name.startswith(prefix)}
+    return {"rng": attributes.get(f"{_PREFIX}rng"), **named}
 
 
 def descriptive_attributes(

@@ -14,10 +14,10 @@ from benchmarks.engine_peers import INIT_TIME, BareEvaluations, PlainLoop
 from models.execution import Execution
 from models.forecaster import Forecaster
 from models.networks import Networks
-from models.noise import member_noise
+from models.noise import ForecastNoise, white_noise
 from models.rollout import rollout
 from models.testing import tiny_networks, tiny_spec
-from weather.manifest import Sampling
+from weather.manifest import WHITE, Sampling
 
 CPU = torch.device("cpu")
 
@@ -48,7 +48,8 @@ def _engine(
 ) -> NDArray[np.float32]:
     """Return the rollout of the engine's own stepper from two equal frames: (lead time, member, channel, lat, lon)."""
     forecaster = Forecaster(networks, Sampling(solver="midpoint", nfe=nfe), CPU)
-    states = rollout(forecaster, (frame, frame.clone()), members=members, seed=0, init_time=INIT_TIME)
+    noise = ForecastNoise.of(networks.spec, WHITE, seed=0, init_time=INIT_TIME)
+    states = rollout(forecaster, (frame, frame.clone()), noise.draw(members), init_time=INIT_TIME)
     return np.stack([fields.numpy() for fields in islice(states, num_lead_times)])
 
 
@@ -129,7 +130,7 @@ def test_bare_evaluations_are_as_many_as_those_of_the_engine(
     observer, group = Observer(), torch.zeros(3, 2, 16, 32)
     engine = Forecaster(networks, Sampling(nfe=nfe), CPU, observer=observer)
     for _ in range(num_groups * num_lead_times):
-        engine.step((group, group.clone()), INIT_TIME, member_noise(0, range(3), 0, (2, 16, 32)))
+        engine.step((group, group.clone()), INIT_TIME, white_noise(0, INIT_TIME, range(3), 0, (2, 16, 32)))
     bare = BareEvaluations(networks, Execution(), 3)
     with _counted(networks) as members:
         assert bare.run(num_groups, num_lead_times, nfe) > 0

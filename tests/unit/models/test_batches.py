@@ -9,10 +9,11 @@ import torch
 from models.batches import BatchedStepper, measure_best_batch_size
 from models.errors import OutOfMemoryError
 from models.forecaster import Forecaster
+from models.noise import ForecastNoise
 from models.rollout import rollout
 from models.shapes import Frames
 from models.testing import tiny_networks, tiny_spec
-from weather.manifest import Sampling
+from weather.manifest import NoiseSpec, Sampling
 
 CPU = torch.device("cpu")
 INIT_TIME = np.datetime64("2018-09-15T00", "s")
@@ -39,7 +40,8 @@ def _stepper(capacity: int, error: Exception = LimitedForecaster.error) -> Batch
 def _run(stepper: BatchedStepper) -> torch.Tensor:
     draw = torch.Generator().manual_seed(0)
     newest, previous = (6 * torch.randn(8, 2, 16, 32, generator=draw) for _ in range(2))
-    states = rollout(stepper, (newest, previous), members=range(8), seed=1, init_time=INIT_TIME)
+    noise = ForecastNoise.of(tiny_spec(), NoiseSpec(correlation=0.3), seed=1, init_time=INIT_TIME)
+    states = rollout(stepper, (newest, previous), noise.draw(range(8)), init_time=INIT_TIME)
     return torch.stack(list(itertools.islice(states, 3)))
 
 

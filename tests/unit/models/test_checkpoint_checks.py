@@ -91,5 +91,5 @@ def test_a_forecast_that_varies_is_a_problem(folder: Path, monkeypatch: pytest.M
     """The random numbers of the second time step are others, as they would be if a network drew some."""
     steps = iter((7, 8))
     shape = (1, 2, 16, 32)
-    monkeypatch.setattr("models.rollout.member_noise", lambda *_, **__: torch.full(shape, next(steps) / 10))
+    monkeypatch.setattr("models.noise.white_noise", lambda *_, **__: torch.full(shape, next(steps) / 10))
     assert "must have the same values twice. Got: a difference of" in _problems(folder)["forecast"]

@@ -10,7 +10,7 @@ import torch
 from models.compilation import Compiler
 from models.execution import Execution, Precision
 from models.forecaster import Forecaster
-from models.noise import member_noise
+from models.noise import white_noise
 from models.testing import tiny_networks, tiny_spec
 from weather.manifest import ModelSpec, Sampling
 from weather.network_specs import UNetSpec
@@ -36,7 +36,7 @@ def _step(
     draw = torch.Generator().manual_seed(0)
     newest = (6 * torch.randn(1, 2, 16, 32, generator=draw)).expand(3, -1, -1, -1)
     newest = newest if shared else newest.clone()
-    return forecaster.step((newest, newest), INIT_TIME, member_noise(1, range(3), 0, (2, 16, 32)))
+    return forecaster.step((newest, newest), INIT_TIME, white_noise(1, INIT_TIME, range(3), 0, (2, 16, 32)))
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.5), ("float16", 0.5)])

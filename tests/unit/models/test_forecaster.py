@@ -6,7 +6,7 @@ import torch
 
 from models.forecaster import Forecaster
 from models.networks import Networks
-from models.noise import member_noise
+from models.noise import white_noise
 from models.testing import tiny_networks, tiny_spec
 from weather.features import feature_fields
 from weather.manifest import Sampling
@@ -27,7 +27,7 @@ def _frames(members: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _noise(members: int = 3) -> torch.Tensor:
-    return member_noise(1, range(members), 0, (2, 16, 32))
+    return white_noise(1, VALID_TIME, range(members), 0, (2, 16, 32))
 
 
 @torch.inference_mode()

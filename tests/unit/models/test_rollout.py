@@ -1,21 +1,27 @@
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 
 from models.forecaster import Forecaster
-from models.noise import member_noise
+from models.noise import ForecastNoise, white_noise
 from models.rollout import ValidRange, mean_rollout, rollout
 from models.shapes import Frames
 from models.testing import tiny_networks, tiny_spec
-from weather.manifest import Sampling
+from weather.manifest import WHITE, NoiseSpec, Sampling
 from weather.variables import KNOWN
 
 CPU = torch.device("cpu")
 INIT_TIME = np.datetime64("2018-09-15T00", "s")
 SAMPLING = Sampling(solver="midpoint", nfe=4)
 VALID_RANGE = ValidRange((KNOWN["u10"], KNOWN["t2m"]), CPU)
+CORRELATED = NoiseSpec(correlation=0.6, late_correlation=0.2, scale=1.1)
+
+
+def _noise(members: list[int], seed: int, first_step: int = 0, spec: NoiseSpec = WHITE) -> Iterator[torch.Tensor]:
+    return ForecastNoise.of(tiny_spec(), spec, seed=seed, init_time=INIT_TIME).draw(members, first_step)
 
 
 def _forecaster(*, trained: bool = True, sampling: Sampling = SAMPLING) -> Forecaster:
@@ -29,10 +35,15 @@ def _frames(members: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _run(
-    members: list[int], num_steps: int = 4, *, seed: int = 1, forecaster_type: type[Forecaster] = Forecaster
+    members: list[int],
+    num_steps: int = 4,
+    *,
+    seed: int = 1,
+    forecaster_type: type[Forecaster] = Forecaster,
+    spec: NoiseSpec = WHITE,
 ) -> torch.Tensor:
     forecaster = forecaster_type(tiny_networks(tiny_spec()), SAMPLING, CPU)
-    states = rollout(forecaster, _frames(len(members)), members=members, seed=seed, init_time=INIT_TIME)
+    states = rollout(forecaster, _frames(len(members)), _noise(members, seed, spec=spec), init_time=INIT_TIME)
     return torch.stack(list(itertools.islice(states, num_steps)))
 
 
@@ -52,7 +63,7 @@ def test_an_untrained_model_samples_the_warm_start_itself(paper: bool) -> None:
     networks = tiny_networks(tiny_spec(paper=paper), trained=False)
     forecaster = Forecaster(networks, Sampling(solver="midpoint", nfe=2), CPU)
     newest, previous = _frames(2)
-    noise = member_noise(3, [0, 1], 0, (2, 16, 32))
+    noise = white_noise(3, INIT_TIME, [0, 1], 0, (2, 16, 32))
     got = forecaster.step((newest, previous), INIT_TIME, noise)
     std = np.log(2) * torch.tensor([6.0, 5.0])[:, None, None]
     torch.testing.assert_close(got, newest + std * noise, rtol=1e-5, atol=1e-5)
@@ -82,10 +93,12 @@ def test_batch_sizes_agree_closely() -> None:
         torch.testing.assert_close(_run([member])[:, 0], together[:, member], rtol=0, atol=1e-4)
 
 
-def test_resuming_from_the_last_two_states_gives_the_uninterrupted_forecast() -> None:
-    whole = _run([0, 1, 2, 3], 5)
-    forecaster, members = _forecaster(), [0, 1, 2, 3]
-    resumed = rollout(forecaster, (whole[2], whole[1]), members=members, seed=1, init_time=INIT_TIME, first_step=3)
+@pytest.mark.parametrize("spec", [WHITE, CORRELATED])
+def test_resuming_from_the_last_two_states_gives_the_uninterrupted_forecast(spec: NoiseSpec) -> None:
+    members = [0, 1, 2, 3]
+    whole = _run(members, 5, spec=spec)
+    noise = _noise(members, 1, 3, spec)
+    resumed = rollout(_forecaster(), (whole[2], whole[1]), noise, init_time=INIT_TIME, first_step=3)
     for expected, got in zip(whole[3:], resumed, strict=False):
         assert torch.equal(got, expected)
 
@@ -94,9 +107,9 @@ def test_frames_are_shifted_from_newest_to_previous() -> None:
     """The second step takes the first state as newest and the initial newest as previous."""
     forecaster = _forecaster()
     newest, previous = _frames(1)
-    states = rollout(forecaster, (newest, previous), members=[5], seed=9, init_time=INIT_TIME)
+    states = rollout(forecaster, (newest, previous), _noise([5], 9), init_time=INIT_TIME)
     first, second = next(states), next(states)
-    noise = [member_noise(9, [5], step, (2, 16, 32)) for step in range(2)]
+    noise = [white_noise(9, INIT_TIME, [5], step, (2, 16, 32)) for step in range(2)]
     assert torch.equal(first, forecaster.step((newest, previous), INIT_TIME, noise[0]))
     assert torch.equal(second, forecaster.step((first, newest), INIT_TIME + np.timedelta64(6, "h"), noise[1]))
 
@@ -162,7 +175,7 @@ def test_the_ends_of_the_valid_range_are_valid(channel: int, value: float) -> No
 
 def test_all_members_may_be_lost_at_the_first_lead_time() -> None:
     newest, previous = _frames(2)
-    states = rollout(_forecaster(), (newest + 1000, previous), members=[0, 1], seed=1, init_time=INIT_TIME)
+    states = rollout(_forecaster(), (newest + 1000, previous), _noise([0, 1], 1), init_time=INIT_TIME)
     assert torch.stack(list(itertools.islice(states, 2))).isnan().all()
 
 
@@ -185,7 +198,7 @@ def _zeros() -> torch.Tensor:
 
 def test_nothing_is_computed_before_the_next_lead_time_is_requested() -> None:
     stepper = ConstantStepper()
-    states = rollout(stepper, (_zeros(), _zeros() - 1), members=[0, 1], seed=1, init_time=INIT_TIME)
+    states = rollout(stepper, (_zeros(), _zeros() - 1), _noise([0, 1], 1), init_time=INIT_TIME)
     assert stepper.arguments == []
     next(states)
     assert len(stepper.arguments) == 1
@@ -193,34 +206,32 @@ def test_nothing_is_computed_before_the_next_lead_time_is_requested() -> None:
 
 def test_each_step_receives_the_two_newest_states_their_time_and_the_noise_of_its_index() -> None:
     stepper = ConstantStepper()
-    states = rollout(stepper, (_zeros(), _zeros() - 1), members=[3, 8], seed=7, init_time=INIT_TIME, first_step=2)
+    states = rollout(stepper, (_zeros(), _zeros() - 1), _noise([3, 8], 7, 2), init_time=INIT_TIME, first_step=2)
     assert [float(fields[0, 0, 0, 0]) for fields in itertools.islice(states, 3)] == [1, 2, 3]
     assert [arguments[:2] for arguments in stepper.arguments] == [(-1, 0), (0, 1), (1, 2)]
     for index, (_, _, valid_time, noise) in enumerate(stepper.arguments, start=2):
         assert valid_time == INIT_TIME + np.timedelta64(6 * index, "h")
-        assert torch.equal(noise, member_noise(7, [3, 8], index, (2, 16, 32)))
+        assert torch.equal(noise, white_noise(7, INIT_TIME, [3, 8], index, (2, 16, 32)))
 
 
-def test_noise_that_is_passed_is_used_in_place_of_drawn_noise() -> None:
-    stepper, steps = ConstantStepper(), []
-
-    def noise(step: int) -> torch.Tensor:
-        steps.append(step)
-        return torch.full((2, 2, 16, 32), float(step))
-
-    states = rollout(
-        stepper, (_zeros(), _zeros()), members=[0, 1], seed=1, init_time=INIT_TIME, first_step=5, noise=noise
-    )
-    list(itertools.islice(states, 2))
-    assert steps == [5, 6]
+def test_a_rollout_is_as_long_as_its_noise() -> None:
+    noise = [torch.full((2, 2, 16, 32), float(step)) for step in (5, 6)]
+    stepper = ConstantStepper()
+    assert len(list(rollout(stepper, (_zeros(), _zeros()), noise, init_time=INIT_TIME, first_step=5))) == 2
     assert [float(arguments[3].mean()) for arguments in stepper.arguments] == [5, 6]
+
+
+def test_a_member_of_correlated_noise_does_not_depend_on_the_other_members_of_a_batch() -> None:
+    together = _run([0, 1, 2, 3], spec=CORRELATED)
+    assert torch.equal(_run([2, 7, 8, 9], spec=CORRELATED)[:, 0], together[:, 2])
+    assert not torch.allclose(together[1:], _run([0, 1, 2, 3])[1:], atol=1e-3)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_forecast_on_cuda_equals_the_one_on_the_cpu_closely() -> None:
     device = torch.device("cuda")
     newest, previous = _frames(2)
-    noise = member_noise(0, [0, 1], 0, (2, 16, 32))
+    noise = white_noise(0, INIT_TIME, [0, 1], 0, (2, 16, 32))
     on_cpu = _forecaster().step((newest, previous), INIT_TIME, noise)
     forecaster = Forecaster(tiny_networks(tiny_spec()).to(device), SAMPLING, device)
     on_cuda = forecaster.step((newest.to(device), previous.to(device)), INIT_TIME, noise.to(device))

@@ -17,11 +17,12 @@ from jobs.settings import Settings
 from jobs.submit import submit
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
+from models.noise import ForecastNoise
 from models.rollout import rollout
 from models.testing import tiny_spec, write_tiny_checkpoint
 from tests.helpers import random_state, wait_until
 from tests.rows import read_forecast
-from weather.manifest import Sampling
+from weather.manifest import NoiseSpec, Sampling
 from weather.stores.rounding import round_bits
 from weather.stores.summary import SummaryStore
 from workers.lead_times import LeadTimes, summarise_lead_time
@@ -43,7 +44,8 @@ def test_a_forecast_is_the_rollout_from_all_frames_and_resumes_exactly(
 ) -> None:
     """It is interrupted after one lead time, so that it goes on from lead times and frames of the initial state."""
     spec = tiny_spec(context_frames=num_frames, time_step_hours=hours)
-    write_tiny_checkpoint(tmp_path / "checkpoint", spec=spec)
+    noise = NoiseSpec(correlation=0.5)
+    write_tiny_checkpoint(tmp_path / "checkpoint", spec=spec, noise=noise)
     forecast = _standalone(tmp_path / "checkpoint", num_frames, 3)
 
     def stop(lead_index: int) -> None:
@@ -58,9 +60,9 @@ def test_a_forecast_is_the_rollout_from_all_frames_and_resumes_exactly(
     assert stored.lead_time.values.tolist() == [np.timedelta64(hours * (i + 1), "h").astype("m8[ns]") for i in range(3)]
     networks, _ = load_checkpoint(tmp_path / "checkpoint", CPU)
     frames = [torch.from_numpy(frame).expand(2, -1, -1, -1) for frame in forecast.state.frames]
-    states = rollout(
-        Forecaster(networks, SAMPLING, CPU), frames, members=(0, 1), seed=3, init_time=forecast.state.init_time
-    )
+    init_time = forecast.state.init_time
+    drawn = ForecastNoise.of(spec, noise, seed=3, init_time=init_time).draw((0, 1))
+    states = rollout(Forecaster(networks, SAMPLING, CPU), frames, drawn, init_time=init_time)
     for lead_index, expected in enumerate(itertools.islice(states, 3)):
         found = stored.isel(lead_time=lead_index, number=slice(2))
         for channel, name in enumerate(("u10", "v10")):

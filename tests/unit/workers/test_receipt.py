@@ -10,6 +10,8 @@ from jobs.settings import Settings
 from models import compilation
 from tests.helpers import wait_until
 from tests.rows import read_forecast
+from weather.manifest import WHITE
+from weather.stores.create import RNG_NAME
 from workers.loop import Worker
 
 Submit = Callable[..., ForecastRecord]
@@ -32,6 +34,7 @@ def test_a_receipt_names_how_its_values_were_computed(
     assert computation.items() >= (expected | {"compiled": False, "first_lead_hours": 6}).items()
     assert (receipt["threads"], receipt["compiled"]) == (torch.get_num_threads(), False)
     assert receipt["warnings"] == list(forecast.request.warnings)
+    assert receipt["noise"] == {"rng": RNG_NAME} | WHITE.parameters
 
 
 def test_a_forecast_goes_on_without_compilation_once_that_fails_and_its_receipt_says_so(

@@ -15,7 +15,7 @@ from jobs.forecasts import ForecastRecord
 from jobs.request import Output
 from jobs.rows.database import Database
 from jobs.settings import Settings
-from models.noise import member_noise
+from models.noise import white_noise
 from tests.rows import read_forecast
 from workers.loop import Worker
 from workers.repair import repair_forecasts
@@ -186,7 +186,7 @@ def test_values_that_another_computation_gives_are_not_kept(
 ) -> None:
     folder = compute(EXACT)
     _remove(folder / NAMES[0])
-    monkeypatch.setattr("workers.rollouts.member_noise", lambda seed, *rest: member_noise(seed + 1, *rest))
+    monkeypatch.setattr("models.noise.white_noise", lambda seed, *rest: white_noise(seed + 1, *rest))
     result = _repair_now(folder)
     assert (result["repaired"], [entry["file"] for entry in result["damage"]]) == ([], [NAMES[0]])
     assert "not those that were lost" in result["reason"]

@@ -88,7 +88,7 @@ def test_estimates_without_measurements_are_none() -> None:
     assert _estimator([CPU], running=[RunningForecast(other, 1.0, 10)]).wait_seconds("a") is None
     assert _estimator([CPU], waiting={"a": _waiting(other)}).wait_seconds("a") is None
     assert _estimator([]).wait_seconds("a") is None
-    assert memory_bytes(replace(SLOW, memory_bytes=None), 4, 10, 2) is None
+    assert memory_bytes(replace(SLOW, memory_bytes=None), 4, 10, 3) is None
 
 
 def test_the_wait_is_the_remaining_work_of_forecasts_accepted_before() -> None:
@@ -124,8 +124,8 @@ def test_bytes_on_disk_are_chunks_metadata_and_index() -> None:
 
 
 def test_memory_grows_with_the_members_that_a_worker_holds() -> None:
-    assert memory_bytes(SLOW, members=10, member_bytes=7, context_frames=2) == 1210
-    assert memory_bytes(SLOW, members=10, member_bytes=7, context_frames=4) == 1350
+    assert memory_bytes(SLOW, members=10, member_bytes=7, num_fields=3) == 1210
+    assert memory_bytes(SLOW, members=10, member_bytes=7, num_fields=5) == 1350
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_estimates_never_decrease_with_members_lead_times_or_evaluations(
     assert seconds(members + 1, lead_times, nfe) >= base
     assert seconds(members, lead_times + 1, nfe) > base
     assert seconds(members, lead_times, nfe + 1) > base
-    sizes = [memory_bytes(SLOW, number, 1000, 2) or 0 for number in (members, members + 1)]
+    sizes = [memory_bytes(SLOW, number, 1000, 3) or 0 for number in (members, members + 1)]
     assert SLOW.memory_bytes is not None
     assert SLOW.memory_bytes < sizes[0] < sizes[1]
 
