@@ -1,46 +1,40 @@
 """The configuration of a training: one YAML file, validated before data is read or output written."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from storage.errors import ConfigurationError
+from training.optimiser_config import OptimiserConfig, StepsConfig
+from training.rollout_config import RolloutConfig
 from training.validation_config import ValidationConfig
 from weather.features import FEATURES
-from weather.manifest import Sampling
+from weather.manifest import WHITE, NoiseSpec, Sampling
 from weather.network_specs import NetworkSpec
+from weather.periods import Periods, check_apart
 from weather.schema import FrozenModel, first_error_sentence
 from weather.variables import DEFAULT_VARIABLES, KNOWN
 
 _FOLDER = Path(__file__).parent / "configs"
 
-StageName = Literal["warm_start", "flow", "both"]
-"""A part of a training: the network h alone, p' alone on the outputs of a fixed h, or both in each step."""
+StageKind = Literal["warm_start", "flow", "both", "rollout"]
+"""What a stage trains: the network h alone, p' alone on the outputs of a fixed h, or both in each step, by the losses
+of each or by forecasts through the sampler."""
 
-
-def _expand_years(value: Any) -> Any:
-    """Return years written as `1979-2017`, or as a list of years and such ranges, as a tuple of years."""
-    years: list[Any] = []
-    for item in value if isinstance(value, list | tuple) else [value]:
-        first, dash, last = str(item).partition("-")
-        if dash and first.strip().isdecimal() and last.strip().isdecimal():
-            years += range(int(first), int(last) + 1)
-        else:
-            years.append(item)
-    return tuple(years)
-
-
-Years = Annotated[tuple[int, ...], BeforeValidator(_expand_years)]
-"""Years, which YAML may give as a list, as a range such as `1979-2017`, or as a list with ranges."""
+StageName = str
+"""The name of a stage: its kind or, of those that train on forecasts, `rollout-1`, `rollout-2`, …"""
 
 
 class DataConfig(FrozenModel):
     """The years of the data, where its static fields are, how much memory it may use, and its description and credits.
 
+    Years may be periods by date too (`weather.periods`): of one use there may be several, with gaps between them.
     Frames and static fields are regridded to the Gaussian grid of the truncation `grid`, such as `t31`, by default not.
-    Static fields are read from `static_source`, a file, store or address, by default from the first source of data.
+    Static fields are read from `static_source`, a file, store or address, by default from the first source of data. A
+    training that starts from a checkpoint keeps its static fields, unless there is a `static_source`, and its
+    `normalisation`, unless that is to be computed from the data.
     Frames that fit stay in the memory of the device or, up to `memory_gib`, of the host, unless `residence` says
     otherwise; else they are read as they are needed, and at most `memory_gib` hold what is read ahead.
     """
@@ -48,10 +42,11 @@ class DataConfig(FrozenModel):
     description: str
     attribution: str
     grid: Literal["t21", "t31", "t42", "t63", "t85"] | None = None
-    train_years: Years = Field(min_length=1)
-    validation_years: Years = Field(min_length=1)
-    test_years: Years = ()
+    train_years: Periods = Field(min_length=1)
+    validation_years: Periods = Field(min_length=1)
+    test_years: Periods = ()
     static_source: str | None = None
+    normalisation: Literal["checkpoint", "data"] = "checkpoint"
     residence: Literal["auto", "device", "host", "stream"] = "auto"
     memory_gib: float = Field(default=1.0, gt=0)
 
@@ -62,48 +57,8 @@ class DataConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _require_disjoint_years(self) -> "DataConfig":
-        uses = {"train": self.train_years, "validate": self.validation_years, "test": self.test_years}
-        names = list(uses)
-        for first, second in ((0, 1), (0, 2), (1, 2)):
-            shared = sorted(set(uses[names[first]]) & set(uses[names[second]]))
-            if shared:
-                raise ValueError(f"a year may not both {names[first]} and {names[second]}: {shared}")
+        check_apart({"train": self.train_years, "validate": self.validation_years, "test": self.test_years})
         return self
-
-
-class StepsConfig(FrozenModel):
-    """The optimiser steps of a stage: their number, and the samples of each over all processes.
-
-    Samples are taken in `accumulation` parts, of which only one is in memory at a time; the result is that of the whole
-    batch.
-    """
-
-    steps: int = Field(ge=0)
-    batch_size: int = Field(default=16, ge=1)
-    accumulation: int = Field(default=1, ge=1)
-
-    @model_validator(mode="after")
-    def _check_accumulation(self) -> "StepsConfig":
-        if self.batch_size % self.accumulation:
-            raise ValueError(f"`accumulation` must divide `batch_size`. Got: {self.accumulation} and {self.batch_size}")
-        return self
-
-
-class OptimiserConfig(StepsConfig):
-    """AdamW with a linear warm-up, then a cosine decay to `final_learning_rate` or a constant rate.
-
-    The averaged weights are updated at each optimiser step, at first with a smaller decay if `ema_warmup` is set.
-    """
-
-    learning_rate: float = Field(default=1e-3, gt=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    final_learning_rate: float = Field(default=1e-5, ge=0)
-    warmup_steps: int = Field(default=200, ge=0)
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
-    weight_decay: float = Field(default=0.01, ge=0)
-    clip_norm: float = Field(default=1.0, gt=0)
-    ema_decay: float = Field(default=0.999, ge=0, lt=1)
-    ema_warmup: bool = True
 
 
 class WarmStartConfig(FrozenModel):
@@ -162,9 +117,11 @@ class TrainingConfig(FrozenModel):
     warm_start: WarmStartConfig
     flow: FlowConfig
     both: BothConfig | None = None
-    stages: tuple[StageName, ...] = Field(default=("warm_start", "flow"), min_length=1)
+    rollouts: tuple[RolloutConfig, ...] = ()
+    stages: tuple[StageKind, ...] = Field(default=("warm_start", "flow"), min_length=1)
     area_weights: bool = False
     sampling: Sampling = Sampling()
+    noise: NoiseSpec = WHITE
     validation: ValidationConfig = ValidationConfig()
     save_every: int = Field(default=200, ge=1)
     report_every: int = Field(default=20, ge=1)
@@ -191,6 +148,10 @@ class TrainingConfig(FrozenModel):
             raise ValueError("`stages` must have `warm_start` before `flow`, whose target its outputs determine")
         if ("both" in self.stages) != (self.both is not None):
             raise ValueError("the section `both` is needed if, and only if, `stages` has `both`")
+        if ("rollout" in self.stages) != bool(self.rollouts):
+            raise ValueError("the section `rollouts` is needed if, and only if, `stages` has `rollout`")
+        if "rollout" in self.stages[:-1]:
+            raise ValueError("`stages` must end with `rollout`, which trains both networks together")
         return self
 
     @model_validator(mode="after")
@@ -205,14 +166,27 @@ class TrainingConfig(FrozenModel):
             )
         return self
 
+    @property
+    def stage_names(self) -> tuple[StageName, ...]:
+        """The names of the stages in their order; each of `rollouts` is a stage of its own."""
+        single = [stage for stage in self.stages if stage != "rollout"]
+        return (*single, *(f"rollout-{number}" for number in range(1, len(self.rollouts) + 1)))
+
+    def rollout(self, stage: StageName) -> RolloutConfig | None:
+        """Return the settings of a stage that trains on forecasts, None for another stage."""
+        kind, dash, number = stage.partition("-")
+        return self.rollouts[int(number) - 1] if dash and kind == "rollout" else None
+
     def stage_optimisers(self, stage: StageName) -> dict[Literal["warm_start", "flow"], OptimiserConfig]:
         """Return the optimiser of each network that `stage` trains, with the stage's steps and batch size."""
         parts: dict[Literal["warm_start", "flow"], OptimiserConfig] = {
             "warm_start": self.warm_start.optimiser,
             "flow": self.flow.optimiser,
         }
-        if stage != "both":
-            return {stage: parts[stage]}
+        if (rollout := self.rollout(stage)) is not None:
+            return {"warm_start": rollout, "flow": rollout}
+        if stage in ("warm_start", "flow"):
+            return {name: optimiser for name, optimiser in parts.items() if name == stage}
         assert self.both is not None
         shared = self.both.model_dump(include=set(StepsConfig.model_fields))
         return {name: optimiser.model_copy(update=shared) for name, optimiser in parts.items()}

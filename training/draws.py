@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from models.paths import skewed_times
 from models.shapes import Fields, FlowTime, Warmth
@@ -22,6 +23,7 @@ class Purpose(IntEnum):
     FLOW = 2
     VALIDATION = 3
     DROPOUT = 4
+    ROLLOUT = 5
 
 
 def stream_seed(seed: int, purpose: Purpose, step: int, *more: int) -> int:
@@ -60,3 +62,16 @@ def draw_for_flow(
     x_0 = torch.randn(shape, generator=draws, device=device)
     t = skewed_times(torch.randn(size, generator=draws, device=device))
     return FlowDraws(x_0[share], t[share], torch.where(full, 1.0, warmth)[share])
+
+
+def draw_for_rollout(
+    shape: tuple[int, ...], members: int, time_steps: int, frames: int, draws: torch.Generator, share: slice
+) -> tuple[Tensor, Tensor]:
+    """Draw white noise for the forecasts of a whole batch, and return that of the samples in `share`.
+
+    `shape` is that of the batch's fields. The results are the noise of each member and time step (sample, member, time
+    step, variable, latitude, longitude), and noise for each of the `frames` of the start (sample, frame, variable, …).
+    """
+    noise = torch.randn((shape[0], members, time_steps, *shape[1:]), generator=draws, device=draws.device)
+    frame_noise = torch.randn((shape[0], frames, *shape[1:]), generator=draws, device=draws.device)
+    return noise[share], frame_noise[share]

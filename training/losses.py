@@ -12,8 +12,8 @@ from models.flow import flow_matching_loss
 from models.networks import Networks
 from models.shapes import Context, Features, Fields, Frames, RowWeights, Scalar
 from models.warm_start import blend_scale, gaussian_nll, normalised_residual
-from training.config import StageName
-from training.data.batch import Batch
+from training.config import StageKind
+from training.data.batch import Batch, Following
 from training.draws import FlowDraws
 
 
@@ -21,7 +21,9 @@ from training.draws import FlowDraws
 class StepInputs:
     """Everything that the losses of a step depend on besides the weights: frames, draws, and known outputs of h.
 
-    `draws` are None where p' is not trained, `mean` and `std` where h is evaluated in the step.
+    `draws` are None where p' is not trained by its own loss, `mean` and `std` where h is evaluated in the step.
+    Forecasts have `following` time steps, the white `noise` of (sample, member, time step, variable, …) and, if their
+    frames get noise, that of (sample, frame, variable, …).
     """
 
     frames: Frames
@@ -30,17 +32,33 @@ class StepInputs:
     draws: FlowDraws | None = None
     mean: Fields | None = None
     std: Fields | None = None
+    following: tuple[Following, ...] = ()
+    noise: Tensor | None = None
+    frame_noise: Tensor | None = None
 
     @classmethod
-    def of(cls, batch: Batch, draws: FlowDraws | None, outputs: tuple[Fields, Fields] | None) -> "StepInputs":
+    def of(
+        cls,
+        batch: Batch,
+        draws: FlowDraws | None,
+        outputs: tuple[Fields, Fields] | None,
+    ) -> "StepInputs":
         """Return the inputs made of a batch, its draws and the known outputs of h."""
         mean, std = outputs or (None, None)
-        return cls(tuple(batch.frames), batch.target, batch.features, draws, mean, std)
+        return cls(tuple(batch.frames), batch.target, batch.features, draws, mean, std, batch.following)
+
+    @property
+    def steps(self) -> tuple[Following, ...]:
+        """All time steps of a forecast."""
+        return (Following(self.features, self.target), *self.following)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by name."""
         named: dict[str, Tensor | None] = {f"frame_{age}": frame for age, frame in enumerate(self.frames)}
         named |= {"target": self.target, "features": self.features, "mean": self.mean, "std": self.std}
+        for number, step in enumerate(self.following, start=1):
+            named |= {f"features_{number}": step.features, f"target_{number}": step.target}
+        named |= {"noise": self.noise, "frame_noise": self.frame_noise}
         if self.draws is not None:
             named |= {"x_0": self.draws.x_0, "t": self.draws.t, "warmth": self.draws.warmth}
         return {name: tensor for name, tensor in named.items() if tensor is not None}
@@ -48,9 +66,12 @@ class StepInputs:
     def map(self, function: Callable[[Tensor], Tensor]) -> "StepInputs":
         """Return the inputs with `function` applied to each tensor."""
         draws = self.draws and FlowDraws(function(self.draws.x_0), function(self.draws.t), function(self.draws.warmth))
-        mean, std = (None if fields is None else function(fields) for fields in (self.mean, self.std))
+        optional = (self.mean, self.std, self.noise, self.frame_noise)
+        mean, std, noise, frame_noise = (None if fields is None else function(fields) for fields in optional)
         frames = tuple(function(frame) for frame in self.frames)
-        return StepInputs(frames, function(self.target), function(self.features), draws, mean, std)
+        following = tuple(Following(function(step.features), function(step.target)) for step in self.following)
+        target, features = function(self.target), function(self.features)
+        return StepInputs(frames, target, features, draws, mean, std, following, noise, frame_noise)
 
     def parts(self, count: int) -> Iterator["StepInputs"]:
         """Yield `count` equal parts of the samples, as views."""
@@ -72,7 +93,7 @@ class StageLoss(nn.Module):
     def __init__(
         self,
         networks: Networks,
-        stage: StageName,
+        stage: StageKind,
         *,
         area_weights: RowWeights | None = None,
         end_to_end: bool = False,

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from models.shapes import Scalar
-from training.config import OptimiserConfig
 from training.ema import Ema
+from training.optimiser_config import OptimiserConfig
 
 
 def learning_rate(config: OptimiserConfig, step: int) -> float:

@@ -61,14 +61,14 @@ def check_output(output: Path, config: TrainingConfig, *, resume: bool) -> None:
             f"{new.get(wrong[0])!r}. Choose another folder, or the same value."
         )
     for stage, field in _STEPS.items():
-        if field in changed and stage in config.stages:
+        if field in changed and stage in config.stage_names:
             _check_steps(output, config, stage, field)
 
 
 def _check_steps(output: Path, config: TrainingConfig, stage: str, field: str) -> None:
     """Raise `ConfigurationError` if the number of steps of a stage can no longer change to that of `config`."""
-    position = [str(name) for name in config.stages].index(stage)
-    for later in config.stages[position + 1 :]:
+    position = config.stage_names.index(stage)
+    for later in config.stage_names[position + 1 :]:
         if state_path(output, later).exists():
             raise ConfigurationError(f"`{field}` cannot change any more: the stage `{later}` has begun in `{output}`.")
     done, steps = read_progress(state_path(output, stage)).steps, _flatten(config)[field]
@@ -80,6 +80,8 @@ def _flatten(config: TrainingConfig) -> dict[str, Any]:
     """Return the fields of the configuration by their dotted names."""
 
     def walk(value: Any, prefix: str) -> dict[str, Any]:
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value = dict(enumerate(value))
         if not isinstance(value, dict):
             return {prefix: value}
         return {name: leaf for key, part in value.items() for name, leaf in walk(part, f"{prefix}.{key}").items()}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from models.execution import Execution
 from models.flow import FlowNet
@@ -25,15 +25,20 @@ from training.data.batch import Batch
 from training.data.loader import Loader
 from training.data.order import SampleOrder
 from training.data.training_data import TrainingData
-from training.draws import FlowDraws, Purpose, draw_for_flow, generator
+from training.draws import FlowDraws, Purpose, draw_for_flow, draw_for_rollout, generator
 from training.errors import StoppedError
 from training.graphs import CudaGraphs, Graphs, RecordedStep
 from training.losses import StageLoss, StepInputs
 from training.optimisation import NetworkOptimiser
 from training.processes import Processes
+from training.rollout_config import RolloutConfig
+from training.rollout_loss import PersistenceErrors, RolloutLoss
 from training.step import OptimiserStep
 from training.stopping import StopSignal
 from training.warm_start_outputs import OutputsOnDevice, OutputsOnDisk, WarmStartEvaluator, WarmStartOutputs
+
+_PERSISTENCE_SAMPLES = 256
+"""Samples of the training years from which the errors of persistence are measured, evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,11 @@ def check_stages(config: TrainingConfig, data: TrainingData, num_processes: int,
             "`stages` must have `warm_start` or `both`, because p' is trained on the outputs of h, unless the training "
             f"starts from a checkpoint. Got: {', '.join(config.stages)}."
         )
-    num_samples = len(data.sample_indices(config.data.train_years))
-    for stage in config.stages:
+    for stage in config.stage_names:
         optimiser = next(iter(config.stage_optimisers(stage).values()))
+        rollout = config.rollout(stage)
+        followed = data if rollout is None else data.followed_by(rollout.time_steps - 1)
+        num_samples = len(followed.sample_indices(config.data.train_years))
         divisor = num_processes * optimiser.accumulation
         if optimiser.batch_size % divisor:
             raise ConfigurationError(
@@ -93,6 +100,12 @@ def check_stages(config: TrainingConfig, data: TrainingData, num_processes: int,
             )
 
 
+def _stage_data(work: Workplace, name: StageName) -> TrainingData:
+    """Return the data with samples of as many time steps as the stage's forecasts."""
+    rollout = work.config.rollout(name)
+    return work.data if rollout is None else work.data.followed_by(rollout.time_steps - 1)
+
+
 class StageInputs:
     """The inputs of the steps of a stage: frames of each step's samples, random draws, and known outputs of h."""
 
@@ -100,20 +113,22 @@ class StageInputs:
         self._work, self._name, self._outputs = work, name, outputs
         config = work.config
         self._batch_size = next(iter(config.stage_optimisers(name).values())).batch_size
+        self._rollout = config.rollout(name)
+        self._data = _stage_data(work, name)
         memory = config.data.memory_bytes
-        self._order = SampleOrder(work.data, config.data.train_years, self._batch_size, config.seed, memory)
+        self._order = SampleOrder(self._data, config.data.train_years, self._batch_size, config.seed, memory)
 
     @contextmanager
     def read(self, steps: range) -> Iterator[Iterable[StepInputs]]:
         """Yield the inputs of `steps` for this process, read ahead."""
         work = self._work
-        with Loader(work.data, self._own_indices, steps, work.device, work.config.data.memory_bytes) as loader:
+        with Loader(self._data, self._own_indices, steps, work.device, work.config.data.memory_bytes) as loader:
             yield (self._assemble(step, batch, self._share) for step, batch in zip(steps, loader, strict=True))
 
     def keep(self, step: int) -> Path:
         """Write the whole batch of a step, with indices, valid times and draws, to a file, and return its path."""
         indices = self._order.indices(step)
-        batch = self._work.data.batch(indices, self._work.device)
+        batch = self._data.batch(indices, self._work.device)
         inputs = self._assemble(step, batch, slice(None))
         path = self._work.output / f"{self._name}.not-finite-{step + 1}.safetensors"
         times = np.datetime_as_string(self._work.data.valid_times[indices]).tolist()
@@ -131,16 +146,31 @@ class StageInputs:
         return self._order.indices(step)[self._share]
 
     def _assemble(self, step: int, batch: Batch, share: slice) -> StepInputs:
+        if self._rollout is not None:
+            noise, frame_noise = self._draw_rollout(step, share, self._rollout)
+            return replace(StepInputs.of(batch, None, None), noise=noise, frame_noise=frame_noise)
         outputs = self._outputs and self._outputs(self._order.indices(step)[share])
         return StepInputs.of(batch, self._draw(step, share), outputs or None)
 
     def _draw(self, step: int, share: slice) -> FlowDraws | None:
         if self._name == "warm_start":
             return None
-        config, data = self._work.config, self._work.data
+        config = self._work.config
         draws = generator(config.seed, Purpose.FLOW, step, self._work.device)
-        shape = (self._batch_size, len(config.variables), *data.grid.shape)
-        return draw_for_flow(shape, draws, config.flow.full_warmth_fraction, share)
+        return draw_for_flow(self._batch_shape, draws, config.flow.full_warmth_fraction, share)
+
+    def _draw_rollout(self, step: int, share: slice, rollout: RolloutConfig) -> tuple[Tensor, Tensor | None]:
+        draws = generator(self._work.config.seed, Purpose.ROLLOUT, step, self._work.device)
+        frames = self._data.context_frames if rollout.input_noise else 0
+        noise, frame_noise = draw_for_rollout(
+            self._batch_shape, rollout.members, rollout.time_steps, frames, draws, share
+        )
+        return noise, frame_noise if frames else None
+
+    @property
+    def _batch_shape(self) -> tuple[int, int, int, int]:
+        lat, lon = self._data.grid.shape
+        return self._batch_size, len(self._data.variables), lat, lon
 
 
 def build_step(work: Workplace, name: StageName, networks: Networks) -> OptimiserStep:
@@ -153,18 +183,55 @@ def build_step(work: Workplace, name: StageName, networks: Networks) -> Optimise
     optimisers: dict[str, NetworkOptimiser] = {
         part: NetworkOptimiser(modules[part], settings[part]) for part in settings
     }
-    end_to_end = name == "both" and config.both is not None and config.both.end_to_end
-    loss: nn.Module = StageLoss(networks, name, area_weights=work.area_weights(), end_to_end=end_to_end)
-    if config.compile == "default":
-        loss = cast("nn.Module", torch.compile(loss, dynamic=False))
+    loss, weights = _build_rollout_loss(work, name, networks) or _build_loss(work, name, networks)
     loss = work.processes.average_gradients(loss)
-    weights = {"nll": 1.0} if "warm_start" in settings else {}
-    if end_to_end and config.both is not None:
-        weights["nll"] = config.both.nll_weight
-    if "flow" in settings:
-        weights["flow_loss"] = 1.0
     parts = next(iter(settings.values())).accumulation
     return OptimiserStep(loss, optimisers, weights, work.execution, parts=parts)
+
+
+def _build_loss(work: Workplace, name: StageName, networks: Networks) -> tuple[nn.Module, dict[str, float]]:
+    """Return the losses of each network, compiled if the configuration says so, and their weights."""
+    config = work.config
+    stage = next(stage for stage in config.stages if stage == name)
+    end_to_end = stage == "both" and config.both is not None and config.both.end_to_end
+    loss: nn.Module = StageLoss(networks, stage, area_weights=work.area_weights(), end_to_end=end_to_end)
+    if config.compile == "default":
+        loss = cast("nn.Module", torch.compile(loss, dynamic=False))
+    weights = {"nll": 1.0} if stage != "flow" else {}
+    if end_to_end and config.both is not None:
+        weights["nll"] = config.both.nll_weight
+    if stage != "warm_start":
+        weights["flow_loss"] = 1.0
+    return loss, weights
+
+
+def _build_rollout_loss(
+    work: Workplace, name: StageName, networks: Networks
+) -> tuple[nn.Module, dict[str, float]] | None:
+    """Return the losses of forecasts, with compiled networks if the configuration says so, and their weights."""
+    config = work.config
+    if (rollout := config.rollout(name)) is None:
+        return None
+    errors = _measure_persistence(work, name, networks).to(work.device)
+    loss = RolloutLoss(networks, rollout, config.sampling, config.noise, errors, area_weights=work.area_weights()).to(
+        work.device
+    )
+    if config.compile == "default":
+        loss.compile_networks()
+    return loss, loss.loss_weights
+
+
+def _measure_persistence(work: Workplace, name: StageName, networks: Networks) -> PersistenceErrors:
+    """Return the errors of persistence at each lead time of a stage's forecasts, over samples of the training years."""
+    data = _stage_data(work, name)
+    samples = data.sample_indices(work.config.data.train_years)
+    chosen = samples[np.linspace(0, len(samples) - 1, min(_PERSISTENCE_SAMPLES, len(samples))).round().astype(int)]
+    batch = data.batch(chosen)
+    normalise = networks.context.cpu().normalise
+    targets = [batch.target, *(step.target for step in batch.following)]
+    errors = PersistenceErrors.of(normalise(batch.frames[0]), [normalise(target) for target in targets], data.grid)
+    networks.context.to(work.device)
+    return errors
 
 
 def record_step(work: Workplace, step: OptimiserStep) -> OptimiserStep | RecordedStep:

@@ -78,15 +78,15 @@ class Loader:
 
     def _to_batch(self, staged: _Staged) -> Batch:
         """Return the batch on the device: packed frames are copied, and unpacked there."""
-        data, count = self._data, self._data.context_frames + 1
+        data = self._data
         if staged.frames is None:
             assert data.kept is not None
             frames = data.kept.gather(staged.indices)
         else:
             packed = staged.frames.to(self._device, non_blocking=self._is_pinned)
             frames = data.reader.packing.unpack(packed, staged.indices)
-        each = frames.reshape(count, -1, *frames.shape[1:])
-        return Batch(tuple(each[1:]), each[0], staged.features.to(self._device, non_blocking=self._is_pinned))
+        features = staged.features.to(self._device, non_blocking=self._is_pinned)
+        return data.assemble(frames.reshape(-1, features.shape[1], *frames.shape[1:]), features)
 
     def _run(self) -> None:
         """Make the batches, until all are made or the loader is closed."""
@@ -101,7 +101,7 @@ class Loader:
             for step in self._steps:
                 samples = np.asarray(self._indices_of_step(step), np.int64)
                 indices = self._data.sample_frames(samples).reshape(-1)
-                features = torch.from_numpy(self._data.features(samples))
+                features = torch.from_numpy(self._data.sample_features(samples))
                 frames = self._gather(step, indices, pool)
                 if self._is_pinned:
                     features = features.pin_memory()

@@ -35,7 +35,7 @@ class MemoryPlan:
         """
         frame_bytes = 4 * len(data.variables) * int(np.prod(data.grid.shape))
         read_bytes = _COPIES * frame_bytes
-        batch_frames = (data.context_frames + 1) * batch_size
+        batch_frames = data.frames_per_sample * batch_size
         batches_bytes = (AHEAD + 1) * batch_frames * data.frame_bytes
         chunk_frames = int(np.bincount(data.reader.chunk_ids).max())
         num_threads = max_threads

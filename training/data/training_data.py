@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from copy import copy
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -9,15 +10,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from storage.errors import ConfigurationError
-from training.data.batch import Batch
+from training.data.batch import Batch, Following
 from training.data.frames import FrameReader, list_runs
 from training.data.kept_frames import KeptFrames
 from training.data.statistics import compute_statistics, read_statistics, write_statistics
 from weather.extremes import TrainingExtremes, compute_extremes
 from weather.features import feature_series
 from weather.manifest import Normalisation
+from weather.periods import Period, select_times
 
 Keep = Literal["auto", "device", "host", "stream"]
 """Where frames are during a training: in memory of the device or of the host, or read again in each epoch."""
@@ -35,7 +38,7 @@ class TrainingData:
     A sample is `context_frames` frames and a target, each one `time_step` after the one before. It is named by the
     index of its newest frame. A gap in the times removes the samples that it touches and no other. Records with a finer
     step than `time_step` have samples of all phases. `static` has the normalised static fields (field, latitude,
-    longitude).
+    longitude). `num_following` further time steps follow the target of each sample, by default none.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class TrainingData:
         self.time_step, self.context_frames = time_step, context_frames
         self.static = np.zeros((0, *self.grid.shape), np.float32) if static is None else static
         self.kept: KeptFrames | None = None
+        self.num_following = 0
 
     def __enter__(self) -> "TrainingData":
         return self
@@ -96,6 +100,20 @@ class TrainingData:
         """Bytes of a packed frame in memory."""
         return self.reader.packing.frame_bytes(len(self.variables), self.grid.shape)
 
+    @property
+    def frames_per_sample(self) -> int:
+        """The number of frames of a sample: its context, its target and what follows."""
+        return self.context_frames + 1 + self.num_following
+
+    def followed_by(self, count: int) -> "TrainingData":
+        """Return the same data, of which each sample has `count` further time steps after its target, for rollouts.
+
+        Frames in memory are shared. Samples without so many frames after them are left out.
+        """
+        data = copy(self)
+        data.num_following = count
+        return data
+
     def shift(self, indices: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
         """Return the index of the frame that is `steps` time steps after each of `indices`, -1 if there is none."""
         indices = np.asarray(indices, np.int64)
@@ -103,7 +121,7 @@ class TrainingData:
         found = np.minimum(np.searchsorted(self.valid_times, wanted), len(self.valid_times) - 1)
         return np.where((indices >= 0) & (self.valid_times[found] == wanted), found, -1)
 
-    def sample_indices(self, years: Sequence[int]) -> NDArray[np.int64]:
+    def sample_indices(self, years: Sequence[Period]) -> NDArray[np.int64]:
         """Return the indices of the newest frames of the complete samples, ascending.
 
         All frames of a sample are in `years`, so that no frame is in both training and validation.
@@ -111,14 +129,15 @@ class TrainingData:
         in_years = self._is_in(years)
         indices = np.flatnonzero(in_years)
         complete = np.ones(len(indices), bool)
-        for steps in range(1 - self.context_frames, 2):
+        for steps in range(1 - self.context_frames, 2 + self.num_following):
             other = self.shift(indices, steps)
             complete &= (other >= 0) & in_years[other]
         return indices[complete]
 
     def sample_frames(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the indices of the frames of samples (frame, sample): the target, then the context, newest first."""
-        return np.stack([self.shift(indices, 1 - age) for age in range(self.context_frames + 1)])
+        """Return the indices of the frames of samples (frame, sample): targets, then context, all newest first."""
+        newest = 1 + self.num_following
+        return np.stack([self.shift(indices, newest - age) for age in range(self.frames_per_sample)])
 
     def frames(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the frames (frame, variable, latitude, longitude) at `indices`, in physical units."""
@@ -130,15 +149,26 @@ class TrainingData:
         indices = np.asarray(indices, np.int64)
         wanted = self.sample_frames(indices)
         frames = torch.from_numpy(self.frames(wanted.reshape(-1)).reshape(*wanted.shape, -1, *self.grid.shape))
-        batch = Batch(tuple(frames[1:]), frames[0], torch.from_numpy(self.features(indices)))
+        batch = self.assemble(frames, torch.from_numpy(self.sample_features(indices)))
         return batch if device is None else batch.to(device)
+
+    def assemble(self, frames: Tensor, features: Tensor) -> Batch:
+        """Return the batch made of frames in the order of `sample_frames`, and of the result of `sample_features`."""
+        targets = frames[: 1 + self.num_following].flip(0)
+        following = zip(features[1:], targets[1:], strict=True)
+        context = tuple(frames[1 + self.num_following :])
+        return Batch(context, targets[0], features[0], tuple(Following(*step) for step in following))
+
+    def sample_features(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the features of samples at each of their time steps (step, sample, feature, latitude, longitude)."""
+        return np.stack([self.features(self.shift(indices, step)) for step in range(1 + self.num_following)])
 
     def features(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the features (frame, feature, latitude, longitude) of the dates of frames."""
         return feature_series(self._feature_names, self.grid, self.valid_times[indices])
 
     def statistics(
-        self, years: Sequence[int], cache: Path | None = None
+        self, years: Sequence[Period], cache: Path | None = None
     ) -> tuple[tuple[Normalisation, ...], TrainingExtremes]:
         """Return each variable's mean and standard deviation over `years`, area-weighted, and the extremes of them.
 
@@ -156,7 +186,7 @@ class TrainingData:
                 write_statistics(cache, found)
         return found.variables, found.extremes
 
-    def extremes(self, scale: Sequence[Normalisation], years: Sequence[int]) -> TrainingExtremes:
+    def extremes(self, scale: Sequence[Normalisation], years: Sequence[Period]) -> TrainingExtremes:
         """Return the extremes over `years`, for a given mean and standard deviation of each variable."""
         parts = self._read_parts(np.flatnonzero(self._is_in(years)))
         scales = [(variable.name, variable.mean, variable.std) for variable in scale]
@@ -172,6 +202,6 @@ class TrainingData:
         times = self.valid_times[indices].astype("datetime64[s]").astype(np.int64)
         return (*self.variables, str(self.grid), str(self.time_step), sha256(times.tobytes()).hexdigest())
 
-    def _is_in(self, years: Sequence[int]) -> NDArray[np.bool_]:
-        """Return whether each frame is in one of `years`."""
-        return np.isin(self.valid_times.astype("datetime64[Y]").astype(int) + 1970, years)
+    def _is_in(self, years: Sequence[Period]) -> NDArray[np.bool_]:
+        """Return whether each frame is in one of `years`, which may be periods of any kind."""
+        return select_times(self.valid_times, years)

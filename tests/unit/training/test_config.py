@@ -5,7 +5,8 @@ import pytest
 
 from storage.errors import ConfigurationError
 from tests.unit.training.tiny import tiny_config
-from training.config import OptimiserConfig, TrainingConfig, read_config
+from training.config import TrainingConfig, read_config
+from training.optimiser_config import OptimiserConfig
 from weather.manifest import Sampling
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests.unit.training.toy import OPTIMISER, build_stage, build_step, inputs_of, read, run, weights
-from training.config import OptimiserConfig
 from training.errors import NotFiniteError, StoppedError
 from training.logs import Progress
 from training.losses import StepInputs
 from training.optimisation import learning_rate
+from training.optimiser_config import OptimiserConfig
 from training.stopping import StopSignal
 
 

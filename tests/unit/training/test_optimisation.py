@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.unit.training.toy import OPTIMISER, build_step, inputs_of, linear
-from training.config import OptimiserConfig
 from training.optimisation import NetworkOptimiser, learning_rate
+from training.optimiser_config import OptimiserConfig
 
 
 def test_the_learning_rate_rises_then_falls_to_the_final_rate() -> None:

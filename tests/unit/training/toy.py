@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from models.execution import Execution
-from training.config import OptimiserConfig
 from training.draws import Purpose, generator
 from training.logs import Progress
 from training.loop import Stage, StageRun
 from training.losses import StepInputs
 from training.optimisation import NetworkOptimiser
+from training.optimiser_config import OptimiserConfig
 from training.processes import Processes
 from training.step import OptimiserStep
 from training.stopping import StopSignal

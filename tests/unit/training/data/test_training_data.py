@@ -88,3 +88,26 @@ def test_the_loader_yields_the_batches_of_its_steps_in_order() -> None:
     with Loader(data, lambda step: np.array([step, step + 1]), range(3, 9), CPU) as batches:
         newest = [batch.frames[0][:, 0, 0, 0].tolist() for batch in batches]
     assert newest == [[step, step + 1] for step in range(3, 9)]
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_further_time_steps_follow_the_target_in_order(is_kept: bool) -> None:
+    times = np.delete(_times("2001-01-01T00", 40, 6), 20)
+    data = _data(times, 6, features=("season_sin",))
+    if is_kept:
+        data.keep("host", CPU)
+    followed = data.followed_by(3)
+    samples = followed.sample_indices((2001,))
+    assert len(data.sample_indices((2001,))) == 35
+    assert samples.tolist() == [*range(1, 16), *range(21, 35)]
+    batches = [followed.batch(samples[:8])]
+    with Loader(followed, lambda _: samples[:8], range(1), CPU) as loader:
+        batches += loader
+    for batch in batches:
+        assert [frame[:, 0, 0, 0].tolist() for frame in batch.frames] == [[*range(1, 9)], [*range(8)]]
+        for step, following in enumerate(batch.following, start=1):
+            assert following.target[:, 0, 0, 0].tolist() == [*range(2 + step, 10 + step)]
+            expected = [feature_fields(("season_sin",), GRID, times[index + step])[0] for index in samples[:8]]
+            np.testing.assert_array_equal(following.features[:, 0], expected)
+        assert batch.target[:, 0, 0, 0].tolist() == [*range(2, 10)]
+        assert [len(part.following[2].target) for part in (batch, batch.part(slice(2, 5)))] == [8, 3]

@@ -1,0 +1,34 @@
+"""The settings of a stage that trains both networks through the sampler, on forecasts of several time steps."""
+
+from pydantic import Field, model_validator
+
+from training.optimiser_config import OptimiserConfig
+
+
+class RolloutConfig(OptimiserConfig):
+    """Both networks, trained on forecasts of `time_steps` time steps and `members` members by the CRPS.
+
+    The sampler, its evaluations and the noise are those of the configuration. The members' CRPS is `alpha` parts the
+    fair estimator and the rest the biased one, which keeps members from collapsing. `harmonic_weight` weights the CRPS
+    of spherical harmonics, `mean_weight` the error of the rollout of h's mean, `nll_weight` the likelihood of h; a loss
+    of weight 0 is not computed. Gradients pass through the last `gradient_steps` time steps, by default all; with 1 the
+    steps before only make the frames (pushforward). Noise of the standard deviation `input_noise`, in units of each
+    variable's, is added to the frames of the start. See `training.rollout_loss`.
+    """
+
+    time_steps: int = Field(ge=1)
+    members: int = Field(default=2, ge=2)
+    gradient_steps: int | None = Field(default=None, ge=1)
+    alpha: float = Field(default=0.95, ge=0, le=1)
+    harmonic_weight: float = Field(default=0.1, ge=0)
+    mean_weight: float = Field(default=0.1, ge=0)
+    nll_weight: float = Field(default=0.01, ge=0)
+    input_noise: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _check_gradient_steps(self) -> "RolloutConfig":
+        if self.gradient_steps is not None and self.gradient_steps > self.time_steps:
+            raise ValueError(
+                f"`gradient_steps` must be at most `time_steps`, {self.time_steps}. Got: {self.gradient_steps}"
+            )
+        return self
