@@ -110,7 +110,7 @@ class ForecastRequest(FrozenModel):
 
     def count_evaluations(self, num_lead_times: int) -> int:
         """Return the evaluations of both networks that so many lead times need, each for one member."""
-        return self.members * num_lead_times * (self.sampling.nfe + 1)
+        return self.members * num_lead_times * self.sampling.network_evaluations
 
     @property
     def digest(self) -> str:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from jobs.request import ForecastRequest, InitialStateSource, Output
 from jobs.rows.states import Priority
+from weather.manifest import SolverName
 from weather.schema import FrozenModel
 from weather.stores.summary_request import Summary
 
@@ -41,10 +42,11 @@ Members = Annotated[
 class Sampler(FrozenModel):
     """How the flow is sampled; missing fields take the checkpoint's values."""
 
-    solver: Literal["euler", "midpoint"] | None = None
+    solver: SolverName | None = None
     nfe: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] | None = Field(
         None,
-        description="Evaluations per time step; `auto`: as many as the deadline allows, up to the checkpoint's.",
+        description="Evaluations of the flow per time step, besides one of the warm start; 1 for the solver `single`; "
+        "`auto`: as many as the deadline allows, up to the checkpoint's.",
     )
     warmth: float | None = Field(None, ge=0, le=1, description="Warmth of the start, from 0 (noise) to 1 (fully warm).")
 

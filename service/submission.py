@@ -26,7 +26,7 @@ from service.problems import TOO_LARGE, ServiceError
 from service.requests import ForecastBody
 from storage.errors import ConfigurationError
 from weather.initial_state import InitialState
-from weather.manifest import NFE_PER_STEP, Manifest, Sampling
+from weather.manifest import Manifest, Sampling, largest_nfe
 from weather.stores.summary_request import Summary
 from weather.times import count_lead_times, parse_lead_time
 
@@ -232,8 +232,7 @@ def _complete_sampling(body: ForecastBody, manifest: Manifest) -> Sampling:
     """
     options: dict[str, Any] = body.sampler.model_dump()
     if options["nfe"] == "auto":
-        per_step = NFE_PER_STEP[body.sampler.solver or manifest.sampling.solver]
-        options["nfe"] = max(manifest.sampling.nfe // per_step, 1) * per_step
+        options["nfe"] = largest_nfe(body.sampler.solver or manifest.sampling.solver, manifest.sampling.nfe)
     return manifest.sampling.replace(**options)
 
 

@@ -17,9 +17,15 @@ Checkpoints = Annotated[
 Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda or cuda:N, where N is its number.")]
 Nfe = Annotated[
     int | None,
-    typer.Option(min=1, help="Network evaluations for each member and time step; by default the checkpoint's number."),
+    typer.Option(
+        min=1,
+        help="Evaluations of the flow network for each member and time step, besides that of the warm start; by default"
+        " the checkpoint's number.",
+    ),
 ]
-Solver = Annotated[str | None, typer.Option(help="Solver: euler or midpoint; by default the checkpoint's.")]
+Solver = Annotated[
+    str | None, typer.Option(help="Solver: euler, midpoint or single (one evaluation); by default the checkpoint's.")
+]
 Warmth = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Warmth of the start, from 0 (cold) to 1 (warm); by default the checkpoint's."),

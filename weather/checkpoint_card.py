@@ -26,7 +26,8 @@ def render_card(manifest: Manifest, license_text: str | None) -> str:
             for kept in made.selections
         ),
         "How it is sampled": f"{sampling.solver} solver, NFE {sampling.nfe}, warmth {sampling.warmth:g} by default. "
-        f"Each time step takes {sampling.nfe + 1} network evaluations a member, that of the warm start included.",
+        f"Each time step takes {sampling.network_evaluations} network evaluations a member, that of the warm start "
+        "included.",
         "Noise": f"{noise[0].upper()}{noise[1:]}.",
         "How to use it": f"{unpack}, then {forecast}.",
         "Licence": "See LICENSE." if license_text else "None is stated; ask its author before you use it.",

@@ -117,15 +117,26 @@ class ModelSpec(FrozenModel):
         return np.timedelta64(timedelta(hours=self.time_step_hours))
 
 
-NFE_PER_STEP = MappingProxyType({"euler": 1, "midpoint": 2})
-"""Network evaluations of one step of each solver."""
+SolverName = Literal["euler", "midpoint", "single"]
+
+NFE_PER_STEP = MappingProxyType({"euler": 1, "midpoint": 2, "single": 1})
+"""Evaluations of the flow network in one step of each solver."""
+
+
+def largest_nfe(solver: SolverName, maximum: int) -> int:
+    """Return the largest number of evaluations of whole steps of a solver up to `maximum`; at least one step."""
+    per_step = NFE_PER_STEP[solver]
+    return per_step if solver == "single" else max(maximum // per_step, 1) * per_step
 
 
 class Sampling(FrozenModel):
-    """How a checkpoint is sampled by default."""
+    """How a checkpoint is sampled by default; `nfe` counts the evaluations of the flow network in a time step.
 
-    solver: Literal["euler", "midpoint"] = "midpoint"
-    nfe: int = Field(default=6, ge=1)
+    The solver `single` makes one step of one evaluation; `nfe` is then 1, else by default 6.
+    """
+
+    solver: SolverName = "midpoint"
+    nfe: int = Field(default_factory=lambda fields: 1 if fields.get("solver") == "single" else 6, ge=1)
     power: float = Field(default=1.0, gt=0)
     warmth: float = Field(default=1.0, ge=0, le=1)
 
@@ -133,6 +144,8 @@ class Sampling(FrozenModel):
     @classmethod
     def _check_nfe(cls, nfe: int, info: ValidationInfo) -> int:
         solver = info.data.get("solver")
+        if solver == "single" and nfe != 1:
+            raise ValueError(f"`nfe` must be 1 for the single solver; the others take more. Got: {nfe}")
         if solver is not None and nfe % NFE_PER_STEP[solver]:
             raise ValueError(
                 f"`nfe` must be a positive multiple of {NFE_PER_STEP[solver]} for the {solver} solver. Got: {nfe}"
@@ -144,11 +157,21 @@ class Sampling(FrozenModel):
         """Solver steps that take `nfe` evaluations."""
         return self.nfe // NFE_PER_STEP[self.solver]
 
+    @property
+    def network_evaluations(self) -> int:
+        """Evaluations of both networks in a time step of a member: those of the flow, and one of the warm start."""
+        return self.nfe + 1
+
     def replace(self, **changes: str | float | None) -> "Sampling":
-        """Return a copy with `changes`, ignoring those that are None; raises `ConfigurationError` for a wrong value."""
+        """Return a copy with `changes`, ignoring those that are None; raises `ConfigurationError` for a wrong value.
+
+        A change to or from the solver `single` without `nfe` takes the solver's default.
+        """
         present = {name: value for name, value in changes.items() if value is not None}
+        solvers = {self.solver, present.get("solver", self.solver)}
+        kept = self.model_dump(exclude={"nfe"} if len(solvers) == 2 and "single" in solvers else None)
         try:
-            return Sampling.model_validate(self.model_dump() | present)
+            return Sampling.model_validate(kept | present)
         except ValidationError as error:
             location = error.errors(include_url=False)[0]["loc"]
             raise ConfigurationError(first_error_sentence(error), location) from error

@@ -80,6 +80,7 @@ def _describe_origin(manifest: Manifest, state: InitialState, summary: Path | No
     return {
         "summary": None if summary is None else str(summary),
         "checkpoint": manifest.name,
+        "noise": manifest.noise.parameters,
         "sources": [source.model_dump(mode="json") for source in state.choice],
         "warnings": list(state.warnings),
     }

@@ -133,4 +133,4 @@ def _evaluations_per_second(subject: Subject, precision: Any) -> float:
     subject.compute_day(range(_MEMBERS), precision=precision)
     began = time.perf_counter()
     subject.compute_day(range(_MEMBERS), precision=precision)
-    return _MEMBERS * subject.num_steps * (subject.sampling.nfe + 1) / (time.perf_counter() - began)
+    return _MEMBERS * subject.num_steps * subject.sampling.network_evaluations / (time.perf_counter() - began)

@@ -44,16 +44,16 @@ class StandaloneForecast:
 
 @dataclass(frozen=True)
 class RunReceipt:
-    """The result of a run: computed lead times (counted per group), network evaluations, lost members, wall time.
+    """The result of a run: computed lead times (counted per group), lost members, wall time.
 
+    `network_evaluations` are those of both networks, each for one member, without those that only pad a group.
     Values are equal bit for bit only if device, number of CPU threads and version of PyTorch are the same.
     """
 
     store: Path
     lead_times_computed: int
     lead_times_resumed: int
-    flow_evaluations: int
-    warm_start_evaluations: int
+    network_evaluations: int
     nonfinite_members: tuple[int, ...]
     device: str
     threads: int
@@ -84,13 +84,16 @@ def run_forecast(forecast: StandaloneForecast, output: Path, *, resume: bool, re
         save_initial_state(forecast.state, output / INITIAL_STATE)
         noise = ForecastNoise.of(manifest.model, manifest.noise, seed=forecast.seed, init_time=forecast.state.init_time)
         _fill(forecaster, forecast, noise, store, summary, done, report)
-    computed = store.layout.num_lead_times * len(done) - sum(done)
+    layout = store.layout
+    computed = layout.num_lead_times * len(done) - sum(done)
+    member_steps = sum(
+        len(layout.group_members(group)) * (layout.num_lead_times - number) for group, number in enumerate(done)
+    )
     return RunReceipt(
         store=output / ENSEMBLE,
         lead_times_computed=computed,
         lead_times_resumed=sum(done),
-        flow_evaluations=computed * forecast.sampling.nfe,
-        warm_start_evaluations=computed,
+        network_evaluations=member_steps * forecast.sampling.network_evaluations,
         nonfinite_members=tuple(store.lost_members()),
         device=str(forecast.device),
         threads=torch.get_num_threads(),

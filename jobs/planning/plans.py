@@ -7,7 +7,7 @@ from jobs.planning.estimates import Estimator, choose_nfe, demand_of, fields_per
 from jobs.request import ForecastRequest
 from storage.paths import StoragePath
 from weather.errors import StorageFullError
-from weather.manifest import NFE_PER_STEP, WHITE, Manifest, NoiseSpec
+from weather.manifest import NFE_PER_STEP, WHITE, Manifest, NoiseSpec, largest_nfe
 from weather.stores.layout import Layout
 from weather.stores.summary_layout import SummaryLayout
 
@@ -120,7 +120,7 @@ def _choose_nfe(plan: Plan, estimator: Estimator, manifest: Manifest, owner: str
     demand = demand_of(request, plan.layout.num_lead_times)
     nfe = choose_nfe(
         request.deadline_seconds,
-        manifest.sampling.nfe,
+        largest_nfe(request.sampling.solver, manifest.sampling.nfe),
         NFE_PER_STEP[request.sampling.solver],
         lambda nfe: estimator.seconds(replace(demand, nfe=nfe)),
         estimator.wait_seconds(owner),

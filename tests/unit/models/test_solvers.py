@@ -8,7 +8,10 @@ import torch
 from models.solvers import SOLVERS, evaluation_times, power_grid, solve
 from models.testing import GaussianField
 from storage.errors import ConfigurationError
-from weather.manifest import NFE_PER_STEP, Sampling
+from weather.manifest import NFE_PER_STEP, Sampling, SolverName, largest_nfe
+
+SINGLE = ("single", 3)
+"""A solver and a number of steps that it cannot make."""
 
 
 def _x_0() -> torch.Tensor:
@@ -32,6 +35,29 @@ def test_the_error_falls_with_the_order_of_the_solver(solver: str, order: int, p
 def test_one_midpoint_step_is_exact_for_a_perfect_warm_start() -> None:
     x_1 = solve("midpoint", GaussianField(1.0), _x_0(), power_grid(1))
     torch.testing.assert_close(x_1, _x_0(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("std", [0.3, 1.0, 2.0])
+def test_a_single_step_is_the_midpoint_step_whose_first_velocity_is_that_of_white_residuals(std: float) -> None:
+    """At the source the velocity is −x_0 for every target, so that nothing is lost by not evaluating it."""
+    single, midpoint = (solve(name, GaussianField(std), _x_0(), power_grid(1)) for name in ("single", "midpoint"))
+    torch.testing.assert_close(single, midpoint, rtol=0, atol=1e-12)
+
+
+def test_a_change_to_or_from_the_single_solver_takes_its_number_of_evaluations() -> None:
+    single = Sampling(nfe=4).replace(solver="single")
+    assert (single.nfe, single.num_steps, Sampling(solver="single")) == (1, 1, single)
+    assert single.replace(solver="midpoint").nfe == 6
+    assert single.replace(solver="euler", nfe=3).nfe == 3
+    assert Sampling(nfe=4).replace(solver="euler").nfe == 4
+    with pytest.raises(ConfigurationError, match=r"must be 1 for the single solver; the others take more. Got: 4"):
+        single.replace(nfe=4)
+
+
+@pytest.mark.parametrize(("solver", "maximum", "nfe"), [("single", 6, 1), ("midpoint", 5, 4), ("midpoint", 1, 2)])
+def test_the_largest_number_of_evaluations_is_of_whole_steps(solver: SolverName, maximum: int, nfe: int) -> None:
+    assert largest_nfe(solver, maximum) == nfe
+    assert Sampling(solver=solver, nfe=nfe).num_steps >= 1
 
 
 def test_one_euler_step_returns_the_mean() -> None:
@@ -58,8 +84,9 @@ def test_variance_ratios_are_those_of_the_documentation(nfe: int, power: float, 
     assert ratio == pytest.approx(documented, abs=0.006)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("num_steps", [1, 3])
+@pytest.mark.parametrize(
+    ("solver", "num_steps"), [(solver, number) for solver in SOLVERS for number in (1, 3) if (solver, number) != SINGLE]
+)
 def test_a_solver_evaluates_the_field_as_often_as_stated(solver: str, num_steps: int) -> None:
     field = GaussianField(0.5)
     solve(solver, field, _x_0(), power_grid(num_steps))
@@ -67,22 +94,22 @@ def test_a_solver_evaluates_the_field_as_often_as_stated(solver: str, num_steps:
     assert Sampling.model_validate({"solver": solver, "nfe": field.nfe}).num_steps == num_steps
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(("solver", "num_steps"), [("euler", 7), ("midpoint", 7), ("single", 1)])
 @pytest.mark.parametrize("power", [1.0, 2.0, 3.7])
-def test_the_stated_evaluation_times_are_those_of_the_evaluations(solver: str, power: float) -> None:
+def test_the_stated_evaluation_times_are_those_of_the_evaluations(solver: str, num_steps: int, power: float) -> None:
     evaluated = []
 
     def field(x_t: torch.Tensor, t: float) -> torch.Tensor:
         evaluated.append(t)
         return x_t
 
-    times = power_grid(7, power)
+    times = power_grid(num_steps, power)
     solve(solver, field, _x_0(), times)
     assert evaluation_times(solver, times) == sorted(set(evaluated))
     assert len(SOLVERS[solver].offsets) == NFE_PER_STEP[solver]
 
 
-@pytest.mark.parametrize(("solver", "nfe"), [("midpoint", 5), ("midpoint", 1), ("euler", 0), ("rk4", 4)])
+@pytest.mark.parametrize(("solver", "nfe"), [("midpoint", 5), ("midpoint", 1), ("euler", 0), ("rk4", 4), ("single", 2)])
 def test_an_impossible_number_of_evaluations_is_refused(solver: str, nfe: int) -> None:
     with pytest.raises(ConfigurationError, match=r"`(nfe|solver)` (must be|is wrong).* Got: "):
         Sampling().replace(solver=solver, nfe=nfe)

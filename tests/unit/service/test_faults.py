@@ -61,7 +61,7 @@ INVALID_BODIES: list[tuple[dict[str, Any], int, dict[str, str]]] = [
     ({"members": 0}, 422, {"/members": "greater than or equal to 1. Got: 0."}),
     ({"members": 1001}, 422, {"/members": "`members` must be at most 1000 members. Got: 1001."}),
     ({"seed": -1}, 422, {"/seed": "greater than or equal to 0. Got: -1."}),
-    ({"sampler": {"solver": "heun"}}, 422, {"/sampler/solver": "'euler' or 'midpoint'. Got: 'heun'."}),
+    ({"sampler": {"solver": "heun"}}, 422, {"/sampler/solver": "'euler', 'midpoint' or 'single'. Got: 'heun'."}),
     (
         {"sampler": {"solver": "midpoint", "nfe": 3}},
         422,

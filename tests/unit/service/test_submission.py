@@ -116,6 +116,7 @@ def test_an_automatic_nfe_is_at_most_that_of_the_checkpoint_in_whole_steps(open_
     for solver, per_step in (("euler", 1), ("midpoint", 2)):
         nfe = _check(service, sampler={"solver": solver, "nfe": "auto"}).sampling.nfe
         assert (nfe % per_step, own.nfe - per_step < nfe <= own.nfe) == (0, True)
+    assert _check(service, sampler={"solver": "single", "nfe": "auto"}).sampling.nfe == 1
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ def test_two_grib_files_become_an_ensemble_and_a_picture(
 def test_the_receipt_is_json(tiny_checkpoint: Path, gfs_files: list[Path], tmp_path: Path) -> None:
     receipt = json.loads(_forecast(tiny_checkpoint, tmp_path, [*gfs_files], "--json").stdout)
     assert receipt["init_time"] == "2018-09-15T00:00"
-    assert (receipt["members"], receipt["lead_times"], receipt["flow_evaluations"]) == (2, 2, 4)
+    assert (receipt["members"], receipt["lead_times"], receipt["network_evaluations"]) == (2, 2, 12)
+    assert receipt["noise"] == {"correlation": 0.0, "late_correlation": 0.0, "decay_hours": 24.0, "scale": 1.0}
 
 
 def test_an_odd_initial_state_is_warned_of_on_standard_error_and_in_the_receipt(
@@ -170,7 +171,7 @@ def test_a_changed_byte_in_a_checkpoint_stops_before_anything_is_written(
         (("--lead-time", "7h"), "`lead_time` must be a positive multiple of 6h. Got: '7h'."),
         (("--lead-time", "soon"), "`lead_time` must be hours or days"),
         (("--nfe", "5"), "`nfe` must be a positive multiple of 2"),
-        (("--solver", "rk4"), "`solver` is wrong: Input should be 'euler' or 'midpoint'. Got: 'rk4'."),
+        (("--solver", "rk4"), "`solver` is wrong: Input should be 'euler', 'midpoint' or 'single'. Got: 'rk4'."),
         (("--member", "2"), "`member` must be less than the number of members, 2. Got: 2."),
         (("--device", "gpu"), "`device` must be auto, cpu, cuda or cuda:N. Got: 'gpu'."),
         (("--init-time", "yesterday"), "`init_time` must be a time such as 2018-09-15T00. Got: 'yesterday'."),

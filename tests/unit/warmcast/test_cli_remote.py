@@ -99,10 +99,11 @@ def test_a_file_that_does_not_exist_is_one_error() -> None:
 def test_a_forecast_of_less_than_a_day_has_no_line_of_spread(
     spread: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    receipt = {"init_time": "2018-09-15T00:00", "members": 1, "wall_seconds": 2.0, "spread": spread, "store": "e.zarr"}
+    receipt: dict[str, Any] = {"init_time": "2018-09-15T00:00", "members": 1, "wall_seconds": 2.0, "spread": spread}
+    receipt |= {"store": "e.zarr", "network_evaluations": 1400}
     monkeypatch.setattr(cli_forecast, "run", Recorder(receipt | {"nonfinite_members": [], "sources": []}))
     result = _invoke("forecast", "--initial-state", "sample", "--output", tmp_path)
     assert result.stdout.splitlines() == [
-        "Forecast from 2018-09-15T00:00 UTC, 1 member, 2 s.",
+        "Forecast from 2018-09-15T00:00 UTC, 1 member, 1,400 network evaluations in 2 s.",
         'Open it:  xarray.open_zarr("e.zarr")',
     ]

@@ -41,7 +41,7 @@ def test_a_forecast_fills_the_store(forecast: StandaloneForecast, tmp_path: Path
     assert bool((dataset.complete == 1).all())
     assert reported == [0, 1, 2, 3]
     assert (receipt.lead_times_computed, receipt.lead_times_resumed) == (8, 0)
-    assert (receipt.flow_evaluations, receipt.warm_start_evaluations) == (16, 8)
+    assert receipt.network_evaluations == 6 * 4 * (2 + 1)
     assert receipt.nonfinite_members == ()
     assert (receipt.device, receipt.threads, receipt.torch) == ("cpu", torch.get_num_threads(), torch.__version__)
 
