@@ -12,19 +12,21 @@ from torch import nn
 
 from models.networks import Networks, build_networks
 from storage.errors import ConfigurationError
-from training.config import StageName, StepsConfig, TrainingConfig
+from training.config import StageName, TrainingConfig
 from training.cost import DEFAULT_SHARE, FORMULAS, GPUS, Gpu, estimate_memory, estimate_seconds
 from training.data.training_data import DEVICE_SHARE, TrainingData
 from training.devices import find_device
 from training.losses import StepInputs
+from training.optimiser_config import StepsConfig
 from training.processes import Processes
+from training.specification import specify_model
 from training.stages import StageInputs, Workplace, build_step, check_stages
+from training.start import Start
 from training.step_counters import StepCounts, count_step, time_step
 from training.stopping import StopSignal
-from training.train import check_start, load_data, specify_model
+from training.train import load_data
 from training.validation import Validator
 from training.warm_start_outputs import OUTPUTS_SHARE
-from weather.manifest import read_manifest
 
 _HOUR = 3600.0
 _TIMED_STEPS = 10
@@ -53,17 +55,16 @@ def estimate_training(
     """Make one step of each stage at full size and return what was measured and estimated; nothing is written.
 
     A step has the samples that one process takes at once; on a GPU ten more are made and timed. Of the checkpoint
-    `start` only its manifest is read. Raises `CheckpointError`, `ConfigurationError` or `TrainingDataError` as `train`
-    does.
+    `start` only manifest and static fields are read. Raises `CheckpointError`, `ConfigurationError` or
+    `TrainingDataError` as `train` does.
     """
     gpu, device, precision = prices.spec, find_device(config.device), config.precision
     if device.type == "cpu" and precision == "float16":  # whose tensors have the same sizes, and which CPUs compute
         config = config.model_copy(update={"precision": "bfloat16"})
-    with load_data(config, sources) as data:
+    begun = None if start is None else Start.read(start)
+    with load_data(config, sources, begun) as data:
         check_stages(config, data, config.processes, has_start=start is not None)
         Validator(config, data, device)
-        if start is not None:
-            check_start(start, read_manifest(start).model, config, data)
         networks = _build_networks(config, data).to(device).recompute_blocks(config.recompute)
         stages = [_Trial(config, data, networks, device, name).run(prices) for name in config.stages]
         samples = {use: getattr(config.data, f"{use}_years") for use in ("train", "validation")}

@@ -4,13 +4,12 @@ import importlib.metadata
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from models.checkpoint import load_checkpoint, save_checkpoint
+from models.checkpoint import save_checkpoint
 from models.networks import Networks, build_networks
 from storage.atomic import write_text
 from storage.errors import ConfigurationError
@@ -24,6 +23,7 @@ from training.logs import Progress, RunLog
 from training.loop import Stage, StageRun
 from training.processes import Processes, join_processes
 from training.resuming import CONFIG_COPY, check_output, state_path
+from training.specification import specify_model
 from training.stages import (
     StageInputs,
     Workplace,
@@ -35,6 +35,7 @@ from training.stages import (
     outputs_path,
     record_step,
 )
+from training.start import Start, load_start
 from training.state import read_progress
 from training.step import OptimiserStep
 from training.stopping import note_termination
@@ -42,9 +43,9 @@ from training.validation import Validator
 from training.validation_records import Scores
 from training.warm_start_outputs import remove_outputs
 from weather.errors import TrainingDataError
-from weather.extremes import TrainingExtremes
-from weather.grids import Grid, gaussian_grid
-from weather.manifest import GridSpec, Manifest, ModelSpec, Normalisation, Provenance, Selection
+from weather.grids import gaussian_grid
+from weather.manifest import Manifest, Provenance, Selection
+from weather.periods import format_periods
 
 _FRAMES = "frames.json"
 """Name of the file that says where the frames are kept while a training runs."""
@@ -58,12 +59,13 @@ def train(
     *,
     resume: bool,
     report: Callable[[Progress], None],
+    note: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
     """Train the networks, write `output/checkpoint` and return its manifest.
 
     The initial weights are those of the checkpoint `start`, or random. `output` also holds the log and the state of
     each stage, from which `resume` continues an interrupted training. If the environment is that of `torchrun`, this is
-    one of several processes, which return the same.
+    one of several processes, which return the same. `note` receives sentences on what is taken from `start`.
     Raises `ConfigurationError` or `TrainingDataError` before anything is computed, also if another process trains here.
     """
     device = find_device(config.device)
@@ -72,16 +74,16 @@ def train(
         stop = stack.enter_context(note_termination())
         if processes.is_first:
             check_output(output, config, resume=resume)
-        data = stack.enter_context(load_data(config, sources))
+        begun = None if start is None else Start.read(start)
+        data = stack.enter_context(load_data(config, sources, begun))
         check_stages(config, data, processes.count, has_start=start is not None)
         validator = Validator(config, data, device)
         work = Workplace(config, data, device, processes, stop, output, choose_graphs(config, device, processes))
-        started = None if start is None else _load_start(work, start)
         stack.enter_context(_own_folder(output, config, processes, resume=resume))
         _keep_frames(work)
-        networks, earlier = started or (_build_networks(work), None)
+        networks = _build_networks(work) if begun is None else _load_start(work, begun, note)
         networks.recompute_blocks(config.recompute)
-        return Training(work, networks, earlier, validator, report).run()
+        return Training(work, networks, begun, validator, report).run()
 
 
 @contextmanager
@@ -122,11 +124,11 @@ class Training:
         self,
         work: Workplace,
         networks: Networks,
-        earlier: Provenance | None,
+        start: Start | None,
         validator: Validator,
         report: Callable[[Progress], None],
     ) -> None:
-        self._work, self._networks, self._earlier = work, networks, earlier
+        self._work, self._networks, self._start = work, networks, start
         self._validator, self._report = validator, report
         self._log = RunLog(work.output)
 
@@ -140,9 +142,9 @@ class Training:
             write_text(self._work.output / CONFIG_COPY, config.model_dump_json())
         seconds, selections = 0.0, list[Selection]()
         with closing(self._log):
-            for name in config.stages:
+            for name in config.stage_names:
                 seconds += self._run_stage(name)
-                is_last = name == config.stages[-1]
+                is_last = name == config.stage_names[-1]
                 if is_first and is_last:
                     self._save("final", seconds, selections)
                 best = BestWeights(self._best_path(name), name, selection_score(config, name))
@@ -155,8 +157,9 @@ class Training:
 
     def _save(self, folder: str, seconds: float, selections: Sequence[Selection]) -> Manifest:
         config, networks = self._work.config, self._networks
-        provenance = _provenance(config, seconds, self._earlier).model_copy(update={"selections": tuple(selections)})
-        return save_checkpoint(self._work.output / folder, config.name, networks, config.sampling, provenance)
+        provenance = _provenance(config, seconds, self._start).model_copy(update={"selections": tuple(selections)})
+        folder_path = self._work.output / folder
+        return save_checkpoint(folder_path, config.name, networks, config.sampling, provenance, config.noise)
 
     def _best_path(self, stage: StageName) -> Path:
         return self._work.output / f"{stage}.best.safetensors"
@@ -210,24 +213,33 @@ class Training:
         self._report(progress)
 
 
-def load_data(config: TrainingConfig, sources: Sequence[str | Path]) -> TrainingData:
-    """Return the data of the training and validation years; raises `TrainingDataError` if one of them has no sample."""
+def load_data(config: TrainingConfig, sources: Sequence[str | Path], start: Start | None = None) -> TrainingData:
+    """Return the data of the training and validation years, with the static fields of `start` if it gives them.
+
+    Raises `TrainingDataError` if one of them has no sample, and `ConfigurationError` as `Start.check` does.
+    """
+    static = None if start is None else start.static_fields(config)
     data = load_training_data(
         sources,
         config.variables,
         time_step_hours=config.time_step_hours,
         context_frames=config.context_frames,
-        static_fields=config.static_fields,
+        static_fields=config.static_fields if static is None else (),
         static_source=config.data.static_source,
         features=config.features,
         grid=gaussian_grid(config.data.grid) if config.data.grid else None,
         years=(*config.data.train_years, *config.data.validation_years),
     )
+    if start is not None:
+        start.check(config, data.grid)
+    if static is not None:
+        data.static = static
     for field in ("train_years", "validation_years"):
         years = getattr(config.data, field)
         if not len(data.sample_indices(years)):
             raise TrainingDataError(
-                f"`data.{field}` {years} have no {config.context_frames + 1} consecutive frames in the data"
+                f"`data.{field}` {format_periods(years)} have no {config.context_frames + 1} consecutive frames in the "
+                "data"
                 + (f", which covers {data.valid_times[0]} to {data.valid_times[-1]}." if len(data.valid_times) else ".")
             )
     return data
@@ -244,73 +256,20 @@ def _build_networks(work: Workplace) -> Networks:
     return networks.to(work.device)
 
 
-def _load_start(work: Workplace, start: Path) -> tuple[Networks, Provenance]:
-    """Return the networks of the checkpoint `start`, with its normalisation and the extremes of both records of data.
-
-    Raises `ConfigurationError` if they are not those of the configuration.
-    """
-    config, data = work.config, work.data
-    networks, manifest = load_checkpoint(start, work.device)
-    model = manifest.model
-    earlier = check_start(start, model, config, data)
-    years = config.data.train_years
-    extremes = work.processes.from_first(lambda: earlier.union(data.extremes(model.variables, years)))
-    return replace(networks, spec=model.model_copy(update={"extremes": extremes})), manifest.provenance
+def _load_start(work: Workplace, start: Start, note: Callable[[str], None]) -> Networks:
+    """Return the networks of the checkpoint `start` on the device; statistics are computed once for all runs."""
+    if work.processes.is_first:
+        for sentence in start.describe(work.config):
+            note(sentence)
+    cache = work.output / "statistics.json"
+    return load_start(start, work.config, work.data, work.device, work.processes.from_first, cache)
 
 
-def check_start(start: Path, model: ModelSpec, config: TrainingConfig, data: TrainingData) -> TrainingExtremes:
-    """Return the extremes of the checkpoint `start`, whose specification is `model`.
-
-    Raises `ConfigurationError` if it has none, or is of other networks, variables or inputs than the configuration.
-    """
-    spec = specify_model(config, data.grid, model.variables, None) if model.variable_names == config.variables else None
-    fields = [field for field in ModelSpec.model_fields if field not in ("variables", "extremes")]
-    different = ["variables"] if spec is None else [field for field in fields if not _is_equal(spec, model, field)]
-    if different:
-        raise ConfigurationError(
-            f"`{start}` cannot be trained further with this configuration and data: they differ in "
-            f"{', '.join(different)}."
-        )
-    if model.extremes is None:
-        raise ConfigurationError(
-            f"`{start}` has no extremes of its training years, to which those of this training must be added. Add them "
-            "with `warmcast checkpoint extremes`."
-        )
-    return model.extremes
-
-
-def specify_model(
-    config: TrainingConfig,
-    grid: Grid,
-    scale: tuple[Normalisation, ...],
-    extremes: TrainingExtremes | None,
-) -> ModelSpec:
-    """Return the specification of the networks that `config` describes, on a grid, with a scale and extremes."""
-    return ModelSpec(
-        grid=GridSpec(latitude=grid.latitude, longitude=grid.longitude),
-        variables=scale,
-        static_fields=config.static_fields,
-        features=config.features,
-        time_step_hours=config.time_step_hours,
-        context_frames=config.context_frames,
-        std_floor=config.std_floor,
-        warm_start=config.warm_start.network,
-        flow=config.flow.network,
-        preconditioning=config.flow.preconditioning,
-        extremes=extremes,
-    )
-
-
-def _is_equal(spec: ModelSpec, other: ModelSpec, field: str) -> bool:
-    if field == "grid":
-        return spec.grid.grid.matches(other.grid.grid)
-    return bool(getattr(spec, field) == getattr(other, field))
-
-
-def _provenance(config: TrainingConfig, seconds: float, earlier: Provenance | None) -> Provenance:
+def _provenance(config: TrainingConfig, seconds: float, start: Start | None) -> Provenance:
     """Return the provenance of the trained networks; steps and hours include those of the initial checkpoint."""
+    earlier = None if start is None else start.manifest.provenance
     steps = {"warm_start": 0, "flow": 0}
-    for stage in config.stages:
+    for stage in config.stage_names:
         for part, optimiser in config.stage_optimisers(stage).items():
             steps[part] += optimiser.steps
     return Provenance(
@@ -322,4 +281,5 @@ def _provenance(config: TrainingConfig, seconds: float, earlier: Provenance | No
         warm_start_steps=steps["warm_start"] + (earlier.warm_start_steps if earlier else 0),
         flow_steps=steps["flow"] + (earlier.flow_steps if earlier else 0),
         training_hours=round(seconds / 3600 + (earlier.training_hours if earlier else 0.0), 3),
+        started_from=None if start is None else start.provenance,
     )

@@ -10,7 +10,7 @@ import torch
 from models.networks import Networks, build_networks
 from storage.errors import ConfigurationError
 from training.config import TrainingConfig, find_config, read_config
-from training.train import specify_model
+from training.specification import specify_model
 from weather.grids import Grid, gaussian_grid
 from weather.manifest import ModelSpec, Normalisation
 
@@ -100,7 +100,9 @@ def test_the_surface_configuration_has_four_variables() -> None:
 
 def test_the_t31_configurations_have_the_networks_of_the_demo_and_can_start_from_each_other() -> None:
     demo, nature, earth = (read_config(FOLDER / f"{name}.yaml") for name in ("demo", "nature-t31", "earth-t31"))
-    assert _spec(demo) == _spec(nature) == _spec(earth)
+    assert _spec(demo) == _spec(nature)
+    assert _spec(earth) == _spec(nature).model_copy(update={"features": earth.features})
+    assert set(earth.features) - set(nature.features) == {"local_time_sin", "local_time_cos"}
     assert nature.warm_start.network.widths == (48, 96, 160)
     assert {part.optimiser.batch_size for part in (nature.warm_start, nature.flow)} == {128}
     assert (nature.precision, earth.precision, demo.precision) == ("bfloat16", "bfloat16", "float32")

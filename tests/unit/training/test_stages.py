@@ -16,6 +16,7 @@ from training.config import TrainingConfig
 from training.data.training_data import TrainingData
 from training.graphs import RecordedStep
 from training.processes import Processes
+from training.specification import specify_model
 from training.stages import (
     StageInputs,
     Workplace,
@@ -26,7 +27,7 @@ from training.stages import (
     record_step,
 )
 from training.stopping import StopSignal
-from training.train import load_data, specify_model
+from training.train import load_data
 
 CPU = torch.device("cpu")
 

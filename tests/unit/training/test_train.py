@@ -128,7 +128,7 @@ def test_a_checkpoint_of_other_networks_is_not_trained_further(
 def test_years_without_data_are_named(write_config: Callable[..., Path], two_years: list[Path], tmp_path: Path) -> None:
     result = _train(write_config(), two_years[:1], tmp_path / "run")
     assert result.exit_code == 2
-    assert "`data.validation_years` (2001,) have no 3 consecutive frames" in result.stderr
+    assert "`data.validation_years` 2001 have no 3 consecutive frames" in result.stderr
 
 
 def _train_directly(

@@ -11,9 +11,10 @@ from training.config import TrainingConfig
 from training.data.training_data import TrainingData
 from training.errors import StoppedError
 from training.processes import Processes
+from training.specification import specify_model
 from training.stages import Workplace, evaluate_warm_start, outputs_path
 from training.stopping import StopSignal
-from training.train import load_data, specify_model
+from training.train import load_data
 from training.warm_start_outputs import OutputsOnDisk, WarmStartEvaluator, remove_outputs
 
 CPU = torch.device("cpu")
