@@ -17,6 +17,10 @@ from weather.variables import KNOWN
 
 WINDOW_DAYS = 35
 NUM_STATES = 50
+
+ClimatologyKind = Literal["seasonal", "pooled"]
+"""States near a date in any year, or states of all dates of a record."""
+
 _DAYS_PER_RADIAN = 365.2422 / (2 * np.pi)
 
 
@@ -63,75 +67,45 @@ class Climatology:
         return cls(tuple(variables), grid, times, np.stack(fields, axis=1))
 
 
-@dataclass(frozen=True)
-class ClimatologyChoice:
-    """Which frames of a record are the states of climatology: those near a date, or of the whole record.
-
-    `kind` says which. A climatology `by date` has the season of the date; a `pooled` one, for records of few years, is
-    the same for all dates. `candidates` are the indices of all frames that may be states.
-    """
-
-    kind: Literal["by date", "pooled"]
-    valid_times: NDArray[Any]
-    periods: tuple[Period, ...]
-    candidates: NDArray[np.int64]
-    count: int = NUM_STATES
-
-    def indices(self, valid_time: np.datetime64) -> NDArray[np.int64]:
-        """Return the indices of the states for a valid time, evenly spread over all that qualify."""
-        if self.kind == "pooled":
-            return _spread(self.candidates, self.count)
-        return climatology_indices(self.valid_times, valid_time, self.periods, self.count)
-
-    def __str__(self) -> str:
-        """Return what the climatology is in a few words."""
-        of = f"{self.count} of the {len(self.candidates)} frames of {format_periods(self.periods)}"
-        return f"pooled: {of}, for all dates" if self.kind == "pooled" else f"by date: {of}, near each date"
-
-
 def choose_climatology(
-    valid_times: NDArray[Any], wanted: Iterable[np.datetime64], periods: Sequence[Period], count: int = NUM_STATES
-) -> ClimatologyChoice:
-    """Return a climatology by date if each of the `wanted` times has `count` states, else a pooled one.
+    valid_times: NDArray[Any], wanted: Iterable[np.datetime64], years: Sequence[Period], count: int = NUM_STATES
+) -> ClimatologyKind:
+    """Return `seasonal` if `years` have `count` states within 35 days of the date of each wanted time, else `pooled`.
 
-    The states are of the frames in `periods`. Raises `TrainingDataError` if they have fewer than `count` frames.
+    Records of few years have no climatology of a date, but one of all their frames.
     """
-    candidates = np.flatnonzero(select_times(valid_times, periods))
-    if len(candidates) < count:
-        raise TrainingDataError(
-            f"Climatology needs {count} states of {format_periods(periods)}. Got: {len(candidates)}. Give the data of "
-            "those years too."
-        )
-    angles = year_angles(valid_times[candidates])
-    dates = {year_angle(time) for time in wanted}
-    is_dated = all(int(_is_near(angles, date).sum()) >= count for date in dates)
-    kind: Literal["by date", "pooled"] = "by date" if is_dated else "pooled"
-    return ClimatologyChoice(kind, valid_times, tuple(periods), candidates, count)
+    angles = year_angles(valid_times[select_times(valid_times, years)])
+    counts = [int(_is_near(angles, date, WINDOW_DAYS).sum()) for date in {year_angle(time) for time in wanted}]
+    return "seasonal" if min(counts, default=0) >= count else "pooled"
 
 
 def climatology_indices(
-    valid_times: NDArray[Any], valid_time: np.datetime64, years: Sequence[Period], count: int = NUM_STATES
+    valid_times: NDArray[Any],
+    valid_time: np.datetime64,
+    years: Sequence[Period],
+    count: int = NUM_STATES,
+    *,
+    window_days: float | None = WINDOW_DAYS,
 ) -> NDArray[np.int64]:
-    """Return `count` indices of `valid_times` in `years`, within 35 days of the date of `valid_time` in any year.
+    """Return `count` indices of `valid_times` in `years`, within `window_days` of the date of `valid_time` in any year.
 
-    They are evenly spread over all indices that qualify, so they depend on the arguments alone. Raises
-    `TrainingDataError` if fewer than `count` qualify.
+    None is no window, so that states are of all dates. They are evenly spread over all indices that qualify, so they
+    depend on the arguments alone. Raises `TrainingDataError` if fewer than `count` qualify.
     """
-    is_near = _is_near(year_angles(valid_times), year_angle(valid_time))
-    near = np.flatnonzero(select_times(valid_times, years) & is_near)
-    if len(near) < count:
+    qualify = select_times(valid_times, years)
+    if window_days is not None:
+        qualify &= _is_near(year_angles(valid_times), year_angle(valid_time), window_days)
+    found = np.flatnonzero(qualify)
+    if len(found) < count:
+        near = "" if window_days is None else f" within {window_days:g} days of the date of {valid_time}"
         raise TrainingDataError(
-            f"Climatology needs {count} states of {format_periods(years)} within {WINDOW_DAYS} days of the date of "
-            f"{valid_time}. Got: {len(near)}. Give the data of those years too."
+            f"Climatology needs {count} states of {format_periods(years)}{near}. Got: {len(found)}. Give the data of "
+            "those years too."
         )
-    return _spread(near, count)
+    return found[np.linspace(0, len(found) - 1, count).round().astype(np.int64)]
 
 
-def _is_near(angles: NDArray[np.float64], angle: float) -> NDArray[np.bool_]:
-    """Return whether angles of the season are within the window of days around another one."""
-    return np.abs((angles - angle + np.pi) % (2 * np.pi) - np.pi) * _DAYS_PER_RADIAN <= WINDOW_DAYS
-
-
-def _spread(indices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return `count` of some indices, evenly spread."""
-    return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
+def _is_near(angles: NDArray[np.float64], angle: float, window_days: float) -> NDArray[np.bool_]:
+    """Return whether angles of the season are within a window of days around another one."""
+    days = np.abs((angles - angle + np.pi) % (2 * np.pi) - np.pi) * _DAYS_PER_RADIAN
+    return np.asarray(days <= window_days)

@@ -37,29 +37,21 @@ def test_too_few_states_are_refused_with_their_number() -> None:
 
 
 @pytest.mark.parametrize("wanted", [["2003-07-01T00"], ["2003-01-03T12", "2002-12-31T18", "2003-08-01T00"]])
-def test_a_record_of_whole_years_has_a_climatology_by_date(wanted: list[str]) -> None:
-    times = np.array(wanted, "datetime64[s]")
-    choice = choose_climatology(TIMES, times, (2000, 2001))
-    assert choice.kind == "by date"
-    for time in times:
-        np.testing.assert_array_equal(choice.indices(time), climatology_indices(TIMES, time, (2000, 2001)))
-    assert str(choice) == "by date: 50 of the 2924 frames of 2000–2001, near each date"
+def test_a_record_of_whole_years_has_a_climatology_of_each_date(wanted: list[str]) -> None:
+    assert choose_climatology(TIMES, np.array(wanted, "datetime64[s]"), (2000, 2001)) == "seasonal"
 
 
-def test_a_record_without_the_season_has_a_pooled_climatology_that_is_the_same_for_all_dates() -> None:
+def test_a_record_without_a_season_is_pooled() -> None:
     periods = ("2000-01-01/2000-01-20", "2001-01-05/2001-01-09")
-    wanted = np.array(["2003-01-10T00", "2003-07-01T00"], "datetime64[s]")
-    choice = choose_climatology(TIMES, wanted, periods)
-    assert choice.kind == "pooled"
-    first, second = (choice.indices(time) for time in wanted)
+    winter, summer = np.array(["2003-01-10T00", "2003-07-01T00"], "datetime64[s]")
+    assert choose_climatology(TIMES, [winter], periods) == "seasonal"
+    assert choose_climatology(TIMES, [winter, summer], periods) == "pooled"
+    first, second = (climatology_indices(TIMES, time, periods, window_days=None) for time in (winter, summer))
     np.testing.assert_array_equal(first, second)
-    chosen = TIMES[first]
-    assert len(np.unique(chosen)) == 50
-    assert (chosen[0], chosen[-1]) == (np.datetime64("2000-01-01T00"), np.datetime64("2001-01-09T18"))
-    assert str(choice).startswith("pooled: 50 of the 100 frames of 2000-01-01/2000-01-20, 2001-01-05/2001-01-09")
-    assert choose_climatology(TIMES, wanted[:1], periods).kind == "by date"
+    assert len(np.unique(first)) == 50
+    assert [str(TIMES[first[end]]) for end in (0, -1)] == ["2000-01-01T00:00:00", "2001-01-09T18:00:00"]
 
 
-def test_a_climatology_of_too_few_frames_is_refused() -> None:
+def test_a_pooled_climatology_of_too_few_frames_is_refused() -> None:
     with pytest.raises(TrainingDataError, match=r"needs 50 states of 2000-01-01/2000-01-12\. Got: 48\."):
-        choose_climatology(TIMES, TIMES[:1], ("2000-01-01/2000-01-12",))
+        climatology_indices(TIMES, TIMES[0], ("2000-01-01/2000-01-12",), window_days=None)
