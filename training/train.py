@@ -16,6 +16,7 @@ from storage.errors import ConfigurationError
 from storage.lock import lock_folder
 from training.best import BestWeights, selection_score
 from training.config import StageName, TrainingConfig
+from training.data.checks import check_frames
 from training.data.loading import load_training_data
 from training.data.training_data import TrainingData
 from training.devices import find_device
@@ -81,6 +82,7 @@ def train(
         work = Workplace(config, data, device, processes, stop, output, choose_graphs(config, device, processes))
         stack.enter_context(_own_folder(output, config, processes, resume=resume))
         _keep_frames(work)
+        check_frames(data, (*config.data.train_years, *config.data.validation_years))
         networks = _build_networks(work) if begun is None else _load_start(work, begun, note)
         networks.recompute_blocks(config.recompute)
         return Training(work, networks, begun, validator, report).run()

@@ -26,7 +26,8 @@ class StoredFrames:
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return frames (frame, variable, latitude, longitude) in any order.
 
-        Raises `TrainingDataError` if they cannot be read, or naming the variable and the time that are not finite.
+        Raises `TrainingDataError` if they cannot be read, or naming variable, source and time of a value that is not
+        finite.
         """
         wanted, places = np.unique(indices, return_inverse=True)
         try:
@@ -36,8 +37,10 @@ class StoredFrames:
         finite = np.isfinite(frames).all(axis=(2, 3))
         if not finite.all():
             frame, channel = np.argwhere(~finite)[0]
+            source = self._series.source(int(wanted[frame]), int(channel))
             raise TrainingDataError(
-                f"`{self.variables[channel]}` is not finite at {format_time(self.valid_times[wanted[frame]])}. "
+                f"`{self.variables[channel]}` of `{source}` is not finite at "
+                f"{format_time(self.valid_times[wanted[frame]])}. "
                 "Choose other years, or periods without this time."
             )
         if self._weights is not None:

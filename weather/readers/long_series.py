@@ -66,6 +66,10 @@ class LongSeries:
                 frames[places, channel] = read_block_values(self._blocks[number], offsets[places])
         return frames
 
+    def source(self, index: int, channel: int) -> str:
+        """Return the source of a frame of a variable."""
+        return self._blocks[int(self._entries[channel].blocks[index])].example.source
+
     def list_packings(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Return factor and offset of each frame and variable (`RecordBlock.packing`), None unless all are packed."""
         packings = [block.packing for block in self._blocks]

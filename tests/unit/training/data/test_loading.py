@@ -70,7 +70,10 @@ def test_static_fields_are_standardised_and_north_to_south(two_years: list[Path]
     [
         (lambda year: year.drop_vars("v10"), "Missing: 10 metre v wind component"),
         (lambda year: year.drop_vars("orography"), "no static field `orography`"),
-        (lambda year: year.assign(u10=year.u10.where(year.time != year.time[3])), "`u10` is not finite at 2000-12-22T"),
+        (
+            lambda year: year.assign(u10=year.u10.where(year.time != year.time[3])),
+            r"`u10` of `.*bad\.nc` is not finite",
+        ),
         (lambda year: year.isel(longitude=slice(0, 12)), "must be global|evenly spaced"),
     ],
 )

@@ -56,7 +56,7 @@ def test_a_missing_chunk_is_named_as_values_that_are_not_finite(store: Path, tmp
     (tmp_path / "a.zarr/10m_v_component_of_wind/1.0.0").unlink()
     with (
         load_training_data([tmp_path / "a.zarr"], ("u10", "v10")) as data,
-        pytest.raises(TrainingDataError, match=r"`v10` is not finite at 2017-12-03T00"),
+        pytest.raises(TrainingDataError, match=r"`v10` of `.*a\.zarr` is not finite at 2017-12-03T00"),
     ):
         data.statistics((2017,))
 
