@@ -66,7 +66,7 @@ def estimate_training(
         check_stages(config, data, config.processes, has_start=start is not None)
         Validator(config, data, device)
         networks = _build_networks(config, data).to(device).recompute_blocks(config.recompute)
-        stages = [_Trial(config, data, networks, device, name).run(prices) for name in config.stages]
+        stages = [_Trial(config, data, networks, device, name).run(prices) for name in config.stage_names]
         samples = {use: getattr(config.data, f"{use}_years") for use in ("train", "validation")}
         return {
             "config": config.name,
@@ -179,6 +179,7 @@ def _resize_batches(config: TrainingConfig, size: int) -> TrainingConfig:
         parts[name] = part.model_copy(update={"optimiser": part.optimiser.model_copy(update=batches)})
     if config.both is not None:
         parts["both"] = config.both.model_copy(update=batches)
+    parts["rollouts"] = tuple(rollout.model_copy(update=batches) for rollout in config.rollouts)
     return config.model_copy(update=parts)
 
 

@@ -150,3 +150,14 @@ def test_a_folder_with_another_training_is_refused(
     (tmp_path / "run").mkdir()
     (tmp_path / "run/config.json").write_text("{}")
     assert "already holds a training" in _run(write_config(), two_years, "--output", tmp_path / "run", code=2).stderr
+
+
+def test_forecasts_cost_an_evaluation_for_each_member_and_time_step(
+    write_config: WriteConfig, two_years: list[Path]
+) -> None:
+    rollout = {"steps": 2, "batch_size": 4, "members": 2, "time_steps": 1}
+    config = write_config(stages=["warm_start", "rollout"], rollouts=[rollout, rollout | {"time_steps": 4}])
+    stages = {stage["stage"]: stage for stage in _estimate(config, two_years)["stages"]}
+    assert list(stages) == ["warm_start", "rollout-1", "rollout-2"]
+    one, four = (stages[name]["per_sample"]["flops"] for name in ("rollout-1", "rollout-2"))
+    assert 3.5 * one < four < 4.5 * one
