@@ -13,6 +13,7 @@ from training.config import TrainingConfig, find_config, read_config
 from training.specification import specify_model
 from weather.grids import Grid, gaussian_grid
 from weather.manifest import ModelSpec, Normalisation
+from weather.periods import select_times
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "training/configs"
@@ -45,7 +46,7 @@ def _millions(module: torch.nn.Module) -> float:
 
 def test_the_configurations_are_those_of_the_guide() -> None:
     assert re.findall(r"^\| `([\w-]+)` \| 10 m", GUIDE, flags=re.M) == [
-        *("era5-wind-1p5deg", "era5-surface-1p5deg", "era5-wind-5p625deg", "nature-t31", "earth-t31", "demo")
+        *("era5-wind-1p5deg", "era5-surface-1p5deg", "era5-wind-5p625deg", "nature-t31", "earth-t31", "earth", "demo")
     ]
     assert set(NAMES) == set(re.findall(r"^\| `([\w-]+)` \| 10 m", GUIDE, flags=re.M))
 
@@ -67,7 +68,7 @@ def test_each_fits_its_grid_and_has_the_parameters_that_the_guide_says(name: str
     assert f"| {shape}" in next(line for line in GUIDE.splitlines() if line.startswith(f"| `{name}`"))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("e")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("era5") or name == "earth-t31"])
 def test_the_years_of_the_earth_are_those_of_the_paper_and_two_for_the_test(name: str) -> None:
     data = read_config(FOLDER / f"{name}.yaml").data
     assert data.train_years == tuple(range(1979, 2018))
@@ -103,12 +104,28 @@ def test_the_t31_configurations_have_the_networks_of_the_demo_and_can_start_from
     assert _spec(demo) == _spec(nature)
     assert _spec(earth) == _spec(nature).model_copy(update={"features": earth.features})
     assert set(earth.features) - set(nature.features) == {"local_time_sin", "local_time_cos"}
+    adapted = read_config(FOLDER / "earth.yaml")
+    assert _spec(adapted) == _spec(earth)
+    assert adapted.data.grid == "t31"
+
     assert nature.warm_start.network.widths == (48, 96, 160)
     assert {part.optimiser.batch_size for part in (nature.warm_start, nature.flow)} == {128}
     assert (nature.precision, earth.precision, demo.precision) == ("bfloat16", "bfloat16", "float32")
     assert (earth.data.grid, nature.data.grid) == ("t31", None)
     assert len(nature.data.train_years) == 20
     assert earth.warm_start.optimiser.learning_rate < nature.warm_start.optimiser.learning_rate
+
+
+def test_the_adaptation_to_the_earth_reports_on_dates_ten_days_after_all_others() -> None:
+    data = read_config(FOLDER / "earth.yaml").data
+    assert data.test_years == ("2026-04-18T00/2026-05-31",)
+    hours = np.arange("2014-01-01", "2026-06-01", np.timedelta64(1, "h"), dtype="datetime64[s]")
+    last = hours[select_times(hours, (*data.train_years, *data.validation_years))].max()
+    assert last <= np.datetime64("2026-04-08T00")
+    trained, validated = (hours[select_times(hours, years)] for years in (data.train_years, data.validation_years))
+    following = trained[np.minimum(np.searchsorted(trained, validated), len(trained) - 1)]
+    preceding = trained[np.searchsorted(trained, validated) - 1]
+    assert min((following - validated).min(), (validated - preceding).min()) >= np.timedelta64(9, "D")
 
 
 def test_a_configuration_is_found_by_its_name_or_path(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from models.testing import tiny_spec
-from weather.grids import Grid
+from weather.grids import Grid, gaussian_grid
 from weather.manifest import ModelSpec
-from weather.regrid import regrid
+from weather.regrid import overlap_weights, regrid
 
 
 def _fields(grid: Grid, values: NDArray[np.float64]) -> xr.Dataset:
@@ -114,3 +114,24 @@ def test_frames_and_members_are_regridded_one_by_one(dims: tuple[str, ...]) -> N
         alone = regrid(_fields(source, values[index]), target).u10.values[0]
         np.testing.assert_allclose(regridded.u10.values[index], alone, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(regridded.v10, -regridded.u10)
+
+
+def _flow_across_the_poles(grid: Grid, x: float, y: float) -> NDArray[np.float64]:
+    """Return u and v of the part of a constant vector in the plane of the equator that is parallel to the ground."""
+    lat, lon = np.radians(grid.latitude)[:, None], np.radians(grid.longitude)
+    u = y * np.cos(lon) - x * np.sin(lon) + 0 * lat
+    v = -(x * np.cos(lon) + y * np.sin(lon)) * np.sin(lat)
+    return np.stack([u, v])
+
+
+@pytest.mark.parametrize("flow", [(10.0, 0.0), (0.0, 10.0), (-6.0, 8.0)])
+def test_winds_on_one_degree_come_to_t31_with_their_direction_at_the_poles(flow: tuple[float, float]) -> None:
+    source = Grid.from_coordinates(np.linspace(-90, 90, 181), np.arange(360.0))
+    target = gaussian_grid("t31")
+    given, expected = (_flow_across_the_poles(grid, *flow) for grid in (source, target))
+    rows, columns = overlap_weights(source, target)
+    got = rows @ given @ columns.T
+    assert np.hypot(*(got - expected)).max() < 1e-3 * np.hypot(*flow)
+    np.testing.assert_allclose(np.hypot(*got)[[0, -1]], np.hypot(*flow), rtol=2e-3)
+    for component, regridded in zip(given, got, strict=True):
+        assert _area_mean(target, regridded) == pytest.approx(_area_mean(source, component), abs=1e-12)

@@ -10,6 +10,7 @@ from training.data.testing import MemoryFrames
 from training.data.training_data import TrainingData
 from weather.features import feature_fields
 from weather.grids import Grid
+from weather.periods import select_times
 
 GRID = Grid.from_coordinates(np.array([-67.5, -22.5, 22.5, 67.5]), np.arange(8) * 45.0)
 CPU = torch.device("cpu")
@@ -55,6 +56,18 @@ def test_a_gap_removes_only_the_samples_that_it_touches() -> None:
         newest = {str(time) for time in data.valid_times[data.sample_indices((2001,))]}
         expected = {i for i in range(step, 40 - step) if 20 not in (i - step, i, i + step)}
         assert newest == {str(whole[i]) for i in expected}
+
+
+def test_no_sample_of_a_record_of_runs_and_single_dates_crosses_a_gap_or_the_end_of_a_period() -> None:
+    runs = [("2014-01-20T00", 1), ("2018-09-14T18", 21), ("2024-10-21T18", 1), ("2024-10-22T06", 8), ("2026-03-24", 60)]
+    data = _data(np.concatenate([_times(first, count, 6) for first, count in runs]), 6)
+    assert len(data.sample_indices(("2014-01-01/2026-12-31",))) == 19 + 6 + 58
+    periods = ("2018-09-10/2018-09-16T12", "2024-10-20/2026-03-27")
+    samples = data.sample_indices(periods)
+    assert len(samples) == 6 + 6 + 14
+    selected = data.valid_times[data.sample_frames(samples)]
+    assert np.all(np.diff(selected, axis=0) == -np.timedelta64(6, "h"))
+    assert np.all(select_times(selected, periods))
 
 
 def test_frames_some_steps_later_are_found_by_time() -> None:
