@@ -81,7 +81,7 @@ def test_every_command_works(workplace: Path) -> None:
     assert (workplace / "scores.json").is_file()
     for name in ("mine", "earth"):
         made = read_manifest(workplace / "runs" / name / "checkpoint").provenance
-        assert made.train_years[0] == "2014-01-01/2018-08-31"
+        assert str(made.train_years[0]).startswith("2014-01-01/")
         assert made.started_from is not None
 
 
