@@ -18,12 +18,13 @@ from models.forecaster import Forecaster
 from models.networks import Networks
 from models.noise import ForecastNoise
 from models.rollout import mean_rollout, rollout
-from models.shapes import Fields, Frames
+from models.shapes import Fields
 from models.warm_start import normalised_residual
 from training.config import TrainingConfig
 from training.data.batch import Batch
 from training.data.training_data import TrainingData
 from training.draws import Purpose, draw_for_flow, generator, stream_seed
+from training.evaluation.steppers import ResidualStepper
 from training.losses import StageLoss, StepInputs
 from training.validation_records import (
     Record,
@@ -154,7 +155,7 @@ class Validator:
         if not with_flow:
             return record
         num_members, init_time = self._config.validation.members, self._data.valid_times[self.starts[number]]
-        stepper = _ResidualStepper(forecaster)
+        stepper = ResidualStepper(forecaster, forecaster)
         seed = stream_seed(self._config.seed, Purpose.VALIDATION, number, 1)
         noise = ForecastNoise.of(networks.spec, self._config.noise, seed=seed, init_time=init_time)
         states = rollout(
@@ -182,21 +183,6 @@ class Validator:
             ]
             factors.append(float(growth_factor(torch.stack(amplitudes))))
         return float(np.median(factors))
-
-
-class _ResidualStepper:
-    """A forecaster that keeps the normalised residual of each state from the warm start that it was drawn about."""
-
-    def __init__(self, forecaster: Forecaster) -> None:
-        self.spec, self.device, self._forecaster = forecaster.spec, forecaster.device, forecaster
-        self.residuals: list[Fields] = []
-
-    def step(self, frames: Frames, valid_time: np.datetime64, noise: Fields) -> Fields:
-        """Return the states one time step after `frames`, and keep their residuals."""
-        states = self._forecaster.step(frames, valid_time, noise)
-        mean, std = self._forecaster.warm_start(frames, valid_time)
-        self.residuals.append(normalised_residual(states, mean, std))
-        return states
 
 
 def _with_truth(data: TrainingData, samples: NDArray[np.int64], num_steps: int) -> NDArray[np.int64]:

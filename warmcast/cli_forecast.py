@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from warmcast.commands import run
-from warmcast.console import exit_codes, folders, plural, print_json, print_warning, progress_bar, score_tables
+from warmcast.console import exit_codes, folders, plural, print_json, print_warning, progress_bar
 from warmcast.options import (
     Checkpoint,
     Checkpoints,
@@ -22,6 +22,7 @@ from warmcast.options import (
     Threads,
     Warmth,
 )
+from warmcast.score_tables import print_scores
 
 _TO_RESUME = "Complete lead times are kept. To continue, repeat the command with --resume."
 
@@ -89,7 +90,8 @@ def forecast(
 def _print_forecast(receipt: dict[str, Any]) -> None:
     """Print a paragraph about a forecast: its initial time, spread and lost members, and how to open its ensemble."""
     members = plural(receipt["members"], "member")
-    typer.echo(f"Forecast from {receipt['init_time']} UTC, {members}, {receipt['wall_seconds']:.0f} s.")
+    work = f"{receipt['network_evaluations']:,} network evaluations in {receipt['wall_seconds']:.0f} s"
+    typer.echo(f"Forecast from {receipt['init_time']} UTC, {members}, {work}.")
     for source in receipt["sources"]:
         if source["notes"]:
             typer.echo(f"Note on {source['file']}, {source['valid_time']}: {'; '.join(source['notes'])}.", err=True)
@@ -159,4 +161,4 @@ def verify(
     options: dict[str, Any] = {"truth": [*truth, *context.args], "climatology": climatology, "seed": seed}
     with exit_codes():
         result = run("verify", store=store, output=output, page=page, **options)
-    score_tables(result["scores"])
+    print_scores(result)

@@ -2,12 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from warmcast.commands import run
-from warmcast.console import exit_codes, folders, print_json, print_line, progress_bar, score_tables
+from warmcast.console import exit_codes, folders, format_years, print_cost, print_json, print_line, progress_bar
 from warmcast.dry_run_table import print_estimate
 from warmcast.options import (
     Checkpoint,
@@ -22,6 +22,7 @@ from warmcast.options import (
     TrainingData,
     Warmth,
 )
+from warmcast.score_tables import print_scores
 from warmcast.training_progress import training_progress
 
 ScoresFile = Annotated[Path, typer.Option("--json", help="JSON file to write the scores to.")]
@@ -37,6 +38,44 @@ Members = Annotated[int, typer.Option(min=2, max=1000, help="Number of members."
 BatchSize = Annotated[
     int | None, typer.Option(min=1, help="Number of members computed together; by default at most 10.")
 ]
+ScoreAt = Annotated[
+    list[str] | None,
+    typer.Option(help="Lead time to score, such as 24h or 3d; may be repeated; by default all up to --lead-time."),
+]
+Against = Annotated[
+    str | None, typer.Option(help="Name or folder of another checkpoint to compare with, from the same starts.")
+]
+AgainstSampler = Annotated[
+    str | None,
+    typer.Option(
+        help="Another sampler to compare with, such as solver=euler,nfe=4, or other noise, such as correlation=0; of "
+        "the same checkpoint, or of --against."
+    ),
+]
+Control = Annotated[
+    bool, typer.Option("--control/--no-control", help="Score Gaussian noise of the colour of true residuals too.")
+]
+ClimatologyKind = Annotated[
+    Literal["auto", "seasonal", "pooled"],
+    typer.Option(
+        help="States of climatology: those of the training years within 35 days of the date, or of all dates; by "
+        "default the former, if there are enough."
+    ),
+]
+NaturalYears = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Years whose spectra are compared with each other, such as 1982-1986; may be repeated; by default the "
+        "training years in the data."
+    ),
+]
+BlockDays = Annotated[
+    float,
+    typer.Option(min=0.01, help="Days within which starts depend on each other: the blocks that are resampled."),
+]
+Stability = Annotated[bool, typer.Option("--stability", help="Test long forecasts too: are they stable?")]
+StabilityStarts = Annotated[int, typer.Option(min=1, help="Number of initial times of --stability.")]
+StabilityDays = Annotated[float, typer.Option(min=1, help="Length of the forecasts of --stability in days.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -54,6 +93,7 @@ def train(
     start: Annotated[
         str | None, typer.Option("--from", help="Name or folder of a checkpoint whose weights are trained further.")
     ] = None,
+    checkpoints: Checkpoints = "",
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
     device: Annotated[
         str | None,
@@ -77,7 +117,8 @@ def train(
     json: Json = False,
 ) -> None:
     """Train the networks and write OUTPUT/checkpoint."""
-    options: dict[str, Any] = {"start": start, "resume": resume, "threads": threads}
+    options: dict[str, Any] = {"start": start, "checkpoint_folders": folders(checkpoints)}
+    options |= {"resume": resume, "threads": threads}
     options |= {"device": device, "processes": processes}
     options["prices"] = {"gpu": gpu, "share": share, "per_hour": price} if dry_run else None
     advice = "The last saved step is kept. To continue, repeat the command with --resume."
@@ -103,29 +144,40 @@ def evaluate(
     starts: Starts = 32,
     members: Members = 50,
     lead_time: LeadTime = "240h",
+    score_at: ScoreAt = None,
     nfe: Nfe = None,
     solver: Solver = None,
     warmth: Warmth = None,
+    against: Against = None,
+    against_sampler: AgainstSampler = None,
+    control: Control = True,
+    climatology: ClimatologyKind = "auto",
+    natural_years: NaturalYears = None,
+    block_days: BlockDays = 5.0,
+    stability: Stability = False,
+    stability_starts: StabilityStarts = 12,
+    stability_days: StabilityDays = 60.0,
     batch_size: BatchSize = None,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Score a checkpoint's forecasts against held-out data, and compare them with persistence and climatology.
+    """Score a checkpoint's forecasts against held-out data, and compare them with references and other forecasts.
 
-    An interrupted evaluation continues when the command is repeated.
+    References are persistence, climatology and Gaussian noise without a flow. An interrupted evaluation continues when
+    the command is repeated.
     """
     options: dict[str, Any] = {"checkpoint": checkpoint, "checkpoint_folders": folders(checkpoints), "data": data}
-    options |= {"years": tuple(years or ()), "starts": starts, "members": members, "lead_time": lead_time}
-    options |= {"nfe": nfe, "solver": solver, "warmth": warmth, "batch_size": batch_size, "seed": seed}
+    options |= {"years": tuple(years or ()), "num_starts": starts, "num_members": members, "seed": seed}
+    options |= {"lead_time": lead_time, "score_at": score_at or (), "batch_size": batch_size, "threads": threads}
+    options |= {"sampler": {"nfe": nfe, "solver": solver, "warmth": warmth}, "control": control}
+    options |= {"against": against, "against_sampler": against_sampler, "block_days": block_days}
+    options |= {"climatology": None if climatology == "auto" else climatology, "natural_years": natural_years}
+    options["stability"] = {"num_starts": stability_starts, "days": stability_days} if stability else None
     advice = "Scored initial times are kept. To continue, repeat the command."
     with exit_codes(advice), progress_bar("Initial times") as report:
-        options |= {"threads": threads, "report_progress": report, "report_duration": _print_duration}
+        options |= {"report_progress": report, "report_cost": print_cost}
         result = run("evaluate", output=output, page=page, **options)
-    score_tables(result["scores"])
-
-
-def _print_duration(seconds: float) -> None:
-    print_line(f"This takes about {max(seconds / 60, 0.1):.1f} minutes.")
+    print_scores(result)
 
 
 def climatology(
@@ -143,6 +195,9 @@ def climatology(
             "training years."
         ),
     ] = None,
+    pooled: Annotated[
+        bool, typer.Option("--pooled", help="Take states of all dates of the years, for data of few years.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write 50 states of other years within 35 days of a date, and their mean spectra.
@@ -150,9 +205,10 @@ def climatology(
     `warmcast verify` compares a forecast with them.
     """
     options: dict[str, Any] = {"checkpoint": checkpoint, "checkpoint_folders": folders(checkpoints), "data": data}
+    options |= {"years": tuple(years or ()), "valid_time": valid_time, "pooled": pooled}
     with exit_codes():
-        receipt = run("climatology", years=tuple(years or ()), valid_time=valid_time, output=output, **options)
+        receipt = run("climatology", output=output, **options)
     if json:
         print_json(receipt)
         return
-    typer.echo(f"{receipt['climatology']}: {receipt['states']} states of {', '.join(map(str, receipt['years']))}")
+    typer.echo(f"{receipt['climatology']}: {receipt['states']} states of {format_years(receipt['years'])}")

@@ -3,7 +3,7 @@
 import errno
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,12 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 Report = Callable[[int, int], None]
 """Called with the number of finished parts and the number of all parts."""
 
 _console = Console(stderr=True)
 _TRANSIENT = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-
-_SCORES = {
-    "CRPS": "crps_fair",
-    "persistence": "persistence_mae",
-    "climatology": "climatology_crps",
-    "RMSE": "rmse",
-    "spread": "spread",
-    "ratio": "spread_skill",
-    "Σ|1−η|": "spectrum_deviation",
-    "of climatology": "climatology_deviation",
-}
 
 
 @contextmanager
@@ -80,6 +68,15 @@ def print_line(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def print_cost(seconds: float, evaluations: int) -> None:
+    """Print on standard error what a command is going to take, if it takes anything."""
+    if evaluations:
+        print_line(
+            f"This takes about {max(seconds / 60, 0.1):.1f} minutes: {evaluations:,} evaluations of networks, those of "
+            "h counted."
+        )
+
+
 def print_warning(text: str) -> None:
     """Print a warning to standard error."""
     typer.echo(f"Warning: {text}", err=True)
@@ -117,26 +114,3 @@ def format_years(periods: Iterable[int | str]) -> str:
 def folders(text: str) -> list[Path]:
     """Return the folders of a list that is separated by colons."""
     return [Path(folder) for folder in text.split(":") if folder]
-
-
-def score_tables(scores: dict[str, Any]) -> None:
-    """Print a table of scores for each variable: the first lead time and those of whole days."""
-    for name, rows in scores.items():
-        table = Table(title=name)
-        columns = {title: key for title, key in _SCORES.items() if key in rows[0]}
-        for title in ("lead", *columns):
-            table.add_column(title, justify="right")
-            if title == "CRPS" and "intervals" in rows[0]:
-                table.add_column("95 %", justify="right")
-        for index, row in enumerate(rows):
-            if index == 0 or row["lead_hours"] % 24 == 0:
-                table.add_row(f"{row['lead_hours']} h", *_cells(row, columns.values()))
-        Console(width=None if sys.stdout.isatty() else 120).print(table)
-
-
-def _cells(row: Mapping[str, Any], keys: Iterable[str]) -> Iterator[str]:
-    """Yield scores with three decimals; the CRPS is followed by its confidence interval if there is one."""
-    for key in keys:
-        yield f"{row[key]:.3f}"
-        if key == "crps_fair" and "intervals" in row:
-            yield "-".join(f"{end:.3f}" for end in row["intervals"][key])

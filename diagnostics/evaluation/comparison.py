@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.evaluation.records import Record, score_event, score_field, score_references
-from diagnostics.evaluation.resampling import aggregate_numbers, aggregate_records
-from diagnostics.scores.multivariate import energy_score_fair
+from diagnostics.evaluation.resampling import Weights, aggregate_numbers, aggregate_records
+from diagnostics.scores.multivariate import energy_score_fair, energy_score_tiled, variogram_score
 from diagnostics.scores.wind import WIND_SPEED, append_wind_speed
 from weather.errors import VerificationError
 from weather.grids import Grid
@@ -19,17 +19,22 @@ EVENT_SPEEDS = (10.0, 15.0)
 
 Fields = NDArray[np.float32]
 
+Starts = Sequence[Mapping[int, Mapping[str, Any]]]
+"""The records of each start by hours of lead time, as `score_lead_time` returns them."""
+
 
 @dataclass(frozen=True)
 class References:
     """References to score next to a forecast; those that are None are not scored.
 
     `start` (variable, latitude, longitude) is the analysis at initial time, for persistence; `climatology` is
-    (state, variable, latitude, longitude).
+    (state, variable, latitude, longitude). `years` are the states of the same date in several years, (year, variable,
+    latitude, longitude), whose spectra show what differs from year to year.
     """
 
     start: Fields | None = None
     climatology: Fields | None = None
+    years: Fields | None = None
 
 
 def score_lead_time(
@@ -49,19 +54,14 @@ def score_lead_time(
     random breaking of ties between ranks. Raises `VerificationError` with the variable and the number of the first
     member that is not finite: scores of the remaining members alone would be biased.
     """
-    lost = np.argwhere(~np.isfinite(members).all(axis=(2, 3)))
-    if len(lost):
-        raise VerificationError(
-            f"All members must be finite to be scored. Got: `{variables[lost[0, 1]]}` of member {lost[0, 0]} "
-            f"(the first is 0) is not, at {valid_time}."
-        )
+    _check_finite(members, variables, valid_time)
     units = np.asarray(scales, np.float32)[:, None, None]
-    energy = {"energy_score": energy_score_fair(members / units, truth / units, grid.area_weights)}
+    energy = _score_fields(members / units, truth / units, grid)
     ensemble, names = append_wind_speed(members, variables)
     true_fields = append_wind_speed(truth, variables)[0]
-    start, climatology = (
+    start, climatology, years = (
         None if fields is None else append_wind_speed(fields, variables)[0]
-        for fields in (references.start, references.climatology)
+        for fields in (references.start, references.climatology, references.years)
     )
     scores = {}
     for channel, name in enumerate(names):
@@ -71,6 +71,7 @@ def score_lead_time(
             grid,
             None if start is None else start[channel],
             None if climatology is None else climatology[:, channel],
+            None if years is None else years[:, channel],
         )
     speeds = EVENT_SPEEDS if WIND_SPEED in scores else ()
     events = {
@@ -79,40 +80,54 @@ def score_lead_time(
     return {"scores": scores, "energy": energy, "events": events}
 
 
-def combine_starts(starts: Sequence[Mapping[int, Mapping[str, Any]]], members: int, seed: int) -> dict[str, Any]:
+def _check_finite(members: Fields, variables: Sequence[str], valid_time: np.datetime64) -> None:
+    lost = np.argwhere(~np.isfinite(members).all(axis=(2, 3)))
+    if len(lost):
+        raise VerificationError(
+            f"All members must be finite to be scored. Got: `{variables[lost[0, 1]]}` of member {lost[0, 0]} "
+            f"(the first is 0) is not, at {valid_time}."
+        )
+
+
+def _score_fields(members: Fields, truth: Fields, grid: Grid) -> dict[str, float]:
+    """Return the scores of all variables, in units of their standard deviations, together."""
+    return {
+        "energy_score": energy_score_fair(members, truth, grid.area_weights),
+        "energy_score_tiled": energy_score_tiled(members, truth, grid),
+        "variogram_score": variogram_score(members, truth, grid.area_weights),
+    }
+
+
+def combine_starts(starts: Starts, members: int, weights: Weights) -> dict[str, Any]:
     """Average the records of many starts: `scores` by variable, `events` by event, `energy`; each a row per lead time.
 
-    Each of `starts` maps hours of lead time to the record that `score_lead_time` returned; all have the same hours.
-    `members` is the number of members. With several starts, a row has 95 % confidence intervals of its scores, from
-    resampling the starts with `seed`.
+    All starts have the same hours of lead time. `members` is the number of members. With several starts, a row has 95 %
+    confidence intervals of its scores, from the resamples of starts with `weights`.
     """
-    rng = np.random.default_rng(seed)
     first = next(iter(starts[0].values()))
     return {
         "scores": {
             name: [
-                {"lead_hours": hours} | aggregate_records(records, members, rng)
-                for hours, records in _by_lead_time(starts, "scores", name)
+                {"lead_hours": hours} | aggregate_records(records, members, weights)
+                for hours, records in by_lead_time(starts, "scores", name)
             ]
             for name in first["scores"]
         },
         "energy": [
-            {"lead_hours": hours} | aggregate_numbers(records, ["energy_score"], rng)
-            for hours, records in _by_lead_time(starts, "energy")
+            {"lead_hours": hours} | aggregate_numbers(records, first["energy"], weights)
+            for hours, records in by_lead_time(starts, "energy")
         ],
         "events": {
             name: [
-                {"lead_hours": hours} | aggregate_numbers(records, ["brier_fair"], rng)
-                for hours, records in _by_lead_time(starts, "events", name)
+                {"lead_hours": hours} | aggregate_numbers(records, ["brier_fair"], weights)
+                for hours, records in by_lead_time(starts, "events", name)
             ]
             for name in first["events"]
         },
     }
 
 
-def _by_lead_time(
-    starts: Sequence[Mapping[int, Mapping[str, Any]]], kind: str, name: str | None = None
-) -> Iterator[tuple[int, list[Record]]]:
+def by_lead_time(starts: Starts, kind: str, name: str | None = None) -> Iterator[tuple[int, list[Record]]]:
     """Yield each lead time in hours and the records of all starts, of a `kind` and, where it has names, of a `name`."""
     for hours in starts[0]:
         records = [start[hours][kind] for start in starts]

@@ -13,10 +13,12 @@ from weather.grids import Grid
 
 _PIT_BINS = 20
 
-Record = Mapping[str, float | list[float]]
+Values = float | list[float] | list[list[float]]
+
+Record = Mapping[str, Values]
 
 
-def score_field(ensemble: Array, truth: Array, grid: Grid, rng: np.random.Generator) -> dict[str, float | list[float]]:
+def score_field(ensemble: Array, truth: Array, grid: Grid, rng: np.random.Generator) -> dict[str, Values]:
     """Return the scores of `ensemble` (member, latitude, longitude) for `truth` (latitude, longitude).
 
     `crps_fair`, `crps_biased`, `squared_error` (of the ensemble mean) and `variance` (unbiased) are area means, in the
@@ -37,24 +39,27 @@ def score_field(ensemble: Array, truth: Array, grid: Grid, rng: np.random.Genera
 
 
 def score_references(
-    truth: Array, grid: Grid, start: Array | None, climatology: Array | None
-) -> dict[str, float | list[float]]:
+    truth: Array, grid: Grid, start: Array | None, climatology: Array | None, years: Array | None = None
+) -> dict[str, Values]:
     """Return the scores of reference forecasts for `truth` (latitude, longitude), for those that are given.
 
     `persistence_mae` is the mean absolute error of `start` (latitude, longitude), the analysis at initial time;
     `climatology_crps` is the fair CRPS of the states of `climatology` (state, latitude, longitude), and
-    `spectrum_climatology` is their mean spectrum. Both scores are area means.
+    `spectrum_climatology` is their mean spectrum. Both scores are area means. `spectra_years` are the spectra of
+    `years` (year, latitude, longitude), states of the same date.
     """
-    result: dict[str, float | list[float]] = {}
+    result: dict[str, Values] = {}
     if start is not None:
         result["persistence_mae"] = float(area_mean(abs(start - truth), grid.area_weights))
     if climatology is not None:
         result["climatology_crps"] = float(area_mean(crps_fair(climatology, truth), grid.area_weights))
         result["spectrum_climatology"] = to_numpy(spherical_spectrum(climatology, grid)).mean(axis=0).tolist()
+    if years is not None:
+        result["spectra_years"] = to_numpy(spherical_spectrum(years, grid)).tolist()
     return result
 
 
-def score_event(ensemble: Array, truth: Array, threshold: float, grid: Grid) -> dict[str, float | list[float]]:
+def score_event(ensemble: Array, truth: Array, threshold: float, grid: Grid) -> dict[str, Values]:
     """Return the scores of the event that a value exceeds `threshold`.
 
     `ensemble` is (member, latitude, longitude), `truth` (latitude, longitude). `brier_fair` is an area mean. `forecast`
@@ -69,7 +74,7 @@ def score_event(ensemble: Array, truth: Array, threshold: float, grid: Grid) -> 
     }
 
 
-def score_gaussian(mean: Array, std: Array, truth: Array, grid: Grid) -> dict[str, float | list[float]]:
+def score_gaussian(mean: Array, std: Array, truth: Array, grid: Grid) -> dict[str, Values]:
     """Return the calibration of a Gaussian forecast (mean, std) of `truth`, all (latitude, longitude).
 
     `pit` is the histogram of Φ((truth − mean)/std) in 20 bins, as fractions of the area, flat if the Gaussian is

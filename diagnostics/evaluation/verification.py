@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from diagnostics.evaluation.comparison import References, combine_starts, score_lead_time
 from diagnostics.evaluation.report import render_score_page
+from diagnostics.evaluation.resampling import resample_weights
 from diagnostics.figures.example import Example
 from storage.atomic import write_text
 from weather.climatology import Climatology
@@ -85,7 +86,7 @@ def score_forecast(
             records[layout.lead_hours(index)] = score_lead_time(
                 members, frames[time], references, layout.variables, scales, layout.grid, time, (seed, index)
             )
-    return combine_starts([records], len(layout.members), seed)
+    return combine_starts([records], len(layout.members), resample_weights(1, 1, seed))
 
 
 def _example(store: EnsembleStore, frames: dict[np.datetime64, Any], ready: int) -> Example:

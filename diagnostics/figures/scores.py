@@ -18,20 +18,27 @@ Rows = Sequence[Mapping[str, Any]]
 """Scores of one variable, one row per lead time, as `aggregate_records` returns them with `lead_hours` added."""
 
 
-def draw_score_panels(units: str, rows: Rows) -> Figure:
+_CONTROL = "Gaussian noise, no flow"
+
+
+def draw_score_panels(units: str, rows: Rows, control: Rows | None = None) -> Figure:
     """Draw six panels of one variable's scores.
 
     The upper row shows CRPS, spread and RMSE, and their ratio by lead time, with 95 % intervals as shades if the rows
-    have them. The lower row shows rank histogram, spectrum and η of three lead times.
+    have them, and with the CRPS and the ratio of a `control`. The lower row shows rank histogram, spectrum and η of
+    three lead times.
     """
     units = format_units(units)
     with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(10.5, 6.2), layout=ConstrainedLayoutEngine(hspace=0.06), dpi=120)
         (crps, skill, ratio), (ranks, spectrum, eta) = figure.subplots(2, 3)
         days = np.array([row["lead_hours"] for row in rows]) / 24
-        _draw_crps(crps, days, rows, units)
+        _draw_crps(crps, days, rows, units, control)
         _draw_skill(skill, days, rows, units)
         _draw_with_interval(ratio, days, rows, "spread_skill", PURPLE, "forecast")
+        if control is not None:
+            ratio.plot(days, [row["spread_skill"] for row in control], color=BLUE, linestyle="--", label=_CONTROL)
+            ratio.legend(frameon=False)
         ratio.set(title="spread ÷ skill", xlabel="lead time (days)", xlim=(0, days[-1]))
         ratio.set_ylim(0, max(1.2, ratio.get_ylim()[1]))
         for row, colour in _select_rows(rows):
@@ -51,8 +58,8 @@ def draw_score_panels(units: str, rows: Rows) -> Figure:
             axes.legend(frameon=False, fontsize=8)
         for axes in (spectrum, eta):
             axes.set(xscale="log", yscale="log", xlabel="total wavenumber")
-            _use_plain_ticks(axes.xaxis)
-        _use_plain_ticks(eta.yaxis)
+            use_plain_ticks(axes.xaxis)
+        use_plain_ticks(eta.yaxis)
     return figure
 
 
@@ -103,9 +110,11 @@ def _draw_reliability(axes: Axes, event: tuple[str, Rows]) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1))
 
 
-def _draw_crps(axes: Axes, days: np.ndarray[Any, Any], rows: Rows, units: str) -> None:
-    """Draw the fair CRPS by lead time, with persistence and climatology if the rows have them."""
+def _draw_crps(axes: Axes, days: np.ndarray[Any, Any], rows: Rows, units: str, control: Rows | None) -> None:
+    """Draw the fair CRPS by lead time, with persistence and climatology if the rows have them, and of a control."""
     _draw_with_interval(axes, days, rows, "crps_fair", PURPLE, "forecast")
+    if control is not None:
+        axes.plot(days, [row["crps_fair"] for row in control], color=BLUE, linestyle="--", label=_CONTROL)
     for key, colour, label in (("persistence_mae", OCHRE, "persistence"), ("climatology_crps", GREY, "climatology")):
         if key in rows[0]:
             axes.plot(days, [row[key] for row in rows], color=colour, label=label)
@@ -126,9 +135,9 @@ def _format_event(event: str) -> str:
     return f"{event.replace(WIND_SPEED, '10 m wind speed')} {format_units('m s-1')}"
 
 
-def _use_plain_ticks(axis: Axis) -> None:
+def use_plain_ticks(axis: Axis) -> None:
     """Label a logarithmic axis with 1, 2, 5, 10 instead of powers of ten."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_locator(NullLocator())
 

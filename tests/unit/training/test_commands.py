@@ -11,7 +11,6 @@ from typer.testing import CliRunner, Result
 from models.testing import tiny_spec
 from storage.errors import DataDirectoryError
 from storage.lock import claim_output
-from training.commands import list_data_files
 from warmcast.cli import app
 from weather.climatology import Climatology
 from weather.errors import VerificationError
@@ -60,6 +59,33 @@ def test_scores_are_written_with_references_and_starts(untrained_checkpoint: Pat
     fit = written["warm_start"]["v10"]
     assert sum(fit["pit"]) == pytest.approx(1)
     assert 0 <= fit["coverage_50"] <= fit["coverage_90"] <= 1
+
+
+def test_two_samplers_are_compared_from_the_same_starts_and_rollouts_are_tested(
+    untrained_checkpoint: Path, years: Path, tmp_path: Path
+) -> None:
+    options = ["--against-sampler", "solver=euler,nfe=1", "--score-at", "12h", "--stability", "--stability-days", 1]
+    report = tmp_path / "out.html"
+    arguments = (*options, "--stability-starts", 2, "--html", report)
+    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", *arguments)
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "out.json").read_text()
+    written = json.loads(text)
+    assert [row["lead_hours"] for row in written["scores"]["u10"]] == [12]
+    control, other = written["comparisons"]
+    assert (control, other) == ("Gaussian noise, no flow", "untrained, euler, NFE 1, noise white")
+    comparison = written["comparisons"][other]
+    ours, theirs = (scores["v10"][0]["crps_fair"] for scores in (written["scores"], comparison["scores_of_other"]))
+    assert comparison["scores"]["v10"][0]["crps_fair"]["difference"] == pytest.approx(ours - theirs)
+    assert ours != theirs
+    assert written["settings"]["evaluations_per_step"] == 3
+    assert len(written["stability"]["starts"]) == 2
+    assert f"relative to {other}" in result.output
+    assert "Stability: " in result.output
+    for heading in (f"Compared with {other}", "Stability"):
+        assert f"<h2>{heading}</h2>" in report.read_text()
+    assert _evaluate(untrained_checkpoint, years, tmp_path / "out.json", *arguments).exit_code == 0
+    assert (tmp_path / "out.json").read_text() == text
 
 
 def test_persistence_is_scored_as_a_forecast_of_no_change(
@@ -116,6 +142,10 @@ def test_records_of_other_settings_are_refused(untrained_checkpoint: Path, years
         (("--years", 1999), "The data runs from 2000-12-10T00:00:00 to 2001-01-21T06:00:00"),
         (("--starts", 0), "--starts"),
         (("--lead-time", "7h"), "`lead_time` must be a positive multiple of 6h"),
+        (("--score-at", "18h"), "`score_at` must be at most `lead_time`, 12h. Got: 18h."),
+        (("--against-sampler", "nfe"), "`against_sampler` must be a list such as solver=euler,nfe=4"),
+        (("--natural-years", "2000-2001"), "`natural_years` must be two or more whole years"),
+        (("--stability", "--stability-starts", 999), "`stability_starts` must be at most"),
     ],
 )
 def test_an_impossible_evaluation_is_refused_with_its_reason(
@@ -150,13 +180,14 @@ def test_the_report_is_one_page_with_embedded_pictures(untrained_checkpoint: Pat
     result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", "--html", tmp_path / "new/out.html")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "new/out.html").read_text()
-    assert page.count("data:image/png;base64,") == 6
+    assert page.count("data:image/png;base64,") == 8
     assert "10 metre u wind component" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
     first = json.loads((tmp_path / "out.json").read_text())["scores"]["u10"][0]
     assert f">{first['crps_fair']:.3f}</td>" in page
-    assert "fair energy score" in page
-    assert "RMSE and spread in m s⁻¹. Hover over a number to see its 95 % interval" in page
+    for heading in ("Scores of whole fields", "Compared with Gaussian noise, no flow", "Residuals"):
+        assert f"<h2>{heading}</h2>" in page
+    assert "relative to flat. Hover over a number to see its 95 % interval" in page
 
 
 def test_verification_reads_the_climatology_that_is_written(
@@ -180,6 +211,21 @@ def test_verification_reads_the_climatology_that_is_written(
     assert Climatology.read(output, ("v10", "u10"), grid).states.shape == (50, 2, *grid.shape)
     with pytest.raises(VerificationError, match="must be a file of `warmcast climatology` with t2m"):
         Climatology.read(output, ("t2m",), grid)
+
+
+def test_a_pooled_climatology_has_states_of_all_dates_of_the_periods(
+    untrained_checkpoint: Path, years: Path, tmp_path: Path
+) -> None:
+    arguments = ["climatology", "--checkpoint", untrained_checkpoint, "--data", years, "--valid-time", "2001-07-01T00"]
+    arguments += ["--years", "2000-12-12/2001-01-10", "--output", tmp_path / "c.nc"]
+    words = [str(argument) for argument in arguments]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert "needs 50 states of 2000-12-12/2001-01-10 within 35 days of the date of 2001-07-01" in refused.stderr
+    result = CliRunner().invoke(app, [*words, "--pooled"], catch_exceptions=False)
+    assert "50 states of 2000-12-12/2001-01-10" in result.stdout
+    with xr.open_dataset(tmp_path / "c.nc") as written:
+        assert [str(time)[:13] for time in written.time.values[[0, -1]]] == ["2000-12-12T00", "2001-01-10T18"]
 
 
 def test_an_invalid_valid_time_is_refused(untrained_checkpoint: Path, years: Path, tmp_path: Path) -> None:
@@ -219,24 +265,3 @@ def test_extremes_of_the_training_years_are_added_to_a_manifest(
     assert (receipt["digest"], receipt["years"], receipt["frames"]) == (after.digest, [2000], 88)
     assert after.digest != before.digest
     assert after.model.model_copy(update={"extremes": None}) == before.model
-
-
-def test_files_of_a_folder_are_sorted_and_other_files_left_out(tmp_path: Path) -> None:
-    for name in ("b.nc", "a.nc.gz", "d.grib2", "notes.txt"):
-        (tmp_path / name).touch()
-    (tmp_path / "c.zarr").mkdir()
-    assert list_data_files([tmp_path]) == [str(tmp_path / name) for name in ("a.nc.gz", "b.nc", "c.zarr", "d.grib2")]
-
-
-@pytest.mark.parametrize("marker", ["zarr.json", ".zgroup"])
-def test_a_store_is_taken_whole_and_paths_stay_in_their_order(marker: str, tmp_path: Path) -> None:
-    store, folder = tmp_path / "store", tmp_path / "folder"
-    for path in (store / marker, folder / "x.nc", tmp_path / "y.any"):
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    paths = list_data_files([tmp_path / "y.any", "https://example.org/era5.zarr", store, folder])
-    assert paths == [str(tmp_path / "y.any"), "https://example.org/era5.zarr", str(store), str(folder / "x.nc")]
-
-
-def test_no_paths_give_no_files() -> None:
-    assert list_data_files([]) == []

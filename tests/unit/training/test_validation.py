@@ -233,5 +233,5 @@ def test_other_time_steps_and_longer_contexts_are_validated(step: int, frames: i
 
 
 def test_years_without_truth_at_the_last_lead_time_are_refused(data: TrainingData) -> None:
-    with pytest.raises(TrainingDataError, match=r"`data\.validation_years` \(2001,\) must have .* and 480 hours"):
+    with pytest.raises(TrainingDataError, match=r"`data\.validation_years` 2001 must have .* and 480 hours"):
         Validator(_config(lead_times=["20d"]), data, CPU)

@@ -6,7 +6,7 @@ import pytest
 
 from diagnostics.evaluation.comparison import References, combine_starts, score_lead_time
 from diagnostics.evaluation.records import score_event, score_field, score_gaussian, score_references
-from diagnostics.evaluation.resampling import aggregate_numbers, aggregate_records
+from diagnostics.evaluation.resampling import aggregate_numbers, aggregate_records, resample_weights
 from diagnostics.scores.crps import crps_fair
 from weather.grids import Grid
 
@@ -23,7 +23,7 @@ def _records(count: int, *, factor: float = 1.0) -> list[dict[str, float | list[
 
 
 def test_a_reliable_ensemble_has_a_ratio_of_one_and_flat_ranks() -> None:
-    summary = aggregate_records(_records(30), MEMBERS, np.random.default_rng(0))
+    summary = aggregate_records(_records(30), MEMBERS, resample_weights(30, 1, 0))
     assert summary["crps_fair"] == pytest.approx(1 / np.sqrt(np.pi), rel=0.02)
     assert summary["spread_skill"] == pytest.approx(1, abs=0.02)
     assert summary["spread"] == pytest.approx(1, abs=0.01)
@@ -33,7 +33,7 @@ def test_a_reliable_ensemble_has_a_ratio_of_one_and_flat_ranks() -> None:
 
 
 def test_an_ensemble_of_too_small_deviations_has_too_little_spread_and_power() -> None:
-    summary = aggregate_records(_records(10, factor=0.5), MEMBERS, np.random.default_rng(0))
+    summary = aggregate_records(_records(10, factor=0.5), MEMBERS, resample_weights(10, 1, 0))
     assert summary["spread_skill"] < 0.6
     assert np.mean(np.asarray(summary["eta"])[4:]) == pytest.approx(0.25, rel=0.1)
     assert summary["spectrum_deviation"] == pytest.approx(float(np.abs(1 - np.asarray(summary["eta"])).sum()))
@@ -52,24 +52,26 @@ def test_the_95_percent_interval_contains_the_mean_95_percent_of_the_time() -> N
     hits = 0
     for _ in range(200):
         records = [{"score": float(value)} for value in rng.normal(3, 1, 40)]
-        low, high = aggregate_numbers(records, ["score"], rng)["intervals"]["score"]
+        weights = resample_weights(40, 1, int(rng.integers(1000)))
+        low, high = aggregate_numbers(records, ["score"], weights)["intervals"]["score"]
         hits += low <= 3 <= high
     assert hits / 200 == pytest.approx(0.95, abs=0.05)
 
 
 def test_every_scalar_has_an_interval_unless_there_is_one_start() -> None:
     records = _records(12)
-    summary = aggregate_records(records, MEMBERS, np.random.default_rng(0))
-    assert set(summary["intervals"]) == set(summary) - {"ranks", "eta", "spectrum", "spectrum_truth", "intervals"}
+    summary = aggregate_records(records, MEMBERS, resample_weights(12, 1, 0))
+    lists = {"ranks", "eta", "spectrum", "spectrum_truth", "bands", "intervals"}
+    assert set(summary["intervals"]) == set(summary) - lists
     for name, (low, high) in summary["intervals"].items():
         assert low <= summary[name] <= high or name == "spectrum_deviation"
-    assert "intervals" not in aggregate_records(records[:1], MEMBERS, np.random.default_rng(0))
+    assert "intervals" not in aggregate_records(records[:1], MEMBERS, resample_weights(1, 1, 0))
 
 
 def test_the_order_of_records_does_not_matter() -> None:
     records = _records(6)
     whole, turned = (
-        aggregate_records(part, MEMBERS, np.random.default_rng(0)) for part in (records, records[3:] + records[:3])
+        aggregate_records(part, MEMBERS, resample_weights(6, 1, 0)) for part in (records, records[3:] + records[:3])
     )
     assert whole["spread_skill"] == pytest.approx(turned["spread_skill"], rel=1e-12)
     assert whole["eta"] == pytest.approx(turned["eta"], rel=1e-12)
@@ -87,7 +89,8 @@ def test_records_that_were_stored_as_json_aggregate_to_the_same_scores() -> None
     starts = [{hours: score(start, hours) for hours in (6, 12)} for start in range(len(fields))]
     parts = [json.loads(json.dumps(part)) for part in (starts[:2], starts[2:3], starts[3:])]
     merged = [{int(hours): record for hours, record in start.items()} for part in parts for start in part]
-    assert combine_starts(merged, MEMBERS, seed=0) == combine_starts(starts, MEMBERS, seed=0)
+    weights = resample_weights(5, 2, 0)
+    assert combine_starts(merged, MEMBERS, weights) == combine_starts(starts, MEMBERS, weights)
 
 
 def test_only_given_references_are_scored() -> None:
@@ -99,7 +102,31 @@ def test_only_given_references_are_scored() -> None:
     assert both["persistence_mae"] == pytest.approx(2 / np.sqrt(np.pi), rel=0.05)
     assert both["climatology_crps"] == pytest.approx(1 / np.sqrt(np.pi), rel=0.05)
     records = [record | score_references(truth, GRID, start, states) for record in _records(8)]
-    assert aggregate_records(records, MEMBERS, rng)["climatology_deviation"] < 10
+    summary = aggregate_records(records, MEMBERS, resample_weights(8, 1, 0))
+    assert summary["climatology_deviation"] < 10
+    assert summary["crps_of_persistence"] == pytest.approx(summary["crps_fair"] / summary["persistence_mae"])
+    assert summary["crps_of_climatology"] == pytest.approx(1, abs=0.05)
+
+
+def test_the_natural_deviation_is_that_of_years_against_years_in_each_band() -> None:
+    """Four times as many starts have half of the deviation, so that years differ less."""
+    rng = np.random.default_rng(9)
+    deviations = []
+    for count in (4, 16):
+        records = [
+            record | score_references(rng.normal(size=GRID.shape), GRID, None, None, rng.normal(size=(5, *GRID.shape)))
+            for record in _records(count)
+        ]
+        summary = aggregate_records(records, MEMBERS, resample_weights(count, 1, 0))
+        spectra = np.mean([record["spectra_years"] for record in records], axis=0)
+        pairs = [np.abs(1 - spectra[i] / spectra[j]) for i in range(5) for j in range(5) if i != j]
+        assert summary["natural_deviation"] == pytest.approx(np.median(np.sum(pairs, axis=1)))
+        assert summary["natural_range"] == pytest.approx([np.sum(pairs, axis=1).min(), np.sum(pairs, axis=1).max()])
+        assert summary["bands"]["6-15"]["natural"] == pytest.approx(np.median([pair[6:16].sum() for pair in pairs]))
+        eta = np.abs(1 - np.asarray(summary["eta"]))
+        assert summary["bands"]["1-5"]["forecast"] == pytest.approx(eta[1:6].sum())
+        deviations.append(summary["natural_deviation"])
+    assert deviations[1] == pytest.approx(deviations[0] / 2, rel=0.3)
 
 
 def test_a_reliable_gaussian_has_a_flat_pit_and_nominal_coverage() -> None:

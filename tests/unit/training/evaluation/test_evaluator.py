@@ -14,12 +14,15 @@ from models.forecaster import Forecaster
 from storage.errors import ConfigurationError
 from training.data.testing import MemoryFrames
 from training.data.training_data import TrainingData
-from training.evaluation import Evaluation, Evaluator, start_indices
+from training.evaluation.evaluator import Evaluator
+from training.evaluation.records_file import RecordsFile
+from training.evaluation.settings import Evaluation, start_indices
+from training.evaluation.steppers import GaussianControl
 from weather.errors import TrainingDataError
 from weather.manifest import Manifest
 from weather.testing import travelling_waves
 
-SETTINGS = Evaluation(years=(2001,), num_starts=3, num_members=4, num_lead_times=2, group_size=2, seed=0)
+SETTINGS = Evaluation(years=(2001,), num_starts=3, num_members=4, lead_steps=(1, 2), group_size=2, seed=0)
 CPU = torch.device("cpu")
 
 
@@ -50,8 +53,11 @@ def evaluator(forecaster_and_manifest: tuple[Forecaster, Manifest]) -> Callable[
     return make
 
 
-def _run(evaluator: Evaluator, records: Path) -> dict[str, Any]:
-    return evaluator.run(records, lambda *_: None, lambda _: None)
+def _run(evaluator: Evaluator, path: Path) -> list[dict[str, Any]]:
+    file = RecordsFile(path, evaluator.settings())
+    for _ in evaluator.run(file):
+        pass
+    return file.records
 
 
 def test_starts_are_spread_evenly_and_have_truth_at_all_lead_times(
@@ -60,37 +66,40 @@ def test_starts_are_spread_evenly_and_have_truth_at_all_lead_times(
     data = _data(forecaster_and_manifest[1], "2000-12-30T00", 50)
     usable = range(9, 47)
     assert data.sample_indices((2001,))[[0, -1]].tolist() == [9, 48]
-    assert start_indices(data, replace(SETTINGS, num_starts=38, num_lead_times=3)) == list(usable)
-    assert start_indices(data, replace(SETTINGS, num_starts=2, num_lead_times=3)) == [9, 46]
-    assert start_indices(data, replace(SETTINGS, num_starts=1, num_lead_times=40)) == [9]
+    assert start_indices(data, replace(SETTINGS, num_starts=38, lead_steps=(1, 2, 3))) == list(usable)
+    assert start_indices(data, replace(SETTINGS, num_starts=2, lead_steps=(1, 2, 3))) == [9, 46]
+    assert start_indices(data, replace(SETTINGS, num_starts=1, lead_steps=(40,))) == [9]
 
 
 def test_no_forecast_starts_where_its_truth_has_a_gap(forecaster_and_manifest: tuple[Forecaster, Manifest]) -> None:
     data = _data(forecaster_and_manifest[1], "2001-01-01T00", 30, gap=12)
-    starts = start_indices(data, replace(SETTINGS, num_starts=18, num_lead_times=4))
+    starts = start_indices(data, replace(SETTINGS, num_starts=18, lead_steps=(1, 2, 3, 4)))
     times = data.valid_times[starts]
     lead = np.timedelta64(24, "h")
     gap = np.datetime64("2001-01-04T00")
     assert len(set(starts)) == 18
     assert not any(time - np.timedelta64(6, "h") <= gap <= time + lead for time in times)
+    last_alone = start_indices(data, replace(SETTINGS, num_starts=21, lead_steps=(4,)))
+    assert gap - lead / 2 in data.valid_times[last_alone]
 
 
 def test_too_many_starts_are_refused_with_the_number_that_is_possible(
     forecaster_and_manifest: tuple[Forecaster, Manifest],
 ) -> None:
     data = _data(forecaster_and_manifest[1], "2001-01-01T00", 10)
-    with pytest.raises(TrainingDataError, match=r"at most 7, the frames of 2001 with 2 frames .* Got: 8"):
+    with pytest.raises(TrainingDataError, match=r"at most 7, the frames of 2001 with truth .* up to 2 .* Got: 8"):
         start_indices(data, replace(SETTINGS, num_starts=8))
 
 
-def test_a_season_without_climatology_is_refused_before_anything_is_computed(
+def test_a_season_without_climatology_has_a_pooled_one_or_is_refused_before_anything_is_computed(
     forecaster_and_manifest: tuple[Forecaster, Manifest],
 ) -> None:
     """The training year has December only; the first start is in January, the last in April."""
     forecaster, manifest = forecaster_and_manifest
-    data = _data(manifest, "2000-12-01T00", 600)
-    with pytest.raises(TrainingDataError, match=r"Climatology needs 50 states of 2000.* date of 2001-0[123]-"):
-        Evaluator(forecaster, manifest, data, replace(SETTINGS, num_starts=20))
+    data, settings = _data(manifest, "2000-12-01T00", 600), replace(SETTINGS, num_starts=20)
+    assert Evaluator(forecaster, manifest, data, settings).settings()["climatology"] == "pooled"
+    with pytest.raises(TrainingDataError, match=r"Climatology needs 50 states of 2000 .*date of 2001-0[123]-"):
+        Evaluator(forecaster, manifest, data, replace(settings, climatology="seasonal"))
 
 
 class Clock:
@@ -102,7 +111,7 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize(("members", "group_size", "groups"), [(4, 2, 2), (5, 2, 3), (1, 8, 1), (8, 8, 1), (9, 8, 2)])
+@pytest.mark.parametrize(("members", "group_size", "groups"), [(4, 2, 2), (5, 2, 3), (8, 8, 1), (9, 8, 2)])
 def test_the_estimated_duration_is_that_of_the_second_step_times_groups_and_lead_times(
     members: int, group_size: int, groups: int, evaluator: Callable[..., Evaluator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,11 +122,15 @@ def test_the_estimated_duration_is_that_of_the_second_step_times_groups_and_lead
         clock.now += seconds.pop(0)
         return step(self, *arguments)
 
-    monkeypatch.setattr("training.evaluation.time", clock)
+    monkeypatch.setattr("training.evaluation.evaluator.time", clock)
     monkeypatch.setattr(Forecaster, "step", slow_step)
-    subject = evaluator(num_members=members, group_size=group_size, num_lead_times=3)
-    assert subject.measure_seconds_per_start() == pytest.approx(0.5 * groups * 3)
+    subject = evaluator(num_members=members, group_size=group_size, lead_steps=(3,))
+    cost = subject.estimate_cost(done=1)
+    assert cost.seconds == pytest.approx(2 * 0.5 * groups * 3)
+    residuals = 3 * (group_size + 1)
+    assert cost.evaluations == 2 * (groups * group_size * 3 * (2 + 1) + residuals)
     assert seconds == []
+    assert subject.estimate_cost(done=3).evaluations == 0
 
 
 def test_a_score_is_that_of_the_forecast_from_its_start(evaluator: Callable[..., Evaluator]) -> None:
@@ -147,20 +160,16 @@ def test_another_seed_gives_other_members_of_the_same_starts(evaluator: Callable
     assert np.abs(first.compute_example().members - second.compute_example().members).max() > 0.1
 
 
-def test_progress_counts_the_starts_and_the_duration_is_of_those_that_remain(
-    evaluator: Callable[..., Evaluator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupted_evaluation_computes_the_starts_that_remain(
+    evaluator: Callable[..., Evaluator], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(Evaluator, "measure_seconds_per_start", lambda _: 10.0)
     path, subject = tmp_path / "records.jsonl", evaluator()
-    progress: list[tuple[int, int]] = []
-    durations: list[float] = []
-    whole = subject.run(path, lambda done, total: progress.append((done, total)), durations.append)
+    whole = _run(subject, path)
     lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:3]))
-    resumed = subject.run(path, lambda done, total: progress.append((done, total)), durations.append)
-    assert progress == [(1, 3), (2, 3), (3, 3), (3, 3)]
-    assert durations == [30.0, 10.0]
-    assert resumed == whole
+    path.write_text("".join(lines[:3]) + lines[3][:40])
+    assert len(list(subject.run(RecordsFile(path, subject.settings())))) == 1
+    assert path.read_text().splitlines(keepends=True) == lines
+    assert _run(subject, path) == whole
 
 
 def test_an_evaluation_that_is_done_computes_nothing(
@@ -168,7 +177,6 @@ def test_an_evaluation_that_is_done_computes_nothing(
 ) -> None:
     subject, path = evaluator(), tmp_path / "records.jsonl"
     whole = _run(subject, path)
-    monkeypatch.setattr(Evaluator, "measure_seconds_per_start", lambda _: 1.0)
     monkeypatch.setattr(Evaluator, "score", lambda *_: pytest.fail("scored again"))
     assert _run(subject, path) == whole
 
@@ -198,7 +206,7 @@ def test_another_kind_of_file_is_refused_and_not_changed(
     assert path.read_text() == content
 
 
-@pytest.mark.parametrize("changes", [{"seed": 1}, {"num_members": 3}, {"num_starts": 2}, {"num_lead_times": 1}])
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"num_members": 3}, {"num_starts": 2}, {"lead_steps": (1,)}])
 def test_settings_name_all_that_the_scores_depend_on(
     changes: dict[str, int], evaluator: Callable[..., Evaluator]
 ) -> None:
@@ -206,12 +214,36 @@ def test_settings_name_all_that_the_scores_depend_on(
     assert json.loads(json.dumps(evaluator().settings())) == evaluator().settings()
 
 
-def test_scores_over_all_starts_are_means_of_their_records(evaluator: Callable[..., Evaluator], tmp_path: Path) -> None:
-    result = _run(evaluator(), tmp_path / "records.jsonl")
-    records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()[1:]]
-    for index, hours in enumerate(("6", "12")):
-        values = [record["lead_times"][hours]["scores"]["v10"]["crps_fair"] for record in records]
-        assert result["scores"]["v10"][index]["crps_fair"] == pytest.approx(np.mean(values))
-    coverage = [record["warm_start"]["u10"]["coverage_90"] for record in records]
-    assert result["warm_start"]["u10"]["coverage_90"] == pytest.approx(np.mean(coverage))
-    assert result["checkpoint"] == "untrained"
+def test_only_the_chosen_lead_times_are_scored_and_their_scores_are_the_same(
+    evaluator: Callable[..., Evaluator],
+) -> None:
+    every, last = evaluator(lead_steps=(1, 2, 3)), evaluator(lead_steps=(3,))
+    start = every.starts[1]
+    whole, chosen = every.score(start), last.score(start)
+    assert list(chosen["lead_times"]) == [18]
+    assert chosen["lead_times"][18] == whole["lead_times"][18]
+    assert chosen["residuals"] == whole["residuals"]
+
+
+def test_the_control_has_the_noise_of_the_forecast_and_no_flow(
+    forecaster_and_manifest: tuple[Forecaster, Manifest],
+) -> None:
+    """Without any power, the members of the control are those of the mean alone, so that they have no spread."""
+    forecaster, manifest = forecaster_and_manifest
+    data = _data(manifest, "2000-12-10T00", 170)
+    control = GaussianControl(forecaster, np.zeros((2, 16)))
+    subject = Evaluator(forecaster, manifest, data, SETTINGS)
+    subject.add_control(control)
+    record = subject.score(40)
+    assert list(record["control"]) == list(record["lead_times"]) == [6, 12]
+    for hours in (6, 12):
+        assert record["control"][hours]["scores"]["u10"]["variance"] == 0
+        assert record["lead_times"][hours]["scores"]["u10"]["variance"] > 0
+        assert set(record["control"][hours]["scores"]["u10"]) == set(record["lead_times"][hours]["scores"]["u10"])
+
+
+def test_references_are_scored_once_where_another_checkpoint_is_compared(
+    evaluator: Callable[..., Evaluator],
+) -> None:
+    record = evaluator(references=False).score(40)["lead_times"][6]["scores"]["u10"]
+    assert not {"persistence_mae", "climatology_crps", "spectra_years"} & set(record)

@@ -1,0 +1,113 @@
+"""Sections of the report of an evaluation: comparisons, residuals and stability."""
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+from diagnostics.evaluation.html import cell, picture, select_rows, table
+from diagnostics.figures.evaluation import draw_differences, draw_residuals, draw_stability
+
+_TITLES = {
+    "crps_fair": "CRPS",
+    "rmse": "RMSE",
+    "spread": "spread",
+    "spread_skill": "spread ÷ skill",
+    "spectrum_deviation": "Σ|1−η|",
+    "energy_score": "energy score",
+    "energy_score_tiled": "energy score in tiles",
+    "variogram_score": "variogram score",
+}
+
+
+def render_comparison(name: str, comparison: Mapping[str, Any]) -> str:
+    """Return the section of the paired differences from another forecast."""
+    parts = {**comparison["scores"], **comparison["energy"]}
+    panels = picture(draw_differences(parts), f"Scores relative to those of {name}, by lead time")
+    tables = [_difference_table(variable, rows) for variable, rows in parts.items()]
+    caption = (
+        "<p>Scores of the forecast divided by those of the other one from the same starts, minus 1, in percent. Below "
+        "0 is better, but for the spread. Shades, and what shows over a number, are 95 % intervals of the paired "
+        "difference, from resampling the starts.</p>"
+    )
+    return f"<h2>Compared with {html.escape(name)}</h2>{caption}{panels}{''.join(tables)}"
+
+
+def render_residuals(residuals: Mapping[str, Any]) -> str:
+    """Return the section of the power and the correlation in time of normalised residuals."""
+    panels = picture(draw_residuals(residuals), "Power of members' residuals by wavenumber, and correlations in time")
+    caption = (
+        "<p>Normalised residuals (x − μ)/σ of one time step: the power of members' relative to the truth's in bands of "
+        "wavenumbers, and the correlation of residuals with those some hours later, of truth | of members.</p>"
+    )
+    first = next(iter(residuals.values()))
+    lags = [f"{hours} h" for hours in first["lag_hours"]]
+    cells = []
+    for name, rows in residuals.items():
+        limits = rows.get("intervals", {"power": {}})["power"]
+        power = [cell(f"{value:.3f}", limits.get(band)) for band, value in rows["power"].items()]
+        pairs = zip(rows["correlation_truth"], rows["correlation_members"], strict=True)
+        times = [cell(f"{truth:.3f} | {members:.3f}") for truth, members in pairs]
+        cells.append([cell(name), *power, cell(f"{rows['deviation']:.2f}"), *times])
+    titles = ["variable", *(f"ℓ {band}" for band in first["power"]), "Σ|1−η|", *lags]
+    return f"<h2>Residuals</h2>{caption}{panels}{table(titles, cells)}"
+
+
+def render_stability(stability: Mapping[str, Any]) -> str:
+    """Return the section of a stability test."""
+    starts, lost = len(stability["starts"]), stability["lost_hours"]
+    rate, days = stability["growth"]["rate"], stability["days"]
+    text = f"{starts - len(lost)} of {starts} forecasts of one member are finite for {days:g} days. "
+    if lost:
+        text += f"Lost: {', '.join(f'{hours / 24:g} days from {start}' for start, hours in lost.items())}. "
+    text += (
+        f"The distance of the mean rollout from climatology changes by a factor of "
+        f"{'infinity' if rate is None else f'{rate:.4f}'} a time step."
+    )
+    if "largest_distance" in stability:
+        text += (
+            f" Means and variances of latitude bands in the second half differ from those of the training years "
+            f"{', '.join(map(str, stability['years']))} by at most {stability['largest_distance']:.1f} of their "
+            f"standard deviations between years."
+        )
+    panels = picture(draw_stability(stability), "Distance of mean rollouts from climatology, and latitude bands")
+    return f"<h2>Stability</h2><p>{html.escape(text)}</p>{panels}{_climate_table(stability.get('bands', {}))}"
+
+
+def _difference_table(variable: str, rows: list[dict[str, Any]]) -> str:
+    """Return a table of the relative differences of one variable's scores, in percent."""
+    keys = [key for key in rows[0] if key != "lead_hours"]
+    cells = [
+        [
+            cell(f"{row['lead_hours']} h"),
+            *(cell(_percent(row[key]["relative"]), row[key].get("relative_interval"), _percent) for key in keys),
+        ]
+        for row in select_rows(rows)
+    ]
+    return table([f"{variable} (%)", *(_TITLES[key] for key in keys)], cells)
+
+
+def _climate_table(bands: Mapping[str, list[dict[str, Any]]]) -> str:
+    """Return a table of means and variances of latitude bands, with those of the training years."""
+    cells = [
+        [
+            cell(name),
+            cell(f"{row['south']:g}° to {row['north']:g}°"),
+            *(
+                cell(text)
+                for part in ("mean", "variance")
+                for text in (
+                    f"{row[part]:.3f}",
+                    f"{row[f'{part}_years']:.3f} ± {row[f'{part}_std']:.3f}",
+                    f"{row[f'{part}_distance']:+.1f}",
+                )
+            ),
+        ]
+        for name, rows in bands.items()
+        for row in rows
+    ]
+    columns = [f"{part}{kind}" for part in ("mean", "variance") for kind in ("", " of years", ", distance")]
+    return table(["variable", "latitudes", *columns], cells) if cells else ""
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:+.2f}"

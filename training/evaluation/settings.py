@@ -1,0 +1,103 @@
+"""The settings of an evaluation, and the initial times that follow from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.training_data import TrainingData
+from weather.climatology import ClimatologyKind
+from weather.errors import TrainingDataError
+from weather.periods import Period, format_periods
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The settings of an evaluation: starts evenly spread over `years`, members computed in groups of `group_size`.
+
+    `lead_steps` are the lead times that are scored, ascending, in time steps; forecasts end at the last. With
+    `references`, persistence and climatology are scored too. States of climatology are near the date if it is
+    `seasonal`, or of all dates of the training years if it is `pooled`; by default, the former where the data has
+    enough of them. `natural_years` are the years whose
+    spectra are compared with each other, by default the training years, as far as the data holds them. Intervals are
+    from blocks of neighbouring starts within `block_days`.
+    """
+
+    years: tuple[Period, ...]
+    num_starts: int
+    num_members: int
+    lead_steps: tuple[int, ...]
+    group_size: int
+    seed: int
+    references: bool = True
+    climatology: ClimatologyKind | None = None
+    natural_years: tuple[Period, ...] | None = None
+    block_days: float = 5.0
+
+    @property
+    def num_lead_times(self) -> int:
+        """The length of a forecast in time steps."""
+        return self.lead_steps[-1]
+
+
+def start_indices(data: TrainingData, evaluation: Evaluation) -> list[int]:
+    """Return the indices of the initial frames.
+
+    Raises `TrainingDataError` if fewer than `num_starts` frames have truth at all lead times that are scored.
+    """
+    last, times = evaluation.num_lead_times, data.valid_times
+    samples = data.sample_indices(evaluation.years)
+    has_truth = np.all([data.shift(samples, steps) >= 0 for steps in evaluation.lead_steps], axis=0)
+    usable = samples[has_truth]
+    if len(usable) < evaluation.num_starts:
+        raise TrainingDataError(
+            f"`starts` must be at most {len(usable)}, the frames of {format_periods(evaluation.years)} with truth at "
+            f"all lead times up to {last} time steps after them. Got: {evaluation.num_starts}. The data runs from "
+            f"{times[0]} to {times[-1]}."
+        )
+    return [int(index) for index in spread_ends(usable, evaluation.num_starts)]
+
+
+def spread_ends(indices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return `count` of `indices`, evenly spread, with the first and the last."""
+    return indices[np.linspace(0, len(indices) - 1, count).round().astype(np.int64)]
+
+
+def spread_inside(indices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return `count` of `indices`, evenly spread, each in the middle of its part: 12 of a year are one a month."""
+    return indices[((np.arange(count) + 0.5) * len(indices) / count).astype(np.int64)]
+
+
+def find_natural_years(
+    data: TrainingData, evaluation: Evaluation, starts: Sequence[int], train_years: Sequence[Period]
+) -> tuple[int, ...]:
+    """Return the whole years of `evaluation.natural_years`, or of the training years, that have frames at all dates.
+
+    The dates are those of the truth of all starts and lead times. Raises `TrainingDataError` if one of
+    `evaluation.natural_years` lacks a frame. A single year, which cannot be compared, is as good as none.
+    """
+    wanted = train_years if evaluation.natural_years is None else evaluation.natural_years
+    years = tuple(period for period in wanted if isinstance(period, int))
+    truth = np.concatenate([data.shift(np.array(starts), steps) for steps in evaluation.lead_steps])
+    found = [same_date_indices(data, time, years) for time in data.valid_times[truth]]
+    present = [year for year, column in zip(years, np.transpose(found), strict=True) if column.min() >= 0]
+    if evaluation.natural_years and (len(present) < len(wanted) or len(present) == 1):
+        raise TrainingDataError(
+            "`natural_years` must be two or more whole years with frames at all dates of the truth. Got: "
+            f"{format_periods(wanted)}, of which the data holds {format_periods(present) or 'none'}."
+        )
+    return tuple(present) if len(present) > 1 else ()
+
+
+def same_date_indices(data: TrainingData, valid_time: np.datetime64, years: Sequence[int]) -> NDArray[np.int64]:
+    """Return the index of the frame of each of `years` that is as long after 1 January as `valid_time`; -1 for none.
+
+    Of the last day of a leap year, the day before is taken.
+    """
+    day = np.timedelta64(1, "D")
+    since = valid_time - valid_time.astype("datetime64[Y]").astype("datetime64[s]")
+    since = since - day if since >= 365 * day else since
+    wanted = np.array([f"{year:04d}-01-01" for year in years], "datetime64[s]") + since
+    found = np.minimum(np.searchsorted(data.valid_times, wanted), len(data.valid_times) - 1)
+    return np.where(data.valid_times[found] == wanted, found, -1)
