@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from warmcast import (
+    cli_calibrate,
     cli_checkpoint,
     cli_forecast,
     cli_inspect,
@@ -29,6 +30,7 @@ cli_remote.add_to(app)
 cli_forecast.add_to(app)
 cli_inspect.add_to(app)
 cli_training.add_to(app)
+cli_calibrate.add_to(app)
 cli_nature.add_to(app)
 cli_checkpoint.add_to(app)
 

@@ -85,7 +85,9 @@ def test_a_worker_restarts_from_as_many_lead_times_as_the_context_has_frames(
     worker: Worker, settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Members are stored rounded, so that the lead times to restart from are those of the restart store."""
-    manifest = write_tiny_checkpoint(tmp_path / "three", trained=False, spec=tiny_spec(context_frames=3))
+    manifest = write_tiny_checkpoint(
+        tmp_path / "three", trained=False, spec=tiny_spec(context_frames=3), noise=NoiseSpec(correlation=0.5, scale=1.1)
+    )
     state, data = random_state(num_frames=3), settings.storage.data
     request = ForecastRequest(
         checkpoint=str(tmp_path / "three"),

@@ -1,0 +1,198 @@
+"""Calibration of noise on a planet whose true noise is known: steps from a frame are correlated in time."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner, Result
+
+from models.testing import tiny_spec, write_tiny_checkpoint
+from storage.errors import ConfigurationError
+from training.calibration.command import calibrate_checkpoint, check_years
+from training.calibration.search import guess_noise, search_noise
+from training.calibration.trials import objective
+from training.data.sources import load_data_for
+from training.evaluation.subject import Subject
+from warmcast.cli import app
+from weather.manifest import NoiseSpec, StartedFrom, read_manifest
+
+CORRELATION, SCALE = 0.6, 1.25
+"""Of the true noise: about h's mean, the newest frame, in units of its standard deviation."""
+
+_FRAMES, _RUNS = 8, 12
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("calibration") / "tiny"
+    write_tiny_checkpoint(folder, trained=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two days of 2001, each from calm: the steps between frames are σ of the untrained h times AR(1) noise."""
+    spec, draw = tiny_spec(), np.random.default_rng(1)
+    grid = spec.grid.grid
+    times, frames = [], []
+    for number in range(_RUNS):
+        z = draw.standard_normal((2, *grid.shape))
+        frame = np.zeros((2, *grid.shape))
+        for step in range(_FRAMES):
+            times.append(np.datetime64("2001-01-10", "ns") + np.timedelta64(24 * 25 * number + 6 * step, "h"))
+            frames.append(frame)
+            stds = np.log(2) * np.array([variable.std for variable in spec.variables])[:, None, None]
+            frame = frame + SCALE * stds * z
+            z = CORRELATION * z + np.sqrt(1 - CORRELATION**2) * draw.standard_normal(z.shape)
+    values = np.stack(frames).astype(np.float32)
+    coordinates = {"time": times, "latitude": list(grid.latitude), "longitude": list(grid.longitude)}
+    dimensions = ("time", "latitude", "longitude")
+    path = tmp_path_factory.mktemp("data") / "walks.nc"
+    xr.Dataset(
+        {name: (dimensions, values[:, channel], {"units": "m s-1"}) for channel, name in enumerate(("u10", "v10"))},
+        coordinates,
+    ).to_netcdf(path)
+    return path
+
+
+def _calibrate(checkpoint: Path, data: Path, *more: object) -> Result:
+    options = ["--starts", 6, "--members", 4, "--lead-time", "24h", "--trials", 18, "--years", 2001]
+    arguments = ["calibrate", checkpoint, "--data", data, *options, *more]
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_the_noise_of_the_truth_is_found_and_written_with_what_it_was_fitted_on(
+    checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    result = _calibrate(checkpoint, data, "--output", tmp_path / "fitted", "--json")
+    assert result.exit_code == 0, result.output
+    assert "This takes about" in result.stderr
+    assert f"{18 * 6 * 4 * 4 * 5:,} evaluations of networks" in result.stderr
+    manifest = read_manifest(tmp_path / "fitted")
+    noise, receipt = manifest.noise, json.loads(result.stdout)
+    assert NoiseSpec.model_validate(receipt["noise"]) == noise
+    assert noise.scale == pytest.approx(SCALE, abs=0.1)
+    assert np.mean([noise.correlation_at(step, 6) for step in (1, 2, 3)]) == pytest.approx(CORRELATION, abs=0.12)
+    fit = noise.fitted_on
+    assert fit is not None
+    assert (fit.data, fit.years, fit.starts, fit.members, fit.lead_hours) == ("walks.nc", (2001,), 6, 4, (6, 12, 24))
+    assert fit.value < fit.white_value - 0.02
+    best = receipt["trials"][0]
+    assert best["noise"] == noise.parameters
+    assert np.mean([row["spread_skill"] for row in best["lead_times"]]) == pytest.approx(1, abs=0.1)
+    before = read_manifest(checkpoint)
+    assert manifest.model_copy(update={"noise": before.noise}) == before, "all else is copied"
+
+
+def test_the_first_guess_is_the_correlation_and_scale_of_true_residuals(checkpoint: Path, data: Path) -> None:
+    subject = Subject.load(checkpoint, {})
+    guess = guess_noise(subject, load_data_for(subject.manifest.model, [data]), (2001,))
+    assert guess.correlation == pytest.approx(CORRELATION, abs=0.05)
+    assert guess.late_correlation == pytest.approx(CORRELATION, abs=0.05)
+    assert guess.scale == pytest.approx(SCALE, abs=0.03)
+
+
+def test_an_interrupted_calibration_continues_to_the_same_noise(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    counts: list[int] = []
+
+    def run(output: Path, report_progress: Callable[[int, int], None]) -> dict[str, Any]:
+        return calibrate_checkpoint(
+            checkpoint=str(checkpoint),
+            checkpoint_folders=(),
+            data=[data],
+            years=(2001,),
+            lead_time="12h",
+            num_starts=2,
+            num_members=2,
+            num_trials=8,
+            spread_weight=0.1,
+            batch_size=None,
+            seed=0,
+            threads=None,
+            output=output,
+            in_place=False,
+            report_progress=report_progress,
+            report_cost=lambda *_: None,
+        )
+
+    def stop(done: int, _: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    whole = run(tmp_path / "whole", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "resumed", stop)
+    assert not (tmp_path / "resumed").exists(), "nothing is written before the end"
+    resumed = run(tmp_path / "resumed", lambda done, _: counts.append(done))
+    assert counts == [6, 7, 8]
+    assert (resumed["noise"], resumed["digest"]) == (whole["noise"], whole["digest"])
+    files = [(tmp_path / f"{name}.trials.jsonl").read_bytes() for name in ("whole", "resumed")]
+    assert files[0] == files[1]
+
+
+def test_a_checkpoint_is_changed_in_place_only_with_the_option_for_it(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    before = write_tiny_checkpoint(folder, trained=False)
+    few = ("--starts", 1, "--members", 2, "--trials", 6)
+    refused = _calibrate(folder, data, *few)
+    assert (refused.exit_code, read_manifest(folder)) == (2, before)
+    assert "Name a new folder with --output, or change the checkpoint itself with --in-place." in refused.stderr
+    result = _calibrate(folder, data, *few, "--in-place")
+    assert result.exit_code == 0, result.output
+    after = read_manifest(folder)
+    assert after.noise.fitted_on is not None
+    assert f"SHA-256 {after.digest}" in result.stdout
+    assert "The best of " in result.stdout
+    taken = _calibrate(folder, data, *few, "--output", folder)
+    assert "`output` must be a new folder." in taken.stderr
+
+
+def test_years_of_the_training_are_refused_before_anything_is_written(
+    checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    result = _calibrate(checkpoint, data, "--output", tmp_path / "fitted", "--years", 2000)
+    assert result.exit_code == 2
+    assert "`years` must be validation years, on which `tiny` was not trained" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+    manifest = read_manifest(checkpoint)
+    earlier = StartedFrom(name="first", digest="a" * 64, data="", attribution="", train_years=(2001,))
+    provenance = manifest.provenance.model_copy(update={"started_from": earlier})
+    with pytest.raises(ConfigurationError, match="2001 are its training years"):
+        check_years(manifest.model_copy(update={"provenance": provenance}), (2001,))
+    with pytest.raises(ConfigurationError, match="`years` must be given"):
+        check_years(manifest, ())
+
+
+def _trial(crps: list[list[float]], ratios: list[list[float]]) -> dict[str, Any]:
+    return {"lead_times": [{"crps": c, "spread_skill": r} for c, r in zip(crps, ratios, strict=True)]}
+
+
+def test_the_objective_is_the_relative_crps_and_the_squared_logarithm_of_spread_over_skill() -> None:
+    white = _trial([[2.0, 4.0], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]])
+    other = _trial([[1.0, 4.0], [1.0, 0.5]], [[2.0, 0.5], [1.0, 1.0]])
+    assert objective(white, white, 0.3) == 1
+    assert objective(other, white, 0.3) == pytest.approx(0.75 + 0.3 * np.log(2) ** 2 / 2)
+    lost = _trial([[1.0, np.nan], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]])
+    assert objective(lost, white, 0.3) == np.inf
+
+
+def test_the_search_finds_a_minimum_and_tries_no_more_noises_than_it_may() -> None:
+    tried: list[NoiseSpec] = []
+
+    def evaluate(noise: NoiseSpec) -> float:
+        tried.append(noise)
+        late = noise.parameters["late_correlation"]
+        return (noise.correlation - 0.5) ** 2 + (late - 0.1) ** 2 + 4 * (noise.scale - 1.2) ** 2
+
+    search_noise(evaluate, NoiseSpec(correlation=0.2, late_correlation=0.3), 60)
+    assert len(tried) <= 60
+    best = min(tried, key=lambda noise: (noise.correlation - 0.5) ** 2 + 4 * (noise.scale - 1.2) ** 2)
+    assert (best.correlation, best.scale) == (pytest.approx(0.5, abs=0.07), pytest.approx(1.2, abs=0.05))
+    again = list(tried)
+    tried.clear()
+    search_noise(evaluate, NoiseSpec(correlation=0.2, late_correlation=0.3), 60)
+    assert tried == again

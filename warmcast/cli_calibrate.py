@@ -1,0 +1,109 @@
+"""The command `warmcast calibrate`: fit the noise of a checkpoint."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from warmcast.commands import run
+from warmcast.console import exit_codes, folders, print_cost, print_json, progress_bar
+from warmcast.options import Checkpoints, Json, LeadTime, Seed, Threads, TrainingData
+
+Years = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Year, range of years or dates to fit on, not of the training; may be repeated; by default the "
+        "checkpoint's validation years."
+    ),
+]
+_WIDTH = 120
+_MAX_ROWS = 12
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command()(calibrate)
+
+
+def calibrate(
+    checkpoint: Annotated[str, typer.Argument(help="Name or folder of the checkpoint.")],
+    data: TrainingData,
+    years: Years = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="New folder for a copy of the checkpoint with the noise.")
+    ] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Write the noise to the checkpoint itself; its digest changes.")
+    ] = False,
+    starts: Annotated[int, typer.Option(min=1, help="Number of initial times, evenly spread over the years.")] = 8,
+    members: Annotated[int, typer.Option(min=2, max=1000, help="Number of members.")] = 8,
+    lead_time: LeadTime = "240h",
+    trials: Annotated[int, typer.Option(min=6, help="Number of noises that are tried, white noise included.")] = 24,
+    spread_weight: Annotated[
+        float, typer.Option(min=0, help="Weight of spread ÷ skill in what is minimised; 0 for the CRPS alone.")
+    ] = 0.1,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Number of members computed together; by default at most 10.")
+    ] = None,
+    checkpoints: Checkpoints = "",
+    seed: Seed = 0,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Fit the correlation in time and the scale of a checkpoint's noise on years that it was not trained on.
+
+    The noise is written to the manifest of a copy, or of the checkpoint itself. An interrupted calibration continues
+    when the command is repeated.
+    """
+    options: dict[str, Any] = {"checkpoint": checkpoint, "checkpoint_folders": folders(checkpoints), "data": data}
+    options |= {"years": tuple(years or ()), "num_starts": starts, "num_members": members, "num_trials": trials}
+    options |= {"lead_time": lead_time, "spread_weight": spread_weight, "batch_size": batch_size, "seed": seed}
+    options |= {"threads": threads, "output": output, "in_place": in_place}
+    advice = "Noises that were tried are kept. To continue, repeat the command."
+    with exit_codes(advice), progress_bar("Noises") as report:
+        receipt = run("calibrate", report_progress=report, report_cost=print_cost, **options)
+    if json:
+        print_json(receipt)
+        return
+    _print_trials(receipt["trials"])
+    typer.echo(f"{receipt['checkpoint']}: {receipt['summary']}. SHA-256 {receipt['digest']}")
+
+
+def _print_trials(trials: Sequence[Mapping[str, Any]]) -> None:
+    """Print the best trials and that of white noise as a table; scores are means over the variables."""
+    hours = [row["lead_hours"] for row in trials[0]["lead_times"]]
+    white = next(trial for trial in trials if _is_white(trial))
+    rows = [trial for trial in trials if trial in trials[:_MAX_ROWS] or trial is white]
+    table = Table(box=box.SIMPLE_HEAD, title=f"The best of {len(trials)} noises; spread ÷ skill by lead time")
+    for title in ("φ", "late", "decay", "scale", "objective", "CRPS ÷ white", *(f"{hour} h" for hour in hours)):
+        table.add_column(title, justify="right", no_wrap=True)
+    for trial in rows:
+        noise = trial["noise"]
+        ratios = [_mean(row["crps"]) / _mean(base["crps"]) for row, base in _pairs(trial, white)]
+        table.add_row(
+            f"{noise['correlation']:.2f}",
+            f"{noise['late_correlation']:.2f}",
+            f"{noise['decay_hours']:.0f} h",
+            f"{noise['scale']:.3f}",
+            f"{trial['objective']:.4f}",
+            f"{_mean(ratios):.4f}",
+            *(f"{_mean(row['spread_skill']):.2f}" for row in trial["lead_times"]),
+        )
+    Console(width=_WIDTH, highlight=False).print(table)
+
+
+def _is_white(trial: Mapping[str, Any]) -> bool:
+    noise = trial["noise"]
+    return not noise["correlation"] and not noise["late_correlation"] and noise["scale"] == 1
+
+
+def _pairs(trial: Mapping[str, Any], white: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    return list(zip(trial["lead_times"], white["lead_times"], strict=True))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
