@@ -111,7 +111,7 @@ def extremes(name: Name, data: TrainingData, checkpoints: Checkpoints = "", json
     if json:
         print_json(receipt)
         return
-    years = ", ".join(map(str, receipt["years"]))
+    years = format_years(receipt["years"])
     typer.echo(
         f"{receipt['checkpoint']}: extremes of {receipt['frames']} frames of {years}. SHA-256 {receipt['digest']}"
     )

@@ -17,6 +17,8 @@ _SCORES = {
     "RMSE": "rmse",
     "spread": "spread",
     "ratio": "spread_skill",
+    "rank 0": "rank_lowest",
+    "rank M": "rank_highest",
     "Σ|1−η|": "spectrum_deviation",
     "of clim.": "climatology_deviation",
     "of years": "natural_deviation",
@@ -36,6 +38,9 @@ def print_scores(result: Mapping[str, Any]) -> None:
     """Print tables of scores by variable, of comparisons and residuals, and the stability, as far as there are any."""
     for name, rows in result["scores"].items():
         _print(_score_table(name, rows))
+    if kind := result.get("settings", {}).get("climatology"):
+        dates = "within 35 days of each date" if kind == "seasonal" else "of all dates, the same for each"
+        _print(f"Climatology is {kind}: states of the training years {dates}.")
     for name, comparison in result.get("comparisons", {}).items():
         _print(_difference_table(name, comparison))
     if "residuals" in result:
@@ -64,12 +69,14 @@ def _score_table(name: str, rows: Rows) -> Table:
     """Return a table of the scores of one variable."""
     table = _table(name)
     columns = {title: key for title, key in _SCORES.items() if key in rows[0]}
-    for title in ("lead", *columns):
+    numbers = ("starts",) if len({row.get("starts") for row in rows}) > 1 else ()
+    for title in ("lead", *numbers, *columns):
         table.add_column(title, justify="right")
         if title == "CRPS" and "intervals" in rows[0]:
             table.add_column("95 %", justify="right")
     for row in select_rows(rows):
-        table.add_row(f"{row['lead_hours']} h", *_cells(row, columns.values()))
+        scores = _cells(row, columns.values(), with_intervals="intervals" in rows[0])
+        table.add_row(f"{row['lead_hours']} h", *(str(row[key]) for key in numbers), *scores)
     return table
 
 
@@ -132,12 +139,12 @@ def _percent(difference: Mapping[str, Any]) -> str:
     return text
 
 
-def _cells(row: Mapping[str, Any], keys: Iterable[str]) -> Iterator[str]:
-    """Yield scores with three decimals; the CRPS is followed by its confidence interval if there is one."""
+def _cells(row: Mapping[str, Any], keys: Iterable[str], *, with_intervals: bool) -> Iterator[str]:
+    """Yield scores with three decimals; the CRPS is followed by its interval, or a dash if the row has none."""
     for key in keys:
         yield f"{row[key]:.3f}"
-        if key == "crps_fair" and "intervals" in row:
-            yield "-".join(f"{end:.3f}" for end in row["intervals"][key])
+        if key == "crps_fair" and with_intervals:
+            yield "-".join(f"{end:.3f}" for end in row["intervals"][key]) if "intervals" in row else "–"
 
 
 def _print(content: Table | str) -> None:

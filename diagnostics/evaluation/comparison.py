@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.evaluation.records import Record, score_event, score_field, score_references
-from diagnostics.evaluation.resampling import Weights, aggregate_numbers, aggregate_records
+from diagnostics.evaluation.resampling import Weights, aggregate_numbers, aggregate_records, select_starts
 from diagnostics.scores.multivariate import energy_score_fair, energy_score_tiled, variogram_score
 from diagnostics.scores.wind import WIND_SPEED, append_wind_speed
 from weather.errors import VerificationError
@@ -101,34 +101,45 @@ def _score_fields(members: Fields, truth: Fields, grid: Grid) -> dict[str, float
 def combine_starts(starts: Starts, members: int, weights: Weights) -> dict[str, Any]:
     """Average the records of many starts: `scores` by variable, `events` by event, `energy`; each a row per lead time.
 
-    All starts have the same hours of lead time. `members` is the number of members. With several starts, a row has 95 %
-    confidence intervals of its scores, from the resamples of starts with `weights`.
+    `members` is the number of members. A row is of the starts that have its lead time: their number is `starts`, if
+    there are several in all. It then also has 95 % confidence intervals of its scores, from the resamples of starts
+    with `weights`.
     """
+
+    def head(hours: int, records: Sequence[Record]) -> dict[str, Any]:
+        return {"lead_hours": hours} | ({"starts": len(records)} if len(starts) > 1 else {})
+
     first = next(iter(starts[0].values()))
     return {
         "scores": {
             name: [
-                {"lead_hours": hours} | aggregate_records(records, members, weights)
-                for hours, records in by_lead_time(starts, "scores", name)
+                head(hours, records) | aggregate_records(records, members, present)
+                for hours, records, present in by_lead_time(starts, weights, "scores", name)
             ]
             for name in first["scores"]
         },
         "energy": [
-            {"lead_hours": hours} | aggregate_numbers(records, first["energy"], weights)
-            for hours, records in by_lead_time(starts, "energy")
+            head(hours, records) | aggregate_numbers(records, first["energy"], present)
+            for hours, records, present in by_lead_time(starts, weights, "energy")
         ],
         "events": {
             name: [
-                {"lead_hours": hours} | aggregate_numbers(records, ["brier_fair"], weights)
-                for hours, records in by_lead_time(starts, "events", name)
+                head(hours, records) | aggregate_numbers(records, ["brier_fair"], present)
+                for hours, records, present in by_lead_time(starts, weights, "events", name)
             ]
             for name in first["events"]
         },
     }
 
 
-def by_lead_time(starts: Starts, kind: str, name: str | None = None) -> Iterator[tuple[int, list[Record]]]:
-    """Yield each lead time in hours and the records of all starts, of a `kind` and, where it has names, of a `name`."""
-    for hours in starts[0]:
-        records = [start[hours][kind] for start in starts]
-        yield hours, records if name is None else [record[name] for record in records]
+def by_lead_time(
+    starts: Starts, weights: Weights, kind: str, name: str | None = None
+) -> Iterator[tuple[int, list[Record], Weights]]:
+    """Yield each lead time in hours, the records of the starts that have it, and the weights of those in resamples.
+
+    Records are of a `kind` and, where it has names, of a `name`.
+    """
+    for hours in sorted({hours for start in starts for hours in start}):
+        present = [number for number, start in enumerate(starts) if hours in start]
+        records = [starts[number][hours][kind] for number in present]
+        yield hours, records if name is None else [record[name] for record in records], select_starts(weights, present)

@@ -31,10 +31,10 @@ def compare_starts(
     first = next(iter(starts[0].values()))
 
     def rows(kind: str, name: str | None, derive: Callable[[Scalars, int], Scalars]) -> list[dict[str, Any]]:
-        pairs = zip(by_lead_time(starts, kind, name), by_lead_time(others, kind, name), strict=True)
+        pairs = zip(*(by_lead_time(one, weights, kind, name) for one in (starts, others)), strict=True)
         return [
-            {"lead_hours": hours} | _compare(ours, theirs, members, weights, derive)
-            for (hours, ours), (_, theirs) in pairs
+            {"lead_hours": hours} | _compare(ours, theirs, members, present, derive)
+            for (hours, ours, present), (_, theirs, _) in pairs
         ]
 
     return {

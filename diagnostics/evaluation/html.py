@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from diagnostics.figures.style import to_png
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; font-size: 14px; } img { max-width: 100%; }
-th, td { padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: 13px; } img { max-width: 100%; }
+th, td { padding: .15rem .45rem; text-align: right; border-bottom: 1px solid #ddd; }
 dt { font-weight: 600; float: left; clear: left; width: 11rem; } dd { margin-left: 11.5rem; overflow-wrap: anywhere; }
 """
 
@@ -28,9 +28,12 @@ def picture(figure: Figure, description: str) -> str:
 def score_table(columns: Mapping[str, str], rows: Sequence[Row]) -> str:
     """Return an HTML table of the first lead time and of whole days.
 
-    `columns` maps titles to keys of `rows`; a column whose key the first row lacks is left out.
+    `columns` maps titles to keys of `rows`; a column whose key the first row lacks is left out. The number of starts
+    follows the lead time if it is not the same for all.
     """
-    present = {title: key for title, key in columns.items() if key in rows[0]}
+    numbers = {"starts": "starts"} if len({row.get("starts") for row in rows}) > 1 else {}
+    lead, *others = ((title, key) for title, key in columns.items() if key in rows[0])
+    present = dict([lead]) | numbers | dict(others)
     cells = [[score_cell(row, key) for key in present.values()] for row in select_rows(rows)]
     return table(list(present), cells)
 
@@ -51,8 +54,8 @@ def cell(text: str, limits: Sequence[float] | None = None, show: Callable[[float
 
 def score_cell(row: Row, key: str) -> str:
     """Return the cell of a score, with its interval if the row has that."""
-    if key == "lead_hours":
-        return cell(f"{row[key]} h")
+    if key in ("lead_hours", "starts"):
+        return cell(f"{row[key]} h" if key == "lead_hours" else str(row[key]))
     return cell(f"{row[key]:.3f}", row.get("intervals", {}).get(key))
 
 

@@ -35,6 +35,15 @@ def resample_weights(starts: int, block: int, seed: int) -> Weights:
     return weights
 
 
+def select_starts(weights: Weights, present: Sequence[int]) -> Weights:
+    """Return the weights of some of the starts, whose sum is again 1; a resample that has none of them is left out."""
+    if len(present) == weights.shape[1]:
+        return weights
+    chosen = weights[:, list(present)]
+    sums = chosen.sum(axis=1, keepdims=True)
+    return np.asarray(chosen[sums[:, 0] > 0] / sums[sums[:, 0] > 0])
+
+
 def count_block_starts(times: NDArray[Any], days: float) -> int:
     """Return how many starts a block of `days` has: those within it of a start, by the median distance of starts."""
     if len(times) < 2:

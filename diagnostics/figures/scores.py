@@ -143,11 +143,11 @@ def use_plain_ticks(axis: Axis) -> None:
 
 
 def _draw_with_interval(axes: Axes, days: np.ndarray[Any, Any], rows: Rows, key: str, colour: str, label: str) -> None:
-    """Draw the score `key` of all rows against `days`, with its intervals as a shade if the rows have them."""
+    """Draw the score `key` of all rows against `days`, with its intervals as a shade where the rows have them."""
     axes.plot(days, [row[key] for row in rows], color=colour, linewidth=1.8, label=label)
-    if "intervals" in rows[0]:
-        low, high = np.transpose([row["intervals"][key] for row in rows])
-        axes.fill_between(days, low, high, color=colour, alpha=0.2, linewidth=0)
+    limits = [(day, *row["intervals"][key]) for day, row in zip(days, rows, strict=True) if "intervals" in row]
+    if limits:
+        axes.fill_between(*np.transpose(limits), color=colour, alpha=0.2, linewidth=0)
 
 
 def _select_rows(rows: Rows) -> list[tuple[Mapping[str, Any], str]]:

@@ -20,7 +20,7 @@ from models.rollout import Stepper, rollout
 from models.shapes import Fields
 from training.data.training_data import TrainingData
 from training.evaluation.records_file import RecordsFile
-from training.evaluation.settings import Evaluation, same_date_indices, start_indices
+from training.evaluation.settings import Evaluation, same_date_indices, start_indices, truth_indices
 from training.evaluation.steppers import ResidualStepper, true_residuals
 from weather.climatology import WINDOW_DAYS, ClimatologyKind, choose_climatology, climatology_indices
 from weather.manifest import Manifest
@@ -44,7 +44,8 @@ class Cost:
 class Evaluator:
     """Forecasts from held-out starts, and their scores; the climatology is of the checkpoint's training years.
 
-    `starts` are indices of initial frames, by default those that `evaluation` says. Raises `TrainingDataError` if fewer
+    `starts` are indices of initial frames, by default those that `evaluation` says. Each is scored at the lead times
+    with truth. Raises `TrainingDataError` if fewer
     than `num_starts` frames have truth at all lead times, or if the data holds too few states of the training years for
     the climatology.
     """
@@ -62,7 +63,7 @@ class Evaluator:
         self.starts = list(start_indices(data, evaluation) if starts is None else starts)
         self._climatology = self._choose_climatology() if evaluation.references else None
         for start in self.starts if evaluation.references else ():
-            self._climatology_indices(data.valid_times[self._later(start, evaluation.num_lead_times)])
+            self._climatology_indices(data.valid_times[self._later(start, self._known_steps(start)[-1])])
 
     def add_control(self, control: Stepper) -> None:
         """Score the forecasts of a control too, which have the same noise."""
@@ -158,14 +159,18 @@ class Evaluator:
             last += 1
         return range(1, last + 1)
 
+    def _known_steps(self, start: int) -> list[int]:
+        """Return the lead times that are scored and have truth, in time steps."""
+        return [steps for steps in self._evaluation.lead_steps if self._later(start, steps) >= 0]
+
     def _steppers(self) -> list[Stepper]:
         return [self._forecaster, *([] if self._control is None else [self._control])]
 
     def _score_forecast(
         self, stepper: Stepper, start: int, first_group: Stepper | None = None
     ) -> dict[int, dict[str, Any]]:
-        """Return the record of each lead time by hours; `first_group` computes the first group of members."""
-        hours, steps = self._manifest.model.time_step_hours, self._evaluation.lead_steps
+        """Return the record of each lead time with truth, by hours; `first_group` computes the first members."""
+        hours, steps = self._manifest.model.time_step_hours, self._known_steps(start)
         forecast = zip(steps, self._forecast(stepper, start, steps, first_group), strict=True)
         return {step * hours: self._score_members(members, start, step) for step, members in forecast}
 
@@ -203,8 +208,8 @@ class Evaluator:
     def _choose_climatology(self) -> ClimatologyKind:
         """Return the kind of climatology, which has enough states for the truth of all starts."""
         times, years = self._data.valid_times, self._manifest.provenance.train_years
-        truth = [self._later(start, steps) for start in self.starts for steps in self._evaluation.lead_steps]
-        return self._evaluation.climatology or choose_climatology(times, times[truth], years)
+        truth = times[truth_indices(self._data, self.starts, self._evaluation)]
+        return self._evaluation.climatology or choose_climatology(times, truth, years)
 
     def _climatology_indices(self, valid_time: np.datetime64) -> NDArray[np.int64]:
         """Return the indices of the states of climatology for a valid time."""

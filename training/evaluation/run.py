@@ -28,7 +28,7 @@ class EvaluationRun:
         self, subject: Subject, other: Subject | None, data: TrainingData, evaluation: Evaluation, *, control: bool
     ) -> None:
         self._subject, self._other, self._data = subject, other, data
-        provenance, starts = subject.manifest.provenance, start_indices(data, evaluation)
+        provenance, starts = subject.manifest.provenance, start_indices(data, evaluation, partial=True)
         self._evaluation = replace(
             evaluation, natural_years=find_natural_years(data, evaluation, starts, provenance.train_years)
         )

@@ -41,22 +41,32 @@ class Evaluation:
         return self.lead_steps[-1]
 
 
-def start_indices(data: TrainingData, evaluation: Evaluation) -> list[int]:
-    """Return the indices of the initial frames.
+def start_indices(data: TrainingData, evaluation: Evaluation, *, partial: bool = False) -> list[int]:
+    """Return the indices of the initial frames, which have truth at all lead times that are scored.
 
-    Raises `TrainingDataError` if fewer than `num_starts` frames have truth at all lead times that are scored.
+    If fewer than `num_starts` frames have that, `partial` takes those with truth at the first lead time: of a short
+    record, few starts reach the last one. Raises `TrainingDataError` if there are too few starts still, or if none
+    reaches the last lead time.
     """
     last, times = evaluation.num_lead_times, data.valid_times
     samples = data.sample_indices(evaluation.years)
-    has_truth = np.all([data.shift(samples, steps) >= 0 for steps in evaluation.lead_steps], axis=0)
-    usable = samples[has_truth]
+    has_truth = np.array([data.shift(samples, steps) >= 0 for steps in evaluation.lead_steps])
+    complete = samples[has_truth.all(axis=0)]
+    is_enough = not partial or len(complete) >= evaluation.num_starts or not len(complete)
+    usable = complete if is_enough else samples[has_truth[0]]
     if len(usable) < evaluation.num_starts:
+        which = f"all lead times up to {last} time steps" if is_enough else "the first lead time"
         raise TrainingDataError(
             f"`starts` must be at most {len(usable)}, the frames of {format_periods(evaluation.years)} with truth at "
-            f"all lead times up to {last} time steps after them. Got: {evaluation.num_starts}. The data runs from "
-            f"{times[0]} to {times[-1]}."
+            f"{which} after them. Got: {evaluation.num_starts}. The data runs from {times[0]} to {times[-1]}."
         )
     return [int(index) for index in spread_ends(usable, evaluation.num_starts)]
+
+
+def truth_indices(data: TrainingData, starts: Sequence[int], evaluation: Evaluation) -> NDArray[np.int64]:
+    """Return the indices of the frames that are the truth of some start at a lead time that is scored."""
+    truth = np.concatenate([data.shift(np.array(starts), steps) for steps in evaluation.lead_steps])
+    return truth[truth >= 0]
 
 
 def spread_ends(indices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -79,8 +89,8 @@ def find_natural_years(
     """
     wanted = train_years if evaluation.natural_years is None else evaluation.natural_years
     years = tuple(period for period in wanted if isinstance(period, int))
-    truth = np.concatenate([data.shift(np.array(starts), steps) for steps in evaluation.lead_steps])
-    found = [same_date_indices(data, time, years) for time in data.valid_times[truth]]
+    truth = data.valid_times[truth_indices(data, starts, evaluation)]
+    found = [same_date_indices(data, time, years) for time in truth]
     present = [year for year, column in zip(years, np.transpose(found), strict=True) if column.min() >= 0]
     if evaluation.natural_years and (len(present) < len(wanted) or len(present) == 1):
         raise TrainingDataError(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from diagnostics.evaluation.report import render_score_page
 from diagnostics.scores.crps import crps_fair
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
@@ -16,8 +17,10 @@ from training.data.testing import MemoryFrames
 from training.data.training_data import TrainingData
 from training.evaluation.evaluator import Evaluator
 from training.evaluation.records_file import RecordsFile
+from training.evaluation.results import combine_records
 from training.evaluation.settings import Evaluation, start_indices
 from training.evaluation.steppers import GaussianControl
+from warmcast.score_tables import print_scores
 from weather.errors import TrainingDataError
 from weather.manifest import Manifest
 from weather.testing import travelling_waves
@@ -81,6 +84,50 @@ def test_no_forecast_starts_where_its_truth_has_a_gap(forecaster_and_manifest: t
     assert not any(time - np.timedelta64(6, "h") <= gap <= time + lead for time in times)
     last_alone = start_indices(data, replace(SETTINGS, num_starts=21, lead_steps=(4,)))
     assert gap - lead / 2 in data.valid_times[last_alone]
+
+
+def test_of_a_short_record_starts_with_truth_at_the_first_lead_time_are_taken_if_there_are_too_few_others(
+    forecaster_and_manifest: tuple[Forecaster, Manifest],
+) -> None:
+    data = _data(forecaster_and_manifest[1], "2001-01-01T00", 20, gap=8)
+    complete = start_indices(data, replace(SETTINGS, num_starts=11, lead_steps=(1, 3)))
+    few = replace(SETTINGS, lead_steps=(1, 3))
+    assert start_indices(data, few, partial=True) == start_indices(data, few)
+    starts = start_indices(data, replace(few, num_starts=15), partial=True)
+    assert set(complete) < set(starts)
+    assert starts == data.sample_indices((2001,)).tolist()
+    with pytest.raises(TrainingDataError, match=r"at most 15, .* truth at the first lead time after them\. Got: 16"):
+        start_indices(data, replace(few, num_starts=16), partial=True)
+    with pytest.raises(TrainingDataError, match=r"at most 0, .* all lead times up to 40 time steps .* Got: 2"):
+        start_indices(data, replace(few, num_starts=2, lead_steps=(1, 40)), partial=True)
+
+
+def test_each_start_is_scored_as_far_as_it_has_truth_and_rows_have_their_number_of_starts(
+    forecaster_and_manifest: tuple[Forecaster, Manifest], tmp_path: Path
+) -> None:
+    forecaster, manifest = forecaster_and_manifest
+    data, settings = _data(manifest, "2000-12-10T00", 94), replace(SETTINGS, lead_steps=(1, 2, 4), num_starts=4)
+    starts = start_indices(data, settings, partial=True)
+    records = _run(Evaluator(forecaster, manifest, data, settings, starts), tmp_path / "r.jsonl")
+    assert [[int(hours) for hours in record["lead_times"]] for record in records] == [
+        [6, 12, 24],
+        [6, 12],
+        [6, 12],
+        [6],
+    ]
+    shorter = Evaluator(forecaster, manifest, data, replace(settings, lead_steps=(1, 2)), starts[:3])
+    whole = combine_records(_run(shorter, tmp_path / "w.jsonl"), settings, 6, {})["scores"]["u10"]
+    result = combine_records(records, settings, 6, {"itself": (records, 4)})
+    rows = result["scores"]["u10"]
+    assert [(row["lead_hours"], row["starts"]) for row in rows] == [(6, 4), (12, 3), (24, 1)]
+    assert rows[1]["crps_fair"] == pytest.approx(whole[1]["crps_fair"])
+    assert [row["starts"] for row in result["energy"]] == [4, 3, 1]
+    assert "intervals" in rows[1]
+    assert "intervals" not in rows[2]
+    assert [row["crps_fair"]["difference"] for row in result["comparisons"]["itself"]["scores"]["u10"]] == [0, 0, 0]
+    page = render_score_page("short", {"settings": {}} | result, None)
+    assert "<th>starts</th>" in page
+    print_scores(result)
 
 
 def test_too_many_starts_are_refused_with_the_number_that_is_possible(
