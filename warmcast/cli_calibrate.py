@@ -77,8 +77,11 @@ def _print_trials(trials: Sequence[Mapping[str, Any]]) -> None:
     """Print the best trials and that of white noise as a table; scores are means over the variables."""
     hours = [row["lead_hours"] for row in trials[0]["lead_times"]]
     white = next(trial for trial in trials if _is_white(trial))
-    rows = [trial for trial in trials if trial in trials[:_MAX_ROWS] or trial is white]
-    table = Table(box=box.SIMPLE_HEAD, title=f"The best of {len(trials)} noises; spread ÷ skill by lead time")
+    whole = [trial for trial in trials if trial["objective"] is not None]
+    rows = [trial for trial in whole if trial in whole[:_MAX_ROWS] or trial is white]
+    table = Table(
+        box=box.SIMPLE_HEAD, title=f"The best of {len(trials)} noises, and white noise; spread ÷ skill by lead time"
+    )
     for title in ("φ", "late", "decay", "scale", "objective", "CRPS ÷ white", *(f"{hour} h" for hour in hours)):
         table.add_column(title, justify="right", no_wrap=True)
     for trial in rows:

@@ -1,5 +1,6 @@
 """The command `warmcast calibrate`: fit the noise of a checkpoint on validation years, and write its manifest."""
 
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -126,7 +127,7 @@ class _Run:
 
     def check_white(self) -> None:
         """Raise `ConfigurationError` if forecasts with white noise lose members, so that nothing can be compared."""
-        lost = [row["lead_hours"] for row in self._white["lead_times"] if not np.all(np.isfinite(row["crps"]))]
+        lost = [row["lead_hours"] for row in self._white["lead_times"] if None in row["crps"]]
         if lost:
             raise ConfigurationError(
                 f"`lead_time` must be shorter than {lost[0]}h: by then, forecasts with white noise have lost members.",
@@ -151,9 +152,11 @@ class _Run:
         return NoiseSpec(**best["noise"], fitted_on=fit)
 
     def table(self) -> list[dict[str, Any]]:
-        """Return all trials, the best first."""
-        rows = [dict(trial) | {"objective": self._value(trial)} for trial in self._file.records]
-        return sorted(rows, key=lambda row: row["objective"])
+        """Return all trials, the best first; the objective of one that lost a member is None."""
+        trials = sorted(self._file.records, key=self._value)
+        values = [self._value(trial) for trial in trials]
+        finite = [value if math.isfinite(value) else None for value in values]
+        return [trial | {"objective": value} for trial, value in zip(trials, finite, strict=True)]
 
     @property
     def _white(self) -> Trial:

@@ -71,7 +71,7 @@ class Trials:
         return seconds * groups * len(self._starts) * self.evaluation.num_lead_times
 
     def score(self, noise: NoiseSpec) -> dict[str, Any]:
-        """Return the trial of a noise; scores of forecasts that lost a member are NaN."""
+        """Return the trial of a noise; scores of forecasts that lost a member are None."""
         records = [self._score_start(start, noise) for start in self._starts]
         scores = combine_records(records, self._spec.variables, self._spec.time_step_hours, self.evaluation.num_members)
         names = self._spec.variable_names
@@ -80,8 +80,8 @@ class Trials:
             "lead_times": [
                 {
                     "lead_hours": hours,
-                    "crps": [scores[f"crps_{hours}h_{name}"] for name in names],
-                    "spread_skill": [scores[f"spread_skill_{hours}h_{name}"] for name in names],
+                    "crps": [_finite(scores[f"crps_{hours}h_{name}"]) for name in names],
+                    "spread_skill": [_finite(scores[f"spread_skill_{hours}h_{name}"]) for name in names],
                 }
                 for hours in self.lead_hours
             ],
@@ -119,8 +119,12 @@ def objective(trial: Trial, white: Trial, spread_weight: float) -> float:
     same lead times. A ratio of 1 ± 0.1 adds `spread_weight` · 0.01.
     """
     crps, reference, ratio = (
-        np.array([row[name] for row in of["lead_times"]])
+        np.array([row[name] for row in of["lead_times"]], np.float64)
         for of, name in ((trial, "crps"), (white, "crps"), (trial, "spread_skill"))
     )
     value = float((crps / reference).mean() + spread_weight * (np.log(ratio) ** 2).mean())
     return value if math.isfinite(value) else math.inf
+
+
+def _finite(score: Any) -> float | None:
+    return float(score) if math.isfinite(score) else None

@@ -1,7 +1,7 @@
 """Calibration of noise on a planet whose true noise is known: steps from a frame are correlated in time."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ def test_years_of_the_training_are_refused_before_anything_is_written(
         check_years(manifest, ())
 
 
-def _trial(crps: list[list[float]], ratios: list[list[float]]) -> dict[str, Any]:
+def _trial(crps: Sequence[Sequence[float | None]], ratios: list[list[float]]) -> dict[str, Any]:
     return {"lead_times": [{"crps": c, "spread_skill": r} for c, r in zip(crps, ratios, strict=True)]}
 
 
@@ -176,7 +176,7 @@ def test_the_objective_is_the_relative_crps_and_the_squared_logarithm_of_spread_
     other = _trial([[1.0, 4.0], [1.0, 0.5]], [[2.0, 0.5], [1.0, 1.0]])
     assert objective(white, white, 0.3) == 1
     assert objective(other, white, 0.3) == pytest.approx(0.75 + 0.3 * np.log(2) ** 2 / 2)
-    lost = _trial([[1.0, np.nan], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]])
+    lost = _trial([[1.0, None], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]])
     assert objective(lost, white, 0.3) == np.inf
 
 
