@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.measurement import publish_results
 from models.networks import build_networks
-from training.config import StageName, TrainingConfig
+from training.config import StageKind, TrainingConfig
 from training.data.standin import make_store
 from training.draws import FlowDraws
 from training.logs import Progress, RunLog
@@ -49,7 +49,7 @@ def bench_training(*, json: Path | None, tiny: bool, threads: int | None) -> dic
     if threads:
         torch.set_num_threads(threads)
     size = _TINY if tiny else _FULL
-    stages: tuple[StageName, ...] = ("warm_start", "flow")
+    stages: tuple[StageKind, ...] = ("warm_start", "flow")
     with tempfile.TemporaryDirectory(prefix="warmcast-bench-") as folder:
         store = Path(folder) / "era5.zarr"
         make_store(store, "64x32", first="2017-12-01", times=200, variables=_VARIABLES)
@@ -64,7 +64,7 @@ def bench_training(*, json: Path | None, tiny: bool, threads: int | None) -> dic
     return publish_results(title, rows, ratios, json)
 
 
-def _time_stage(name: StageName, store: Path, output: Path, size: _Size) -> tuple[float, float]:
+def _time_stage(name: StageKind, store: Path, output: Path, size: _Size) -> tuple[float, float]:
     """Run a stage, and between its reports as many bare steps; return the highest samples a second of both."""
     config = _configure(name, size)
     output.mkdir()
@@ -126,7 +126,7 @@ class _Turns:
 class _BareSteps:
     """Forward, backward and AdamW's step of one network on the same random tensors."""
 
-    def __init__(self, name: StageName, config: TrainingConfig, work: Workplace) -> None:
+    def __init__(self, name: StageKind, config: TrainingConfig, work: Workplace) -> None:
         (optimiser,) = config.stage_optimisers(name).values()
         data, size = work.data, optimiser.batch_size
         spec = specify_model(config, data.grid, *data.statistics(config.data.train_years))
@@ -149,7 +149,7 @@ class _BareSteps:
         self._adam.step()
 
 
-def _configure(name: StageName, size: _Size) -> TrainingConfig:
+def _configure(name: StageKind, size: _Size) -> TrainingConfig:
     optimiser = {"steps": size.steps * (size.turns + 1), "batch_size": size.batch_size, "learning_rate": 1e-4}
     network = {"widths": size.widths}
     return TrainingConfig.model_validate(
