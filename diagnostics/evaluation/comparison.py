@@ -109,7 +109,7 @@ def combine_starts(starts: Starts, members: int, weights: Weights) -> dict[str, 
     def head(hours: int, records: Sequence[Record]) -> dict[str, Any]:
         return {"lead_hours": hours} | ({"starts": len(records)} if len(starts) > 1 else {})
 
-    first = next(iter(starts[0].values()))
+    first = next(record for start in starts for record in start.values())
     return {
         "scores": {
             name: [

@@ -21,14 +21,19 @@ def compare_starts(
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Return the differences of the scores of `starts` from those of `others`: those of fewer are better than these.
 
-    Both have the records of the same starts and lead times, as `combine_starts` takes them; `members` are the numbers
-    of members of both. The result has the parts `scores` by variable, and `energy` under the name `all variables`, each
-    a row per lead time. A row maps each score to `difference` (ours − theirs) and `relative` (ours ÷ theirs − 1). With
-    several starts it also has `interval` and `relative_interval`: the central 95 % of the resamples of `weights`, in
-    which both forecasts have the same starts, so that what a start does to both cancels. `relative` is None, and has no
-    interval, where the other score is 0.
+    Both have the records of the same starts, as `combine_starts` takes them; lead times that one of them lacks are left
+    out, and one or more must remain. `members` are the numbers of members of both. The result has the parts `scores` by
+    variable, and `energy` under the name `all variables`, each a row per lead time. A row maps each score to
+    `difference` (ours − theirs) and `relative` (ours ÷ theirs − 1; None where theirs is 0). With several starts it also
+    has `interval` and `relative_interval`: the central 95 % of the resamples of `weights`, in which both forecasts have
+    the same starts, so that what a start does to both cancels.
     """
-    first = next(iter(starts[0].values()))
+    common = [mine.keys() & its.keys() for mine, its in zip(starts, others, strict=True)]
+    starts, others = (
+        [{hours: start[hours] for hours in sorted(both)} for start, both in zip(one, common, strict=True)]
+        for one in (starts, others)
+    )
+    first = next(record for start in starts for record in start.values())
 
     def rows(kind: str, name: str | None, derive: Callable[[Scalars, int], Scalars]) -> list[dict[str, Any]]:
         pairs = zip(*(by_lead_time(one, weights, kind, name) for one in (starts, others)), strict=True)

@@ -29,6 +29,8 @@ def render_comparison(name: str, comparison: Mapping[str, Any]) -> str:
         "0 is better, but for the spread. Shades, and what shows over a number, are 95 % intervals of the paired "
         "difference, from resampling the starts.</p>"
     )
+    if "residuals" in comparison:
+        tables.append(_residual_table(comparison["residuals"], "residuals of the other"))
     return f"<h2>Compared with {html.escape(name)}</h2>{caption}{panels}{''.join(tables)}"
 
 
@@ -39,6 +41,11 @@ def render_residuals(residuals: Mapping[str, Any]) -> str:
         "<p>Normalised residuals (x − μ)/σ of one time step: the power of members' relative to the truth's in bands of "
         "wavenumbers, and the correlation of residuals with those some hours later, of truth | of members.</p>"
     )
+    return f"<h2>Residuals</h2>{caption}{panels}{_residual_table(residuals)}"
+
+
+def _residual_table(residuals: Mapping[str, Any], title: str = "residuals of") -> str:
+    """Return a table of the power of members' residuals in bands, and of correlations in time."""
     first = next(iter(residuals.values()))
     lags = [f"{hours} h" for hours in first["lag_hours"]]
     cells = []
@@ -48,8 +55,7 @@ def render_residuals(residuals: Mapping[str, Any]) -> str:
         pairs = zip(rows["correlation_truth"], rows["correlation_members"], strict=True)
         times = [cell(f"{truth:.3f} | {members:.3f}") for truth, members in pairs]
         cells.append([cell(name), *power, cell(f"{rows['deviation']:.2f}"), *times])
-    titles = ["variable", *(f"ℓ {band}" for band in first["power"]), "Σ|1−η|", *lags]
-    return f"<h2>Residuals</h2>{caption}{panels}{table(titles, cells)}"
+    return table([title, *(f"ℓ {band}" for band in first["power"]), "Σ|1−η|", *lags], cells)
 
 
 def render_stability(stability: Mapping[str, Any]) -> str:

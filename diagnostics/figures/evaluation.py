@@ -64,14 +64,15 @@ def draw_residuals(residuals: Mapping[str, Mapping[str, Any]]) -> Figure:
 def draw_stability(stability: Mapping[str, Any]) -> Figure:
     """Draw the distance of mean rollouts from climatology by time step, and of latitude bands from training years."""
     with matplotlib.style.context(STYLE):
-        figure = Figure(figsize=(10.5, 3.5), layout="constrained", dpi=120)
         bands = stability.get("bands", {})
+        figure = Figure(figsize=(10.5 if bands else 4.5, 3.5), layout="constrained", dpi=120)
         panels = figure.subplots(1, 3 if bands else 1, squeeze=False)[0]
         growth = stability["growth"]
         values = np.array(growth["amplitudes"], np.float64)
         panels[0].plot(growth["first_step"] + np.arange(len(values)), values, color=PURPLE)
         panels[0].set(title="mean rollout, median over starts", xlabel="time step", ylabel="distance from climatology")
-        panels[0].set(ylim=(0, None))
+        panels[0].set(yscale="log")
+        use_plain_ticks(panels[0].yaxis)
         for axes, part in zip(panels[1:], ("mean", "variance"), strict=False):
             axes.axvspan(-3, 3, color=GREY, alpha=0.2, linewidth=0)
             for (name, rows), colour in zip(bands.items(), _COLOURS, strict=False):

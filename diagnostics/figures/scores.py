@@ -37,7 +37,7 @@ def draw_score_panels(units: str, rows: Rows, control: Rows | None = None) -> Fi
         _draw_skill(skill, days, rows, units)
         _draw_with_interval(ratio, days, rows, "spread_skill", PURPLE, "forecast")
         if control is not None:
-            ratio.plot(days, [row["spread_skill"] for row in control], color=BLUE, linestyle="--", label=_CONTROL)
+            _draw_control(ratio, control, "spread_skill")
             ratio.legend(frameon=False)
         ratio.set(title="spread ÷ skill", xlabel="lead time (days)", xlim=(0, days[-1]))
         ratio.set_ylim(0, max(1.2, ratio.get_ylim()[1]))
@@ -114,12 +114,18 @@ def _draw_crps(axes: Axes, days: np.ndarray[Any, Any], rows: Rows, units: str, c
     """Draw the fair CRPS by lead time, with persistence and climatology if the rows have them, and of a control."""
     _draw_with_interval(axes, days, rows, "crps_fair", PURPLE, "forecast")
     if control is not None:
-        axes.plot(days, [row["crps_fair"] for row in control], color=BLUE, linestyle="--", label=_CONTROL)
+        _draw_control(axes, control, "crps_fair")
     for key, colour, label in (("persistence_mae", OCHRE, "persistence"), ("climatology_crps", GREY, "climatology")):
         if key in rows[0]:
             axes.plot(days, [row[key] for row in rows], color=colour, label=label)
     axes.set(title="fair CRPS", xlabel="lead time (days)", ylabel=units, ylim=(0, None), xlim=(0, days[-1]))
     axes.legend(frameon=False)
+
+
+def _draw_control(axes: Axes, control: Rows, key: str) -> None:
+    """Draw the score `key` of a control, which may lack the last lead times."""
+    days = [row["lead_hours"] / 24 for row in control]
+    axes.plot(days, [row[key] for row in control], color=BLUE, linestyle="--", label=_CONTROL)
 
 
 def _draw_skill(axes: Axes, days: np.ndarray[Any, Any], rows: Rows, units: str) -> None:

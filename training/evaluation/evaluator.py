@@ -169,10 +169,18 @@ class Evaluator:
     def _score_forecast(
         self, stepper: Stepper, start: int, first_group: Stepper | None = None
     ) -> dict[int, dict[str, Any]]:
-        """Return the record of each lead time with truth, by hours; `first_group` computes the first members."""
+        """Return the record of each lead time with truth, by hours; `first_group` computes the first members.
+
+        What a forecast is compared with has records as long as it loses no member.
+        """
         hours, steps = self._manifest.model.time_step_hours, self._known_steps(start)
-        forecast = zip(steps, self._forecast(stepper, start, steps, first_group), strict=True)
-        return {step * hours: self._score_members(members, start, step) for step, members in forecast}
+        is_compared = stepper is self._control or not self._evaluation.references
+        records = {}
+        for step, members in zip(steps, self._forecast(stepper, start, steps, first_group), strict=True):
+            if is_compared and not np.isfinite(members).all():
+                break
+            records[step * hours] = self._score_members(members, start, step)
+        return records
 
     def _score_members(self, members: NDArray[np.float32], start: int, steps: int) -> dict[str, Any]:
         spec, data, index = self._manifest.model, self._data, self._later(start, steps)

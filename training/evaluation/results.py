@@ -29,8 +29,8 @@ def combine_records(
 
     They are those of `combine_starts`, `warm_start` (how well h fits the truth), `residuals`, and `control` with its
     scores. `comparisons` has the paired differences from the control and from each of `others`, records and number of
-    members by name. All intervals are from the same resamples of starts; `block_starts` is the number of starts in
-    their blocks.
+    members by name, at the lead times that both have. All intervals are from the same resamples of starts;
+    `block_starts` is the number of starts in their blocks.
     """
     times = np.array([record["start"] for record in records], "datetime64[s]")
     block = count_block_starts(times, evaluation.block_days)
@@ -42,17 +42,18 @@ def combine_records(
         "block_starts": block,
         "comparisons": {},
     }
-    if "control" in records[0]:
+    if any(record.get("control") for record in records):
         control = _lead_times(records, "control")
         result["control"] = combine_starts(control, members, weights)
         result["comparisons"][CONTROL] = compare_starts(starts, control, (members, members), weights)
     for name, (other, number) in others.items():
         theirs = _lead_times(other, "lead_times")
-        comparison: dict[str, Any] = compare_starts(starts, theirs, (members, number), weights)
-        residuals = [record["residuals"] for record in other]
-        comparison["residuals"] = combine_residuals(residuals, time_step_hours, weights)
-        comparison["scores_of_other"] = combine_starts(theirs, number, weights)["scores"]
-        result["comparisons"][name] = comparison
+        if any(theirs):
+            comparison: dict[str, Any] = compare_starts(starts, theirs, (members, number), weights)
+            comparison["scores_of_other"] = combine_starts(theirs, number, weights)["scores"]
+            residuals = [record["residuals"] for record in other]
+            comparison["residuals"] = combine_residuals(residuals, time_step_hours, weights)
+            result["comparisons"][name] = comparison
     return result
 
 

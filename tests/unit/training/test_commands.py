@@ -66,8 +66,8 @@ def test_two_samplers_are_compared_from_the_same_starts_and_rollouts_are_tested(
 ) -> None:
     options = ["--against-sampler", "solver=euler,nfe=1", "--score-at", "12h", "--stability", "--stability-days", 1]
     report = tmp_path / "out.html"
-    arguments = (*options, "--stability-starts", 2, "--html", report)
-    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", *arguments)
+    arguments = (*options, "--stability-starts", 2)
+    result = _evaluate(untrained_checkpoint, years, tmp_path / "out.json", *arguments, "--html", report)
     assert result.exit_code == 0, result.output
     text = (tmp_path / "out.json").read_text()
     written = json.loads(text)

@@ -294,3 +294,23 @@ def test_references_are_scored_once_where_another_checkpoint_is_compared(
 ) -> None:
     record = evaluator(references=False).score(40)["lead_times"][6]["scores"]["u10"]
     assert not {"persistence_mae", "climatology_crps", "spectra_years"} & set(record)
+
+
+def test_a_control_that_loses_members_is_scored_up_to_there_and_a_forecast_is_refused(
+    forecaster_and_manifest: tuple[Forecaster, Manifest], tmp_path: Path
+) -> None:
+    """A deviation of 10^4 standard deviations is out of the valid range of wind after one step."""
+    forecaster, manifest = forecaster_and_manifest
+    data = _data(manifest, "2000-12-10T00", 170)
+    subject = Evaluator(forecaster, manifest, data, SETTINGS)
+    subject.add_control(GaussianControl(forecaster, np.full((2, 16), 1e8)))
+    records = _run(subject, tmp_path / "records.jsonl")
+    assert [record["control"] for record in records] == [{}, {}, {}]
+    result = combine_records(records, SETTINGS, 6, {})
+    assert "control" not in result
+    assert result["comparisons"] == {}
+    scored = records[0] | {"control": {"6": records[0]["lead_times"]["6"]}}
+    some = combine_records([records[1], scored, records[2]], SETTINGS, 6, {})
+    assert [row["lead_hours"] for row in some["control"]["scores"]["u10"]] == [6]
+    (row,) = some["comparisons"]["Gaussian noise, no flow"]["scores"]["u10"]
+    assert row["crps_fair"] == {"difference": 0.0, "relative": 0.0}
