@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.engine_peers import BareEvaluations, measure_convolutions
+from benchmarks.engine_peers import BareEvaluations, measure_convolutions, measure_warm_start_cost
 from benchmarks.engine_processes import Size, measure_peak_bytes, measure_two_workers, start_plain_loop
 from benchmarks.measurement import publish_results
 from benchmarks.workbench import Workbench, write_untrained_checkpoint
@@ -49,6 +49,8 @@ def bench_engine(*, json: Path | None, tiny: bool, threads: int | None, compiled
     - `eager_ratio`: time of a plain PyTorch loop over that of a forecast, the best in float32.
     - `memory_growth`: peak of resident memory of 60 lead times over that of 10.
     - `two_worker_ratio`: time of the evaluations alone, by two processes, over that of two one-thread workers.
+    - `warm_start_cost`: what a time step of the bundled checkpoint costs besides its NFE evaluations of the flow, in
+      such evaluations.
     - `convolution_share`: part of an evaluation's time that is spent in convolutions.
     - `convolution_speed`: operations per second of convolutions over those of a large matrix product.
 
@@ -78,7 +80,9 @@ def bench_engine(*, json: Path | None, tiny: bool, threads: int | None, compiled
             for index, mode in enumerate(modes)
         ]
         ratios = compute_ratios(eager, others) | _measure_other_ratios(work, demo, sizes)
-    title = f"{sizes.forecast.members} members × {sizes.forecast.num_lead_times} lead times, NFE {sizes.forecast.nfe}"
+    size = sizes.forecast
+    evaluations = f"NFE {size.nfe}, {size.nfe + 1} network evaluations a time step with that of the warm start"
+    title = f"{size.members} members × {size.num_lead_times} lead times, {evaluations}"
     return publish_results(f"{title}, {torch.get_num_threads()} threads", eager + others, ratios, json)
 
 
@@ -94,12 +98,14 @@ def compute_ratios(eager: list[dict[str, Any]], others: list[dict[str, Any]]) ->
 
 def _measure_other_ratios(work: Path, demo: Path, sizes: _Sizes) -> dict[str, float]:
     """Measure the ratios that need no timed forecasts: speed of convolutions, two workers, growth of memory."""
-    share, speed = measure_convolutions(load_checkpoint(demo, torch.device("cpu"))[0], _GROUP_SIZE)
+    networks, _ = load_checkpoint(demo, torch.device("cpu"))
+    share, speed = measure_convolutions(networks, _GROUP_SIZE)
     two_workers = measure_two_workers(work / "shared", demo, sizes.forecast, sizes.repeats_shared)
     short, long, few, many = measure_peak_bytes(
         work / "memory", demo, [sizes.short, sizes.long, replace(sizes.many, members=8), sizes.many], sizes.warm_ups
     )
     return {
+        "warm_start_cost": measure_warm_start_cost(networks, _GROUP_SIZE, sizes.repeats),
         "convolution_share": share,
         "convolution_speed": speed,
         "two_worker_ratio": two_workers,

@@ -53,6 +53,19 @@ class BareEvaluations:
         return time.perf_counter() - began
 
 
+def measure_warm_start_cost(networks: Networks, group_size: int, repeats: int) -> float:
+    """Return what a time step costs besides the evaluations of the flow, in such evaluations, from the shortest times.
+
+    That is the evaluation of the warm start, with the layers of the flow that are evaluated once per step.
+    """
+    bare, few, many = BareEvaluations(networks, Execution(), group_size), 1, 5
+    bare.run(1, 1, 1)
+    times = [[bare.run(1, 2, nfe) for nfe in (few, many)] for _ in range(repeats)]
+    short, long = (min(seconds) for seconds in zip(*times, strict=True))
+    flow = (long - short) / (many - few)
+    return (short - few * flow) / flow
+
+
 def measure_convolutions(networks: Networks, group_size: int) -> tuple[float, float]:
     """Return the share of an eager evaluation's time spent in convolutions, and their relative speed.
 

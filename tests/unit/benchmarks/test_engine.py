@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.engine import compute_ratios
@@ -59,4 +60,5 @@ def test_rows_are_of_both_checkpoints_in_float32_and_of_the_demo_in_bfloat16(ben
 def test_convolutions_and_diagnostics_take_shares_of_the_time(bench: Callable[[str], Benchmark]) -> None:
     result = bench("engine").result
     assert 0 < result["convolution_share"] < 1
+    assert np.isfinite(result["warm_start_cost"])
     assert 0 < result["diagnostics_share"] < 1
