@@ -60,8 +60,10 @@ def describe_stability(stability: Mapping[str, Any]) -> str:
     if "largest_distance" in stability:
         text += (
             f" Means and variances of latitude bands differ from the training years by at most "
-            f"{stability['largest_distance']:.1f} standard deviations between years."
+            f"{stability['largest_distance']:.1f} standard deviations between years"
         )
+        natural = stability.get("natural_distances")
+        text += f" (each of these years from the others: {min(natural):.1f} to {max(natural):.1f})." if natural else "."
     return text
 
 

@@ -73,10 +73,20 @@ def render_stability(stability: Mapping[str, Any]) -> str:
         text += (
             f" Means and variances of latitude bands in the second half differ from those of the training years "
             f"{', '.join(map(str, stability['years']))} by at most {stability['largest_distance']:.1f} of their "
-            f"standard deviations between years."
+            f"standard deviations between years{_describe_natural(stability)}."
         )
     panels = picture(draw_stability(stability), "Distance of mean rollouts from climatology, and latitude bands")
     return f"<h2>Stability</h2><p>{html.escape(text)}</p>{panels}{_climate_table(stability.get('bands', {}))}"
+
+
+def _describe_natural(stability: Mapping[str, Any]) -> str:
+    """Return what the training years themselves have as the largest distance, if that is known."""
+    distances = stability.get("natural_distances")
+    return (
+        f"; each of these years, compared with the others, by {min(distances):.1f} to {max(distances):.1f}"
+        if distances
+        else ""
+    )
 
 
 def _difference_table(variable: str, rows: list[dict[str, Any]]) -> str:

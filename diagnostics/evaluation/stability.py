@@ -15,6 +15,9 @@ BAND_EDGES = (-90.0, -60.0, -30.0, 0.0, 30.0, 60.0, 90.0)
 
 PARTS = ("mean", "variance")
 
+_MIN_OTHER_YEARS = 2
+"""Smallest number of years whose standard deviation is known."""
+
 Moments = NDArray[np.float64]
 """Area-weighted sums of 1, x and x² in bands, (3, variable, band); those of several sets of fields may be added."""
 
@@ -81,8 +84,9 @@ def combine_stability(
     """Combine the records of several starts.
 
     A record has `start`, `lost_hours` (the lead time at which the member was lost, or None), `moments` in the second
-    half of the rollout, and `amplitudes` of the mean rollout from `first_step` on. `bands` are there if no member was
-    lost and there are two `years` or more.
+    half of the rollout, and `amplitudes` of the mean rollout from `first_step` on. `bands` and `largest_distance` are
+    there if no member was lost and there are two `years` or more, and with three or more `natural_distances`: the
+    largest distance of each year from the others, which a perfect model would have too.
     """
     lost = {record["start"]: record["lost_hours"] for record in records if record["lost_hours"] is not None}
     result: dict[str, Any] = {
@@ -93,9 +97,19 @@ def combine_stability(
     if len(years) > 1 and not lost:
         total = np.sum([record["moments"] for record in records], axis=0)
         result["bands"] = compare_bands(total, years, variables)
-        distances = [row[f"{part}_distance"] for rows in result["bands"].values() for row in rows for part in PARTS]
-        result["largest_distance"] = float(np.max(np.abs(distances)))
+        result["largest_distance"] = _largest_distance(result["bands"])
+    if len(years) > _MIN_OTHER_YEARS and not lost:
+        others = [[*years[:number], *years[number + 1 :]] for number in range(len(years))]
+        result["natural_distances"] = [
+            _largest_distance(compare_bands(year, rest, variables)) for year, rest in zip(years, others, strict=True)
+        ]
     return result
+
+
+def _largest_distance(bands: Mapping[str, Sequence[Mapping[str, Any]]]) -> float:
+    """Return the largest distance, of either sign, in the result of `compare_bands`."""
+    distances = [row[f"{part}_distance"] for rows in bands.values() for row in rows for part in PARTS]
+    return float(np.max(np.abs(distances)))
 
 
 def _finite(value: float) -> float | None:

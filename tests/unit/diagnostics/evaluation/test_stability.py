@@ -72,6 +72,12 @@ def test_lost_starts_are_named_and_their_climate_is_not_compared() -> None:
         for part in ("mean", "variance")
     ]
     assert whole["largest_distance"] == pytest.approx(max(distances))
+    assert "natural_distances" not in whole
+    natural = combine_stability([record], moments, VARIABLES, 1)["natural_distances"]
+    alone = compare_bands(moments[1], [moments[0], moments[2]], VARIABLES)
+    assert natural[1] == pytest.approx(
+        max(abs(row[f"{part}_distance"]) for rows in alone.values() for row in rows for part in ("mean", "variance"))
+    )
     lost = combine_stability([record, record | {"start": "b", "lost_hours": 918}], moments[1:], VARIABLES, 1)
     assert lost["lost_hours"] == {"b": 918}
     assert "bands" not in lost
