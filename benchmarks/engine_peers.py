@@ -63,7 +63,7 @@ def measure_warm_start_cost(networks: Networks, group_size: int, repeats: int) -
     times = [[bare.run(1, 2, nfe) for nfe in (few, many)] for _ in range(repeats)]
     short, long = (min(seconds) for seconds in zip(*times, strict=True))
     flow = (long - short) / (many - few)
-    return (short - few * flow) / flow
+    return float((short - few * flow) / flow)
 
 
 def measure_convolutions(networks: Networks, group_size: int) -> tuple[float, float]:

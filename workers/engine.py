@@ -24,6 +24,7 @@ from models.noise import ForecastNoise
 from weather.bundled import find_checkpoint
 from weather.errors import CheckpointError
 from weather.manifest import Manifest
+from weather.stores.create import check_rng
 from workers.attempt import Attempt
 from workers.background import BackgroundWriter
 from workers.claimed_forecast import ClaimedForecast
@@ -74,9 +75,11 @@ class Engine:
 
         Returns early, between two lead times, if `should_rebalance` returns true: groups have to move between workers;
         and between two groups, if `should_stop` returns true. What is computed by then is written.
-        `record_progress` is called before each evaluation, and may end the computation by raising.
+        `record_progress` is called before each evaluation, and may end the computation by raising. Raises
+        `CheckpointError` for a forecast of other random numbers, or of a checkpoint that has changed.
         """
         request, store = forecast.request, forecast.store
+        check_rng(store.attributes)
         manifest, networks = self._load_checkpoint(request)
         clock = StepClock(self._tally, request.checkpoint, self.device, record_progress, self.meter.record_step)
         forecaster = Forecaster(networks, request.sampling, self.device, self._execution, clock)

@@ -12,7 +12,7 @@ import zarr
 from zarr.core.buffer import Buffer
 
 from storage.paths import StoragePath, storage_path
-from weather.errors import StorageFullError, StoreError
+from weather.errors import CheckpointError, StorageFullError, StoreError
 from weather.manifest import Manifest, Sampling
 from weather.readers.provenance import ChosenSource
 from weather.stores.chunks import METADATA_KEY
@@ -77,6 +77,18 @@ def identity_attributes(manifest: Manifest, sampling: Sampling, seed: int, state
         **{f"{_NOISE}{field}": value for field, value in manifest.noise.parameters.items()},
     }
     return {f"{_PREFIX}{field}": value for field, value in identity.items()}
+
+
+def check_rng(attributes: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` if a store was created for other random numbers than this version draws.
+
+    Its lead times would be continued with other noise than they began with.
+    """
+    if (found := attributes.get(f"{_PREFIX}rng")) != RNG_NAME:
+        raise CheckpointError(
+            "The forecast was accepted by a version of Warmcast that draws other random numbers. Submit it again. "
+            f"Expected: {RNG_NAME}. Got: {found}."
+        )
 
 
 def read_noise(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.forecasts import ForecastRecord
+from jobs.request import Output
 from jobs.rows.database import Database
 from jobs.rows.states import Status
 from jobs.settings import Settings
@@ -125,3 +126,22 @@ def test_a_checkpoint_that_is_replaced_while_its_forecasts_wait_never_computes_t
     late = submit(manifest)
     assert _worker(settings, database, tmp_path / "versions").run()
     assert read_forecast(database, late.id).status in (Status.FAILED, Status.RUNNING)
+
+
+@pytest.mark.parametrize("output", [Output(), Output(members=False)])
+def test_a_forecast_of_a_version_with_other_random_numbers_is_left_to_its_workers_or_fails(
+    output: Output, settings: Settings, database: Database, submit_forecast: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would go on with other noise than it began with."""
+    with monkeypatch.context() as older:
+        older.setattr("weather.stores.create.RNG_NAME", "Mersenne Twister")
+        forecast = submit_forecast(output=output)
+    record_heartbeat(database, "older", "cpu", {})
+    worker = Worker(settings, database)
+    assert worker.run()
+    assert read_forecast(database, forecast.id).status == Status.RUNNING
+    _pass_time(monkeypatch, loop.HAND_BACK_SECONDS)
+    assert worker.run()
+    record = read_forecast(database, forecast.id)
+    assert record.status == Status.FAILED
+    assert "draws other random numbers. Submit it again." in (record.error or {})["detail"]
