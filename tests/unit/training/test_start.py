@@ -145,6 +145,23 @@ def test_the_manifest_and_the_card_say_where_the_training_started(
     assert "started from" in printed
 
 
+def test_the_start_may_be_the_name_of_a_checkpoint_in_a_folder_of_them(
+    start: Path, windy: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/mine").symlink_to(start)
+    (tmp_path / "config.yaml").write_text(_config().model_dump_json())
+    words = ["train", f"{tmp_path}/config.yaml", "--from", "mine", "--output", f"{tmp_path}/run"]
+    words += [word for file in windy for word in ("--data", str(file))]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert "No checkpoint is named `mine`" in refused.stderr
+    result = CliRunner().invoke(app, [*words, "--checkpoints", f"{tmp_path}/folder"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "The training starts from tiny, SHA-256" in result.stderr
+    assert read_manifest(tmp_path / "run/checkpoint").provenance.started_from is not None
+
+
 def test_a_grid_that_is_not_the_checkpoints_is_refused_with_the_field_to_set(
     start: Path, windy: list[Path], tmp_path: Path
 ) -> None:
