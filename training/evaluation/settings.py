@@ -103,11 +103,13 @@ def find_natural_years(
 def same_date_indices(data: TrainingData, valid_time: np.datetime64, years: Sequence[int]) -> NDArray[np.int64]:
     """Return the index of the frame of each of `years` that is as long after 1 January as `valid_time`; -1 for none.
 
-    Of the last day of a leap year, the day before is taken.
+    Where that is missing, as at the end of a leap year or of a record, the frame a day later or earlier is taken.
     """
     day = np.timedelta64(1, "D")
     since = valid_time - valid_time.astype("datetime64[Y]").astype("datetime64[s]")
-    since = since - day if since >= 365 * day else since
-    wanted = np.array([f"{year:04d}-01-01" for year in years], "datetime64[s]") + since
-    found = np.minimum(np.searchsorted(data.valid_times, wanted), len(data.valid_times) - 1)
-    return np.where(data.valid_times[found] == wanted, found, -1)
+    result = np.full(len(years), -1, np.int64)
+    for shift in (-day, day, 0 * day):
+        wanted = np.array([f"{year:04d}-01-01" for year in years], "datetime64[s]") + since + shift
+        found = np.minimum(np.searchsorted(data.valid_times, wanted), len(data.valid_times) - 1)
+        result = np.where(data.valid_times[found] == wanted, found, result)
+    return result

@@ -23,11 +23,11 @@ SETTINGS = Evaluation(years=(2003,), num_starts=4, num_members=2, lead_steps=(1,
 SIX_HOURS = np.timedelta64(6, "h")
 
 
-def _daily(first: str, last: str, missing: str | None = None) -> TrainingData:
+def _daily(first: str, last: str, *missing: str) -> TrainingData:
     """Return frames of zeros at a time step of a day."""
     day, grid = np.timedelta64(1, "D"), tiny_spec().grid.grid
     times = np.arange(np.datetime64(first), np.datetime64(last), day).astype("datetime64[s]")
-    times = times[times != np.datetime64(missing, "s")] if missing else times
+    times = times[~np.isin(times, np.array(missing, "datetime64[s]"))]
     frames = np.zeros((len(times), 2, *grid.shape), np.float32)
     return TrainingData(MemoryFrames(grid, ("u10", "v10"), times, frames), day)
 
@@ -41,11 +41,21 @@ def test_the_frames_of_a_date_are_as_long_after_new_year() -> None:
 
     assert dates("2003-01-01") == ["2000-01-01", "2001-01-01", "none"]
     assert dates("2003-03-01") == ["2000-02-29", "2001-03-01", "none"]
-    assert dates("2000-12-31") == ["2000-12-30", "2001-12-31", "none"]
+    assert dates("2000-12-31") == ["2000-12-31", "2002-01-01", "none"]
+    late = _daily("2000-01-02", "2002-01-01", "2001-05-05")
+    days = [
+        same_date_indices(late, np.datetime64(time), (2000, 2001))
+        for time in ("2003-01-01", "2000-12-31", "2001-05-05")
+    ]
+    assert [[str(time)[:10] for time in late.valid_times[found]] for found in days] == [
+        ["2000-01-02", "2001-01-01"],
+        ["2000-12-31", "2001-12-31"],
+        ["2000-05-04", "2001-05-06"],
+    ]
 
 
 def test_natural_years_are_the_training_years_with_frames_at_all_dates() -> None:
-    data = _daily("2000-01-01", "2004-01-01", missing="2001-01-05")
+    data = _daily("2000-01-01", "2004-01-01", "2001-01-04", "2001-01-05", "2001-01-06")
     starts = start_indices(data, SETTINGS)
     assert find_natural_years(data, SETTINGS, starts, (2000, 2001, 2002, 2010)) == (2000, 2002)
     assert find_natural_years(data, SETTINGS, starts, (2000, "2002-01-01/2002-05-01")) == ()
