@@ -14,8 +14,9 @@ from models.testing import tiny_spec, write_tiny_checkpoint
 from storage.errors import ConfigurationError
 from training.calibration.command import calibrate_checkpoint, check_years
 from training.calibration.search import guess_noise, search_noise
-from training.calibration.trials import objective
+from training.calibration.trials import Trials, objective
 from training.data.sources import load_data_for
+from training.evaluation.settings import Evaluation
 from training.evaluation.subject import Subject
 from warmcast.cli import app
 from weather.manifest import NoiseSpec, StartedFrom, read_manifest
@@ -96,6 +97,17 @@ def test_the_first_guess_is_the_correlation_and_scale_of_true_residuals(checkpoi
     assert guess.scale == pytest.approx(SCALE, abs=0.03)
 
 
+def test_starts_of_a_short_record_are_scored_as_long_as_they_have_truth(checkpoint: Path, data: Path) -> None:
+    """Of each run of 8 frames, one start has truth 36 h ahead, and 6 have truth 6 h ahead."""
+    subject = Subject.load(checkpoint, {})
+    evaluation = Evaluation((2001,), 6 * _RUNS, 2, (1, 4, 6), 2, 0, references=False)
+    trials = Trials(subject, load_data_for(subject.manifest.model, [data]), evaluation)
+    rows = trials.score(NoiseSpec())["lead_times"]
+    assert [(row["lead_hours"], row["starts"]) for row in rows] == [(6, 6 * _RUNS), (24, 3 * _RUNS), (36, _RUNS)]
+    assert all(None not in row["crps"] for row in rows)
+    assert trials.evaluations == _RUNS * (6 + 4 + 4 + 1 + 1 + 1) * 2 * 5
+
+
 def test_an_interrupted_calibration_continues_to_the_same_noise(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     counts: list[int] = []
 
@@ -168,14 +180,15 @@ def test_years_of_the_training_are_refused_before_anything_is_written(
 
 
 def _trial(crps: Sequence[Sequence[float | None]], ratios: list[list[float]]) -> dict[str, Any]:
-    return {"lead_times": [{"crps": c, "spread_skill": r} for c, r in zip(crps, ratios, strict=True)]}
+    rows = zip(crps, ratios, (3, 1), strict=True)
+    return {"lead_times": [{"crps": c, "spread_skill": r, "starts": starts} for c, r, starts in rows]}
 
 
 def test_the_objective_is_the_relative_crps_and_the_squared_logarithm_of_spread_over_skill() -> None:
     white = _trial([[2.0, 4.0], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]])
     other = _trial([[1.0, 4.0], [1.0, 0.5]], [[2.0, 0.5], [1.0, 1.0]])
     assert objective(white, white, 0.3) == 1
-    assert objective(other, white, 0.3) == pytest.approx(0.75 + 0.3 * np.log(2) ** 2 / 2)
+    assert objective(other, white, 0.3) == pytest.approx(0.75 + 0.3 * np.log(2) ** 2 * 3 / 4), "3 starts, then 1"
     lost = _trial([[1.0, None], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]])
     assert objective(lost, white, 0.3) == np.inf
 
