@@ -11,14 +11,16 @@ class RolloutConfig(OptimiserConfig):
     The sampler, its evaluations and the noise are those of the configuration. The members' CRPS is `alpha` parts the
     fair estimator and the rest the biased one, which keeps members from collapsing. `harmonic_weight` weights the CRPS
     of spherical harmonics, `mean_weight` the error of the rollout of h's mean, `nll_weight` the likelihood of h; a loss
-    of weight 0 is not computed. Gradients pass through the last `gradient_steps` time steps, by default all; with 1 the
-    steps before only make the frames (pushforward). Noise of the standard deviation `input_noise`, in units of each
-    variable's, is added to the frames of the start. See `training.rollout_loss`.
+    of weight 0 is not computed. Gradients pass through the last `gradient_steps` time steps, by default all, and the
+    first `first_steps`; the steps between only make the frames, and their lead times do not count. Noise of the
+    standard deviation `input_noise`, in units of each variable's, is added to the frames of the start. See
+    `training.rollout_loss`.
     """
 
     time_steps: int = Field(ge=1)
     members: int = Field(default=2, ge=2)
     gradient_steps: int | None = Field(default=None, ge=1)
+    first_steps: int = Field(default=0, ge=0)
     alpha: float = Field(default=0.95, ge=0, le=1)
     harmonic_weight: float = Field(default=0.1, ge=0)
     mean_weight: float = Field(default=0.1, ge=0)
@@ -27,8 +29,11 @@ class RolloutConfig(OptimiserConfig):
 
     @model_validator(mode="after")
     def _check_gradient_steps(self) -> "RolloutConfig":
-        if self.gradient_steps is not None and self.gradient_steps > self.time_steps:
-            raise ValueError(
-                f"`gradient_steps` must be at most `time_steps`, {self.time_steps}. Got: {self.gradient_steps}"
-            )
+        for name, steps in (("gradient_steps", self.gradient_steps or 0), ("first_steps", self.first_steps)):
+            if steps > self.time_steps:
+                raise ValueError(f"`{name}` must be at most `time_steps`, {self.time_steps}. Got: {steps}")
         return self
+
+    def counts(self, index: int) -> bool:
+        """Return whether gradients pass through time step `index`, from 0, and its lead time counts."""
+        return index < self.first_steps or index >= self.time_steps - (self.gradient_steps or self.time_steps)

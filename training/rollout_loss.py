@@ -61,7 +61,7 @@ class RolloutLoss(nn.Module):
     harmonics; `mean_error` is the squared error of the rollout of h's mean alone, without noise. Each is divided by the
     error of persistence at its lead time, and averaged over lead times and variables. `nll` is the likelihood of h at
     the first time step. All samples of noise are those of a forecast: `noise` correlates them in time. Gradients pass
-    through the last `gradient_steps` time steps, and only their lead times count.
+    through the time steps that `settings` counts, and only their lead times count.
     Source: Lang et al., AIFS-CRPS (2024), for the almost fair CRPS; Bonev et al., FourCastNet 3 (2025), for that of
     spherical harmonics.
     """
@@ -103,18 +103,15 @@ class RolloutLoss(nn.Module):
     def forward(self, inputs: StepInputs) -> Mapping[str, Scalar]:
         """Return the losses on a batch, each a mean over its samples."""
         losses: dict[str, list[Scalar]] = {name: [] for name in self.loss_weights}
-        first = len(inputs.steps) - (self.settings.gradient_steps or len(inputs.steps))
-        for index, (states, target) in enumerate(
-            zip(self._forecast(inputs, first), self._targets(inputs), strict=True)
-        ):
-            if index < first:
+        for index, (states, target) in enumerate(zip(self._forecast(inputs), self._targets(inputs), strict=True)):
+            if not self.settings.counts(index):
                 continue
             with torch.autocast(target.device.type, enabled=False):
                 losses["crps"].append(self._score_fields(states, target, index))
                 if "harmonic_crps" in losses:
                     losses["harmonic_crps"].append(self._score_harmonics(states, target, index))
         if "mean_error" in losses or "nll" in losses:
-            self._add_warm_start(inputs, first, losses)
+            self._add_warm_start(inputs, losses)
         return {name: torch.stack(values).mean() for name, values in losses.items()}
 
     def _start(self, inputs: StepInputs) -> tuple[Fields, ...]:
@@ -129,8 +126,8 @@ class RolloutLoss(nn.Module):
         for step in inputs.steps:
             yield self.context.normalise(step.target)
 
-    def _forecast(self, inputs: StepInputs, first: int) -> Iterator[Fields]:
-        """Yield the normalised states of each time step (member, sample, …); gradients begin at time step `first`."""
+    def _forecast(self, inputs: StepInputs) -> Iterator[Fields]:
+        """Yield the normalised states of each time step (member, sample, …), with gradients where it counts."""
         assert inputs.noise is not None
         samples, members = inputs.noise.shape[:2]
         frames = tuple(_repeat(frame, members) for frame in self._start(inputs))
@@ -138,7 +135,7 @@ class RolloutLoss(nn.Module):
         for index, step in enumerate(inputs.steps):
             correlation = self.noise.correlation_at(index, self.spec.time_step_hours)
             noise = advance_noise(noise, inputs.noise[:, :, index].flatten(0, 1), correlation)
-            with torch.set_grad_enabled(torch.is_grad_enabled() and index >= first):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.settings.counts(index)):
                 states = self._step(frames, _repeat(step.features, members), self.noise.scale * noise)
                 frames = (self.context.denormalise(states), *frames[:-1])
             yield states.unflatten(0, (samples, members)).transpose(0, 1)
@@ -165,19 +162,20 @@ class RolloutLoss(nn.Module):
         mean, std = self._evaluate_warm_start(context)
         return mean.float(), std.float()
 
-    def _add_warm_start(self, inputs: StepInputs, first: int, losses: dict[str, list[Scalar]]) -> None:
+    def _add_warm_start(self, inputs: StepInputs, losses: dict[str, list[Scalar]]) -> None:
         """Add the losses of h: its likelihood at the first time step, and the errors of its mean's rollout."""
         frames = self._start(inputs)
         steps = inputs.steps if "mean_error" in losses else inputs.steps[:1]
         for index, step in enumerate(steps):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and (index >= first or index == 0)):
+            counts = self.settings.counts(index)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and (counts or index == 0)):
                 mean, std = self._warm_start(self.context(frames, step.features))
-            frames = (self.context.denormalise(mean if index >= first else mean.detach()), *frames[:-1])
+            frames = (self.context.denormalise(mean if counts else mean.detach()), *frames[:-1])
             with torch.autocast(mean.device.type, enabled=False):
                 target = self.context.normalise(step.target)
                 if index == 0 and "nll" in losses:
                     losses["nll"].append(gaussian_nll(target, mean, std, self.area_weights))
-                if index >= first and "mean_error" in losses:
+                if counts and "mean_error" in losses:
                     units = self._persistence.squared[index][:, None, None]
                     losses["mean_error"].append(weighted_mean((mean - target) ** 2 / units, self.area_weights))
 

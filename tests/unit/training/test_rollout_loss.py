@@ -64,7 +64,7 @@ def test_its_forecasts_are_those_of_the_forecaster() -> None:
     frames = tuple(frame.repeat_interleave(MEMBERS, dim=0) for frame in inputs.frames)
     noise = None
     with torch.no_grad():
-        for index, states in enumerate(loss._forecast(inputs, 0)):
+        for index, states in enumerate(loss._forecast(inputs)):
             noise = advance_noise(noise, inputs.noise[:, :, index].flatten(0, 1), spec.correlation_at(index, 6))
             expected = forecaster.step(frames, START + index * SPEC.time_step, 1.1 * noise)
             frames = (expected, *frames[:-1])
@@ -77,7 +77,7 @@ def test_the_losses_are_scores_over_errors_of_persistence() -> None:
     loss = _loss(networks, inputs, alpha=0.7)
     with torch.no_grad():
         losses = loss(inputs)
-        states = list(loss._forecast(inputs, 0))
+        states = list(loss._forecast(inputs))
     weights = SPEC.grid.grid.area_weights[:, None]
     ratios = []
     for state, step in zip(states, inputs.steps, strict=True):
@@ -146,3 +146,18 @@ def test_the_squares_of_the_coefficients_are_the_spectrum() -> None:
     torch.testing.assert_close(
         transform.mean_by_degree(ones)[..., 1:], torch.ones_like(power)[..., 1:], rtol=0.6, atol=0
     )
+
+
+def test_the_first_steps_count_too_where_they_are_asked_for() -> None:
+    networks, inputs = tiny_networks(SPEC), _inputs(4)
+    loss = _loss(networks, inputs, gradient_steps=1, first_steps=1)
+    assert [loss.settings.counts(index) for index in range(4)] == [True, False, False, True]
+    far = [replace(step, target=step.target + 100) for step in inputs.following]
+    between = replace(inputs, following=(far[0], far[1], inputs.following[2]))
+    last = replace(inputs, following=(*inputs.following[:2], far[2]))
+    for name in ("crps", "harmonic_crps", "mean_error"):
+        values = [loss(changed)[name].item() for changed in (inputs, between, last)]
+        assert values[1] == pytest.approx(values[0])
+        assert values[2] > 2 * values[0]
+    states = list(loss._forecast(inputs))
+    assert [state.requires_grad for state in states] == [True, False, False, True]
