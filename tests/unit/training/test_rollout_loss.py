@@ -148,7 +148,7 @@ def test_the_squares_of_the_coefficients_are_the_spectrum() -> None:
     )
 
 
-def test_the_first_steps_count_too_where_they_are_asked_for() -> None:
+def test_the_first_steps_count_too_if_the_settings_say_so() -> None:
     networks, inputs = tiny_networks(SPEC), _inputs(4)
     loss = _loss(networks, inputs, gradient_steps=1, first_steps=1)
     assert [loss.settings.counts(index) for index in range(4)] == [True, False, False, True]
