@@ -4,24 +4,29 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
 from diagnostics.scores.arrays import area_mean
 from diagnostics.scores.residuals import time_correlation
+from models.noise import ForecastNoise
 from training.data.training_data import TrainingData
 from training.evaluation.settings import spread_ends
 from training.evaluation.steppers import true_residuals
 from training.evaluation.subject import Subject
-from weather.manifest import NoiseSpec
+from weather.manifest import WHITE, NoiseSpec
 from weather.periods import Period
 
 MAX_CORRELATION = 0.95
 
-_BOUNDS = ((0.0, MAX_CORRELATION), (0.0, MAX_CORRELATION), (np.log(6.0), np.log(240.0)), (0.7, 1.6))
-"""Bounds of `correlation`, `late_correlation`, the logarithm of `decay_hours`, and `scale`."""
+_BOUNDS = ((0.0, MAX_CORRELATION), (0.0, MAX_CORRELATION), (np.log(6.0), np.log(240.0)))
+"""Bounds of `correlation`, `late_correlation` and the logarithm of `decay_hours`."""
 
-_SIDES = (0.2, 0.15, np.log(2.0), 0.08)
+_POWER_CHANGE = 0.05
+"""Largest relative change of the power of one-step residuals from that of the first guess, which bounds `scale`."""
+
+_SIDES = (0.2, 0.15, np.log(2.0), 0.02)
 """Sides of the first simplex."""
 
 _GUESS_SAMPLES = 24
@@ -31,9 +36,9 @@ _GUESS_SAMPLES = 24
 def guess_noise(subject: Subject, data: TrainingData, years: tuple[Period, ...]) -> NoiseSpec:
     """Return the noise whose correlation and variance are those of the true residuals (x − μ)/σ one time step ahead.
 
-    φ = r_1 and φ_late = r_2/r_1, of the residuals' correlation r after one and two time steps; the scale is their root
-    mean square. Forecasts depart from the truth, so that this is not yet the noise they need. Without three
-    consecutive samples it is a correlation of 0.3.
+    φ = r_1 and φ_late = r_2/r_1, of the residuals' correlation r after one and two time steps; the scale makes the mean
+    square of members' residuals that of the truth's. Forecasts depart from the truth, so that this is not yet the noise
+    they need. Without three consecutive samples it is a correlation of 0.3.
     """
     samples = data.sample_indices(years)
     runs = np.stack([data.shift(samples, step) for step in range(3)])
@@ -44,15 +49,41 @@ def guess_noise(subject: Subject, data: TrainingData, years: tuple[Period, ...])
     first, second, third = (true_residuals(subject.forecaster, data, run[chosen]) for run in runs)
     weights = data.grid.area_weights
     one, two = (float(np.mean(time_correlation(first, later, weights))) for later in (second, third))
-    mean_square = float(np.mean(area_mean(first.astype(np.float64) ** 2, weights)))
-    return _to_noise(np.array([one, two / one if one > 0 else 0.0, np.log(24.0), np.sqrt(mean_square)]))
+    truth, members = (
+        float(np.mean(area_mean(residuals.astype(np.float64) ** 2, weights)))
+        for residuals in (first, _member_residuals(subject, data, runs[0][chosen]))
+    )
+    late = two / one if one > 0 else 0.0
+    return NoiseSpec(
+        correlation=round(float(np.clip(one, 0, MAX_CORRELATION)), 2),
+        late_correlation=round(float(np.clip(late, 0, MAX_CORRELATION)), 2),
+        scale=round(float(np.sqrt(truth / members)), 3),
+    )
+
+
+def _member_residuals(subject: Subject, data: TrainingData, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the normalised residual (sample, variable, …) of a member one time step after each sample."""
+    forecaster, residuals = subject.forecaster, []
+    for index in indices:
+        ages, init_time = range(forecaster.spec.context_frames), data.valid_times[index]
+        context = [data.frames(data.shift(np.array([index]), -age)) for age in ages]
+        frames = tuple(torch.from_numpy(frame).to(forecaster.device) for frame in context)
+        noise = next(ForecastNoise.of(forecaster.spec, WHITE, seed=0, init_time=init_time).draw([0]))
+        states = forecaster.step(frames, init_time, noise.to(forecaster.device))
+        mean, std = forecaster.warm_start(frames, init_time)
+        residuals.append(((states - mean) / std)[0].cpu().numpy())
+    return np.stack(residuals)
 
 
 def search_noise(evaluate: Callable[[NoiseSpec], float], guess: NoiseSpec, num_trials: int) -> None:
     """Call `evaluate` for about `num_trials` noises, first around `guess`, then where its values are lowest.
 
-    The search is deterministic: the same values lead to the same noises. Source: Nelder and Mead's simplex.
+    The scale stays so close to the guess that the power of one-step residuals changes by 5 % at most, because scores of
+    a few starts determine it less well. The search is deterministic: the same values lead to the same noises.
+    Source: Nelder and Mead's simplex.
     """
+    scales = (guess.scale * np.sqrt(1 - _POWER_CHANGE), guess.scale * np.sqrt(1 + _POWER_CHANGE))
+    low, high = np.transpose([*_BOUNDS, scales])
     parameters = guess.parameters
     start = np.array(
         [
@@ -65,21 +96,20 @@ def search_noise(evaluate: Callable[[NoiseSpec], float], guess: NoiseSpec, num_t
     simplex: NDArray[np.float64] = np.vstack([start, *(start + np.eye(len(start)) * _SIDES)])
 
     def evaluate_point(point: NDArray[np.float64], *_: Any) -> float:
-        return evaluate(_to_noise(point))
+        return evaluate(_to_noise(np.clip(point, low, high)))
 
     minimize(
         evaluate_point,
         start,
         method="Nelder-Mead",
-        bounds=Bounds(*np.transpose(_BOUNDS)),
+        bounds=Bounds(low, high),
         options={"initial_simplex": simplex, "maxfev": num_trials, "xatol": 0.01, "fatol": 1e-4},
     )
 
 
 def _to_noise(point: NDArray[np.float64]) -> NoiseSpec:
-    """Return the noise of a point of the search, within the bounds, in steps that differ noticeably."""
-    low, high = np.transpose(_BOUNDS)
-    correlation, late, log_decay, scale = np.clip(point, low, high).tolist()
+    """Return the noise of a point of the search, in steps that differ noticeably."""
+    correlation, late, log_decay, scale = point.tolist()
     return NoiseSpec(
         correlation=round(correlation, 2),
         late_correlation=round(late, 2),
