@@ -103,10 +103,11 @@ class RolloutLoss(nn.Module):
     def forward(self, inputs: StepInputs) -> Mapping[str, Scalar]:
         """Return the losses on a batch, each a mean over its samples."""
         losses: dict[str, list[Scalar]] = {name: [] for name in self.loss_weights}
-        for index, (states, target) in enumerate(zip(self._forecast(inputs), self._targets(inputs), strict=True)):
+        for index, (states, step) in enumerate(zip(self._forecast(inputs), inputs.steps, strict=False)):
             if not self.settings.counts(index):
                 continue
-            with torch.autocast(target.device.type, enabled=False):
+            with torch.autocast(states.device.type, enabled=False):
+                target = self.context.normalise(step.target)
                 losses["crps"].append(self._score_fields(states, target, index))
                 if "harmonic_crps" in losses:
                     losses["harmonic_crps"].append(self._score_harmonics(states, target, index))
@@ -121,18 +122,13 @@ class RolloutLoss(nn.Module):
         scale = self.settings.input_noise * self.context.std
         return tuple(frame + scale * inputs.frame_noise[:, age] for age, frame in enumerate(inputs.frames))
 
-    def _targets(self, inputs: StepInputs) -> Iterator[Fields]:
-        """Yield the normalised truth of each time step."""
-        for step in inputs.steps:
-            yield self.context.normalise(step.target)
-
     def _forecast(self, inputs: StepInputs) -> Iterator[Fields]:
         """Yield the normalised states of each time step (member, sample, …), with gradients where it counts."""
         assert inputs.noise is not None
         samples, members = inputs.noise.shape[:2]
         frames = tuple(_repeat(frame, members) for frame in self._start(inputs))
         noise: Fields | None = None
-        for index, step in enumerate(inputs.steps):
+        for index, step in enumerate(inputs.steps[: self.settings.time_steps]):
             correlation = self.noise.correlation_at(index, self.spec.time_step_hours)
             noise = advance_noise(noise, inputs.noise[:, :, index].flatten(0, 1), correlation)
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.settings.counts(index)):
@@ -167,7 +163,7 @@ class RolloutLoss(nn.Module):
         frames = self._start(inputs)
         steps = inputs.steps if "mean_error" in losses else inputs.steps[:1]
         for index, step in enumerate(steps):
-            counts = self.settings.counts(index)
+            counts = self.settings.counts_in_mean(index)
             with torch.set_grad_enabled(torch.is_grad_enabled() and (counts or index == 0)):
                 mean, std = self._warm_start(self.context(frames, step.features))
             frames = (self.context.denormalise(mean if counts else mean.detach()), *frames[:-1])

@@ -37,8 +37,8 @@ from training.step import OptimiserStep
 from training.stopping import StopSignal
 from training.warm_start_outputs import OutputsOnDevice, OutputsOnDisk, WarmStartEvaluator, WarmStartOutputs
 
-_PERSISTENCE_SAMPLES = 256
-"""Samples of the training years from which the errors of persistence are measured, evenly spread."""
+_PERSISTENCE_FRAMES = 4096
+"""Frames of the training years from which the errors of persistence are measured, in samples that are evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def check_stages(config: TrainingConfig, data: TrainingData, num_processes: int,
     for stage in config.stage_names:
         optimiser = next(iter(config.stage_optimisers(stage).values()))
         rollout = config.rollout(stage)
-        followed = data if rollout is None else data.followed_by(rollout.time_steps - 1)
+        followed = data if rollout is None else data.followed_by(rollout.num_steps - 1)
         num_samples = len(followed.sample_indices(config.data.train_years))
         divisor = num_processes * optimiser.accumulation
         if optimiser.batch_size % divisor:
@@ -103,7 +103,7 @@ def check_stages(config: TrainingConfig, data: TrainingData, num_processes: int,
 def _stage_data(work: Workplace, name: StageName) -> TrainingData:
     """Return the data with samples of as many time steps as the stage's forecasts."""
     rollout = work.config.rollout(name)
-    return work.data if rollout is None else work.data.followed_by(rollout.time_steps - 1)
+    return work.data if rollout is None else work.data.followed_by(rollout.num_steps - 1)
 
 
 class StageInputs:
@@ -225,7 +225,11 @@ def _measure_persistence(work: Workplace, name: StageName, networks: Networks) -
     """Return the errors of persistence at each lead time of a stage's forecasts, over samples of the training years."""
     data = _stage_data(work, name)
     samples = data.sample_indices(work.config.data.train_years)
-    chosen = samples[np.linspace(0, len(samples) - 1, min(_PERSISTENCE_SAMPLES, len(samples))).round().astype(int)]
+    chosen = samples[
+        np.linspace(0, len(samples) - 1, min(_PERSISTENCE_FRAMES // data.frames_per_sample, len(samples)))
+        .round()
+        .astype(int)
+    ]
     batch = data.batch(chosen)
     normalise = networks.context.cpu().normalise
     targets = [batch.target, *(step.target for step in batch.following)]

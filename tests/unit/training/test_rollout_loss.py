@@ -161,3 +161,20 @@ def test_the_first_steps_count_too_if_the_settings_say_so() -> None:
         assert values[2] > 2 * values[0]
     states = list(loss._forecast(inputs))
     assert [state.requires_grad for state in states] == [True, False, False, True]
+
+
+def test_the_rollout_of_the_mean_may_be_longer_than_the_forecast() -> None:
+    networks, inputs = tiny_networks(SPEC), _inputs(6)
+    assert inputs.noise is not None
+    inputs = replace(inputs, noise=inputs.noise[:, :, :2])
+    loss = _loss(networks, inputs, time_steps=2, mean_steps=6)
+    counted = [loss.settings.counts_in_mean(index) for index in range(6)]
+    assert counted == [True, True, False, False, True, True]
+    assert len(list(loss._forecast(inputs))) == 2
+    means = islice(mean_rollout(Forecaster(networks, loss.sampling, CPU), inputs.frames, init_time=START), 6)
+    weights, errors = torch.from_numpy(SPEC.grid.grid.area_weights)[:, None], []
+    for index, (mean, step) in enumerate(zip(means, inputs.steps, strict=True)):
+        squares = ((mean - step.target) / networks.context.std) ** 2 * weights
+        errors.append((squares.mean((0, 2, 3)) / loss._persistence.squared[index]).mean())
+    expected = torch.stack([error for error, counts in zip(errors, counted, strict=True) if counts]).mean()
+    assert loss(inputs)["mean_error"].item() == pytest.approx(expected.item(), rel=1e-3)
