@@ -106,7 +106,8 @@ class Trials:
 
     def _truth_indices(self, start: int) -> dict[int, int]:
         """Return the index of the truth of a start at each lead time that is scored and has truth."""
-        indices = {steps: int(self._data.shift(np.array([start]), steps)[0]) for steps in self.evaluation.lead_steps}
+        years, position = self.evaluation.years, np.array([start])
+        indices = {steps: int(self._data.shift(position, steps, years)[0]) for steps in self.evaluation.lead_steps}
         return {steps: index for steps, index in indices.items() if index >= 0}
 
     @property

@@ -114,12 +114,18 @@ class TrainingData:
         data.num_following = count
         return data
 
-    def shift(self, indices: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
-        """Return the index of the frame that is `steps` time steps after each of `indices`, -1 if there is none."""
+    def shift(self, indices: NDArray[np.int64], steps: int, years: Sequence[Period] | None = None) -> NDArray[np.int64]:
+        """Return the index of the frame that is `steps` time steps after each of `indices`, -1 if there is none.
+
+        With `years` there is none outside of them.
+        """
         indices = np.asarray(indices, np.int64)
         wanted = self.valid_times[indices] + steps * self.time_step
         found = np.minimum(np.searchsorted(self.valid_times, wanted), len(self.valid_times) - 1)
-        return np.where((indices >= 0) & (self.valid_times[found] == wanted), found, -1)
+        exists = (indices >= 0) & (self.valid_times[found] == wanted)
+        if years is not None:
+            exists &= self._is_in(years)[found]
+        return np.where(exists, found, -1)
 
     def sample_indices(self, years: Sequence[Period]) -> NDArray[np.int64]:
         """Return the indices of the newest frames of the complete samples, ascending.

@@ -206,8 +206,8 @@ class Evaluator:
         return References(self._frame(start), self._data.frames(self._climatology_indices(valid_time)), years)
 
     def _later(self, index: int, steps: int) -> int:
-        """Return the index of the frame that is some time steps after another one, -1 if there is none."""
-        return int(self._data.shift(np.array([index]), steps)[0])
+        """Return the index of the frame that is some time steps after another one, -1 if the years have none."""
+        return int(self._data.shift(np.array([index]), steps, self._evaluation.years)[0])
 
     def _frame(self, index: int) -> NDArray[np.float32]:
         frame: NDArray[np.float32] = self._data.frames(np.array([index]))[0]

@@ -21,8 +21,11 @@ class RecordsFile:
 
     def append(self, record: dict[str, Any]) -> None:
         """Write a record, after the settings if it is the first one; it is in the file when the call returns."""
-        lines = [record] if self.records else [self._settings, record]
-        with self.path.open("a" if self.records else "w") as file:
+        lines = [record]
+        if not self.records:
+            lines = [self._settings, record]
+            self.path.unlink(missing_ok=True)
+        with self.path.open("a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
         self.records.append(json.loads(json.dumps(record)))
 

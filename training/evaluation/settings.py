@@ -44,13 +44,15 @@ class Evaluation:
 def start_indices(data: TrainingData, evaluation: Evaluation, *, partial: bool = False) -> list[int]:
     """Return the indices of the initial frames, which have truth at all lead times that are scored.
 
+    Truth is in the years of the evaluation, too: what follows them may have been trained on, or be of another record.
+
     If fewer than `num_starts` frames have that, `partial` takes those with truth at the first lead time: of a short
     record, few starts reach the last one. Raises `TrainingDataError` if there are too few starts still, or if none
     reaches the last lead time.
     """
     last, times = evaluation.num_lead_times, data.valid_times
     samples = data.sample_indices(evaluation.years)
-    has_truth = np.array([data.shift(samples, steps) >= 0 for steps in evaluation.lead_steps])
+    has_truth = np.array([data.shift(samples, steps, evaluation.years) >= 0 for steps in evaluation.lead_steps])
     complete = samples[has_truth.all(axis=0)]
     is_enough = not partial or len(complete) >= evaluation.num_starts or not len(complete)
     usable = complete if is_enough else samples[has_truth[0]]
@@ -65,7 +67,7 @@ def start_indices(data: TrainingData, evaluation: Evaluation, *, partial: bool =
 
 def truth_indices(data: TrainingData, starts: Sequence[int], evaluation: Evaluation) -> NDArray[np.int64]:
     """Return the indices of the frames that are the truth of some start at a lead time that is scored."""
-    truth = np.concatenate([data.shift(np.array(starts), steps) for steps in evaluation.lead_steps])
+    truth = np.concatenate([data.shift(np.array(starts), steps, evaluation.years) for steps in evaluation.lead_steps])
     return truth[truth >= 0]
 
 

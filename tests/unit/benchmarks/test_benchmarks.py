@@ -10,6 +10,7 @@ RATIOS = {
     "engine": {
         "overhead_ratio",
         "convolution_share",
+        "warm_start_cost",
         "convolution_speed",
         "eager_ratio",
         "diagnostics_share",

@@ -17,7 +17,7 @@ EXCEPTIONS = {
     "storage/atomic.py": "the functions that the others use",
     "storage/lock.py": "empty files that are locked",
     "storage/scratch.py": "empty files that are locked",
-    "training/evaluation.py": "lines that are appended to the records of an evaluation",
+    "training/evaluation/records_file.py": "lines that are appended to the records of an evaluation",
     "training/logs.py": "lines that are appended to the log of a training",
     "training/warm_start_outputs.py": "rows of one large file, with a record of those that are complete",
     "warmcast/downloads.py": "the client needs none of the other packages",

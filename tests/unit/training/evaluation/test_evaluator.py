@@ -281,7 +281,7 @@ def test_the_control_has_the_noise_of_the_forecast_and_no_flow(
     control = GaussianControl(forecaster, np.zeros((2, 16)))
     subject = Evaluator(forecaster, manifest, data, SETTINGS)
     subject.add_control(control)
-    record = subject.score(40)
+    record = subject.score(subject.starts[0])
     assert list(record["control"]) == list(record["lead_times"]) == [6, 12]
     for hours in (6, 12):
         assert record["control"][hours]["scores"]["u10"]["variance"] == 0
@@ -292,7 +292,8 @@ def test_the_control_has_the_noise_of_the_forecast_and_no_flow(
 def test_references_are_scored_once_where_another_checkpoint_is_compared(
     evaluator: Callable[..., Evaluator],
 ) -> None:
-    record = evaluator(references=False).score(40)["lead_times"][6]["scores"]["u10"]
+    subject = evaluator(references=False)
+    record = subject.score(subject.starts[0])["lead_times"][6]["scores"]["u10"]
     assert not {"persistence_mae", "climatology_crps", "spectra_years"} & set(record)
 
 

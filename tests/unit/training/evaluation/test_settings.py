@@ -54,6 +54,16 @@ def test_the_frames_of_a_date_are_as_long_after_new_year() -> None:
     ]
 
 
+def test_the_truth_of_a_start_is_in_the_years_of_the_evaluation() -> None:
+    """The data goes on after them, perhaps with years that were trained on."""
+    data = _daily("2002-06-01", "2005-01-01")
+    starts = start_indices(data, SETTINGS)
+    assert str(data.valid_times[starts[-1]])[:10] == "2003-12-28"
+    short = replace(SETTINGS, years=("2003-01-01/2003-01-06",), num_starts=5)
+    with pytest.raises(TrainingDataError, match="`starts` must be at most 2"):
+        start_indices(data, short)
+
+
 def test_natural_years_are_the_training_years_with_frames_at_all_dates() -> None:
     data = _daily("2000-01-01", "2004-01-01", "2001-01-04", "2001-01-05", "2001-01-06")
     starts = start_indices(data, SETTINGS)
