@@ -36,10 +36,6 @@ class PersistenceErrors:
     squared: Tensor
     harmonic: Tensor
 
-    def to(self, device: torch.device) -> "PersistenceErrors":
-        """Return the errors on a device."""
-        return PersistenceErrors(self.absolute.to(device), self.squared.to(device), self.harmonic.to(device))
-
     @classmethod
     def of(cls, start: Fields, targets: list[Fields], grid: Grid) -> "PersistenceErrors":
         """Return the errors of the normalised fields `start` for those at each lead time, over all samples."""

@@ -37,7 +37,7 @@ from training.step import OptimiserStep
 from training.stopping import StopSignal
 from training.warm_start_outputs import OutputsOnDevice, OutputsOnDisk, WarmStartEvaluator, WarmStartOutputs
 
-_PERSISTENCE_FRAMES = 4096
+_PERSISTENCE_FRAMES = 2048
 """Frames of the training years from which the errors of persistence are measured, in samples that are evenly spread."""
 
 
@@ -212,7 +212,7 @@ def _build_rollout_loss(
     config = work.config
     if (rollout := config.rollout(name)) is None:
         return None
-    errors = _measure_persistence(work, name, networks).to(work.device)
+    errors = _measure_persistence(work, name, networks)
     loss = RolloutLoss(networks, rollout, config.sampling, config.noise, errors, area_weights=work.area_weights()).to(
         work.device
     )
@@ -225,22 +225,21 @@ def _measure_persistence(work: Workplace, name: StageName, networks: Networks) -
     """Return the errors of persistence at each lead time of a stage's forecasts, over samples of the training years."""
     data = _stage_data(work, name)
     samples = data.sample_indices(work.config.data.train_years)
-    chosen = samples[
-        np.linspace(0, len(samples) - 1, min(_PERSISTENCE_FRAMES // data.frames_per_sample, len(samples)))
-        .round()
-        .astype(int)
-    ]
-    batch = data.batch(chosen)
-    normalise = networks.context.cpu().normalise
-    targets = [batch.target, *(step.target for step in batch.following)]
-    errors = PersistenceErrors.of(normalise(batch.frames[0]), [normalise(target) for target in targets], data.grid)
-    networks.context.to(work.device)
-    return errors
+    count = min(max(_PERSISTENCE_FRAMES // data.frames_per_sample, 1), len(samples))
+    batch = data.batch(samples[np.linspace(0, len(samples) - 1, count).round().astype(int)], work.device)
+    normalise = networks.context.normalise
+    targets = [normalise(target) for target in (batch.target, *(step.target for step in batch.following))]
+    return PersistenceErrors.of(normalise(batch.frames[0]), targets, data.grid)
 
 
-def record_step(work: Workplace, step: OptimiserStep) -> OptimiserStep | RecordedStep:
-    """Return the step as it is made: recorded if the workplace has graphs."""
-    return step if work.graphs is None else RecordedStep(step, work.graphs)
+def record_step(work: Workplace, name: StageName, step: OptimiserStep) -> OptimiserStep | RecordedStep:
+    """Return the step as it is made: recorded if the workplace has graphs.
+
+    Forecasts are not recorded: their scores copy weights from the host, which a recording cannot.
+    """
+    if work.graphs is None or work.config.rollout(name) is not None:
+        return step
+    return RecordedStep(step, work.graphs)
 
 
 def average_networks(networks: Networks, step: OptimiserStep) -> Networks:

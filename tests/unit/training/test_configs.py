@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from models.networks import Networks, build_networks
 from storage.errors import ConfigurationError
+from tests.unit.training.tiny import tiny_config
 from training.config import TrainingConfig, find_config, read_config
+from training.optimiser_config import OptimiserConfig
+from training.rollout_config import RolloutConfig
 from training.specification import specify_model
 from weather.grids import Grid, gaussian_grid
 from weather.manifest import ModelSpec, Normalisation
@@ -19,6 +23,15 @@ ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "training/configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 GUIDE = (ROOT / "docs/training.md").read_text()
+
+
+def test_the_example_of_training_on_forecasts_is_a_valid_configuration() -> None:
+    guide = (ROOT / "docs/training-on-forecasts.md").read_text()
+    example = yaml.safe_load(guide.partition("```yaml\n")[2].partition("```")[0])
+    config = TrainingConfig.model_validate(tiny_config() | example)
+    assert config.stage_names == ("warm_start", "flow", "rollout-1", "rollout-2", "rollout-3", "rollout-4")
+    for name in set(RolloutConfig.model_fields) - set(OptimiserConfig.model_fields):
+        assert f"| `{name}` |" in guide, name
 
 
 def _grid(name: str) -> Grid:
