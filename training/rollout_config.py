@@ -13,12 +13,13 @@ class RolloutConfig(OptimiserConfig):
 
     The sampler, its evaluations and the noise are those of the configuration. The members' CRPS is `alpha` parts the
     fair estimator and the rest the biased one, which keeps members from collapsing. `harmonic_weight` weights the CRPS
-    of spherical harmonics, `mean_weight` the error of the rollout of h's mean, `nll_weight` the likelihood of h; a loss
-    of weight 0 is not computed. Gradients pass through the last `gradient_steps` time steps, by default all, and the
-    first `first_steps`; the steps between only make the frames, and their lead times do not count. The rollout of h's
-    mean has `mean_steps` time steps, by default as many; those of a longer one that come after the forecast only make
-    the frames, but for the last two. Noise of the standard deviation `input_noise`, in units of each variable's, is
-    added to the frames of the start. See `training.rollout_loss`.
+    of spherical harmonics, `spread_weight` the squared logarithm of the ratio of the members' variance to the squared
+    error of their mean in bands of wavenumbers, `mean_weight` the error of the rollout of h's mean, `nll_weight` the
+    likelihood of h; a loss of weight 0 is not computed. Gradients pass through the last `gradient_steps` time steps, by
+    default all, and the first `first_steps`; the steps between only make the frames, and their lead times do not count.
+    The rollout of h's mean has `mean_steps` time steps, by default as many; those of a longer one that come after the
+    forecast only make the frames, but for the last two. Noise of the standard deviation `input_noise`, in units of each
+    variable's, is added to the frames of the start. See `training.rollout_loss`.
     """
 
     time_steps: int = Field(ge=1)
@@ -27,6 +28,7 @@ class RolloutConfig(OptimiserConfig):
     first_steps: int = Field(default=0, ge=0)
     alpha: float = Field(default=0.95, ge=0, le=1)
     harmonic_weight: float = Field(default=0.1, ge=0)
+    spread_weight: float = Field(default=0.0, ge=0)
     mean_weight: float = Field(default=0.1, ge=0)
     mean_steps: int | None = Field(default=None, ge=1)
     nll_weight: float = Field(default=0.01, ge=0)

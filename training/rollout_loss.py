@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from diagnostics.scores.crps import crps_almost_fair
+from diagnostics.scores.spectra import wavenumber_bands
 from models.averages import weighted_mean
 from models.networks import Networks
 from models.noise import advance_noise
@@ -20,7 +21,7 @@ from training.spherical import SphericalTransform
 from weather.grids import Grid
 from weather.manifest import NoiseSpec, Sampling
 
-_LEAST_HARMONIC_ERROR = 0.1
+_LEAST_HARMONIC_ERROR = 0.02
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class PersistenceErrors:
     """Mean errors of persistence in normalised units, by which those of forecasts are divided.
 
     `absolute` and `squared` are (lead time, variable), `harmonic` (lead time, variable, total wavenumber): the mean
-    absolute error of the coefficients, at least a tenth of its mean over wavenumbers, so that a wavenumber at which the
-    data has next to no power does not rule the loss.
+    absolute error of the coefficients, at least a fiftieth of its mean over wavenumbers: scales at which the data has
+    next to no power count, or forecasts fill them, but do not rule the loss.
     """
 
     absolute: Tensor
@@ -55,8 +56,9 @@ class RolloutLoss(nn.Module):
 
     `crps` is the almost fair CRPS of the members in normalised units, and `harmonic_crps` the same of their spherical
     harmonics; `mean_error` is the squared error of the rollout of h's mean alone, without noise. Each is divided by the
-    error of persistence at its lead time, and averaged over lead times and variables. `nll` is the likelihood of h at
-    the first time step. All samples of noise are those of a forecast: `noise` correlates them in time. Gradients pass
+    error of persistence at its lead time, and averaged over lead times and variables. `spread_error` is how far the
+    members' spread is from the error of their mean, by bands of wavenumbers. `nll` is the likelihood of h at the first
+    time step. All samples of noise are those of a forecast: `noise` correlates them in time. Gradients pass
     through the time steps that `settings` counts, and only their lead times count.
     Source: Lang et al., AIFS-CRPS (2024), for the almost fair CRPS; Bonev et al., FourCastNet 3 (2025), for that of
     spherical harmonics.
@@ -78,6 +80,7 @@ class RolloutLoss(nn.Module):
         self.spec, self.settings, self.sampling, self.noise = networks.spec, settings, sampling, noise
         self.context, self.warm_start, self.flow = networks.context, networks.warm_start, networks.flow
         self.transform = SphericalTransform(networks.spec.grid.grid)
+        self._bands = tuple(wavenumber_bands(self.transform.highest).values())
         self._times = power_grid(sampling.num_steps, sampling.power)
         self._persistence = persistence
         self._evaluate_warm_start: Callable[..., Any] = self.warm_start
@@ -93,6 +96,7 @@ class RolloutLoss(nn.Module):
     def loss_weights(self) -> dict[str, float]:
         """The weight of each loss, without those that are not computed."""
         weights = {"crps": 1.0, "harmonic_crps": self.settings.harmonic_weight}
+        weights |= {"spread_error": self.settings.spread_weight}
         weights |= {"mean_error": self.settings.mean_weight, "nll": self.settings.nll_weight}
         return {name: weight for name, weight in weights.items() if weight}
 
@@ -105,8 +109,8 @@ class RolloutLoss(nn.Module):
             with torch.autocast(states.device.type, enabled=False):
                 target = self.context.normalise(step.target)
                 losses["crps"].append(self._score_fields(states, target, index))
-                if "harmonic_crps" in losses:
-                    losses["harmonic_crps"].append(self._score_harmonics(states, target, index))
+                for name, value in self._score_harmonics(states, target, index).items():
+                    losses[name].append(value)
         if "mean_error" in losses or "nll" in losses:
             self._add_warm_start(inputs, losses)
         return {name: torch.stack(values).mean() for name, values in losses.items()}
@@ -176,9 +180,28 @@ class RolloutLoss(nn.Module):
         crps = crps_almost_fair(states / units, target / units, self.settings.alpha)
         return weighted_mean(crps, self.area_weights)
 
-    def _score_harmonics(self, states: Tensor, target: Fields, index: int) -> Scalar:
-        crps = crps_almost_fair(self.transform(states), self.transform(target), self.settings.alpha)
-        return (self.transform.mean_by_degree(crps) / self._persistence.harmonic[index]).mean()
+    def _score_harmonics(self, states: Tensor, target: Fields, index: int) -> Mapping[str, Scalar]:
+        """Return the losses of the coefficients in spherical harmonics, of those that have a weight."""
+        if not (self.settings.harmonic_weight or self.settings.spread_weight):
+            return {}
+        mean_by_degree, units = self.transform.mean_by_degree, self._persistence.harmonic[index]
+        members, truth = self.transform(states), self.transform(target)
+        losses = {}
+        if self.settings.harmonic_weight:
+            crps = crps_almost_fair(members, truth, self.settings.alpha)
+            losses["harmonic_crps"] = (mean_by_degree(crps) / units).mean()
+        if self.settings.spread_weight:
+            error = mean_by_degree((truth - members.mean(0)).detach() ** 2) / units**2
+            variance = mean_by_degree(members.var(0)) * (1 + 1 / len(members)) / units**2
+            ratios = [_log_ratio(variance[..., band], error[..., band]) for band in self._bands]
+            losses["spread_error"] = torch.stack(ratios).square().mean()
+        return losses
+
+
+def _log_ratio(first: Tensor, second: Tensor) -> Tensor:
+    """Return the logarithm of the ratio of two powers (…, degree), each a sum over degrees."""
+    tiny = torch.finfo(first.dtype).tiny
+    return first.sum(-1).clamp(min=tiny).log() - second.sum(-1).clamp(min=tiny).log()
 
 
 def _repeat(fields: Tensor, members: int) -> Tensor:

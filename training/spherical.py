@@ -25,6 +25,11 @@ class SphericalTransform(nn.Module):
         self.register_buffer("projection", projection, persistent=False)
         self.register_buffer("counts", 2.0 * torch.arange(projection.shape[2]) + 1, persistent=False)
 
+    @property
+    def highest(self) -> int:
+        """The highest degree ℓ."""
+        return self.projection.shape[2] - 1
+
     def forward(self, fields: Tensor) -> Tensor:
         """Return the coefficients of fields (…, latitude, longitude), of shape (…, part, order, degree)."""
         num_m = self.projection.shape[0]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diagnostics.scores.crps import crps_biased, crps_fair
-from diagnostics.scores.spectra import spherical_spectrum
+from diagnostics.scores.spectra import spherical_spectrum, wavenumber_bands
 from models.forecaster import Forecaster
 from models.networks import Networks
 from models.noise import advance_noise
@@ -90,6 +90,35 @@ def test_the_losses_are_scores_over_errors_of_persistence() -> None:
     assert losses["crps"].item() == pytest.approx(np.mean(ratios), rel=1e-4)
     assert losses.keys() == {"crps", "harmonic_crps", "mean_error", "nll"}
     assert all(torch.isfinite(value) for value in losses.values())
+
+
+def test_the_error_of_the_spread_is_that_of_each_band_of_wavenumbers() -> None:
+    networks, inputs = tiny_networks(SPEC), _inputs(1)
+    loss = _loss(networks, inputs, spread_weight=0.1, harmonic_weight=0)
+    losses = loss(inputs)
+    assert losses.keys() == {"crps", "spread_error", "mean_error", "nll"}
+    (states,) = loss._forecast(inputs)
+    members, truth = states.detach(), networks.context.normalise(inputs.target)
+    powers = [
+        spherical_spectrum(fields.numpy(), SPEC.grid.grid)
+        for fields in (members - members.mean(0), truth - members.mean(0))
+    ]
+    units = (2 * np.arange(powers[0].shape[-1]) + 1) * loss._persistence.harmonic[0].numpy() ** 2
+    variance, error = powers[0].sum(0) / (MEMBERS - 1) * (1 + 1 / MEMBERS) / units, powers[1] / units
+    bands = wavenumber_bands(variance.shape[-1] - 1).values()
+    squares = [np.log(variance[..., band].sum(-1) / error[..., band].sum(-1)) ** 2 for band in bands]
+    assert losses["spread_error"].item() == pytest.approx(np.mean(squares), rel=0.2)
+
+
+def test_the_error_of_the_spread_changes_the_spread_and_not_the_mean() -> None:
+    networks, inputs = tiny_networks(SPEC), _inputs(1)
+    loss = _loss(networks, inputs, spread_weight=0.1)
+    (states,) = loss._forecast(inputs)
+    states, truth = states.detach().requires_grad_(), networks.context.normalise(inputs.target)
+    loss._score_harmonics(states, truth, 0)["spread_error"].backward()
+    assert states.grad is not None
+    assert states.grad.abs().max() > 0
+    torch.testing.assert_close(states.grad.sum(0), torch.zeros_like(truth), atol=1e-5, rtol=0)
 
 
 def test_a_warm_start_that_persists_has_the_error_of_persistence() -> None:
