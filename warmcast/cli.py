@@ -40,7 +40,7 @@ app.add_typer(bench, name="bench")
 
 @app.command()
 def doctor(
-    checkpoint: Checkpoint = "demo",
+    checkpoint: Checkpoint = "planet",
     checkpoints: Checkpoints = "",
     device: Device = "auto",
     threads: Threads = None,

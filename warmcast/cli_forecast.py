@@ -61,7 +61,7 @@ def forecast(
     seed: Seed = 0,
     batch_size: BatchSize = None,
     member: OnlyMembers = None,
-    checkpoint: Checkpoint = "demo",
+    checkpoint: Checkpoint = "planet",
     checkpoints: Checkpoints = "",
     device: Device = "auto",
     threads: Threads = None,

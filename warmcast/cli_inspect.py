@@ -33,7 +33,7 @@ def inspect(
         typer.Option(help="Variables to list, such as u10,v10,msl; by default those that the checkpoint needs."),
     ] = None,
     init_time: InitTime = None,
-    checkpoint: Checkpoint = "demo",
+    checkpoint: Checkpoint = "planet",
     checkpoints: Checkpoints = "",
     json: Json = False,
 ) -> None:

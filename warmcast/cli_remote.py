@@ -53,7 +53,7 @@ def submit(
     init_time: InitTime = None,
     members: Annotated[int, typer.Option(min=1, help="Number of members.")] = 8,
     lead_time: LeadTime = "120h",
-    model: Annotated[str, typer.Option(help="Name of a checkpoint of the service.")] = "demo",
+    model: Annotated[str, typer.Option(help="Name of a checkpoint of the service.")] = "planet",
     seed: OptionalSeed = None,
     nfe: Nfe = None,
     solver: Solver = None,

@@ -138,7 +138,7 @@ def evaluate(
     data: TrainingData,
     output: ScoresFile,
     page: Page = None,
-    checkpoint: Checkpoint = "demo",
+    checkpoint: Checkpoint = "planet",
     checkpoints: Checkpoints = "",
     years: Years = None,
     starts: Starts = 32,
@@ -186,7 +186,7 @@ def climatology(
         str, typer.Option(help="Time whose day of the year the states are close to, such as 2018-09-15T00.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="NetCDF file to write.")],
-    checkpoint: Checkpoint = "demo",
+    checkpoint: Checkpoint = "planet",
     checkpoints: Checkpoints = "",
     years: Annotated[
         list[str] | None,

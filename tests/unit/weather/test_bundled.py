@@ -52,14 +52,14 @@ def test_a_checkpoint_is_found_by_its_name_in_the_first_folder_that_has_it(tmp_p
 def test_a_folder_in_the_working_directory_is_used_as_a_path_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("a", "demo"):
+    for name in ("a", "planet"):
         _checkpoint(tmp_path / "working" / name)
     named = _checkpoint(tmp_path / "elsewhere" / "a")
     monkeypatch.chdir(tmp_path / "working")
     assert find_checkpoint("a", (tmp_path / "elsewhere",)) == named
-    assert find_checkpoint("demo", ()) == bundled_folder("checkpoints") / "demo"
-    for path in ("./demo", "demo/", str(tmp_path / "working/demo")):
-        assert find_checkpoint(path, ()).resolve() == tmp_path / "working/demo"
+    assert find_checkpoint("planet", ()) == bundled_folder("checkpoints") / "planet"
+    for path in ("./planet", "planet/", str(tmp_path / "working/planet")):
+        assert find_checkpoint(path, ()).resolve() == tmp_path / "working/planet"
     with pytest.raises(CheckpointError, match=r"text with a slash is a path, such as \./folder"):
         find_checkpoint("a", ())
 
