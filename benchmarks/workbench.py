@@ -61,7 +61,7 @@ class Workbench:
             members=members,
             group_size=group_size,
             seed=0,
-            sampling=self.manifest.sampling.replace(nfe=nfe),
+            sampling=self.manifest.sampling.replace(solver="midpoint", nfe=nfe),
         )
 
     def submit(self, **forecast: int) -> str:

@@ -11,7 +11,7 @@ from weather.errors import CheckpointError
 from weather.manifest import MANIFEST_NAME
 from weather.times import parse_time
 
-DEFAULT_CHECKPOINT = "planet"
+DEFAULT_CHECKPOINT = "earth"
 
 
 def bundled_folder(kind: Literal["checkpoints", "samples"]) -> Path:

@@ -82,7 +82,7 @@ def test_numbers_that_are_not_finite_are_refused(number: str) -> None:
 
 def test_the_smallest_body_names_an_initial_state_only() -> None:
     body = _parse()
-    assert (body.model, body.lead_time, body.members, body.seed) == ("planet", "120h", 8, None)
+    assert (body.model, body.lead_time, body.members, body.seed) == ("earth", "120h", 8, None)
     assert (body.sampler, body.priority, body.output) == (Sampler(), Priority.NORMAL, Output())
     with pytest.raises(ValidationError, match="initial_state"):
         ForecastBody.model_validate_json("{}")

@@ -1,7 +1,6 @@
 """The bundled checkpoint judges bundled initial states: as they are, damaged in known ways, and of its own training."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +10,14 @@ from numpy.typing import NDArray
 
 from models.testing import tiny_spec
 from weather.admission import CHANGE, MEAN, ROUGHNESS, SPREAD, WIND_SPEED, Findings, Margin, Statistic, check_state
-from weather.bundled import bundled_folder
+from weather.bundled import bundled_folder, catalogue_states, find_catalogue_state
 from weather.extremes import Range, compute_extremes
 from weather.initial_state import InitialState, read_initial_state
 from weather.manifest import ModelSpec, read_manifest
 from weather.testing import travelling_waves
 
 NOW = np.datetime64("2026-11-26T12", "s")
-SAMPLES = ("gfs_2018-09-15T00", "nature-run_1987-07-01T00")
+SAMPLES = catalogue_states()
 Frames = NDArray[np.float32]
 
 
@@ -27,10 +26,9 @@ def planet() -> ModelSpec:
     return read_manifest(bundled_folder("checkpoints") / "planet").model
 
 
-@pytest.fixture(scope="module", params=SAMPLES)
+@pytest.fixture(scope="module", params=SAMPLES, ids=lambda sample: f"{sample.dataset}_{sample.init_time}")
 def state(request: pytest.FixtureRequest, planet: ModelSpec) -> InitialState:
-    folder: Path = bundled_folder("samples") / request.param
-    return read_initial_state([str(path) for path in sorted(folder.iterdir())], planet)
+    return read_initial_state([str(path) for path in request.param.files], planet)
 
 
 def _check(previous: Frames, newest: Frames, spec: ModelSpec) -> Findings:
@@ -41,9 +39,11 @@ def _change_both(state: InitialState, change: Callable[[Frames], Frames], spec: 
     return _check(change(state.previous), change(state.newest), spec)
 
 
-def test_bundled_states_are_admitted_without_a_warning(state: InitialState, planet: ModelSpec) -> None:
+@pytest.mark.parametrize("checkpoint", ["earth", "planet"])
+def test_bundled_states_are_admitted_without_a_warning(state: InitialState, checkpoint: str) -> None:
     assert state.warnings == ()
-    assert _check(state.previous, state.newest, planet) == Findings()
+    spec = read_manifest(bundled_folder("checkpoints") / checkpoint).model
+    assert _check(state.previous, state.newest, spec) == Findings()
 
 
 _SIGN_OF_U = np.array([-1, 1], np.float32)[:, None, None]
@@ -108,10 +108,8 @@ def test_an_older_frame_that_is_a_poor_forecast_is_not_taken_for_a_wrong_arrange
 
 def test_weather_of_another_time_and_planet_is_not_taken_for_a_wrong_arrangement(planet: ModelSpec) -> None:
     """Such frames are much less alike than the worst forecast is like the weather."""
-    states = []
-    for sample in SAMPLES:
-        paths = sorted((bundled_folder("samples") / sample).iterdir())
-        states.append(read_initial_state([str(path) for path in paths], planet))
+    samples = find_catalogue_state("gfs", "2018-09-15T00"), find_catalogue_state("nature-run", None)
+    states = [read_initial_state([str(path) for path in sample.files], planet) for sample in samples]
     for older, newer in (states, states[::-1]):
         problems = _check(older.previous, newer.newest, planet).problems
         assert not any("arranged wrongly." in problem for problem in problems)

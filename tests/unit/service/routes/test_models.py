@@ -15,7 +15,7 @@ from weather.times import parse_time
 
 def test_all_checkpoints_are_listed_by_name(api: InProcess) -> None:
     models = api.get("/v1/models").json()
-    assert [model["id"] for model in models] == ["planet", "untrained"]
+    assert [model["id"] for model in models] == ["earth", "planet", "untrained"]
     for model in models:
         assert api.get(f"/v1/models/{model['id']}").json() == model
 
@@ -43,7 +43,7 @@ def test_an_unknown_model_is_a_problem_that_lists_the_known_ones(api: InProcess,
     response = api.get(f"/v1/models/{name}")
     assert response.status_code == 404
     if response.json()["type"] == "/problems/no-such-model":
-        assert "planet, untrained" in response.json()["detail"]
+        assert "earth, planet, untrained" in response.json()["detail"]
 
 
 def test_a_model_cannot_be_named_by_its_path(api: InProcess, untrained_checkpoint: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_checkpoint_that_is_added_is_served_without_a_restart(
         assert api.get("/v1/models/added").status_code == 404
         write_tiny_checkpoint(folder / "added")
         assert api.get("/v1/models/added").status_code == 200
-        assert [model["id"] for model in api.get("/v1/models").json()] == ["added", "planet"]
+        assert [model["id"] for model in api.get("/v1/models").json()] == ["added", "earth", "planet"]
 
 
 def test_the_first_folder_takes_precedence_for_checkpoints_of_one_name(settings: Settings, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_an_invalid_manifest_hides_no_other_model_and_is_named_in_the_log(
     (tmp_path / "more/broken").mkdir(parents=True)
     (tmp_path / "more/broken/manifest.json").write_text(content)
     with run_in_process(create_app(settings.replace(checkpoints=folders), with_worker=False)) as api:
-        assert [model["id"] for model in api.get("/v1/models").json()] == ["planet", "untrained"]
+        assert [model["id"] for model in api.get("/v1/models").json()] == ["earth", "planet", "untrained"]
         request = {"model": "broken", "initial_state": {"source": "catalogue", "dataset": "gfs"}}
         for response in (api.get("/v1/models/broken"), api.post("/v1/forecast", json=request)):
             assert response.status_code == 404
