@@ -36,7 +36,7 @@ def _shrink(config: dict[str, Any]) -> dict[str, Any]:
         embedding = {"embedding_width": 16} if part == "flow" else {}
         network = {"widths": [8, 16], "blocks": 1, "head_channels": 4} | embedding
         config[part] |= {"network": network, "optimiser": config[part]["optimiser"] | steps}
-    rollouts = [rollout | steps | {"time_steps": 1, "gradient_steps": None} for rollout in config.get("rollouts", ())]
+    rollouts = [rollout | steps | {"time_steps": 1, "gradient_steps": None, "mean_steps": None} for rollout in config.get("rollouts", ())]
     validation = {"samples": 4, "starts": 1, "members": 2, "lead_times": ["6h"], "growth_days": 0}
     return config | {"rollouts": rollouts, "validation": validation, "save_every": 2, "report_every": 1}
 
@@ -58,6 +58,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         planet[name] = (("latitude", "longitude"), draw.standard_normal((48, 96)).astype(np.float32))
     planet.to_netcdf(tmp_path / "planet.nc")
     config = _shrink(yaml.safe_load((ROOT / "training/configs/planet.yaml").read_text()))
+    config["data"] |= {"train_years": [1982], "validation_years": [1987]}
+    config |= {"stages": ["warm_start", "flow"], "rollouts": [], "precision": "float32"}
     parsed = TrainingConfig.model_validate(config)
     train(parsed, [tmp_path / "planet.nc"], tmp_path / "start", None, resume=False, report=lambda _: None)
     winds = travelling_waves(FIVE_DEGREES, _times(RUNS)).sortby("latitude")
