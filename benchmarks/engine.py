@@ -64,11 +64,11 @@ def bench_engine(*, json: Path | None, tiny: bool, threads: int | None, compiled
         work = Path(folder)
         if tiny:
             write_tiny_checkpoint(work / "tiny", trained=False)
-        demo = work / "tiny" if tiny else find_named_checkpoint("demo", ())
+        planet = work / "tiny" if tiny else find_named_checkpoint("planet", ())
         grid = (17, 32) if tiny else (121, 240)
         large = write_untrained_checkpoint(work / "untrained", *grid)
         eager = [
-            _time_engine(work / "demo-eager", "demo", demo, sizes.forecast, Execution(), sizes.repeats),
+            _time_engine(work / "planet-eager", "planet", planet, sizes.forecast, Execution(), sizes.repeats),
             _time_engine(
                 work / "large", f"{grid[0]} × {grid[1]}", large, sizes.forecast, Execution(), sizes.repeats_large
             ),
@@ -76,10 +76,10 @@ def bench_engine(*, json: Path | None, tiny: bool, threads: int | None, compiled
         modes = [Execution(Compiler())] if compiled else []
         modes += [Execution(precision="bfloat16")]
         others = [
-            _time_engine(work / f"mode-{index}", "demo", demo, sizes.forecast, mode, sizes.repeats)
+            _time_engine(work / f"mode-{index}", "planet", planet, sizes.forecast, mode, sizes.repeats)
             for index, mode in enumerate(modes)
         ]
-        ratios = compute_ratios(eager, others) | _measure_other_ratios(work, demo, sizes)
+        ratios = compute_ratios(eager, others) | _measure_other_ratios(work, planet, sizes)
     size = sizes.forecast
     evaluations = f"NFE {size.nfe}, {size.nfe + 1} network evaluations a time step with that of the warm start"
     title = f"{size.members} members × {size.num_lead_times} lead times, {evaluations}"
@@ -87,7 +87,7 @@ def bench_engine(*, json: Path | None, tiny: bool, threads: int | None, compiled
 
 
 def compute_ratios(eager: list[dict[str, Any]], others: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the ratios of the timed forecasts; the first eager row is the demo checkpoint in float32."""
+    """Return the ratios of the timed forecasts; the first eager row is the checkpoint `planet` in float32."""
     exact = [eager[0], *(row for row in others if row["precision"] == "float32")]
     return {
         "overhead_ratio": max(row["engine s"] / row["evaluations s"] for row in eager),
@@ -96,13 +96,13 @@ def compute_ratios(eager: list[dict[str, Any]], others: list[dict[str, Any]]) ->
     }
 
 
-def _measure_other_ratios(work: Path, demo: Path, sizes: _Sizes) -> dict[str, float]:
+def _measure_other_ratios(work: Path, planet: Path, sizes: _Sizes) -> dict[str, float]:
     """Measure the ratios that need no timed forecasts: speed of convolutions, two workers, growth of memory."""
-    networks, _ = load_checkpoint(demo, torch.device("cpu"))
+    networks, _ = load_checkpoint(planet, torch.device("cpu"))
     share, speed = measure_convolutions(networks, _GROUP_SIZE)
-    two_workers = measure_two_workers(work / "shared", demo, sizes.forecast, sizes.repeats_shared)
+    two_workers = measure_two_workers(work / "shared", planet, sizes.forecast, sizes.repeats_shared)
     short, long, few, many = measure_peak_bytes(
-        work / "memory", demo, [sizes.short, sizes.long, replace(sizes.many, members=8), sizes.many], sizes.warm_ups
+        work / "memory", planet, [sizes.short, sizes.long, replace(sizes.many, members=8), sizes.many], sizes.warm_ups
     )
     return {
         "warm_start_cost": measure_warm_start_cost(networks, _GROUP_SIZE, sizes.repeats),

@@ -34,7 +34,7 @@ def bench_estimates(*, json: Path | None, tiny: bool, threads: int | None) -> di
     seconds mean nothing.
     """
     with tempfile.TemporaryDirectory(prefix="warmcast-bench-") as folder:
-        checkpoint = Path(folder) / "tiny" if tiny else find_named_checkpoint("demo", ())
+        checkpoint = Path(folder) / "tiny" if tiny else find_named_checkpoint("planet", ())
         if tiny:
             write_tiny_checkpoint(checkpoint, trained=False)
         state = read_initial_state(sample_files(), read_manifest(checkpoint).model, None)

@@ -48,7 +48,7 @@ def bench_polling(*, json: Path | None, tiny: bool, database_url: str | None) ->
     clients, polls = (4, 50) if tiny else (20, 5000)
     settings: dict[str, Any] = {} if database_url is None else {"database_url": database_url}
     with tempfile.TemporaryDirectory(prefix="warmcast-bench-") as folder:
-        checkpoint = find_named_checkpoint("demo", ())
+        checkpoint = find_named_checkpoint("planet", ())
         with Workbench.open(Path(folder), checkpoint, **settings) as bench:
             forecast_id, secret = _start_forecast(bench)
             configured = bench.settings

@@ -162,7 +162,7 @@ def _insert_many(connection: Connection, number: int, status: Status) -> None:
     connection.execute(insert(work), groups)
     if ended:
         figures = [
-            {"forecast_id": row["id"], "model": "demo", "lead_hours": 6 * lead, "figures": {"variables": {}}}
+            {"forecast_id": row["id"], "model": "planet", "lead_hours": 6 * lead, "figures": {"variables": {}}}
             for row in rows
             for lead in range(1, _LEAD_TIMES + 1)
         ]
@@ -171,7 +171,7 @@ def _insert_many(connection: Connection, number: int, status: Status) -> None:
 
 def _request() -> ForecastRequest:
     return ForecastRequest(
-        checkpoint="demo",
+        checkpoint="planet",
         checkpoint_digest="0" * 64,
         initial_state_digest="0" * 64,
         sources=("random numbers",),

@@ -61,7 +61,7 @@ class Workbench:
             members=members,
             group_size=group_size,
             seed=0,
-            sampling=self.manifest.sampling.replace(nfe=nfe),
+            sampling=self.manifest.sampling.replace(solver="midpoint", nfe=nfe),
         )
 
     def submit(self, **forecast: int) -> str:
@@ -96,11 +96,11 @@ def _random_state(spec: ModelSpec) -> InitialState:
 
 
 def write_untrained_checkpoint(folder: Path, num_lat: int, num_lon: int) -> Path:
-    """Write an untrained checkpoint with the demo's networks on a grid with poles, and return its folder."""
-    demo = read_manifest(find_named_checkpoint("demo", ())).model
+    """Write an untrained checkpoint with the networks of `planet` on a grid with poles, and return its folder."""
+    planet = read_manifest(find_named_checkpoint("planet", ())).model
     latitude = tuple(np.linspace(90.0, -90.0, num_lat).tolist())
     longitude = tuple((np.arange(num_lon) * 360.0 / num_lon).tolist())
-    spec: ModelSpec = demo.model_copy(update={"grid": GridSpec(latitude=latitude, longitude=longitude)})
+    spec: ModelSpec = planet.model_copy(update={"grid": GridSpec(latitude=latitude, longitude=longitude)})
     provenance = Provenance(
         data="random numbers",
         attribution="Not trained.",

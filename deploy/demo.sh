@@ -1,9 +1,11 @@
 #!/bin/sh
-# Start a service, compute one forecast from the bundled GFS analysis, draw its maps and plume.  demo.sh BIN FOLDER PORT
+# Start a service, compute one forecast from the newest bundled GFS analysis, draw it beside the analyses of its valid times.
+# demo.sh BIN FOLDER PORT
 set -eu
 bin=$1
 folder=$2
 port=$3
+analyses=$(dirname "$0")/../samples/gfs_2026-04-20T00/analyses
 export WARMCAST_URL="http://127.0.0.1:$port"
 
 fail() {
@@ -38,7 +40,7 @@ stop_service
 forecast=$folder/forecasts/$id
 echo
 echo "Pictures:"
-"$bin/warmcast" plot "$forecast" --latitude 34 --longitude -78
+"$bin/warmcast" plot "$forecast" --lead-time 24h --lead-time 72h --lead-time 120h --truth "$analyses"/*.nc
 echo
 echo "Read the ensemble in Python:  xarray.open_zarr(\"$forecast/ensemble.zarr\")"
 echo "Start the service again:      $bin/warmcast serve --port $port --data $folder"

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from jobs.request import ForecastRequest, InitialStateSource, Output
 from jobs.rows.states import Priority
+from weather.bundled import DEFAULT_CHECKPOINT
 from weather.manifest import SolverName
 from weather.schema import FrozenModel
 from weather.stores.summary_request import Summary
@@ -55,7 +56,9 @@ class ForecastBody(FrozenModel):
     """A forecast to submit."""
 
     model: str = Field(
-        "demo", pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$", description="Name of a checkpoint, as listed by `GET /models`."
+        DEFAULT_CHECKPOINT,
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$",
+        description="Name of a checkpoint, as listed by `GET /models`.",
     )
     initial_state: InitialStateSource
     lead_time: str = Field(

@@ -18,7 +18,7 @@ from warmcast import (
 )
 from warmcast.commands import run
 from warmcast.console import exit_codes, folders, print_json
-from warmcast.options import Checkpoint, Checkpoints, Device, Json, JsonFile, Threads, Tiny
+from warmcast.options import DEFAULT_CHECKPOINT, Checkpoint, Checkpoints, Device, Json, JsonFile, Threads, Tiny
 
 app = typer.Typer(
     help="Ensemble weather forecasts by warm-start flow matching.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -40,7 +40,7 @@ app.add_typer(bench, name="bench")
 
 @app.command()
 def doctor(
-    checkpoint: Checkpoint = "demo",
+    checkpoint: Checkpoint = DEFAULT_CHECKPOINT,
     checkpoints: Checkpoints = "",
     device: Device = "auto",
     threads: Threads = None,

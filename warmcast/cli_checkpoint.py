@@ -8,7 +8,7 @@ import typer
 
 from warmcast.commands import run
 from warmcast.console import exit_codes, folders, format_years, print_json, print_warning
-from warmcast.options import Checkpoints, Json, TrainingData
+from warmcast.options import DEFAULT_CHECKPOINT, Checkpoints, Json, TrainingData
 
 Name = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Name or folder of the checkpoint.")]
 
@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(checkpoint, name="checkpoint")
 
 
-def inspect(name: Name = "demo", checkpoints: Checkpoints = "", json: Json = False) -> None:
+def inspect(name: Name = DEFAULT_CHECKPOINT, checkpoints: Checkpoints = "", json: Json = False) -> None:
     """Show what a checkpoint forecasts, how its networks are built, and from what they were trained."""
     with exit_codes():
         report = run("checkpoint inspect", checkpoint=name, checkpoint_folders=folders(checkpoints))
@@ -39,7 +39,7 @@ def inspect(name: Name = "demo", checkpoints: Checkpoints = "", json: Json = Fal
         typer.echo(f"{label:<18}{value}")
 
 
-def verify(name: Name = "demo", checkpoints: Checkpoints = "", json: Json = False) -> None:
+def verify(name: Name = DEFAULT_CHECKPOINT, checkpoints: Checkpoints = "", json: Json = False) -> None:
     """Check that a checkpoint is whole and forecasts on this machine; it needs PyTorch.
 
     The files must be those of the manifest, the tensors fit it, one time step be finite and reproducible, and the

@@ -8,6 +8,7 @@ import typer
 from warmcast.commands import run
 from warmcast.console import exit_codes, folders, plural, print_json, print_warning, progress_bar
 from warmcast.options import (
+    DEFAULT_CHECKPOINT,
     Checkpoint,
     Checkpoints,
     Device,
@@ -44,7 +45,7 @@ WithSummary = Annotated[bool, typer.Option(help="Write statistics over the membe
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
     app.command(context_settings={"allow_extra_args": True})(forecast)
-    app.command()(plot)
+    app.command(context_settings={"allow_extra_args": True})(plot)
     app.command(context_settings={"allow_extra_args": True})(verify)
 
 
@@ -61,7 +62,7 @@ def forecast(
     seed: Seed = 0,
     batch_size: BatchSize = None,
     member: OnlyMembers = None,
-    checkpoint: Checkpoint = "demo",
+    checkpoint: Checkpoint = DEFAULT_CHECKPOINT,
     checkpoints: Checkpoints = "",
     device: Device = "auto",
     threads: Threads = None,
@@ -105,6 +106,7 @@ def _print_forecast(receipt: dict[str, Any]) -> None:
 
 
 def plot(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Folder of a forecast, which contains its ensemble.zarr.")],
     lead_time: Annotated[
         list[str] | None,
@@ -120,9 +122,17 @@ def plot(
             help="Region of the maps in degrees, such as -15,35,30,60; west > east crosses 180°. The globe by default.",
         ),
     ] = None,
+    truth: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Analyses of valid times, one after another, which are drawn above the maps of the forecast."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Draw maps of the mean and spread, and all members over time at a point (a plume), as PNG files in FOLDER."""
+    if context.args and not truth:
+        raise typer.BadParameter(f"Only --truth takes several paths. Got: {' '.join(context.args)}.")
     with exit_codes():
         receipt = run(
             "plot",
@@ -132,6 +142,7 @@ def plot(
             longitude=longitude,
             units=units,
             bbox=bbox,
+            truth=[*(truth or ()), *context.args],
         )
     if json:
         print_json(receipt)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from warmcast.commands import run
 from warmcast.console import exit_codes, folders, format_ranges, plural, print_json
-from warmcast.options import Checkpoint, Checkpoints, InitTime, Json
+from warmcast.options import DEFAULT_CHECKPOINT, Checkpoint, Checkpoints, InitTime, Json
 
 _TIMES = ("valid times (UTC)", "runs")
 _MAX_NAMES = 12
@@ -33,7 +33,7 @@ def inspect(
         typer.Option(help="Variables to list, such as u10,v10,msl; by default those that the checkpoint needs."),
     ] = None,
     init_time: InitTime = None,
-    checkpoint: Checkpoint = "demo",
+    checkpoint: Checkpoint = DEFAULT_CHECKPOINT,
     checkpoints: Checkpoints = "",
     json: Json = False,
 ) -> None:

@@ -8,7 +8,7 @@ import typer
 from warmcast.commands import run
 from warmcast.console import exit_codes, plural, print_json, print_warning, progress_bar
 from warmcast.forecasts import count_members
-from warmcast.options import InitTime, Json, LeadTime, Nfe, Solver, Warmth
+from warmcast.options import DEFAULT_CHECKPOINT, InitTime, Json, LeadTime, Nfe, Solver, Warmth
 
 Url = Annotated[
     str | None,
@@ -53,7 +53,7 @@ def submit(
     init_time: InitTime = None,
     members: Annotated[int, typer.Option(min=1, help="Number of members.")] = 8,
     lead_time: LeadTime = "120h",
-    model: Annotated[str, typer.Option(help="Name of a checkpoint of the service.")] = "demo",
+    model: Annotated[str, typer.Option(help="Name of a checkpoint of the service.")] = DEFAULT_CHECKPOINT,
     seed: OptionalSeed = None,
     nfe: Nfe = None,
     solver: Solver = None,

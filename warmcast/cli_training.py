@@ -10,6 +10,7 @@ from warmcast.commands import run
 from warmcast.console import exit_codes, folders, format_years, print_cost, print_json, print_line, progress_bar
 from warmcast.dry_run_table import print_estimate
 from warmcast.options import (
+    DEFAULT_CHECKPOINT,
     Checkpoint,
     Checkpoints,
     Json,
@@ -138,7 +139,7 @@ def evaluate(
     data: TrainingData,
     output: ScoresFile,
     page: Page = None,
-    checkpoint: Checkpoint = "demo",
+    checkpoint: Checkpoint = DEFAULT_CHECKPOINT,
     checkpoints: Checkpoints = "",
     years: Years = None,
     starts: Starts = 32,
@@ -186,7 +187,7 @@ def climatology(
         str, typer.Option(help="Time whose day of the year the states are close to, such as 2018-09-15T00.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="NetCDF file to write.")],
-    checkpoint: Checkpoint = "demo",
+    checkpoint: Checkpoint = DEFAULT_CHECKPOINT,
     checkpoints: Checkpoints = "",
     years: Annotated[
         list[str] | None,

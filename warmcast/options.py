@@ -10,6 +10,9 @@ JsonFile = Annotated[Path | None, typer.Option("--json", help="JSON file to writ
 Tiny = Annotated[bool, typer.Option("--tiny", help="Run with tiny sizes, as a test; the measurements mean nothing.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads; by default one for each core.")]
 
+DEFAULT_CHECKPOINT = "earth"
+"""The checkpoint of commands that name none, as `weather.bundled.DEFAULT_CHECKPOINT` of the service."""
+
 Checkpoint = Annotated[str, typer.Option(help="Name or folder of the checkpoint.")]
 Checkpoints = Annotated[
     str, typer.Option(envvar="WARMCAST_CHECKPOINTS", help="Folders with further checkpoints, separated by colons.")

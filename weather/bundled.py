@@ -11,7 +11,7 @@ from weather.errors import CheckpointError
 from weather.manifest import MANIFEST_NAME
 from weather.times import parse_time
 
-DEFAULT_CHECKPOINT = "demo"
+DEFAULT_CHECKPOINT = "earth"
 
 
 def bundled_folder(kind: Literal["checkpoints", "samples"]) -> Path:
@@ -24,7 +24,7 @@ def find_checkpoint(name_or_path: str, folders: Sequence[Path]) -> Path:
     """Return the folder of a checkpoint, given by its path or its name; raises `CheckpointError`.
 
     Only text with a slash is a path, so that no folder in the working directory is used in place of a checkpoint of
-    its name: `./demo` is the folder `demo` there.
+    its name: `./planet` is the folder `planet` there.
     """
     path = Path(name_or_path)
     return find_checkpoint_at(path) if path.name != name_or_path else find_named_checkpoint(name_or_path, folders)

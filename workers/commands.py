@@ -10,7 +10,7 @@ import torch
 
 from diagnostics.scores.moments import spread
 from storage.errors import ConfigurationError
-from weather.bundled import bundled_folder, find_checkpoint
+from weather.bundled import find_catalogue_state, find_checkpoint
 from weather.initial_state import InitialState, read_initial_state
 from weather.manifest import Manifest, ModelSpec, read_manifest
 from weather.stores.ensemble import EnsembleStore
@@ -98,8 +98,8 @@ def _read_state(
 
 
 def sample_files() -> list[str]:
-    """Return the paths of the bundled initial state's GRIB files: two GFS analyses of September 2018."""
-    return sorted(str(path) for path in bundled_folder("samples").glob("gfs_2018-09-15T00/*.grib2"))
+    """Return the paths of the newest bundled initial state of GFS."""
+    return [str(path) for path in find_catalogue_state("gfs", None).files]
 
 
 def _members(num_members: int, only: tuple[int, ...]) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from jobs.installation import survey
 from jobs.rows.database import Database
 from jobs.settings import Settings
 from storage.errors import DataDirectoryError, WarmcastError
-from weather.bundled import find_checkpoint, find_named_checkpoint, list_checkpoints
+from weather.bundled import catalogue_states, find_checkpoint, find_named_checkpoint, list_checkpoints
 from weather.errors import CheckpointError, InitialStateError
 from weather.ingest.parent import ingest_initial_state
 from weather.ingest.sandbox import find_missing_protections
@@ -53,10 +53,15 @@ def check_machine(
 
 
 def check_parser(spec: ModelSpec) -> Finding:
-    """Have the process for uploads parse the bundled files; the finding names protections that the kernel lacks."""
-    missing, files = find_missing_protections(), [Path(path) for path in sample_files()]
+    """Have the process for uploads parse the bundled analyses, of GRIB and NetCDF files, one state after another.
+
+    The finding names protections that the kernel lacks.
+    """
+    missing = find_missing_protections()
     try:
-        ingest_initial_state(files, [path.name for path in files], spec, None)
+        for state in catalogue_states():
+            if state.dataset == "gfs":
+                ingest_initial_state(state.files, [path.name for path in state.files], spec, None)
     except (InitialStateError, OSError) as error:
         return Finding("parser", str(error), False)
     return Finding("parser", " ".join(missing) or "confined by Landlock and seccomp", not missing)

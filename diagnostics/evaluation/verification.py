@@ -56,7 +56,7 @@ def verification_times(store: EnsembleStore) -> list[np.datetime64]:
     if len(layout.members) < 2:
         raise VerificationError("Scores need at least 2 members. Got: 1.")
     ready = store.num_complete()
-    return [layout.init_time, *(layout.init_time + layout.lead_time(index) for index in range(ready))]
+    return [layout.init_time, *(layout.valid_time(index) for index in range(ready))]
 
 
 def score_forecast(
@@ -94,7 +94,7 @@ def _example(store: EnsembleStore, frames: dict[np.datetime64, Any], ready: int)
     layout = store.layout
     members = np.stack([store.fields(index) for index in range(ready)])
     unknown = np.full(members.shape[2:], np.nan, np.float32)
-    truth = [frames.get(layout.init_time + layout.lead_time(index), unknown) for index in range(ready)]
+    truth = [frames.get(layout.valid_time(index), unknown) for index in range(ready)]
     return Example.from_fields(
         members, np.stack(truth), layout.variables, layout.grid, layout.init_time, layout.time_step
     )

@@ -60,7 +60,7 @@ def draw_maps(
         rows.append(_Row("spread", [ensemble_std(members) for members in finite], is_spread=True))
     with matplotlib.style.context(STYLE):
         figure, axes = _create_axes(len(rows), len(fields), region)
-        limits = _limits(_visible(member_row.fields, grid, region), quantity)
+        limits = _limits(_visible([*truth, *member_row.fields], grid, region), quantity)
         for row, row_axes in zip(rows, axes, strict=True):
             _draw_row(figure, row_axes, row, quantity, grid, region, limits)
         for column, (lead_time, _) in enumerate(fields):

@@ -25,7 +25,7 @@ Serve = Callable[..., Served]
         ({"members": 1001}, "`members` must be at most 1000 members. Got: 1001."),
         ({"lead_time": "7h"}, "`lead_time` must be a positive multiple of 6h. Got: '7h'."),
         ({"lead_time": "366h"}, "`lead_time` must be at most 360h. Got: '366h'."),
-        ({"model": "../demo"}, "/model"),
+        ({"model": "../planet"}, "/model"),
         ({"model": "nobody"}, "No checkpoint is named `nobody`"),
         (
             {"initial_state": {"source": "catalogue", "dataset": "era5"}},

@@ -123,7 +123,7 @@ def test_a_second_service_on_the_same_data_refuses_to_start(serve: Serve) -> Non
 
 def test_models_catalogue_and_readiness_are_listed(served: Served) -> None:
     names = [model["id"] for model in served.client.get("/models").json()]
-    assert names == ["demo", "untrained"]
+    assert names == ["earth", "planet", "untrained"]
     one = served.client.get("/models/untrained").json()
     assert (one["variables"], one["max_members"]) == (["u10", "v10"], 1000)
     assert served.client.get("/models/nobody").status_code == 404

@@ -36,7 +36,7 @@ def _shrink(config: dict[str, Any]) -> dict[str, Any]:
         embedding = {"embedding_width": 16} if part == "flow" else {}
         network = {"widths": [8, 16], "blocks": 1, "head_channels": 4} | embedding
         config[part] |= {"network": network, "optimiser": config[part]["optimiser"] | steps}
-    rollouts = [rollout | steps | {"time_steps": 1, "gradient_steps": None} for rollout in config.get("rollouts", ())]
+    rollouts = [rollout | steps | {"time_steps": 1, "gradient_steps": None, "mean_steps": None} for rollout in config.get("rollouts", ())]
     validation = {"samples": 4, "starts": 1, "members": 2, "lead_times": ["6h"], "growth_days": 0}
     return config | {"rollouts": rollouts, "validation": validation, "save_every": 2, "report_every": 1}
 
@@ -57,7 +57,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("orog", "lsm"):
         planet[name] = (("latitude", "longitude"), draw.standard_normal((48, 96)).astype(np.float32))
     planet.to_netcdf(tmp_path / "planet.nc")
-    config = _shrink(yaml.safe_load((ROOT / "training/configs/demo.yaml").read_text()))
+    config = _shrink(yaml.safe_load((ROOT / "training/configs/planet.yaml").read_text()))
+    config["data"] |= {"train_years": [1982], "validation_years": [1987]}
+    config |= {"stages": ["warm_start", "flow"], "rollouts": [], "precision": "float32"}
     parsed = TrainingConfig.model_validate(config)
     train(parsed, [tmp_path / "planet.nc"], tmp_path / "start", None, resume=False, report=lambda _: None)
     winds = travelling_waves(FIVE_DEGREES, _times(RUNS)).sortby("latitude")
@@ -68,7 +70,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_command_works(workplace: Path) -> None:
-    names = {"demo": "start/checkpoint", "earth": "earth.yaml"}
+    names = {"planet": "start/checkpoint", "earth": "earth.yaml"}
     commands = [line for block in _blocks("sh") for line in block.replace("\\\n", " ").splitlines() if line]
     assert len(commands) == 4
     notes = [line.partition(",")[0] for line in _blocks("console")[0].splitlines()]
@@ -77,7 +79,7 @@ def test_every_command_works(workplace: Path) -> None:
         result = CliRunner().invoke(app, [*words[1:], *SMALLER.get(words[1], [])])
         assert result.exit_code == 0, (words, result.output)
         if words[1] == "train" and "--dry-run" not in words:
-            assert all(note.replace("demo", "demo") in result.stderr for note in notes), result.stderr
+            assert all(note in result.stderr for note in notes), result.stderr
     assert (workplace / "scores.json").is_file()
     for name in ("mine", "earth"):
         made = read_manifest(workplace / "runs" / name / "checkpoint").provenance

@@ -47,11 +47,17 @@ def start_indices(data: TrainingData, evaluation: Evaluation, *, partial: bool =
     Truth is in the years of the evaluation, too: what follows them may have been trained on, or be of another record.
 
     If fewer than `num_starts` frames have that, `partial` takes those with truth at the first lead time: of a short
-    record, few starts reach the last one. Raises `TrainingDataError` if there are too few starts still, or if none
-    reaches the last lead time.
+    record, few starts reach the last one. Raises `TrainingDataError` if there are too few starts still, if none reaches
+    the last lead time, or if the data has no frame of the years.
     """
     last, times = evaluation.num_lead_times, data.valid_times
     samples = data.sample_indices(evaluation.years)
+    if not len(samples):
+        raise TrainingDataError(
+            f"The data must have frames of {format_periods(evaluation.years)}, by default the years that validated the "
+            f"checkpoint. The data runs from {times[0]} to {times[-1]}. Name other `--years`, or by `--checkpoint` the "
+            "one that the data is for."
+        )
     has_truth = np.array([data.shift(samples, steps, evaluation.years) >= 0 for steps in evaluation.lead_steps])
     complete = samples[has_truth.all(axis=0)]
     is_enough = not partial or len(complete) >= evaluation.num_starts or not len(complete)

@@ -50,6 +50,10 @@ class Layout:
         """Return the lead time of an index; index 0 is one time step ahead."""
         return (index + 1) * self.time_step
 
+    def valid_time(self, index: int) -> np.datetime64:
+        """Return the valid time of a lead time's index."""
+        return self.init_time + self.lead_time(index)
+
     def lead_hours(self, index: int) -> int:
         """Return the lead time of an index in hours."""
         return int(self.lead_time(index) // np.timedelta64(1, "h"))

@@ -44,12 +44,12 @@ def test_ratios_follow_from_the_rows(bench: Callable[[str], Benchmark]) -> None:
         assert benchmark.result[name] == pytest.approx(value)
 
 
-def test_rows_are_of_both_checkpoints_in_float32_and_of_the_demo_in_bfloat16(bench: Callable[[str], Benchmark]) -> None:
+def test_rows_are_of_both_checkpoints_in_float32_and_of_planet_in_bfloat16(bench: Callable[[str], Benchmark]) -> None:
     rows = bench("engine").rows
     assert [(row["networks"], row["precision"], row["compiled"]) for row in rows] == [
-        ("demo", "float32", False),
+        ("planet", "float32", False),
         ("17 × 32", "float32", False),
-        ("demo", "bfloat16", False),
+        ("planet", "bfloat16", False),
     ]
     for row in rows:
         assert row["overhead"] == pytest.approx(row["engine s"] / row["evaluations s"])

@@ -98,14 +98,14 @@ def test_a_forecast_that_fails_is_not_measured(bench: Workbench, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("num_lat", "num_lon"), [(17, 32), (25, 48)])
-def test_an_untrained_checkpoint_has_the_networks_of_the_demo_on_a_grid_with_poles(
+def test_an_untrained_checkpoint_has_the_networks_of_planet_on_a_grid_with_poles(
     num_lat: int, num_lon: int, tmp_path: Path
 ) -> None:
     folder = write_untrained_checkpoint(tmp_path / "untrained", num_lat, num_lon)
     networks, manifest = load_checkpoint(folder, torch.device("cpu"))
-    demo = read_manifest(find_named_checkpoint("demo", ())).model
+    planet = read_manifest(find_named_checkpoint("planet", ())).model
     assert manifest.name == "untrained"
     assert manifest.model.grid.grid.shape == (num_lat, num_lon)
     assert manifest.model.grid.grid.has_poles
-    assert (manifest.model.warm_start, manifest.model.flow) == (demo.warm_start, demo.flow)
+    assert (manifest.model.warm_start, manifest.model.flow) == (planet.warm_start, planet.flow)
     assert not any(weight.any() for weight in networks.flow.net.head.parameters())

@@ -60,7 +60,7 @@ def make_request() -> Callable[..., ForecastRequest]:
 
     def make_request(**fields: object) -> ForecastRequest:
         request = {
-            "checkpoint": "demo",
+            "checkpoint": "planet",
             "checkpoint_digest": "c" * 64,
             "initial_state_digest": "0" * 64,
             "sources": ("random numbers",),

@@ -16,19 +16,19 @@ from jobs.counters import (
     cumulative_histogram,
 )
 
-LABELS = ("demo", "flow")
+LABELS = ("planet", "flow")
 
 
 def test_counts_add_up_by_labels() -> None:
     tally = Tally()
-    tally.count(EVALUATIONS, "demo", by=30)
-    tally.count(EVALUATIONS, "demo")
+    tally.count(EVALUATIONS, "planet", by=30)
+    tally.count(EVALUATIONS, "planet")
     tally.count(EVALUATIONS, "large", by=2)
-    tally.count(NONFINITE, "demo")
+    tally.count(NONFINITE, "planet")
     assert tally.samples() == {
-        Sample(EVALUATIONS.name, ("demo",)): 31.0,
+        Sample(EVALUATIONS.name, ("planet",)): 31.0,
         Sample(EVALUATIONS.name, ("large",)): 2.0,
-        Sample(NONFINITE.name, ("demo",)): 1.0,
+        Sample(NONFINITE.name, ("planet",)): 1.0,
     }
 
 
@@ -41,10 +41,10 @@ def test_a_gauge_has_its_last_value() -> None:
 
 def test_samples_are_a_copy_that_later_counts_do_not_change() -> None:
     tally = Tally()
-    tally.count(EVALUATIONS, "demo")
+    tally.count(EVALUATIONS, "planet")
     before = tally.samples()
-    tally.count(EVALUATIONS, "demo")
-    assert before == {Sample(EVALUATIONS.name, ("demo",)): 1.0}
+    tally.count(EVALUATIONS, "planet")
+    assert before == {Sample(EVALUATIONS.name, ("planet",)): 1.0}
 
 
 @pytest.mark.parametrize("bound", STEP_BUCKETS)
@@ -78,8 +78,8 @@ def test_a_histogram_without_values_is_zero_in_every_bucket() -> None:
 
 def test_histograms_of_other_labels_are_not_mixed() -> None:
     tally = Tally()
-    tally.observe(STEP_SECONDS, "demo", "flow", value=0.02)
-    tally.observe(STEP_SECONDS, "demo", "write", value=0.3)
+    tally.observe(STEP_SECONDS, "planet", "flow", value=0.02)
+    tally.observe(STEP_SECONDS, "planet", "write", value=0.3)
     tally.observe(STEP_SECONDS, "large", "flow", value=5.0)
     buckets, summed = cumulative_histogram(STEP_SECONDS, LABELS, tally.samples())
     assert (dict(buckets)["+Inf"], summed) == (1.0, 0.02)
@@ -90,7 +90,7 @@ def test_concurrent_counts_are_not_lost() -> None:
 
     def count() -> None:
         for _ in range(2000):
-            tally.count(EVALUATIONS, "demo")
+            tally.count(EVALUATIONS, "planet")
             tally.observe(STEP_SECONDS, *LABELS, value=0.5)
 
     threads = [threading.Thread(target=count) for _ in range(4)]
@@ -99,7 +99,7 @@ def test_concurrent_counts_are_not_lost() -> None:
     for thread in threads:
         thread.join()
     buckets, summed = cumulative_histogram(STEP_SECONDS, LABELS, tally.samples())
-    assert tally.samples()[Sample(EVALUATIONS.name, ("demo",))] == 8000
+    assert tally.samples()[Sample(EVALUATIONS.name, ("planet",))] == 8000
     assert (dict(buckets)["+Inf"], summed) == (8000, 4000)
 
 

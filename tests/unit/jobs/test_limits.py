@@ -44,7 +44,7 @@ def _manifest() -> Manifest:
         data="", attribution="", train_years=(), validation_years=(), code_version="0", warm_start_steps=0,
         flow_steps=0, training_hours=0.0,
     )  # fmt: skip  # eight lines without meaning here
-    return Manifest.model_construct(name="demo", model=tiny_spec(), sampling=Sampling(), provenance=provenance)
+    return Manifest.model_construct(name="planet", model=tiny_spec(), sampling=Sampling(), provenance=provenance)
 
 
 @pytest.fixture

@@ -31,15 +31,15 @@ def test_totals_without_forecasts_are_zero(database: Database) -> None:
 
 def test_ended_forecasts_are_counted_by_model_and_status(database: Database, insert_rows: Insert) -> None:
     insert_rows()  # waits: not counted
-    for model, status in (("demo", "successful"), ("demo", "successful"), ("demo", "failed"), ("large", "successful")):
+    for model, status in (*2 * [("planet", "successful")], ("planet", "failed"), ("large", "successful")):
         _set(database, insert_rows(checkpoint=model), status=status)
     cancel_forecast(database, insert_rows().id, "local")
     _set(database, insert_rows(), status=Status.RUNNING)
     assert sorted(count_by_status(database)) == [
-        ("demo", "dismissed", 1),
-        ("demo", "failed", 1),
-        ("demo", "successful", 2),
         ("large", "successful", 1),
+        ("planet", "dismissed", 1),
+        ("planet", "failed", 1),
+        ("planet", "successful", 2),
     ]
 
 
@@ -82,12 +82,12 @@ def test_bytes_count_only_data_that_is_available(database: Database, insert_rows
 def test_durations_are_counted_cumulatively_by_model(
     kind: Any, begin: str, end: str, database: Database, insert_rows: Insert
 ) -> None:
-    seconds = {"demo": [0.5, 1.0, 9.0, 100_000.0], "large": [30.0]}
+    seconds = {"planet": [0.5, 1.0, 9.0, 100_000.0], "large": [30.0]}
     for model, values in seconds.items():
         for value in values:
             _set(database, insert_rows(checkpoint=model), **{begin: 1000.0, end: 1000.0 + value})
     found = duration_histograms(database, kind)
-    assert set(found) == {"demo", "large"}
+    assert set(found) == {"planet", "large"}
     for model, (buckets, summed) in found.items():
         expected = [float(sum(value <= bound for value in seconds[model])) for bound in kind.buckets]
         assert buckets == list(zip(kind.bounds, [*expected, float(len(seconds[model]))], strict=True))
@@ -99,7 +99,7 @@ def test_a_duration_that_has_not_ended_is_not_counted(database: Database, insert
     _set(database, insert_rows(), started=1000.0)
     assert duration_histograms(database, RUN) == {}
     (model,) = duration_histograms(database, WAIT)
-    assert model == "demo"
+    assert model == "planet"
     assert duration_histograms(database, FIRST) == {}
 
 

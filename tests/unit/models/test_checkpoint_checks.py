@@ -33,10 +33,10 @@ def _rewrite(folder: Path, file: str, change: Callable[[dict[str, torch.Tensor]]
 
 
 def test_the_bundled_checkpoint_passes_every_check() -> None:
-    report = verify_checkpoint(checkpoint="demo", checkpoint_folders=())
+    report = verify_checkpoint(checkpoint="planet", checkpoint_folders=())
     assert report["is_well"], report
     assert [check["name"] for check in report["checks"]] == ["manifest", "files", "extremes", "tensors", "forecast"]
-    assert report["checkpoint"] == str(bundled_folder("checkpoints") / "demo")
+    assert report["checkpoint"] == str(bundled_folder("checkpoints") / "planet")
 
 
 def test_missing_extremes_are_a_problem_that_does_not_prevent_an_export(folder: Path, tmp_path: Path) -> None:

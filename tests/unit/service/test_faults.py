@@ -25,7 +25,7 @@ MISSING: Any = object()
 FILE = ("initial_state", ("a.nc", b"CDF\x01"))
 
 INVALID_BODIES: list[tuple[dict[str, Any], int, dict[str, str]]] = [
-    ({"model": "../demo"}, 422, {"/model": "String should match pattern"}),
+    ({"model": "../planet"}, 422, {"/model": "String should match pattern"}),
     ({"model": "nobody"}, 404, {"/model": "No checkpoint is named `nobody`. Expected one of:"}),
     ({"initial_state": MISSING}, 422, {"/initial_state": "Field required."}),
     ({"initial_state": {}}, 422, {"/initial_state": "Unable to extract tag"}),

@@ -83,7 +83,7 @@ def parser(monkeypatch: pytest.MonkeyPatch, threads: None) -> _Parser:
     return parser
 
 
-CATALOGUE = CatalogueSource(source="catalogue", dataset="gfs")
+CATALOGUE = CatalogueSource(source="catalogue", dataset="gfs", init_time="2018-09-15T00")
 
 
 def _start_upload(api: InProcess) -> "Future[httpx.Response]":

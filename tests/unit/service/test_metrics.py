@@ -64,14 +64,14 @@ def test_forecasts_are_counted_by_model_and_status_from_zero(
     before = scrape()
     statuses = {"successful", "failed", "dismissed"}
     assert {(_ended(before, status)) for status in statuses} == {0}
-    assert {labels["model"] for labels in _labels(before, "warmcast_jobs_total")} >= {MODEL, "demo"}
+    assert {labels["model"] for labels in _labels(before, "warmcast_jobs_total")} >= {MODEL, "planet"}
     for _ in range(2):
         succeed(database, submit_forecast(checkpoint=MODEL))
     cancel_forecast(database, submit_forecast(checkpoint=MODEL).id, "local")
     submit_forecast(checkpoint=MODEL)
     after = scrape()
     assert {status: _ended(after, status) for status in statuses} == {"successful": 2, "failed": 0, "dismissed": 1}
-    assert _value(after, "warmcast_jobs_total", model="demo", status="successful") == 0
+    assert _value(after, "warmcast_jobs_total", model="planet", status="successful") == 0
 
 
 def test_forecasts_of_a_model_that_was_removed_are_still_counted(
@@ -135,7 +135,7 @@ def test_durations_are_counted_in_cumulative_buckets(
     assert counts("job_run") == {5: 0, 10: 0, 30: 0, 120: 1, 3600: 1, 7200: 2, math.inf: 2}
     assert counts("time_to_first_lead") == {5: 0, 10: 0, 30: 0, 120: 1, 3600: 1, 7200: 2, math.inf: 2}
     assert _value(series, "warmcast_job_run_seconds_sum", model=MODEL) == pytest.approx(4100, abs=10)
-    assert _value(series, "warmcast_job_run_seconds_count", model="demo") == 0
+    assert _value(series, "warmcast_job_run_seconds_count", model="planet") == 0
 
 
 def test_each_live_worker_has_a_series_and_a_lost_one_has_none(

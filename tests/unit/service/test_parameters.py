@@ -59,7 +59,7 @@ def test_an_unknown_parameter_is_refused(
         ("/forecast?page=2", "Expected one of: status, limit, before."),
         ("/forecast/{id}?verbose=true", "Expected none."),
         ("/forecast/{id}/plots/plume.png?lat=40", "Expected one of: latitude, longitude, units."),
-        ("/models?name=demo", "Expected none."),
+        ("/models?name=planet", "Expected none."),
     ],
 )
 def test_the_error_of_a_parameter_names_the_accepted_ones(

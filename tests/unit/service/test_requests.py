@@ -30,7 +30,11 @@ def _location(**fields: Any) -> tuple[int | str, ...]:
 @pytest.mark.parametrize(
     ("field", "valid", "invalid"),
     [
-        ("model", ["a", "demo", "0-a.b_c", "x" * 100], ["", "A", "a/b", "..", "-a", "x" * 101, "a b", "a\n", 3, None]),
+        (
+            "model",
+            ["a", "planet", "0-a.b_c", "x" * 100],
+            ["", "A", "a/b", "..", "-a", "x" * 101, "a b", "a\n", 3, None],
+        ),
         ("lead_time", ["6h", "x" * 10], ["x" * 11, 6, None]),
         ("members", [1, 10**9, [0], [3, 1, 2], [2**31 - 1]], [0, -1, [], [-1], [2**31], 1.5, "x", None, [[1]]]),
         ("seed", [0, 2**63 - 1, None], [-1, 2**63, 0.5, "x"]),
@@ -78,7 +82,7 @@ def test_numbers_that_are_not_finite_are_refused(number: str) -> None:
 
 def test_the_smallest_body_names_an_initial_state_only() -> None:
     body = _parse()
-    assert (body.model, body.lead_time, body.members, body.seed) == ("demo", "120h", 8, None)
+    assert (body.model, body.lead_time, body.members, body.seed) == ("earth", "120h", 8, None)
     assert (body.sampler, body.priority, body.output) == (Sampler(), Priority.NORMAL, Output())
     with pytest.raises(ValidationError, match="initial_state"):
         ForecastBody.model_validate_json("{}")
@@ -128,7 +132,7 @@ def test_at_most_a_thousand_members_are_listed(length: int) -> None:
 
 _REQUESTS = st.builds(
     ForecastRequest,
-    checkpoint=st.sampled_from(["demo", "untrained"]),
+    checkpoint=st.sampled_from(["planet", "untrained"]),
     checkpoint_digest=st.just("0" * 64),
     initial_state_digest=st.just("1" * 64),
     sources=st.just(("a.grib2",)),

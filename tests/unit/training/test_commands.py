@@ -138,7 +138,7 @@ def test_records_of_other_settings_are_refused(untrained_checkpoint: Path, years
     ("options", "named"),
     [
         (("--starts", 500), "`starts` must be at most"),
-        (("--years", 1999), "`starts` must be at most 0"),
+        (("--years", 1999), "The data must have frames of 1999, by default"),
         (("--years", 1999), "The data runs from 2000-12-10T00:00:00 to 2001-01-21T06:00:00"),
         (("--starts", 0), "--starts"),
         (("--lead-time", "7h"), "`lead_time` must be a positive multiple of 6h"),

@@ -74,8 +74,8 @@ def test_both_networks_have_their_own_optimisers_and_the_steps_of_their_common_s
     assert config.stage_optimisers("flow") == {"flow": config.flow.optimiser}
 
 
-def test_the_demo_configuration_is_valid() -> None:
-    read_config(Path(__file__).parents[3] / "training/configs/demo.yaml")
+def test_the_planet_configuration_is_valid() -> None:
+    read_config(Path(__file__).parents[3] / "training/configs/planet.yaml")
 
 
 def test_a_file_is_read_into_the_same_configuration(write_config: Callable[..., Path]) -> None:

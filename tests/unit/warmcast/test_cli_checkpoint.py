@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 
 from models.checkpoint import load_checkpoint
 from warmcast.cli import app
+from weather.bundled import DEFAULT_CHECKPOINT, bundled_folder
 from weather.manifest import FLOW_FILE, Selection, read_manifest
 
 
@@ -22,12 +23,18 @@ def folder(untrained_checkpoint: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(untrained_checkpoint, tmp_path / "mine"))
 
 
-def test_the_inspection_says_what_a_user_wants_to_know() -> None:
-    text = _run("inspect").output
-    for words in ("10 metre u wind component, m s-1", "48 × 96", "2,103,288 parameters", "JCM 3.0.0", "1982-1986"):
+@pytest.mark.parametrize("arguments", [(), ("planet",)])
+def test_the_inspection_says_what_a_user_wants_to_know(arguments: tuple[str, ...]) -> None:
+    folder = bundled_folder("checkpoints") / (arguments or (DEFAULT_CHECKPOINT,))[0]
+    networks, manifest = load_checkpoint(folder, torch.device("cpu"))
+    text = " ".join(_run("inspect", *arguments).output.split())
+    sampling, provenance = manifest.sampling, manifest.provenance
+    for words in ("10 metre u wind component, m s-1", "48 × 96", "6 h, from 2 frames", "orog, lsm", "Apache License"):
         assert words in text
-    for words in ("6 h, from 2 frames", "orog, lsm", "midpoint, NFE 6", "not an observation", "Apache License"):
+    for words in (f"{sampling.solver}, NFE {sampling.nfe}", provenance.attribution, provenance.data):
         assert words in text
+    parameters = sum(weight.numel() for weight in networks.warm_start.parameters())
+    assert f"{parameters:,} parameters" in text
 
 
 def test_the_inspection_as_json_agrees_with_the_checkpoint(tiny_checkpoint: Path) -> None:

@@ -21,7 +21,7 @@ def test_files_that_can_start_a_forecast_are_listed_with_what_is_chosen(gfs_file
     assert "variables level valid times (UTC) kind grid unit" in text
     assert "u10, v10 height 10 m 2018-09-14T18:00" in text
     assert "181 × 360 m s**-1" in text
-    assert "Chosen for a forecast from 2018-09-15T00:00 UTC by the checkpoint demo:" in text
+    assert "Chosen for a forecast from 2018-09-15T00:00 UTC by the checkpoint earth:" in text
     assert f"- u10, v10 of 2018-09-15T00:00 in {gfs_files[1]}" in text
     assert "No forecast can start" not in text
 

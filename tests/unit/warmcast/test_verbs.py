@@ -24,7 +24,7 @@ def _only_request(run: Run) -> Request:
 
 def test_a_forecast_is_submitted_by_the_names_of_its_fields(service: Service) -> None:
     fields: dict[str, Any] = {
-        "model": "demo",
+        "model": "planet",
         "members": 4,
         "lead_time": "24h",
         "seed": 1,
@@ -52,7 +52,7 @@ def test_fields_that_are_not_given_are_not_sent(service: Service) -> None:
 
 def test_the_request_of_a_forecast_is_sent_unchanged(service: Service) -> None:
     echo: dict[str, Any] = {
-        "model": "demo", "initial_state": {"source": "forecast", "id": "fc_1"}, "lead_time": "24h", "members": [1, 7],
+        "model": "planet", "initial_state": {"source": "forecast", "id": "fc_1"}, "lead_time": "24h", "members": [1, 7],
         "seed": 1, "sampler": {"solver": "euler", "nfe": 4, "warmth": 1.0}, "priority": "normal",
         "summary": {"quantiles": [0.5], "exceedance": []}, "output": {"members": True, "keep_bits": None},
     }  # fmt: skip  # one field per line would hide that this is a whole request

@@ -1,7 +1,6 @@
 """The bundled checkpoint judges bundled initial states: as they are, damaged in known ways, and of its own training."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,26 +10,25 @@ from numpy.typing import NDArray
 
 from models.testing import tiny_spec
 from weather.admission import CHANGE, MEAN, ROUGHNESS, SPREAD, WIND_SPEED, Findings, Margin, Statistic, check_state
-from weather.bundled import bundled_folder
+from weather.bundled import bundled_folder, catalogue_states, find_catalogue_state
 from weather.extremes import Range, compute_extremes
 from weather.initial_state import InitialState, read_initial_state
 from weather.manifest import ModelSpec, read_manifest
 from weather.testing import travelling_waves
 
 NOW = np.datetime64("2026-11-26T12", "s")
-SAMPLES = ("gfs_2018-09-15T00", "nature-run_1987-07-01T00")
+SAMPLES = catalogue_states()
 Frames = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
-def demo() -> ModelSpec:
-    return read_manifest(bundled_folder("checkpoints") / "demo").model
+def planet() -> ModelSpec:
+    return read_manifest(bundled_folder("checkpoints") / "planet").model
 
 
-@pytest.fixture(scope="module", params=SAMPLES)
-def state(request: pytest.FixtureRequest, demo: ModelSpec) -> InitialState:
-    folder: Path = bundled_folder("samples") / request.param
-    return read_initial_state([str(path) for path in sorted(folder.iterdir())], demo)
+@pytest.fixture(scope="module", params=SAMPLES, ids=lambda sample: f"{sample.dataset}_{sample.init_time}")
+def state(request: pytest.FixtureRequest, planet: ModelSpec) -> InitialState:
+    return read_initial_state([str(path) for path in request.param.files], planet)
 
 
 def _check(previous: Frames, newest: Frames, spec: ModelSpec) -> Findings:
@@ -41,9 +39,11 @@ def _change_both(state: InitialState, change: Callable[[Frames], Frames], spec: 
     return _check(change(state.previous), change(state.newest), spec)
 
 
-def test_bundled_states_are_admitted_without_a_warning(state: InitialState, demo: ModelSpec) -> None:
+@pytest.mark.parametrize("checkpoint", ["earth", "planet"])
+def test_bundled_states_are_admitted_without_a_warning(state: InitialState, checkpoint: str) -> None:
     assert state.warnings == ()
-    assert _check(state.previous, state.newest, demo) == Findings()
+    spec = read_manifest(bundled_folder("checkpoints") / checkpoint).model
+    assert _check(state.previous, state.newest, spec) == Findings()
 
 
 _SIGN_OF_U = np.array([-1, 1], np.float32)[:, None, None]
@@ -61,15 +61,17 @@ _ARRANGEMENTS: list[tuple[Callable[[Frames], Frames], str]] = [
 
 @pytest.mark.parametrize(("change", "sentence"), _ARRANGEMENTS)
 def test_a_wrong_arrangement_is_warned_of_by_name(
-    state: InitialState, demo: ModelSpec, change: Callable[[Frames], Frames], sentence: str
+    state: InitialState, planet: ModelSpec, change: Callable[[Frames], Frames], sentence: str
 ) -> None:
-    findings = _change_both(state, change, demo)
+    findings = _change_both(state, change, planet)
     assert any(sentence in warning for warning in findings.warnings)
 
 
 @pytest.mark.parametrize("signs", [_SIGN_OF_U, np.float32(-1)])
-def test_wind_of_the_opposite_sign_is_refused(state: InitialState, demo: ModelSpec, signs: Frames | np.float32) -> None:
-    findings = _change_both(state, lambda frames: signs * frames, demo)
+def test_wind_of_the_opposite_sign_is_refused(
+    state: InitialState, planet: ModelSpec, signs: Frames | np.float32
+) -> None:
+    findings = _change_both(state, lambda frames: signs * frames, planet)
     assert any("with the opposite sign of `u10`" in problem for problem in findings.problems)
 
 
@@ -83,9 +85,9 @@ def test_wind_of_the_opposite_sign_is_refused(state: InitialState, demo: ModelSp
 )
 @pytest.mark.parametrize("has_extremes", [True, False])
 def test_one_frame_in_a_wrong_arrangement_is_refused_by_name(
-    state: InitialState, demo: ModelSpec, change: Callable[[Frames], Frames], sentence: str, has_extremes: bool
+    state: InitialState, planet: ModelSpec, change: Callable[[Frames], Frames], sentence: str, has_extremes: bool
 ) -> None:
-    spec = demo if has_extremes else demo.model_copy(update={"extremes": None})
+    spec = planet if has_extremes else planet.model_copy(update={"extremes": None})
     for previous, newest in ((change(state.previous), state.newest), (state.previous, change(state.newest))):
         problem = _check(previous, newest, spec).problems[0]
         assert sentence in problem
@@ -104,21 +106,19 @@ def test_an_older_frame_that_is_a_poor_forecast_is_not_taken_for_a_wrong_arrange
         assert not any("arranged wrongly." in problem for problem in findings.problems)
 
 
-def test_weather_of_another_time_and_planet_is_not_taken_for_a_wrong_arrangement(demo: ModelSpec) -> None:
+def test_weather_of_another_time_and_planet_is_not_taken_for_a_wrong_arrangement(planet: ModelSpec) -> None:
     """Such frames are much less alike than the worst forecast is like the weather."""
-    states = []
-    for sample in SAMPLES:
-        paths = sorted((bundled_folder("samples") / sample).iterdir())
-        states.append(read_initial_state([str(path) for path in paths], demo))
+    samples = find_catalogue_state("gfs", "2018-09-15T00"), find_catalogue_state("nature-run", None)
+    states = [read_initial_state([str(path) for path in sample.files], planet) for sample in samples]
     for older, newer in (states, states[::-1]):
-        problems = _check(older.previous, newer.newest, demo).problems
+        problems = _check(older.previous, newer.newest, planet).problems
         assert not any("arranged wrongly." in problem for problem in problems)
 
 
 @pytest.mark.parametrize("wrong", [1, 2])
-def test_of_three_frames_the_wrong_one_is_named(state: InitialState, demo: ModelSpec, wrong: int) -> None:
+def test_of_three_frames_the_wrong_one_is_named(state: InitialState, planet: ModelSpec, wrong: int) -> None:
     """A frame is compared with the one before it, and the statistics of each with those of the training years."""
-    spec = demo.model_copy(update={"context_frames": 3})
+    spec = planet.model_copy(update={"context_frames": 3})
     frames = [state.newest, state.previous, 2 * state.previous - state.newest]
     init_time = np.datetime64("2018-09-15T00", "s")
     assert check_state(frames, init_time, spec, NOW).problems == []
@@ -132,58 +132,58 @@ def test_of_three_frames_the_wrong_one_is_named(state: InitialState, demo: Model
     assert any(f"at {times[wrong]}; in the training years" in problem for problem in problems)
 
 
-def test_transposed_frames_are_warned_of(state: InitialState, demo: ModelSpec) -> None:
-    findings = _change_both(state, lambda frames: np.repeat(np.swapaxes(frames[..., ::2], -1, -2), 2, -1), demo)
+def test_transposed_frames_are_warned_of(state: InitialState, planet: ModelSpec) -> None:
+    findings = _change_both(state, lambda frames: np.repeat(np.swapaxes(frames[..., ::2], -1, -2), 2, -1), planet)
     assert any("unlike the average of the training years" in text for text in findings.warnings + findings.problems)
 
 
 @pytest.mark.parametrize("std", [1, 3, 6, 20])
-def test_white_noise_is_refused(demo: ModelSpec, std: float) -> None:
+def test_white_noise_is_refused(planet: ModelSpec, std: float) -> None:
     draw = np.random.default_rng(0)
     previous, newest = (draw.normal(0, std, (1, 2, 48, 96)).astype(np.float32) for _ in range(2))
-    findings = _check(previous, newest, demo)
+    findings = _check(previous, newest, planet)
     assert any("The roughness of `u10`, which is 1 for white noise, is " in problem for problem in findings.problems)
 
 
 @pytest.mark.parametrize("value", [0, 60])
-def test_constant_frames_are_refused(state: InitialState, demo: ModelSpec, value: float) -> None:
+def test_constant_frames_are_refused(state: InitialState, planet: ModelSpec, value: float) -> None:
     constant = np.full_like(state.newest, value)
     for previous, newest, count in (
         (constant, constant, 4),
         (state.previous, constant, 2),
         (constant, state.newest, 2),
     ):
-        problems = _check(previous, newest, demo).problems
+        problems = _check(previous, newest, planet).problems
         assert len(problems) == count
         assert all(f"is {value:g} m s-1 everywhere" in problem for problem in problems)
 
 
-def test_one_frame_twice_is_refused(state: InitialState, demo: ModelSpec) -> None:
-    assert "is the same in both frames" in _check(state.newest, state.newest, demo).problems[0]
+def test_one_frame_twice_is_refused(state: InitialState, planet: ModelSpec) -> None:
+    assert "is the same in both frames" in _check(state.newest, state.newest, planet).problems[0]
 
 
-def test_a_frame_of_a_missing_chunk_is_refused(state: InitialState, demo: ModelSpec) -> None:
+def test_a_frame_of_a_missing_chunk_is_refused(state: InitialState, planet: ModelSpec) -> None:
     newest = state.newest.copy()
     newest[:, 1, 10:16, 20:30] = 0
-    (problem,) = _check(state.previous, newest, demo).problems
+    (problem,) = _check(state.previous, newest, planet).problems
     assert problem.startswith("`v10` at 2018-09-15T00:00 is 0 m s-1 at all points around ")
 
 
-def test_wind_of_60_more_metres_per_second_is_refused(state: InitialState, demo: ModelSpec) -> None:
-    problems = _change_both(state, lambda frames: frames + 60, demo).problems
+def test_wind_of_60_more_metres_per_second_is_refused(state: InitialState, planet: ModelSpec) -> None:
+    problems = _change_both(state, lambda frames: frames + 60, planet).problems
     assert any("The largest wind speed is" in problem for problem in problems)
     assert any("The mean of `u10` from " in problem for problem in problems)
 
 
 def test_knots_taken_for_metres_per_second_are_warned_of_and_kilometres_per_hour_refused(
-    state: InitialState, demo: ModelSpec
+    state: InitialState, planet: ModelSpec
 ) -> None:
-    assert _change_both(state, lambda frames: np.float32(1.944) * frames, demo).warnings
-    assert _change_both(state, lambda frames: np.float32(3.6) * frames, demo).problems
+    assert _change_both(state, lambda frames: np.float32(1.944) * frames, planet).warnings
+    assert _change_both(state, lambda frames: np.float32(3.6) * frames, planet).problems
 
 
-def test_without_extremes_only_what_no_analysis_has_is_refused(state: InitialState, demo: ModelSpec) -> None:
-    spec = demo.model_copy(update={"extremes": None})
+def test_without_extremes_only_what_no_analysis_has_is_refused(state: InitialState, planet: ModelSpec) -> None:
+    spec = planet.model_copy(update={"extremes": None})
     draw = np.random.default_rng(0)
     previous, newest = (draw.normal(0, 6, (1, 2, 48, 96)).astype(np.float32) for _ in range(2))
     assert _check(previous, newest, spec) == Findings()
@@ -192,10 +192,10 @@ def test_without_extremes_only_what_no_analysis_has_is_refused(state: InitialSta
     assert (len(future.warnings), future.problems) == (1, [])
 
 
-def test_the_bad_analysis_of_an_ensemble_is_named(state: InitialState, demo: ModelSpec) -> None:
+def test_the_bad_analysis_of_an_ensemble_is_named(state: InitialState, planet: ModelSpec) -> None:
     previous, newest = np.repeat(state.previous, 3, 0), np.repeat(state.newest, 3, 0)
     newest[1] += 40
-    problems = _check(previous, newest, demo).problems
+    problems = _check(previous, newest, planet).problems
     assert problems
     assert all("2018-09-15T00:00 in analysis 2 of 3" in problem for problem in problems)
 

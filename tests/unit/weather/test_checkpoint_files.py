@@ -74,5 +74,5 @@ def test_the_licence_is_its_first_line(tmp_path: Path) -> None:
 
 
 def test_the_bundled_checkpoint_has_the_licence_of_warmcast() -> None:
-    demo = bundled_folder("checkpoints") / "demo"
-    assert read_license(demo) == "Apache License"
+    planet = bundled_folder("checkpoints") / "planet"
+    assert read_license(planet) == "Apache License"

@@ -146,5 +146,5 @@ def test_a_gaussian_grid_integrates_polynomials_of_its_truncation(name: str) -> 
     assert grid.shape[1] == 2 * grid.shape[0] >= 3 * int(name[1:]) + 1
 
 
-def test_the_t31_grid_is_that_of_the_demo_checkpoint() -> None:
-    assert gaussian_grid("t31").matches(read_manifest(bundled_folder("checkpoints") / "demo").model.grid.grid)
+def test_the_t31_grid_is_that_of_planet() -> None:
+    assert gaussian_grid("t31").matches(read_manifest(bundled_folder("checkpoints") / "planet").model.grid.grid)

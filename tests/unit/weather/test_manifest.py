@@ -96,7 +96,7 @@ def test_frames_and_kinds_of_networks_are_read_back(manifest: Manifest, tmp_path
 
 
 def test_the_bundled_checkpoint_is_written_back_as_it_is() -> None:
-    folder = find_named_checkpoint("demo", ())
+    folder = find_named_checkpoint("planet", ())
     manifest = read_manifest(folder)
     assert manifest.to_json() == (folder / "manifest.json").read_text()
     assert manifest.model.context_frames == 2

@@ -38,7 +38,7 @@ def test_white_noise_is_left_out_of_a_manifest_and_other_noise_is_read_back(tmp_
 
 def test_the_digest_of_a_bundled_checkpoint_is_that_of_its_file() -> None:
     """A field that is added must not change what was written before."""
-    folder = find_named_checkpoint("demo", ())
+    folder = find_named_checkpoint("planet", ())
     assert read_manifest(folder).digest == file_digest(folder / "manifest.json")
 
 

@@ -243,15 +243,22 @@ def test_a_soft_stop_releases_the_work_and_another_worker_can_claim_it(
     assert all(done <= lease.committed <= done + 1 for lease in leases)
 
 
-def test_a_checkpoint_that_has_changed_fails_the_forecast_with_its_cause(
-    submit_forecast: Submit, worker: Worker, database: Database
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"checkpoint_digest": "0" * 64}, "has changed since the forecast was accepted"),
+        ({"checkpoint_digest": "0" * 64, "checkpoint": "demo"}, "No checkpoint is named `demo`. Expected one of: "),
+    ],
+)
+def test_a_checkpoint_that_has_changed_or_is_gone_fails_the_forecast_with_its_cause(
+    submit_forecast: Submit, worker: Worker, database: Database, changes: dict[str, str], cause: str
 ) -> None:
-    forecast = submit_forecast(checkpoint_digest="0" * 64)
+    forecast = submit_forecast(**changes)
     assert worker.run()
     record = read_forecast(database, forecast.id)
     assert record.status == Status.FAILED
     assert record.error is not None
-    assert "has changed since the forecast was accepted" in record.error["detail"]
+    assert cause in record.error["detail"]
     assert worker.run() is False
 
 

@@ -6,14 +6,18 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
+import xarray as xr
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from diagnostics.figures import plot
 from diagnostics.figures.region import Region
 from storage.errors import ConfigurationError
 from storage.paths import storage_path
 from tests.helpers import random_state
-from weather.errors import StoreError
+from warmcast.cli import app
+from weather.errors import StoreError, VerificationError
 from weather.ingest.exchange import save_initial_state
 from weather.initial_state import InitialState
 from weather.manifest import ModelSpec
@@ -62,6 +66,20 @@ def _plot(folder: Path, **options: Any) -> list[str]:
     return pictures
 
 
+def _save_analyses(store: EnsembleStore, path: Path, lead_indices: tuple[int, ...]) -> list[NDArray[np.float32]]:
+    """Write random analyses of some lead times to a file, and return them, (variable, latitude, longitude)."""
+    layout, rng = store.layout, np.random.default_rng(1)
+    fields = rng.normal(0, 5, (len(lead_indices), 2, *layout.grid.shape)).astype(np.float32)
+    times = [layout.valid_time(index) for index in lead_indices]
+    dimensions = ("time", "latitude", "longitude")
+    variables = {
+        name: (dimensions, fields[:, channel], {"units": "m s-1"}) for channel, name in enumerate(layout.variables)
+    }
+    coordinates = {"time": times, "latitude": list(layout.grid.latitude), "longitude": list(layout.grid.longitude)}
+    xr.Dataset(variables, coordinates).to_netcdf(path)
+    return list(fields)
+
+
 def test_both_pictures_are_written_next_to_the_store(store: EnsembleStore, tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "ensemble.zarr"):
         pictures = _plot(folder)
@@ -108,6 +126,49 @@ def test_the_default_lead_times_are_those_of_1_5_and_10_days_that_are_complete(
 ) -> None:
     plot.plot_maps(store, ())
     assert [axes.get_title() for axes in figures[0].axes if axes.get_title()] == ["+24h   2018-09-16 00 UTC"]
+
+
+def test_analyses_are_drawn_above_the_maps_of_the_lead_times_that_they_have(
+    store: EnsembleStore, tmp_path: Path, figures: list[Figure]
+) -> None:
+    """They are those of the lead times' own valid times, on the grid and in the units of the forecast."""
+    analyses = _save_analyses(store, tmp_path / "analyses.nc", lead_indices=(1, 2))
+    _plot(tmp_path, units="kn", truth=(str(tmp_path / "analyses.nc"),), lead_times=("12h", "18h"))
+    globes = [axes for axes in figures[0].axes if axes.name == "mollweide"]
+    assert [axes.get_title() for axes in globes[:2]] == ["+12h   2018-09-15 12 UTC", "+18h   2018-09-15 18 UTC"]
+    assert any(axes.get_ylabel() == "truth (kn)" for axes in figures[0].axes)
+    assert len(globes) == 4 * 2
+    for axes, field in zip(globes, analyses, strict=False):
+        (mesh,) = axes.collections
+        drawn = np.sort(np.asarray(mesh.get_array())[1:-1, 1:-1].ravel())
+        np.testing.assert_allclose(drawn, np.sort(np.hypot(*field).ravel()) * 3600 / 1852, rtol=1e-5)
+
+
+def test_with_analyses_the_default_lead_time_is_the_last_one_that_they_have(
+    store: EnsembleStore, tmp_path: Path, figures: list[Figure]
+) -> None:
+    _save_analyses(store, tmp_path / "analyses.nc", lead_indices=(0, 1))
+    _plot(tmp_path, truth=(str(tmp_path / "analyses.nc"),))
+    assert [axes.get_title() for axes in figures[0].axes if axes.get_title()] == ["+12h   2018-09-15 12 UTC"]
+
+
+def test_a_lead_time_without_an_analysis_is_refused(store: EnsembleStore, tmp_path: Path) -> None:
+    _save_analyses(store, tmp_path / "analyses.nc", lead_indices=(1,))
+    with pytest.raises(VerificationError, match=r"must have all lead times that are drawn\. It lacks 6h, 24h"):
+        _plot(tmp_path, truth=(str(tmp_path / "analyses.nc"),), lead_times=("6h", "12h", "24h"))
+    assert not (tmp_path / "maps.png").exists()
+
+
+def test_the_command_takes_several_files_of_analyses(store: EnsembleStore, tmp_path: Path) -> None:
+    for index in range(2):
+        _save_analyses(store, tmp_path / f"{index}.nc", lead_indices=(index,))
+    command = ["plot", str(tmp_path), "--lead-time", "6h", "--lead-time", "12h"]
+    files = [str(tmp_path / "0.nc"), str(tmp_path / "1.nc")]
+    result = CliRunner().invoke(app, [*command, "--truth", *files], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    wrong = CliRunner().invoke(app, [*command, *files])
+    assert wrong.exit_code == 2
+    assert "Only --truth takes several paths" in wrong.output
 
 
 def test_a_lead_time_that_is_not_complete_is_refused(store: EnsembleStore) -> None:

@@ -19,14 +19,14 @@ from tests.rows import (
     sum_counters,
 )
 
-EVALUATED = Sample(EVALUATIONS.name, ("demo",))
+EVALUATED = Sample(EVALUATIONS.name, ("planet",))
 MEMORY = Sample(GPU_MEMORY.name, ())
 A_DAY = 86400.0
 
 
 def _tally(evaluations: float, memory: float) -> dict[Sample, float]:
     tally = Tally()
-    tally.count(EVALUATIONS, "demo", by=evaluations)
+    tally.count(EVALUATIONS, "planet", by=evaluations)
     tally.set(GPU_MEMORY, value=memory)
     return tally.samples()
 
@@ -135,9 +135,9 @@ def test_workers_that_start_at_the_same_time_forget_an_old_one_once(database: Da
 def test_a_histogram_counts_each_value_in_every_bucket_above_it(database: Database) -> None:
     tally = Tally()
     for value in (0.02, 0.02, 0.3, 100.0):
-        tally.observe(STEP_SECONDS, "demo", "flow", value=value)
+        tally.observe(STEP_SECONDS, "planet", "flow", value=value)
     record_heartbeat(database, "one", "cpu", tally.samples())
-    buckets, summed = cumulative_histogram(STEP_SECONDS, ("demo", "flow"), sum_counters(database))
+    buckets, summed = cumulative_histogram(STEP_SECONDS, ("planet", "flow"), sum_counters(database))
     assert [dict(buckets)[bound] for bound in ("0.01", "0.025", "0.5", "+Inf")] == [0, 2, 3, 4]
     assert summed == pytest.approx(100.34)
 

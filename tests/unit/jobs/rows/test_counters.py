@@ -47,7 +47,7 @@ def test_counters_fit_the_rows_after_any_changes(
         waiting = list_forecasts(database, owner, draw.choice(OPEN), 100)
         match draw.randrange(8):
             case 0 | 1:
-                insert_rows(owner=owner, members=draw.randrange(1, 6), checkpoint=draw.choice(("demo", "large")),
+                insert_rows(owner=owner, members=draw.randrange(1, 6), checkpoint=draw.choice(("planet", "large")),
                             expected_bytes=draw.choice((None, 100, 5_000_000_000)))  # fmt: skip
             case 2 | 3 | 4:
                 _work(database, draw)

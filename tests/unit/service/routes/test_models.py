@@ -15,7 +15,7 @@ from weather.times import parse_time
 
 def test_all_checkpoints_are_listed_by_name(api: InProcess) -> None:
     models = api.get("/v1/models").json()
-    assert [model["id"] for model in models] == ["demo", "untrained"]
+    assert [model["id"] for model in models] == ["earth", "planet", "untrained"]
     for model in models:
         assert api.get(f"/v1/models/{model['id']}").json() == model
 
@@ -38,12 +38,12 @@ def test_a_model_states_the_limits_of_the_service(settings: Settings) -> None:
             assert (model["max_members"], model["max_lead_hours"]) == (7, 48)
 
 
-@pytest.mark.parametrize("name", ["nobody", "Demo", "..", "%2e%2e", "demo%2f.."])
+@pytest.mark.parametrize("name", ["nobody", "Planet", "..", "%2e%2e", "planet%2f.."])
 def test_an_unknown_model_is_a_problem_that_lists_the_known_ones(api: InProcess, name: str) -> None:
     response = api.get(f"/v1/models/{name}")
     assert response.status_code == 404
     if response.json()["type"] == "/problems/no-such-model":
-        assert "demo, untrained" in response.json()["detail"]
+        assert "earth, planet, untrained" in response.json()["detail"]
 
 
 def test_a_model_cannot_be_named_by_its_path(api: InProcess, untrained_checkpoint: Path) -> None:
@@ -60,19 +60,19 @@ def test_a_checkpoint_that_is_added_is_served_without_a_restart(
         assert api.get("/v1/models/added").status_code == 404
         write_tiny_checkpoint(folder / "added")
         assert api.get("/v1/models/added").status_code == 200
-        assert [model["id"] for model in api.get("/v1/models").json()] == ["added", "demo"]
+        assert [model["id"] for model in api.get("/v1/models").json()] == ["added", "earth", "planet"]
 
 
 def test_the_first_folder_takes_precedence_for_checkpoints_of_one_name(settings: Settings, tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("first", "second")]
     for folder, trained in zip(folders, (False, True), strict=True):
-        write_tiny_checkpoint(folder / "demo", trained=trained)
+        write_tiny_checkpoint(folder / "planet", trained=trained)
     for searched in (folders, folders[::-1]):
         named = ":".join(map(str, searched))
         with run_in_process(create_app(settings.replace(checkpoints=named), with_worker=False)) as api:
             (model,) = api.get("/v1/models").json()
-        assert model["digest"] == read_manifest(searched[0] / "demo").digest
-        assert model["digest"] == read_manifest(find_named_checkpoint("demo", searched)).digest
+        assert model["digest"] == read_manifest(searched[0] / "planet").digest
+        assert model["digest"] == read_manifest(find_named_checkpoint("planet", searched)).digest
 
 
 def test_the_catalogue_lists_states_with_their_times(api: InProcess) -> None:
@@ -84,7 +84,7 @@ def test_the_catalogue_lists_states_with_their_times(api: InProcess) -> None:
 
 
 def test_models_and_catalogue_are_also_served_without_the_version(api: InProcess) -> None:
-    for path in ("/models", "/models/demo", "/catalogue"):
+    for path in ("/models", "/models/planet", "/catalogue"):
         assert api.get(path).json() == api.get(f"/v1{path}").json()
 
 
@@ -96,7 +96,7 @@ def test_an_invalid_manifest_hides_no_other_model_and_is_named_in_the_log(
     (tmp_path / "more/broken").mkdir(parents=True)
     (tmp_path / "more/broken/manifest.json").write_text(content)
     with run_in_process(create_app(settings.replace(checkpoints=folders), with_worker=False)) as api:
-        assert [model["id"] for model in api.get("/v1/models").json()] == ["demo", "untrained"]
+        assert [model["id"] for model in api.get("/v1/models").json()] == ["earth", "planet", "untrained"]
         request = {"model": "broken", "initial_state": {"source": "catalogue", "dataset": "gfs"}}
         for response in (api.get("/v1/models/broken"), api.post("/v1/forecast", json=request)):
             assert response.status_code == 404
