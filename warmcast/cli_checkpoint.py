@@ -22,7 +22,7 @@ checkpoint = typer.Typer(
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
-    for command in (inspect, verify, export, extremes):
+    for command in (inspect, verify, export, average, extremes):
         checkpoint.command()(command)
     checkpoint.command("import")(import_archive)
     app.add_typer(checkpoint, name="checkpoint")
@@ -95,6 +95,28 @@ def import_archive(
     """Unpack a checkpoint into a folder of checkpoints, and check its files; nothing remains of a damaged one."""
     with exit_codes():
         receipt = run("checkpoint import", archive=archive, into=into)
+    if json:
+        print_json(receipt)
+        return
+    typer.echo(f"{receipt['checkpoint']}: SHA-256 {receipt['digest']}")
+
+
+def average(
+    name: Name,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="Checkpoint that was trained further from the first.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the checkpoint.")],
+    share: Annotated[float, typer.Option(min=0, max=1, help="Share of the weights of OTHER.")] = 0.5,
+    checkpoints: Checkpoints = "",
+    json: Json = False,
+) -> None:
+    """Average the weights of two stages of one training.
+
+    The mean of two stages often forecasts better than both. All but the weights is that of OTHER. A card is not copied,
+    because its scores are those of other weights; calibrate the noise of the result again.
+    """
+    options = {"checkpoint_folders": folders(checkpoints), "output": output, "share": share}
+    with exit_codes():
+        receipt = run("checkpoint average", checkpoint=name, other=other, **options)
     if json:
         print_json(receipt)
         return

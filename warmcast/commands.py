@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "bench training": "benchmarks.training:bench_training",
         "calibrate": "training.calibration.command:calibrate_checkpoint",
         "cancel": "warmcast.remote:cancel",
+        "checkpoint average": "models.averaging:average_checkpoints",
         "checkpoint export": "models.checkpoint_checks:export_checkpoint",
         "checkpoint extremes": "training.commands:add_extremes",
         "checkpoint import": "weather.checkpoint_archive:import_checkpoint",
