@@ -73,10 +73,10 @@ def draw_maps(
 
 def _create_axes(num_rows: int, num_columns: int, region: Region | None) -> tuple[Figure, NDArray[Any]]:
     """Return a figure that fits its maps, and their axes (row, column)."""
-    width = 4.1
-    height = 2.0 if region is None else min(max(width * 0.85 * region.height_over_width, 1.2), 5.0) + 0.3
+    width = 3.4
+    height = 1.7 if region is None else min(max(width * 0.85 * region.height_over_width, 1.2), 5.0) + 0.3
     size = (width * num_columns + 0.6, height * num_rows + 1.0)
-    figure = Figure(figsize=size, layout="constrained", dpi=130)
+    figure = Figure(figsize=size, layout="constrained", dpi=150)
     projection = {"projection": "mollweide"} if region is None else {}
     return figure, figure.subplots(num_rows, num_columns, subplot_kw=projection, squeeze=False)
 

@@ -16,7 +16,7 @@ def _estimate(served: Served, **fields: Any) -> Any:
 
 
 def test_estimates_follow_from_the_speeds_measured_by_earlier_forecasts(served: Served) -> None:
-    before = _estimate(served, model="planet")
+    before = _estimate(served, model="planet", sampler={})
     assert {before[name] for name in ("store_bytes", "memory_bytes", "seconds")} == {None}
     assert served.wait(served.submit()["id"])["status"] == Status.SUCCESSFUL
     estimates = []

@@ -36,7 +36,8 @@ def _shrink(config: dict[str, Any]) -> dict[str, Any]:
         embedding = {"embedding_width": 16} if part == "flow" else {}
         network = {"widths": [8, 16], "blocks": 1, "head_channels": 4} | embedding
         config[part] |= {"network": network, "optimiser": config[part]["optimiser"] | steps}
-    rollouts = [rollout | steps | {"time_steps": 1, "gradient_steps": None, "mean_steps": None} for rollout in config.get("rollouts", ())]
+    short = steps | {"time_steps": 1, "gradient_steps": None, "mean_steps": None}
+    rollouts = [rollout | short for rollout in config.get("rollouts", ())]
     validation = {"samples": 4, "starts": 1, "members": 2, "lead_times": ["6h"], "growth_days": 0}
     return config | {"rollouts": rollouts, "validation": validation, "save_every": 2, "report_every": 1}
 

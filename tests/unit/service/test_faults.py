@@ -67,6 +67,11 @@ INVALID_BODIES: list[tuple[dict[str, Any], int, dict[str, str]]] = [
         422,
         {"/sampler/nfe": "`nfe` must be a positive multiple of 2 for the midpoint solver. Got: 3."},
     ),
+    (
+        {"model": "earth", "sampler": {"nfe": 4}},
+        422,
+        {"/sampler/nfe": "`nfe` must be 1 for the single solver; the others take more. Got: 4."},
+    ),
     ({"sampler": {"nfe": 0}}, 422, {"/sampler/nfe": "greater than or equal to 1. Got: 0. Or: Input should be 'auto'."}),
     ({"sampler": {"warmth": 1.5}}, 422, {"/sampler/warmth": "less than or equal to 1. Got: 1.5."}),
     ({"deadline_seconds": 0}, 422, {"/deadline_seconds": "greater than or equal to 1. Got: 0."}),
