@@ -36,7 +36,7 @@ def inspect(name: Name = DEFAULT_CHECKPOINT, checkpoints: Checkpoints = "", json
         print_json(report)
         return
     for label, value in _describe(report):
-        typer.echo(f"{label:<18}{value}")
+        typer.echo(f"{label:<20}{value}")
 
 
 def verify(name: Name = DEFAULT_CHECKPOINT, checkpoints: Checkpoints = "", json: Json = False) -> None:

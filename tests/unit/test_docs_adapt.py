@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/adapt.md").read_text()
 FIVE_DEGREES = Grid.from_coordinates(np.linspace(-90, 90, 37), np.arange(72) * 5.0)
 RUNS = (("2014-01-20T00", 1), ("2018-09-14T18", 8), ("2020-08-24T00", 50), ("2024-10-22T06", 6), ("2026-04-18T00", 9))
-SMALLER = {"evaluate": ["--starts", "2", "--members", "2", "--lead-time", "12h", "--nfe", "2"]}
+SMALLER = {"evaluate": ["--starts", "2", "--members", "2", "--lead-time", "12h"]}
 """Options that replace those of the document."""
 
 
@@ -59,7 +59,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         planet[name] = (("latitude", "longitude"), draw.standard_normal((48, 96)).astype(np.float32))
     planet.to_netcdf(tmp_path / "planet.nc")
     config = _shrink(yaml.safe_load((ROOT / "training/configs/planet.yaml").read_text()))
-    config["data"] |= {"train_years": [1982], "validation_years": [1987]}
+    config["data"] |= {"train_years": [1982], "validation_years": [1987], "test_years": []}
     config |= {"stages": ["warm_start", "flow"], "rollouts": [], "precision": "float32"}
     parsed = TrainingConfig.model_validate(config)
     train(parsed, [tmp_path / "planet.nc"], tmp_path / "start", None, resume=False, report=lambda _: None)
