@@ -175,11 +175,22 @@ def test_wind_of_60_more_metres_per_second_is_refused(state: InitialState, plane
     assert any("The mean of `u10` from " in problem for problem in problems)
 
 
-def test_knots_taken_for_metres_per_second_are_warned_of_and_kilometres_per_hour_refused(
+def test_knots_and_kilometres_per_hour_taken_for_metres_per_second_are_noticed(
     state: InitialState, planet: ModelSpec
 ) -> None:
-    assert _change_both(state, lambda frames: np.float32(1.944) * frames, planet).warnings
-    assert _change_both(state, lambda frames: np.float32(3.6) * frames, planet).problems
+    for factor in (np.float32(1.944), np.float32(3.6)):
+        findings = _check(factor * state.previous, factor * state.newest, planet)
+        assert findings.warnings or findings.problems
+
+
+def test_wind_of_more_than_twice_the_largest_speed_of_the_training_is_refused(
+    state: InitialState, planet: ModelSpec
+) -> None:
+    assert planet.extremes is not None
+    largest = max(np.hypot(frames[:, 0], frames[:, 1]).max() for frames in (state.previous, state.newest))
+    factor = np.float32(2.05 * planet.extremes.wind_speed.high / largest)
+    problems = _check(factor * state.previous, factor * state.newest, planet).problems
+    assert any("largest wind speed" in problem for problem in problems)
 
 
 def test_without_extremes_only_what_no_analysis_has_is_refused(state: InitialState, planet: ModelSpec) -> None:
