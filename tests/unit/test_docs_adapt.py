@@ -59,7 +59,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         planet[name] = (("latitude", "longitude"), draw.standard_normal((48, 96)).astype(np.float32))
     planet.to_netcdf(tmp_path / "planet.nc")
     config = _shrink(yaml.safe_load((ROOT / "training/configs/planet.yaml").read_text()))
-    config["data"] |= {"train_years": [1982], "validation_years": [1987]}
+    config["data"] |= {"train_years": [1982], "validation_years": [1987], "test_years": []}
     config |= {"stages": ["warm_start", "flow"], "rollouts": [], "precision": "float32"}
     parsed = TrainingConfig.model_validate(config)
     train(parsed, [tmp_path / "planet.nc"], tmp_path / "start", None, resume=False, report=lambda _: None)
