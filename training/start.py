@@ -12,12 +12,12 @@ from models.checkpoint import load_checkpoint, load_static_fields
 from models.networks import ContextBuilder, Networks
 from models.widening import add_features
 from storage.errors import ConfigurationError
-from training.config import TrainingConfig
+from training.config import DataConfig, TrainingConfig
 from training.data.training_data import TrainingData
 from training.specification import specify_model
 from weather.extremes import TrainingExtremes
 from weather.grids import Grid
-from weather.manifest import Manifest, ModelSpec, Normalisation, StartedFrom, read_manifest
+from weather.manifest import Manifest, ModelSpec, Normalisation, Provenance, StartedFrom, read_manifest
 
 Scale = tuple[Normalisation, ...]
 
@@ -108,7 +108,8 @@ def load_start(
 ) -> Networks:
     """Return the networks of a checkpoint with the features, static fields and normalisation of a configuration.
 
-    They have the extremes of both records of data. `compute` calls a function once for all processes; `cache` is where
+    They have the extremes of both records of data, or of this one if it holds the training years of the other.
+    `compute` calls a function once for all processes; `cache` is where
     statistics of the data are kept. Raises `ConfigurationError` as `Start.check` does.
     """
     earlier = start.check(config, data.grid)
@@ -121,8 +122,16 @@ def load_start(
         return start.model.variables, data.extremes(start.model.variables, config.data.train_years)
 
     scale, extremes = compute(measure)
-    spec = networks.spec.model_copy(update={"variables": scale, "extremes": earlier.union(extremes)})
+    if not _goes_on(start.manifest.provenance, config.data):
+        extremes = earlier.union(extremes)
+    spec = networks.spec.model_copy(update={"variables": scale, "extremes": extremes})
     return replace(networks, spec=spec, context=ContextBuilder(spec, torch.from_numpy(data.static)).to(device))
+
+
+def _goes_on(provenance: Provenance, data: DataConfig) -> bool:
+    """Return whether the training years of a checkpoint are among those of `data`, of the same record."""
+    is_same = (provenance.data, provenance.attribution) == (data.description, data.attribution)
+    return is_same and set(provenance.train_years) <= set(data.train_years)
 
 
 def _fits(spec: ModelSpec, model: ModelSpec, field: str) -> bool:

@@ -111,10 +111,10 @@ def test_a_source_of_static_fields_replaces_those_of_the_checkpoint(
 def test_the_normalisation_is_kept_or_that_of_the_data_and_extremes_are_joined(
     start: Path, windy: list[Path], tmp_path: Path
 ) -> None:
-    before = read_manifest(start).model
-    kept = _train(_config(), windy, tmp_path / "kept", start).model
+    before, other = read_manifest(start).model, {"description": "windier"}
+    kept = _train(_config(data=other), windy, tmp_path / "kept", start).model
     assert kept.variables == before.variables
-    changed = _train(_config(data={"normalisation": "data"}), windy, tmp_path / "changed", start).model
+    changed = _train(_config(data=other | {"normalisation": "data"}), windy, tmp_path / "changed", start).model
     for old, new in zip(before.variables, changed.variables, strict=True):
         assert new.std == pytest.approx(2 * old.std, rel=1e-3)
     for model in (kept, changed):
@@ -124,6 +124,12 @@ def test_the_normalisation_is_kept_or_that_of_the_data_and_extremes_are_joined(
         assert model.extremes.wind_speed is not None
         assert before.extremes.wind_speed is not None
         assert model.extremes.wind_speed.high == pytest.approx(2 * before.extremes.wind_speed.high, rel=1e-3)
+
+
+def test_frames_of_a_record_on_which_the_training_goes_on_count_once(
+    start: Path, two_years: list[Path], tmp_path: Path
+) -> None:
+    assert _train(_config(), two_years, tmp_path / "run", start).model.extremes == read_manifest(start).model.extremes
 
 
 def test_the_manifest_and_the_card_say_where_the_training_started(
