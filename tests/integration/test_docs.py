@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from tests.served import Served
+from weather.bundled import find_catalogue_state
 from weather.grids import Grid
 from weather.testing import travelling_waves
+from weather.times import parse_time
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -38,7 +40,8 @@ def test_every_block_of_a_document_works(
     served = serve()
     for target, source in zip(("gfs.t18z.grib2", "gfs.t00z.grib2"), gfs_files, strict=True):
         (tmp_path / target).symlink_to(source)
-    times = [np.datetime64(f"2018-09-15T{hour:02d}", "s") for hour in (0, 6, 12)]
+    init_time = parse_time(find_catalogue_state("gfs", None).init_time)
+    times = [init_time + np.timedelta64(hours, "h") for hours in (0, 6, 12)]
     grid = Grid(tuple(np.linspace(90.0, -90.0, 37)), tuple(np.arange(72) * 5.0))
     travelling_waves(grid, times).to_netcdf(tmp_path / "analyses.nc")
     script = _script((DOCS / name).read_text()).replace("http://localhost:8000", served.url)
