@@ -162,11 +162,15 @@ def test_rounded_or_discarded_members_resume_exactly_after_every_death(
     exact, other = (submit_forecast(lead_hours=72, output=kept) for kept in (Output(), output))
     assert [worker.run(), worker.run()] == [True, True]
     written = []
-    frames = ForecastFolder(settings.storage.data, other.id).frames
+    folder = ForecastFolder(settings.storage.data, other.id)
+    frames = folder.frames
 
     def die(summary: SummaryStore, lead_times: LeadTimes, lead_index: int) -> None:
         written.append(len({path.name.split(".")[2] for path in frames.glob("u10/c.0.*")}))
         if len(written) in (2, 5):
+            for store in (folder.store, folder.summary):
+                if store.exists():
+                    (store / f".half.{len(written)}.partial").write_bytes(b"half")
             raise SystemExit
         summarise_lead_time(summary, lead_times, lead_index)
 
@@ -179,6 +183,7 @@ def test_rounded_or_discarded_members_resume_exactly_after_every_death(
     kept_after_a_death = 2
     assert max(written) <= 3 + 2 * kept_after_a_death
     assert not frames.exists()
+    assert not list(folder.path.rglob("*.partial"))
     expected, found = (ForecastFolder(settings.storage.data, forecast.id) for forecast in (exact, other))
     summaries = [xr.open_zarr(folder.summary).load().drop_attrs() for folder in (expected, found)]
     xr.testing.assert_identical(*summaries)
