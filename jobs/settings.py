@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -26,7 +26,11 @@ class _Group(BaseSettings):
 class StorageSettings(_Group):
     """Folders, object storage and the database."""
 
-    data: Path = Field(Path("warmcast-data"), description="Folder of forecasts, uploads and the embedded database.")
+    data: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+        Path("warmcast-data"),
+        validate_default=True,
+        description="Folder of forecasts, uploads and the embedded database.",
+    )
     store: str | None = Field(
         None,
         pattern=r"^s3://[^/\s?#]+(/[^\s?#]*)?$",

@@ -59,8 +59,8 @@ class _Exceeded(Exception):  # noqa: N818  # internal
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Yield a new temporary folder, which is removed at the end however deep it has become."""
-    folder = Path(tempfile.mkdtemp(prefix="warmcast-ingest-"))
+    """Yield a new temporary folder, by its absolute path, which is removed at the end however deep it has become."""
+    folder = Path(tempfile.mkdtemp(prefix="warmcast-ingest-")).absolute()  # relative below a relative folder
     try:
         yield folder
     finally:

@@ -8,7 +8,7 @@ from jobs.settings import PREFIX, Settings
 from storage.errors import ConfigurationError
 
 VARIABLES = {
-    "DATA": "folder",
+    "DATA": "/folder",
     "DATABASE_URL": "sqlite:///rows.db",
     "DISPATCHER": "celery",
     "REDIS_URL": "redis://:secret@127.0.0.1:6379/1",
@@ -30,7 +30,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_environment")
 def test_variables_set_the_fields_of_their_groups() -> None:
     settings = Settings.read()
-    assert (settings.storage.data, settings.storage.sql_url) == (Path("folder"), "sqlite:///rows.db")
+    assert (settings.storage.data, settings.storage.sql_url) == (Path("/folder"), "sqlite:///rows.db")
     assert settings.storage.checkpoint_folders == (Path("a"), Path("b"))
     assert (settings.worker.threads, settings.worker.lease_seconds) == (3, 2.5)
     assert (settings.limits.max_members, settings.limits.max_lead_hours) == (7, 360)
@@ -81,6 +81,16 @@ def test_the_defaults_suit_one_machine_without_other_servers(monkeypatch: pytest
     assert settings.storage.checkpoint_folders == ()
     assert (settings.storage.store, settings.storage.keep_hours, settings.worker.threads) == (None, None, None)
     assert settings.worker.heartbeat_seconds * 2 < settings.worker.lease_seconds, "a lease survives a lost heartbeat"
+
+
+@pytest.mark.parametrize("given", [None, "demo", "a/demo"])
+def test_the_data_folder_is_absolute_for_processes_with_another_working_directory(
+    given: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WARMCAST_DATA", raising=False)
+    settings = Settings.of() if given is None else Settings.of(data=Path(given))
+    assert settings.storage.data == tmp_path / (given or "warmcast-data")
 
 
 @pytest.mark.parametrize(
@@ -144,10 +154,10 @@ def test_a_password_is_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_replacing_a_value_keeps_all_others_and_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings.of(threads=3, keep_hours=2.0, database_url=SecretStr("sqlite:///a.db"))
     monkeypatch.setenv("WARMCAST_THREADS", "9")
-    replaced = settings.replace(data=Path("other"))
+    replaced = settings.replace(data=Path("/other"))
     assert (replaced.worker.threads, replaced.storage.keep_hours) == (3, 2.0)
-    assert (replaced.storage.data, replaced.storage.sql_url) == (Path("other"), "sqlite:///a.db")
-    assert settings.storage.data != Path("other")
+    assert (replaced.storage.data, replaced.storage.sql_url) == (Path("/other"), "sqlite:///a.db")
+    assert settings.storage.data != Path("/other")
     assert settings.replace() == settings
 
 

@@ -44,6 +44,16 @@ def _ingest(spec: ModelSpec, *files: Path, limits: Limits | None = None) -> Init
     return ingest_initial_state(files, [path.name for path in files], spec, None, limits)
 
 
+def test_a_file_is_read_through_a_relative_temporary_folder(
+    spec: ModelSpec, winds: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child works in another folder than its parent."""
+    winds.to_netcdf(tmp_path / "winds.nc")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", "temporary")
+    assert _ingest(spec, Path("winds.nc")).digest == _ingest(spec, tmp_path / "winds.nc").digest
+
+
 def test_packed_files_are_read_in_the_child_and_leave_no_file(
     spec: ModelSpec, winds: xr.Dataset, gfs_files: list[Path], tmp_path: Path
 ) -> None:
