@@ -1,6 +1,7 @@
 """Run work of requests in child processes, so that it takes neither CPU nor the interpreter's lock from the API."""
 
 import asyncio
+import logging
 import math
 import pickle
 import tempfile
@@ -17,6 +18,8 @@ from service.problems import CLIENT_LEFT, TOO_SLOW, UNAVAILABLE, ServiceError
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 _UNLIMITED = anyio.CapacityLimiter(math.inf)
 """The queues limit the number of processes."""
 
@@ -26,7 +29,7 @@ async def run_in_child(call: Callable[[], T], seconds: float, folder: Path | Non
 
     The process is kept for the next call. It is killed when this task is cancelled, or after `seconds`, and replaced
     when it has died. Temporary files of the call are in `folder`, by default in that of this process. Raises the errors
-    of `call`, and `ServiceError` if the process dies or takes too long.
+    of `call`, whose notes are logged, and `ServiceError` if the process dies or takes too long.
     """
     work, temporary = pickle.dumps(call), str(folder or tempfile.gettempdir())
     try:
@@ -37,6 +40,10 @@ async def run_in_child(call: Callable[[], T], seconds: float, folder: Path | Non
             return result
     except BrokenWorkerProcess as error:
         raise ServiceError(UNAVAILABLE, "The process that carried out the request has ended. Try again.") from error
+    except Exception as error:
+        for note in getattr(error, "__notes__", ()):
+            _log.warning("%s", note)
+        raise
     raise ServiceError(TOO_SLOW, f"The request took more than {seconds:g} s. Request less at a time.")
 
 

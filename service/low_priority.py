@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 import tempfile
 from typing import Any
 
@@ -14,4 +15,7 @@ def call_at_low_priority(call: bytes, folder: str) -> Any:
     parent = os.getpriority(os.PRIO_PROCESS, os.getppid())
     os.setpriority(os.PRIO_PROCESS, 0, parent + _NICENESS)
     tempfile.tempdir = folder
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stderr.fileno())  # else a pipe that nobody reads: once full, it would stop this process
+    os.close(nowhere)
     return pickle.loads(call)()

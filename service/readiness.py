@@ -69,14 +69,14 @@ class _RepeatedCheck:
         self._name, self._check = name, check
         self._lock = threading.Lock()
         self._run: Future[str | None] | None = None
-        self._began = 0.0
+        self._ended = 0.0
         self._failure: str | None = None
 
     def start(self) -> "Future[str | None]":
         """Return the newest run if it has not ended or is at most a second old, else a new one."""
         with self._lock:
-            if self._run is None or (self._run.done() and time.monotonic() - self._began >= KEEP_SECONDS):
-                self._run, self._began = Future(), time.monotonic()
+            if self._run is None or (self._run.done() and time.monotonic() - self._ended >= KEEP_SECONDS):
+                self._run = Future()
                 self._run.set_running_or_notify_cancel()
                 threading.Thread(
                     target=self._execute, args=(self._run,), name=f"check {self._name}", daemon=True
@@ -88,6 +88,7 @@ class _RepeatedCheck:
         if failure != self._failure:
             _log.warning("Readiness check %s: %s", self._name, failure or "passes again", exc_info=cause)
             self._failure = failure
+        self._ended = time.monotonic()
         run.set_result(failure)
 
 

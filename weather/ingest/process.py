@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import json
-import logging
 import os
 import signal
 import stat
@@ -31,8 +30,6 @@ _START = (
 _OUT_OF_MEMORY = (b"MemoryError", b"Cannot allocate", b"Unable to allocate")
 _MAX_THREADS, _MAX_REPLY_BYTES = 64, 1_000_000
 _PAUSE_SECONDS, _MAX_PROBLEMS = 0.2, 100
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def run_parser(request: Mapping[str, Any], folder: Path, limits: Limits, label: 
     """Return the reply of a parser to a request, carried out in `folder`; what it writes is in its folder `work`.
 
     Raises `ParserTimeoutError`, `InputTooLargeError` or `ParserCrashedError`, which refer to the files by `label`, and
-    `OSError` if the disk is full.
+    `OSError` if the disk is full. What a crashed parser printed is a note of the error, for logs alone.
     """
     work = folder / "work"
     work.mkdir()
@@ -204,8 +201,9 @@ def _parse_reply(code: int, reply: bytes, errors: bytes, label: str, limits: Lim
             errors = b"The reply is not valid."
     if any(text in errors for text in _OUT_OF_MEMORY):
         raise InputTooLargeError(label, ["Reading needs more memory than is allowed. Send less, or in another form."])
-    _log.warning("The parser ended with code %d: %s", code, _clean(errors[-2000:].decode(errors="replace")))
-    raise ParserCrashedError(label, [f"The parser ended with code {code}. The file may be damaged."])
+    crash = ParserCrashedError(label, [f"The parser ended with code {code}. The file may be damaged."])
+    crash.add_note(f"The parser ended with code {code}: {_clean(errors[-2000:].decode(errors='replace'))}")
+    raise crash
 
 
 def _timeout(label: str, limit: str) -> ParserTimeoutError:

@@ -19,7 +19,7 @@ from storage.errors import ConfigurationError, WarmcastError
 from tests.helpers import wait_until
 from tests.unit.service import work
 from weather import errors as weather_errors
-from weather.errors import InitialStateError, InputCorruptError
+from weather.errors import InitialStateError, InputCorruptError, ParserCrashedError
 
 T = TypeVar("T")
 
@@ -49,6 +49,21 @@ def test_an_error_of_the_work_is_that_of_the_caller(portal: BlockingPortal, erro
     with pytest.raises(type(error)) as raised:
         portal.call(run_in_child, partial(work.fail, error), 30)
     assert (str(raised.value), vars(raised.value)) == (str(error), vars(error))
+
+
+def test_the_notes_of_an_error_are_logged_and_are_not_in_its_message(
+    portal: BlockingPortal, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = ParserCrashedError("`a.nc`", ["The parser ended with code 1."])
+    error.add_note("No such file: 0-input")
+    with pytest.raises(ParserCrashedError) as raised:
+        portal.call(run_in_child, partial(work.fail, error), 30)
+    assert "No such file: 0-input" in caplog.text
+    assert "0-input" not in str(raised.value)
+
+
+def test_work_that_prints_more_than_a_pipe_holds_ends(portal: BlockingPortal) -> None:
+    portal.call(run_in_child, partial(work.print_errors, 1_000_000), 30)
 
 
 def _subclasses(kind: type[WarmcastError]) -> list[type[WarmcastError]]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,6 +16,12 @@ def describe() -> tuple[int, int, str]:
 def fail(error: Exception) -> None:
     """Raise an error."""
     raise error
+
+
+def print_errors(count: int) -> None:
+    """Write `count` bytes to standard error."""
+    sys.stderr.write("e" * count)
+    sys.stderr.flush()
 
 
 def die() -> None:
