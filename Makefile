@@ -5,7 +5,7 @@ NATURE := .venv-nature
 DEMO := demo
 PORT ?= 8000
 
-.PHONY: install demo openapi dashboards test lint smoke campaign lock clean
+.PHONY: install demo openapi dashboards test lint smoke campaign gpu lock clean
 
 install: .venv/.installed
 
@@ -34,6 +34,11 @@ smoke: install
 campaign: install $(NATURE)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/campaign --kills 40 --mutants 200 -v
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit/service/test_fuzz.py tests/integration/test_openapi.py --examples 400
+
+gpu: install
+	$(BIN)/warmcast doctor --device cuda
+	$(BIN)/python -m pytest tests/unit -k cuda -v
+	$(BIN)/warmcast bench engine --device cuda --json build/gpu.json
 
 lint: install
 	$(BIN)/ruff format --check .

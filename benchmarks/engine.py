@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.device import bench_device
 from benchmarks.engine_peers import BareEvaluations, measure_convolutions, measure_warm_start_cost
 from benchmarks.engine_processes import Size, measure_peak_bytes, measure_two_workers, start_plain_loop
+from benchmarks.host_path import bench_host_path
 from benchmarks.measurement import publish_results
 from benchmarks.workbench import Workbench, write_untrained_checkpoint
 from jobs.counters import STEP_SECONDS
@@ -41,7 +43,28 @@ _WHOLE = _Sizes(Size(16, 10, 4), Size(8, 10, 2), Size(8, 60, 2), Size(64, 4, 2),
 _TINY = _Sizes(Size(16, 2, 2), Size(8, 2, 2), Size(8, 4, 2), Size(16, 2, 2), 1, 1, 1, 1)
 
 
-def bench_engine(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool) -> dict[str, Any]:
+def bench_engine(
+    *,
+    json: Path | None,
+    tiny: bool,
+    threads: int | None,
+    compiled: bool,
+    host_only: bool = False,
+    against: Path | None = None,
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Measure the engine: against peers on the CPU, on a `device`, or the host's work alone, with `host_only`.
+
+    The host's work is also measured in the tree `against`.
+    """
+    if host_only:
+        return bench_host_path(json_path=json, tiny=tiny, threads=threads, against=against)
+    if device is not None:
+        return bench_device(json_path=json, tiny=tiny, device=device)
+    return bench_cpu(json=json, tiny=tiny, threads=threads, compiled=compiled)
+
+
+def bench_cpu(*, json: Path | None, tiny: bool, threads: int | None, compiled: bool) -> dict[str, Any]:
     """Time whole forecasts of a warm worker (rows, diagnostics, Zarr on disk) against two peers in the same run.
 
     - `overhead_ratio`: time of a forecast over that of its evaluations alone, the larger one of the bundled checkpoint
@@ -129,6 +152,8 @@ def _time_engine(
         worker = Worker(bench.settings, bench.database)
         forecast = {"members": size.members, "num_lead_times": size.num_lead_times, "nfe": size.nfe}
         warm_up = bench.run(worker, **forecast | {"num_lead_times": 1})[1] + bare.run(1, 1, 2)
+        worker.wait_for_compilation()
+        bench.run(worker, **forecast | {"num_lead_times": 1})
         plain(folder / "plain.zarr", replace(size, num_lead_times=1))
         before = _seconds_by_phase(bench)
         for repeat in range(repeats):

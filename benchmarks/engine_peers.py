@@ -37,8 +37,8 @@ class BareEvaluations:
             self._flow = (frame, torch.full((1,), 0.5), networks.flow.embed(torch.full((1,), 0.5), torch.ones(1)))
         self._shared, self._prepare = (self._context, mean, std), networks.flow.precompute
         self._execution, self._device = execution, device
-        self._warm_start = execution.compile(networks.warm_start, device)
-        self._velocity = execution.compile(networks.flow.velocity, device)
+        self._warm_start = execution.compile(networks.warm_start)
+        self._velocity = execution.compile(networks.flow.velocity)
 
     @torch.inference_mode()
     def run(self, num_groups: int, num_lead_times: int, nfe: int) -> float:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 from jobs.events import append_event
 from jobs.logs import current_request_id
+from jobs.mode import Mode
 from jobs.request import ForecastRequest
 from jobs.rows.clock import now
 from jobs.rows.end_time import END_TIME
@@ -23,7 +24,7 @@ class ForecastRecord:
     """The row of a forecast; `lead_times` of its `num_lead_times` are complete in all groups.
 
     `number` counts the forecasts of its owner in the order of acceptance, from 1. `damaged_files` are known to be
-    damaged.
+    damaged. `mode` is how its networks are evaluated, None before a worker has claimed it.
     """
 
     id: str
@@ -41,6 +42,7 @@ class ForecastRecord:
     finished: float | None
     number: int
     damaged_files: int
+    mode: Mode | None
 
 
 def new_forecast_id() -> str:
@@ -57,31 +59,18 @@ def insert_forecast(
     idempotency_key: str | None = None,
     expected_bytes: int | None = None,
     priority: Priority = Priority.NORMAL,
+    mode: Mode | None = None,
 ) -> ForecastRecord:
     """Insert the rows of a forecast and of its groups, and return the record; the deadline counts from now.
+
+    Without a `mode`, it is settled by the worker that claims the forecast first.
 
     If `owner` has used `idempotency_key` before, nothing is inserted and the earlier forecast is returned, which has
     another id. Raises `IdempotencyError` if the key was used for another request.
     """
-    row = {
-        "id": forecast_id,
-        "owner": owner,
-        "idempotency_key": idempotency_key,
-        "request": request.model_dump(mode="json"),
-        "request_digest": request.digest,
-        "status": Status.ACCEPTED,
-        "priority": priority,
-        "num_lead_times": num_lead_times,
-        "expected_bytes": expected_bytes,
-        "deadline": None if request.deadline_seconds is None else now() + request.deadline_seconds,
-        "model": request.checkpoint,
-        "checkpoint_digest": request.checkpoint_digest,
-        "group_size": request.group_size,
-        "num_groups": request.num_groups,
-        "nfe": request.sampling.nfe,
-        "evaluations": request.count_evaluations(num_lead_times),
-        "number": func.coalesce(select(usage.c.accepted).where(usage.c.owner == owner).scalar_subquery(), 0) + 1,
-    }
+    row = _new_row(forecast_id, owner, request, num_lead_times)
+    row |= {"idempotency_key": idempotency_key, "expected_bytes": expected_bytes, "priority": priority}
+    row |= {"mode": None if mode is None else mode.model_dump()}
     groups = [
         {"forecast_id": forecast_id, "kind": Kind.GROUP, "group_index": index} for index in range(request.num_groups)
     ]
@@ -96,6 +85,26 @@ def insert_forecast(
             raise
         return earlier
     return read_forecast(connection, forecast_id, owner)
+
+
+def _new_row(forecast_id: str, owner: str, request: ForecastRequest, num_lead_times: int) -> dict[str, Any]:
+    """Return the columns of a new forecast that follow from its request."""
+    return {
+        "id": forecast_id,
+        "owner": owner,
+        "request": request.model_dump(mode="json"),
+        "request_digest": request.digest,
+        "status": Status.ACCEPTED,
+        "num_lead_times": num_lead_times,
+        "deadline": None if request.deadline_seconds is None else now() + request.deadline_seconds,
+        "model": request.checkpoint,
+        "checkpoint_digest": request.checkpoint_digest,
+        "group_size": request.group_size,
+        "num_groups": request.num_groups,
+        "nfe": request.sampling.nfe,
+        "evaluations": request.count_evaluations(num_lead_times),
+        "number": func.coalesce(select(usage.c.accepted).where(usage.c.owner == owner).scalar_subquery(), 0) + 1,
+    }
 
 
 def _append_acceptance(connection: Connection, forecast_id: str) -> None:
@@ -179,6 +188,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "status": Status,
     "priority": Priority,
     "data": Data,
+    "mode": Mode.parse,
 }
 
 

@@ -78,17 +78,32 @@ class WorkerSettings(_Group):
 
     device: str = Field("auto", description="Device of a worker: cpu, cuda, cuda:N, or auto.")
     threads: int | None = Field(None, ge=1, description="CPU threads of a worker; one for each core by default.")
+    host_threads: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Threads of a worker that draw noise, and as many that write chunks; by default one beside a CPU, "
+        "and one for each processor, at most 8, beside a GPU.",
+    )
     group_size: int | None = Field(
         None,
         ge=1,
         le=256,
         description="Members computed, stored and resumed together; measured once for each device by default.",
     )
+    forecasts_at_once: int | None = Field(
+        None,
+        ge=1,
+        le=8,
+        description="Forecasts that a worker computes at the same time while one does not fill its device; by default "
+        "1 on a CPU, and 2 on a GPU.",
+    )
     compile: Literal["auto", "on", "off"] = Field(
         "auto", description="Whether a worker compiles the networks, which takes minutes; auto compiles on GPUs only."
     )
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="Precision in which a worker evaluates the networks; states are always float32."
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="Precision in which a worker evaluates the networks, tf32 on GPUs only; states are always float32.",
     )
     lease_seconds: float = Field(
         60.0, gt=0, description="Seconds without a heartbeat after which another worker may claim a worker's work."

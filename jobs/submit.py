@@ -92,6 +92,7 @@ def insert_if_admitted(
             idempotency_key,
             plan.expected_bytes,
             priority,
+            plan.mode,
         )
         if admission is not None and record.id == forecast_id:
             lock_queue(connection)

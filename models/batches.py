@@ -17,6 +17,9 @@ SIZES = (8, 16, 32, 64, 128, 256)
 _MAX_TIME_RATIO = 0.95
 """Largest time per member of a larger batch, over that of the best one so far, at which it is preferred to that one."""
 
+_DEVICE_STEPS = 5
+"""Steps by which a batch size is timed on a GPU: the first are launched singly, the third is recorded."""
+
 _CPU_ALLOCATION_FAILED = "can't allocate memory"
 """Part of the message of PyTorch's CPU allocator, which raises a plain `RuntimeError`."""
 
@@ -88,12 +91,12 @@ def measure_best_batch_size(
 
 
 def _seconds_per_member(batched: BatchedStepper, size: int, clock: Callable[[], float]) -> float:
-    """Return the wall time per member of a step, the shorter one of two, as the first may include warm-up."""
+    """Return the wall time per member of a step, the shortest of some, as the first include warm-up and recording."""
     spec, device = batched.spec, batched.device
     shape = (size, len(spec.variables), *spec.grid.grid.shape)
     frames = [torch.zeros(shape, device=device) for _ in range(spec.context_frames)]
     seconds = []
-    for _ in range(2):
+    for _ in range(2 if device.type == "cpu" else _DEVICE_STEPS):
         began = clock()
         batched.step(frames, np.datetime64("2000-01-01T00", "s"), frames[0]).sum().item()
         seconds.append(clock() - began)

@@ -1,5 +1,6 @@
 """Compile functions where the machine can; from the first failure on, evaluate them as they are."""
 
+import atexit
 import fcntl
 import logging
 import os
@@ -8,11 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map
 
 _DIED_SECONDS = 86400.0
 """Time for which functions are not compiled after a process has ended during a compilation."""
@@ -34,12 +35,11 @@ class Compiler:
         if self._attempts is not None and self._attempts.has_died():
             self._fail("ProcessEnded", "a process that compiled has ended before it was done")
 
-    def compile(self, function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-        """Return a function that runs `function` compiled for `device`, or as it is once a compilation has failed.
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that runs `function` compiled, or as it is once a compilation has failed.
 
-        It is compiled once a process for each new combination of argument shapes. On CUDA it runs as a CUDA graph; its
-        outputs are copied, because the next call overwrites the graph's memory. `function` must not change its
-        arguments, because it is called again with them if its compilation fails.
+        It is compiled once a process for each new combination of argument shapes, also by a call in another thread.
+        `function` must not change its arguments, because it is called again with them if its compilation fails.
         """
         compiled: Callable[..., Any] | None = None
         known: set[Any] = set()
@@ -54,7 +54,7 @@ class Compiler:
                     if shapes not in known and self._attempts is not None:
                         stack.enter_context(self._attempts.record())
                     if compiled is None:
-                        compiled = _compile(function, device)  # raises if PyTorch's compiler cannot be loaded
+                        compiled = _compile(function)  # raises if PyTorch's compiler cannot be loaded
                     outputs = compiled(*arguments)
             except torch.OutOfMemoryError:
                 raise
@@ -72,15 +72,8 @@ class Compiler:
         _log.warning("Networks cannot be compiled and are evaluated without: %s: %s", failure, first)
 
 
-def _compile(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    mode = "reduce-overhead" if device.type == "cuda" else "default"
-    compiled = torch.compile(function, dynamic=False, mode=mode)
-
-    def run(*arguments: Any) -> Any:
-        torch.compiler.cudagraph_mark_step_begin()
-        return tree_map(torch.clone, compiled(*arguments))
-
-    return run if device.type == "cuda" else compiled
+def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function, dynamic=False)
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,12 @@ class _Attempts:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(path.open("w"))
                 fcntl.flock(file, fcntl.LOCK_EX)
-                stack.callback(path.unlink, missing_ok=True)
+                remove = partial(path.unlink, missing_ok=True)
+                atexit.register(
+                    remove
+                )  # a process that ends by itself while another thread compiles has not died of it
+                stack.callback(atexit.unregister, remove)
+                stack.callback(remove)
             yield
 
     def has_died(self) -> bool:

@@ -1,7 +1,7 @@
 """How networks are evaluated: eager or compiled, in float32 or under autocast; results differ by rounding only."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,7 +9,9 @@ import torch
 
 from models.compilation import Compiler
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+"""`float32` rounds products as float32 on all devices; `tf32` keeps 10 bits of the factors' mantissas on a GPU."""
+
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -28,11 +30,28 @@ class Execution:
         """Whether networks are compiled: there is a compiler, and it has not failed."""
         return self.compiler is not None and self.compiler.failure is None
 
-    def compile(self, function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-        """Return `function` compiled for `device` as `Compiler.compile` does, or unchanged if there is no compiler."""
-        return function if self.compiler is None else self.compiler.compile(function, device)
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `function` compiled as `Compiler.compile` does, or unchanged if there is no compiler."""
+        return function if self.compiler is None else self.compiler.compile(function)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Return the context manager for evaluations: autocast to `precision`, or nothing for float32."""
+        """Return the context manager for evaluations in `precision` on `device`."""
         dtype = _DTYPES.get(self.precision)
-        return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+        if dtype is not None:
+            return torch.autocast(device.type, dtype)
+        return _tensor_float(allowed=self.precision == "tf32") if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def _tensor_float(*, allowed: bool) -> Iterator[None]:
+    """Allow TF32 in products of float32 within the block, or forbid it; PyTorch allows it in convolutions by default.
+
+    The setting is that of the process.
+    """
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolutions.allow_tf32, products.allow_tf32
+    convolutions.allow_tf32 = products.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        convolutions.allow_tf32, products.allow_tf32 = before

@@ -1,6 +1,7 @@
 """One time step of the forecast: Algorithm 2 of the paper."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 from torch import Tensor
 
 from models.execution import Execution
+from models.graphs import Graphs, RecordedFunction
 from models.grid_network import FixedInputs
 from models.networks import Networks
-from models.shapes import Context, Fields, Frames, Warmth
+from models.shapes import Context, Features, Fields, Frames, Warmth
 from models.solvers import evaluation_times, power_grid, solve
+from models.valid_range import ValidRange
 from models.warm_start import blend_scale, restore
 from weather.features import feature_fields
 from weather.manifest import Sampling
@@ -25,6 +28,9 @@ class EvaluationObserver(Protocol):
 
     def before_evaluation(self, network: str, members: int) -> None:
         """Handle the coming evaluation of `network`, `warm_start` or `flow`, for `members` members."""
+
+    def before_step(self, warm_start: int, flow: int) -> None:
+        """Handle the coming time step, which is launched at once, and its evaluations, each for one member."""
 
 
 class FlowField:
@@ -49,7 +55,11 @@ class FlowField:
 
 
 class Forecaster:
-    """Advance states by one time step with the networks of a checkpoint."""
+    """Advance states by one time step with the networks of a checkpoint.
+
+    With `graphs`, whole time steps are recorded and launched at once; the observer is then called before each of them
+    rather than before each evaluation.
+    """
 
     def __init__(
         self,
@@ -58,47 +68,98 @@ class Forecaster:
         device: torch.device,
         execution: Execution = EAGER,
         observer: EvaluationObserver | None = None,
+        graphs: Graphs | None = None,
     ) -> None:
         self.spec = networks.spec
-        self.sampling = sampling
         self.device = device
-        self._networks = networks
-        self._execution, self._observer = execution, observer
+        self.execution = execution
+        self._networks, self._observer = networks, observer
+        self._compiled_warm_start = execution.compile(networks.warm_start)
+        self._compiled_velocity = execution.compile(networks.flow.velocity)
+        self._valid_range = ValidRange(networks.spec.known_variables, device)
+        self._set_sampling(sampling, graphs)
+
+    def with_sampling(self, sampling: Sampling, graphs: Graphs | None = None) -> "Forecaster":
+        """Return a forecaster with another sampler, and graphs of its own; both share what is compiled."""
+        other = copy.copy(self)
+        other._set_sampling(sampling, graphs)
+        return other
+
+    def with_observer(self, observer: EvaluationObserver | None) -> "Forecaster":
+        """Return this forecaster with another observer; both share what is compiled and recorded."""
+        other = copy.copy(self)
+        other._observer = observer
+        return other
+
+    def _set_sampling(self, sampling: Sampling, graphs: Graphs | None) -> None:
+        self.sampling = sampling
         self._times = power_grid(sampling.num_steps, sampling.power)
-        self._compiled_warm_start = execution.compile(networks.warm_start, device)
-        self._compiled_velocity = execution.compile(networks.flow.velocity, device)
         self._embeddings: dict[float, tuple[Tensor, Tensor]] = {}
+        self._recorded: RecordedFunction | None = None
+        if graphs is not None:
+            self._recorded = RecordedFunction(self.with_observer(None)._advance, graphs)
 
     @torch.inference_mode()
     def step(self, frames: Frames, valid_time: np.datetime64, noise: Fields) -> Fields:
         """Return the states one time step after the newest of `frames`, whose time is `valid_time`.
 
         Frames are newest first, as many as the specification's `context_frames`. Frames and states are float32 on the
-        forecaster's device in physical units; `noise` is standard normal of their shape.
+        forecaster's device in physical units; `noise` is standard normal of their shape. A member that is not finite or
+        leaves the valid range is lost: its states are NaN.
         Where all members share their frames (tensors expanded from one), the warm start is evaluated once for all.
         Source: Scholz & Turner, Algorithm 2.
         """
-        context, mean, std = self._evaluate_warm_start(frames, valid_time)
+        if all(map(_is_expanded, frames)):
+            frames = [frame[:1] for frame in frames]
+        inputs = (*frames, self._load_features(valid_time), noise)
+        if self._recorded is None:
+            return self._advance(*inputs)
+        if self._observer is not None:
+            self._observer.before_step(len(frames[0]), self.sampling.nfe * len(noise))
+        try:
+            return self._recorded(*inputs)
+        except torch.OutOfMemoryError:
+            self.discard_recordings()
+            raise
+
+    def discard_recordings(self) -> None:
+        """Forget the recorded steps of all batch sizes, which frees their memory."""
+        if self._recorded is not None:
+            self._recorded.discard()
+
+    @torch.inference_mode()
+    def warm_start(self, frames: Frames, valid_time: np.datetime64) -> tuple[Fields, Fields]:
+        """Return the warm start's own mean and standard deviation one time step after `frames`, in physical units."""
+        members = len(frames[0])
+        if all(map(_is_expanded, frames)):
+            frames = [frame[:1] for frame in frames]
+        _, mean, std = self._evaluate_warm_start(frames, self._load_features(valid_time), members)
+        return self._networks.context.denormalise(mean), std * self._networks.context.std
+
+    def _advance(self, *inputs: Tensor) -> Fields:
+        """Return the states after one time step; `inputs` are its frames, features and noise, all on the device.
+
+        The frames may be of one member, which all share. The call does not wait for the device.
+        """
+        *frames, features, noise = inputs
+        context, mean, std = self._evaluate_warm_start(frames, features, len(noise))
         warmth = torch.full((1,), self.sampling.warmth, dtype=mean.dtype, device=self.device)
         scale = blend_scale(std, warmth)
         field = FlowField(self._evaluate_flow, self._embed_times(warmth), self._precompute(context, mean, scale))
         x_1 = solve(self.sampling.solver, field, noise, self._times)
         assert field.nfe == self.sampling.nfe
-        return self._networks.context.denormalise(restore(x_1, mean, scale))
+        states = self._networks.context.denormalise(restore(x_1, mean, scale))
+        return self._valid_range.mask_lost_members(states)
 
-    @torch.inference_mode()
-    def warm_start(self, frames: Frames, valid_time: np.datetime64) -> tuple[Fields, Fields]:
-        """Return the warm start's own mean and standard deviation one time step after `frames`, in physical units."""
-        _, mean, std = self._evaluate_warm_start(frames, valid_time)
-        return self._networks.context.denormalise(mean), std * self._networks.context.std
+    def _evaluate_warm_start(
+        self, frames: Sequence[Tensor], features: Features, members: int
+    ) -> tuple[Context, Fields, Fields]:
+        """Return context, mean and standard deviation of each member, in normalised units.
 
-    def _evaluate_warm_start(self, frames: Frames, valid_time: np.datetime64) -> tuple[Context, Fields, Fields]:
-        """Return context, mean and standard deviation of each member, in normalised units."""
-        members, shared = frames[0].shape[0], all(map(_is_expanded, frames))
-        if shared:
-            frames = [frame[:1] for frame in frames]
-        context = self._build_context(frames, valid_time)
-        network = self._networks.warm_start if shared else self._compiled_warm_start
+        The frames are those of each member, or of one for all.
+        """
+        context: Context = self._networks.context(frames, features)
+        network = self._compiled_warm_start if len(context) == members else self._networks.warm_start
         mean, std = self._evaluate("warm_start", len(context), network, context)
         return (
             context.expand(members, -1, -1, -1),
@@ -113,11 +174,11 @@ class Forecaster:
     def _evaluate(self, name: str, members: int, network: Callable[..., Any], *arguments: Any) -> Any:
         if self._observer is not None:
             self._observer.before_evaluation(name, members)
-        with self._execution.autocast(self.device):
+        with self.execution.autocast(self.device):
             return network(*arguments)
 
     def _precompute(self, context: Context, mean: Fields, scale: Fields) -> FixedInputs:
-        with self._execution.autocast(self.device):
+        with self.execution.autocast(self.device):
             return self._networks.flow.precompute(context, mean, scale)
 
     def _embed_times(self, warmth: Warmth) -> dict[float, tuple[Tensor, Tensor]]:
@@ -128,10 +189,12 @@ class Forecaster:
                 self._embeddings[t] = time, self._networks.flow.embed(time, warmth)
         return self._embeddings
 
-    def _build_context(self, frames: Frames, valid_time: np.datetime64) -> Context:
-        features = feature_fields(self.spec.features, self.spec.grid.grid, valid_time)[None]
-        context: Tensor = self._networks.context(frames, torch.from_numpy(features).to(self.device))
-        return context
+    def _load_features(self, valid_time: np.datetime64) -> Features:
+        """Return the features of a date on the device, by a copy that the host does not wait for."""
+        features = torch.from_numpy(feature_fields(self.spec.features, self.spec.grid.grid, valid_time)[None])
+        if self.device.type == "cuda":
+            features = features.pin_memory()
+        return features.to(self.device, non_blocking=True)
 
 
 def _is_expanded(frame: Fields) -> bool:

@@ -1,41 +1,55 @@
-"""The noise of a forecast: a pure function of seed, initial time, member and step, equal on all devices and batches."""
+"""The noise of a forecast: a pure function of seed, initial time, member and step, equal on all devices and batches.
 
-import itertools
+All bits of it are the same, whatever group, batch or thread draws it: each element is one draw of a member's own
+stream, followed by products and sums that are each rounded once, without fused operations.
+"""
+
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from models.shapes import Fields
 from weather.manifest import ModelSpec, NoiseSpec
+
+Noise = TypeVar("Noise", Tensor, NDArray[np.float32])
 
 _WORD = 2**64
 
 
 def white_noise(
-    seed: int, init_time: np.datetime64, members: Sequence[int], step: int, shape: tuple[int, int, int]
+    seed: int,
+    init_time: np.datetime64,
+    members: Sequence[int],
+    step: int,
+    shape: tuple[int, int, int],
+    out: NDArray[np.float32] | None = None,
 ) -> Fields:
     """Return standard normal noise, float32 on the CPU, of shape (member, *`shape`), independent for each step.
 
     Each member's noise is drawn from its own stream of a counter-based generator, so it does not depend on which
     other members are drawn, or in which order. `step` counts lead times from 0; of `init_time` whole seconds count.
+    It is drawn into `out`, of the same shape, if that is given. Other threads run while it is drawn.
     """
     seconds = int(init_time.astype("M8[s]").astype(np.int64)) % _WORD
     key = np.array([seed, seconds], np.uint64)
-    noise = np.empty((len(members), *shape), np.float32)
+    noise = np.empty((len(members), *shape), np.float32) if out is None else out
     for row, member in enumerate(members):
         stream = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, member, step]))
         stream.standard_normal(dtype=np.float32, out=noise[row])
     return torch.from_numpy(noise)
 
 
-def advance_noise(previous: Fields | None, white: Fields, correlation: float) -> Fields:
+def advance_noise(previous: Noise | None, white: Noise, correlation: float) -> Noise:
     """Return z_k = φ·z_{k−1} + √(1 − φ²)·ξ_k, standard normal if z_{k−1}, `previous`, and ξ_k, `white`, are.
 
     `previous` is None at the first step, whose noise is `white`. Each product and the sum are rounded once, so that
-    an element has the same value in a batch of any size.
+    an element has the same value in a batch of any size, as a tensor and as an array.
     """
     if previous is None or correlation == 0:
         return white
@@ -59,23 +73,50 @@ class ForecastNoise:
         return cls(spec, model.time_step_hours, (len(model.variables), lat, lon), seed, init_time)
 
     def draw(self, members: Sequence[int], first_step: int = 0) -> Iterator[Fields]:
-        """Return the noise of `members` at `first_step` and all later steps, float32 on the CPU.
+        """Yield the noise of `members` at `first_step` and all later steps without end, float32 on the CPU."""
+        stream = NoiseStream(self, members, first_step)
+        while True:
+            noise = torch.empty(len(members), *self.shape)
+            stream.draw_into(noise.numpy())
+            yield noise
+            del noise
 
-        It is scale · z_k of `advance_noise`, which starts at step 0 whatever the first step, so that nothing has to be
-        stored for a forecast that is resumed.
-        """
-        noise = self._draw_white(members, first_step) if self.spec.is_white else self._correlate(members, first_step)
-        return noise if self.spec.scale == 1 else (fields * self.spec.scale for fields in noise)
 
-    def _draw_white(self, members: Sequence[int], first_step: int) -> Iterator[Fields]:
-        """Yield white noise; nothing is kept between two steps."""
-        steps = itertools.count(first_step)
-        return (white_noise(self.seed, self.init_time, members, step, self.shape) for step in steps)
+class NoiseStream:
+    """The noise of some members of a forecast, drawn step after step, by one thread at a time.
 
-    def _correlate(self, members: Sequence[int], first_step: int) -> Iterator[Fields]:
-        """Yield correlated noise; that of the last step is kept."""
-        z = None
-        for step, white in enumerate(self._draw_white(members, 0)):
-            z = advance_noise(z, white, self.spec.correlation_at(step, self.time_step_hours))
-            if step >= first_step:
-                yield z
+    It is scale · z_k of `advance_noise`, which starts at step 0 whatever the first step, so that nothing has to be
+    stored for a forecast that is resumed. Correlated noise keeps that of the last step.
+    """
+
+    def __init__(self, noise: ForecastNoise, members: Sequence[int], first_step: int = 0) -> None:
+        self._noise, self._members, self._next = noise, tuple(members), first_step
+        self._correlated: NDArray[np.float32] | None = None
+
+    def draw_into(self, out: NDArray[np.float32]) -> None:
+        """Draw the noise of the next step into `out`, float32 (member, variable, latitude, longitude)."""
+        spec = self._noise.spec
+        if spec.is_white:
+            self._draw_white(range(len(self._members)), self._next, out)
+        else:
+            first = 0 if self._correlated is None else self._next
+            correlated = self._correlated = np.empty_like(out) if self._correlated is None else self._correlated
+            for step in range(first, self._next + 1):
+                self._advance(correlated, step)
+            out[:] = correlated
+        if spec.scale != 1:
+            out *= np.float32(spec.scale)
+        self._next += 1
+
+    def _advance(self, correlated: NDArray[np.float32], step: int) -> None:
+        """Replace the noise of the step before `step` by that of `step`, one member after another."""
+        noise = self._noise
+        correlation = noise.spec.correlation_at(step, noise.time_step_hours)
+        white = np.empty((1, *noise.shape), np.float32)
+        for row in range(len(self._members)):
+            self._draw_white((row,), step, white)
+            correlated[row] = advance_noise(correlated[row] if step else None, white[0], correlation)
+
+    def _draw_white(self, rows: Sequence[int], step: int, out: NDArray[np.float32]) -> None:
+        noise = self._noise
+        white_noise(noise.seed, noise.init_time, [self._members[row] for row in rows], step, noise.shape, out)

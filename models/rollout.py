@@ -2,7 +2,7 @@
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 from models.forecaster import Forecaster
 from models.shapes import Fields, Frames
 from weather.manifest import ModelSpec
-from weather.variables import Variable
 
 
 @runtime_checkable
@@ -22,7 +21,10 @@ class Stepper(Protocol):
     device: torch.device
 
     def step(self, frames: Frames, valid_time: np.datetime64, noise: Fields) -> Fields:
-        """Return the states one time step after the newest of `frames` (newest first), whose time is `valid_time`."""
+        """Return the states one time step after the newest of `frames` (newest first), whose time is `valid_time`.
+
+        A member that is not finite or leaves the valid range is lost: its states are NaN.
+        """
 
 
 def rollout(
@@ -33,15 +35,13 @@ def rollout(
     `frames` are the states before the first one that is yielded, newest first, as many as the specification's
     `context_frames`: those of the initial state, or the last lead times of a forecast that is resumed. `noise` has the
     noise of these members from `first_step` on, as `ForecastNoise.draw` yields it. All states are float32 on the
-    stepper's device, in physical units. A member that is not finite or leaves the valid range is lost: NaN from that
-    lead time on.
+    stepper's device, in physical units. A lost member is NaN from that lead time on.
     """
-    valid_range = ValidRange(stepper.spec.known_variables, stepper.device)
     context = deque(frames, maxlen=len(frames))
     newest_time = init_time + first_step * stepper.spec.time_step
     for noise_of_step in noise:
         states = stepper.step(tuple(context), newest_time, noise_of_step.to(stepper.device, non_blocking=True))
-        context.appendleft(valid_range.mask_lost_members(states))
+        context.appendleft(states)
         newest_time += stepper.spec.time_step
         del noise_of_step, states  # a suspended rollout holds the frames of its context and nothing else
         yield context[0]
@@ -58,20 +58,3 @@ def mean_rollout(forecaster: Forecaster, frames: Frames, *, init_time: np.dateti
         mean, _ = forecaster.warm_start(tuple(context), init_time + step * forecaster.spec.time_step)
         context.appendleft(mean)
         yield mean
-
-
-class ValidRange:
-    """The valid range of each variable, on a device."""
-
-    def __init__(self, variables: Sequence[Variable], device: torch.device) -> None:
-        low, high = zip(*(variable.valid_range for variable in variables), strict=True)
-        self._low, self._high = (torch.tensor(limit, dtype=torch.float32, device=device) for limit in (low, high))
-
-    def mask_lost_members(self, states: Fields) -> Fields:
-        """Return `states` with NaN in the whole of each member that is not finite or out of range at any point.
-
-        The call does not synchronise with the device.
-        """
-        least, most = states.flatten(2).aminmax(dim=2)
-        is_valid = ((least >= self._low) & (most <= self._high)).all(dim=1)
-        return torch.where(is_valid[:, None, None, None], states, torch.nan)

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,8 @@ def replay(
     with answering_damage(record, service):
         state = load_state_of(record, service)
     priority = _allowed_priority(service, owner, record.priority)
-    return _accept_plan(service, owner, Plan.of(request, manifest), manifest, state, key, priority)
+    plan = replace(Plan.of(request, manifest), mode=record.mode)
+    return _accept_plan(service, owner, plan, manifest, state, key, priority)
 
 
 def _allowed_priority(service: Service, owner: str, priority: Priority) -> Priority:

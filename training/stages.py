@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.execution import Execution
 from models.flow import FlowNet
+from models.graphs import CudaGraphs, Graphs
 from models.networks import Networks
 from models.shapes import RowWeights
 from models.warm_start import WarmStart
@@ -27,10 +28,10 @@ from training.data.order import SampleOrder
 from training.data.training_data import TrainingData
 from training.draws import FlowDraws, Purpose, draw_for_flow, draw_for_rollout, generator
 from training.errors import StoppedError
-from training.graphs import CudaGraphs, Graphs, RecordedStep
 from training.losses import StageLoss, StepInputs
 from training.optimisation import NetworkOptimiser
 from training.processes import Processes
+from training.recorded_step import RecordedStep
 from training.rollout_config import RolloutConfig
 from training.rollout_loss import PersistenceErrors, RolloutLoss
 from training.step import OptimiserStep

@@ -1,6 +1,7 @@
 """The command line: `warmcast`, its version, `doctor` and the benchmarks; the other commands are in `cli_*.py`."""
 
 import importlib.metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -75,10 +76,20 @@ def engine(
     tiny: Tiny = False,
     threads: Threads = None,
     compiled: Annotated[bool, typer.Option("--compiled", help="Time compiled networks too; takes minutes.")] = False,
+    host_only: Annotated[
+        bool, typer.Option("--host-only", help="Time the work of the host alone, with a device that costs nothing.")
+    ] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="With --host-only: a checkout of other code, which is timed in the same run.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Time forecasts on this device, such as cuda, against their time steps alone.")
+    ] = None,
 ) -> None:
     """Compare the duration of whole forecasts with that of their network evaluations and of a plain PyTorch loop."""
+    options = {"json": json, "tiny": tiny, "threads": threads, "compiled": compiled}
     with exit_codes():
-        run("bench engine", json=json, tiny=tiny, threads=threads, compiled=compiled)
+        run("bench engine", **options, host_only=host_only, against=against, device=device)
 
 
 @bench.command()

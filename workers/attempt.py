@@ -1,19 +1,51 @@
 """Write the results of one claim: each lead time of a group is staged, committed to its row, then published."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import torch
 
 from jobs.dispatching import leases
 from jobs.dispatching.leases import Lease
 from jobs.rows.database import Database
+from weather.stores.restart import RestartStore
+from workers.background import BackgroundWriter
+from workers.chunk_writers import ChunkWriters, StagedLeadTime, lead_times_ahead
 from workers.claimed_forecast import ClaimedForecast, publish_committed
+from workers.device import has_room, side_stream
 from workers.lead_times import summarise_lead_time
 from workers.rollouts import GroupStates
 from workers.timing import PhaseMarks, StepClock
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """A lead time of a group that is being staged, the times of its phases, and how it was computed."""
+
+    staged: StagedLeadTime
+    marks: PhaseMarks
+    computation: Mapping[str, Any]
+
+    @property
+    def lead_index(self) -> int:
+        return self.staged.states.lead_index
+
+    @property
+    def group(self) -> int:
+        return self.staged.states.group
+
+
 class Attempt:
-    """Write the lead times that one claim computes, under its leases; `write` must be called by one thread only."""
+    """Write the lead times that one claim computes, under its leases, while the next ones are computed.
+
+    `threads` threads encode and write chunks; one commits rows and publishes, in order, and one writes the products of
+    complete lead times, which are computed on `device` if there is room for some lead times more. Data reaches the disk
+    before its row, and its row before it is published.
+    """
 
     def __init__(
         self,
@@ -22,37 +54,80 @@ class Attempt:
         claimed: Sequence[Lease],
         lease_seconds: float,
         clock: StepClock,
+        *,
+        threads: int,
+        device: torch.device,
     ) -> None:
         self._database, self._forecast, self._lease_seconds, self._clock = database, forecast, lease_seconds, clock
         store, folder = forecast.store, forecast.folder
         self._leases = {lease.group: lease for lease in claimed}
         for lease in claimed:
             publish_committed(store, folder, lease.group, lease.committed)
-        self._staged = {lease.group: store.open_staging(folder.attempt(lease.group, lease.epoch)) for lease in claimed}
+        self._staging = {lease.group: store.open_staging(folder.attempt(lease.group, lease.epoch)) for lease in claimed}
         self._is_shared = len(claimed) < store.layout.num_groups
         self._lead_times = forecast.lead_times()
         self._computation: Mapping[str, Any] = {}
+        self._keeps_on_device = has_room(device, store.layout.num_groups * store.layout.group_bytes)
+        self._products_stream = side_stream(device)
+        self._stack = ExitStack()
+        self._chunks = ChunkWriters(threads, partial(clock.phase, "encode"))
+        self._removes_frames = isinstance(store, RestartStore)
+        depth = 1 if self._removes_frames else lead_times_ahead(store.layout.group_bytes)
+        self._products = BackgroundWriter[int](self._write_all_products)
+        self._commits = BackgroundWriter[_Piece](self._commit, depth, lambda piece: piece.staged.is_written)
 
-    def write(self, computed: GroupStates, marks: PhaseMarks, computation: Mapping[str, Any]) -> None:
-        """Stage, commit and publish a lead time of a group, then write the products of newly complete lead times.
+    def __enter__(self) -> Self:
+        """Start the threads."""
+        for context in (self._chunks, self._products, self._commits):
+            self._stack.enter_context(context)
+        return self
 
-        `computation` describes how it was computed, for the receipt.
-        The commit returns the complete lead times whose products this worker has to write. Raises `LeaseLostError`
-        if another worker has taken over the group or the forecast has been cancelled.
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish all that was put, and end the threads; after an exception, drop what is not being written."""
+        self._stack.__exit__(kind, error, trace)
+
+    def put(self, computed: GroupStates, marks: PhaseMarks, computation: Mapping[str, Any]) -> None:
+        """Begin to write a lead time of a group; wait while too many wait for their output.
+
+        `computation` describes how it was computed, for the receipt. Raises `LeaseLostError` if another worker has
+        taken over a group or the forecast has been cancelled, and any other error by which writing has failed.
         """
-        store, group, lead_index = self._forecast.store, computed.group, computed.lead_index
-        fields, staged = computed.fetch(), self._staged[group]
-        self._clock.record(marks)
+        staged = self._chunks.begin(computed, self._staging[computed.group])
+        with self._clock.phase("wait"):
+            self._commits.put(_Piece(staged, marks, computation))
+
+    def _commit(self, pieces: Sequence[_Piece]) -> None:
+        """Commit lead times of groups in one transaction, publish them, and hand on those that are due for products."""
+        fields = []
+        for piece in pieces:
+            fields.append(piece.staged.complete())
+            self._clock.record(piece.marks)
         with self._clock.phase("write"):
-            staged.commit(group, lead_index, fields)
-            self._record_computation(computation, lead_index)
-            lease, committed = self._leases[group], lead_index + 1
-            with self._database.write() as connection:
-                due = leases.commit(connection, lease, committed, self._lease_seconds, shared=self._is_shared)
-            store.publish(staged.path, group, lead_index)
-        self._lead_times.keep(group, lead_index, fields)
-        for complete_index in due:
-            self._write_products(complete_index)
+            for piece in {piece.group: piece for piece in pieces}.values():
+                piece.staged.sync()
+            due = self._commit_rows(pieces)
+            for piece in pieces:
+                self._forecast.store.publish(piece.staged.store.path, piece.group, piece.lead_index)
+        for piece, values in zip(pieces, fields, strict=True):
+            kept = piece.staged.states.on_device if self._keeps_on_device else values
+            self._lead_times.keep(piece.group, piece.lead_index, kept)
+        for lead_index in due:
+            self._products.put(lead_index)
+        if self._removes_frames:
+            self._products.drain()  # so that few exact lead times are on the disk at any time
+
+    def _commit_rows(self, pieces: Sequence[_Piece]) -> list[int]:
+        """Commit lead times of groups to their rows; return the lead times whose products this worker has to write."""
+        for piece in pieces:
+            self._record_computation(piece.computation, piece.lead_index)
+        due: list[int] = []
+        with self._database.write() as connection:
+            for piece in pieces:
+                lease, committed = self._leases[piece.group], piece.lead_index + 1
+                due += leases.commit(connection, lease, committed, self._lease_seconds, shared=self._is_shared)
+        return due
 
     def _record_computation(self, computation: Mapping[str, Any], lead_index: int) -> None:
         """Add a way of computing to the folder, with the lead time where it was first used; once for each way."""
@@ -60,6 +135,11 @@ class Attempt:
             first = {"first_lead_hours": self._forecast.store.layout.lead_hours(lead_index)}
             self._forecast.folder.record_computation(computation, first)
             self._computation = computation
+
+    def _write_all_products(self, lead_indices: Sequence[int]) -> None:
+        for lead_index in lead_indices:
+            with torch.inference_mode(), self._products_stream:
+                self._write_products(lead_index)
 
     def _write_products(self, lead_index: int) -> None:
         """Write the diagnostics and the summary of a lead time that all groups have committed."""

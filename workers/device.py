@@ -3,6 +3,8 @@
 import ctypes
 import os
 import re
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -20,6 +22,35 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def count_host_threads(device: torch.device) -> int:
+    """Return how many threads draw noise, and how many write chunks, beside the computation on `device`.
+
+    Beside a GPU that is one for each processor of this process, at most 8; beside a CPU, which they share with the
+    computation, one.
+    """
+    return 1 if device.type == "cpu" else min(len(os.sched_getaffinity(0)), _MAX_HOST_THREADS)
+
+
+def count_lanes(device: torch.device) -> int:
+    """Return how many forecasts a worker computes at the same time while one does not fill `device`: two on a GPU."""
+    return 2 if device.type == "cuda" else 1
+
+
+def has_room(device: torch.device, lead_time_bytes: int) -> bool:
+    """Return whether the lead times that wait for their products are kept on `device`: on GPUs with enough memory."""
+    if device.type != "cuda":
+        return False
+    return _KEPT_LEAD_TIMES * lead_time_bytes <= _KEPT_SHARE * torch.cuda.get_device_properties(device).total_memory
+
+
+def side_stream(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context, which may be entered again, in which work on a CUDA device runs beside the computation."""
+    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
+
+
+_KEPT_LEAD_TIMES = 8
+_KEPT_SHARE = 0.1
+_MAX_HOST_THREADS = 8
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _OPTIONS = {_TRIM_THRESHOLD: 2**29, _MMAP_THRESHOLD: 2**25, _ARENA_MAX: 2}
 

@@ -25,6 +25,7 @@ from weather.initial_state import read_initial_state
 from weather.manifest import ModelSpec, read_manifest
 from workers.commands import sample_files
 from workers.device import find_device
+from workers.gpu_self_test import run_gpu_self_test
 from workers.self_test import Finding, Subject, run_self_test
 
 
@@ -45,6 +46,7 @@ def check_machine(
         *_check_checkpoints(checkpoint_folders),
         Finding("checkpoint", f"{manifest.name} {manifest.digest[:12]}", True),
         *run_self_test(Subject.of(folder, manifest, chosen, state)),
+        *(run_gpu_self_test(Subject.of(folder, manifest, chosen, state)) if chosen.type == "cuda" else ()),
     ]
     return {
         "is_well": all(finding.is_well for finding in findings),

@@ -1,44 +1,69 @@
 """Fields of all groups of a lead time, from memory or from the store, and their summary."""
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.ensemble_summary import compute_summary
+from diagnostics.scores.arrays import Array, to_numpy
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.summary import SummaryStore
+from workers.rollouts import DeviceStates
+
+Fields = NDArray[np.float32] | DeviceStates
+"""The fields of a group: (member, variable, latitude, longitude)."""
 
 Publish = Callable[[int, int], None]
 """Publish the first lead times of a group into the store: (group, number of lead times)."""
 
+_NUM_KEPT = 4
+"""Newest lead times that stay in memory: two that wait for their products, one being summarised and the newest."""
+
 
 class LeadTimes:
-    """The fields of all groups at a lead time; groups of the two newest lead times stay in memory.
+    """The fields of all groups at a lead time; groups of the newest lead times stay in memory.
 
-    Other groups are read from the store once. `publish` is called before a group is read that another attempt has
-    committed but not yet published.
+    One thread may keep groups while another reads and discards lead times. Other groups are read from the store once.
+    `publish` is called before a group is read that another attempt has committed but not yet published.
     """
 
     def __init__(self, store: EnsembleStore, publish: Publish | None = None) -> None:
         self._store, self._publish = store, publish
-        self._kept: dict[int, dict[int, NDArray[np.float32]]] = {}
+        self._kept: dict[int, dict[int, Fields]] = {}
+        self._lock = threading.Lock()
 
-    def keep(self, group: int, lead_index: int, fields: NDArray[np.float32]) -> None:
-        """Keep a committed group in memory until its lead time is discarded; discard the lead time two steps before."""
-        self._kept.setdefault(lead_index, {})[group] = fields
-        self.discard(lead_index - 2)
+    def keep(self, group: int, lead_index: int, fields: Fields) -> None:
+        """Keep a committed group in memory until its lead time is discarded, or is too far behind."""
+        with self._lock:
+            self._kept.setdefault(lead_index, {})[group] = fields
+            self._discard(lead_index - _NUM_KEPT)
 
-    def groups(self, lead_index: int) -> list[NDArray[np.float32]]:
-        """Return the fields of every group, in order, at a lead time that all groups have committed."""
-        kept = self._kept.setdefault(lead_index, {})
-        for group in range(self._store.layout.num_groups):
+    def groups(self, lead_index: int) -> list[Array]:
+        """Return the fields of every group, in order, at a lead time that all groups have committed.
+
+        They are on the device if all groups are kept there, else in host memory.
+        """
+        with self._lock:
+            kept = dict(self._kept.get(lead_index, {}))
+        groups = range(self._store.layout.num_groups)
+        for group in groups:
             if group not in kept:
                 kept[group] = self._read(group, lead_index)
-        return [fields for _, fields in sorted(kept.items())]
+        with self._lock:
+            self._kept.setdefault(lead_index, {}).update(kept)
+        fields = [kept[group] for group in groups]
+        arrays = [each.tensor() if isinstance(each, DeviceStates) else each for each in fields]
+        is_mixed = len({type(each) for each in fields}) > 1
+        return [to_numpy(array) for array in arrays] if is_mixed else arrays
 
     def discard(self, lead_index: int) -> None:
         """Discard this lead time and all earlier ones from memory."""
+        with self._lock:
+            self._discard(lead_index)
+
+    def _discard(self, lead_index: int) -> None:
         self._kept = {index: groups for index, groups in self._kept.items() if index > lead_index}
 
     def _read(self, group: int, lead_index: int) -> NDArray[np.float32]:

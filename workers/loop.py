@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
@@ -38,6 +39,7 @@ from workers.claimed_forecast import ClaimedForecast
 from workers.engine import Engine
 from workers.lease_keeper import LeaseKeeper
 from workers.receipt import finish_forecast
+from workers.room import Room
 
 RETRY_SECONDS = 5.0
 """Pause before work is tried again after an error of the machine."""
@@ -50,29 +52,46 @@ _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """One worker: a process with an engine on one device, and the forecast that it claimed last."""
+    """One worker: an engine on one device, and the forecast that it claimed last.
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    A process has one worker, or several lanes: workers on the same device, which share its `room`.
+    """
+
+    def __init__(self, settings: Settings, database: Database, room: Room | None = None, lane: int = 0) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._settings, self._database = settings, database
         self._data = open_storage(settings.storage.data, settings.storage.store)
         self._tally = Tally()
-        self._engine = Engine(settings, database, self._tally)
+        self._engine = Engine(settings, database, self._tally, room, lane)
         self._forecast: ClaimedForecast | None = None
         self._unreleased: Sequence[Lease] = ()
         self._handed_back: dict[str, float] = {}
         self._pause_until = -math.inf
-        self.is_stopping = False
+        self.is_stopping = self._has_given_up = False
         self._recorded, self._recording = -math.inf, threading.Lock()
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the worker computes on."""
+        return self._engine.device
 
     @property
     def machine(self) -> Machine:
         """Kind of device and number of CPU threads, for which speeds are measured."""
         return self._engine.machine
 
+    def wait_for_compilation(self) -> None:
+        """Wait until no networks are being compiled: the next forecast of a checkpoint then uses compiled ones."""
+        self._engine.wait_for_compilation()
+
     def stop(self) -> None:
         """Make `run` end after the lead time of the group that is being computed; safe to call in a signal handler."""
         self.is_stopping = True
+
+    def give_up(self) -> None:
+        """Make `run` raise `SystemExit` before the next evaluation; for workers of other threads."""
+        self.stop()
+        self._has_given_up = True
 
     def run(self) -> bool:
         """Claim this worker's share of the free work of one forecast and do it; return whether there was any.
@@ -83,7 +102,7 @@ class Worker:
         settings = self._settings
         self._release(self._unreleased)
         self.record_heartbeat()
-        if self.is_stopping or time.monotonic() < self._pause_until:
+        if self.is_stopping or time.monotonic() < self._pause_until or not self._engine.has_room():
             return False
         limits = (settings.worker.lease_seconds, settings.worker.max_attempts)
         claimed = leases.claim(self._database, self.name, *limits, 2 + 3 * settings.worker.poll_seconds)
@@ -168,10 +187,15 @@ class Worker:
                 self._engine.compute(
                     self._forecast,
                     claimed,
-                    record_progress=keeper.record_progress,
+                    record_progress=partial(self._record_progress, keeper),
                     should_stop=lambda: self.is_stopping,
                     should_rebalance=partial(self._should_rebalance, record.id),
                 )
+
+    def _record_progress(self, keeper: LeaseKeeper) -> None:
+        if self._has_given_up:
+            raise SystemExit(0)
+        keeper.record_progress()
 
     def _should_rebalance(self, forecast_id: str) -> bool:
         with self._database.read() as connection:

@@ -3,7 +3,7 @@
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType
 
@@ -15,9 +15,12 @@ from jobs.logs import configure_logging
 from jobs.rows.database import Database
 from jobs.settings import Settings
 from storage.errors import InstallationError, WarmcastError
+from workers.device import count_lanes
+from workers.lanes import Lanes
 from workers.loop import Worker
 from workers.notices import Alarm, NoticeChannel
 from workers.parent import end_with_parent
+from workers.room import Room
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _STOP_SHARE = 0.5
@@ -34,19 +37,23 @@ def poll(settings: Settings, channel: NoticeChannel | None = None) -> None:
     """
     configure_logging(settings.log.log_format, settings.log.log_level)
     database = open_installation(settings.storage).database
-    worker, alarm = Worker(settings, database), Alarm()
-    _stop_on_signals(worker, alarm, settings.worker.stop_seconds * _STOP_SHARE)
-    while not worker.is_stopping:
-        try:
-            with channel.busy() if channel is not None else nullcontext():
-                while worker.run():
-                    pass
-            seconds = _pause_seconds(settings, database, worker, channel)
-        except (SQLAlchemyError, OSError, InstallationError) as error:
-            _log.warning("The database cannot be used: %s", error)
-            seconds = settings.worker.poll_seconds
-        if not worker.is_stopping:
-            alarm.wait(seconds, channel)
+    room, alarm = Room(), Alarm()
+    worker = Worker(settings, database, room)
+    lanes = range(1, settings.worker.forecasts_at_once or count_lanes(worker.device))
+    further = [Worker(settings, database, room, lane) for lane in lanes]
+    _stop_on_signals([worker, *further], alarm, settings.worker.stop_seconds * _STOP_SHARE)
+    with Lanes(further, settings.worker.poll_seconds):
+        while not worker.is_stopping:
+            try:
+                with channel.busy() if channel is not None else nullcontext():
+                    while worker.run():
+                        pass
+                seconds = _pause_seconds(settings, database, worker, channel)
+            except (SQLAlchemyError, OSError, InstallationError) as error:
+                _log.warning("The database cannot be used: %s", error)
+                seconds = settings.worker.poll_seconds
+            if not worker.is_stopping:
+                alarm.wait(seconds, channel)
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
@@ -58,15 +65,18 @@ def _pause_seconds(settings: Settings, database: Database, worker: Worker, chann
     return settings.worker.poll_seconds if is_soon else settings.service.reconcile_seconds
 
 
-def _stop_on_signals(worker: Worker, alarm: Alarm, seconds: float) -> None:
-    """Stop the worker at the next signal; if it has not stopped some seconds later, raise `SystemExit` in it."""
+def _stop_on_signals(workers: Sequence[Worker], alarm: Alarm, seconds: float) -> None:
+    """Stop all workers at the next signal; if one has not stopped some seconds later, raise `SystemExit` in it."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        worker.stop()
+        for worker in workers:
+            worker.stop()
         alarm.set()
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def give_up(_signal: int, _frame: FrameType | None) -> None:
+        for worker in workers:
+            worker.give_up()
         raise SystemExit(0)
 
     signal.signal(signal.SIGALRM, give_up)

@@ -18,6 +18,7 @@ from jobs.planning.plans import Plan
 from jobs.settings import Settings
 from models.batches import BatchedStepper
 from models.checkpoint import load_checkpoint
+from models.compilation import Compiler
 from models.execution import Execution
 from models.forecaster import Forecaster
 from models.noise import ForecastNoise
@@ -42,7 +43,7 @@ Content = tuple[str, bytes]
 
 @dataclass(frozen=True)
 class Recomputation:
-    """Makes files of one forecast anew, on the device and with the precision and threads of its receipt."""
+    """Makes files of one forecast anew, on the device and with precision, threads and compilation of its receipt."""
 
     settings: Settings
     record: ForecastRecord
@@ -147,7 +148,8 @@ class Recomputation:
         path = find_checkpoint(self.record.request.checkpoint, self.settings.storage.checkpoint_folders)
         device = find_device(self.settings.worker.device)
         networks, _ = load_checkpoint(path, device)
-        execution = Execution(precision=self._computation.get("precision") or "float32")
+        compiler = Compiler() if self._computation.get("compiled") else None
+        execution = Execution(compiler, self._computation.get("precision") or "float32")
         forecaster = Forecaster(networks, self.record.request.sampling, device, execution)
         return BatchedStepper(forecaster, self._computation.get("batch_size") or self.record.request.group_size)
 

@@ -1,9 +1,7 @@
 """Rollouts of a forecast's member groups, advanced together, with noise drawn and results copied in parallel."""
 
 import itertools
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,20 +14,35 @@ from models.rollout import Stepper, rollout
 from weather.initial_state import InitialState
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import Layout
-
-Piece = tuple[int, int]
-"""One lead time of one group: (group, lead time index)."""
+from workers.noise_ahead import Piece, draw_ahead
 
 Fetch = Callable[[], NDArray[np.float32]]
 """Wait for a copy to finish and return it: float32 (member, variable, latitude, longitude)."""
 
 
 @dataclass(frozen=True)
+class DeviceStates:
+    """States on a device: float32 (member, variable, latitude, longitude), and on CUDA the event that follows them."""
+
+    states: Tensor
+    computed: torch.cuda.Event | None = None
+
+    def tensor(self) -> Tensor:
+        """Return the states, for use on the current stream of this thread, which waits until they are computed."""
+        if self.computed is not None:
+            stream = torch.cuda.current_stream(self.states.device)
+            stream.wait_event(self.computed)
+            self.states.record_stream(stream)
+        return self.states
+
+
+@dataclass(frozen=True)
 class GroupStates:
-    """The states of a group at a lead time; `fetch` returns them in host memory."""
+    """The states of a group at a lead time: on the device, and in host memory, where `fetch` returns them."""
 
     group: int
     lead_index: int
+    on_device: DeviceStates
     fetch: Fetch
 
 
@@ -38,7 +51,7 @@ class Rollouts:
 
     The first lead times of the whole ensemble are therefore complete early. `committed` gives the number of lead times
     of each group that `store` holds; a group continues from the last of them, as many as the context has frames.
-    `noise` is that of the whole forecast.
+    `noise` is that of the whole forecast; `threads` threads draw it.
     """
 
     def __init__(
@@ -48,13 +61,12 @@ class Rollouts:
         store: EnsembleStore,
         committed: Mapping[int, int],
         noise: ForecastNoise,
+        threads: int = 1,
     ) -> None:
         self._committed, self._layout = dict(committed), store.layout
-        streams = {
-            group: noise.draw(_padded_members(store.layout, group), first) for group, first in self._committed.items()
-        }
+        groups = {group: (_padded_members(store.layout, group), first) for group, first in self._committed.items()}
         pieces = _pieces(self._committed, store.layout.num_lead_times)
-        drawn = draw_ahead(lambda group, _: _draw_next(streams[group], forecaster.device), pieces)
+        drawn = draw_ahead(noise, groups, pieces, threads=threads, pinned=forecaster.device.type == "cuda")
         self._rollouts = {
             group: _rollout(forecaster, state, store, group, first, _noise_of_group(drawn, group, first))
             for group, first in self._committed.items()
@@ -74,7 +86,7 @@ class Rollouts:
         """
         for group in _groups_without(self._committed, lead_index):
             members = len(self._layout.group_members(group))
-            yield GroupStates(group, lead_index, self._copies.begin(next(self._rollouts[group])[:members]))
+            yield GroupStates(group, lead_index, *self._copies.begin(next(self._rollouts[group])[:members]))
 
 
 class HostCopies:
@@ -83,25 +95,26 @@ class HostCopies:
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def begin(self, states: Tensor) -> Fetch:
-        """Start to copy `states`; return a function for any thread, which waits for the copy and returns it.
+    def begin(self, states: Tensor) -> tuple[DeviceStates, Fetch]:
+        """Start to copy `states`; return them, and a function for any thread, which waits for the copy and returns it.
 
-        On the CPU the array shares memory with `states`. On CUDA they may not change until the function has returned.
+        On the CPU the array shares memory with `states`. They may not change as long as either is used.
         """
         if self._stream is None:
-            return states.numpy
+            return DeviceStates(states), states.numpy
+        computed = torch.cuda.current_stream(states.device).record_event()
         host = torch.empty(states.shape, dtype=states.dtype, pin_memory=True)
-        self._stream.wait_stream(torch.cuda.current_stream(states.device))
+        self._stream.wait_event(computed)
         with torch.cuda.stream(self._stream):
             host.copy_(states, non_blocking=True)
             states.record_stream(self._stream)
-            done = self._stream.record_event()
+            copied = self._stream.record_event()
 
         def fetch() -> NDArray[np.float32]:
-            done.synchronize()
+            copied.synchronize()
             return host.numpy()
 
-        return fetch
+        return DeviceStates(states, computed), fetch
 
 
 def _groups_without(committed: Mapping[int, int], lead_index: int) -> list[int]:
@@ -115,22 +128,6 @@ def _pieces(committed: Mapping[int, int], num_lead_times: int) -> Iterator[Piece
             yield group, lead_index
 
 
-def draw_ahead(draw: Callable[[int, int], Tensor], pieces: Iterable[Piece]) -> Iterator[tuple[Piece, Tensor]]:
-    """Yield each of `pieces` with `draw(*piece)`; while the caller uses one, a thread draws the next, and no more."""
-    with ThreadPoolExecutor(1, "noise") as thread:
-        drawn: deque[tuple[Piece, Future[Tensor]]] = deque()
-        for piece in pieces:
-            drawn.append((piece, thread.submit(draw, *piece)))
-            if len(drawn) == 2:
-                yield _result(*drawn.popleft())
-        for last in drawn:
-            yield _result(*last)
-
-
-def _result(piece: Piece, noise: Future[Tensor]) -> tuple[Piece, Tensor]:
-    return piece, noise.result()
-
-
 def _noise_of_group(drawn: Iterator[tuple[Piece, Tensor]], group: int, first: int) -> Iterator[Tensor]:
     """Yield the noise of a group from lead time index `first` on, of those that are drawn in turn for all groups."""
     for lead_index in itertools.count(first):
@@ -138,12 +135,6 @@ def _noise_of_group(drawn: Iterator[tuple[Piece, Tensor]], group: int, first: in
         assert piece == (group, lead_index), f"noise of {piece} for {(group, lead_index)}"
         yield noise
         del noise
-
-
-def _draw_next(stream: Iterator[Tensor], device: torch.device) -> Tensor:
-    """Return the next noise of a group: float32 (member, variable, latitude, longitude), pinned for a CUDA device."""
-    noise = next(stream)
-    return noise.pin_memory() if device.type == "cuda" else noise
 
 
 def _rollout(

@@ -22,9 +22,10 @@ from weather.stores.summary import SummaryStore
 from weather.stores.summary_layout import SummaryLayout
 from weather.stores.summary_request import Summary
 from workers.background import BackgroundWriter
-from workers.device import keep_freed_memory
+from workers.chunk_writers import ChunkWriters, StagedLeadTime, lead_times_ahead
+from workers.device import count_host_threads, keep_freed_memory
 from workers.lead_times import LeadTimes, summarise_lead_time
-from workers.rollouts import GroupStates, Rollouts
+from workers.rollouts import Rollouts
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def _fill(
 
     With `summary`, also writes the statistics of each lead time that lacks them.
     """
-    rollouts = Rollouts(forecaster, forecast.state, store, dict(enumerate(done)), noise)
+    threads = count_host_threads(forecast.device)
+    rollouts = Rollouts(forecaster, forecast.state, store, dict(enumerate(done)), noise, threads)
     lead_times = LeadTimes(store)
 
     def summarise(lead_index: int) -> None:
@@ -123,20 +125,28 @@ def _fill(
             summarise_lead_time(summary, lead_times, lead_index)
         lead_times.discard(lead_index)
 
-    def write(computed: GroupStates) -> None:
-        fields = computed.fetch()
-        store.commit(computed.group, computed.lead_index, fields)
-        lead_times.keep(computed.group, computed.lead_index, fields)
-        if computed.group == rollouts.groups[-1]:
-            summarise(computed.lead_index)
-            report(computed.lead_index)
+    def finish(lead_indices: Sequence[int]) -> None:
+        for lead_index in lead_indices:
+            summarise(lead_index)
+            report(lead_index)
 
-    for lead_index in range(min(done)):
-        summarise(lead_index)
-    with BackgroundWriter(write) as writer:
-        for lead_index in range(store.layout.num_lead_times):
-            for computed in rollouts.advance(lead_index):
-                writer.put(computed)
+    with BackgroundWriter(finish) as finished:
+
+        def commit(pieces: Sequence[StagedLeadTime]) -> None:
+            for staged in pieces:
+                group, lead_index = staged.states.group, staged.states.lead_index
+                lead_times.keep(group, lead_index, staged.complete())
+                staged.sync()
+                if group == rollouts.groups[-1]:
+                    finished.put(lead_index)
+
+        for lead_index in range(min(done)):
+            summarise(lead_index)
+        depth = lead_times_ahead(store.layout.group_bytes)
+        with ChunkWriters(threads) as chunks, BackgroundWriter(commit, depth) as writer:
+            for lead_index in range(store.layout.num_lead_times):
+                for computed in rollouts.advance(lead_index):
+                    writer.put(chunks.begin(computed, store))
 
 
 def _open_store(path: Path, forecast: StandaloneForecast, manifest: Manifest, *, resume: bool) -> EnsembleStore:

@@ -3,6 +3,7 @@
 import logging
 import resource
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class _Measurements:
     """
 
     request: ForecastRequest
+    machine: Machine
     held_bytes: int
     saved: float
     ended: float | None = None
@@ -53,13 +55,13 @@ class SpeedMeter:
         self.machine = Machine(kind[:100], torch.get_num_threads())
         self._database, self._device = database, device
         self._current: _Measurements | None = None
-        self._warmed_up: set[tuple[str, int]] = set()
+        self._warmed_up: set[tuple[str, int, str]] = set()
 
     @contextmanager
-    def measure(self, request: ForecastRequest, layout: Layout, manifest: Manifest) -> Iterator[None]:
-        """Measure the steps within the block, and save the speed at its end, also after an exception."""
+    def measure(self, request: ForecastRequest, layout: Layout, manifest: Manifest, machine: Machine) -> Iterator[None]:
+        """Measure the steps within the block, and save the speed of `machine` at its end, also after an exception."""
         held = fields_per_member(manifest) * layout.size_bytes // layout.num_lead_times
-        self._current = _Measurements(request, held, time.perf_counter())
+        self._current = _Measurements(request, machine, held, time.perf_counter())
         self._reset_peak_memory()
         try:
             yield
@@ -78,7 +80,7 @@ class SpeedMeter:
         if current.ended is not None:
             current.overhead.append(ended - current.ended - warm_start_seconds - flow_seconds)
         current.ended = ended
-        kind = (current.request.checkpoint_digest, current.request.group_size)
+        kind = (current.request.checkpoint_digest, current.request.group_size, current.machine.device_kind)
         if kind in self._warmed_up:
             if warm_start_seconds:  # groups that start from the same state share their first warm start
                 current.warm_start.append(warm_start_seconds)
@@ -115,7 +117,7 @@ class SpeedMeter:
                 max(self._peak_memory() - current.held_bytes, 0),
             )
             with self._ignore_database_errors(), self._database.write() as connection:
-                record_speed(connection, request.checkpoint_digest, self.machine, speed, len(current.flow))
+                record_speed(connection, request.checkpoint_digest, current.machine, speed, len(current.flow))
             for seconds in (current.warm_start, current.flow, current.overhead):
                 seconds.clear()
 
@@ -151,15 +153,22 @@ RecordStep = Callable[[float, float, float], None]
 
 @dataclass(frozen=True)
 class PhaseMarks:
-    """Times at which the phases of a group's lead time start, and at which the last one ends."""
+    """Times at which the phases of a group's lead time start, and at which the last one ends.
 
-    marks: tuple[tuple[str, Mark], ...]
+    Phases that are launched at once have one mark, and each has its share of the time up to the next.
+    """
+
+    marks: tuple[tuple[Mapping[str, float], Mark], ...]
     end: Mark
 
     def seconds(self) -> Mapping[str, float]:
         """Return the seconds of each phase; wait until the device has completed them."""
         ends = [mark for _, mark in self.marks[1:]] + [self.end]
-        return {phase: _seconds(mark, over) for (phase, mark), over in zip(self.marks, ends, strict=True)}
+        total: defaultdict[str, float] = defaultdict(float)
+        for (shares, mark), over in zip(self.marks, ends, strict=True):
+            for phase, share in shares.items():
+                total[phase] += share * _seconds(mark, over)
+        return dict(total)
 
 
 class StepClock:
@@ -174,7 +183,7 @@ class StepClock:
     ) -> None:
         self._tally, self._model, self._device = tally, model, device
         self._before_each, self._record_step = before_each, record_step
-        self._marks: list[tuple[str, Mark]] = []
+        self._marks: list[tuple[Mapping[str, float], Mark]] = []
 
     def before_evaluation(self, network: str, members: int) -> None:
         """Count one evaluation per member; if `network` is not that of the last evaluation, time a new phase from now.
@@ -183,8 +192,18 @@ class StepClock:
         """
         self._before_each()
         self._tally.count(EVALUATIONS, self._model, by=members)
-        if not self._marks or self._marks[-1][0] != network:
-            self._marks.append((network, self._mark()))
+        if not self._marks or network not in self._marks[-1][0]:
+            self._marks.append(({network: 1.0}, self._mark()))
+
+    def before_step(self, warm_start: int, flow: int) -> None:
+        """Count the evaluations of a time step that is launched at once; all of them take the same share of its time.
+
+        Calls `before_each` first, which may raise.
+        """
+        self._before_each()
+        total = warm_start + flow
+        self._tally.count(EVALUATIONS, self._model, by=total)
+        self._marks.append(({"warm_start": warm_start / total, "flow": flow / total}, self._mark()))
 
     def end_step(self) -> PhaseMarks:
         """End the last phase of a group's lead time, return the marks of all its phases, and reset the clock."""

@@ -3,6 +3,9 @@
 Power is mean-square amplitude: its sum over wavenumbers is the mean of the squared field.
 """
 
+from typing import Any
+
+import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,7 +42,7 @@ def spherical_spectrum(field: Array, grid: Grid) -> Array:
     L appears at smaller ℓ (aliasing), mostly at those near L.
     """
     xp = namespace(field)
-    projection = like(analysis_matrices(grid), field)
+    projection = _projection_like(field, grid)
     num_m = projection.shape[0]
     waves = xp.fft.rfft(field)[..., :num_m] / field.shape[-1]
     columns = xp.moveaxis(xp.reshape(waves, (-1, *waves.shape[-2:])), -1, 0)
@@ -73,6 +76,20 @@ def wavenumber_bands(highest: int) -> dict[str, slice]:
             bands[f"{first}-{min(last, highest)}"] = slice(first, min(last, highest) + 1)
         first = last + 1
     return bands
+
+
+def _projection_like(field: Array, grid: Grid) -> Array:
+    """Return `analysis_matrices` of the kind and precision of `field`, on its device, where it stays."""
+    key = (type(field), str(array_api_compat.device(field)), field.dtype, grid)
+    if key not in _projections:
+        if len(_projections) >= _MAX_PROJECTIONS:
+            _projections.clear()
+        _projections[key] = like(analysis_matrices(grid), field)
+    return _projections[key]
+
+
+_MAX_PROJECTIONS = 4
+_projections: dict[Any, Array] = {}
 
 
 def _sign_counts(num_lon: int) -> NDArray[np.float64]:

@@ -101,7 +101,8 @@ class Estimator:
     """Estimates for one moment.
 
     `speeds` are the measured speeds by checkpoint, latest first; `machines` those of the live workers; `running` holds
-    the running forecasts, `waiting` the waiting ones by owner.
+    the running forecasts, `waiting` the waiting ones by owner. `compile_seconds` is the longest time for which a
+    kind of device compiled the networks of a checkpoint.
     """
 
     speeds: Mapping[str, Sequence[tuple[Machine, Speed]]]
@@ -109,6 +110,7 @@ class Estimator:
     machines: Sequence[Machine]
     running: Sequence[RunningForecast] = ()
     waiting: Mapping[str, WaitingForecasts] = field(default_factory=dict)
+    compile_seconds: Mapping[str, float] = field(default_factory=dict)
 
     def speed(self, demand: Demand) -> Speed | None:
         """Return the measured speed of the slowest live worker; if no worker is alive, of the machine measured last."""

@@ -20,7 +20,7 @@ from jobs.planning.estimates import (
 )
 from jobs.rows.clock import now
 from jobs.rows.states import Kind, Status
-from jobs.rows.tables import batch_sizes, forecasts, speeds, usage, waiting_work, work
+from jobs.rows.tables import batch_sizes, compilations, forecasts, speeds, usage, waiting_work, work
 
 DEFAULT_GROUP_SIZE = 8
 """Members of a group for a checkpoint that has not been measured on any device."""
@@ -72,7 +72,22 @@ def load_estimator(connection: Connection) -> Estimator:
             compression = Compression(row.group_size, row.store_ratio, row.metadata_bytes)
             compressions.setdefault(row.checkpoint_digest, []).append(compression)
     machines = [worker.machine for worker in list_live_workers(connection) if worker.machine is not None]
-    return Estimator(by_checkpoint, compressions, machines, _list_running(connection), _list_waiting(connection))
+    longest = select(compilations.c.checkpoint_digest, func.max(compilations.c.seconds)).group_by("checkpoint_digest")
+    return Estimator(
+        by_checkpoint,
+        compressions,
+        machines,
+        _list_running(connection),
+        _list_waiting(connection),
+        dict(map(tuple, connection.execute(longest))),
+    )
+
+
+def save_compile_seconds(connection: Connection, checkpoint_digest: str, device_kind: str, seconds: float) -> None:
+    """Store how long the networks of a checkpoint were compiled on a kind of device, in place of an earlier time."""
+    key = {"checkpoint_digest": checkpoint_digest, "device": device_kind}
+    connection.execute(delete(compilations).filter_by(**key))
+    connection.execute(insert(compilations).values(**key, seconds=seconds))
 
 
 def save_batch_size(connection: Connection, checkpoint_digest: str, device_kind: str, members: int) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
+from jobs.mode import Mode
 from jobs.planning.estimates import Estimator, choose_nfe, demand_of, fields_per_member, memory_bytes
 from jobs.request import ForecastRequest
 from storage.paths import StoragePath
@@ -11,8 +12,8 @@ from weather.manifest import NFE_PER_STEP, WHITE, Manifest, NoiseSpec, largest_n
 from weather.stores.layout import Layout
 from weather.stores.summary_layout import SummaryLayout
 
-_REMOVED_LEAD_TIMES = 2
-"""Exact lead times that are about to be removed if the ensemble is not exact, besides those to restart from."""
+_REMOVED_LEAD_TIMES = 5
+"""Exact lead times that wait to be committed or removed if the ensemble is not exact, besides those to restart from."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Plan:
     `members_bytes` are the members' fields before compression, `other_bytes` everything else before compression. The
     other values are estimates; None is "never measured". `store_bytes` are the members on disk. `wait_seconds` pass
     before the forecast starts, `seconds` from then to its end. `is_scaled` is true if speeds were measured only with
-    groups of other sizes. `noise` is the checkpoint's.
+    groups of other sizes. `compile_seconds` is how long a worker compiles the networks once, beside its first forecast.
+    `noise` is the checkpoint's, and `mode` that of the forecast whose members are computed again.
     """
 
     request: ForecastRequest
@@ -34,7 +36,9 @@ class Plan:
     wait_seconds: float | None = None
     memory_bytes: int | None = None
     is_scaled: bool = False
+    compile_seconds: float | None = None
     noise: NoiseSpec = WHITE
+    mode: Mode | None = None
 
     @classmethod
     def of(cls, request: ForecastRequest, manifest: Manifest) -> Self:
@@ -76,6 +80,7 @@ class Plan:
             wait_seconds=estimator.wait_seconds(owner),
             memory_bytes=None if speed is None else memory_bytes(speed, request.members, member_bytes, held),
             is_scaled=speed is not None and speed.is_scaled,
+            compile_seconds=estimator.compile_seconds.get(request.checkpoint_digest),
         )
 
     @property

@@ -52,6 +52,7 @@ forecasts = Table(
     Column("checked", Float, nullable=False, default=0.0),
     Column("damaged_files", Integer, nullable=False, default=0),
     Column("damage", JSON),
+    Column("mode", JSON(none_as_null=True)),
     UniqueConstraint("owner", "idempotency_key"),
     Index("forecast_by_status", "status", "created"),
     Index("forecast_by_deadline", "status", "deadline"),
@@ -74,6 +75,8 @@ order of acceptance. `model`, `checkpoint_digest`, `group_size`, `num_groups` an
 
 `checked` is when all files were checked last, 0 if never; `damaged_files` are known to be damaged, and
 `damage` lists the first of them.
+
+`mode` is how the networks are evaluated, settled by the worker that claims the forecast first.
 """
 
 usage = Table(
@@ -246,6 +249,15 @@ batch_sizes = Table(
     Column("members", Integer, nullable=False),
 )
 """The number of members that a kind of device computes fastest in one batch."""
+
+compilations = Table(
+    "compilation",
+    metadata,
+    Column("checkpoint_digest", String(64), primary_key=True),
+    Column("device", String(100), primary_key=True),
+    Column("seconds", Float, nullable=False),
+)
+"""The seconds for which a worker on a kind of device compiled the networks of a checkpoint last."""
 
 samples = Table(
     "worker_sample",

@@ -59,6 +59,9 @@ class EstimateView(BaseModel):
     wait_seconds: float | None = Field(description="Seconds until a worker is free; null also if no worker is alive.")
     seconds: float | None = Field(description="Seconds from the start to the end.")
     is_scaled: bool = Field(description="Whether speeds were measured only with another group size.")
+    compile_seconds: float | None = Field(
+        description="Seconds for which a worker that compiles networks does so once, beside its first forecast."
+    )
     warnings: list[Caution] = Field(description="What is unusual about the initial state.")
 
 
@@ -215,6 +218,7 @@ def _view_estimate(plan: Plan, body: ForecastBody) -> EstimateView:
         wait_seconds=_round_seconds(plan.wait_seconds),
         seconds=_round_seconds(plan.seconds),
         is_scaled=plan.is_scaled,
+        compile_seconds=_round_seconds(plan.compile_seconds),
         warnings=view_cautions(plan.request),
     )
 

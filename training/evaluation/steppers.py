@@ -12,6 +12,7 @@ from diagnostics.scores.spectra import spherical_spectrum
 from models.forecaster import Forecaster
 from models.rollout import Stepper
 from models.shapes import Fields, Frames
+from models.valid_range import ValidRange
 from models.warm_start import normalised_residual
 from training.data.training_data import TrainingData
 from training.evaluation.settings import spread_ends
@@ -53,13 +54,14 @@ class GaussianControl:
     def __init__(self, forecaster: Forecaster, power: NDArray[np.float64]) -> None:
         self.spec, self.device = forecaster.spec, forecaster.device
         self._forecaster = forecaster
+        self._valid_range = ValidRange(forecaster.spec.known_variables, forecaster.device)
         self._power = torch.from_numpy(power.astype(np.float32)).to(forecaster.device)
 
     def step(self, frames: Frames, valid_time: np.datetime64, noise: Fields) -> Fields:
-        """Return the states one time step after `frames`."""
+        """Return the states one time step after `frames`; lost members are NaN."""
         mean, std = self._forecaster.warm_start(frames, valid_time)
         colour: Fields = isotropic_fields(noise, self._power, self.spec.grid.grid)
-        return mean + std * colour
+        return self._valid_range.mask_lost_members(mean + std * colour)
 
 
 def true_residuals(forecaster: Forecaster, data: TrainingData, indices: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -69,9 +69,34 @@ class EnsembleStore:
         Members that are not finite everywhere are marked as lost. The mark reaches the disk after the fields do. A lead
         time that is complete must not be committed again.
         """
-        for key, content in encode_lead_time(self.layout, group, lead_index, fields):
-            (self.path / key).write(content)
-        (self.path / key).sync()
+        finite = [
+            self.write_variable(group, lead_index, channel, fields) for channel in range(len(self.layout.variables))
+        ]
+        self.mark_complete(group, lead_index, np.logical_and.reduce(finite))
+        self.sync_mark(group, lead_index)
+
+    def write_variable(
+        self, group: int, lead_index: int, channel: int, fields: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
+        """Write one variable of `fields`, and return a mask of the members in which it is finite everywhere.
+
+        Variables may be written by several threads; encoding and writing let other threads run.
+        """
+        values, variable = fields[:, channel], self.layout.formats[self.layout.variables[channel]]
+        (self.path / variable.key(0, lead_index, group, 0, 0)).write(variable.encode(values))
+        return np.asarray(np.isfinite(values).all(axis=(1, 2)))
+
+    def mark_complete(self, group: int, lead_index: int, is_finite: NDArray[np.bool_]) -> None:
+        """Mark a lead time of a group complete, whose variables are written, and its members that are lost.
+
+        After `sync_mark`, of this or a later mark, the mark and all before it survive a crash of the machine.
+        """
+        key, content = encode_mark(self.layout, group, lead_index, is_finite)
+        (self.path / key).write(content)
+
+    def sync_mark(self, group: int, lead_index: int) -> None:
+        """Flush a mark, and every chunk that was written to the store before it, to storage that survives a crash."""
+        (self.path / self._keys(group, lead_index)[-1]).sync()
 
     def open_staging(self, folder: Path | StoragePath) -> "EnsembleStore":
         """Open the store of the same layout in `folder`, creating it if needed: for lead times not yet published.
@@ -168,11 +193,16 @@ def encode_lead_time(
     layout: Layout, group: int, lead_index: int, fields: NDArray[np.float32]
 ) -> Iterator[tuple[str, bytes]]:
     """Yield key and content of each chunk of a lead time of a group, as `EnsembleStore.commit` does; its mark last."""
-    *variables, complete = layout.formats.values()
+    *variables, _ = layout.formats.values()
     for channel, variable in enumerate(variables):
         yield variable.key(0, lead_index, group, 0, 0), variable.encode(fields[:, channel])
-    is_finite = np.isfinite(fields).all(axis=(1, 2, 3))
-    yield complete.key(lead_index, group), complete.encode(np.where(is_finite, COMPLETE, LOST))
+    yield encode_mark(layout, group, lead_index, np.asarray(np.isfinite(fields).all(axis=(1, 2, 3))))
+
+
+def encode_mark(layout: Layout, group: int, lead_index: int, is_finite: NDArray[np.bool_]) -> tuple[str, bytes]:
+    """Return key and content of the mark of a lead time of a group, whose members that are not finite are lost."""
+    complete = layout.formats["complete"]
+    return complete.key(lead_index, group), complete.encode(np.where(is_finite, COMPLETE, LOST))
 
 
 def open_forecast(folder: Path) -> EnsembleStore:

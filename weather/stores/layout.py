@@ -65,6 +65,12 @@ class Layout:
         return 4 * self.num_lead_times * len(self.members) * len(self.variables) * points
 
     @property
+    def group_bytes(self) -> int:
+        """Bytes of the fields of one lead time of a full group, before compression."""
+        points = self.grid.shape[0] * self.grid.shape[1]
+        return 4 * self.group_size * len(self.variables) * points
+
+    @property
     def index_bytes(self) -> int:
         """Bytes of all coordinates and of `complete`, with their checksums."""
         coordinates = 8 * (1 + 2 * self.num_lead_times + sum(self.grid.shape)) + 4 * len(self.members) + 6 * 4

@@ -26,12 +26,14 @@ class Benchmark:
 
 @pytest.fixture(scope="session")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Benchmark]:
-    """Run a benchmark in its tiny form, once a session, on one thread."""
+    """Run a benchmark, with options after its name, in its tiny form, once a session."""
 
     @cache
     def bench(name: str) -> Benchmark:
         path: Path = tmp_path_factory.mktemp("bench") / "out.json"
-        result = CliRunner().invoke(app, ["bench", name, "--tiny", "--json", str(path)], catch_exceptions=False)
+        result = CliRunner().invoke(
+            app, ["bench", *name.split(), "--tiny", "--json", str(path)], catch_exceptions=False
+        )
         assert result.exit_code == 0, result.output
         return Benchmark(json.loads(path.read_text()), result.output)
 

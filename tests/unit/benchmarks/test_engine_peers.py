@@ -109,6 +109,9 @@ class Observer:
     def before_evaluation(self, network: str, members: int) -> None:
         self.members[network] += members
 
+    def before_step(self, warm_start: int, flow: int) -> None:
+        raise AssertionError("no step is launched at once without graphs")
+
 
 @contextmanager
 def _counted(networks: Networks) -> Iterator[Counter[str]]:

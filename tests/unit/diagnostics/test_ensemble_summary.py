@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from diagnostics.ensemble_summary import compute_summary
@@ -103,3 +104,17 @@ def test_the_direction_is_that_which_the_mean_wind_blows_from() -> None:
     direction = products["wind_direction_10m"]
     np.testing.assert_allclose(direction[0], [0, 90, 180, 270, 315, 0], atol=1e-4)
     assert ((direction >= 0) & (direction < 360)).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 50])
+def test_tensors_have_the_summary_of_arrays(count: int) -> None:
+    """A member that is not finite is left out of both; only the order of float64 sums may differ."""
+    ensemble = np.concatenate([_members(count), np.full_like(_members(1), np.nan)])
+    used, expected = compute_summary([ensemble[:1], ensemble[1:]], _layout(count + 1))
+    found_used, found = compute_summary(
+        [torch.from_numpy(ensemble[:1]), torch.from_numpy(ensemble[1:])], _layout(count + 1)
+    )
+    assert found_used == used == count
+    for name, values in expected.items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], values, rtol=1e-6, atol=1e-6, err_msg=name)

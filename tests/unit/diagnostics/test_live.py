@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from diagnostics.live import diagnose_lead_time, mean_spectra
 from diagnostics.scores.moments import spread
@@ -47,3 +48,17 @@ def test_fewer_than_two_members_have_no_spread() -> None:
     assert alone["variables"]["u10"]["log_ratio"]["planetary"] == pytest.approx(0)
     lost = diagnose_lead_time([np.full_like(initial, np.nan)], mean_spectra(initial, GRID), [0], ["u10"], GRID)
     assert lost["variables"]["u10"] == {"spread": None, "power": None, "log_ratio": {}}
+
+
+def test_tensors_have_the_diagnostics_of_arrays() -> None:
+    fields = np.random.default_rng(0).normal(0, 5, (19, 2, *GRID.shape)).astype(np.float32)
+    fields[17, 1, 3, 3] = np.inf
+    start = mean_spectra(fields[:1], GRID)
+    groups = [fields[:10], fields[10:]]
+    members, names = list(range(19)), ["u10", "v10"]
+    expected = diagnose_lead_time(groups, start, members, names, GRID)
+    found = diagnose_lead_time([torch.from_numpy(group) for group in groups], start, members, names, GRID)
+    assert found["nonfinite_members"] == expected["nonfinite_members"] == [17]
+    for name in names:
+        for figure in ("spread", "power", "log_ratio"):
+            assert found["variables"][name][figure] == pytest.approx(expected["variables"][name][figure], rel=1e-4)

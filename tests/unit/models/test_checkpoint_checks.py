@@ -90,6 +90,5 @@ def test_a_forecast_that_explodes_is_a_problem(folder: Path) -> None:
 def test_a_forecast_that_varies_is_a_problem(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The random numbers of the second time step are others, as they would be if a network drew some."""
     steps = iter((7, 8))
-    shape = (1, 2, 16, 32)
-    monkeypatch.setattr("models.noise.white_noise", lambda *_, **__: torch.full(shape, next(steps) / 10))
+    monkeypatch.setattr("models.noise.NoiseStream.draw_into", lambda _, out: out.fill(next(steps) / 10))
     assert "must have the same values twice. Got: a difference of" in _problems(folder)["forecast"]

@@ -31,7 +31,7 @@ class Double(torch.nn.Module):  # as the warm start, which is compiled as a modu
     def forward(self, x):
         return torch.sin(x) * 2 + x
 double = Double()
-run = compiler.compile(double, torch.device("cpu"))
+run = compiler.compile(double)
 for size in (3, 3, 5):
     x = torch.arange(float(size))
     torch.testing.assert_close(run(x), double(x))
@@ -79,7 +79,7 @@ def test_any_error_of_a_compilation_is_a_failure_for_all_functions(
 
     compile_as(fail)
     compiler = Compiler()
-    first, second = compiler.compile(_add, CPU), compiler.compile(_add, CPU)
+    first, second = compiler.compile(_add), compiler.compile(_add)
     for function in (first, first, second):
         assert float(function(torch.zeros(1))) == 1
     assert len(calls) == 1
@@ -90,7 +90,7 @@ def test_any_error_of_a_compilation_is_a_failure_for_all_functions(
 def test_a_compiled_module_is_called_again_and_again(compile_as: Callable[[Function], None]) -> None:
     compile_as(torch.compile(torch.nn.Linear(3, 2), backend="eager"))  # a module, whose truth value is an error
     compiler = Compiler()
-    run = compiler.compile(_add, CPU)
+    run = compiler.compile(_add)
     for _ in range(3):
         assert run(torch.zeros(1, 3)).shape == (1, 2)
     assert compiler.failure is None
@@ -103,7 +103,7 @@ def test_an_error_of_the_function_itself_is_raised_and_is_no_failure(compile_as:
     compile_as(fail)
     compiler = Compiler()
     with pytest.raises(RuntimeError, match="the device"):
-        compiler.compile(fail, CPU)(torch.zeros(1))
+        compiler.compile(fail)(torch.zeros(1))
     assert compiler.failure is None
 
 
@@ -114,7 +114,7 @@ def test_too_little_memory_is_raised_and_is_no_failure(compile_as: Callable[[Fun
     compile_as(fill)
     compiler = Compiler()
     with pytest.raises(torch.OutOfMemoryError):
-        compiler.compile(_add, CPU)(torch.zeros(1))
+        compiler.compile(_add)(torch.zeros(1))
     assert compiler.failure is None
 
 
@@ -125,7 +125,7 @@ import torch
 from models import compilation
 from models.compilation import Compiler
 compilation._compile = lambda *_: lambda x: os.kill(os.getpid(), signal.SIGKILL)
-Compiler(Path(sys.argv[1])).compile(abs, torch.device("cpu"))(torch.zeros(1))
+Compiler(Path(sys.argv[1])).compile(abs)(torch.zeros(1))
 """
 
 
@@ -153,7 +153,7 @@ def test_a_compilation_that_runs_or_has_ended_keeps_no_process_from_it(
         return x + 1
 
     compile_as(compiled)
-    run = Compiler(tmp_path).compile(_add, CPU)
+    run = Compiler(tmp_path).compile(_add)
     for size in (1, 1, 2):
         run(torch.zeros(size))
     assert seen == [None] * 3

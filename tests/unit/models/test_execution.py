@@ -28,6 +28,9 @@ class EvaluationLog:
     def before_evaluation(self, network: str, members: int) -> None:
         self.evaluations.append((network, members))
 
+    def before_step(self, warm_start: int, flow: int) -> None:
+        raise AssertionError("no step is launched at once without graphs")
+
 
 def _step(
     execution: Execution, log: EvaluationLog | None = None, *, shared: bool = False, spec: ModelSpec | None = None
@@ -57,7 +60,7 @@ def test_float32_runs_without_autocast_and_lower_precision_with_it() -> None:
 
 def test_a_function_that_is_not_compiled_is_returned_unchanged() -> None:
     function = torch.nn.Linear(2, 2)
-    assert Execution().compile(function, CPU) is function
+    assert Execution().compile(function) is function
 
 
 def test_compiled_networks_agree_with_the_eager_ones() -> None:
@@ -82,3 +85,18 @@ if __name__ == "__main__":
     net = UNetSpec(widths=(8,), blocks=1, head_channels=4)
     small = spec.model_copy(update={"warm_start": net, "flow": net.model_copy(update={"embedding_width": 8})})
     print(float((_step(Execution(Compiler()), spec=small) - _step(Execution(), spec=small)).abs().max()))  # noqa: T201
+
+
+def test_float32_is_exact_on_a_gpu_and_tf32_only_where_it_is_chosen() -> None:
+    """PyTorch itself allows TF32 in convolutions."""
+    settings = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [setting.allow_tf32 for setting in settings]
+    assert before == [True, False]
+    for precision, allowed in (("float32", False), ("tf32", True)):
+        with Execution(precision=precision).autocast(torch.device("cuda")):  # type: ignore[arg-type]  # of a tuple
+            assert [setting.allow_tf32 for setting in settings] == [allowed] * 2
+        assert [setting.allow_tf32 for setting in settings] == before
+
+
+def test_tf32_is_float32_on_a_cpu() -> None:
+    assert torch.equal(_step(Execution(precision="tf32")), _step(Execution()))

@@ -114,6 +114,9 @@ class Observer:
         if len(self.evaluations) == self._stop_at:
             raise KeyboardInterrupt
 
+    def before_step(self, warm_start: int, flow: int) -> None:
+        self.evaluations += [("warm_start", warm_start), ("flow", flow)]
+
 
 @pytest.mark.parametrize(("solver", "nfe"), [("euler", 3), ("midpoint", 6)])
 def test_the_observer_is_called_for_one_warm_start_and_every_evaluation_of_the_flow(

@@ -7,9 +7,10 @@ import torch
 
 from models.forecaster import Forecaster
 from models.noise import ForecastNoise, white_noise
-from models.rollout import ValidRange, mean_rollout, rollout
+from models.rollout import mean_rollout, rollout
 from models.shapes import Frames
 from models.testing import tiny_networks, tiny_spec
+from models.valid_range import ValidRange
 from weather.manifest import WHITE, NoiseSpec, Sampling
 from weather.variables import KNOWN
 
@@ -148,14 +149,13 @@ def test_a_member_with_one_invalid_value_is_masked_whole_and_the_others_are_not(
 
 
 class FailingForecaster(Forecaster):
-    """A forecaster that returns a NaN in the second member at the third step."""
+    """A forecaster whose noise is infinite at one point of the second member at the third step."""
 
     def step(self, frames: Frames, valid_time: np.datetime64, noise: torch.Tensor) -> torch.Tensor:
-        states = super().step(frames, valid_time, noise)
         if valid_time == INIT_TIME + 2 * self.spec.time_step:
-            states = states.clone()
-            states[1, 0, 4, 4] = torch.nan
-        return states
+            noise = noise.clone()
+            noise[1, 0, 4, 4] = torch.inf
+        return super().step(frames, valid_time, noise)
 
 
 def test_a_lost_member_is_nan_from_then_on_and_the_others_are_bit_equal() -> None:

@@ -57,6 +57,7 @@ def _record(**changes: object) -> ForecastRecord:
         finished=None,
         number=1,
         damaged_files=0,
+        mode=None,
     )
     return replace(record, **changes)
 

@@ -14,8 +14,8 @@ from tests.unit.training.tiny import tiny_config
 from tests.unit.training.toy import FakeGraphs
 from training.config import TrainingConfig
 from training.data.training_data import TrainingData
-from training.graphs import RecordedStep
 from training.processes import Processes
+from training.recorded_step import RecordedStep
 from training.specification import specify_model
 from training.stages import (
     StageInputs,

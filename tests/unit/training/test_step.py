@@ -5,10 +5,10 @@ from models.execution import Execution
 from models.testing import tiny_networks, tiny_spec
 from tests.unit.training.toy import OPTIMISER, FakeGraphs, build_step, inputs_of
 from training.draws import Purpose, draw_for_flow, generator
-from training.graphs import RecordedStep
 from training.losses import StageLoss, StepInputs
 from training.optimisation import NetworkOptimiser
 from training.optimiser_config import OptimiserConfig
+from training.recorded_step import RecordedStep
 from training.step import OptimiserStep
 
 

@@ -1,5 +1,6 @@
 import threading
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -8,7 +9,9 @@ from workers.background import BackgroundWriter
 
 def test_pieces_are_written_in_order_by_another_thread() -> None:
     written: list[tuple[int, int]] = []
-    with BackgroundWriter[int](lambda piece: written.append((piece, threading.get_ident()))) as writer:
+    with BackgroundWriter[int](
+        lambda pieces: written.extend((each, threading.get_ident()) for each in pieces)
+    ) as writer:
         for piece in range(20):
             writer.put(piece)
     assert [piece for piece, _ in written] == list(range(20))
@@ -18,9 +21,9 @@ def test_pieces_are_written_in_order_by_another_thread() -> None:
 def test_put_blocks_while_the_queue_is_full() -> None:
     free, written = threading.Event(), list[int]()
 
-    def write(piece: int) -> None:
+    def write(pieces: Sequence[int]) -> None:
         assert free.wait(10)
-        written.append(piece)
+        written.extend(pieces)
 
     with BackgroundWriter(write, depth=2) as writer:
         for piece in range(3):
@@ -37,10 +40,10 @@ def test_put_blocks_while_the_queue_is_full() -> None:
 def test_an_error_is_raised_by_the_next_put_and_nothing_is_written_after_it() -> None:
     written: list[int] = []
 
-    def write(piece: int) -> None:
-        if piece == 1:
+    def write(pieces: Sequence[int]) -> None:
+        if pieces == [1]:
             raise OSError("No space left on device")
-        written.append(piece)
+        written.extend(pieces)
 
     def run() -> None:
         with BackgroundWriter(write) as writer:
@@ -54,7 +57,7 @@ def test_an_error_is_raised_by_the_next_put_and_nothing_is_written_after_it() ->
 
 
 def test_an_error_of_the_last_piece_is_raised_at_the_end() -> None:
-    def write(_: int) -> None:
+    def write(_: Sequence[int]) -> None:
         raise ValueError("torn")
 
     with pytest.raises(ValueError, match="torn"), BackgroundWriter(write) as writer:
@@ -64,9 +67,9 @@ def test_an_error_of_the_last_piece_is_raised_at_the_end() -> None:
 def test_drain_returns_once_all_pieces_are_written() -> None:
     written: list[int] = []
 
-    def write(piece: int) -> None:
+    def write(pieces: Sequence[int]) -> None:
         time.sleep(0.02)
-        written.append(piece)
+        written.extend(pieces)
 
     with BackgroundWriter(write, depth=5) as writer:
         for piece in range(5):
@@ -78,10 +81,10 @@ def test_drain_returns_once_all_pieces_are_written() -> None:
 def test_an_interruption_finishes_the_current_piece_and_drops_the_queued_ones() -> None:
     started, written = threading.Event(), list[int]()
 
-    def write(piece: int) -> None:
+    def write(pieces: Sequence[int]) -> None:
         started.set()
         time.sleep(0.2)
-        written.append(piece)
+        written.extend(pieces)
 
     def run() -> None:
         with BackgroundWriter(write) as writer:
@@ -93,3 +96,21 @@ def test_an_interruption_finishes_the_current_piece_and_drops_the_queued_ones() 
     with pytest.raises(SystemExit):
         run()
     assert written == [0]
+
+
+def test_pieces_that_became_ready_meanwhile_are_written_at_once_up_to_the_first_that_is_not() -> None:
+    """An oldest piece that is not ready is written all the same: `write` waits for it."""
+    started, go_on, batches = threading.Event(), threading.Event(), list[list[int]]()
+
+    def write(pieces: Sequence[int]) -> None:
+        started.set()
+        assert go_on.wait(10)
+        batches.append(list(pieces))
+
+    with BackgroundWriter(write, depth=6, is_ready=lambda piece: piece != 3) as writer:
+        writer.put(0)
+        assert started.wait(10)
+        for piece in (1, 2, 3, 4):
+            writer.put(piece)
+        go_on.set()
+    assert batches == [[0], [1, 2], [3, 4]]

@@ -77,3 +77,35 @@ def test_a_stopped_worker_gives_up_a_step_that_takes_too_long(
         process.terminate()
         assert process.wait(60) == 0
         assert _committed(database, forecast) == [0, 0, 0]
+
+
+def test_two_lanes_compute_two_forecasts_at_once_and_are_stopped_together(
+    submit_forecast: Submit, settings: Settings, database: Database
+) -> None:
+    """A group has 2 members, and the device computes 8 or more fastest, so that one forecast does not fill it."""
+    forecasts = [submit_forecast(members=2), submit_forecast(members=2), submit_forecast(members=2)]
+    with _slow_worker(settings.replace(group_size=None, forecasts_at_once=2), "0.5") as process:
+
+        def statuses() -> list[str]:
+            return [read_forecast(database, forecast.id).status for forecast in forecasts]
+
+        wait_until(lambda: statuses() == ["running", "running", "accepted"])
+        wait_until(lambda: statuses()[:2] == ["successful", "successful"])
+        wait_until(lambda: statuses()[2] == "running")
+        process.terminate()
+        assert process.wait(30) == 0
+    committed = _committed(database, forecasts[2])
+    assert 0 <= committed[0] <= 4
+
+
+def test_a_step_of_a_further_lane_that_takes_too_long_is_given_up(
+    submit_forecast: Submit, settings: Settings, database: Database
+) -> None:
+    forecasts = [submit_forecast(members=2), submit_forecast(members=2)]
+    limited = settings.replace(group_size=None, forecasts_at_once=2, stop_seconds=4)
+    with _slow_worker(limited, "3") as process:
+        wait_until(lambda: {read_forecast(database, forecast.id).status for forecast in forecasts} == {"running"})
+        process.terminate()
+        assert process.wait(60) == 0
+    for forecast in forecasts:
+        assert _committed(database, forecast) == [0]

@@ -46,11 +46,11 @@ def test_a_forecast_goes_on_without_compilation_once_that_fails_and_its_receipt_
 ) -> None:
     calls = 0
 
-    def compile_for_some_calls(function: Callable[..., Any], _device: torch.device) -> Callable[..., Any]:
+    def compile_for_some_calls(function: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any) -> Any:
             nonlocal calls
             calls += 1
-            if calls > 10:
+            if calls > 20:
                 raise RuntimeError("no C compiler")
             return function(*arguments)
 
@@ -58,6 +58,9 @@ def test_a_forecast_goes_on_without_compilation_once_that_fails_and_its_receipt_
 
     monkeypatch.setattr(compilation, "_compile", compile_for_some_calls)
     worker = Worker(settings.replace(compile="on", group_size=2), database)
+    submit_forecast()
+    wait_until(lambda: not worker.run())
+    worker.wait_for_compilation()
     forecast = submit_forecast()
     wait_until(lambda: not worker.run())
     receipt = _receipt(database, forecast)

@@ -1,4 +1,3 @@
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,59 +11,15 @@ from models.testing import write_tiny_checkpoint
 from tests.helpers import random_state
 from weather.manifest import NoiseSpec, Sampling
 from weather.stores.ensemble import EnsembleStore
-from workers.rollouts import Piece, Rollouts, draw_ahead
+from workers.rollouts import Rollouts
 from workers.standalone import StandaloneForecast, run_forecast
 
 CPU = torch.device("cpu")
 
-PIECES = [(0, 0), (1, 0), (0, 1), (1, 1)]
 
-
-def _value(group: int, lead_index: int) -> torch.Tensor:
-    return torch.full((1, 1, 1, 1), float(10 * lead_index + group))
-
-
-def test_each_piece_is_drawn_once_in_order_by_another_thread() -> None:
-    drawn: list[Piece] = []
-    threads: set[str] = set()
-
-    def draw(group: int, lead_index: int) -> torch.Tensor:
-        drawn.append((group, lead_index))
-        threads.add(threading.current_thread().name)
-        return _value(group, lead_index)
-
-    found = [(piece, noise.item()) for piece, noise in draw_ahead(draw, PIECES)]
-    assert found == [((0, 0), 0), ((1, 0), 1), ((0, 1), 10), ((1, 1), 11)]
-    assert drawn == PIECES
-    assert all(name.startswith("noise") for name in threads)
-
-
-def test_only_the_next_piece_is_drawn_ahead() -> None:
-    drawn: list[Piece] = []
-    ready = {piece: threading.Event() for piece in PIECES}
-
-    def draw(group: int, lead_index: int) -> torch.Tensor:
-        drawn.append((group, lead_index))
-        ready[group, lead_index].set()
-        return _value(group, lead_index)
-
-    noise = draw_ahead(draw, PIECES)
-    for index in range(3):
-        next(noise)
-        assert ready[PIECES[index + 1]].wait(10)
-        assert drawn == PIECES[: index + 2]
-
-
-def test_an_error_of_drawing_reaches_the_caller() -> None:
-    def draw(group: int, lead_index: int) -> torch.Tensor:
-        raise MemoryError("no room for noise")
-
-    with pytest.raises(MemoryError, match="no room"):
-        next(draw_ahead(draw, PIECES))
-
-
+@pytest.mark.parametrize("threads", [1, 3])
 def test_groups_that_resume_at_different_lead_times_have_the_noise_of_the_uninterrupted_forecast(
-    tmp_path: Path,
+    tmp_path: Path, threads: int
 ) -> None:
     """Their noise is correlated in time, so that it depends on that of the lead times before."""
     manifest = write_tiny_checkpoint(tmp_path / "checkpoint", noise=NoiseSpec(correlation=0.7, scale=1.1))
@@ -75,7 +30,7 @@ def test_groups_that_resume_at_different_lead_times_have_the_noise_of_the_uninte
     networks, _ = load_checkpoint(tmp_path / "checkpoint", CPU)
     forecaster = Forecaster(networks, Sampling(nfe=2), CPU)
     noise = ForecastNoise.of(manifest.model, manifest.noise, seed=3, init_time=state.init_time)
-    rollouts = Rollouts(forecaster, state, store, {0: 3, 1: 1, 2: 2}, noise)
+    rollouts = Rollouts(forecaster, state, store, {0: 3, 1: 1, 2: 2}, noise, threads)
     computed = [states for lead_index in range(1, 4) for states in rollouts.advance(lead_index)]
     assert [(states.group, states.lead_index) for states in computed] == [
         (1, 1),

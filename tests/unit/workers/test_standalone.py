@@ -111,7 +111,8 @@ def test_an_interrupted_forecast_resumes_to_the_same_result(forecast: Standalone
     with pytest.raises(KeyboardInterrupt):
         run_forecast(forecast, tmp_path / "cut", resume=False, report=stop)
     receipt = run_forecast(forecast, tmp_path / "cut", resume=True, report=lambda _: None)
-    assert (receipt.lead_times_resumed, receipt.lead_times_computed) == (4, 4)
+    assert receipt.lead_times_resumed + receipt.lead_times_computed == 8
+    assert receipt.lead_times_resumed >= 4, "those that were reported, and some that were written meanwhile"
     xr.testing.assert_identical(xr.open_zarr(tmp_path / "cut/ensemble.zarr").load().drop_attrs(), whole.drop_attrs())
     summaries = [xr.open_zarr(tmp_path / name / "summary.zarr").load().drop_attrs() for name in ("cut", "whole")]
     assert (summaries[0].complete == 1).all()

@@ -14,6 +14,7 @@ from sqlalchemy import func, select, update
 from jobs.dispatching.live_workers import Machine
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, insert_forecast, new_forecast_id
+from jobs.mode import Mode, settle_mode
 from jobs.planning.estimates import Speed
 from jobs.request import ForecastRequest
 from jobs.rows.database import Database
@@ -471,9 +472,14 @@ def _replay(api: InProcess, record: ForecastRecord, *members: int, key: str | No
 def test_a_replay_is_the_same_forecast_of_some_members_stored_exactly(
     api: InProcess, database: Database, finished: ForecastRecord
 ) -> None:
+    mode = Mode(compiled=True, precision="bfloat16")
+    with database.write() as connection:
+        settle_mode(connection, finished.id, mode)
     response = _replay(api, finished, 4, 1)
     assert response.status_code == 202, response.text
-    replayed, earlier = read_forecast(database, response.json()["id"]).request, finished.request
+    record = read_forecast(database, response.json()["id"])
+    replayed, earlier = record.request, finished.request
+    assert record.mode == mode
     assert (replayed.numbers, replayed.members) == ((1, 4), 2)
     assert (replayed.output.is_exact, replayed.deadline_seconds) == (True, None)
     for field in ("seed", "sampling", "lead_hours", "init_time", "checkpoint_digest", "initial_state_digest"):

@@ -8,6 +8,7 @@ import torch
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
 from models.shapes import Fields, Frames
+from models.valid_range import ValidRange
 from training.data.testing import MemoryFrames
 from training.data.training_data import TrainingData
 from training.evaluation.records_file import RecordsFile
@@ -63,7 +64,8 @@ def test_a_persistent_model_keeps_the_climate_and_one_that_grows_is_lost(
         assert row["variance"] == pytest.approx(1, abs=0.15)
 
     def explode(self: Forecaster, frames: Frames, valid_time: np.datetime64, noise: Fields) -> Fields:
-        return frames[0] * 2
+        valid_range = ValidRange(self.spec.known_variables, self.device)
+        return valid_range.mask_lost_members(frames[0] * 2)
 
     monkeypatch.setattr(Forecaster, "step", explode)
     lost = _run(StabilityTester(forecaster, manifest, data, TEST), tmp_path / "b.jsonl")

@@ -1,47 +1,14 @@
 """Whole optimiser steps as CUDA graphs: the kernels of a step are recorded once, then launched by one call."""
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 import torch
 
+from models.graphs import Graphs
 from training.losses import StepInputs
 
 _EAGER_STEPS = 3
 """Steps before the recording, in which cuBLAS, cuDNN, autograd and the optimiser allocate what they keep."""
-
-
-@runtime_checkable
-class Graphs(Protocol):
-    """How functions without arguments are recorded on a device."""
-
-    def warm_up(self, function: Callable[[], None]) -> None:
-        """Run `function` in the way that a recording needs beforehand."""
-
-    def record(self, function: Callable[[], None]) -> Callable[[], None]:
-        """Return a function that repeats what `function` does, on the same memory; nothing is computed here."""
-
-
-class CudaGraphs:
-    """CUDA graphs of one device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
-
-    def warm_up(self, function: Callable[[], None]) -> None:
-        """Run `function` on the stream of the recording."""
-        current = torch.cuda.current_stream(self._stream.device)
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            function()
-        current.wait_stream(self._stream)
-
-    def record(self, function: Callable[[], None]) -> Callable[[], None]:
-        """Record `function`; other threads may use the device meanwhile, such as the loader's."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-            function()
-        return graph.replay
 
 
 class RecordedStep:

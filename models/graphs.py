@@ -1,0 +1,112 @@
+"""Functions recorded as CUDA graphs: their kernels are recorded once, then launched by one call."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+_EAGER_CALLS = 2
+"""Calls before the recording, in which cuBLAS and cuDNN allocate what they keep."""
+
+_log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Graphs(Protocol):
+    """How functions without arguments are recorded on a device."""
+
+    def warm_up(self, function: Callable[[], None]) -> None:
+        """Run `function` in the way that a recording needs beforehand."""
+
+    def record(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Return a function that repeats what `function` does, on the same memory; nothing is computed here."""
+
+
+class CudaGraphs:
+    """CUDA graphs of one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device)
+
+    def warm_up(self, function: Callable[[], None]) -> None:
+        """Run `function` on the stream of the recording."""
+        current = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            function()
+        current.wait_stream(self._stream)
+
+    def record(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Record `function`; other threads may use the device meanwhile, such as the loader's."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            function()
+        return graph.replay
+
+
+@dataclass
+class _Recording:
+    """What is known of a function for one combination of shapes: its calls, its memory, and how it is repeated."""
+
+    calls: int = 0
+    inputs: tuple[Tensor, ...] = ()
+    outputs: list[Tensor] = field(default_factory=list)
+    replay: Callable[[], None] | None = None
+
+
+class RecordedFunction:
+    """A function of tensors that is recorded for each combination of their shapes, after its first calls with it.
+
+    The function returns a tensor and must neither change its arguments nor wait for the device. Where it cannot be
+    recorded, it runs as it is from then on, and one line is logged.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], graphs: Graphs) -> None:
+        self._function, self._graphs = function, graphs
+        self._recordings: dict[tuple[torch.Size, ...], _Recording] = {}
+        self._can_record = True
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Return what the function returns; the result is new memory, which later calls leave alone."""
+        if not self._can_record:
+            return self._function(*inputs)
+        recording = self._recordings.setdefault(tuple(tensor.shape for tensor in inputs), _Recording())
+        recording.calls += 1
+        if recording.calls <= _EAGER_CALLS:
+            return self._warm_up(inputs)
+        if recording.replay is None:
+            try:
+                self._record(recording, inputs)
+            except torch.OutOfMemoryError:
+                self.discard()
+                raise
+            except RuntimeError as error:
+                self._give_up(error)
+                return self._function(*inputs)
+        for own, new in zip(recording.inputs, inputs, strict=True):
+            own.copy_(new, non_blocking=True)
+        assert recording.replay is not None
+        recording.replay()
+        return recording.outputs[-1].clone()
+
+    def discard(self) -> None:
+        """Forget all recordings, which frees their memory."""
+        self._recordings.clear()
+
+    def _warm_up(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        outputs: list[Tensor] = []
+        self._graphs.warm_up(lambda: outputs.append(self._function(*inputs)))
+        return outputs[0].clone()
+
+    def _record(self, recording: _Recording, inputs: tuple[Tensor, ...]) -> None:
+        recording.inputs = tuple(tensor.contiguous().clone() for tensor in inputs)
+        recording.replay = self._graphs.record(lambda: recording.outputs.append(self._function(*recording.inputs)))
+
+    def _give_up(self, error: RuntimeError) -> None:
+        self._can_record = False
+        self.discard()
+        first = next(iter(str(error).strip().splitlines()), "")
+        _log.warning("Time steps cannot be recorded as graphs and run without: %s", first)
