@@ -16,7 +16,7 @@ from workers.rollouts import GroupStates
 
 MAX_BYTES_AHEAD = 2**29
 """Bytes of states that may wait for their output, besides the newest."""
-MAX_LEAD_TIMES_AHEAD = 4
+MAX_LEAD_TIMES_AHEAD = 2
 
 
 @dataclass(frozen=True)

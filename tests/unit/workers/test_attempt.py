@@ -150,6 +150,6 @@ def test_computation_waits_while_lead_times_wait_for_their_output(
     assert committed == list(range(20))
 
 
-@pytest.mark.parametrize(("megabytes", "expected"), [(1, 4), (200, 2), (512, 1), (4000, 1)])
+@pytest.mark.parametrize(("megabytes", "expected"), [(1, 2), (200, 2), (512, 1), (4000, 1)])
 def test_fewer_lead_times_wait_where_they_are_large(megabytes: int, expected: int) -> None:
     assert lead_times_ahead(megabytes * 2**20) == expected
