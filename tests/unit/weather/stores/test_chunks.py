@@ -1,4 +1,5 @@
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,25 @@ def test_a_store_without_consolidated_metadata_does_not_open(tmp_path: Path) -> 
     (tmp_path / "zarr.json").write_text(json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {}}))
     with pytest.raises(KeyError):
         open_store(storage_path(tmp_path))
+
+
+@pytest.mark.parametrize("encodes", [True, False])
+def test_other_threads_run_while_a_chunk_is_encoded_or_decoded(encodes: bool) -> None:
+    """Otherwise a pool of threads would encode no faster than one: a thread counts while another one works."""
+    chunk = ChunkFormat("u10", (1, 1, 100, 240, 400))
+    values = np.random.default_rng(0).standard_normal((100, 240, 400), np.float32)
+    content = chunk.encode(values)
+    working, counted = threading.Event(), 0
+
+    def work() -> None:
+        working.set()
+        chunk.encode(values) if encodes else chunk.decode(content)
+        working.clear()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert working.wait(10)
+    while working.is_set():
+        counted += 1
+    thread.join()
+    assert counted > 10_000, "with the lock held, the other thread counts for a few milliseconds at the ends"
