@@ -4,7 +4,6 @@ All functions take numpy arrays or torch tensors, on which they compute where th
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import array_api_compat
 import numpy as np
@@ -27,7 +26,7 @@ def compute_summary(groups: Sequence[Array], layout: SummaryLayout) -> tuple[int
     All fields are NaN if no member remains, and the spread is NaN for fewer than two. Moments are accumulated in
     float64. Statistics of wind speed are over the members' speeds; the wind direction is that of the mean wind.
     """
-    grid, (xp, device) = layout.ensemble.grid.shape, _place(groups)
+    grid, xp, device = layout.ensemble.grid.shape, namespace(groups[0]), array_api_compat.device(groups[0])
     finite = [finite_members(group) for group in groups]
     result = {
         name: xp.empty((*(size for _, size in dims), *grid), dtype=xp.float32, device=device)
@@ -41,11 +40,6 @@ def compute_summary(groups: Sequence[Array], layout: SummaryLayout) -> tuple[int
         for name, values in _statistics(xp.concat([group[:, :, rows] for group in finite]), layout):
             result[name][..., rows, :] = values
     return sum(len(group) for group in finite), {name: to_numpy(values) for name, values in result.items()}
-
-
-def _place(groups: Sequence[Array]) -> tuple[Any, Any]:
-    """Return the functions for arrays of this kind, and the device that they are on."""
-    return namespace(groups[0]), array_api_compat.device(groups[0])
 
 
 def _statistics(ensemble: Array, layout: SummaryLayout) -> Iterator[tuple[str, Array]]:

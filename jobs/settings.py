@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from jobs.mode import Precision
 from storage.errors import ConfigurationError, Location
 from weather.schema import first_error_sentence
 
@@ -101,7 +102,7 @@ class WorkerSettings(_Group):
     compile: Literal["auto", "on", "off"] = Field(
         "auto", description="Whether a worker compiles the networks, which takes minutes; auto compiles on GPUs only."
     )
-    precision: Literal["float32", "tf32", "bfloat16", "float16"] = Field(
+    precision: Precision = Field(
         "float32",
         description="Precision in which a worker evaluates the networks, tf32 on GPUs only; states are always float32.",
     )

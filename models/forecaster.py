@@ -116,11 +116,7 @@ class Forecaster:
             return self._advance(*inputs)
         if self._observer is not None:
             self._observer.before_step(len(frames[0]), self.sampling.nfe * len(noise))
-        try:
-            return self._recorded(*inputs)
-        except torch.OutOfMemoryError:
-            self.discard_recordings()
-            raise
+        return self._recorded(*inputs)
 
     def discard_recordings(self) -> None:
         """Forget the recorded steps of all batch sizes, which frees their memory."""

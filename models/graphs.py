@@ -70,9 +70,19 @@ class RecordedFunction:
         self._can_record = True
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """Return what the function returns; the result is new memory, which later calls leave alone."""
+        """Return what the function returns; the result is new memory, which later calls leave alone.
+
+        If memory runs out, all recordings are discarded before the error is raised.
+        """
         if not self._can_record:
             return self._function(*inputs)
+        try:
+            return self._call(inputs)
+        except torch.OutOfMemoryError:
+            self.discard()
+            raise
+
+    def _call(self, inputs: tuple[Tensor, ...]) -> Tensor:
         recording = self._recordings.setdefault(tuple(tensor.shape for tensor in inputs), _Recording())
         recording.calls += 1
         if recording.calls <= _EAGER_CALLS:
@@ -81,7 +91,6 @@ class RecordedFunction:
             try:
                 self._record(recording, inputs)
             except torch.OutOfMemoryError:
-                self.discard()
                 raise
             except RuntimeError as error:
                 self._give_up(error)

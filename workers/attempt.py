@@ -16,7 +16,7 @@ from weather.stores.restart import RestartStore
 from workers.background import BackgroundWriter
 from workers.chunk_writers import ChunkWriters, StagedLeadTime, lead_times_ahead
 from workers.claimed_forecast import ClaimedForecast, publish_committed
-from workers.device import has_room, side_stream
+from workers.device import can_keep_lead_times, side_stream
 from workers.lead_times import summarise_lead_time
 from workers.rollouts import GroupStates
 from workers.timing import PhaseMarks, StepClock
@@ -67,7 +67,7 @@ class Attempt:
         self._is_shared = len(claimed) < store.layout.num_groups
         self._lead_times = forecast.lead_times()
         self._computation: Mapping[str, Any] = {}
-        self._keeps_on_device = has_room(device, store.layout.num_groups * store.layout.group_bytes)
+        self._keeps_on_device = can_keep_lead_times(device, store.layout.num_groups * store.layout.group_bytes)
         self._products_stream = side_stream(device)
         self._stack = ExitStack()
         self._chunks = ChunkWriters(threads, partial(clock.phase, "encode"))

@@ -11,7 +11,7 @@ Piece = TypeVar("Piece")
 
 
 class BackgroundWriter(Generic[Piece]):
-    """Write pieces in order in one thread; `put` blocks while `depth` pieces are queued or being written.
+    """Write pieces in order in one thread; `put` blocks while `depth` pieces are queued.
 
     `write` is called with the oldest queued piece, and with those that follow it as far as `is_ready` returns true for
     each: what has become ready while it was busy is written at once. An exception of `write` is raised again by the

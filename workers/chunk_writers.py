@@ -17,6 +17,7 @@ from workers.rollouts import GroupStates
 MAX_BYTES_AHEAD = 2**29
 """Bytes of states that may wait for their output, besides the newest."""
 MAX_LEAD_TIMES_AHEAD = 2
+"""Lead times of groups that may wait for their output, if they are small."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,10 @@ class StagedLeadTime:
 
     @property
     def is_written(self) -> bool:
-        """Whether all variables are written, or could not be."""
-        return all(variable.done() for variable in self.variables)
+        """Whether all variables are written; false if one could not be, which `complete` raises."""
+        return all(
+            variable.done() and not variable.cancelled() and variable.exception() is None for variable in self.variables
+        )
 
     def complete(self) -> NDArray[np.float32]:
         """Wait for all variables, mark the lead time complete in `store`, and return its fields in host memory.

@@ -36,7 +36,7 @@ def count_lanes(device: torch.device) -> int:
     return 2 if device.type == "cuda" else 1
 
 
-def has_room(device: torch.device, lead_time_bytes: int) -> bool:
+def can_keep_lead_times(device: torch.device, lead_time_bytes: int) -> bool:
     """Return whether the lead times that wait for their products are kept on `device`: on GPUs with enough memory."""
     if device.type != "cuda":
         return False
@@ -48,8 +48,8 @@ def side_stream(device: torch.device) -> AbstractContextManager[Any]:
     return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
 
 
-_KEPT_LEAD_TIMES = 8
-_KEPT_SHARE = 0.1
+_KEPT_LEAD_TIMES, _KEPT_SHARE = 8, 0.1
+"""Lead times that must fit into a share of the device's memory: more than are kept, because products take some."""
 _MAX_HOST_THREADS = 8
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _OPTIONS = {_TRIM_THRESHOLD: 2**29, _MMAP_THRESHOLD: 2**25, _ARENA_MAX: 2}

@@ -62,7 +62,7 @@ class Engine:
         return Machine(self._mode.device_kind(machine.device_kind)[:100], machine.threads)
 
     def has_room(self) -> bool:
-        """Return whether a forecast may begin: always, unless other lanes of this process fill the device."""
+        """Return whether this lane may begin with a forecast, beside what the others compute on the device."""
         return self._room.has_room(self._lane)
 
     def record_memory(self) -> None:

@@ -81,11 +81,13 @@ def wavenumber_bands(highest: int) -> dict[str, slice]:
 def _projection_like(field: Array, grid: Grid) -> Array:
     """Return `analysis_matrices` of the kind and precision of `field`, on its device, where it stays."""
     key = (type(field), str(array_api_compat.device(field)), field.dtype, grid)
-    if key not in _projections:
+    projection = _projections.get(key)
+    if projection is None:  # several threads may come here at once, and make the same
+        projection = like(analysis_matrices(grid), field)
         if len(_projections) >= _MAX_PROJECTIONS:
             _projections.clear()
-        _projections[key] = like(analysis_matrices(grid), field)
-    return _projections[key]
+        _projections[key] = projection
+    return projection
 
 
 _MAX_PROJECTIONS = 4

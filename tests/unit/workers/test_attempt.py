@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import xarray as xr
+from numpy.typing import NDArray
 
 from jobs.dispatching import leases
 from jobs.dispatching.leases import Lease
@@ -20,8 +22,9 @@ from tests.helpers import wait_until
 from tests.rows import read_forecast
 from weather.stores.ensemble import EnsembleStore
 from workers.attempt import Attempt
-from workers.chunk_writers import MAX_LEAD_TIMES_AHEAD, lead_times_ahead
+from workers.chunk_writers import MAX_LEAD_TIMES_AHEAD, StagedLeadTime, lead_times_ahead
 from workers.loop import Worker
+from workers.rollouts import GroupStates
 
 Submit = Callable[..., ForecastRecord]
 
@@ -80,7 +83,7 @@ def test_products_that_are_computed_on_the_device_equal_those_of_the_host(
 ) -> None:
     first, second = (submit_forecast(members=5, group_size=2) for _ in range(2))
     assert [worker.run(), worker.run()] == [True, True]
-    monkeypatch.setattr("workers.attempt.has_room", lambda *_: True)
+    monkeypatch.setattr("workers.attempt.can_keep_lead_times", lambda *_: True)
     wait_until(lambda: not worker.run())
     summaries = [
         xr.open_zarr(ForecastFolder(settings.storage.data, each.id).summary).load() for each in (first, second)
@@ -153,3 +156,15 @@ def test_computation_waits_while_lead_times_wait_for_their_output(
 @pytest.mark.parametrize(("megabytes", "expected"), [(1, 2), (200, 2), (512, 1), (4000, 1)])
 def test_fewer_lead_times_wait_where_they_are_large(megabytes: int, expected: int) -> None:
     assert lead_times_ahead(megabytes * 2**20) == expected
+
+
+def test_a_lead_time_that_could_not_be_written_does_not_hold_back_those_before_it() -> None:
+    """It counts as not ready, so that it is the first of its batch, when those before it are committed."""
+    written: Future[NDArray[np.bool_]] = Future()
+    written.set_result(np.array([True]))
+    failed: Future[NDArray[np.bool_]] = Future()
+    failed.set_exception(OSError(28, "No space left on device"))
+    states, store = cast("GroupStates", None), cast("EnsembleStore", None)
+    assert StagedLeadTime(states, store, [written, written]).is_written
+    assert not StagedLeadTime(states, store, [written, failed]).is_written
+    assert not StagedLeadTime(states, store, [written, Future()]).is_written
