@@ -18,6 +18,8 @@ from jobs.rows.tables import forecasts
 from storage.paths import StoragePath, storage_path
 
 _ABANDONED_SECONDS = 3600.0
+_WRITING_SECONDS = 300.0
+"""Seconds that a file is written at most: a temporary one that is older belongs to a process that was killed."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,17 +63,17 @@ def sweep_folders(database: Database, data: Path | StoragePath) -> int:
     remains if the service was killed during a submission, or if the database was restored from an older copy. If its
     row appears later, it is moved back. Nothing is ever removed from `lost/`.
 
-    Also removes the folders that only workers read of forecasts that became successful within the last hour.
+    Of forecasts that ended within the last hour, it also removes what killed processes left half-written, and the
+    folders that only workers read if the forecast was successful.
     """
     folders = _forecast_folders(storage_path(data) / "forecasts")
     lost = set(find_lost_folders(data))
     with database.read() as connection:
         rows = connection.execute(select(forecasts.c.id, forecasts.c.data))
         known: dict[str, str] = {row.id: row.data for row in rows}
-        just_ended = select(forecasts.c.id).where(
-            forecasts.c.status == Status.SUCCESSFUL, forecasts.c.finished > time_of_query() - _ABANDONED_SECONDS
-        )
-        successful = list(connection.scalars(just_ended))
+        is_recent = forecasts.c.finished > time_of_query() - _ABANDONED_SECONDS
+        rows = connection.execute(select(forecasts.c.id, forecasts.c.status).where(is_recent))
+        just_ended: dict[str, str] = {row.id: row.status for row in rows}
     for forecast_id, folder in folders.items():
         with suppress(FileNotFoundError):  # another process has moved or removed it
             if forecast_id not in known:
@@ -79,8 +81,10 @@ def sweep_folders(database: Database, data: Path | StoragePath) -> int:
                     lost.add(_move_aside(folder, data, forecast_id))
             elif known[forecast_id] != Data.AVAILABLE:
                 folder.remove()
-            elif forecast_id in successful:
-                ForecastFolder(data, forecast_id).clear_attempts()
+            elif forecast_id in just_ended:
+                folder.remove_partial_files(_WRITING_SECONDS)
+                if just_ended[forecast_id] == Status.SUCCESSFUL:
+                    ForecastFolder(data, forecast_id).clear_attempts()
     returned = {name for name in lost if known.get(name) == Data.AVAILABLE and _move_back(data, name)}
     return len(lost - returned)
 

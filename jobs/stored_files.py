@@ -9,7 +9,6 @@ from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.request import ForecastRequest
 from jobs.rows.states import Status
-from storage.atomic import PARTIAL_SUFFIX
 from weather.ingest.exchange import INITIAL_STATE_FILES
 from weather.stores.checks import Files, digest_of_list, list_files, read_file_list
 from weather.stores.layout import ENSEMBLE, SUMMARY
@@ -36,8 +35,7 @@ def make_file_list(folder: ForecastFolder, request: ForecastRequest) -> bytes:
     stored = chain.from_iterable(
         (f"{store}/{name}" for name, _ in (folder.path / store).files()) for store in stores_of(request)
     )
-    names = (name for name in stored if not name.endswith(PARTIAL_SUFFIX))
-    return list_files(folder.path, (*names, *INITIAL_STATE_FILES))
+    return list_files(folder.path, (*stored, *INITIAL_STATE_FILES))
 
 
 def encode_receipt(receipt: Mapping[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PARTIAL_SUFFIX = ".partial"
-"""Suffix of temporary files; only the single writer of a folder may remove those that a killed process left."""
+"""Suffix of temporary files, which a killed process leaves."""
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:

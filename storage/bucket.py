@@ -120,6 +120,9 @@ class BucketPath:
                 for entry in batch:
                     yield entry["path"].removeprefix(f"{self.key}/"), entry["size"]
 
+    def remove_partial_files(self, unchanged_seconds: float = 0.0) -> None:
+        """Do nothing: an object is stored whole or not at all."""
+
     def folders(self) -> Iterator[Self]:
         """Yield the immediate subfolders: the common prefixes up to the next slash."""
         with _python_errors(self):

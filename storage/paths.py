@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -66,7 +67,14 @@ class StoragePath(Protocol):
         """Flush the file, and every earlier rename, to storage that survives a crash of the machine."""
 
     def files(self) -> Iterator[tuple[str, int]]:
-        """Yield relative name and size in bytes of every file in the folder and its subfolders."""
+        """Yield relative name and size in bytes of every whole file in the folder and its subfolders."""
+
+    def remove_partial_files(self, unchanged_seconds: float = 0.0) -> None:
+        """Remove the temporary files of writes that ended long ago, of which killed processes leave some.
+
+        Those that changed within the last `unchanged_seconds` may still be being written; 0 is for the single writer
+        of a folder.
+        """
 
     def folders(self) -> Iterator[Self]:
         """Yield the immediate subfolders."""
@@ -140,11 +148,23 @@ class DiskPath(PosixPath):
         sync(self)
 
     def files(self) -> Iterator[tuple[str, int]]:
-        """Yield relative name and size in bytes of every file in the folder and its subfolders."""
+        """Yield relative name and size in bytes of every file but temporary ones and those removed meanwhile."""
+        for path in self._walk():
+            if not path.name.endswith(PARTIAL_SUFFIX):
+                with suppress(FileNotFoundError):
+                    yield str(path.relative_to(self)), path.stat().st_size
+
+    def remove_partial_files(self, unchanged_seconds: float = 0.0) -> None:
+        """Remove temporary files that have not changed for `unchanged_seconds`, by the clock of this machine."""
+        for path in self._walk():
+            if path.name.endswith(PARTIAL_SUFFIX):
+                with suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime >= unchanged_seconds:
+                        path.unlink()
+
+    def _walk(self) -> Iterator[Path]:
         for folder, _, names in os.walk(self):
-            for name in names:
-                path = Path(folder, name)
-                yield str(path.relative_to(self)), path.stat().st_size
+            yield from (Path(folder, name) for name in names)
 
     def folders(self) -> Iterator[Self]:
         """Yield the immediate subfolders; none if the folder does not exist."""
@@ -178,10 +198,3 @@ class DiskPath(PosixPath):
 def storage_path(path: Path | StoragePath) -> StoragePath:
     """Return a `pathlib.Path` as a `StoragePath`; a `StoragePath` is returned unchanged."""
     return DiskPath(path) if isinstance(path, Path) and not isinstance(path, DiskPath) else path
-
-
-def remove_partial_files(folder: StoragePath) -> None:
-    """Remove the temporary files that killed processes left in a folder; no process may be writing there."""
-    for name, _ in folder.files():
-        if name.endswith(PARTIAL_SUFFIX):
-            (folder / name).remove()

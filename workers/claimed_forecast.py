@@ -14,7 +14,6 @@ from jobs.folders import ForecastFolder
 from jobs.quality import read_diagnostics, save_diagnostics
 from jobs.request import ForecastRequest
 from jobs.rows.database import Database
-from storage.paths import remove_partial_files
 from weather.errors import DamagedError
 from weather.ingest.exchange import load_initial_state
 from weather.initial_state import InitialState
@@ -85,8 +84,6 @@ class ClaimedForecast:
                 lost.update(self.diagnose(database, lead_times, lead_index)["nonfinite_members"])
             summarise_lead_time(self.summary, lead_times, lead_index)
             lead_times.discard(lead_index)
-        for store in (self.folder.store, self.folder.summary):
-            remove_partial_files(store)
         return sorted(lost)
 
     def discard_frames_before(self, lead_index: int) -> None:

@@ -176,7 +176,7 @@ def _open_store(path: Path, forecast: StandaloneForecast, manifest: Manifest, *,
             f"`{path}` holds another forecast: it differs in {', '.join(different)}. Resume with the options that "
             "started it, or choose another folder."
         )
-    store.remove_partial_files()
+    store.path.remove_partial_files()
     return store
 
 
@@ -185,5 +185,5 @@ def _open_summary(path: Path, store: EnsembleStore) -> SummaryStore:
     if not path.exists():
         return SummaryStore.create(path, layout, store.attributes)
     summary = SummaryStore(path, layout)
-    summary.remove_partial_files()
+    summary.path.remove_partial_files()
     return summary

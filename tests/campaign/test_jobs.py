@@ -104,4 +104,5 @@ def test_disturbed_forecasts_end_once_with_the_result_of_undisturbed_ones(
 
     wait_while_disturbing(database, dispatcher, settings, forecasts, disturb, 60 + 15 * kills)
     dispatcher.close()
+    workers.stop()
     check_results(submit_small, database, settings, forecasts, tmp_path / "reference")

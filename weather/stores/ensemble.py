@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.paths import StoragePath, remove_partial_files, storage_path
+from storage.paths import StoragePath, storage_path
 from weather.errors import DamagedError, StoreError
 from weather.grids import Grid
 from weather.stores.checks import damage_of
@@ -154,10 +154,6 @@ class EnsembleStore:
     def fields(self, lead_index: int) -> NDArray[np.float32]:
         """Return all members of a committed lead time, float32 (member, variable, latitude, longitude)."""
         return np.concatenate([self.group_fields(group, lead_index) for group in range(self.layout.num_groups)])
-
-    def remove_partial_files(self) -> None:
-        """Remove the temporary files of interrupted writes; only the store's single writer may do so."""
-        remove_partial_files(self.path)
 
     def _keys(self, group: int, lead_index: int) -> tuple[str, ...]:
         """Return the keys of the chunks of a lead time of a group, its mark last."""

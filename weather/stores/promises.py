@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from storage.atomic import PARTIAL_SUFFIX
 from storage.paths import StoragePath
 from weather.errors import DamagedError
 from weather.ingest.exchange import INITIAL_STATE_FILES
@@ -38,7 +37,7 @@ def promised_files(folder: StoragePath, stores: Sequence[str], *, is_complete: b
     """
     names = set(INITIAL_STATE_FILES)
     for store in stores:
-        existing = {name for name, _ in (folder / store).files() if not name.endswith(PARTIAL_SUFFIX)}
+        existing = {name for name, _ in (folder / store).files()}
         arrays = _read_arrays(folder, f"{store}/{METADATA_KEY}")
         names.update(
             f"{store}/{name}" for name in (*existing, *_promised_keys(arrays, existing, is_complete=is_complete))

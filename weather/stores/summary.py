@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.paths import StoragePath, remove_partial_files, storage_path
+from storage.paths import StoragePath, storage_path
 from weather.errors import DamagedError
 from weather.stores.chunks import open_store
 from weather.stores.create import create_store
@@ -58,10 +58,6 @@ class SummaryStore:
         """
         for key, content in encode_statistics(self.layout, lead_index, members, statistics):
             (self.path / key).write_if_absent(content)
-
-    def remove_partial_files(self) -> None:
-        """Remove the temporary files of interrupted writes; only the store's single writer may do so."""
-        remove_partial_files(self.path)
 
 
 def encode_statistics(

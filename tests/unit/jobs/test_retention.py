@@ -1,5 +1,6 @@
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from jobs.errors import ForecastNotFoundError, LeaseLostError
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.retention import delete_data, sweep_folders
-from jobs.rows.clock import now
+from jobs.rows.clock import now, time_of_query
 from jobs.rows.database import Database
 from jobs.rows.states import Data, Priority, Status
 from jobs.rows.tables import forecasts
@@ -103,6 +104,25 @@ def test_a_folder_that_a_worker_wrote_after_the_deletion_is_removed_by_the_next_
         commit(database, lease, 1, 30.0)
     sweep_folders(database, tmp_path)
     assert not folder.path.exists()
+
+
+@pytest.mark.parametrize("status", [Status.SUCCESSFUL, Status.FAILED, Status.DISMISSED])
+def test_what_killed_workers_left_half_written_is_removed_by_the_sweep(
+    database: Database, insert_rows: Insert, tmp_path: Path, status: Status
+) -> None:
+    """A worker may be killed in a product of the last lead time while another one finishes the forecast."""
+    ended, running = insert_rows(), insert_rows()
+    with database.write() as connection:
+        of_ended = update(forecasts).where(forecasts.c.id == ended.id)
+        connection.execute(of_ended.values(status=status, finished=time_of_query()))
+    left = {}
+    for forecast in (ended, running):
+        for age in (0, 1000):
+            left[forecast.id, age] = _write_data(tmp_path, forecast).path / f"summary.zarr/.c.{age}.partial"
+            left[forecast.id, age].write(b"half")
+            os.utime(str(left[forecast.id, age]), (time.time() - age,) * 2)
+    sweep_folders(database, tmp_path)
+    assert [key for key, path in left.items() if not path.exists()] == [(ended.id, 1000)]
 
 
 def test_deleted_data_does_not_expire_as_well(

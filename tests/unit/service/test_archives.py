@@ -10,7 +10,6 @@ from hypothesis.strategies import binary, dictionaries, sampled_from
 from obstore.store import MemoryStore
 
 from service.archives import build_zip, stream_zip, zip_path
-from storage.atomic import PARTIAL_SUFFIX
 from storage.bucket import BucketPath
 from storage.paths import StoragePath, storage_path
 from tests.stored_files import chunk_file
@@ -35,7 +34,7 @@ def _intact(files: dict[str, bytes]) -> dict[str, bytes]:
 
 def _found(folder: StoragePath) -> Files:
     """Return the files that a forecast's folder has."""
-    return dict.fromkeys(name for name, _ in folder.files() if not name.endswith(PARTIAL_SUFFIX))
+    return dict.fromkeys(name for name, _ in folder.files())
 
 
 def _stream(files: dict[str, bytes]) -> bytes:

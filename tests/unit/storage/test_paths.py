@@ -1,3 +1,4 @@
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import MemoryStore
 
+from storage.atomic import PARTIAL_SUFFIX
 from storage.bucket import BucketPath, open_bucket
 from storage.paths import FileStat, StoragePath, storage_path
 
@@ -129,3 +131,28 @@ def test_storage_that_is_not_reached_raises_a_connection_error(monkeypatch: pyte
         monkeypatch.setenv(f"AWS_{name}", value)
     with pytest.raises(ConnectionError, match=r"`s3://bucket/a` was not reached"):
         (open_bucket("s3://bucket", allow_http=True) / "a").read_bytes()
+
+
+def test_a_killed_write_leaves_no_file_and_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    folder = storage_path(tmp_path)
+    (folder / "a/c").write(b"whole")
+    old, young = (tmp_path / "a" / f".c.{name}{PARTIAL_SUFFIX}" for name in ("old", "young"))
+    for path in (old, young):
+        path.write_bytes(b"ha")
+    os.utime(old, (0, 0))
+    assert list(folder.files()) == [("a/c", 5)]
+    folder.remove_partial_files(60)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(["c", young.name])
+    folder.remove_partial_files()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["c"]
+
+
+def test_files_that_are_removed_during_a_listing_are_left_out(tmp_path: Path) -> None:
+    folder = storage_path(tmp_path)
+    for name in "abc":
+        (folder / name).write(b"")
+    listed = folder.files()
+    first, _ = next(listed)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert not [name for name, _ in listed if name != first]

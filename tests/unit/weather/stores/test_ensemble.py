@@ -305,8 +305,8 @@ def test_only_the_temporary_files_of_interrupted_writes_are_removed(store: Ensem
     for leftover in ("u10/c.0.0.0.0.0.4f1e.partial", "complete/c.0.0.77aa.partial", "zarr.ab12.partial"):
         (store.path / leftover).write_bytes(b"half")
     assert store.num_complete_of_group(0) == 1
-    store.remove_partial_files()
-    store.remove_partial_files()
+    store.path.remove_partial_files()
+    store.path.remove_partial_files()
     assert _snapshot(store.path) == before
     np.testing.assert_array_equal(store.group_fields(0, 0), fields)
 
@@ -318,7 +318,7 @@ def test_the_metadata_never_changes_after_creation(store: EnsembleStore) -> None
     before = metadata()
     for group in range(3):
         _commit(EnsembleStore.open(store.path), group, 0)
-    store.remove_partial_files()
+    store.path.remove_partial_files()
     assert metadata() == before
 
 
