@@ -43,8 +43,8 @@ def average_checkpoints(
 
 def _list_differences(manifest: Manifest, other: Manifest) -> list[str]:
     """Return the fields in which two models differ, without the extremes of their training years."""
-    pairs = manifest.model.model_dump(exclude={"extremes"}), other.model.model_dump(exclude={"extremes"})
-    return [name for name, value in pairs[0].items() if value != pairs[1][name]]
+    mine, its = (each.model.model_dump(exclude={"extremes", "damping"}) for each in (manifest, other))
+    return [name for name, value in mine.items() if value != its[name]]
 
 
 @torch.no_grad()

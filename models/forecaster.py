@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.damping import Damping
 from models.execution import Execution
 from models.graphs import Graphs, RecordedFunction
 from models.grid_network import FixedInputs
@@ -16,8 +17,9 @@ from models.shapes import Context, Features, Fields, Frames, Warmth
 from models.solvers import evaluation_times, power_grid, solve
 from models.valid_range import ValidRange
 from models.warm_start import blend_scale, restore
+from weather.damping_spec import DampingSpec
 from weather.features import feature_fields
-from weather.manifest import Sampling
+from weather.manifest import ModelSpec, Sampling
 
 EAGER = Execution()
 
@@ -70,13 +72,13 @@ class Forecaster:
         observer: EvaluationObserver | None = None,
         graphs: Graphs | None = None,
     ) -> None:
-        self.spec = networks.spec
         self.device = device
         self.execution = execution
         self._networks, self._observer = networks, observer
         self._compiled_warm_start = execution.compile(networks.warm_start)
         self._compiled_velocity = execution.compile(networks.flow.velocity)
         self._valid_range = ValidRange(networks.spec.known_variables, device)
+        self._set_damping(networks.spec)
         self._set_sampling(sampling, graphs)
 
     def with_sampling(self, sampling: Sampling, graphs: Graphs | None = None) -> "Forecaster":
@@ -85,11 +87,22 @@ class Forecaster:
         other._set_sampling(sampling, graphs)
         return other
 
+    def with_damping(self, damping: DampingSpec | None) -> "Forecaster":
+        """Return a forecaster whose steps end with another damping, without graphs; both share what is compiled."""
+        other = copy.copy(self)
+        other._set_damping(self.spec.model_copy(update={"damping": damping}))
+        other._set_sampling(self.sampling, None)
+        return other
+
     def with_observer(self, observer: EvaluationObserver | None) -> "Forecaster":
         """Return this forecaster with another observer; both share what is compiled and recorded."""
         other = copy.copy(self)
         other._observer = observer
         return other
+
+    def _set_damping(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self._damping = None if spec.damping is None else Damping(spec.damping, spec.grid.grid, self.device)
 
     def _set_sampling(self, sampling: Sampling, graphs: Graphs | None) -> None:
         self.sampling = sampling
@@ -105,7 +118,7 @@ class Forecaster:
 
         Frames are newest first, as many as the specification's `context_frames`. Frames and states are float32 on the
         forecaster's device in physical units; `noise` is standard normal of their shape. A member that is not finite or
-        leaves the valid range is lost: its states are NaN.
+        leaves the valid range is lost: its states are NaN. They are damped as the specification says.
         Where all members share their frames (tensors expanded from one), the warm start is evaluated once for all.
         Source: Scholz & Turner, Algorithm 2.
         """
@@ -132,6 +145,10 @@ class Forecaster:
         _, mean, std = self._evaluate_warm_start(frames, self._load_features(valid_time), members)
         return self._networks.context.denormalise(mean), std * self._networks.context.std
 
+    def damp(self, states: Fields) -> Fields:
+        """Return states after the damping of the specification, which each step ends with; unchanged without any."""
+        return states if self._damping is None else self._damping(states)
+
     def _advance(self, *inputs: Tensor) -> Fields:
         """Return the states after one time step; `inputs` are its frames, features and noise, all on the device.
 
@@ -145,7 +162,7 @@ class Forecaster:
         x_1 = solve(self.sampling.solver, field, noise, self._times)
         assert field.nfe == self.sampling.nfe
         states = self._networks.context.denormalise(restore(x_1, mean, scale))
-        return self._valid_range.mask_lost_members(states)
+        return self._valid_range.mask_lost_members(self.damp(states))
 
     def _evaluate_warm_start(
         self, frames: Sequence[Tensor], features: Features, members: int

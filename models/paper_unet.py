@@ -19,7 +19,7 @@ class PaperUNet(GridNetwork):
 
     Both kinds have the same residual blocks. h embeds the constant flow time 0 and learns its resampling: convolutions
     of stride 2, and convolutions after nearest-neighbour interpolation. p' takes the embedding of flow time and warmth,
-    averages 2 × 2 points on the way down and interpolates on the way up. Source: docs/method.md §8.
+    averages 2 × 2 points on the way down and interpolates on the way up. Source: docs/method.md §9.
     """
 
     def __init__(

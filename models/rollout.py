@@ -50,11 +50,11 @@ def rollout(
 def mean_rollout(forecaster: Forecaster, frames: Frames, *, init_time: np.datetime64) -> Iterator[Fields]:
     """Yield the mean of the warm start after each time step without end, each computed from those before it.
 
-    `frames` are those of `rollout`. The flow is not evaluated, nothing is drawn, and no state is lost: the means show
-    whether the warm start alone is stable, also where they leave the valid range.
+    `frames` are those of `rollout`. The flow is not evaluated, nothing is drawn, and no state is lost: the means, which
+    are damped as states are, show whether the warm start alone is stable, also where they leave the valid range.
     """
     context = deque(frames, maxlen=len(frames))
     for step in itertools.count():
         mean, _ = forecaster.warm_start(tuple(context), init_time + step * forecaster.spec.time_step)
-        context.appendleft(mean)
-        yield mean
+        context.appendleft(forecaster.damp(mean))
+        yield context[0]

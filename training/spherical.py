@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diagnostics.scores.harmonics import analysis_matrices
 from weather.grids import Grid
+from weather.harmonics import analysis_matrices
 
 
 class SphericalTransform(nn.Module):

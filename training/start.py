@@ -108,8 +108,8 @@ def load_start(
 ) -> Networks:
     """Return the networks of a checkpoint with the features, static fields and normalisation of a configuration.
 
-    They have the extremes of both records of data, or of this one if it holds the training years of the other.
-    `compute` calls a function once for all processes; `cache` is where
+    They have no damping, which is fitted to weights, and the extremes of both records of data, or of this one if it
+    holds the training years of the other. `compute` calls a function once for all processes; `cache` is where
     statistics of the data are kept. Raises `ConfigurationError` as `Start.check` does.
     """
     earlier = start.check(config, data.grid)
@@ -124,7 +124,7 @@ def load_start(
     scale, extremes = compute(measure)
     if not _goes_on(start.manifest.provenance, config.data):
         extremes = earlier.union(extremes)
-    spec = networks.spec.model_copy(update={"variables": scale, "extremes": extremes})
+    spec = networks.spec.model_copy(update={"variables": scale, "extremes": extremes, "damping": None})
     return replace(networks, spec=spec, context=ContextBuilder(spec, torch.from_numpy(data.static)).to(device))
 
 

@@ -1,4 +1,4 @@
-"""The command `warmcast calibrate`: fit the noise of a checkpoint."""
+"""The command `warmcast calibrate`: fit damping and noise of a checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +20,9 @@ Years = Annotated[
         "checkpoint's validation years."
     ),
 ]
+DampingRounds = Annotated[
+    int, typer.Option(min=0, help="Number of rounds that fit the damping by wavenumber; 0 leaves it as it is.")
+]
 _WIDTH = 120
 _MAX_ROWS = 12
 
@@ -34,14 +37,15 @@ def calibrate(
     data: TrainingData,
     years: Years = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="New folder for a copy of the checkpoint with the noise.")
+        Path | None, typer.Option("--output", "-o", help="New folder for a copy of the checkpoint with the fit.")
     ] = None,
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Write the noise to the checkpoint itself; its digest changes.")
+        bool, typer.Option("--in-place", help="Write the fit to the checkpoint itself; its digest changes.")
     ] = False,
     starts: Annotated[int, typer.Option(min=1, help="Number of initial times, evenly spread over the years.")] = 8,
     members: Annotated[int, typer.Option(min=2, max=1000, help="Number of members.")] = 8,
     lead_time: LeadTime = "240h",
+    damping_rounds: DampingRounds = 5,
     trials: Annotated[int, typer.Option(min=6, help="Number of noises that are tried, white noise included.")] = 24,
     spread_weight: Annotated[
         float, typer.Option(min=0, help="Weight of spread ÷ skill in what is minimised; 0 for the CRPS alone.")
@@ -54,23 +58,38 @@ def calibrate(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Fit the correlation in time and the scale of a checkpoint's noise on years that it was not trained on.
+    """Fit the damping of a checkpoint by wavenumber, then correlation in time and scale of its noise.
 
-    The noise is written to the manifest of a copy, or of the checkpoint itself. An interrupted calibration continues
-    when the command is repeated.
+    The years are those that it was not trained on. Both are written to the manifest of a copy, or of the checkpoint
+    itself. An interrupted calibration continues when the command is repeated.
     """
     options: dict[str, Any] = {"checkpoint": checkpoint, "checkpoint_folders": folders(checkpoints), "data": data}
-    options |= {"years": tuple(years or ()), "num_starts": starts, "num_members": members, "num_trials": trials}
-    options |= {"lead_time": lead_time, "spread_weight": spread_weight, "batch_size": batch_size, "seed": seed}
+    options |= {"years": tuple(years or ()), "num_starts": starts, "num_members": members, "num_rounds": damping_rounds}
+    options |= {
+        "num_trials": trials,
+        "lead_time": lead_time,
+        "spread_weight": spread_weight,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
     options |= {"threads": threads, "output": output, "in_place": in_place}
-    advice = "Noises that were tried are kept. To continue, repeat the command."
-    with exit_codes(advice), progress_bar("Noises") as report:
+    advice = "What was tried is kept. To continue, repeat the command."
+    with exit_codes(advice), progress_bar("Rounds and trials") as report:
         receipt = run("calibrate", report_progress=report, report_cost=print_cost, **options)
     if json:
         print_json(receipt)
         return
+    _print_rounds(receipt["rounds"])
     _print_trials(receipt["trials"])
     typer.echo(f"{receipt['checkpoint']}: {receipt['summary']}. SHA-256 {receipt['digest']}")
+
+
+def _print_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
+    """Print how much each round damps, and what it does to the spectra."""
+    for number, each in enumerate(rounds, start=1):
+        gains = [gain for gains in each["gains"] for gain in gains]
+        damped = f"{sum(gain < 1 for gain in gains)} of {len(gains)} gains below 1, the least {min(gains):.3f}"
+        typer.echo(f"Damping, round {number}: Σ|1 − η| {each['deviation']:.3g}; {damped}")
 
 
 def _print_trials(trials: Sequence[Mapping[str, Any]]) -> None:

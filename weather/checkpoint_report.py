@@ -44,6 +44,7 @@ def describe_checkpoint(folder: Path) -> dict[str, Any]:
         "preconditioning": spec.preconditioning,
         "sampling": manifest.sampling.model_dump(mode="json"),
         "noise": manifest.noise.model_dump(mode="json") | {"summary": manifest.noise.describe()},
+        "damping": _describe_damping(spec),
         "provenance": manifest.provenance.model_dump(mode="json"),
         "extremes": _describe_extremes(spec),
         "license": read_license(folder),
@@ -53,6 +54,11 @@ def describe_checkpoint(folder: Path) -> dict[str, Any]:
         ],
         "size_bytes": sum(sizes.values()),
     }
+
+
+def _describe_damping(spec: ModelSpec) -> dict[str, Any] | None:
+    damping = spec.damping
+    return None if damping is None else damping.model_dump(mode="json") | {"summary": damping.describe()}
 
 
 def _describe_variables(spec: ModelSpec) -> list[dict[str, Any]]:

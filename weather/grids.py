@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _DEGREES_TOLERANCE = 1e-3
+_POLE = 1e-6
 _WIDEST_GAP = 1.5
 """Widest distance of two rows, in units of the median distance, that is not called a gap."""
 _REGION_LATITUDE = 60.0
@@ -52,6 +53,16 @@ class Grid:
     def has_poles(self) -> bool:
         """Whether the first and last latitudes are the poles themselves."""
         return all(abs(abs(latitude) - 90.0) < _DEGREES_TOLERANCE for latitude in (self.latitude[0], self.latitude[-1]))
+
+    @property
+    def highest_wavenumber(self) -> int:
+        """L, the largest total wavenumber of spherical harmonics that the grid distinguishes.
+
+        A row at a pole sees the zonal mean alone, so that L is rows − 1 without such rows, rows − 2 with them, and at
+        most longitudes / 2 − 1.
+        """
+        at_pole = any(90 - abs(latitude) < _POLE for latitude in (self.latitude[0], self.latitude[-1]))
+        return min(self.shape[0] - 1 - int(at_pole), self.shape[1] // 2 - 1)
 
     @cached_property
     def area_weights(self) -> NDArray[np.float64]:

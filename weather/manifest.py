@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from storage.errors import ConfigurationError
+from weather.damping_spec import DampingSpec
 from weather.errors import CheckpointError
 from weather.extremes import TrainingExtremes
 from weather.features import FEATURES
@@ -82,6 +83,8 @@ class ModelSpec(FrozenModel):
     warm_start: NetworkSpec
     flow: NetworkSpec
     preconditioning: Literal["gaussian", "none"] = "gaussian"
+    damping: DampingSpec | None = Field(default=None, exclude_if=lambda damping: damping is None)
+    """Damping of the states after each time step; left out of the JSON if there is none."""
     extremes: TrainingExtremes | None = None
     """Extremes of the training years, which initial states are compared with; None in older manifests."""
 
@@ -98,6 +101,12 @@ class ModelSpec(FrozenModel):
         if self.extremes is not None and [known.name for known in self.extremes.variables] != list(self.variable_names):
             raise ValueError(
                 f"`extremes` must be those of the variables {', '.join(self.variable_names)}, in this order"
+            )
+        expected = [self.grid.grid.highest_wavenumber + 1] * len(self.variables)
+        if self.damping is not None and [len(gains) for gains in self.damping.gains] != expected:
+            raise ValueError(
+                f"`damping` must have gains of {len(expected)} variables and {expected[0]} total wavenumbers. Got: "
+                f"{' and '.join(str(len(gains)) for gains in self.damping.gains)} gains"
             )
         return self
 
@@ -161,6 +170,10 @@ class Sampling(FrozenModel):
     def network_evaluations(self) -> int:
         """Evaluations of both networks in a time step of a member: those of the flow, and one of the warm start."""
         return self.nfe + 1
+
+    def describe(self) -> str:
+        """Return solver and number of evaluations in a few words."""
+        return f"{self.solver}, NFE {self.nfe}"
 
     def replace(self, **changes: str | float | None) -> "Sampling":
         """Return a copy with `changes`, ignoring those that are None; raises `ConfigurationError` for a wrong value.

@@ -67,7 +67,7 @@ class PaperSpec(FrozenModel):
 class PaperWarmStartSpec(PaperSpec):
     """The paper's h, `paper_warm_start`; the defaults are those of its weather experiment (60.40 M parameters).
 
-    `head_width` is the number of channels of an attention head. Source: docs/method.md §8.
+    `head_width` is the number of channels of an attention head. Source: docs/method.md §9.
     """
 
     kind: Literal["paper_warm_start"]
@@ -100,7 +100,7 @@ class PaperFlowSpec(PaperSpec):
     """The paper's p', `paper_flow`; the defaults are those of its weather experiment (31.7 M parameters).
 
     `widths` are its `model_channels` times `channel_mult`, and `embedding_width` is 4 times its `model_channels`.
-    `dropout` is the probability in training. Source: docs/method.md §8.
+    `dropout` is the probability in training. Source: docs/method.md §9.
     """
 
     kind: Literal["paper_flow"]

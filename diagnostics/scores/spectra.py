@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.scores.arrays import Array, like, namespace
-from diagnostics.scores.harmonics import analysis_matrices
 from weather.grids import Grid
+from weather.harmonics import analysis_matrices
 
 
 def zonal_spectrum(field: Array) -> Array:
@@ -37,9 +37,9 @@ def spherical_spectrum(field: Array, grid: Grid) -> Array:
     """Return the power of each total wavenumber ℓ = 0 … L of spherical harmonics, (…, ℓ).
 
     `field` is (…, latitude, longitude) on `grid` and is treated as a scalar, also if it is a wind component. L is the
-    grid's limit (`highest_wavenumber`): 47 on 48 × 96 Gaussian points, 119 on 121 × 240 regular ones. If the field has
-    no power beyond L, the power is exact and its sum over ℓ is the mean square over the sphere (Parseval). Power beyond
-    L appears at smaller ℓ (aliasing), mostly at those near L.
+    grid's limit (`Grid.highest_wavenumber`): 47 on 48 × 96 Gaussian points, 119 on 121 × 240 regular ones. If the field
+    has no power beyond L, the power is exact and its sum over ℓ is the mean square over the sphere (Parseval). Power
+    beyond L appears at smaller ℓ (aliasing), mostly at those near L.
     """
     xp = namespace(field)
     projection = _projection_like(field, grid)

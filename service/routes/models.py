@@ -15,7 +15,7 @@ router = APIRouter(tags=["models"], responses=PROBLEM_RESPONSES, dependencies=[D
 
 
 class Model(BaseModel):
-    """A checkpoint: its variables, grid, time step, sampling, noise, provenance, and the limits of the service.
+    """A checkpoint: variables, grid, time step, sampling, noise, damping, provenance, and the limits of the service.
 
     `context_frames` is the number of frames of an initial state, one time step apart.
     """
@@ -28,6 +28,7 @@ class Model(BaseModel):
     grid: dict[str, int]
     sampling: dict[str, Any]
     noise: dict[str, Any]
+    damping: dict[str, Any] | None
     provenance: dict[str, Any]
     max_members: int
     max_lead_hours: int
@@ -74,6 +75,7 @@ def _view_model(service: Service, name: str, manifest: Manifest) -> Model:
         grid={"latitudes": latitudes, "longitudes": longitudes},
         sampling=manifest.sampling.model_dump(mode="json"),
         noise=manifest.noise.model_dump(mode="json"),
+        damping=None if spec.damping is None else spec.damping.model_dump(mode="json"),
         provenance=manifest.provenance.model_dump(mode="json"),
         max_members=service.settings.limits.max_members,
         max_lead_hours=service.settings.limits.max_lead_hours,

@@ -1,6 +1,5 @@
-"""The command `warmcast calibrate`: fit the noise of a checkpoint on validation years, and write its manifest."""
+"""The command `warmcast calibrate`: fit damping and noise of a checkpoint on validation years; write its manifest."""
 
-import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,15 +11,14 @@ import torch
 from storage.atomic import write_text
 from storage.errors import ConfigurationError
 from storage.lock import claim_output
-from training.calibration.search import guess_noise, search_noise
-from training.calibration.trials import Trial, Trials, objective
+from training.calibration.damping import DampingFitter, Round
+from training.calibration.noise import NoiseFitter
 from training.data.sources import load_data_for
-from training.evaluation.records_file import RecordsFile
 from training.evaluation.settings import Evaluation
 from training.evaluation.subject import Subject
 from weather.bundled import find_checkpoint
 from weather.checkpoint_files import LICENSE_NAME, WEIGHT_FILES
-from weather.manifest import MANIFEST_NAME, WHITE, Manifest, NoiseFit, NoiseSpec
+from weather.manifest import MANIFEST_NAME, Manifest
 from weather.periods import Period, find_shared, format_periods, read_periods
 from weather.times import count_lead_times
 
@@ -35,6 +33,7 @@ def calibrate_checkpoint(
     data: Sequence[str | Path],
     years: Sequence[Period | str],
     lead_time: str,
+    num_rounds: int,
     num_trials: int,
     spread_weight: float,
     batch_size: int | None,
@@ -45,13 +44,13 @@ def calibrate_checkpoint(
     report_cost: Callable[[float, int], None],
     **settings: Any,
 ) -> dict[str, Any]:
-    """Fit the noise of a checkpoint at its own sampling, write it to a manifest, and return the fit and all trials.
+    """Fit damping and noise of a checkpoint at its own sampling, write them to a manifest, and return what was tried.
 
+    The damping is fitted first, with the noise that the checkpoint has, in `num_rounds` rounds; it stays if that is 0.
     The manifest is that of a copy in the new folder `output`, or the checkpoint's own if `in_place` is set. `settings`
-    are `num_starts`, `num_members` and `seed` of the `Evaluation`. Each trial is appended to a file next to the folder,
-    from which an interrupted calibration continues. `report_cost` is called before the first trial with an estimate of
-    the remaining seconds and evaluations of networks, `report_progress` after each. Raises `ConfigurationError` for
-    years of the training, before anything is computed.
+    are `num_starts`, `num_members` and `seed` of the `Evaluation`. An interrupted calibration continues from files next
+    to the folder. `report_cost` is called with the seconds and evaluations of networks of the rounds, then of the
+    trials, `report_progress` after each. Raises `ConfigurationError` for years of the training, before all else.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -64,17 +63,24 @@ def calibrate_checkpoint(
     frames = load_data_for(subject.manifest.model, data)
     frames.keep("auto", torch.device("cpu"))
     evaluation = Evaluation(periods, lead_steps=steps, group_size=group_size, references=False, **settings)
-    trials, path = Trials(subject, frames, evaluation), target.with_name(f"{target.name}.trials.jsonl")
-    with claim_output(path, ConfigurationError(f"Another calibration writes `{path}`. Wait for it.")):
-        run = _Run(trials, path, num_trials, spread_weight, report_progress)
-        run.report_cost(report_cost)
-        run.evaluate(WHITE)
-        run.check_white()
-        search_noise(run.evaluate, guess_noise(subject, frames, periods), num_trials - 1)
-        noise = run.fit(", ".join(PurePosixPath(str(source)).name for source in data))
-        manifest = _write(folder, target, subject.manifest.model_copy(update={"noise": noise}))
-    fit = {"noise": noise.model_dump(mode="json"), "summary": noise.describe(), "trials": run.table()}
-    return {"checkpoint": str(target), "digest": manifest.digest} | fit
+    source, total = ", ".join(PurePosixPath(str(each)).name for each in data), num_rounds + num_trials
+    damping_path, noise_path = (target.with_name(f"{target.name}.{name}.jsonl") for name in ("damping", "trials"))
+    rounds: Sequence[Round] = ()
+    with claim_output(noise_path, ConfigurationError(f"Another calibration writes `{noise_path}`. Wait for it.")):
+        if num_rounds:
+            damping = DampingFitter(subject, frames, evaluation, damping_path)
+            rounds = damping.run(num_rounds, lambda done: report_progress(done, total), report_cost)
+            subject = subject.with_damping(damping.choose(source))
+        noise = NoiseFitter(subject, frames, evaluation, noise_path, spread_weight)
+        noise.run(num_trials, lambda done: report_progress(num_rounds + done, total), report_cost)
+        manifest = _write(folder, target, subject.manifest.model_copy(update={"noise": noise.choose(source)}))
+    fit = {"noise": manifest.noise.model_dump(mode="json"), "trials": noise.table(), "rounds": list(rounds)}
+    return {"checkpoint": str(target), "digest": manifest.digest, "summary": _describe(manifest)} | fit
+
+
+def _describe(manifest: Manifest) -> str:
+    damping = manifest.model.damping
+    return manifest.noise.describe() + ("" if damping is None else f"; damping of {damping.describe()}")
 
 
 def check_years(manifest: Manifest, years: Sequence[Period]) -> None:
@@ -94,76 +100,6 @@ def check_years(manifest: Manifest, years: Sequence[Period]) -> None:
                 f"{shared}.",
                 ("years",),
             )
-
-
-class _Run:
-    """The trials of a calibration, those of an interrupted one included."""
-
-    def __init__(
-        self,
-        trials: Trials,
-        path: Path,
-        num_trials: int,
-        spread_weight: float,
-        report_progress: Callable[[int, int], None],
-    ) -> None:
-        self._trials, self._num_trials = trials, num_trials
-        self._file = RecordsFile(path, trials.settings() | {"spread_weight": spread_weight})
-        self._spread_weight, self._report_progress = spread_weight, report_progress
-
-    def report_cost(self, report: Callable[[float, int], None]) -> None:
-        """Report the seconds and evaluations of the trials that are left."""
-        left = max(self._num_trials - len(self._file.records), 0)
-        if left:
-            report(left * self._trials.measure_seconds(), left * self._trials.evaluations)
-
-    def evaluate(self, noise: NoiseSpec) -> float:
-        """Return the objective of a noise; it is tried unless it has been."""
-        known = [trial for trial in self._file.records if trial["noise"] == noise.parameters]
-        if not known:
-            self._file.append(self._trials.score(noise))
-            self._report_progress(min(len(self._file.records), self._num_trials), self._num_trials)
-        return self._value((known or self._file.records)[-1])
-
-    def check_white(self) -> None:
-        """Raise `ConfigurationError` if forecasts with white noise lose members, so that nothing can be compared."""
-        lost = [row["lead_hours"] for row in self._white["lead_times"] if None in row["crps"]]
-        if lost:
-            raise ConfigurationError(
-                f"`lead_time` must be shorter than {lost[0]}h: by then, forecasts with white noise have lost members.",
-                ("lead_time",),
-            )
-
-    def fit(self, data: str) -> NoiseSpec:
-        """Return the best noise of all trials, with what it was fitted on: `data` and the trials' settings."""
-        best = min(self._file.records, key=self._value)
-        evaluation, sampling = self._trials.evaluation, self._trials.sampling
-        fit = NoiseFit(
-            data=data,
-            years=evaluation.years,
-            starts=evaluation.num_starts,
-            members=evaluation.num_members,
-            lead_hours=self._trials.lead_hours,
-            sampling=f"{sampling.solver}, NFE {sampling.nfe}",
-            objective=f"CRPS ÷ that with white noise + {self._spread_weight:g} · ln²(spread ÷ skill)",
-            value=round(self._value(best), 6),
-            white_value=round(self._value(self._white), 6),
-        )
-        return NoiseSpec(**best["noise"], fitted_on=fit)
-
-    def table(self) -> list[dict[str, Any]]:
-        """Return all trials, the best first; the objective of one that lost a member is None."""
-        trials = sorted(self._file.records, key=self._value)
-        values = [self._value(trial) for trial in trials]
-        finite = [value if math.isfinite(value) else None for value in values]
-        return [trial | {"objective": value} for trial, value in zip(trials, finite, strict=True)]
-
-    @property
-    def _white(self) -> Trial:
-        return self._file.records[0]
-
-    def _value(self, trial: Trial) -> float:
-        return objective(trial, self._white, self._spread_weight)
 
 
 def _choose_target(folder: Path, output: Path | None, *, in_place: bool) -> Path:

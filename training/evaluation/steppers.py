@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from diagnostics.scores.arrays import area_mean
-from diagnostics.scores.harmonics import isotropic_fields
+from diagnostics.scores.random_fields import isotropic_fields
 from diagnostics.scores.spectra import spherical_spectrum
 from models.forecaster import Forecaster
 from models.rollout import Stepper

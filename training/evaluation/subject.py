@@ -12,6 +12,7 @@ from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
 from storage.errors import ConfigurationError
 from weather.bundled import find_checkpoint
+from weather.damping_spec import DampingSpec
 from weather.manifest import Manifest, NoiseSpec, Sampling
 from weather.schema import first_error_sentence
 
@@ -43,6 +44,11 @@ class Subject:
                 raise ConfigurationError(first_error_sentence(error)) from error
             manifest = manifest.model_copy(update={"noise": spec})
         return cls(Forecaster(networks, sampling, device), manifest)
+
+    def with_damping(self, damping: DampingSpec | None) -> "Subject":
+        """Return the checkpoint with another damping."""
+        forecaster = self.forecaster.with_damping(damping)
+        return Subject(forecaster, self.manifest.model_copy(update={"model": forecaster.spec}))
 
     def describe(self) -> str:
         """Return name, sampler and noise in a few words."""

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from models.testing import tiny_spec, write_tiny_checkpoint
 from storage.errors import ConfigurationError
 from training.calibration.command import calibrate_checkpoint, check_years
+from training.calibration.forecasts import Forecasts
 from training.calibration.search import guess_noise, search_noise
 from training.calibration.trials import Trials, objective
 from training.data.sources import load_data_for
@@ -61,7 +62,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _calibrate(checkpoint: Path, data: Path, *more: object) -> Result:
-    options = ["--starts", 6, "--members", 4, "--lead-time", "24h", "--trials", 18, "--years", 2001]
+    options = ["--starts", 6, "--members", 4, "--lead-time", "24h", "--damping-rounds", 0, "--trials", 18]
+    options += ["--years", 2001]
     arguments = ["calibrate", checkpoint, "--data", data, *options, *more]
     return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
@@ -101,11 +103,11 @@ def test_starts_of_a_short_record_are_scored_as_long_as_they_have_truth(checkpoi
     """Of each run of 8 frames, one start has truth 36 h ahead, and 6 have truth 6 h ahead."""
     subject = Subject.load(checkpoint, {})
     evaluation = Evaluation((2001,), 6 * _RUNS, 2, (1, 4, 6), 2, 0, references=False)
-    trials = Trials(subject, load_data_for(subject.manifest.model, [data]), evaluation)
+    trials = Trials(Forecasts(subject, load_data_for(subject.manifest.model, [data]), evaluation))
     rows = trials.score(NoiseSpec())["lead_times"]
     assert [(row["lead_hours"], row["starts"]) for row in rows] == [(6, 6 * _RUNS), (24, 3 * _RUNS), (36, _RUNS)]
     assert all(None not in row["crps"] for row in rows)
-    assert trials.evaluations == _RUNS * (6 + 4 + 4 + 1 + 1 + 1) * 2 * 5
+    assert trials.forecasts.evaluations == _RUNS * (6 + 4 + 4 + 1 + 1 + 1) * 2 * 5
 
 
 def test_an_interrupted_calibration_continues_to_the_same_noise(checkpoint: Path, data: Path, tmp_path: Path) -> None:
@@ -120,6 +122,7 @@ def test_an_interrupted_calibration_continues_to_the_same_noise(checkpoint: Path
             lead_time="12h",
             num_starts=2,
             num_members=2,
+            num_rounds=0,
             num_trials=8,
             spread_weight=0.1,
             batch_size=None,

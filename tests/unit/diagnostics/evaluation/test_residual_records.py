@@ -5,7 +5,7 @@ import pytest
 
 from diagnostics.evaluation.resampling import resample_weights
 from diagnostics.evaluation.residual_records import combine_residuals, record_residuals
-from diagnostics.scores.harmonics import isotropic_fields
+from diagnostics.scores.random_fields import isotropic_fields
 from weather.grids import Grid
 
 GRID = Grid.from_coordinates(np.degrees(np.arcsin(np.polynomial.legendre.leggauss(16)[0])), np.arange(32) * 11.25)

@@ -5,7 +5,6 @@ import pyshtools
 import pytest
 import torch
 
-from diagnostics.scores.harmonics import latitude_weights
 from diagnostics.scores.spectra import (
     power_ratio,
     spherical_spectrum,
@@ -15,6 +14,7 @@ from diagnostics.scores.spectra import (
     zonal_spectrum,
 )
 from weather.grids import Grid
+from weather.harmonics import latitude_weights
 
 REGULAR = Grid.from_coordinates(np.linspace(-90, 90, 121), np.arange(240) * 1.5)
 GAUSSIAN = Grid.from_coordinates(np.degrees(np.arcsin(np.polynomial.legendre.leggauss(48)[0])), np.arange(96) * 3.75)

@@ -1,0 +1,94 @@
+"""Damping by total wavenumber, on Gaussian and regular grids, and in the steps of a forecaster."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from diagnostics.scores.random_fields import isotropic_fields
+from diagnostics.scores.spectra import spherical_spectrum
+from models.damping import Damping
+from models.forecaster import Forecaster
+from models.graphs import Graphs
+from models.rollout import mean_rollout
+from models.testing import tiny_networks, tiny_spec
+from tests.unit.models.test_graphs import StandIn
+from weather.damping_spec import DampingSpec
+from weather.grids import Grid, gaussian_grid
+from weather.manifest import ModelSpec, Sampling
+
+CPU = torch.device("cpu")
+TIME = np.datetime64("2018-09-15T06", "s")
+GRIDS = [gaussian_grid("t21"), Grid.from_coordinates(np.linspace(-90, 90, 31), np.arange(60) * 6.0)]
+
+
+def _spec(spec: ModelSpec, first_damped: int, gain: float) -> ModelSpec:
+    """Return the specification with a damping of `gain` from a wavenumber on, of the second variable alone."""
+    number = spec.grid.grid.highest_wavenumber + 1
+    gains = (1.0,) * number, (1.0,) * first_damped + (gain,) * (number - first_damped)
+    return spec.model_copy(update={"damping": DampingSpec(gains=gains)})
+
+
+def _frames(spec: ModelSpec) -> list[torch.Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    return [torch.randn(3, 2, *spec.grid.grid.shape, generator=draw) for _ in range(spec.context_frames)]
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_each_harmonic_is_multiplied_by_the_gain_of_its_variable_and_wavenumber(grid: Grid) -> None:
+    draw = np.random.default_rng(0)
+    number = grid.highest_wavenumber + 1
+    gains = draw.uniform(0.5, 1, (2, number))
+    fields = isotropic_fields(draw.normal(size=(3, 2, *grid.shape)), np.ones(number), grid)
+    damped = Damping(DampingSpec(gains=gains.tolist()), grid, CPU)(torch.from_numpy(fields).float())
+    got = spherical_spectrum(damped.numpy().astype(np.float64), grid) / spherical_spectrum(fields, grid)
+    np.testing.assert_allclose(got, np.broadcast_to(gains**2, got.shape), rtol=1e-4)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_gains_of_one_leave_every_bit_and_what_the_grid_does_not_resolve_stays(grid: Grid) -> None:
+    draw = torch.Generator().manual_seed(0)
+    states = torch.randn(2, 1, *grid.shape, generator=draw)
+    number = grid.highest_wavenumber + 1
+    assert torch.equal(Damping(DampingSpec(gains=((1.0,) * number,)), grid, CPU)(states), states)
+    rows = torch.tensor([(-1.0) ** column for column in range(grid.shape[1])]).expand(1, 1, *grid.shape)
+    torch.testing.assert_close(Damping(DampingSpec(gains=((0.5,) * number,)), grid, CPU)(rows), rows)
+
+
+def test_a_step_and_the_rollout_of_the_mean_end_with_the_damping_of_the_specification() -> None:
+    spec = tiny_spec()
+    networks, frames = tiny_networks(spec), _frames(spec)
+    noise = torch.randn(3, 2, *spec.grid.grid.shape, generator=torch.Generator().manual_seed(2))
+    plain = Forecaster(networks, Sampling(nfe=2), CPU)
+    damped = plain.with_damping(_spec(spec, 4, 0.6).damping)
+    expected = damped.damp(plain.step(frames, TIME, noise))
+    assert torch.equal(damped.step(frames, TIME, noise), expected)
+    assert not torch.equal(expected[:, 1], plain.step(frames, TIME, noise)[:, 1])
+    assert torch.equal(expected[:, 0], plain.step(frames, TIME, noise)[:, 0]), "gain 1"
+    (first,) = islice(mean_rollout(damped, frames, init_time=TIME), 1)
+    assert torch.equal(first, damped.damp(plain.warm_start(frames, TIME)[0]))
+    assert damped.with_damping(None).spec == spec
+    assert torch.equal(damped.with_damping(None).step(frames, TIME, noise), plain.step(frames, TIME, noise))
+
+
+def test_a_lost_member_leaves_the_others_and_members_do_not_depend_on_their_batch() -> None:
+    spec = tiny_spec()
+    damping = Forecaster(tiny_networks(spec), Sampling(nfe=2), CPU).with_damping(_spec(spec, 2, 0.7).damping)
+    states = _frames(spec)[0]
+    whole = damping.damp(states)
+    broken = states.clone()
+    broken[1, 1, 3, 4] = torch.nan
+    assert torch.equal(damping.damp(broken)[[0, 2]], whole[[0, 2]])
+    assert damping.damp(broken)[1, 1].isnan().all()
+
+
+def test_a_recorded_step_is_damped_too() -> None:
+    spec = _spec(tiny_spec(), 3, 0.5)
+    networks, frames = tiny_networks(tiny_spec()), _frames(spec)
+    graphs: Graphs = StandIn()
+    eager = Forecaster(networks, Sampling(nfe=2), CPU).with_damping(spec.damping)
+    recorded = eager.with_sampling(Sampling(nfe=2), graphs)
+    for number in range(4):
+        noise = torch.randn(3, 2, *spec.grid.grid.shape, generator=torch.Generator().manual_seed(number))
+        assert torch.equal(recorded.step(frames, TIME, noise), eager.step(frames, TIME, noise))

@@ -1,0 +1,121 @@
+"""The fit of a damping, on power that is known and on a planet whose weather has less of it than forecasts."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner, Result
+
+from diagnostics.scores.random_fields import isotropic_fields
+from models.testing import tiny_spec, write_tiny_checkpoint
+from training.calibration.damping import next_gains
+from warmcast.cli import app
+from weather.damping_spec import DampingSpec
+from weather.manifest import read_manifest
+
+_SPEC = tiny_spec()
+_NUM_DEGREES = _SPEC.grid.grid.highest_wavenumber + 1
+_FIRST_WEAK = 9
+
+
+def _round(gains: Any, log_ratio: Any, error: float = 0.0) -> Mapping[str, Any]:
+    return {"gains": np.array(gains).tolist(), "log_ratio": np.array(log_ratio).tolist(), "error": error}
+
+
+def test_the_gains_come_to_where_power_that_is_added_and_kept_is_the_truths() -> None:
+    """Power of a state that keeps a share of its power from step to step: P = s / (1 − g²·a)."""
+    kept, added = np.array([[0.2, 0.8, 0.9, 0.95, 0.98]]), np.array([[0.7, 0.3, 0.14, 0.1, 0.005]])
+
+    def log_ratio(gains: Any) -> Any:
+        return np.log(added / (1 - np.array(gains) ** 2 * kept))
+
+    rounds = [_round(np.ones((1, 5)), log_ratio(np.ones((1, 5))))]
+    for _ in range(6):
+        gains = next_gains(rounds)
+        rounds.append(_round(gains, log_ratio(gains)))
+    excess = np.array(rounds[0]["log_ratio"])
+    np.testing.assert_allclose(np.array(rounds[-1]["log_ratio"])[excess > 0], 0, atol=0.02)
+    np.testing.assert_array_equal(np.array(rounds[-1]["gains"])[excess <= 0], 1)
+
+
+def test_power_within_its_sampling_error_is_left_as_it_is_and_gains_have_bounds() -> None:
+    first = _round(np.ones((2, 3)), [[0.1, 0.1, 20.0], [-3.0, 0.0, 0.3]]) | {
+        "error": [[0.05, 0.04, 0.1], [0.1, 0.1, 0.1]]
+    }
+    gains = next_gains([first])
+    assert gains[0, 0] == 1
+    assert 0.99 < gains[0, 1] < 1
+    assert gains[0, 2] == 0.5
+    assert gains[1].tolist() == [1, 1, pytest.approx(np.exp(-0.1 / 20), abs=1e-4)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two days, each from calm: steps like those of the untrained h, but with a fifth of the power from ℓ 9."""
+    draw, grid = np.random.default_rng(1), _SPEC.grid.grid
+    power = np.where(np.arange(_NUM_DEGREES) < _FIRST_WEAK, 1.0, 0.2) * (2 * np.arange(_NUM_DEGREES) + 1) / 500
+    times, frames = [], []
+    for number in range(10):
+        frame = np.zeros((2, *grid.shape))
+        for step in range(8):
+            times.append(np.datetime64("2001-01-10", "ns") + np.timedelta64(24 * 25 * number + 6 * step, "h"))
+            frames.append(frame)
+            stds = np.log(2) * np.array([variable.std for variable in _SPEC.variables])[:, None, None]
+            frame = frame + stds * isotropic_fields(draw.standard_normal((2, *grid.shape)), power, grid)
+    values = np.stack(frames).astype(np.float32)
+    dimensions = ("time", "latitude", "longitude")
+    path = tmp_path_factory.mktemp("data") / "smooth.nc"
+    xr.Dataset(
+        {name: (dimensions, values[:, channel], {"units": "m s-1"}) for channel, name in enumerate(("u10", "v10"))},
+        {"time": times, "latitude": list(grid.latitude), "longitude": list(grid.longitude)},
+    ).to_netcdf(path)
+    return path
+
+
+def _calibrate(checkpoint: Path, data: Path, *more: object) -> Result:
+    options = ["--starts", 10, "--members", 4, "--lead-time", "24h", "--trials", 6, "--years", 2001]
+    arguments = ["calibrate", checkpoint, "--data", data, *options, *more]
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_wavenumbers_with_too_much_power_are_damped_before_the_noise_is_fitted(data: Path, tmp_path: Path) -> None:
+    write_tiny_checkpoint(tmp_path / "tiny", trained=False)
+    result = _calibrate(tmp_path / "tiny", data, "--output", tmp_path / "fitted", "--damping-rounds", 4, "--json")
+    assert result.exit_code == 0, result.output
+    receipt, manifest = json.loads(result.stdout), read_manifest(tmp_path / "fitted")
+    damping, rounds = manifest.model.damping, receipt["rounds"]
+    assert damping is not None
+    fit = damping.fitted_on
+    assert fit is not None
+    gains = np.array(damping.gains)
+    assert gains[:, _FIRST_WEAK:].mean() < 0.9
+    assert gains[:, 2:_FIRST_WEAK].mean() > 0.97
+    assert (fit.starts, fit.members, fit.lead_hours, fit.data) == (10, 4, (24,), "smooth.nc")
+    assert fit.deviation < 0.4 * fit.undamped_deviation == 0.4 * rounds[0]["deviation"]
+    assert damping.gains in [tuple(map(tuple, each["gains"])) for each in rounds]
+    assert receipt["digest"] == manifest.digest
+    assert str(damping) in receipt["summary"]
+    assert manifest.noise.fitted_on is not None
+
+
+def test_an_interrupted_fit_continues_and_no_rounds_leave_the_damping_of_the_checkpoint(
+    data: Path, tmp_path: Path
+) -> None:
+    own = DampingSpec(gains=((0.9,) * _NUM_DEGREES,) * 2)
+    write_tiny_checkpoint(tmp_path / "tiny", trained=False, spec=_SPEC.model_copy(update={"damping": own}))
+    for name in ("whole", "resumed"):
+        if name == "resumed":  # as if it had been killed while it wrote the third round
+            whole = (tmp_path / "whole.damping.jsonl").read_text().splitlines(keepends=True)
+            (tmp_path / "resumed.damping.jsonl").write_text("".join(whole[:3]) + whole[3][:20])
+        assert _calibrate(tmp_path / "tiny", data, "--output", tmp_path / name, "--damping-rounds", 3).exit_code == 0
+    assert read_manifest(tmp_path / "resumed") == read_manifest(tmp_path / "whole")
+    files = [(tmp_path / f"{name}.damping.jsonl").read_bytes() for name in ("whole", "resumed")]
+    assert files[0] == files[1]
+    result = _calibrate(tmp_path / "tiny", data, "--output", tmp_path / "kept", "--damping-rounds", 0)
+    assert result.exit_code == 0, result.output
+    assert read_manifest(tmp_path / "kept").model.damping == own
+    assert not (tmp_path / "kept.damping.jsonl").exists()

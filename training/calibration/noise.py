@@ -1,0 +1,90 @@
+"""The fit of a checkpoint's noise: trials of one noise after another, kept in a file."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from storage.errors import ConfigurationError
+from training.calibration.forecasts import Forecasts
+from training.calibration.search import guess_noise, search_noise
+from training.calibration.trials import Trial, Trials, objective
+from training.data.training_data import TrainingData
+from training.evaluation.records_file import RecordsFile
+from training.evaluation.settings import Evaluation
+from training.evaluation.subject import Subject
+from weather.manifest import WHITE, NoiseFit, NoiseSpec
+
+
+class NoiseFitter:
+    """Trials of noise for a checkpoint, those of an interrupted calibration in the file `path` included."""
+
+    def __init__(
+        self, subject: Subject, data: TrainingData, evaluation: Evaluation, path: Path, spread_weight: float
+    ) -> None:
+        self._subject, self._data, self._evaluation = subject, data, evaluation
+        self._trials = Trials(Forecasts(subject, data, evaluation))
+        self._file = RecordsFile(path, self._trials.settings() | {"spread_weight": spread_weight})
+        self._spread_weight = spread_weight
+
+    def run(
+        self,
+        num_trials: int,
+        report_progress: Callable[[int], None],
+        report_cost: Callable[[float, int], None],
+    ) -> None:
+        """Try white noise, and others up to about `num_trials` that are not in the file.
+
+        `report_cost` is called before the first with the seconds and evaluations of networks of those that are left.
+        """
+        self._trials.forecasts.report_cost(num_trials - len(self._file.records), report_cost)
+
+        def evaluate(noise: NoiseSpec) -> float:
+            known = [trial for trial in self._file.records if trial["noise"] == noise.parameters]
+            if not known:
+                self._file.append(self._trials.score(noise))
+                report_progress(min(len(self._file.records), num_trials))
+            return self._value((known or self._file.records)[-1])
+
+        evaluate(WHITE)
+        self._check_white()
+        search_noise(evaluate, guess_noise(self._subject, self._data, self._evaluation.years), num_trials - 1)
+
+    def choose(self, data: str) -> NoiseSpec:
+        """Return the best noise of all trials, fitted on `data`."""
+        best, evaluation = min(self._file.records, key=self._value), self._evaluation
+        fit = NoiseFit(
+            data=data,
+            years=evaluation.years,
+            starts=evaluation.num_starts,
+            members=evaluation.num_members,
+            lead_hours=self._trials.forecasts.lead_hours,
+            sampling=self._subject.forecaster.sampling.describe(),
+            objective=f"CRPS ÷ that with white noise + {self._spread_weight:g} · ln²(spread ÷ skill)",
+            value=round(self._value(best), 6),
+            white_value=round(self._value(self._white), 6),
+        )
+        return NoiseSpec(**best["noise"], fitted_on=fit)
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return all trials, the best first; the objective of one that lost a member is None."""
+        trials = sorted(self._file.records, key=self._value)
+        values = [self._value(trial) for trial in trials]
+        finite = [value if math.isfinite(value) else None for value in values]
+        return [trial | {"objective": value} for trial, value in zip(trials, finite, strict=True)]
+
+    def _check_white(self) -> None:
+        """Raise `ConfigurationError` if forecasts with white noise lose members, so that nothing can be compared."""
+        lost = [row["lead_hours"] for row in self._white["lead_times"] if None in row["crps"]]
+        if lost:
+            raise ConfigurationError(
+                f"`lead_time` must be shorter than {lost[0]}h: by then, forecasts with white noise have lost members.",
+                ("lead_time",),
+            )
+
+    @property
+    def _white(self) -> Trial:
+        return self._file.records[0]
+
+    def _value(self, trial: Trial) -> float:
+        return objective(trial, self._white, self._spread_weight)
