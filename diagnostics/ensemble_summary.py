@@ -50,7 +50,7 @@ def _statistics(ensemble: Array, layout: SummaryLayout) -> Iterator[tuple[str, A
     for variable in layout.variables:
         name = variable.name
         members = fields[name] if name in fields else wind_speed(fields["u10"], fields["v10"])
-        means[name], spread = _moments(members)
+        means[name], spread = moments(members)
         yield f"{name}_mean", means[name]
         yield f"{name}_spread", spread
         if layout.request.quantiles:
@@ -58,7 +58,7 @@ def _statistics(ensemble: Array, layout: SummaryLayout) -> Iterator[tuple[str, A
         for side, is_event in (("above", xp.greater), ("below", xp.less)):
             if thresholds := layout.thresholds(name, side):
                 limits = [like(np.asarray(value, np.float32), members) for value in thresholds]
-                yield f"{name}_{side}", xp.stack([_fraction(is_event(members, limit)) for limit in limits])
+                yield f"{name}_{side}", xp.stack([event_share(is_event(members, limit)) for limit in limits])
     if layout.has_wind:
         direction = wind_direction(means["u10"], means["v10"])
         yield WIND_DIRECTION, xp.where(direction == 360, xp.zeros_like(direction), direction)
@@ -82,7 +82,7 @@ def quantiles(members: Array, probabilities: Sequence[float]) -> Array:
     return xp.stack(fields)
 
 
-def _moments(members: Array) -> tuple[Array, Array]:
+def moments(members: Array) -> tuple[Array, Array]:
     """Return mean and standard deviation (unbiased variance) over members; NaN for no member and for fewer than two."""
     xp, count = namespace(members), len(members)
     if not count:
@@ -97,7 +97,7 @@ def _moments(members: Array) -> tuple[Array, Array]:
     return xp.astype(mean, xp.float32), spread
 
 
-def _fraction(mask: Array) -> Array:
+def event_share(mask: Array) -> Array:
     """Return the fraction of members, the first axis, where `mask` is true; NaN if there is no member."""
     xp = namespace(mask)
     if not len(mask):

@@ -157,8 +157,13 @@ class LimitSettings(_Group):
     max_drawing: int = Field(
         1, ge=1, description="Largest number of pictures drawn at the same time, by a process for each."
     )
+    max_reading: int = Field(
+        2, ge=1, description="Largest number of time series read at the same time, by a process for each."
+    )
     max_waiting: int = Field(
-        16, ge=0, description="Largest number of requests with files that wait for their turn, and of pictures."
+        16,
+        ge=0,
+        description="Largest number of requests with files that wait for their turn, of pictures, and of time series.",
     )
 
 

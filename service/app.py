@@ -26,6 +26,7 @@ from service.routes import (
     limits,
     models,
     plots,
+    positions,
     quality,
     status,
 )
@@ -101,6 +102,7 @@ def _include_routes(app: FastAPI) -> None:
         forecasts.router,
         events.router,
         plots.router,
+        positions.router,
         quality.router,
         models.router,
         inspections.router,

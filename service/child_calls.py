@@ -7,8 +7,8 @@ from typing import Any, Self, cast
 
 from diagnostics.evaluation.verification import score_forecast, verification_times
 from diagnostics.figures.plot import plot_maps, plot_plume
-from diagnostics.figures.quantity import SpeedUnits
 from diagnostics.figures.region import Region
+from diagnostics.scores.wind import SpeedUnits
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.rows.states import Status

@@ -247,4 +247,5 @@ class AsyncRemoteForecast(ForecastInfo):
     verify = _own_verb(verbs.verify)
     maps = _own_verb(verbs.maps)
     plume = _own_verb(verbs.plume)
+    position = _own_verb(verbs.position)
     delete = _own_verb(verbs.delete)

@@ -246,4 +246,5 @@ class RemoteForecast(ForecastInfo):
     verify = _own_verb(verbs.verify)
     maps = _own_verb(verbs.maps)
     plume = _own_verb(verbs.plume)
+    position = _own_verb(verbs.position)
     delete = _own_verb(verbs.delete)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from diagnostics.figures.maps import draw_maps
 from diagnostics.figures.plume import Location, draw_plume
-from diagnostics.figures.quantity import SpeedUnits, select_quantity
+from diagnostics.figures.quantity import select_quantity
 from diagnostics.figures.region import Region
 from diagnostics.figures.style import to_png
+from diagnostics.scores.wind import SpeedUnits
 from storage.atomic import write_bytes
 from storage.errors import ConfigurationError
 from storage.paths import StoragePath, storage_path

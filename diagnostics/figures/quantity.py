@@ -2,24 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.figures.style import format_units
-from diagnostics.scores.wind import WIND_SPEED, append_wind_speed
+from diagnostics.scores.wind import SPEED_UNITS, WIND_SPEED, SpeedUnits, append_wind_speed
 from storage.errors import ConfigurationError
 from weather.variables import KNOWN
-
-SpeedUnits = Literal["ms", "kn", "kmh"]
-"""Units of wind: metres per second, knots (one nautical mile, 1852 m, per hour), kilometres per hour."""
-
-_SPEED_UNITS: dict[SpeedUnits, tuple[str, float]] = {
-    "ms": ("m s-1", 1.0),
-    "kn": ("kn", 3600 / 1852),
-    "kmh": ("km/h", 3.6),
-}
 
 
 @dataclass(frozen=True)
@@ -56,5 +46,5 @@ def select_quantity(
             f"`units` must be ms, unless wind is drawn. Got: {units}, for {quantity.label} in {quantity.units}.",
             ("units",),
         )
-    symbol, factor = _SPEED_UNITS[units]
+    symbol, factor = SPEED_UNITS[units]
     return Quantity(quantity.label, symbol, quantity.is_magnitude), values * np.float32(factor)

@@ -1,12 +1,22 @@
 """Wind speed and direction from the components u (eastward) and v (northward)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
 
 from diagnostics.scores.arrays import Array, namespace
 from weather.variables import WIND_SPEED_10M
 
 WIND_SPEED = WIND_SPEED_10M.name
+
+SpeedUnits = Literal["ms", "kn", "kmh"]
+"""Units of wind: metres per second, knots (one nautical mile, 1852 m, per hour), kilometres per hour."""
+
+SPEED_UNITS: Mapping[SpeedUnits, tuple[str, float]] = MappingProxyType(
+    {"ms": ("m s-1", 1.0), "kn": ("kn", 3600 / 1852), "kmh": ("km/h", 3.6)}
+)
+"""Symbol of each unit, and the number of it in 1 m s-1."""
 
 
 def wind_speed(u: Array, v: Array) -> Array:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from diagnostics.figures.quantity import SpeedUnits
 from diagnostics.figures.region import Region
+from diagnostics.scores.wind import SpeedUnits
 from jobs.forecasts import ForecastRecord
 from service.caching import conditional, is_unchanged, state_tag
 from service.child_calls import ForecastAddress, draw_maps, draw_plume

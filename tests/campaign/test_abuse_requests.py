@@ -91,6 +91,13 @@ CASES: dict[str, Case] = {
     "huge-number-in-query": Case(422, "validation", path="/v1/forecast?limit=" + "9" * 5000),
     "nan-in-query": Case(422, "validation", path="/v1/forecast/ID/plots/plume.png?latitude=nan"),
     "infinite-box": Case(422, "validation", path="/v1/forecast/ID/plots/maps.png?bbox=-1e400,0,1e400,1"),
+    "points-without-end": Case(
+        422, "validation", path="/v1/forecast/ID/position?coords=MULTIPOINT(" + "1%202," * 330 + "!"
+    ),
+    "nan-as-a-place": Case(422, "validation", path="/v1/forecast/ID/position?coords=POINT(nan%200)"),
+    "thousand-quantiles": Case(
+        422, "validation", path="/v1/forecast/ID/position?coords=POINT(0%200)&quantiles=" + "0.1," * 1000
+    ),
     # headers
     "huge-header": Case((0, 400, 431), "", headers=(("X-Long", "a" * 300_000),)),
     "ten-thousand-headers": Case((0, 200, 400, 431), "", headers=tuple((f"X-{n}", "1") for n in range(10_000))),

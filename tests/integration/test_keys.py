@@ -27,6 +27,8 @@ EVERY_ROUTE = (
     ("POST", "/replay"),
     ("GET", "/plots/maps.png"),
     ("GET", "/plots/plume.png"),
+    ("GET", "/position?coords=POINT(0%200)"),
+    ("HEAD", "/position?coords=POINT(0%200)"),
 )
 
 

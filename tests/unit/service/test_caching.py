@@ -24,7 +24,10 @@ Submit = Callable[..., ForecastRecord]
 
 _CHUNK = "/ensemble.zarr/u10/c.0.0.0.0.0"
 _FILES = ("/ensemble.zarr/zarr.json", "/ensemble.zarr/u10/zarr.json", _CHUNK, "/summary.zarr/zarr.json")
-_ZIP, _PLOTS = "/ensemble.zarr.zip", ("/plots/maps.png?lead_time=6h", "/plots/plume.png")
+_ZIP, _PLOTS = (
+    "/ensemble.zarr.zip",
+    ("/plots/maps.png?lead_time=6h", "/plots/plume.png", "/position?coords=POINT(0 0)"),
+)
 _DOCUMENTS = ("", "/receipt", "/diagnostics")
 _TAGGED = (*_FILES, _ZIP, *_PLOTS, *_DOCUMENTS)
 

@@ -21,14 +21,15 @@ from weather.stores.ensemble import EnsembleStore
 CHUNK, OTHER, MARK = "ensemble.zarr/u10/c.0.0.0.0.0", "ensemble.zarr/u10/c.0.1.0.0.0", "ensemble.zarr/complete/c.0.0"
 ROOT, SUMMARY, STATE = "ensemble.zarr/zarr.json", "summary.zarr/zarr.json", "initial_state/initial_state.npy"
 MAPS, PLUME, ZIP = "/plots/maps.png?lead_time=6h", "/plots/plume.png", "/ensemble.zarr.zip"
+SERIES = "/position?coords=POINT(0 0)"
 DAMAGES = ("flipped", "empty", "short", "missing", "folder", "exchanged")
 NEEDS = {
-    CHUNK: (f"/{CHUNK}", MAPS, PLUME, ZIP),
+    CHUNK: (f"/{CHUNK}", MAPS, PLUME, SERIES, ZIP),
     MARK: (f"/{MARK}", MAPS, ZIP),
-    ROOT: (f"/{ROOT}", MAPS, ZIP),
+    ROOT: (f"/{ROOT}", MAPS, SERIES, ZIP),
     SUMMARY: (f"/{SUMMARY}",),
-    STATE: (PLUME, "/replay"),
-    "files.json": (f"/{CHUNK}", MAPS, ZIP),
+    STATE: (PLUME, SERIES, "/replay"),
+    "files.json": (f"/{CHUNK}", MAPS, SERIES, ZIP),
 }
 
 

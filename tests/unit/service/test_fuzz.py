@@ -27,11 +27,13 @@ _TEMPLATES = (
     *("/{0}", "/v1/{0}", "/v1/forecast", "/v1/forecast/{0}", "/v1/forecast/{0}/{1}", "/v1/models", "/v1/models/{0}"),
     *("/v1/forecast/fc_1/ensemble.zarr/{0}", "/v1/forecast/{0}/summary.zarr/u10/c/0/{1}", "/v1/forecast/{0}/events"),
     *("/v1/forecast/{0}/plots/maps.png", "/v1/forecast/{0}/plots/plume.png", "/v1/forecast/{0}/ensemble.zarr.zip"),
+    *("/v1/forecast/{0}/position", "/v1/forecast/{0}/position?coords=POINT(1 2)"),
     *("/v1/catalogue", "/v1/limits", "/v1/inspect", "/docs/{0}", "/openapi.json", "/healthz", "/metrics", "//{0}"),
 )
 _PARAMETERS = (
     *("limit", "before", "status", "validate_only", "keep_data", "model", "init_time", "bbox", "units", "lead_time"),
-    *("latitude", "longitude", "other"),
+    *("latitude", "longitude", "other", "coords", "parameter-name", "datetime", "values", "quantiles", "exceedance"),
+    *("interpolation", "f"),
 )
 _TIMES = (
     *("0000-01-01", "0001-01-01T00+14:00", "9999-12-31T18", "9999-12-31T23:59:59.999999-14:00", "-0001-01-01"),

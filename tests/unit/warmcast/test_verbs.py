@@ -150,6 +150,22 @@ def test_plots_are_requested_with_units_and_region(service: Service) -> None:
     assert plume.parameters == {"latitude": 51.5, "longitude": 0.0, "units": "kmh"}
 
 
+def test_series_are_requested_at_places_by_latitude_and_longitude(service: Service) -> None:
+    members = _only_request(Run(verbs.position(service, "fc_1", (51.5, -0.1), (0, 180)), [answer({})]))
+    assert members.parameters == {
+        "coords": "MULTIPOINT((-0.1 51.5),(180 0))",
+        "interpolation": "bilinear",
+        "units": "ms",
+    }
+    names, events = ["u10", "wind_speed_10m"], ["wind_speed_10m>17.2"]
+    steps = verbs.position(
+        service, "fc_1", (1, 2), parameters=names, statistics=True, quantiles=[0.5], exceedance=events, units="kn"
+    )
+    statistics = _only_request(Run(steps, [answer({})])).parameters
+    assert statistics["parameter-name"] == "u10,wind_speed_10m"
+    assert (statistics["values"], statistics["quantiles"], statistics["exceedance"]) == ("statistics", "0.5", events[0])
+
+
 @pytest.mark.parametrize(
     ("steps", "path"),
     [
@@ -162,6 +178,7 @@ def test_plots_are_requested_with_units_and_region(service: Service) -> None:
         (lambda service: verbs.diagnostics(service, "fc_1"), "/forecast/fc_1/diagnostics"),
         (lambda service: verbs.maps(service, "fc_1", "24h"), "/forecast/fc_1/plots/maps.png"),
         (lambda service: verbs.plume(service, "fc_1", 51.5, 0.0), "/forecast/fc_1/plots/plume.png"),
+        (lambda service: verbs.position(service, "fc_1", (51.5, 0.0)), "/forecast/fc_1/position"),
         (lambda service: verbs.check_store(service, "fc_1", "ensemble.zarr"), "/forecast/fc_1/ensemble.zarr/zarr.json"),
         (lambda service: verbs.delete(service, "fc_1"), "/forecast/fc_1"),
     ],
