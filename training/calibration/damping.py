@@ -65,18 +65,18 @@ class DampingFitter:
 
         `report_cost` is called before the first with the seconds and evaluations of networks of those that are left.
         """
-        self._undamped.report_cost(num_rounds - len(self._file.records), report_cost)
         rounds, spec = self._file.records, self._subject.manifest.model
-        while len(rounds) < num_rounds:
-            gains = (
-                next_gains(rounds) if rounds else np.ones((len(spec.variables), spec.grid.grid.highest_wavenumber + 1))
-            )
-            if rounds and gains.tolist() == rounds[-1]["gains"]:
-                break
+        gains: Gains | None = np.ones((len(spec.variables), spec.grid.grid.highest_wavenumber + 1))
+        if rounds:
+            gains = next_gains(rounds)
+        if gains is not None:
+            self._undamped.report_cost(num_rounds - len(rounds), report_cost)
+        while gains is not None and len(rounds) < num_rounds:
             damped = self._subject.with_damping(DampingSpec(gains=gains.tolist()))
             forecasts = Forecasts(damped, self._data, self._evaluation)
             self._file.append(measure_round(forecasts, self._subject.manifest.noise, gains))
             report_progress(len(rounds))
+            gains = next_gains(rounds)
         return rounds
 
     def choose(self, data: str) -> DampingSpec | None:
@@ -140,8 +140,8 @@ def _power(fields: Tensor, grid: Grid) -> NDArray[np.float64]:
     return np.asarray(np.maximum(power, 1e-9 * power.sum(axis=-1, keepdims=True)))
 
 
-def next_gains(rounds: Sequence[Round]) -> Gains:
-    """Return the gains to try after some rounds, the first of which was of gains 1; those of the last if they fit."""
+def next_gains(rounds: Sequence[Round]) -> Gains | None:
+    """Return the gains to try after some rounds, the first of which was of gains 1; None if the last ones fit."""
     last = rounds[-1]
     excess, log_gains = np.array(last["log_ratio"]), np.log(last["gains"])
     tolerance = _STANDARD_ERRORS * np.array(last["error"])
@@ -152,4 +152,5 @@ def next_gains(rounds: Sequence[Round]) -> Gains:
         moved = np.abs(change) > 1e-4
         slope[moved] = (excess - np.array(rounds[-2]["log_ratio"]))[moved] / change[moved]
     changed = np.clip(log_gains - significant / np.clip(slope, *_SLOPES), math.log(_LEAST_GAIN), 0)
-    return np.asarray(np.round(np.exp(changed), 4))
+    gains = np.round(np.exp(changed), 4)
+    return None if gains.tolist() == last["gains"] else gains

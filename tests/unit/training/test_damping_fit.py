@@ -34,9 +34,9 @@ def test_the_gains_come_to_where_power_that_is_added_and_kept_is_the_truths() ->
         return np.log(added / (1 - np.array(gains) ** 2 * kept))
 
     rounds = [_round(np.ones((1, 5)), log_ratio(np.ones((1, 5))))]
-    for _ in range(6):
-        gains = next_gains(rounds)
+    while len(rounds) < 9 and (gains := next_gains(rounds)) is not None:
         rounds.append(_round(gains, log_ratio(gains)))
+    assert next_gains(rounds) is None, "gains that fit stay"
     excess = np.array(rounds[0]["log_ratio"])
     np.testing.assert_allclose(np.array(rounds[-1]["log_ratio"])[excess > 0], 0, atol=0.02)
     np.testing.assert_array_equal(np.array(rounds[-1]["gains"])[excess <= 0], 1)
@@ -47,6 +47,7 @@ def test_power_within_its_sampling_error_is_left_as_it_is_and_gains_have_bounds(
         "error": [[0.05, 0.04, 0.1], [0.1, 0.1, 0.1]]
     }
     gains = next_gains([first])
+    assert gains is not None
     assert gains[0, 0] == 1
     assert 0.99 < gains[0, 1] < 1
     assert gains[0, 2] == 0.5
