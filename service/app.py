@@ -17,6 +17,7 @@ from service.middleware import BodyLimit, RequestGuard, RequestMetrics
 from service.parameters import KNOWN_PARAMETERS
 from service.request_log import RequestLog
 from service.routes import (
+    as_of,
     data,
     documentation,
     events,
@@ -110,7 +111,8 @@ def _include_routes(app: FastAPI) -> None:
     ):
         app.include_router(router, prefix="/v1", dependencies=[KNOWN_PARAMETERS])
         app.include_router(router, include_in_schema=False, dependencies=[KNOWN_PARAMETERS])
-    app.include_router(data.router, prefix="/v1")
-    app.include_router(data.router, include_in_schema=False)
+    for router in (data.router, as_of.router):
+        app.include_router(router, prefix="/v1")
+        app.include_router(router, include_in_schema=False)
     app.include_router(health.router)
     app.include_router(documentation.router)

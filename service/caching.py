@@ -15,7 +15,7 @@ from service.authentication import KEY_HEADERS, LOCAL_OWNER, may_depend_on_key
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
-_DATA_PATH = re.compile(rf"(?:/v1)?/forecast/[^/]+/(?:(?:{ENSEMBLE}|{SUMMARY})/.*|{ENSEMBLE}\.zip)")
+_DATA_PATH = re.compile(rf"(?:/v1)?/forecast/[^/]+/(?:(?:as-of/[^/]+/)?(?:{ENSEMBLE}|{SUMMARY})/.*|{ENSEMBLE}\.zip)")
 _NOT_OF_304 = (b"content-length", b"content-type")
 _SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),

@@ -58,7 +58,7 @@ def read_ensemble_file(record: OwnForecast, key: str, service: ServiceDep, reque
 
     A file that is damaged, or is missing but must exist, is a 409 (`damaged`).
     """
-    return _read_store_file(record, service, find_members_folder(record, service), ENSEMBLE, key, request)
+    return read_store_file(record, service, find_members_folder(record, service), ENSEMBLE, key, request)
 
 
 @router.get(_SUMMARY_FILE, response_class=Response)
@@ -66,12 +66,13 @@ def read_ensemble_file(record: OwnForecast, key: str, service: ServiceDep, reque
 @in_threads(READERS)
 def read_summary_file(record: OwnForecast, key: str, service: ServiceDep, request: Request) -> Response:
     """Return a file of the summary store (mean, spread, quantiles, exceedance); 404 and 409 as of the ensemble."""
-    return _read_store_file(record, service, find_data_folder(record, service), SUMMARY, key, request)
+    return read_store_file(record, service, find_data_folder(record, service), SUMMARY, key, request)
 
 
-def _read_store_file(
+def read_store_file(
     record: ForecastRecord, service: Service, folder: ForecastFolder, store: str, key: str, request: Request
 ) -> Response:
+    """Return the response with a file of a store of a forecast, or with a problem."""
     if _KEY.fullmatch(key):
         with answering_damage(record, service):
             files = FILE_LISTS.read(folder, record)

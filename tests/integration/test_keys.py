@@ -27,6 +27,8 @@ EVERY_ROUTE = (
     ("POST", "/replay"),
     ("GET", "/plots/maps.png"),
     ("GET", "/plots/plume.png"),
+    ("GET", "/as-of/1/ensemble.zarr/zarr.json"),
+    ("HEAD", "/as-of/1/ensemble.zarr/zarr.json"),
     ("GET", "/position?coords=POINT(0%200)"),
     ("HEAD", "/position?coords=POINT(0%200)"),
 )
