@@ -8,6 +8,8 @@ import numpy as np
 from diagnostics.parameters import find_parameters, parse_thresholds
 from diagnostics.scores.wind import SpeedUnits
 from diagnostics.series import ANALYSIS, read_series
+from jobs.forecasts import ForecastRecord
+from jobs.rows.states import Status
 from service.child_calls import ForecastAddress
 from service.series_formats import SeriesAnswer, SeriesFormat
 from storage.errors import ConfigurationError
@@ -46,7 +48,7 @@ def answer_position(address: ForecastAddress, query: PositionQuery) -> bytes:
     layout = store.layout
     parameters = find_parameters(query.names, layout.variables, query.units)
     thresholds = parse_thresholds(query.exceedance, parameters)
-    complete = _count_complete(store, address.record.lead_times)
+    complete = _count_complete(store, address.record)
     indices = _select(store, complete, query)
     sampler = PlaceSampler.of(layout.grid, query.places, query.interpolation)
     series = read_series(store, load_initial_state(folder / INITIAL_STATE), sampler, indices)
@@ -64,9 +66,11 @@ def answer_position(address: ForecastAddress, query: PositionQuery) -> bytes:
     ).render(query.form)
 
 
-def _count_complete(store: EnsembleStore, committed: int) -> int:
-    """Return how many lead times clients can read, of those that were committed; the last may not be published yet."""
-    groups = range(store.layout.num_groups)
+def _count_complete(store: EnsembleStore, record: ForecastRecord) -> int:
+    """Return how many lead times clients can read: those that were committed, of which the last may be unpublished."""
+    committed, groups = record.lead_times, range(store.layout.num_groups)
+    if record.status == Status.SUCCESSFUL:
+        return committed
     while committed and not all(store.is_complete(store.path, group, committed - 1) for group in groups):
         committed -= 1
     return committed

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,14 @@ import pytest
 import xarray as xr
 from sqlalchemy import update
 
+from diagnostics.series import Series, read_series
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.request import Output
 from jobs.rows.database import Database
 from jobs.rows.tables import forecasts
+from service import positions
+from tests.helpers import wait_until
 from tests.in_process import InProcess
 from tests.rows import commit_lead_times
 from weather.ingest.exchange import load_initial_state
@@ -236,3 +241,33 @@ def test_a_forecast_without_members_or_lead_times_has_no_series(
         record = submit_forecast(output=output)
         response = api.get(f"/v1/forecast/{record.id}/position?{WARSAW}")
         assert (response.status_code, response.json()["type"]) == expected
+
+
+def test_two_series_are_read_at_a_time_sixteen_wait_and_more_are_refused_without_delay_of_other_requests(
+    api: InProcess, record: ForecastRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_released, lock = threading.Event(), threading.Lock()
+    running, most = 0, 0
+
+    def read_slowly(*arguments: Any) -> Series:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        assert is_released.wait(30)
+        with lock:
+            running -= 1
+        return read_series(*arguments)
+
+    monkeypatch.setattr(positions, "read_series", read_slowly)
+    path = f"/v1/forecast/{record.id}/position"
+    requests = [api.start("GET", f"{path}?coords=POINT({longitude} 0)") for longitude in range(50)]
+    wait_until(lambda: sum(request.done() for request in requests) == 32)
+    assert api.start("GET", "/healthz").result(10).status_code == 200
+    assert api.start("GET", f"{path}?coords=POINT(0 91)").result(10).status_code == 422
+    is_released.set()
+    responses = [request.result(60) for request in requests]
+    assert Counter(response.status_code for response in responses) == {200: 18, 429: 32}
+    refusal = next(response for response in responses if response.status_code == 429)
+    assert (refusal.json()["type"], refusal.json()["retryable"]) == ("/problems/too-busy", True)
+    assert most == 2
