@@ -9,11 +9,12 @@ from fastapi.routing import APIRoute
 from jobs.forecasts import ForecastRecord
 from jobs.settings import Settings
 from service.app import create_app
-from service.routes import data
+from service.routes import as_of, data
 from tests.in_process import InProcess
 from tests.served import small_request
 
-_OF_STORES = {route.path for route in data.router.routes if isinstance(route, APIRoute)}
+_STORE_ROUTES = (*data.router.routes, *as_of.router.routes)
+_OF_STORES = {route.path for route in _STORE_ROUTES if isinstance(route, APIRoute)}
 _OPERATIONS = [
     (method.upper(), path)
     for path, operations in create_app(Settings()).openapi()["paths"].items()
@@ -39,7 +40,7 @@ def _check(response: httpx.Response, pointers: list[str], *details: str) -> None
 
 def test_every_route_but_those_of_the_stores_is_tested() -> None:
     assert len(_OPERATIONS) >= 15
-    assert len(_OF_STORES) == 3
+    assert len(_OF_STORES) == 4
 
 
 @pytest.mark.parametrize(("method", "path"), _OPERATIONS)
