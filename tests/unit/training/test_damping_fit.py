@@ -106,17 +106,20 @@ def test_wavenumbers_with_too_much_power_are_damped_before_the_noise_is_fitted(d
 def test_an_interrupted_fit_continues_and_no_rounds_leave_the_damping_of_the_checkpoint(
     data: Path, tmp_path: Path
 ) -> None:
+    few = ("--starts", 6, "--members", 2)
     own = DampingSpec(gains=((0.9,) * _NUM_DEGREES,) * 2)
     write_tiny_checkpoint(tmp_path / "tiny", trained=False, spec=_SPEC.model_copy(update={"damping": own}))
     for name in ("whole", "resumed"):
         if name == "resumed":  # as if it had been killed while it wrote the third round
             whole = (tmp_path / "whole.damping.jsonl").read_text().splitlines(keepends=True)
             (tmp_path / "resumed.damping.jsonl").write_text("".join(whole[:3]) + whole[3][:20])
-        assert _calibrate(tmp_path / "tiny", data, "--output", tmp_path / name, "--damping-rounds", 3).exit_code == 0
+        assert (
+            _calibrate(tmp_path / "tiny", data, "--output", tmp_path / name, "--damping-rounds", 3, *few).exit_code == 0
+        )
     assert read_manifest(tmp_path / "resumed") == read_manifest(tmp_path / "whole")
     files = [(tmp_path / f"{name}.damping.jsonl").read_bytes() for name in ("whole", "resumed")]
     assert files[0] == files[1]
-    result = _calibrate(tmp_path / "tiny", data, "--output", tmp_path / "kept", "--damping-rounds", 0)
+    result = _calibrate(tmp_path / "tiny", data, "--output", tmp_path / "kept", "--damping-rounds", 0, *few)
     assert result.exit_code == 0, result.output
     assert read_manifest(tmp_path / "kept").model.damping == own
     assert not (tmp_path / "kept.damping.jsonl").exists()
