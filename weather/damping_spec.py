@@ -4,34 +4,25 @@ from typing import Annotated
 
 from pydantic import Field
 
-from weather.periods import Periods, format_periods
+from weather.calibration_fit import CalibrationFit
 from weather.schema import FrozenModel
 
 Gain = Annotated[float, Field(gt=0, le=1)]
 
 
-class DampingFit(FrozenModel):
-    """What a damping was fitted on: data, years and forecasts; and how much it helped.
+class DampingFit(CalibrationFit):
+    """What a damping was fitted on, and how much it helped.
 
     `deviation` is the mean over variables and lead times of Σ|1 − η| with the damping, `undamped_deviation` without.
     """
 
-    data: str
-    years: Periods
-    starts: int = Field(ge=2)
-    members: int = Field(ge=2)
-    lead_hours: tuple[int, ...] = Field(min_length=1)
-    sampling: str
     deviation: float
     undamped_deviation: float
 
     def describe(self) -> str:
         """Return what the damping was fitted on, and how much it helped, in one sentence without a full stop."""
-        hours = f"{self.lead_hours[0]}–{self.lead_hours[-1]} h"
-        return (
-            f"{self.data}, {format_periods(self.years)}: {self.starts} starts, {self.members} members, {hours}, "
-            f"{self.sampling}; Σ|1 − η| {self.deviation:.3g}, without damping {self.undamped_deviation:.3g}"
-        )
+        helped = f"Σ|1 − η| {self.deviation:.3g}, without damping {self.undamped_deviation:.3g}"
+        return f"{self.describe_forecasts()}; {helped}"
 
 
 class DampingSpec(FrozenModel):

@@ -16,13 +16,14 @@ import numpy as np
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from storage.errors import ConfigurationError
+from weather.calibration_fit import CalibrationFit
 from weather.damping_spec import DampingSpec
 from weather.errors import CheckpointError
 from weather.extremes import TrainingExtremes
 from weather.features import FEATURES
 from weather.grids import Grid
 from weather.network_specs import NetworkSpec
-from weather.periods import Periods, format_periods
+from weather.periods import Periods
 from weather.schema import FrozenModel, first_error_sentence
 from weather.variables import KNOWN, Variable
 
@@ -190,29 +191,20 @@ class Sampling(FrozenModel):
             raise ConfigurationError(first_error_sentence(error), location) from error
 
 
-class NoiseFit(FrozenModel):
-    """What the noise of a checkpoint was fitted on: data, years, forecasts and sampling; and how much it helped.
+class NoiseFit(CalibrationFit):
+    """What the noise of a checkpoint was fitted on, and how much it helped.
 
     `objective` is what was minimised, `value` its value with the noise and `white_value` with white noise.
     """
 
-    data: str
-    years: Periods
-    starts: int = Field(ge=1)
-    members: int = Field(ge=2)
-    lead_hours: tuple[int, ...] = Field(min_length=1)
-    sampling: str
     objective: str
     value: float
     white_value: float
 
     def describe(self) -> str:
         """Return what the noise was fitted on, and how much it helped, in one sentence without a full stop."""
-        hours = f"{self.lead_hours[0]}–{self.lead_hours[-1]} h"
-        return (
-            f"{self.data}, {format_periods(self.years)}: {self.starts} starts, {self.members} members, {hours}, "
-            f"{self.sampling}; {self.objective} {self.value:.4g}, with white noise {self.white_value:.4g}"
-        )
+        helped = f"{self.objective} {self.value:.4g}, with white noise {self.white_value:.4g}"
+        return f"{self.describe_forecasts()}; {helped}"
 
 
 class NoiseSpec(FrozenModel):

@@ -122,11 +122,8 @@ async def _respond(record: ForecastRecord, service: Service, request: Request, q
         return conditional(request, Response(headers=headers))
     check_ensemble(record, service)
     address = ForecastAddress.of(record, service.settings.storage)
-    key, work = (
-        (address, query, headers["ETag"]),
-        partial(_read, record, service, partial(answer_position, address, query)),
-    )
-    content = await while_connected(request, service.queues.series.get(key, work))
+    read = partial(_read, record, service, partial(answer_position, address, query))
+    content = await while_connected(request, service.queues.series.get((address, query, headers["ETag"]), read))
     return Response(content, headers=headers, media_type=MEDIA_TYPES[query.form])
 
 

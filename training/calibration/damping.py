@@ -35,6 +35,7 @@ _FIRST_SLOPE = 20.0
 _SLOPES = (5.0, 200.0)
 """Change of log η with the logarithm of the gain: guess, and bounds. A state keeps a power for many time steps."""
 _LEAST_GAIN = 0.5
+_LEAST_STARTS = 2
 
 Round = Mapping[str, Any]
 """The `gains` of a round, log η (`log_ratio`) and its `error`, (variable, ℓ), and Σ|1 − η| (`deviation`); as JSON."""
@@ -46,12 +47,13 @@ class DampingFitter:
     """Rounds of forecasts of a checkpoint with one damping after another, kept in the file `path`.
 
     The first is without damping, whatever the checkpoint has. All have its noise, and the starts, members and lead
-    times of `evaluation`.
+    times of `evaluation`. Raises `ConfigurationError` for fewer starts than a sampling error can be measured from.
     """
 
     def __init__(self, subject: Subject, data: TrainingData, evaluation: Evaluation, path: Path) -> None:
         self._subject, self._data, self._evaluation = subject.with_damping(None), data, evaluation
         self._undamped = Forecasts(self._subject, data, evaluation)
+        _check_starts(self._undamped)
         noise = subject.manifest.noise.parameters
         self._file = RecordsFile(path, {"damping_format": _FORMAT, "noise": noise} | self._undamped.settings())
 
@@ -126,6 +128,17 @@ def measure_round(forecasts: Forecasts, noise: NoiseSpec, gains: Gains) -> dict[
         "error": np.round(error, 5).tolist(),
         "deviation": round(float(deviation), 4),
     }
+
+
+def _check_starts(forecasts: Forecasts) -> None:
+    """Raise `ConfigurationError` unless two starts have truth at the lead times whose power counts."""
+    found = forecasts.count_starts(_measured_steps(forecasts))
+    if found < _LEAST_STARTS:
+        raise ConfigurationError(
+            f"`starts` must be {_LEAST_STARTS} or more with truth at {_FIRST_HOURS} h or later, from which the damping "
+            f"is fitted. Got: {found}. Or pass --damping-rounds 0, which leaves the damping as it is.",
+            ("starts",),
+        )
 
 
 def _measured_steps(forecasts: Forecasts) -> tuple[int, ...]:

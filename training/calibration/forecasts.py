@@ -62,6 +62,10 @@ class Forecasts:
         """The lead times that are verified, in hours."""
         return tuple(steps * self.spec.time_step_hours for steps in self.evaluation.lead_steps)
 
+    def count_starts(self, lead_steps: Sequence[int]) -> int:
+        """Return the number of starts that have truth at some of these lead times."""
+        return sum(bool(self._truth_indices(start).keys() & set(lead_steps)) for start in self.starts)
+
     @property
     def evaluations(self) -> int:
         """Evaluations of networks for all starts, those of the warm start included, each for one member."""

@@ -123,3 +123,14 @@ def test_an_interrupted_fit_continues_and_no_rounds_leave_the_damping_of_the_che
     assert result.exit_code == 0, result.output
     assert read_manifest(tmp_path / "kept").model.damping == own
     assert not (tmp_path / "kept.damping.jsonl").exists()
+
+
+def test_a_single_start_has_no_sampling_error_and_is_refused_before_anything_is_computed(
+    data: Path, tmp_path: Path
+) -> None:
+    write_tiny_checkpoint(tmp_path / "tiny", trained=False)
+    result = _calibrate(tmp_path / "tiny", data, "--output", tmp_path / "fitted", "--starts", 1)
+    assert result.exit_code == 2
+    text = " ".join(result.stderr.split())
+    assert "`starts` must be 2 or more with truth at 24 h or later, from which the damping is fitted. Got: 1." in text
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".jsonl" and path.stat().st_size]
