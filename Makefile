@@ -32,7 +32,7 @@ smoke: install
 	PYTHON=$(BIN)/python sh tests/smoke.sh
 
 campaign: install $(NATURE)/.installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/campaign --kills 40 --mutants 200 -v
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/campaign --kills 40 --mutants 200 --timeout 7200 -v
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit/service/test_fuzz.py tests/integration/test_openapi.py --examples 400
 
 gpu: install

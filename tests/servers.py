@@ -3,6 +3,7 @@
 import os
 import pwd
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -26,6 +27,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tests.helpers import wait_until
 
+_ANSWER_SECONDS = 60
+"""Seconds after which a server that does not answer ends a test."""
 
 class PostgresServer:
     """A PostgreSQL cluster in a folder; it runs as an unprivileged user if the tests run as root, which it refuses."""
@@ -79,7 +82,8 @@ class PostgresServer:
             assert time.monotonic() < deadline, "PostgreSQL does not start"
 
     def _execute(self, statement: str) -> None:
-        engine = create_engine(self._url("postgres"), isolation_level="AUTOCOMMIT")
+        arguments = {"timeout": _ANSWER_SECONDS}
+        engine = create_engine(self._url("postgres"), isolation_level="AUTOCOMMIT", connect_args=arguments)
         try:
             with engine.connect() as connection:
                 connection.execute(text(statement))
@@ -109,7 +113,7 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """Return a client of the server."""
-        return redis.Redis(port=self.port)
+        return redis.Redis(port=self.port, socket_timeout=_ANSWER_SECONDS)
 
     def kill(self) -> None:
         """End the server at once."""
@@ -159,12 +163,13 @@ class S3Server:
         }
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _wait_for(lambda: urllib.request.urlopen(f"{self.url}/moto-api/").close(), OSError)
+        _wait_for(lambda: urllib.request.urlopen(f"{self.url}/moto-api/", timeout=_ANSWER_SECONDS).close(), OSError)
 
     def new_bucket(self) -> str:
         """Create an empty bucket and return the URL of a prefix in it."""
         name = f"warmcast-{uuid.uuid4().hex}"
-        urllib.request.urlopen(urllib.request.Request(f"{self.url}/{name}", method="PUT")).close()
+        create = urllib.request.Request(f"{self.url}/{name}", method="PUT")
+        urllib.request.urlopen(create, timeout=_ANSWER_SECONDS).close()
         return f"s3://{name}/some/where"
 
     def stop(self) -> None:
@@ -174,10 +179,23 @@ class S3Server:
 
 
 def free_port() -> int:
-    """Return a free port of the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a free port of the loopback interface, from those that the kernel gives to no connection.
+
+    On a port of a connection a server could not start; and a client that waits for the server could connect to itself,
+    since the kernel may give it the port to which it connects.
+    """
+    ports = _server_ports()
+    while True:
+        port = secrets.choice(ports)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+@cache
+def _server_ports() -> range:
+    first_of_connections = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    return range(max(1024, first_of_connections - 16384), first_of_connections)
 
 
 def debian_program(name: str, package: str) -> list[str]:
