@@ -30,6 +30,7 @@ from tests.helpers import wait_until
 _ANSWER_SECONDS = 60
 """Seconds after which a server that does not answer ends a test."""
 
+
 class PostgresServer:
     """A PostgreSQL cluster in a folder; it runs as an unprivileged user if the tests run as root, which it refuses."""
 
