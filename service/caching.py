@@ -15,7 +15,9 @@ from service.authentication import KEY_HEADERS, LOCAL_OWNER, may_depend_on_key
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
-_DATA_PATH = re.compile(rf"(?:/v1)?/forecast/[^/]+/(?:(?:as-of/[^/]+/)?(?:{ENSEMBLE}|{SUMMARY})/.*|{ENSEMBLE}\.zip)")
+_STORE_FILE = rf"(?:as-of/[^/]+/)?(?:{ENSEMBLE}|{SUMMARY})/.*"
+_WHOLE_FILE = rf"{ENSEMBLE}\.zip|(?:ensemble|summary)\.(?:nc|grib2)|position"
+_DATA_PATH = re.compile(rf"(?:/v1)?/forecast/[^/]+/(?:{_STORE_FILE}|{_WHOLE_FILE})")
 _NOT_OF_304 = (b"content-length", b"content-type")
 _SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),

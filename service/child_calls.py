@@ -7,7 +7,6 @@ from typing import Any, Self, cast
 
 from diagnostics.evaluation.verification import score_forecast, verification_times
 from diagnostics.figures.plot import plot_maps, plot_plume
-from diagnostics.figures.region import Region
 from diagnostics.scores.wind import SpeedUnits
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
@@ -18,6 +17,7 @@ from storage.opening import open_storage
 from storage.paths import StoragePath
 from weather.ingest.exchange import INITIAL_STATE
 from weather.ingest.parent import ingest_truth
+from weather.region import Region
 from weather.stores.checked_path import CheckedPath
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import ENSEMBLE
@@ -37,16 +37,20 @@ class ForecastAddress:
         """Return the address of a forecast in the storage of the settings."""
         return cls(storage.data, storage.store, record.id, record)
 
-    def open(self) -> tuple[StoragePath, EnsembleStore]:
-        """Return the folder of the forecast and its ensemble, to be read only; raise `DamagedError` if it is damaged.
+    def open_folder(self) -> StoragePath:
+        """Return the folder of the forecast, to be read only; raise `DamagedError` if the list of its files is damaged.
 
         Each file that is read is checked; of a successful forecast, also that it is the one that was complete.
         """
         folder = ForecastFolder(open_storage(self.data, self.store), self.forecast_id)
         is_complete = self.record.status == Status.SUCCESSFUL
         files = expected_files(folder, self.record) if is_complete else {}
-        checked = cast(StoragePath, CheckedPath(folder.path, "", files))
-        return checked, EnsembleStore.open(checked / ENSEMBLE)
+        return cast(StoragePath, CheckedPath(folder.path, "", files))
+
+    def open(self) -> tuple[StoragePath, EnsembleStore]:
+        """Return the folder of the forecast and its ensemble; raise `DamagedError` if it is damaged."""
+        folder = self.open_folder()
+        return folder, EnsembleStore.open(folder / ENSEMBLE)
 
 
 def draw_maps(address: ForecastAddress, lead_times: tuple[str, ...], units: SpeedUnits, region: Region | None) -> bytes:

@@ -146,6 +146,11 @@ def check_success(record: ForecastRecord, result: str) -> None:
 def check_ensemble(record: ForecastRecord, service: Service) -> None:
     """Raise `ServiceError` if a forecast has no members stored, or no complete lead time."""
     find_members_folder(record, service)
+    check_lead_times(record)
+
+
+def check_lead_times(record: ForecastRecord) -> None:
+    """Raise `ServiceError` if a forecast has no complete lead time."""
     if not record.lead_times:
         kind, yet = (NOT_FINISHED, " yet") if record.status in OPEN else (UNSUCCESSFUL, "")
         raise ServiceError(kind, f"Forecast {record.id} is {record.status} and has no complete lead time{yet}.")

@@ -1,7 +1,8 @@
-"""Build responses from stored files, on a disk or in object storage: the whole file, one range, or 304."""
+"""Build responses of known size: stored files, on a disk or in object storage, and others; whole, a range, or 304."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 
 from fastapi import Request, Response
@@ -19,6 +20,41 @@ _READ_AT_ONCE = 1 << 20
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{1,18})?|-(\d{1,18}))")
 
 
+@dataclass(frozen=True)
+class RequestedRange:
+    """What a request gets of a content: a status, headers, the bytes from `start` up to, but not including, `stop`.
+
+    Without `has_body` it gets no bytes.
+    """
+
+    status: int
+    headers: dict[str, str]
+    start: int = 0
+    stop: int = 0
+    has_body: bool = False
+
+
+def find_range(request: Request, size: int, etag: str, headers: Mapping[str, str]) -> RequestedRange:
+    """Return what a request gets of a content of `size` bytes: all, one range, or nothing for HEAD, 304 and 416.
+
+    `headers` are those of the response besides the ones of entity tag, range and length.
+    """
+    found = {**headers, "ETag": etag, "Accept-Ranges": "bytes"}
+    if is_unchanged(request, etag):
+        return RequestedRange(304, found)
+    status, start, stop = 200, 0, size
+    byte_range = _RANGE.fullmatch(request.headers.get("Range", ""))
+    if byte_range is not None and request.headers.get("If-Range", etag) == etag:
+        first, last, suffix = (int(part) if part else None for part in byte_range.groups())
+        status, start = 206, max(size - suffix, 0) if suffix is not None else first or 0
+        stop = size if last is None else min(last + 1, size)
+        if start >= stop:
+            return RequestedRange(416, {**found, "Content-Range": f"bytes */{size}"})
+        found["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    found["Content-Length"] = str(stop - start)
+    return RequestedRange(status, found, start, stop, has_body=request.method != "HEAD")
+
+
 def respond_with_file(
     path: StoragePath,
     request: Request,
@@ -34,22 +70,11 @@ def respond_with_file(
     stat = path.file_stat()
     if stat is None:
         raise FileNotFoundError(path)
-    size, etag = stat.size_bytes, f'"{stat.etag}"'
-    headers = {**headers, "ETag": etag, "Accept-Ranges": "bytes"}
-    if is_unchanged(request, etag):
-        return Response(None, 304, headers)
-    status, start, stop = 200, 0, size
-    byte_range = _RANGE.fullmatch(request.headers.get("Range", ""))
-    if byte_range is not None and request.headers.get("If-Range", etag) == etag:
-        first, last, suffix = (int(part) if part else None for part in byte_range.groups())
-        status, start = 206, max(size - suffix, 0) if suffix is not None else first or 0
-        stop = size if last is None else min(last + 1, size)
-        if start >= stop:
-            return Response(None, 416, {**headers, "Content-Range": f"bytes */{size}"})
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-    headers["Content-Length"] = str(stop - start)
-    if request.method == "HEAD":
-        return Response(None, status, headers, media_type)
+    size = stat.size_bytes
+    requested = find_range(request, size, f'"{stat.etag}"', headers)
+    if not requested.has_body:
+        return Response(None, requested.status, requested.headers, media_type if requested.status < 300 else None)
+    status, start, stop, headers = requested.status, requested.start, requested.stop, requested.headers
     if check is not None and size <= _READ_AT_ONCE:
         content = path.read_bytes()
         check([content])

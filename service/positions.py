@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from diagnostics.parameters import find_parameters, parse_thresholds
 from diagnostics.scores.wind import SpeedUnits
 from diagnostics.series import ANALYSIS, read_series
@@ -16,6 +14,7 @@ from storage.errors import ConfigurationError
 from weather.ingest.exchange import INITIAL_STATE, load_initial_state
 from weather.places import Interpolation, Place, PlaceSampler
 from weather.stores.ensemble import EnsembleStore
+from weather.times import Interval
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class PositionQuery:
     """A request for time series: where, of what, when, and in which form.
 
     `names` are those of parameters, none for all. With `statistics`, the answer has mean, spread, quantiles of some
-    `probabilities` and the events in `exceedance`, else the members. `first` and `last` limit the valid times.
+    `probabilities` and the events in `exceedance`, else the members. `times` are the valid times.
     """
 
     places: tuple[Place, ...]
@@ -33,8 +32,7 @@ class PositionQuery:
     statistics: bool
     probabilities: tuple[float, ...]
     exceedance: str
-    first: np.datetime64 | None
-    last: np.datetime64 | None
+    times: Interval
     form: SeriesFormat
 
 
@@ -80,8 +78,7 @@ def _select(store: EnsembleStore, complete: int, query: PositionQuery) -> Sequen
     """Return the indices of the analysis and of complete lead times within the times of a request."""
     layout = store.layout
     times = {ANALYSIS: layout.init_time} | {index: layout.valid_time(index) for index in range(complete)}
-    first, last = query.first or layout.init_time, query.last or layout.valid_time(layout.num_lead_times - 1)
-    indices = [index for index, time in times.items() if first <= time <= last]
+    indices = [index for index, time in times.items() if query.times.contains(time)]
     if not indices:
         raise ConfigurationError(
             f"`datetime` must include a valid time between {times[ANALYSIS]}Z and {max(times.values())}Z, those of "

@@ -7,17 +7,20 @@ from typing import Self
 from jobs.settings import LimitSettings
 from service.shared_calls import SharedCalls
 from service.work_queues import WorkQueue
+from weather.exports.export import ExportPlan
 
 _MAX_ARCHIVING = 2
 _PICTURE_BYTES = 32_000_000
 """Memory for pictures: some fifty of them."""
 _SERIES_BYTES = 16_000_000
 """Memory for time series: some hundred of them, of one place and 50 members."""
+_MAX_EXPORTS = 200
+"""Plans of exports, of some 50 kB each."""
 
 
 @dataclass(frozen=True)
 class Queues:
-    """Queues for uploads, pictures, time series and zips; what is kept of the two, and zips that are being built."""
+    """Queues for uploads, pictures, values and zips; results that are kept, and zips that are being built."""
 
     parsing: WorkQueue
     drawing: WorkQueue
@@ -25,6 +28,7 @@ class Queues:
     archiving: WorkQueue
     pictures: SharedCalls[bytes]
     series: SharedCalls[bytes]
+    exports: SharedCalls[ExportPlan]
     zips: SharedCalls[Path]
 
     @classmethod
@@ -33,9 +37,10 @@ class Queues:
         return cls(
             parsing=WorkQueue("with files", at_once=limits.max_parsing, max_waiting=limits.max_waiting),
             drawing=WorkQueue("for pictures", at_once=limits.max_drawing, max_waiting=limits.max_waiting),
-            reading=WorkQueue("for time series", at_once=limits.max_reading, max_waiting=limits.max_waiting),
+            reading=WorkQueue("for values", at_once=limits.max_reading, max_waiting=limits.max_waiting),
             archiving=WorkQueue("for zips", at_once=_MAX_ARCHIVING, max_waiting=limits.max_waiting),
             pictures=SharedCalls(_PICTURE_BYTES, len),
             series=SharedCalls(_SERIES_BYTES, len),
+            exports=SharedCalls(_MAX_EXPORTS, lambda _: 1),
             zips=SharedCalls(0, lambda _: 1),
         )

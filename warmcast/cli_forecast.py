@@ -1,4 +1,4 @@
-"""The commands for a forecast in a folder: `warmcast forecast`, `plot` and `verify`."""
+"""The commands for a forecast in a folder: `warmcast forecast`, `plot`, `export` and `verify`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,18 +9,23 @@ from warmcast.commands import run
 from warmcast.console import exit_codes, folders, plural, print_json, print_warning, progress_bar
 from warmcast.options import (
     DEFAULT_CHECKPOINT,
+    Box,
     Checkpoint,
     Checkpoints,
     Device,
     InitTime,
     Json,
     LeadTime,
+    MemberList,
     Nfe,
     OutputFolder,
     Page,
+    ParameterNames,
     Seed,
     Solver,
+    SummaryFile,
     Threads,
+    ValidTimes,
     Warmth,
 )
 from warmcast.score_tables import print_scores
@@ -46,6 +51,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
     app.command(context_settings={"allow_extra_args": True})(forecast)
     app.command(context_settings={"allow_extra_args": True})(plot)
+    app.command()(export)
     app.command(context_settings={"allow_extra_args": True})(verify)
 
 
@@ -115,13 +121,7 @@ def plot(
     latitude: Annotated[float, typer.Option(min=-90, max=90, help="Latitude of the plume in degrees north.")] = 51.5,
     longitude: Annotated[float, typer.Option(min=-180, max=360, help="Longitude of the plume in degrees east.")] = 0.0,
     units: Annotated[Literal["ms", "kn", "kmh"], typer.Option(help="Units of wind: m/s, knots or km/h.")] = "ms",
-    bbox: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WEST,SOUTH,EAST,NORTH",
-            help="Region of the maps in degrees, such as -15,35,30,60; west > east crosses 180°. The globe by default.",
-        ),
-    ] = None,
+    bbox: Box = None,
     truth: Annotated[
         list[str] | None,
         typer.Option(
@@ -149,6 +149,26 @@ def plot(
         return
     for picture in receipt["pictures"]:
         typer.echo(picture)
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder of a forecast, or its ensemble.zarr or summary.zarr.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .nc (NetCDF) or .grib2 (GRIB 2).")],
+    summary: SummaryFile = False,
+    parameters: ParameterNames = "",
+    members: MemberList = "",
+    times: ValidTimes = "../..",
+    bbox: Box = None,
+    json: Json = False,
+) -> None:
+    """Write the complete lead times of a forecast, or a part of them, as one NetCDF or GRIB 2 file."""
+    part = {"summary": summary, "parameters": parameters, "members": members, "times": times, "bbox": bbox}
+    with exit_codes("No file was written."), progress_bar("Lead times") as report:
+        receipt = run("export", folder=folder, output=output, report=report, **part)
+    if json:
+        print_json(receipt)
+        return
+    typer.echo(receipt["path"])
 
 
 def verify(

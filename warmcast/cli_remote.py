@@ -8,7 +8,20 @@ import typer
 from warmcast.commands import run
 from warmcast.console import exit_codes, plural, print_json, print_warning, progress_bar
 from warmcast.forecasts import count_members
-from warmcast.options import DEFAULT_CHECKPOINT, InitTime, Json, LeadTime, Nfe, Solver, Warmth
+from warmcast.options import (
+    DEFAULT_CHECKPOINT,
+    Box,
+    InitTime,
+    Json,
+    LeadTime,
+    MemberList,
+    Nfe,
+    ParameterNames,
+    Solver,
+    SummaryFile,
+    ValidTimes,
+    Warmth,
+)
 
 Url = Annotated[
     str | None,
@@ -153,13 +166,21 @@ def cancel(forecast_id: Id, url: Url = None, json: Json = False) -> None:
 
 def download(
     forecast_id: Id,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Zip file to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write: .zip (Zarr), .nc (NetCDF) or .grib2 (GRIB 2).")
+    ],
+    summary: SummaryFile = False,
+    parameters: ParameterNames = "",
+    members: MemberList = "",
+    times: ValidTimes = "../..",
+    bbox: Box = None,
     timeout: Timeout = 60.0,
     url: Url = None,
 ) -> None:
-    """Save the ensemble of a forecast as a zip file, also across restarts of the service."""
+    """Save a forecast, or a part of it, as a file, also across restarts of the service."""
     advice = "No file was written. To start again, repeat the command."
-    options = {"forecast_id": forecast_id, "output": output, "timeout_seconds": timeout}
+    part = {"summary": summary, "parameters": parameters, "members": members, "times": times, "bbox": bbox or ""}
+    options = {"forecast_id": forecast_id, "output": output, "timeout_seconds": timeout, "part": part}
     with exit_codes(advice), progress_bar("Bytes") as report:
         receipt = run("download", url=url, report=report, **options)
     typer.echo(receipt["path"])

@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "doctor": "workers.doctor:check_machine",
         "download": "warmcast.remote:download",
         "evaluate": "training.evaluation.command:evaluate_checkpoint",
+        "export": "weather.exports.command:export_forecast",
         "forecast": "workers.commands:run_from_options",
         "inspect": "weather.commands:inspect_files",
         "key create": "service.commands:create_api_key",

@@ -1,10 +1,10 @@
-"""The download of an ensemble as a zip file, continued across restarts of the service."""
+"""The download of a forecast as a zip, NetCDF or GRIB 2 file, continued across restarts of the service."""
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from warmcast.errors import DownloadError
 from warmcast.exchange import IDENTITY, Answer, Failure, Open, Outage, Read, Request, Service, Steps, forecast_path
@@ -13,6 +13,7 @@ Progress = Callable[[int, int | None], None]
 """Called with the number of bytes saved and the number of all bytes, None where the service does not say it."""
 
 _ARCHIVE_SECONDS = 600.0
+_FILES = {".zip": "ensemble.zarr.zip", ".nc": "{}.nc", ".grib2": "{}.grib2"}
 
 
 def download(
@@ -20,19 +21,32 @@ def download(
     forecast_id: str,
     path: str | Path,
     *,
+    summary: bool = False,
+    parameters: Sequence[str] | str = (),
+    members: Sequence[int] | str = (),
+    times: str = "../..",
+    bbox: Sequence[float] | str = (),
     timeout_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> Steps[Path]:
-    """Save the ensemble as a zip file and return its path; `zarr.storage.ZipStore` opens it.
+    """Save the forecast as a file and return its path.
+
+    The end of the name is the format: `.zip` is the whole ensemble of a successful forecast, which
+    `zarr.storage.ZipStore` opens; `.nc` is NetCDF and `.grib2` GRIB 2, of the complete lead times of any forecast. Of
+    these two, `summary` saves the statistics instead of the members; `parameters` are names such as `u10`; `members`
+    are numbers, or a text such as `0-9,12`; `times` is a valid time or an interval such as `2026-04-20T06:00Z/..`;
+    `bbox` is a region: west, south, east, north in degrees. All are saved by default.
 
     The file appears under its name when it is complete; until then it has a hidden name of its own in the same folder.
     """
     target = Path(path)
+    _check_target(target)
+    query = _query(parameter_name=parameters, members=members, datetime=times.removeprefix("../.."), bbox=bbox)
+    name = _file_name(target, is_part=summary or bool(query)).format("summary" if summary else "ensemble")
     partial = target.with_name(f".warmcast-{secrets.token_hex(8)}.partial")
     try:
-        _check_target(target)
         with partial.open("xb") as file:
-            archive = _Archive(service, forecast_id, file, timeout_seconds, progress)
+            archive = _Archive(service, forecast_path(forecast_id, name), query, file, timeout_seconds, progress)
             yield from archive.receive()
             file.flush()
             os.fsync(file.fileno())
@@ -44,25 +58,45 @@ def download(
     return target
 
 
+def _query(**given: Sequence[object] | str) -> dict[str, Any]:
+    """Return the parameters of a query of which something is given: a text, or values between which commas are put."""
+    texts = {name: value if isinstance(value, str) else ",".join(map(str, value)) for name, value in given.items()}
+    return {name.replace("_", "-"): text for name, text in texts.items() if text}
+
+
+def _file_name(target: Path, *, is_part: bool) -> str:
+    """Return the name of the file of the service, without that of the store; raises `DownloadError`."""
+    if target.suffix not in _FILES:
+        raise DownloadError(f"The name must end with {', '.join(_FILES)}. Got: `{target.name}`.")
+    if target.suffix == ".zip" and is_part:
+        raise DownloadError("A zip has the whole ensemble. Save a part, or the summary, as .nc or .grib2.")
+    return _FILES[target.suffix]
+
+
 def _check_target(target: Path) -> None:
-    if target.is_dir():
-        raise DownloadError(f"`{target}` is a folder. Give the name of the zip file to write.")
-    if not target.parent.is_dir():
+    try:
+        is_folder, has_parent = target.is_dir(), target.parent.is_dir()
+    except OSError as error:
+        raise DownloadError(f"`{target}` cannot be written: {error.strerror or error}.") from error
+    if is_folder:
+        raise DownloadError(f"`{target}` is a folder. Give the name of the file to write.")
+    if not has_parent:
         raise DownloadError(f"The folder `{target.parent}` does not exist. Create it, or choose another.")
 
 
 class _Archive:
-    """The zip of an ensemble on its way into a file; `size` bytes of the version `etag` are in the file."""
+    """A file of the service on its way into a file here; `size` bytes of the version `etag` are in that."""
 
     def __init__(
         self,
         service: Service,
-        forecast_id: str,
+        path: str,
+        query: Mapping[str, Any],
         file: BinaryIO,
         timeout_seconds: float | None,
         progress: Progress | None,
     ) -> None:
-        self._path = forecast_path(forecast_id, "ensemble.zarr.zip")
+        self._path, self._query = path, query
         self._file, self._progress = file, progress
         self._outage = Outage(service, timeout_seconds)
         self._answer_seconds = _ARCHIVE_SECONDS if timeout_seconds is None else min(_ARCHIVE_SECONDS, timeout_seconds)
@@ -70,7 +104,7 @@ class _Archive:
         self._full_size: int | None = None
 
     def receive(self) -> Steps[None]:
-        """Write the whole zip into the file; a connection that breaks is continued with a range."""
+        """Write the whole content into the file; a connection that breaks is continued with a range."""
         while True:
             answer = yield Open(self._request())
             if self._outage.is_available(answer):
@@ -87,10 +121,10 @@ class _Archive:
         headers = {**IDENTITY}
         if self._size and self._etag:
             headers |= {"Range": f"bytes={self._size}-", "If-Range": self._etag}
-        return Request("GET", self._path, headers=headers, answer_seconds=self._answer_seconds)
+        return Request("GET", self._path, self._query, headers=headers, answer_seconds=self._answer_seconds)
 
     def _can_continue(self, answer: Answer) -> bool:
-        """Return whether an answer is the range after the saved bytes, the whole zip, or a problem of another kind."""
+        """Return whether an answer is the range after the saved bytes, all, or a problem of another kind."""
         if answer.status == 206:
             return answer.headers.get("content-range", "").startswith(f"bytes {self._size}-")
         return answer.status != 416

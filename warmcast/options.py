@@ -49,3 +49,20 @@ TrainingData = Annotated[
 ]
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; it is created.")]
 Page = Annotated[Path | None, typer.Option("--html", help="HTML file to write a report to.")]
+
+SummaryFile = Annotated[bool, typer.Option("--summary", help="Statistics over the members, instead of the members.")]
+ParameterNames = Annotated[str, typer.Option("--parameter-name", help="Parameters such as u10,v10; all by default.")]
+MemberList = Annotated[str, typer.Option(help="Members such as 0-9,12; all by default.")]
+ValidTimes = Annotated[
+    str,
+    typer.Option(
+        "--datetime", metavar="FIRST/LAST", help="Valid times in UTC, such as 2026-04-20T06/.., where .. is no limit."
+    ),
+]
+Box = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WEST,SOUTH,EAST,NORTH",
+        help="Region in degrees, such as -15,35,30,60; west > east crosses 180°. The globe by default.",
+    ),
+]

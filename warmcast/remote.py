@@ -1,6 +1,6 @@
 """The functions of the commands that use a service: each calls the client and returns a receipt."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,19 @@ def cancel(*, url: str | None, forecast_id: str) -> dict[str, Any]:
 
 
 def download(
-    *, url: str | None, forecast_id: str, output: Path, timeout_seconds: float, report: Callable[[int, int], None]
+    *,
+    url: str | None,
+    forecast_id: str,
+    output: Path,
+    part: Mapping[str, Any],
+    timeout_seconds: float,
+    report: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Save the ensemble of a forecast as a zip file, and return `id` and `path`.
+    """Save a forecast as a file, and return `id` and `path`; `part` has the options of the client's method.
 
     `report` is called with the number of saved bytes and of all bytes, which is that of saved ones while it is unknown.
     """
     with Client(url, timeout_seconds=timeout_seconds) as client:
         forecast = client.forecast(forecast_id)
-        path = forecast.download(output, progress=lambda done, total: report(done, total or done))
+        path = forecast.download(output, progress=lambda done, total: report(done, total or done), **part)
         return {"id": forecast_id, "path": str(path)}

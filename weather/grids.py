@@ -8,7 +8,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_DEGREES_TOLERANCE = 1e-3
+DEGREES_TOLERANCE = 1e-3
+"""Degrees by which coordinates of the same points may differ."""
 _POLE = 1e-6
 _WIDEST_GAP = 1.5
 """Widest distance of two rows, in units of the median distance, that is not called a gap."""
@@ -52,7 +53,7 @@ class Grid:
     @property
     def has_poles(self) -> bool:
         """Whether the first and last latitudes are the poles themselves."""
-        return all(abs(abs(latitude) - 90.0) < _DEGREES_TOLERANCE for latitude in (self.latitude[0], self.latitude[-1]))
+        return all(abs(abs(latitude) - 90.0) < DEGREES_TOLERANCE for latitude in (self.latitude[0], self.latitude[-1]))
 
     @property
     def highest_wavenumber(self) -> int:
@@ -78,8 +79,8 @@ class Grid:
     def matches(self, other: "Grid") -> bool:
         """Return whether both grids have the same points, to a thousandth of a degree."""
         return self.shape == other.shape and bool(
-            np.allclose(self.latitude, other.latitude, rtol=0, atol=_DEGREES_TOLERANCE)
-            and np.allclose(self.longitude, other.longitude, rtol=0, atol=_DEGREES_TOLERANCE)
+            np.allclose(self.latitude, other.latitude, rtol=0, atol=DEGREES_TOLERANCE)
+            and np.allclose(self.longitude, other.longitude, rtol=0, atol=DEGREES_TOLERANCE)
         )
 
     def __str__(self) -> str:
@@ -101,7 +102,7 @@ def gaussian_grid(name: str) -> Grid:
 def wrap_longitude(longitude: ArrayLike) -> NDArray[np.float64]:
     """Return longitudes in [0, 360), degrees; values within rounding error of 360 become 0."""
     east = np.mod(np.asarray(longitude, dtype=np.float64), 360.0)
-    return np.where(east > 360.0 - _DEGREES_TOLERANCE, 0.0, east)
+    return np.where(east > 360.0 - DEGREES_TOLERANCE, 0.0, east)
 
 
 def find_grid_problems(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
@@ -118,7 +119,7 @@ def find_grid_problems(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
         problems.append(problem)
     ring = np.sort(np.mod(lon, 360.0))
     gaps = np.diff(np.concatenate([ring, ring[:1] + 360.0]))
-    if not problems and not np.allclose(gaps, 360.0 / lon.size, rtol=0, atol=10 * _DEGREES_TOLERANCE):
+    if not problems and not np.allclose(gaps, 360.0 / lon.size, rtol=0, atol=10 * DEGREES_TOLERANCE):
         problems.append(
             f"Longitudes must be evenly spaced around the globe. Got: {lon.size} from {lon.min():g} to {lon.max():g}."
         )
@@ -132,7 +133,7 @@ def _coverage_problem(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> str
     """
     gaps = np.diff(lat)
     spacing = float(np.median(gaps))
-    if lat[0] < -90 - _DEGREES_TOLERANCE or lat[-1] > 90 + _DEGREES_TOLERANCE:
+    if lat[0] < -90 - DEGREES_TOLERANCE or lat[-1] > 90 + DEGREES_TOLERANCE:
         return f"Latitudes must be within [-90, 90]. Got: {lat[0]:g} to {lat[-1]:g}."
     widest = int(np.argmax(gaps))
     if gaps[widest] > _WIDEST_GAP * spacing:

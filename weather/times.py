@@ -1,13 +1,47 @@
-"""Parse and format times (`2018-09-15T00`) and lead times (`120h`, `5d`, or a bare number of hours)."""
+"""Parse and format times (`2018-09-15T00`), intervals of them and lead times (`120h`, `5d`, or bare hours)."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
 
 import numpy as np
 
 from storage.errors import ConfigurationError
 
 _HOURS = {"h": 1, "d": 24, "": 1}
+_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d(?::\d\d(?::\d\d)?)?)?Z?")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The times from `first` to `last`, both included; None is no limit."""
+
+    first: np.datetime64 | None = None
+    last: np.datetime64 | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the interval of a text such as `2026-04-20/..`; a single time is both ends, and `..` is no limit.
+
+        Raises `ConfigurationError` that names `datetime`, as OGC API – EDR does, for other text.
+        """
+        first, slash, last = text.partition("/")
+        try:
+            return cls(_parse_end(first), _parse_end(last if slash else first))
+        except ValueError as error:
+            raise ConfigurationError(
+                "`datetime` must be a time such as 2026-04-20T06:00Z, or first/last, where .. is no limit. "
+                f"Got: {text!r}.",
+                ("datetime",),
+            ) from error
+
+    def contains(self, time: np.datetime64) -> bool:
+        """Return whether a time is in the interval."""
+        return bool((self.first is None or self.first <= time) and (self.last is None or time <= self.last))
+
+
+ANY_TIME = Interval()
 
 
 def parse_lead_time(text: str) -> np.timedelta64:
@@ -53,3 +87,11 @@ def parse_time(text: str, field: str = "init_time") -> np.datetime64:
 def format_time(time: np.datetime64) -> str:
     """Return a time to the minute, such as `2018-09-15T00:00`."""
     return str(np.datetime_as_string(time, unit="m"))
+
+
+def _parse_end(text: str) -> np.datetime64 | None:
+    if text == "..":
+        return None
+    if not _TIME.fullmatch(text):
+        raise ValueError(text)
+    return np.datetime64(text.removesuffix("Z"), "s")

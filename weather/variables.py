@@ -10,8 +10,9 @@ class Variable:
     """One field of the weather.
 
     `aliases` are its names, in small letters, in the archives that `docs/inputs.md` lists; `param_id` is ECMWF's GRIB
-    parameter number. `valid_range` bounds physical values, in `units`. `is_vector` marks a wind component: it changes
-    sign across a pole, and normalisation scales but never shifts it.
+    parameter number, `grib2` the category and number of the parameter in discipline 0 of GRIB 2. `valid_range` bounds
+    physical values, in `units`. `is_vector` marks a wind component: it changes sign across a pole, and normalisation
+    scales but never shifts it.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Variable:
     param_id: int
     aliases: tuple[str, ...]
     valid_range: tuple[float, float]
+    grib2: tuple[int, int]
     is_vector: bool = False
     height_m: float | None = None
 
@@ -40,6 +42,7 @@ KNOWN: Mapping[str, Variable] = MappingProxyType(
                 *("uas", "wind_u_10m", "10_metre_u_wind_component", "var165"),
             ),
             _WIND_10M,
+            (2, 2),
             is_vector=True,
             height_m=10.0,
         ),
@@ -54,6 +57,7 @@ KNOWN: Mapping[str, Variable] = MappingProxyType(
                 *("vas", "wind_v_10m", "10_metre_v_wind_component", "var166"),
             ),
             _WIND_10M,
+            (2, 3),
             is_vector=True,
             height_m=10.0,
         ),
@@ -65,6 +69,7 @@ KNOWN: Mapping[str, Variable] = MappingProxyType(
             167,
             ("t2m", "2t", "2m_temperature", "tmp2m", "tmp_2maboveground", "t_2m", "tas", "temperature_2m", "var167"),
             (150.0, 350.0),
+            (0, 0),
             height_m=2.0,
         ),
         "msl": Variable(
@@ -75,6 +80,7 @@ KNOWN: Mapping[str, Variable] = MappingProxyType(
             151,
             ("msl", "prmsl", "mean_sea_level_pressure", "prmslmsl", "mslma", "psl", "slp", "var151"),
             (80_000.0, 115_000.0),
+            (3, 1),
         ),
     }
 )
@@ -82,6 +88,6 @@ KNOWN: Mapping[str, Variable] = MappingProxyType(
 DEFAULT_VARIABLES = ("u10", "v10")
 
 WIND_SPEED_10M = Variable(
-    "wind_speed_10m", "m s-1", "wind_speed", "10 metre wind speed", 207, (), (0.0, 213.0), height_m=10.0
+    "wind_speed_10m", "m s-1", "wind_speed", "10 metre wind speed", 207, (), (0.0, 213.0), (2, 1), height_m=10.0
 )
 """Computed from `u10` and `v10`; no network has it as an input or output."""

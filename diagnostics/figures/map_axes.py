@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.projections.geo import MollweideAxes
 from numpy.typing import NDArray
 
-from diagnostics.figures.region import Region
 from diagnostics.figures.style import format_latitude, format_longitude
 from weather.grids import Grid
+from weather.region import Region
 
 Field = NDArray[np.float32]
 

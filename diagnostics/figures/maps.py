@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from diagnostics.figures.map_axes import draw_globe, draw_region
 from diagnostics.figures.quantity import Quantity
-from diagnostics.figures.region import Region
 from diagnostics.figures.style import STYLE, format_members, format_time, format_units
 from diagnostics.scores.moments import ensemble_mean, ensemble_std
 from weather.grids import Grid
+from weather.region import Region
 from weather.times import format_lead_time
 
 Field = NDArray[np.float32]

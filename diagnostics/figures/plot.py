@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from diagnostics.figures.maps import draw_maps
 from diagnostics.figures.plume import Location, draw_plume
 from diagnostics.figures.quantity import select_quantity
-from diagnostics.figures.region import Region
 from diagnostics.figures.style import to_png
 from diagnostics.scores.wind import SpeedUnits
 from storage.atomic import write_bytes
@@ -19,6 +18,7 @@ from storage.paths import StoragePath, storage_path
 from weather.errors import StoreError, VerificationError
 from weather.ingest.exchange import INITIAL_STATE, load_initial_state
 from weather.readers.series import read_truth
+from weather.region import Region
 from weather.stores.ensemble import EnsembleStore, open_forecast
 from weather.stores.layout import Layout
 from weather.times import format_lead_time, parse_lead_time

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from diagnostics.figures.region import Region
 from diagnostics.scores.wind import SpeedUnits
 from jobs.forecasts import ForecastRecord
 from service.caching import conditional, is_unchanged, state_tag
@@ -16,6 +15,7 @@ from service.damage import answering_damage
 from service.dependencies import OwnForecast, Service, ServiceDep, check_ensemble
 from service.faults import located_at
 from service.problems import PROBLEM_RESPONSES
+from weather.region import Region
 
 router = APIRouter(tags=["data"], responses=PROBLEM_RESPONSES)
 

@@ -1,10 +1,8 @@
 """The route for time series of a forecast at places, as OGC API – EDR names it."""
 
-import re
 from functools import partial
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
@@ -21,6 +19,7 @@ from service.problems import PROBLEM_RESPONSES
 from service.series_formats import MEDIA_TYPES, SeriesFormat
 from storage.errors import ConfigurationError
 from weather.places import Interpolation, parse_places
+from weather.times import Interval
 
 router = APIRouter(tags=["data"], responses=PROBLEM_RESPONSES)
 
@@ -28,7 +27,6 @@ _MAX_SECONDS = 60.0
 """Seconds that an answer may take."""
 _MAX_QUANTILES = 20
 _QUANTILES = "0.1,0.25,0.5,0.75,0.9"
-_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d(?::\d\d(?::\d\d)?)?)?Z?")
 
 
 class PlaceSeries(BaseModel):
@@ -58,8 +56,6 @@ class Positions(BaseModel):
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {MEDIA_TYPES["csv"].partition(";")[0]: {}, MEDIA_TYPES["covjson"]: {}}, "model": Positions}
 }
-
-Times = tuple[np.datetime64 | None, np.datetime64 | None]
 
 
 @router.get("/forecast/{forecast_id}/position", response_class=Response, responses=_RESPONSES)
@@ -104,14 +100,14 @@ async def read_position(
     faults = Faults()
     places = faults.attempt(("query",), parse_places, coords)
     probabilities = faults.attempt(("query",), _parse_quantiles, quantiles)
-    limits = faults.attempt(("query",), _parse_times, times)
+    limits = faults.attempt(("query",), Interval.parse, times)
     faults.check()
     assert places is not None
     assert probabilities is not None
     assert limits is not None
     chosen = tuple(name.strip() for name in names.split(",") if name.strip())
     is_statistics = values == "statistics"
-    query = PositionQuery(places, chosen, interpolation, units, is_statistics, probabilities, exceedance, *limits, form)
+    query = PositionQuery(places, chosen, interpolation, units, is_statistics, probabilities, exceedance, limits, form)
     return await _respond(record, service, request, query)
 
 
@@ -149,24 +145,3 @@ def _parse_quantiles(text: str) -> tuple[float, ...]:
             ("quantiles",),
         )
     return probabilities
-
-
-def _parse_times(text: str) -> Times:
-    """Return the first and the last time of an interval such as `2026-04-20/..`; raises `ConfigurationError`."""
-    first, slash, last = text.partition("/")
-    try:
-        times = _parse_time(first), _parse_time(last if slash else first)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"`datetime` must be a time such as 2026-04-20T06:00Z, or first/last, where .. is no limit. Got: {text!r}.",
-            ("datetime",),
-        ) from error
-    return times
-
-
-def _parse_time(text: str) -> np.datetime64 | None:
-    if text == "..":
-        return None
-    if not _TIME.fullmatch(text):
-        raise ValueError(text)
-    return np.datetime64(text.removesuffix("Z"), "s")

@@ -98,6 +98,10 @@ CASES: dict[str, Case] = {
     "thousand-quantiles": Case(
         422, "validation", path="/v1/forecast/ID/position?coords=POINT(0%200)&quantiles=" + "0.1," * 1000
     ),
+    "members-without-end": Case(422, "validation", path="/v1/forecast/ID/ensemble.nc?members=0-999999"),
+    "thousand-member-ranges": Case(422, "validation", path="/v1/forecast/ID/ensemble.grib2?members=" + "0-1," * 600),
+    "infinite-export-box": Case(422, "validation", path="/v1/forecast/ID/summary.nc?bbox=-1e400,0,1e400,1"),
+    "export-of-year-zero": Case(422, "validation", path="/v1/forecast/ID/ensemble.nc?datetime=0000-99-99"),
     # headers
     "huge-header": Case((0, 400, 431), "", headers=(("X-Long", "a" * 300_000),)),
     "ten-thousand-headers": Case((0, 200, 400, 431), "", headers=tuple((f"X-{n}", "1") for n in range(10_000))),

@@ -29,7 +29,8 @@ _ZIP, _PLOTS = (
     ("/plots/maps.png?lead_time=6h", "/plots/plume.png", "/position?coords=POINT(0 0)"),
 )
 _DOCUMENTS = ("", "/receipt", "/diagnostics")
-_TAGGED = (*_FILES, _ZIP, *_PLOTS, *_DOCUMENTS)
+_EXPORTS = ("/ensemble.nc", "/ensemble.grib2?members=0")
+_TAGGED = (*_FILES, _ZIP, *_PLOTS, *_EXPORTS, *_DOCUMENTS)
 
 
 @pytest.fixture(params=["disk", "bucket"])
@@ -81,7 +82,9 @@ def test_only_the_cache_of_the_caller_may_keep_data_of_a_key(api: InProcess, key
         response = api.get(home + path, headers=key)
         rules = response.headers["cache-control"].split(", ")
         assert (response.status_code, rules[0], "public" in rules) == (200, "private", False), path
-        assert rules[1:] == (["max-age=31536000", "immutable"] if path in (_CHUNK, _ZIP) else ["no-cache"]), path
+        assert rules[1:] == (
+            ["max-age=31536000", "immutable"] if path in (_CHUNK, _ZIP, *_EXPORTS) else ["no-cache"]
+        ), path
         assert {name.strip() for name in response.headers["vary"].split(",")} == {"Authorization", "PRIVATE-TOKEN"}
         refused = api.get(home + path)
         assert (refused.status_code, refused.headers["cache-control"]) == (401, "no-store")

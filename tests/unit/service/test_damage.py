@@ -21,13 +21,13 @@ from weather.stores.ensemble import EnsembleStore
 CHUNK, OTHER, MARK = "ensemble.zarr/u10/c.0.0.0.0.0", "ensemble.zarr/u10/c.0.1.0.0.0", "ensemble.zarr/complete/c.0.0"
 ROOT, SUMMARY, STATE = "ensemble.zarr/zarr.json", "summary.zarr/zarr.json", "initial_state/initial_state.npy"
 MAPS, PLUME, ZIP = "/plots/maps.png?lead_time=6h", "/plots/plume.png", "/ensemble.zarr.zip"
-SERIES = "/position?coords=POINT(0 0)"
+SERIES, NETCDF, GRIB, SUMMARY_NETCDF = "/position?coords=POINT(0 0)", "/ensemble.nc", "/ensemble.grib2", "/summary.nc"
 DAMAGES = ("flipped", "empty", "short", "missing", "folder", "exchanged")
 NEEDS = {
-    CHUNK: (f"/{CHUNK}", MAPS, PLUME, SERIES, ZIP),
-    MARK: (f"/{MARK}", MAPS, ZIP),
-    ROOT: (f"/{ROOT}", MAPS, SERIES, ZIP),
-    SUMMARY: (f"/{SUMMARY}",),
+    CHUNK: (f"/{CHUNK}", MAPS, PLUME, SERIES, GRIB, ZIP),
+    MARK: (f"/{MARK}", MAPS, NETCDF, GRIB, ZIP),
+    ROOT: (f"/{ROOT}", MAPS, SERIES, NETCDF, ZIP),
+    SUMMARY: (f"/{SUMMARY}", SUMMARY_NETCDF),
     STATE: (PLUME, SERIES, "/replay"),
     "files.json": (f"/{CHUNK}", MAPS, SERIES, ZIP),
 }

@@ -206,3 +206,46 @@ def test_plotting_a_lead_time_that_is_not_complete_names_the_last(
     result = _invoke("plot", tmp_path, "--lead-time", "18h")
     assert result.exit_code == 2
     assert "up to 12h" in result.stderr
+
+
+@pytest.mark.smoke
+def test_a_forecast_is_exported_whole_or_in_part(tiny_checkpoint: Path, gfs_files: list[Path], tmp_path: Path) -> None:
+    _forecast(tiny_checkpoint, tmp_path, [*gfs_files])
+    stored = xr.open_zarr(tmp_path / "ensemble.zarr").isel(init_time=0).load()
+    result = _invoke("export", tmp_path, "-o", tmp_path / "all.nc")
+    assert (result.exit_code, result.output.strip()) == (0, str(tmp_path / "all.nc"))
+    with xr.open_dataset(tmp_path / "all.nc") as dataset:
+        np.testing.assert_array_equal(dataset.u10.values, stored.u10.values)
+    part = ["--summary", "--parameter-name", "u10", "--bbox=-15,35,30,60", "--datetime", "../2018-09-15T06"]
+    result = _invoke("export", tmp_path, "-o", tmp_path / "part.grib2", *part, "--json")
+    receipt = json.loads(result.stdout)
+    assert (receipt["lead_hours"], receipt["size_bytes"]) == ([6], (tmp_path / "part.grib2").stat().st_size)
+    assert set(receipt["fields"]) == {"u10_mean", "u10_quantiles", "u10_spread"}
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["-o", "a.txt"], "`output` must end with .nc (NetCDF) or .grib2. Got: 'a.txt'"),
+        (["-o", "missing/a.nc"], "The folder of `output` does not exist. Got: `missing`"),
+        (["-o", "a.nc", "--members", "1-9"], "which has 0-1. Got: '1-9'"),
+        (["-o", "a.nc", "--summary", "--members", "1"], "A summary has no `members`"),
+        (["-o", "a.grib2", "--parameter-name", "t2m"], "`parameter-name` may have u10, v10. Got: 't2m'"),
+        (["-o", "a.grib2", "--datetime", "now"], "`datetime` must be a time such as"),
+        (["-o", "a.grib2", "--bbox", "1"], "`bbox` must be west,south,east,north"),
+    ],
+)
+def test_an_impossible_export_is_named_and_writes_nothing(
+    tiny_checkpoint: Path,
+    gfs_files: list[Path],
+    tmp_path: Path,
+    options: list[str],
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _forecast(tiny_checkpoint, tmp_path / "forecast", [*gfs_files])
+    monkeypatch.chdir(tmp_path)
+    result = _invoke("export", "forecast", *options)
+    assert (result.exit_code, named in result.stderr) == (2, True), result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["forecast"]
+    assert "has no `ensemble.zarr`" in _invoke("export", tmp_path, "-o", "a.nc").stderr

@@ -118,7 +118,7 @@ def test_a_file_that_cannot_be_written_is_named_before_anything_is_sent(service:
     with pytest.raises(DownloadError, match="is a folder"):
         Run(download(service, "fc_1", tmp_path), [])
     with pytest.raises(DownloadError, match=r"cannot be written: File name too long"):
-        Run(download(service, "fc_1", tmp_path / ("e" * 300)), [])
+        Run(download(service, "fc_1", tmp_path / f"{'e' * 300}.zip"), [])
 
 
 def test_two_downloads_to_one_name_do_not_interfere(service: Service, tmp_path: Path) -> None:
@@ -130,3 +130,28 @@ def test_two_downloads_to_one_name_do_not_interfere(service: Service, tmp_path: 
     with pytest.raises(StopIteration):
         first.send(b"")
     assert (tmp_path / "e.zip").read_bytes() == b"ABCDEFGHIJ"
+
+
+def test_the_end_of_the_name_chooses_the_format_and_the_options_a_part(service: Service, tmp_path: Path) -> None:
+    part = {"parameters": ["u10", "v10"], "members": [0, 2], "times": "../2026-04-21", "bbox": (-15, 35, 30, 60.5)}
+    run = Run(download(service, "fc_1", tmp_path / "e.nc", **part), [_whole(), ZIP, b""])
+    (request,) = run.requests
+    assert (request.path, request.parameters) == (
+        "/forecast/fc_1/ensemble.nc",
+        {"parameter-name": "u10,v10", "members": "0,2", "datetime": "../2026-04-21", "bbox": "-15,35,30,60.5"},
+    )
+    texts = {"parameters": "u10", "members": "0-2", "bbox": ""}
+    run = Run(download(service, "fc_1", tmp_path / "e.grib2", summary=True, **texts), [_whole(), ZIP, b""])
+    (request,) = run.requests
+    assert request.path == "/forecast/fc_1/summary.grib2"
+    assert request.parameters == {"parameter-name": "u10", "members": "0-2"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.grib2", "e.nc"]
+
+
+def test_a_format_that_does_not_exist_and_a_part_of_a_zip_are_refused(service: Service, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=r"must end with .zip, .nc, .grib2. Got: `e.h5`"):
+        Run(download(service, "fc_1", tmp_path / "e.h5"), [])
+    for part in ({"summary": True}, {"members": [1]}, {"bbox": "0,0,1,1"}):
+        with pytest.raises(DownloadError, match="A zip has the whole ensemble"):
+            Run(download(service, "fc_1", tmp_path / "e.zip", **part), [])
+    assert not list(tmp_path.iterdir())

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from diagnostics.figures.map_axes import coastlines, draw_globe, draw_region
 from diagnostics.figures.maps import draw_maps
 from diagnostics.figures.quantity import Quantity
-from diagnostics.figures.region import Region
 from diagnostics.figures.style import to_png
 from weather.grids import Grid
+from weather.region import Region
 
 GRID = Grid.from_coordinates(np.linspace(-87.5, 87.5, 36), np.arange(72) * 5.0)
 INIT_TIME = np.datetime64("2018-09-15T00", "s")

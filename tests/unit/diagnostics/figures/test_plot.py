@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from diagnostics.figures import plot
-from diagnostics.figures.region import Region
 from storage.errors import ConfigurationError
 from storage.paths import storage_path
 from tests.helpers import random_state
@@ -21,6 +20,7 @@ from weather.errors import StoreError, VerificationError
 from weather.ingest.exchange import save_initial_state
 from weather.initial_state import InitialState
 from weather.manifest import ModelSpec
+from weather.region import Region
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import Layout
 

@@ -1,24 +1,13 @@
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
+from tests.cf import find_cf_errors
 from weather.grids import Grid
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import Layout
-
-# Runs in a separate process: pyproj, which the checker loads, and eccodes load two copies of PROJ that crash together.
-CHECK = """
-import sys
-from compliance_checker.runner import CheckSuite, ComplianceChecker
-CheckSuite.load_all_available_checkers()
-path, report = sys.argv[1:]
-ComplianceChecker.run_checker(path, ["cf:1.11"], 0, "strict", output_filename=report, output_format="json")
-"""
 
 
 @pytest.fixture
@@ -50,13 +39,9 @@ def exported(tmp_path: Path) -> xr.Dataset:
 
 def _errors(dataset: xr.Dataset, folder: Path) -> list[str]:
     """Return the errors, without recommendations, that the checker finds in the dataset's NetCDF export."""
-    path, report = folder / "ensemble.nc", folder / "report.json"
+    path = folder / "ensemble.nc"
     dataset.to_netcdf(path, encoding={name: {"_FillValue": None} for name in dataset.coords})
-    subprocess.run([sys.executable, "-c", CHECK, path, report], check=True, capture_output=True)
-    results = json.loads(report.read_text())["cf:1.11"]
-    assert results["scoreheader"]["3"] == "Errors"
-    assert results["possible_points"] > 100
-    return [message for part in results["high_priorities"] for message in part["msgs"]]
+    return find_cf_errors(path)
 
 
 def test_an_exported_store_has_no_cf_error(exported: xr.Dataset, tmp_path: Path) -> None:

@@ -78,3 +78,17 @@ class Region:
         stop = int(np.nonzero(unwrapped >= self.east)[0][0]) + 1
         rows = slice(first, last + 1)
         return latitude[rows], unwrapped[start:stop], fields[..., rows, columns[start:stop]]
+
+    def rows_inside(self, latitude: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the indices of the latitudes in the region, in their order."""
+        return np.flatnonzero((latitude >= self.south) & (latitude <= self.north))
+
+    def columns_inside(self, longitude: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the indices of the longitudes in the region from `west` eastward, and their degrees without a jump.
+
+        A region of 360° has each longitude once.
+        """
+        eastward = self.west + (longitude - self.west) % 360
+        order = np.argsort(eastward)
+        inside = order[eastward[order] <= self.east]
+        return inside, eastward[inside]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from diagnostics.figures.region import Region
 from storage.errors import ConfigurationError
+from weather.region import Region
 
 LATITUDE, LONGITUDE = np.arange(85.0, -86, -10), np.arange(0.0, 360, 20)
 
