@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from storage.paths import StoragePath
 from weather.errors import DamagedError
-from weather.stores.checks import damage_of
+from weather.stores.checks import damage_of, read_chunk
 from weather.stores.chunks import METADATA_KEY, ChunkFormat
 from weather.stores.layout import COMPLETE, ENSEMBLE
 
@@ -111,11 +111,11 @@ class StoredFields:
         """
         array = self.fields[name]
         if array.dimension is None:
-            return np.asarray(self._read_chunk(array.chunks, 0, lead_index, 0, 0)[0])
+            return np.asarray(read_chunk(self.path, array.chunks, 0, lead_index, 0, 0)[0])
         wanted = np.arange(array.shape[2]) if positions is None else np.array(positions)
         size = array.chunks.shape[2]
         groups = np.unique(wanted // size)
-        chunks = [self._read_chunk(array.chunks, 0, lead_index, group, 0, 0)[0, 0] for group in groups.tolist()]
+        chunks = [read_chunk(self.path, array.chunks, 0, lead_index, group, 0, 0)[0, 0] for group in groups.tolist()]
         places = np.searchsorted(groups, wanted // size) * size + wanted % size
         return np.asarray(np.concatenate(chunks)[places])
 
@@ -124,20 +124,12 @@ class StoredFields:
         complete = self._arrays["complete"]
         with suppress(FileNotFoundError):
             if not self.is_ensemble:
-                self._read_chunk(complete.chunks, lead_index, is_optional=True)
-                return np.asarray(self._read_chunk(self._arrays["members"].chunks, lead_index), np.int64)
+                read_chunk(self.path, complete.chunks, lead_index, is_optional=True)
+                return np.asarray(read_chunk(self.path, self._arrays["members"].chunks, lead_index), np.int64)
             members, size = complete.shape[1], complete.chunks.shape[1]
             groups = [
-                self._read_chunk(complete.chunks, lead_index, group, is_optional=True)[0]
+                read_chunk(self.path, complete.chunks, lead_index, group, is_optional=True)[0]
                 for group in range(-(-members // size))
             ]
             return np.asarray(np.concatenate(groups)[:members] == COMPLETE, np.int64)
         return None
-
-    def _read_chunk(self, chunks: ChunkFormat, *index: int, is_optional: bool = False) -> NDArray[Any]:
-        name = f"{self.path.name}/{chunks.key(*index)}"
-        with damage_of(name, is_optional=is_optional):
-            try:
-                return chunks.read(self.path, *index)
-            except (ValueError, RuntimeError) as error:
-                raise DamagedError(name, f"is damaged: {error}") from error

@@ -10,13 +10,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import google_crc32c
+from numpy.typing import NDArray
 
 from storage.paths import StoragePath
 from weather.errors import DamagedError
-from weather.stores.chunks import CHECKSUM_BYTES, is_chunk
+from weather.stores.chunks import CHECKSUM_BYTES, ChunkFormat, is_chunk
 
 FILE_LIST = "files.json"
 """Name of the list in the folder of a forecast."""
@@ -106,6 +107,19 @@ def check_file(folder: StoragePath, name: str, expected: FileRecord | None) -> i
         if expected is not None and stat.size_bytes != expected.size_bytes:
             raise DamagedError(name, _CHANGED)
         return check_content(name, (folder / name).read_blocks(0, stat.size_bytes), expected)
+
+
+def read_chunk(store: StoragePath, chunks: ChunkFormat, *index: int, is_optional: bool = False) -> NDArray[Any]:
+    """Return a chunk of a store in its whole shape; raises `DamagedError` if it cannot be read.
+
+    Raises `FileNotFoundError` if an optional chunk is missing.
+    """
+    name = f"{store.name}/{chunks.key(*index)}"
+    with damage_of(name, is_optional=is_optional):
+        try:
+            return chunks.read(store, *index)
+        except (ValueError, RuntimeError) as error:
+            raise DamagedError(name, f"is damaged: {error}") from error
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from storage.paths import StoragePath, storage_path
 from weather.errors import DamagedError, StoreError
 from weather.grids import Grid
-from weather.stores.checks import damage_of
+from weather.stores.checks import read_chunk
 from weather.stores.chunks import METADATA_KEY, ChunkFormat, open_store
 from weather.stores.create import create_store
 from weather.stores.layout import COMPLETE, ENSEMBLE, LOST, Layout, create_ensemble_arrays
@@ -148,7 +148,7 @@ class EnsembleStore:
         """
         members = len(self.layout.group_members(group))
         *variables, _ = self.layout.formats.values()
-        chunks = [self._read_chunk(variable, 0, lead_index, group, 0, 0) for variable in variables]
+        chunks = [read_chunk(self.path, variable, 0, lead_index, group, 0, 0) for variable in variables]
         return np.stack([chunk[0, 0, :members] for chunk in chunks], axis=1)
 
     def fields(self, lead_index: int) -> NDArray[np.float32]:
@@ -160,25 +160,13 @@ class EnsembleStore:
         *variables, complete = self.layout.formats.values()
         return (*(variable.key(0, lead_index, group, 0, 0) for variable in variables), complete.key(lead_index, group))
 
-    def _read_chunk(self, chunk_format: ChunkFormat, *index: int, is_optional: bool = False) -> NDArray[Any]:
-        """Return a chunk; raises `DamagedError` if it cannot be read.
-
-        Raises `FileNotFoundError` if an optional chunk is missing.
-        """
-        name = f"{self.path.name}/{chunk_format.key(*index)}"
-        with damage_of(name, is_optional=is_optional):
-            try:
-                return chunk_format.read(self.path, *index)
-            except (ValueError, RuntimeError) as error:
-                raise DamagedError(name, f"is damaged: {error}") from error
-
     def _read_complete(self, group: int) -> NDArray[np.uint8]:
         """Return `complete` of a group, uint8 (lead time, member); 0 for chunks that are not written."""
         members, complete = len(self.layout.group_members(group)), self.layout.formats["complete"]
 
         def read(lead_index: int) -> NDArray[np.uint8]:
             with suppress(FileNotFoundError):
-                return self._read_chunk(complete, lead_index, group, is_optional=True)[0, :members]
+                return read_chunk(self.path, complete, lead_index, group, is_optional=True)[0, :members]
             return np.zeros(members, np.uint8)
 
         with ThreadPoolExecutor(_PARALLEL_READS) as pool:

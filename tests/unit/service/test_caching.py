@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from obstore.store import MemoryStore
 
@@ -17,7 +16,7 @@ from storage.bucket import BucketPath
 from storage.paths import StoragePath, storage_path
 from tests.in_process import InProcess
 from tests.rows import create_key, succeed
-from tests.stored_files import chunk_file, list_receipt
+from tests.stored_files import chunk_file, list_receipt, write_lead_times
 from weather.stores.ensemble import EnsembleStore
 
 Submit = Callable[..., ForecastRecord]
@@ -48,12 +47,9 @@ def data(
 
 def _complete(submit: Submit, database: Database, data: StoragePath, owner: str = LOCAL_OWNER) -> ForecastRecord:
     """Return a successful forecast of one owner, with random fields in its store."""
-    record, draw = submit(database, data, owner=owner), np.random.default_rng(1)
+    record = submit(database, data, owner=owner)
     store = EnsembleStore.open(ForecastFolder(data, record.id).store)
-    for group in range(store.layout.num_groups):
-        for lead_index in range(store.layout.num_lead_times):
-            shape = (len(store.layout.group_members(group)), len(store.layout.variables), *store.layout.grid.shape)
-            store.commit(group, lead_index, draw.normal(0, 5, shape).astype(np.float32))
+    write_lead_times(store, range(store.layout.num_lead_times))
     return succeed(database, record, {"nonfinite_members": [], **list_receipt(data, record)})
 
 

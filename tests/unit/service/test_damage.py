@@ -15,7 +15,7 @@ from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
 from tests.in_process import InProcess
 from tests.rows import succeed
-from tests.stored_files import list_receipt
+from tests.stored_files import list_receipt, write_lead_times
 from weather.stores.ensemble import EnsembleStore
 
 CHUNK, OTHER, MARK = "ensemble.zarr/u10/c.0.0.0.0.0", "ensemble.zarr/u10/c.0.1.0.0.0", "ensemble.zarr/complete/c.0.0"
@@ -36,12 +36,9 @@ NEEDS = {
 @pytest.fixture
 def record(submit_forecast: Callable[..., ForecastRecord], database: Database, tmp_path: Path) -> ForecastRecord:
     """A successful forecast with random fields, whose files are listed."""
-    record, draw = submit_forecast(checkpoint="untrained"), np.random.default_rng(1)
+    record = submit_forecast(checkpoint="untrained")
     store = EnsembleStore.open(ForecastFolder(tmp_path, record.id).store)
-    for group in range(store.layout.num_groups):
-        shape = (len(store.layout.group_members(group)), len(store.layout.variables), *store.layout.grid.shape)
-        for lead_index in range(store.layout.num_lead_times):
-            store.commit(group, lead_index, draw.normal(0, 5, shape).astype(np.float32))
+    write_lead_times(store, range(store.layout.num_lead_times))
     return succeed(database, record, list_receipt(tmp_path, record))
 
 

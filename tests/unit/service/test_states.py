@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from sqlalchemy import update
 
@@ -17,7 +16,7 @@ from jobs.rows.tables import forecasts
 from service import problems
 from service.problems import KIND_OF_ERROR, ProblemKind
 from tests.in_process import InProcess
-from tests.stored_files import list_receipt
+from tests.stored_files import list_receipt, write_lead_times
 from weather.stores.ensemble import EnsembleStore
 
 Submit = Callable[..., ForecastRecord]
@@ -92,7 +91,7 @@ def bring(submit_forecast: Submit, database: Database, tmp_path: Path) -> Callab
         record = submit_forecast(checkpoint="untrained", output=Output(members=members))
         folder = ForecastFolder(tmp_path, record.id)
         if members:
-            _write_lead_times(EnsembleStore.open(folder.store), 2)
+            write_lead_times(EnsembleStore.open(folder.store), range(2))
         receipt = list_receipt(tmp_path, record)
         if data != Data.AVAILABLE:
             folder.path.remove()
@@ -103,14 +102,6 @@ def bring(submit_forecast: Submit, database: Database, tmp_path: Path) -> Callab
         return record
 
     return bring
-
-
-def _write_lead_times(store: EnsembleStore, number: int) -> None:
-    draw = np.random.default_rng(1)
-    for group in range(store.layout.num_groups):
-        shape = (len(store.layout.group_members(group)), len(store.layout.variables), *store.layout.grid.shape)
-        for lead_index in range(number):
-            store.commit(group, lead_index, draw.normal(0, 5, shape).astype(np.float32))
 
 
 def _request(api: InProcess, record: ForecastRecord, route: str) -> httpx.Response:

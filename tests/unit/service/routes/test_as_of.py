@@ -16,18 +16,14 @@ from jobs.rows.database import Database
 from jobs.rows.tables import forecasts
 from tests.in_process import InProcess
 from tests.rows import cancel_forecast, commit_lead_times
+from tests.stored_files import write_lead_times
 from weather.stores.ensemble import EnsembleStore
 
 pytestmark = pytest.mark.usefixtures("threads")
 
 
 def _write(record: ForecastRecord, data: Path, lead_indices: range) -> None:
-    """Write lead times of a forecast, with random fields."""
-    store, draw = EnsembleStore.open(ForecastFolder(data, record.id).store), np.random.default_rng(lead_indices.stop)
-    for lead_index in lead_indices:
-        for group in range(store.layout.num_groups):
-            shape = (len(store.layout.group_members(group)), len(store.layout.variables), *store.layout.grid.shape)
-            store.commit(group, lead_index, draw.normal(0, 5, shape).astype(np.float32))
+    write_lead_times(EnsembleStore.open(ForecastFolder(data, record.id).store), lead_indices)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from service.problems import TOO_BUSY, TOO_SLOW, ServiceError
 from service.routes.exports import encode_patiently
 from tests.in_process import InProcess
 from tests.rows import cancel_forecast, commit_lead_times
+from tests.stored_files import write_lead_times
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.summary import SummaryStore
 from weather.stores.summary_layout import SummaryLayout
@@ -28,18 +29,13 @@ from weather.stores.summary_layout import SummaryLayout
 pytestmark = pytest.mark.usefixtures("threads")
 
 
-def _write(record: ForecastRecord, data: Path, lead_indices: range, *, lost: bool = False) -> None:
-    """Write lead times of both stores of a forecast, with random fields, or with lost members alone."""
-    folder, draw = ForecastFolder(data, record.id), np.random.default_rng(lead_indices.stop)
+def _write(record: ForecastRecord, data: Path, lead_indices: range, fill: float | None = None) -> None:
+    """Write lead times of both stores of a forecast, with random fields, or all of one value."""
+    folder = ForecastFolder(data, record.id)
     store = EnsembleStore.open(folder.store)
     layout = SummaryLayout(store.layout, record.request.summary)
     summary = SummaryStore(folder.summary, layout)
-    for lead_index in lead_indices:
-        groups = []
-        for group in range(store.layout.num_groups):
-            shape = (len(store.layout.group_members(group)), len(store.layout.variables), *store.layout.grid.shape)
-            groups.append(np.full(shape, np.nan, np.float32) if lost else draw.standard_normal(shape, np.float32))
-            store.commit(group, lead_index, groups[-1])
+    for lead_index, groups in write_lead_times(store, lead_indices, fill).items():
         summary.write(lead_index, *compute_summary(groups, layout))
 
 
@@ -143,7 +139,7 @@ def test_a_forecast_of_lost_members_has_an_empty_grib_file(
     api: InProcess, submit_forecast: Callable[..., ForecastRecord], database: Database, tmp_path: Path
 ) -> None:
     record = submit_forecast(seed=9)
-    _write(record, tmp_path, range(1), lost=True)
+    _write(record, tmp_path, range(1), np.nan)
     commit_lead_times(database, 1)
     for name in ("ensemble.grib2", "summary.grib2"):
         response = _get(api, record, name)

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from tests.cf import find_cf_errors
+from tests.exported import ATTRIBUTES
 from weather.grids import Grid
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import Layout
@@ -22,16 +23,7 @@ def exported(tmp_path: Path) -> xr.Dataset:
         variables=("u10", "v10", "t2m", "msl"),
         grid=Grid((67.5, 22.5, -22.5, -67.5), (0.0, 60.0, 120.0, 180.0, 240.0, 300.0)),
     )
-    attributes = {
-        "Conventions": "CF-1.11",
-        "title": "Warmcast ensemble forecast",
-        "institution": "Warmcast",
-        "source": "Warmcast 0",
-        "history": "2018-09-15T00:00:00Z created",
-        "references": "arXiv:2507.09212",
-        "comment": "Numbers.",
-    }
-    store = EnsembleStore.create(tmp_path / "ensemble.zarr", layout, attributes)
+    store = EnsembleStore.create(tmp_path / "ensemble.zarr", layout, ATTRIBUTES)
     for group in range(2):
         store.commit(group, 0, np.full((len(layout.group_members(group)), 4, 4, 6), 5.0, np.float32))
     return xr.open_zarr(store.path).load()
