@@ -1,9 +1,10 @@
 """Latitude–longitude grids: the canonical form, and area weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,6 +87,29 @@ class Grid:
     def __str__(self) -> str:
         kind = "with poles" if self.has_poles else "without poles"
         return f"{self.shape[0]} × {self.shape[1]} ({kind})"
+
+
+def spatial_attributes(latitude: Sequence[float], longitude: Sequence[float]) -> dict[str, Any]:
+    """Return the attributes from which readers of Zarr, such as map layers, know where the values of a grid are.
+
+    They are those of the conventions `proj` and `spatial` (https://github.com/zarr-conventions, version 1), but for the
+    list `zarr_conventions`, whose objects a NetCDF file cannot hold. Values are at points ("node"). Latitudes that are
+    not evenly spaced have no transform.
+    """
+    north, south, west, east = latitude[0], latitude[-1], longitude[0], longitude[-1]
+    rows, columns = len(latitude), len(longitude)
+    attributes: dict[str, Any] = {
+        "proj:code": "EPSG:4326",
+        "spatial:dimensions": ["latitude", "longitude"],
+        "spatial:shape": [rows, columns],
+        "spatial:bbox": [west, south, east, north],
+        "spatial:registration": "node",
+    }
+    if np.ptp(np.diff(latitude)) < DEGREES_TOLERANCE:
+        steps = (east - west) / (columns - 1), (south - north) / (rows - 1)
+        attributes["spatial:transform_type"] = "affine"
+        attributes["spatial:transform"] = [steps[0], 0.0, west, 0.0, steps[1], north]
+    return attributes
 
 
 def gaussian_grid(name: str) -> Grid:

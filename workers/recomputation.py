@@ -30,10 +30,10 @@ from weather.stores.checks import damage_of
 from weather.stores.chunks import METADATA_KEY
 from weather.stores.create import empty_store
 from weather.stores.ensemble import EnsembleStore, encode_lead_time
-from weather.stores.layout import ENSEMBLE, SUMMARY, Layout, create_ensemble_arrays
+from weather.stores.layout import ENSEMBLE, SUMMARY, Layout, create_ensemble_arrays, ensemble_attributes
 from weather.stores.rounding import round_bits
-from weather.stores.summary import SUMMARY_TITLE, encode_statistics
-from weather.stores.summary_layout import SummaryLayout, create_summary_arrays
+from weather.stores.summary import encode_statistics
+from weather.stores.summary_layout import SUMMARY_TITLE, SummaryLayout, create_summary_arrays, summary_attributes
 from workers.device import find_device
 from workers.rollouts import Rollouts
 
@@ -69,14 +69,15 @@ class Recomputation:
 
         Raises `DamagedError` if there is none.
         """
-        attributes, output = self._read_attributes(), self.record.request.output
+        attributes, is_placed = self._read_attributes()
+        output = self.record.request.output
         summary = SummaryLayout(self.layout, self.record.request.summary)
         if output.members:
             rounding = {} if output.is_exact else {"warmcast_keep_bits": output.keep_bits}
-            own = attributes | rounding | {"variables": " ".join(self.layout.variables)}
+            own = ensemble_attributes(attributes | rounding, self.layout, is_placed=is_placed)
             for key, content in empty_store(own, lambda root: create_ensemble_arrays(root, self.layout)).items():
                 yield f"{ENSEMBLE}/{key}", content
-        own = {**attributes, "title": SUMMARY_TITLE.format(attributes["title"])}
+        own = summary_attributes(attributes, summary, is_placed=is_placed)
         for key, content in empty_store(own, lambda root: create_summary_arrays(root, summary)).items():
             yield f"{SUMMARY}/{key}", content
 
@@ -121,8 +122,8 @@ class Recomputation:
             for key, content in encode_lead_time(self.layout, group, lead_index, stored):
                 yield f"{ENSEMBLE}/{key}", content
 
-    def _read_attributes(self) -> dict[str, Any]:
-        """Return the attributes that both stores have in common, and the ensemble's title.
+    def _read_attributes(self) -> tuple[dict[str, Any], bool]:
+        """Return the attributes that both stores have in common, with the ensemble's title, and whether they say where.
 
         They are read from the first store whose metadata is intact; raises `DamagedError` if there is none.
         """
@@ -134,8 +135,9 @@ class Recomputation:
             except (DamagedError, ValueError, KeyError, TypeError):
                 continue
             own = {"variables", "warmcast_keep_bits"}
-            common = {name: value for name, value in attributes.items() if name not in own}
-            return common | {"title": common["title"].removeprefix(prefix)}
+            common = {name: value for name, value in attributes.items() if name not in own and ":" not in name}
+            is_placed = any(":" in name for name in attributes)
+            return common | {"title": common["title"].removeprefix(prefix)}, is_placed
         raise DamagedError(METADATA_KEY, "is damaged in all stores")
 
     @property

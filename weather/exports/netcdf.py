@@ -19,7 +19,7 @@ _RECORD = "valid_time"
 _NUM_RECORDS = slice(4, 8)
 """Bytes of a header with the number of records."""
 _LAYOUT = "variables"
-"""The attribute of a store that says which of its arrays are fields."""
+"""The attribute of a store that says which of its arrays are fields; those with a colon are for readers of Zarr."""
 _LARGEST_INTEGER = 2**31 - 1
 _FILLED = {"_FillValue": np.float32(np.nan)}
 _NOT_FILLED = {"_FillValue": None}
@@ -88,8 +88,8 @@ def _dataset(
         name: xr.Variable(dimensions, values, stored.attributes_of(name), _NOT_FILLED)
         for name, (dimensions, values) in coordinates.items()
     }
-    attributes = {name: _plain(value) for name, value in stored.attributes.items() if name != _LAYOUT}
-    return xr.Dataset(variables, described, attributes)
+    kept = {name: _plain(value) for name, value in stored.attributes.items() if name != _LAYOUT and ":" not in name}
+    return xr.Dataset(variables, described, kept)
 
 
 def _plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ from weather.grids import Grid
 from weather.stores.checks import read_chunk
 from weather.stores.chunks import METADATA_KEY, ChunkFormat, open_store
 from weather.stores.create import create_store
-from weather.stores.layout import COMPLETE, ENSEMBLE, LOST, Layout, create_ensemble_arrays
+from weather.stores.layout import COMPLETE, ENSEMBLE, LOST, Layout, create_ensemble_arrays, ensemble_attributes
 
 _PARALLEL_READS = 8
 
@@ -41,7 +41,7 @@ class EnsembleStore:
         """
         folder = create_store(
             path,
-            {**attributes, "variables": " ".join(layout.variables)},
+            ensemble_attributes(attributes, layout),
             lambda root: create_ensemble_arrays(root, layout),
             layout.size_bytes if needs_bytes is None else needs_bytes,
         )

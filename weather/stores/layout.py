@@ -1,5 +1,6 @@
 """The shape of an ensemble store and its empty arrays: fields, coordinates, completeness, CF attributes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from weather.grids import Grid
+from weather.grids import Grid, spatial_attributes
 from weather.stores.chunks import ChunkFormat
 from weather.variables import KNOWN
 
@@ -87,6 +88,12 @@ class Layout:
 def count_groups(num_members: int, group_size: int) -> int:
     """Return the number of groups of `num_members` members; the last one may be smaller than `group_size`."""
     return -(-num_members // group_size)
+
+
+def ensemble_attributes(attributes: Mapping[str, Any], layout: Layout, *, is_placed: bool = True) -> dict[str, Any]:
+    """Return all attributes of an ensemble store, of those of its forecast; without `is_placed` as earlier versions."""
+    place = spatial_attributes(layout.grid.latitude, layout.grid.longitude) if is_placed else {}
+    return {**attributes, **place, "variables": " ".join(layout.variables)}
 
 
 def create_ensemble_arrays(root: zarr.Group, layout: Layout) -> None:

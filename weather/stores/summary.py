@@ -15,10 +15,7 @@ from storage.paths import StoragePath, storage_path
 from weather.errors import DamagedError
 from weather.stores.chunks import open_store
 from weather.stores.create import create_store
-from weather.stores.summary_layout import SummaryLayout, create_summary_arrays
-
-SUMMARY_TITLE = "Summary of a {}"
-"""Title of a summary, of the title of its ensemble."""
+from weather.stores.summary_layout import SummaryLayout, create_summary_arrays, summary_attributes
 
 
 class SummaryStore:
@@ -43,8 +40,8 @@ class SummaryStore:
 
         Raises `StoreError` if `path` exists, or if the disk has too little room for all fields.
         """
-        titled = {**attributes, "title": SUMMARY_TITLE.format(attributes.get("title", "forecast"))}
-        folder = create_store(path, titled, lambda root: create_summary_arrays(root, layout), layout.size_bytes)
+        described = summary_attributes(attributes, layout)
+        folder = create_store(path, described, lambda root: create_summary_arrays(root, layout), layout.size_bytes)
         return cls(folder, layout)
 
     def is_complete(self, lead_index: int) -> bool:

@@ -1,18 +1,22 @@
 """The shape of a summary store and its empty arrays: statistics of each variable, one chunk a lead time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
+from weather.grids import spatial_attributes
 from weather.stores.chunks import ChunkFormat
 from weather.stores.layout import Coordinate, Layout, ensemble_coordinates, write_coordinate
 from weather.stores.summary_request import Summary, summary_variables
 from weather.variables import WIND_SPEED_10M, Variable
 
+SUMMARY_TITLE = "Summary of a {}"
+"""Title of a summary, of the title of its ensemble."""
 WIND_DIRECTION = "wind_direction_10m"
 _OPERATIONS = {"above": ">", "below": "<"}
 
@@ -56,6 +60,12 @@ class SummaryLayout:
     def eastward_columns(self) -> int:
         """Number of the ensemble's columns from 0° to below 180°, which are the last ones here."""
         return int(np.sum(np.asarray(self.ensemble.grid.longitude) < 180.0))
+
+    @cached_property
+    def longitude(self) -> NDArray[np.float64]:
+        """Longitudes from [−180, 180), degrees, in their order."""
+        east = np.array(self.ensemble.grid.longitude)
+        return np.roll(np.where(east < 180.0, east, east - 360.0), -self.eastward_columns)
 
     @cached_property
     def size_bytes(self) -> int:
@@ -108,6 +118,14 @@ class SummaryLayout:
                 yield f"{name}_{side}", dims, share
 
 
+def summary_attributes(
+    attributes: Mapping[str, Any], layout: SummaryLayout, *, is_placed: bool = True
+) -> dict[str, Any]:
+    """Return all attributes of a summary store, of those of its forecast; without `is_placed` as earlier versions."""
+    place = spatial_attributes(layout.ensemble.grid.latitude, layout.longitude.tolist()) if is_placed else {}
+    return {**attributes, **place, "title": SUMMARY_TITLE.format(attributes.get("title", "forecast"))}
+
+
 def create_summary_arrays(root: zarr.Group, layout: SummaryLayout) -> None:
     """Create every array of a summary store in an empty group; fields are NaN, coordinates are written."""
     ensemble = layout.ensemble
@@ -131,9 +149,8 @@ def create_summary_arrays(root: zarr.Group, layout: SummaryLayout) -> None:
 def _coordinates(layout: SummaryLayout) -> dict[str, Coordinate]:
     result = ensemble_coordinates(layout.ensemble)
     del result["number"]
-    dims, east, attributes = result["longitude"]
-    westward_first = np.roll(np.where(east < 180.0, east, east - 360.0), -layout.eastward_columns)
-    result["longitude"] = (dims, westward_first, attributes)
+    dims, _, attributes = result["longitude"]
+    result["longitude"] = (dims, layout.longitude, attributes)
     if layout.request.quantiles:
         quantile = {"long_name": "quantile of the members", "units": "1"}
         result["quantile"] = (("quantile",), np.array(layout.request.quantiles), quantile)

@@ -3,7 +3,14 @@ import pytest
 from numpy.typing import NDArray
 
 from weather.bundled import bundled_folder
-from weather.grids import GAUSSIAN_LATITUDES, Grid, find_grid_problems, gaussian_grid, wrap_longitude
+from weather.grids import (
+    GAUSSIAN_LATITUDES,
+    Grid,
+    find_grid_problems,
+    gaussian_grid,
+    spatial_attributes,
+    wrap_longitude,
+)
 from weather.manifest import read_manifest
 
 LONGITUDES = np.arange(36) * 10.0
@@ -148,3 +155,21 @@ def test_a_gaussian_grid_integrates_polynomials_of_its_truncation(name: str) -> 
 
 def test_the_t31_grid_is_that_of_planet() -> None:
     assert gaussian_grid("t31").matches(read_manifest(bundled_folder("checkpoints") / "planet").model.grid.grid)
+
+
+def test_the_transform_of_a_regular_grid_gives_its_coordinates_and_a_gaussian_grid_has_none() -> None:
+    """x = a·column + b·row + c and y = d·column + e·row + f, as the convention `spatial` says."""
+    grid = Grid.from_coordinates(np.linspace(90, -90, 13), np.arange(0, 360, 15.0))
+    attributes = spatial_attributes(grid.latitude, grid.longitude)
+    a, b, c, d, e, f = attributes["spatial:transform"]
+    rows, columns = attributes["spatial:shape"]
+    row, column = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+    latitude, longitude = np.meshgrid(grid.latitude, grid.longitude, indexing="ij")
+    np.testing.assert_allclose(a * column + b * row + c, longitude)
+    np.testing.assert_allclose(d * column + e * row + f, latitude, atol=1e-12)
+    assert attributes["spatial:bbox"] == [0, -90, 345, 90]
+    assert attributes["spatial:registration"] == "node"
+    gaussian = gaussian_grid("t31")
+    attributes = spatial_attributes(gaussian.latitude, gaussian.longitude)
+    assert not {"spatial:transform", "spatial:transform_type"} & attributes.keys()
+    assert attributes["proj:code"] == "EPSG:4326"

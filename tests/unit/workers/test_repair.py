@@ -150,6 +150,20 @@ def test_the_metadata_of_one_store_is_made_from_that_of_the_other(compute: Calla
     assert _content(folder) == before
 
 
+def test_metadata_of_an_earlier_version_is_made_as_that_made_it(
+    compute: Callable[[Output], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stores have no attributes of `proj` and `spatial`."""
+    with monkeypatch.context() as earlier:
+        for module in ("layout", "summary_layout"):
+            earlier.setattr(f"weather.stores.{module}.spatial_attributes", lambda *_: {})
+        folder = compute(EXACT)
+    before = _content(folder)
+    _remove(folder / "summary.zarr/zarr.json")
+    assert _repair_now(folder)["damage"] == []
+    assert _content(folder) == before
+
+
 def test_receipt_list_and_zip_are_made_anew_by_the_check(compute: Callable[[Output], Path]) -> None:
     folder = compute(EXACT)
     before = _content(folder)

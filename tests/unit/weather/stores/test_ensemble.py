@@ -26,6 +26,17 @@ LAYOUT = Layout(
 ATTRIBUTES = {"Conventions": "CF-1.11", "title": "Numbers", "warmcast_seed": 1}
 
 
+PLACE = {
+    "proj:code": "EPSG:4326",
+    "spatial:dimensions": ["latitude", "longitude"],
+    "spatial:shape": [4, 6],
+    "spatial:bbox": [0, -67.5, 300, 67.5],
+    "spatial:registration": "node",
+    "spatial:transform_type": "affine",
+    "spatial:transform": [60, 0, 0, 0, -45, 67.5],
+}
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> EnsembleStore:
     return EnsembleStore.create(tmp_path / "output/ensemble.zarr", LAYOUT, ATTRIBUTES)
@@ -76,7 +87,7 @@ def test_coordinates_are_decoded_to_times_members_and_degrees(store: EnsembleSto
 
 def test_attributes_are_those_of_cf_and_the_callers(store: EnsembleStore) -> None:
     with xr.open_zarr(store.path, decode_cf=False) as ensemble:
-        assert ensemble.attrs == ATTRIBUTES | {"variables": "u10 v10"}
+        assert ensemble.attrs == ATTRIBUTES | PLACE | {"variables": "u10 v10"}
         names = {name: array.attrs.get("standard_name") for name, array in ensemble.variables.items()}
         units = {name: array.attrs["units"] for name, array in ensemble.variables.items()}
     assert {name: (names[name], units[name]) for name in names} == {
@@ -190,7 +201,7 @@ def test_a_lead_time_with_one_member_missing_does_not_count(store: EnsembleStore
 def test_an_opened_store_has_the_layout_it_was_created_with(store: EnsembleStore) -> None:
     reopened = EnsembleStore.open(store.path)
     assert reopened.layout == store.layout == LAYOUT
-    assert reopened.attributes == ATTRIBUTES | {"variables": "u10 v10"}
+    assert reopened.attributes == ATTRIBUTES | PLACE | {"variables": "u10 v10"}
 
 
 @pytest.mark.parametrize(

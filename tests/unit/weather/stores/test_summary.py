@@ -58,6 +58,7 @@ def test_a_new_summary_opens_with_xarray_and_describes_its_statistics(store: Sum
         assert summary.wind_speed_10m_above_threshold.values.tolist() == [17.2]
         np.testing.assert_array_equal(summary.lead_time, np.array([6, 12, 18], "timedelta64[h]"))
         assert summary.u10_mean.attrs["cell_methods"] == "realization: mean"
+        assert summary.attrs["spatial:bbox"] == [-180, -67.5, 120, 67.5]
         assert summary.wind_speed_10m_mean.attrs["standard_name"] == "wind_speed"
         assert summary.attrs["title"] == "Summary of a numbers"
 
