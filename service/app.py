@@ -24,6 +24,7 @@ from service.routes import (
     exports,
     forecasts,
     health,
+    initial_states,
     inspections,
     limits,
     models,
@@ -113,7 +114,7 @@ def _include_routes(app: FastAPI) -> None:
     ):
         app.include_router(router, prefix="/v1", dependencies=[KNOWN_PARAMETERS])
         app.include_router(router, include_in_schema=False, dependencies=[KNOWN_PARAMETERS])
-    for router in (data.router, as_of.router):
+    for router in (data.router, as_of.router, initial_states.router):
         app.include_router(router, prefix="/v1")
         app.include_router(router, include_in_schema=False)
     app.include_router(health.router)

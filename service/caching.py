@@ -12,10 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.forecasts import ForecastRecord
 from service.authentication import KEY_HEADERS, LOCAL_OWNER, may_depend_on_key
+from weather.exports.state import STATE
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
-_STORE_FILE = rf"(?:as-of/[^/]+/)?(?:{ENSEMBLE}|{SUMMARY})/.*"
+_STORE_FILE = rf"(?:as-of/[^/]+/)?(?:{ENSEMBLE}|{SUMMARY}|{STATE})/.*"
 _WHOLE_FILE = rf"{ENSEMBLE}\.zip|(?:ensemble|summary)\.(?:nc|grib2)|position"
 _DATA_PATH = re.compile(rf"(?:/v1)?/forecast/[^/]+/(?:{_STORE_FILE}|{_WHOLE_FILE})")
 _NOT_OF_304 = (b"content-length", b"content-type")

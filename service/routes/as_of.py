@@ -1,7 +1,5 @@
 """Routes for a view of a forecast that does not grow: its first lead times, as they were when these were complete."""
 
-import threading
-from collections import OrderedDict
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
@@ -12,6 +10,7 @@ from jobs.rows.states import OPEN
 from service.caching import conditional, content_tag, data_cache_control
 from service.damage import answering_damage
 from service.dependencies import OwnForecast, ServiceDep, find_members_folder
+from service.kept_results import KeptResults
 from service.problems import NOT_FINISHED, NOT_FOUND, PROBLEM_RESPONSES, ServiceError
 from service.routes.data import allow_cross_origin_reads, read_store_file
 from service.threads import READERS, in_threads
@@ -24,33 +23,11 @@ router = APIRouter(tags=["data"], responses=PROBLEM_RESPONSES)
 
 _FROZEN_FILE = f"/forecast/{{forecast_id}}/as-of/{{num_lead_times}}/{ENSEMBLE}/{{key:path}}"
 _MAX_LEAD_TIMES = 10_000
-_KEPT_VIEWS = 50
 
 NumLeadTimes = Annotated[int, Path(ge=1, le=_MAX_LEAD_TIMES, description="Number of lead times from the first on.")]
 
 
-class _Views:
-    """The views that were used last; safe for use by several threads."""
-
-    def __init__(self) -> None:
-        self._lock, self._views = threading.Lock(), OrderedDict[tuple[str, int], FrozenView]()
-
-    def open(self, folder: ForecastFolder, num_lead_times: int) -> FrozenView:
-        """Return the view of a forecast's ensemble; raises `DamagedError` if that cannot be read."""
-        key = str(folder.path), num_lead_times
-        with self._lock:
-            view = self._views.get(key)
-        if view is None:
-            view = FrozenView.of(EnsembleStore.open(folder.store), num_lead_times)
-        with self._lock:
-            self._views[key] = view
-            self._views.move_to_end(key)
-            while len(self._views) > _KEPT_VIEWS:
-                self._views.popitem(last=False)
-        return view
-
-
-_VIEWS = _Views()
+_VIEWS = KeptResults[FrozenView](50, lambda _: 1)
 
 
 @router.get(_FROZEN_FILE, response_class=Response)
@@ -68,9 +45,11 @@ def read_frozen_file(
         _check_complete(record, num_lead_times)
         if key == METADATA_KEY and record.status in OPEN:
             _check_published(record, folder, num_lead_times)
-        view = _VIEWS.open(folder, num_lead_times)
+        view = _VIEWS.get(
+            (str(folder.path), num_lead_times), lambda: FrozenView.of(EnsembleStore.open(folder.store), num_lead_times)
+        )
     if key in view.files:
-        return _respond(record, request, key, view.files[key])
+        return respond_with_content(record, request, key, view.files[key])
     if view.has_chunk(key):
         return read_store_file(record, service, folder, ENSEMBLE, key, request)
     raise ServiceError(NOT_FOUND, f"The store of {num_lead_times} lead times has no file {key!r}.")
@@ -79,7 +58,8 @@ def read_frozen_file(
 router.add_api_route(_FROZEN_FILE, allow_cross_origin_reads, methods=["OPTIONS"], include_in_schema=False)
 
 
-def _respond(record: ForecastRecord, request: Request, key: str, content: bytes) -> Response:
+def respond_with_content(record: ForecastRecord, request: Request, key: str, content: bytes) -> Response:
+    """Return the response with a file of a view, which never changes."""
     headers = {"Cache-Control": data_cache_control(record, is_final=True), "ETag": content_tag(content)}
     media_type = "application/json" if key.endswith(".json") else "application/octet-stream"
     return conditional(request, Response(content, 200, headers, media_type))

@@ -31,6 +31,8 @@ EVERY_ROUTE = (
     ("HEAD", "/as-of/1/ensemble.zarr/zarr.json"),
     ("GET", "/position?coords=POINT(0%200)"),
     ("HEAD", "/position?coords=POINT(0%200)"),
+    ("GET", "/initial_state.zarr/zarr.json"),
+    ("HEAD", "/initial_state.zarr/zarr.json"),
     *(("GET", f"/{name}") for name in ("ensemble.nc", "ensemble.grib2", "summary.nc", "summary.grib2")),
     *(("HEAD", f"/{name}") for name in ("ensemble.nc", "ensemble.grib2", "summary.nc", "summary.grib2")),
 )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.paths import StoragePath
-from weather.errors import DamagedError
+from weather.errors import DamagedError, StoreError
 from weather.stores.checks import damage_of, read_chunk
 from weather.stores.chunks import METADATA_KEY, ChunkFormat
 from weather.stores.layout import COMPLETE, ENSEMBLE
@@ -78,6 +78,13 @@ class StoredFields:
     def init_time(self) -> np.datetime64:
         """The initial time, in seconds."""
         return np.datetime64(int(self.coordinates["init_time"][0]), "s")
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables of the forecast, in their order; raises `StoreError` if an earlier version made the store."""
+        if "variables" not in self.attributes:
+            raise StoreError(f"`{self.path.name}` was made by an earlier version, and does not name its variables.")
+        return tuple(self.attributes["variables"].split())
 
     @property
     def lead_hours(self) -> NDArray[np.int64]:

@@ -122,8 +122,11 @@ def summary_attributes(
     attributes: Mapping[str, Any], layout: SummaryLayout, *, is_placed: bool = True
 ) -> dict[str, Any]:
     """Return all attributes of a summary store, of those of its forecast; without `is_placed` as earlier versions."""
-    place = spatial_attributes(layout.ensemble.grid.latitude, layout.longitude.tolist()) if is_placed else {}
-    return {**attributes, **place, "title": SUMMARY_TITLE.format(attributes.get("title", "forecast"))}
+    own: dict[str, Any] = {}
+    if is_placed:
+        own = spatial_attributes(layout.ensemble.grid.latitude, layout.longitude.tolist())
+        own["variables"] = " ".join(layout.ensemble.variables)
+    return {**attributes, **own, "title": SUMMARY_TITLE.format(attributes.get("title", "forecast"))}
 
 
 def create_summary_arrays(root: zarr.Group, layout: SummaryLayout) -> None:

@@ -28,7 +28,7 @@ _ZIP, _PLOTS = (
     ("/plots/maps.png?lead_time=6h", "/plots/plume.png", "/position?coords=POINT(0 0)"),
 )
 _DOCUMENTS = ("", "/receipt", "/diagnostics")
-_EXPORTS = ("/ensemble.nc", "/ensemble.grib2?members=0")
+_EXPORTS = ("/initial_state.zarr/zarr.json", "/ensemble.nc", "/ensemble.grib2?members=0")
 _TAGGED = (*_FILES, _ZIP, *_PLOTS, *_EXPORTS, *_DOCUMENTS)
 
 

@@ -28,7 +28,7 @@ NEEDS = {
     MARK: (f"/{MARK}", MAPS, NETCDF, GRIB, ZIP),
     ROOT: (f"/{ROOT}", MAPS, SERIES, NETCDF, ZIP),
     SUMMARY: (f"/{SUMMARY}", SUMMARY_NETCDF),
-    STATE: (PLUME, SERIES, "/replay"),
+    STATE: (PLUME, SERIES, "/initial_state.zarr/zarr.json", "/replay"),
     "files.json": (f"/{CHUNK}", MAPS, SERIES, ZIP),
 }
 

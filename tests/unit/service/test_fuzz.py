@@ -29,6 +29,7 @@ _TEMPLATES = (
     *("/v1/forecast/{0}/plots/maps.png", "/v1/forecast/{0}/plots/plume.png", "/v1/forecast/{0}/ensemble.zarr.zip"),
     *("/v1/forecast/{0}/as-of/{1}/ensemble.zarr/zarr.json", "/v1/forecast/fc_1/as-of/1/ensemble.zarr/{0}"),
     *("/v1/forecast/{0}/position", "/v1/forecast/{0}/position?coords=POINT(1 2)"),
+    *("/v1/forecast/{0}/initial_state.zarr/zarr.json", "/v1/forecast/fc_1/initial_state.zarr/{0}"),
     *("/v1/forecast/{0}/ensemble.nc", "/v1/forecast/{0}/ensemble.grib2?members=0-1", "/v1/forecast/{0}/summary.nc"),
     *("/v1/catalogue", "/v1/limits", "/v1/inspect", "/docs/{0}", "/openapi.json", "/healthz", "/metrics", "//{0}"),
 )

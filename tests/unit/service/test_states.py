@@ -30,6 +30,7 @@ _ROUTES = {
     "chunk": ("GET", "/ensemble.zarr/u10/c.0.0.0.0.0"),
     "late chunk": ("GET", "/ensemble.zarr/u10/c.0.3.0.0.0"),
     "summary": ("GET", "/summary.zarr/zarr.json"),
+    "initial state": ("GET", "/initial_state.zarr/zarr.json"),
     "zip": ("GET", "/ensemble.zarr.zip"),
     "maps": ("GET", "/plots/maps.png"),
     "plume": ("GET", "/plots/plume.png"),
@@ -59,7 +60,7 @@ def _expected(route: str, status: Status, lead_times: int, data: Data, members: 
         return _GONE
     if route == "replay":
         return _ACCEPTED
-    if route == "summary":
+    if route in {"summary", "initial state"}:
         return _OK
     if not members or route == "late chunk":
         return _NOT_FOUND

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from jobs.rows.database import Database
 from jobs.settings import Settings
 from models.noise import white_noise
 from tests.rows import read_forecast
+from weather.stores import ensemble, summary
+from weather.stores.layout import ensemble_attributes
+from weather.stores.summary_layout import summary_attributes
 from workers.loop import Worker
 from workers.repair import repair_forecasts
 
@@ -155,8 +159,8 @@ def test_metadata_of_an_earlier_version_is_made_as_that_made_it(
 ) -> None:
     """Its stores have no attributes of `proj` and `spatial`."""
     with monkeypatch.context() as earlier:
-        for module in ("layout", "summary_layout"):
-            earlier.setattr(f"weather.stores.{module}.spatial_attributes", lambda *_: {})
+        earlier.setattr(ensemble, "ensemble_attributes", partial(ensemble_attributes, is_placed=False))
+        earlier.setattr(summary, "summary_attributes", partial(summary_attributes, is_placed=False))
         folder = compute(EXACT)
     before = _content(folder)
     _remove(folder / "summary.zarr/zarr.json")
