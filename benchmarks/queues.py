@@ -124,7 +124,7 @@ def _works(database: Database) -> dict[str, Callable[[], object]]:
 
 
 def _list_middle(connection: Connection) -> object:
-    newest = list_forecasts(connection, _OWNERS[0], Status.SUCCESSFUL, _PAGE)
+    newest = list_forecasts(connection, _OWNERS[0], [Status.SUCCESSFUL], _PAGE)
     return list_forecasts(connection, _OWNERS[0], None, _PAGE, before=newest[-1].id)
 
 

@@ -1,7 +1,7 @@
 """Rows of forecasts: insert, read, list, count, cancel."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -148,15 +148,15 @@ def read_forecasts(connection: Connection, forecast_ids: Sequence[str]) -> dict[
 
 
 def list_forecasts(
-    connection: Connection, owner: str, status: Status | None, limit: int, before: str | None = None
+    connection: Connection, owner: str, statuses: Collection[Status] | None, limit: int, before: str | None = None
 ) -> list[ForecastRecord]:
-    """Return at most `limit` forecasts of an owner, newest first; only those with `status`, if given.
+    """Return at most `limit` forecasts of an owner, newest first; only those with one of `statuses`, if given.
 
     `before` is the id of the last forecast of the preceding page; an id of no forecast of the owner gives none.
     """
     query = select(forecasts).where(forecasts.c.owner == owner)
-    if status is not None:
-        query = query.where(forecasts.c.status == status)
+    if statuses is not None:
+        query = query.where(forecasts.c.status.in_(statuses))
     if before is not None:
         last = forecasts.alias()
         created = select(last.c.created).where(last.c.id == before, last.c.owner == owner).scalar_subquery()

@@ -84,6 +84,12 @@ def find_key_id(connection: Connection, secret: str) -> str | None:
     return connection.scalar(query)
 
 
+def find_key_digest(connection: Connection, key_id: str) -> str | None:
+    """Return the digest of the secret of a valid key, or None."""
+    query = select(api_keys.c.digest).where(api_keys.c.id == key_id, api_keys.c.revoked.is_(None))
+    return connection.scalar(query)
+
+
 def has_keys(connection: Connection) -> bool:
     """Return whether any key was ever created, including revoked ones; if so, every request needs a key."""
     return connection.scalar(select(api_keys.c.id).limit(1)) is not None

@@ -30,6 +30,7 @@ from service.routes import (
     models,
     plots,
     positions,
+    processes,
     quality,
     status,
 )
@@ -117,5 +118,6 @@ def _include_routes(app: FastAPI) -> None:
     for router in (data.router, as_of.router, initial_states.router):
         app.include_router(router, prefix="/v1")
         app.include_router(router, include_in_schema=False)
+    app.include_router(processes.router)
     app.include_router(health.router)
     app.include_router(documentation.router)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from anyio import to_thread
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -11,6 +12,7 @@ from jobs.rows.database import Database
 from service.batches import BatchReader
 from service.failed_keys import FailedKeys
 from service.problems import UNAUTHORIZED, ServiceError
+from service.signatures import find_signer, read_signed_query
 
 LOCAL_OWNER = "local"
 """Owner of the forecasts that are submitted without a key."""
@@ -52,6 +54,15 @@ class Callers:
                 self._failed_keys.count(address)
             detail = "An API key is required: `Authorization: Bearer KEY`." if secret is None else _UNKNOWN
             raise ServiceError(UNAUTHORIZED, detail)
+        return owner
+
+    async def find_signer(self, path: str, query: Mapping[str, str], address: str | None) -> str:
+        """Return the owner who has signed a path; raise `ServiceError` (401) if nobody has, which is counted."""
+        owner = await to_thread.run_sync(find_signer, self._database, path, query)
+        if owner is None:
+            if address is not None:
+                self._failed_keys.count(address)
+            raise ServiceError(UNAUTHORIZED, "The signature of the address is wrong or has expired. Request it again.")
         return owner
 
     async def check_set_up(self) -> None:
@@ -104,7 +115,12 @@ class Authentication:
             else:
                 state = scope.setdefault("state", {})
                 state[_OWNER] = None
-                owner = state[_OWNER] = await callers.find_owner(Headers(scope=scope), _address_of(scope))
+                query = read_signed_query(scope["method"], scope["path"], scope["query_string"])
+                if query is not None:
+                    owner = await callers.find_signer(scope["path"], query, _address_of(scope))
+                else:
+                    owner = await callers.find_owner(Headers(scope=scope), _address_of(scope))
+                state[_OWNER] = owner
                 if owner != LOCAL_OWNER:
                     add_log_subjects(key_id=owner)
         await self._app(scope, receive, send)

@@ -43,7 +43,12 @@ def validate_body(model: type[T], content: bytes) -> T:
 
 async def read_replay_body(request: Request) -> ReplayBody:
     """Return the body of a request to replay members; raise the errors of `validate_body`, or 415."""
+    return validate_body(ReplayBody, await read_json_body(request))
+
+
+async def read_json_body(request: Request) -> bytes:
+    """Return the body of a request; raise `ServiceError` (415) if it is not declared as JSON."""
     content_type = media_type(request.headers)
     if content_type != JSON:
         raise ServiceError(UNSUPPORTED, f"`Content-Type` must be {JSON}. Got: {content_type[:100]!r}.")
-    return validate_body(ReplayBody, await request.body())
+    return await request.body()

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
+from fastapi.exceptions import RequestValidationError
+
 from service.problems import VALIDATION, ServiceError, kind_of_error
 from storage.errors import Location, WarmcastError
 
@@ -68,4 +70,19 @@ def located_at(*location: str | int) -> Iterator[None]:
         yield
     except WarmcastError as error:
         error.location = (*location, *error.location)
+        raise
+
+
+@contextmanager
+def nested_in(name: str) -> Iterator[None]:
+    """Locate the errors of a body that the block raises in the field `name` of the real body."""
+    try:
+        yield
+    except RequestValidationError as error:
+        entries = [dict(entry) | {"loc": ("body", name, *entry["loc"][1:])} for entry in error.errors()]
+        raise RequestValidationError(entries, body={name: error.body}) from error
+    except WarmcastError as error:
+        for part in error.errors if isinstance(error, ServiceError) else (error,):
+            if part.location[:1] == ("body",):
+                part.location = ("body", name, *part.location[1:])
         raise

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from service.problems import Problem
-from service.requests import ForecastBody, ReplayBody
+from service.requests import DeletionBody, ExecutionBody, ForecastBody, ReplayBody
 
 JSON, MULTIPART = "application/json", "multipart/form-data"
 
@@ -34,9 +34,9 @@ def forecast_body(max_files: int) -> dict[str, Any]:
     return {"required": True, "content": json | multipart_body({"request": request, "initial_state": files})}
 
 
-def replay_body() -> dict[str, Any]:
-    """Return the OpenAPI description of the body of `POST /forecast/ID/replay`."""
-    return {"required": True, "content": {JSON: {"schema": {"$ref": _TEMPLATE.format(model="ReplayBody")}}}}
+def model_body(name: str) -> dict[str, Any]:
+    """Return the OpenAPI description of a JSON body of the model with this name."""
+    return {"required": True, "content": {JSON: {"schema": {"$ref": _TEMPLATE.format(model=name)}}}}
 
 
 def inspection_body(max_files: int) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def add_schemas(app: FastAPI) -> None:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
-                (model, "validation") for model in (ForecastBody, ReplayBody, Problem)
+                (model, "validation") for model in (ForecastBody, ReplayBody, ExecutionBody, DeletionBody, Problem)
             ]
             _, schemas = models_json_schema(models, ref_template=_TEMPLATE)
             generate()["components"]["schemas"].update(schemas["$defs"])

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from jobs.request import ForecastRequest, InitialStateSource, Output
 from jobs.rows.states import Priority
@@ -114,3 +114,17 @@ class ReplayBody(FrozenModel):
     """Members of an earlier forecast to recompute."""
 
     members: MemberNumbers = Field(examples=[[7]], description="Numbers of the members.")
+
+
+class ExecutionBody(BaseModel):
+    """A forecast to submit: `inputs` are the fields of `POST /forecast` but `model`, which the process is."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    inputs: dict[str, Any]
+
+
+class DeletionBody(BaseModel):
+    """Jobs to delete."""
+
+    job_ids: list[str] = Field(max_length=200)

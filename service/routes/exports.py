@@ -39,7 +39,7 @@ from weather.times import Interval
 
 router = APIRouter(tags=["data"], responses=PROBLEM_RESPONSES)
 
-_MEDIA_TYPES: dict[Form, str] = {"nc": "application/x-netcdf", "grib2": "application/x-grib"}
+MEDIA_TYPES: dict[Form, str] = {"nc": "application/x-netcdf", "grib2": "application/x-grib"}
 _MAX_SECONDS = 60.0
 """Seconds that a lead time may take."""
 _BUSY_SECONDS = 600.0
@@ -74,7 +74,8 @@ async def export_ensemble(
     Any range of the file is sent. Its entity tag changes with the number of lead times in it: with a `datetime` that
     ends at a complete one, the file of a running forecast does not change.
     """
-    return await _respond(record, service, request, ENSEMBLE, _parse_part(names, members, times, bbox))
+    part = _parse_part(names, members, times, bbox)
+    return await respond_with_export(record, service, request, ExportQuery(ENSEMBLE, part, _form(request)))
 
 
 async def export_summary(
@@ -86,29 +87,33 @@ async def export_summary(
     bbox: Box = None,
 ) -> Response:
     """Return complete lead times of mean, spread, quantiles and exceedance as one file; else as of the ensemble."""
-    return await _respond(record, service, request, SUMMARY, _parse_part(names, "", times, bbox))
+    part = _parse_part(names, "", times, bbox)
+    return await respond_with_export(record, service, request, ExportQuery(SUMMARY, part, _form(request)))
 
 
 for _store, _endpoint in ((ENSEMBLE, export_ensemble), (SUMMARY, export_summary)):
-    for _form, _media_type in _MEDIA_TYPES.items():
-        _path = f"/forecast/{{forecast_id}}/{_store.removesuffix('.zarr')}.{_form}"
+    for _suffix, _media_type in MEDIA_TYPES.items():
+        _path = f"/forecast/{{forecast_id}}/{_store.removesuffix('.zarr')}.{_suffix}"
         _answers: dict[int | str, dict[str, Any]] = {code: {"content": {_media_type: {}}} for code in (200, 206)}
         router.add_api_route(_path, _endpoint, methods=["GET"], response_class=Response, responses=_answers)
         router.add_api_route(_path, _endpoint, methods=["HEAD"], include_in_schema=False)
         router.add_api_route(_path, allow_cross_origin_reads, methods=["OPTIONS"], include_in_schema=False)
 
 
-async def _respond(record: ForecastRecord, service: Service, request: Request, store: str, part: Part) -> Response:
+def _form(request: Request) -> Form:
+    """Return the format that the path of a route names."""
+    return next(form for form in MEDIA_TYPES if request.scope["route"].path.endswith(f".{form}"))
+
+
+async def respond_with_export(
+    record: ForecastRecord, service: Service, request: Request, query: ExportQuery
+) -> Response:
     """Return the response with an export, or with a range of it; its first block is made before it begins."""
-    form: Form = next(form for form in _MEDIA_TYPES if request.scope["route"].path.endswith(f".{form}"))
-    find_folder = find_members_folder if store == ENSEMBLE else find_data_folder
-    find_folder(record, service)
-    check_lead_times(record)
-    address, query = ForecastAddress.of(record, service.settings.storage), ExportQuery(store, part, form)
-    plan = await _plan(record, service, request, address, query)
+    plan, form = await plan_of(record, service, request, query), query.form
+    address = ForecastAddress.of(record, service.settings.storage)
     requested = find_range(request, plan.size_bytes, _entity_tag(record, query, plan), _headers(record, query))
     if not requested.has_body:
-        media_type = _MEDIA_TYPES[form] if requested.status < 300 else None
+        media_type = MEDIA_TYPES[form] if requested.status < 300 else None
         return Response(None, requested.status, requested.headers, media_type)
     encode = partial(_encode, record, service, address, query, plan, requested)
     blocks = list(plan.blocks(requested.start, requested.stop))
@@ -119,13 +124,18 @@ async def _respond(record: ForecastRecord, service: Service, request: Request, s
         for block in blocks[1:]:
             yield await encode_patiently(partial(encode, block))
 
-    return StreamingResponse(content(), requested.status, requested.headers, _MEDIA_TYPES[form])
+    return StreamingResponse(content(), requested.status, requested.headers, MEDIA_TYPES[form])
 
 
-async def _plan(
-    record: ForecastRecord, service: Service, request: Request, address: ForecastAddress, query: ExportQuery
-) -> ExportPlan:
-    """Return the plan of an export, a kept one if the forecast has not changed since it was made."""
+async def plan_of(record: ForecastRecord, service: Service, request: Request, query: ExportQuery) -> ExportPlan:
+    """Return the plan of an export, a kept one if the forecast has not changed since it was made.
+
+    Raises `ServiceError` if the forecast has no such store, or no complete lead time.
+    """
+    find_folder = find_members_folder if query.store == ENSEMBLE else find_data_folder
+    find_folder(record, service)
+    check_lead_times(record)
+    address = ForecastAddress.of(record, service.settings.storage)
     make = partial(_in_child, record, service, partial(plan_export, address, query))
     key = address, query, record.status, record.lead_times, record.damaged_files
     try:

@@ -20,7 +20,7 @@ from service.child_processes import while_connected
 from service.dependencies import DISK_SPACE, BaseUrl, Owner, OwnForecast, Service, ServiceDep, check_success
 from service.initial_states import read_initial_state
 from service.limits import hold_upload_place
-from service.openapi import forecast_body, replay_body
+from service.openapi import forecast_body, model_body
 from service.problems import PROBLEM_RESPONSES
 from service.requests import ForecastBody, ReplayBody
 from service.submission import CheckedBody, accept, check_body, estimate, replay
@@ -123,7 +123,7 @@ def _accepted_response(record: ForecastRecord, is_new: bool, service: Service, b
     dependencies=[DISK_SPACE],
     response_model=ForecastView,
     responses={200: {"model": ForecastView, "description": "Already accepted earlier"}},
-    openapi_extra={"requestBody": replay_body()},
+    openapi_extra={"requestBody": model_body("ReplayBody")},
 )
 @in_threads(WRITERS)
 def replay_members(
@@ -151,7 +151,7 @@ def list_own_forecasts(
 ) -> ForecastList:
     """Return the caller's forecasts, newest first."""
     with service.database.read() as connection:
-        records = list_forecasts(connection, owner, status, limit + 1, before)
+        records = list_forecasts(connection, owner, None if status is None else [status], limit + 1, before)
     records, more = records[:limit], records[limit:]
     links = [Link(rel="self", href=f"{base}/v1/forecast")]
     if more:

@@ -102,6 +102,9 @@ CASES: dict[str, Case] = {
     "thousand-member-ranges": Case(422, "validation", path="/v1/forecast/ID/ensemble.grib2?members=" + "0-1," * 600),
     "infinite-export-box": Case(422, "validation", path="/v1/forecast/ID/summary.nc?bbox=-1e400,0,1e400,1"),
     "export-of-year-zero": Case(422, "validation", path="/v1/forecast/ID/ensemble.nc?datetime=0000-99-99"),
+    "signature-without-end": Case(
+        404, "no-such-forecast", path="/api/retrieve/v1/jobs/fc_0/results?" + "signature=1&" * 5000
+    ),
     # headers
     "huge-header": Case((0, 400, 431), "", headers=(("X-Long", "a" * 300_000),)),
     "ten-thousand-headers": Case((0, 200, 400, 431), "", headers=tuple((f"X-{n}", "1") for n in range(10_000))),

@@ -37,6 +37,16 @@ EVERY_ROUTE = (
     *(("HEAD", f"/{name}") for name in ("ensemble.nc", "ensemble.grib2", "summary.nc", "summary.grib2")),
 )
 
+EVERY_ROUTE_OF_JOBS = (
+    ("GET", ""),
+    ("HEAD", ""),
+    ("GET", "/results"),
+    ("GET", "/results/a.nc"),
+    ("HEAD", "/results/a.nc"),
+    ("GET", "/receipt"),
+    ("DELETE", ""),
+)
+
 
 def _key(served: Served, *arguments: str) -> str:
     command = [*WARMCAST, "key", *arguments, "--data", str(served.data)]
@@ -58,10 +68,15 @@ def test_a_key_cannot_access_forecasts_of_another_key(serve: Serve) -> None:
         forecast.wait(60)
         assert forecast.to_xarray().sizes["number"] == 2
         for forecast_id in (forecast.id, open_to_all["id"]):
-            for method, path in EVERY_ROUTE:
-                headers = {"PRIVATE-TOKEN": made[1]["secret"]}
-                answer = served.client.request(method, f"/forecast/{forecast_id}{path}", headers=headers)
-                assert answer.status_code == 404, (method, path)
+            routes = [(method, f"/forecast/{forecast_id}{path}") for method, path in EVERY_ROUTE]
+            routes += [(method, f"/api/retrieve/v1/jobs/{forecast_id}{path}") for method, path in EVERY_ROUTE_OF_JOBS]
+            headers = {"PRIVATE-TOKEN": made[1]["secret"]}
+            for method, address in routes:
+                answer = served.client.request(method, address, headers=headers)
+                assert answer.status_code == 404, (method, address)
+            body, address = {"job_ids": [forecast_id]}, "/api/retrieve/v1/jobs/delete"
+            assert served.client.post(address, json=body, headers=headers).status_code == 404
+            assert served.client.get("/api/retrieve/v1/jobs", headers=headers).json()["jobs"] == []
         assert (len(one.list()), len(two.list())) == (1, 0)
 
 

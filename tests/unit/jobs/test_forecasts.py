@@ -29,7 +29,9 @@ Insert = Callable[..., ForecastRecord]
 
 def _page(database: Database, *arguments: Any, limit: int = 100) -> list[str]:
     owner, status, before = (*arguments, None, None, None)[:3]
-    return [record.id for record in list_forecasts(database, owner, status, limit, before)]
+    return [
+        record.id for record in list_forecasts(database, owner, None if status is None else [status], limit, before)
+    ]
 
 
 def test_ids_are_different_and_cannot_be_guessed() -> None:

@@ -31,6 +31,8 @@ _TEMPLATES = (
     *("/v1/forecast/{0}/position", "/v1/forecast/{0}/position?coords=POINT(1 2)"),
     *("/v1/forecast/{0}/initial_state.zarr/zarr.json", "/v1/forecast/fc_1/initial_state.zarr/{0}"),
     *("/v1/forecast/{0}/ensemble.nc", "/v1/forecast/{0}/ensemble.grib2?members=0-1", "/v1/forecast/{0}/summary.nc"),
+    *("/api/retrieve/v1/jobs", "/api/retrieve/v1/jobs/{0}", "/api/retrieve/v1/jobs/{0}/results/{1}.nc?signature=1"),
+    *("/api/retrieve/v1/processes/{0}/execution", "/api/retrieve/v1/jobs/delete", "/api/catalogue/v1/messages"),
     *("/v1/catalogue", "/v1/limits", "/v1/inspect", "/docs/{0}", "/openapi.json", "/healthz", "/metrics", "//{0}"),
 )
 _PARAMETERS = (

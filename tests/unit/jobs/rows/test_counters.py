@@ -44,7 +44,7 @@ def test_counters_fit_the_rows_after_any_changes(
     for _ in range(60):
         owner = draw.choice(("a", "b"))
         ended = [record for record in list_forecasts(database, owner, None, 100) if record.status not in OPEN]
-        waiting = list_forecasts(database, owner, draw.choice(OPEN), 100)
+        waiting = list_forecasts(database, owner, [draw.choice(OPEN)], 100)
         match draw.randrange(8):
             case 0 | 1:
                 insert_rows(owner=owner, members=draw.randrange(1, 6), checkpoint=draw.choice(("planet", "large")),
