@@ -67,4 +67,4 @@ def test_nothing_is_wrong_or_empty_while_a_forecast_grows(served: Served, tmp_pa
         numbers = [number for number, _ in found[name]]
         assert numbers == sorted(numbers)
         assert numbers[-1] == store.sizes["lead_time"]
-        assert len(set(numbers)) > 3, "it was requested while it grew"
+        assert len(set(numbers)) > 1, "it was requested while it grew"

@@ -12,14 +12,14 @@ from tests.served import Served, small_request
 
 
 def test_an_ensemble_opens_at_once_and_only_ever_gains_complete_lead_times(served: Served) -> None:
-    response = served.client.post("/forecast", json=small_request(members=12, lead_time="24h", sampler={"nfe": 200}))
+    response = served.client.post("/forecast", json=small_request(members=12, lead_time="120h", sampler={"nfe": 60}))
     assert response.status_code == 202
     forecast = response.json()
     assert response.headers["Location"] == forecast["links"][0]["href"]
     data = next(link["href"] for link in forecast["links"] if link["rel"] == "data")
     ensemble = xr.open_zarr(data)
     polls, counts, sizes = 0, [0], dict(ensemble.sizes)
-    assert (sizes["lead_time"], sizes["number"]) == (4, 12)
+    assert (sizes["lead_time"], sizes["number"]) == (20, 12)
     over, deadline = False, time.monotonic() + 120
     while not over:
         assert time.monotonic() < deadline
@@ -33,7 +33,7 @@ def test_an_ensemble_opens_at_once_and_only_ever_gains_complete_lead_times(serve
         assert np.isfinite(values[complete == 1]).all()
         counts.append(int((complete == 1).all(axis=1).sum()))
         assert counts[-1] >= counts[-2]
-    assert set(counts) & {1, 2, 3}  # it was read while it grew
+    assert {*counts} - {0, 20}  # it was read while it grew
     whole = xr.open_zarr(data).load()
     assert (whole.complete == 1).all()
     assert np.isfinite(whole.u10).all()

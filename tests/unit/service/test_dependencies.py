@@ -129,10 +129,11 @@ def test_a_secret_is_in_no_problem(api: InProcess) -> None:
 def test_every_route_of_the_api_needs_a_caller(api: InProcess, database: Database, submit_forecast: Submit) -> None:
     record = submit_forecast()
     create_key(database, "desk")
-    paths = [(path, set(methods)) for path, methods in api.app.openapi()["paths"].items() if path.startswith("/v1/")]
-    assert len(paths) >= 15
+    operations = api.app.openapi()["paths"].items()
+    paths = [(path, set(methods)) for path, methods in operations if path.startswith(("/v1/", "/api/"))]
+    assert len(paths) >= 25
     for template, methods in paths:
-        path = template.format(forecast_id=record.id, key="zarr.json", model="planet", num_lead_times=1)
+        path = template.format(forecast_id=record.id, key="zarr.json", model="planet", num_lead_times=1, name="a")
         for method in methods:
             assert api.request(method, path).status_code == 401, (method, path)
         assert api.head(path).status_code in {401, 405}, path

@@ -35,10 +35,10 @@ def _name(function: ast.expr) -> str:
 
 
 def _target(call: ast.Call) -> ast.expr | None:
-    """Return the path that a call writes or renames; None if it does neither."""
+    """Return the path that a call writes or renames; None if it does neither, or returns what it would write."""
     name, texts = _name(call.func), [node.value for node in call.args if isinstance(node, ast.Constant)]
     if name in _TO_PATH:
-        return call.args[-1]
+        return call.args[-1] if call.args else None
     if not isinstance(call.func, ast.Attribute):
         return None
     is_open = name == "open" and any(isinstance(text, str) and set(text) & set("wxa+") for text in texts[:1])
