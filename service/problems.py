@@ -131,6 +131,9 @@ KIND_OF_ERROR: dict[type[WarmcastError], ProblemKind] = {
     StorageFullError: INSUFFICIENT_STORAGE,
     StoreError: ProblemKind("store-unusable", 409, "The stored ensemble cannot be used"),
 }
+_OF_SERVICE = (value for value in (*globals().values(),) if isinstance(value, ProblemKind))
+KINDS: dict[str, ProblemKind] = {kind.slug: kind for kind in (*_OF_SERVICE, *KIND_OF_ERROR.values())}
+"""All kinds of problems, by the last part of their types."""
 _MAX_ERRORS, _MAX_ENTRY_LENGTH, _MAX_DETAIL_LENGTH = 20, 1000, 10_000
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT")
 _KIND_OF_STATUS = {404: NOT_FOUND, 405: NOT_ALLOWED, 413: TOO_LARGE, 415: UNSUPPORTED}

@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from jobs.logs import FIELDS, log_subjects
 
 REQUEST_ID = "X-Request-ID"
+_TRACE = "traceparent"
+_VALID_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _VALID_ID = re.compile(r"[\w.-]{8,64}", re.ASCII)
 _NOT_SENT = 499
 """Status in the log of a request whose client left before the response."""
@@ -22,7 +24,8 @@ class RequestLog:
     """Log method, path without query, status, bytes and seconds of each request once its response has ended.
 
     All lines that are logged meanwhile have the id of the request: that of its header `X-Request-ID` if it has 8 to 64
-    letters, digits, `_`, `.` or `-`, else a random one. The response repeats it in the same header.
+    letters, digits, `_`, `.` or `-`, else that of the trace in its header `traceparent` (W3C), else a random one. The
+    response repeats it in the same header, and a valid `traceparent` as well.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -33,16 +36,21 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = Headers(scope=scope).get(REQUEST_ID, "")
+        headers = Headers(scope=scope)
+        trace = _VALID_TRACE.fullmatch(headers.get(_TRACE, ""))
+        request_id = headers.get(REQUEST_ID, "")
         if not _VALID_ID.fullmatch(request_id):
-            request_id = secrets.token_hex(8)
+            request_id = secrets.token_hex(8) if trace is None else trace[1]
         status, size, began = _NOT_SENT, 0, time.perf_counter()
 
         async def send_and_count(message: Message) -> None:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                answered = MutableHeaders(scope=message)
+                answered[REQUEST_ID] = request_id
+                if trace is not None:
+                    answered[_TRACE] = trace[0]
             else:
                 size += len(message.get("body", b""))
             await send(message)

@@ -1,14 +1,15 @@
-"""The page that shows the OpenAPI document, with everything it needs: it makes no request to another host."""
+"""The page that shows the OpenAPI document, with all that it needs of no other host, and those of problems' types."""
 
 from importlib.resources import files
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import JSONResponse
 
 from service.caching import conditional, content_tag
 from service.file_responses import respond_with_file
-from service.problems import NOT_FOUND, ServiceError
+from service.problems import KINDS, NOT_FOUND, ServiceError
 from storage.paths import storage_path
 
 router = APIRouter(include_in_schema=False)
@@ -52,3 +53,14 @@ def read_asset(name: str, request: Request) -> Response:
         raise ServiceError(NOT_FOUND, f"The page has no file {name!r}. Expected one of: {', '.join(_ASSETS)}.")
     path = Path(str(files("fastapi_offline"))) / "static" / name
     return respond_with_file(storage_path(path), request, _CACHING, _ASSETS[name])
+
+
+@router.get("/problems/{slug}")
+@router.head("/problems/{slug}")
+def describe_problem(slug: str) -> JSONResponse:
+    """Return what a kind of problem is, at the address that is its `type`."""
+    if slug not in KINDS:
+        raise ServiceError(NOT_FOUND, f"There is no kind of problem {slug!r}. Expected one of: {', '.join(KINDS)}.")
+    kind = KINDS[slug]
+    described = {"type": f"/problems/{slug}", "title": kind.title, "status": kind.status}
+    return JSONResponse({**described, "retryable": kind.retry_after is not None, "retry_after": kind.retry_after})

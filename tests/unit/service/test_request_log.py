@@ -88,6 +88,39 @@ def test_another_id_is_used_for_one_that_could_be_mistaken_in_a_log(
     assert re.fullmatch("[0-9a-f]{16}", used)
 
 
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+def test_a_trace_is_taken_up_and_sent_back(api: InProcess, lines: Lines) -> None:
+    sent = f"00-{TRACE}-{SPAN}-01"
+    answer = api.get("/v1/forecast/fc_none", headers={"traceparent": sent})
+    assert (answer.headers["traceparent"], answer.headers[REQUEST_ID], answer.json()["trace_id"]) == (
+        sent,
+        TRACE,
+        TRACE,
+    )
+    assert lines.of_requests()[0]["request_id"] == TRACE
+    both = api.get("/healthz", headers={"traceparent": sent, REQUEST_ID: "a-proper_id.1"})
+    assert (both.headers["traceparent"], both.headers[REQUEST_ID]) == (sent, "a-proper_id.1")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        f"ff-{TRACE}-{SPAN}-01",
+        f"00-{'0' * 32}-{SPAN}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{TRACE.upper()}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-01-more",
+        "",
+    ],
+)
+def test_a_trace_that_is_none_is_ignored(api: InProcess, sent: str) -> None:
+    answer = api.get("/healthz", headers={"traceparent": sent})
+    assert "traceparent" not in answer.headers
+    assert re.fullmatch("[0-9a-f]{16}", answer.headers[REQUEST_ID])
+
+
 def test_the_trace_id_of_every_problem_is_that_of_its_request_in_the_log(failing: InProcess, lines: Lines) -> None:
     problems = [
         failing.get("/forecast/unknown"),

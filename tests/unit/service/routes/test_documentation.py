@@ -3,6 +3,7 @@ from urllib.parse import urljoin
 
 import pytest
 
+from service.problems import KINDS
 from tests.in_process import InProcess
 
 _ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
@@ -51,3 +52,15 @@ def test_the_page_is_validated_at_each_use(api: InProcess) -> None:
 @pytest.mark.parametrize("name", ["redoc.standalone.js", "..%2Fcore.py", "core.py", "nothing"])
 def test_other_files_of_the_library_are_not_served(api: InProcess, name: str) -> None:
     assert api.get(f"/docs/{name}").status_code == 404
+
+
+def test_every_type_of_a_problem_is_an_address_that_describes_it(api: InProcess) -> None:
+    assert len(KINDS) > 30
+    for slug, kind in KINDS.items():
+        described = api.get(f"/problems/{slug}").json()
+        assert (described["title"], described["status"]) == (kind.title, kind.status)
+        assert described["type"] == f"/problems/{slug}"
+        assert api.head(f"/problems/{slug}").status_code == 200
+    problem = api.get("/v1/forecast/fc_none").json()
+    assert api.get(problem["type"]).json()["status"] == 404
+    assert api.get("/problems/none").json()["type"] == "/problems/not-found"
