@@ -1,9 +1,11 @@
 """Routes to submit, list, replay, cancel and delete forecasts."""
 
+import re
 import time
 from functools import partial
 from typing import Annotated
 
+import anyio
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -40,6 +42,9 @@ from weather.initial_state import InitialState
 
 router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES)
 
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})(?![\d.])", re.ASCII | re.IGNORECASE)
+_MAX_WAIT_SECONDS = 60
+_POLL_SECONDS = 0.25
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
 
@@ -70,7 +75,10 @@ class EstimateView(BaseModel):
     status_code=202,
     dependencies=[DISK_SPACE],
     response_model=ForecastView,
-    responses={200: {"model": ForecastView | EstimateView, "description": "Already accepted earlier; or the estimate"}},
+    responses={
+        200: {"model": ForecastView | EstimateView, "description": "Already accepted earlier; or the estimate"},
+        201: {"model": ForecastView, "description": "Accepted, and ended while the request waited"},
+    },
     openapi_extra={"requestBody": forecast_body(MAX_STATE_FILES)},
 )
 async def submit_forecast(
@@ -79,38 +87,57 @@ async def submit_forecast(
     owner: Owner,
     base: BaseUrl,
     idempotency_key: Key = None,
+    prefer: Annotated[
+        str | None, Header(max_length=200, description="`wait=N`: answer when it has ended, N seconds later at most.")
+    ] = None,
     validate_only: Annotated[bool, Query(description="Only check the request and estimate its cost.")] = False,
 ) -> Response:
     """Accept a forecast. Its `data` link can be opened at once; lead times appear as they are computed.
 
     The body is JSON for a state of the catalogue or of an earlier forecast, or multipart with the files of a state.
+    With `Prefer: wait=N` (RFC 7240) the answer comes when the forecast has ended, or after N, at most 60, seconds.
     """
     async with parse_request(request, partial(hold_upload_place, service, owner)) as parsed:
         checked = await to_thread.run_sync(check_body, service, owner, parsed.body)
         state = await while_connected(request, read_initial_state(parsed, checked.manifest, service, owner))
-        arguments = service, owner, checked, state, base, idempotency_key, validate_only
-        return await to_thread.run_sync(_submit, *arguments, limiter=WRITERS)
+        if validate_only:
+            return await to_thread.run_sync(_estimate, service, owner, checked, state, limiter=WRITERS)
+        arguments = service, owner, checked, state, idempotency_key
+        record, is_new = await to_thread.run_sync(accept, *arguments, limiter=WRITERS)
+    seconds = _parse_wait(prefer or "")
+    if seconds:
+        record = await while_connected(request, _wait_for_end(service, record, seconds))
+    response = await to_thread.run_sync(_accepted_response, record, is_new, service, base, limiter=WRITERS)
+    if seconds:
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+    return response
 
 
-def _submit(
-    service: Service,
-    owner: str,
-    checked: CheckedBody,
-    state: InitialState,
-    base: str,
-    key: str | None,
-    validate_only: bool,
-) -> Response:
-    if validate_only:
-        return JSONResponse(
-            _view_estimate(estimate(service, owner, checked, state), checked.body).model_dump(mode="json"), 200
-        )
-    return _accepted_response(*accept(service, owner, checked, state, key), service, base)
+def _parse_wait(prefer: str) -> int:
+    """Return the seconds that a header `Prefer` lets the request wait, at most 60; 0 if it names none."""
+    found = _WAIT.search(prefer)
+    return 0 if found is None else min(int(found[1]), _MAX_WAIT_SECONDS)
+
+
+async def _wait_for_end(service: Service, record: ForecastRecord, seconds: float) -> ForecastRecord:
+    """Return the forecast when it has ended, or as it is after so many seconds."""
+    with anyio.move_on_after(seconds):
+        while record.status in OPEN:
+            await anyio.sleep(_POLL_SECONDS)
+            record = await service.forecasts.read(record.id) or record
+    return record
+
+
+def _estimate(service: Service, owner: str, checked: CheckedBody, state: InitialState) -> Response:
+    return JSONResponse(
+        _view_estimate(estimate(service, owner, checked, state), checked.body).model_dump(mode="json"), 200
+    )
 
 
 def _accepted_response(record: ForecastRecord, is_new: bool, service: Service, base: str) -> Response:
     add_log_subjects(forecast_id=record.id)
-    response = _view_response(record, service, base, 202 if is_new else 200)
+    accepted = 202 if record.status in OPEN else 201
+    response = _view_response(record, service, base, accepted if is_new else 200)
     response.headers["Location"] = f"{base}/v1/forecast/{record.id}"
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"

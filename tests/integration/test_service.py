@@ -143,3 +143,20 @@ def test_pages_of_other_origins_change_nothing(served: Served) -> None:
     assert (rebound.status_code, rebound.json()["type"]) == (421, "/problems/foreign-host")
     own = served.client.post("/forecast?validate_only=true", json=small_request(), headers={"Origin": served.url})
     assert own.status_code == 200
+
+
+def test_a_submission_waits_for_the_end_if_it_prefers_to(served: Served) -> None:
+    body = small_request(lead_time="6h", members=1, seed=77)
+    answer = served.client.post("/v1/forecast", json=body, headers={"Prefer": "respond-async, wait=30"})
+    assert (answer.status_code, answer.json()["status"]) == (201, "successful")
+    assert answer.headers["Preference-Applied"] == "wait=30"
+    assert answer.headers["Location"].endswith(answer.json()["id"])
+    assert "Retry-After" not in answer.headers
+    long = small_request(lead_time="360h", members=16, sampler={"nfe": 40})
+    answer = served.client.post("/v1/forecast", json=long, headers={"Prefer": "wait=1"})
+    assert (answer.status_code, answer.headers["Preference-Applied"]) == (202, "wait=1")
+    assert served.client.delete(f"/v1/forecast/{answer.json()['id']}").status_code == 202
+    for prefer in ("respond-async", "wait=0", "wait=soon", "await=5", "wait=-1", ""):
+        short = small_request(lead_time="6h", members=1)
+        answer = served.client.post("/v1/forecast", json=short, headers={"Prefer": prefer})
+        assert (answer.status_code, "Preference-Applied" in answer.headers) == (202, False), prefer
