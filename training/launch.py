@@ -1,5 +1,6 @@
 """Start the other processes of a training on this machine, as `torchrun` would."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -11,13 +12,18 @@ from contextlib import contextmanager
 from storage.errors import ConfigurationError, WarmcastError
 from training.errors import ProcessEndedError, StoppedError
 
+_END_SECONDS = 60.0
+"""Seconds for which the others may take to end after the first, which has written everything by then."""
+
+_log = logging.getLogger(__name__)
+
 
 @contextmanager
 def start_other_processes(count: int, work: Callable[[], object]) -> Iterator[None]:
     """Make this process the first of `count`, and run `work` in each of the others for the duration of the block.
 
-    They end with the block. Under `torchrun`, which has started all processes, `count` must be 1 or its number, and
-    nothing is started.
+    They end with the block; one that has not ended a minute later is killed. Under `torchrun`, which has started all
+    processes, `count` must be 1 or its number, and nothing is started.
     """
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if "WORLD_SIZE" in os.environ and count not in (1, started):
@@ -35,7 +41,9 @@ def start_other_processes(count: int, work: Callable[[], object]) -> Iterator[No
         with _environment(environments[0]):
             yield
         for other in others:
-            other.join()
+            other.join(_END_SECONDS)
+            if other.is_alive():
+                _log.warning("A process has not ended within %g s of its work, and is killed", _END_SECONDS)
     finally:
         for other in others:
             other.kill()
