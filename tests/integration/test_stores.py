@@ -12,7 +12,7 @@ from tests.served import Served, small_request
 
 
 def test_an_ensemble_opens_at_once_and_only_ever_gains_complete_lead_times(served: Served) -> None:
-    response = served.client.post("/forecast", json=small_request(members=12, lead_time="120h", sampler={"nfe": 60}))
+    response = served.client.post("/forecast", json=small_request(members=12, lead_time="120h", sampler={"nfe": 20}))
     assert response.status_code == 202
     forecast = response.json()
     assert response.headers["Location"] == forecast["links"][0]["href"]
