@@ -158,12 +158,12 @@ class LimitSettings(_Group):
         1, ge=1, description="Largest number of pictures drawn at the same time, by a process for each."
     )
     max_reading: int = Field(
-        2, ge=1, description="Largest number of time series read at the same time, by a process for each."
+        2, ge=1, description="Largest number of time series and exports read at the same time, by a process for each."
     )
     max_waiting: int = Field(
         16,
         ge=0,
-        description="Largest number of requests with files that wait for their turn, of pictures, and of time series.",
+        description="Largest number of requests with files that wait for their turn, of pictures, and of values.",
     )
 
 

@@ -97,12 +97,14 @@ def send(pid: int, sent: signal.Signals) -> None:
         os.kill(pid, sent)
 
 
-def submit_several(submit: Submit, database: Database, settings: Settings, number: int) -> list[ForecastRecord]:
+def submit_several(
+    submit: Submit, database: Database, settings: Settings, number: int, lead_times: int = LEAD_TIMES
+) -> list[ForecastRecord]:
     """Submit forecasts of different seeds, whose members are stored exactly, not at all, or rounded."""
     outputs = [Output(), Output(members=False), Output(keep_bits=9)]
     data = settings.storage.data
     return [
-        submit(database, data, lead_hours=6 * LEAD_TIMES, seed=seed, output=outputs[seed % len(outputs)])
+        submit(database, data, lead_hours=6 * lead_times, seed=seed, output=outputs[seed % len(outputs)])
         for seed in range(number)
     ]
 

@@ -18,6 +18,7 @@ from jobs.dispatching.dispatch import CeleryDispatcher, Dispatcher, LocalDispatc
 from jobs.rows.database import Database
 from jobs.settings import Settings
 from tests.campaign.disturbed import (
+    LEAD_TIMES,
     CeleryWorkers,
     LocalWorkers,
     Submit,
@@ -28,6 +29,9 @@ from tests.campaign.disturbed import (
     wait_while_disturbing,
 )
 from tests.servers import RedisServer
+
+_MANY_KILLS, _FEW_LEAD_TIMES = 10, 24
+"""Below so many kills forecasts are shorter."""
 
 
 @pytest.fixture(params=["local", "celery"])
@@ -92,7 +96,8 @@ def test_disturbed_forecasts_end_once_with_the_result_of_undisturbed_ones(
     kills = int(request.config.getoption("--kills"))
     celery = settings.service.dispatcher == "celery"
     dispatcher: Dispatcher = CeleryDispatcher(settings) if celery else LocalDispatcher()
-    forecasts = submit_several(submit_small, database, settings, kills)
+    lead_times = LEAD_TIMES if kills >= _MANY_KILLS else _FEW_LEAD_TIMES
+    forecasts = submit_several(submit_small, database, settings, kills, lead_times)
     draw, done = random.Random(20180915), Counter[str]()
     next_kill = time.monotonic() + 5
 
@@ -105,4 +110,4 @@ def test_disturbed_forecasts_end_once_with_the_result_of_undisturbed_ones(
     wait_while_disturbing(database, dispatcher, settings, forecasts, disturb, 60 + 15 * kills)
     dispatcher.close()
     workers.stop()
-    check_results(submit_small, database, settings, forecasts, tmp_path / "reference")
+    check_results(submit_small, database, settings, forecasts, tmp_path / "reference", lead_times)
