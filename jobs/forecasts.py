@@ -1,7 +1,7 @@
 """Rows of forecasts: insert, read, list, count, cancel."""
 
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 from jobs.events import append_event
+from jobs.handling import PLAIN, Handling
 from jobs.logs import current_request_id
 from jobs.mode import Mode
 from jobs.request import ForecastRequest
@@ -24,7 +25,8 @@ class ForecastRecord:
     """The row of a forecast; `lead_times` of its `num_lead_times` are complete in all groups.
 
     `number` counts the forecasts of its owner in the order of acceptance, from 1. `damaged_files` are known to be
-    damaged. `mode` is how its networks are evaluated, None before a worker has claimed it.
+    damaged. `mode` is how its networks are evaluated, None before a worker has claimed it. `labels` and
+    `retention_hours` are those of its submission.
     """
 
     id: str
@@ -43,6 +45,13 @@ class ForecastRecord:
     number: int
     damaged_files: int
     mode: Mode | None
+    labels: Mapping[str, str]
+    retention_hours: float | None
+
+    @property
+    def handling(self) -> Handling:
+        """How the forecast is handled apart from its computation."""
+        return Handling.model_construct(labels=dict(self.labels), retention_hours=self.retention_hours)
 
 
 def new_forecast_id() -> str:
@@ -60,6 +69,7 @@ def insert_forecast(
     expected_bytes: int | None = None,
     priority: Priority = Priority.NORMAL,
     mode: Mode | None = None,
+    handling: Handling = PLAIN,
 ) -> ForecastRecord:
     """Insert the rows of a forecast and of its groups, and return the record; the deadline counts from now.
 
@@ -68,7 +78,7 @@ def insert_forecast(
     If `owner` has used `idempotency_key` before, nothing is inserted and the earlier forecast is returned, which has
     another id. Raises `IdempotencyError` if the key was used for another request.
     """
-    row = _new_row(forecast_id, owner, request, num_lead_times)
+    row = _new_row(forecast_id, owner, request, num_lead_times) | _handling_columns(request, handling)
     row |= {"idempotency_key": idempotency_key, "expected_bytes": expected_bytes, "priority": priority}
     row |= {"mode": None if mode is None else mode.model_dump()}
     groups = [
@@ -80,7 +90,9 @@ def insert_forecast(
             connection.execute(insert(work), groups)
             _append_acceptance(connection, forecast_id)
     except IntegrityError:
-        earlier = find_by_idempotency_key(connection, owner, idempotency_key, request) if idempotency_key else None
+        if not idempotency_key:
+            raise
+        earlier = find_by_idempotency_key(connection, owner, idempotency_key, request, handling)
         if earlier is None:
             raise
         return earlier
@@ -93,7 +105,6 @@ def _new_row(forecast_id: str, owner: str, request: ForecastRequest, num_lead_ti
         "id": forecast_id,
         "owner": owner,
         "request": request.model_dump(mode="json"),
-        "request_digest": request.digest,
         "status": Status.ACCEPTED,
         "num_lead_times": num_lead_times,
         "deadline": None if request.deadline_seconds is None else now() + request.deadline_seconds,
@@ -107,6 +118,15 @@ def _new_row(forecast_id: str, owner: str, request: ForecastRequest, num_lead_ti
     }
 
 
+def _handling_columns(request: ForecastRequest, handling: Handling) -> dict[str, Any]:
+    """Return the columns of a new forecast that follow from how it is handled."""
+    return {
+        "request_digest": handling.extend_digest(request.digest),
+        "labels": handling.labels or None,
+        "retention_hours": handling.retention_hours,
+    }
+
+
 def _append_acceptance(connection: Connection, forecast_id: str) -> None:
     """Insert the first event of a forecast, with the id of the HTTP request that submitted it."""
     request_id = current_request_id()
@@ -115,15 +135,15 @@ def _append_acceptance(connection: Connection, forecast_id: str) -> None:
 
 
 def find_by_idempotency_key(
-    connection: Connection, owner: str, idempotency_key: str, request: ForecastRequest
+    connection: Connection, owner: str, idempotency_key: str, request: ForecastRequest, handling: Handling = PLAIN
 ) -> ForecastRecord | None:
     """Return the forecast that `owner` submitted with this idempotency key, or None.
 
-    Raises `IdempotencyError` if it was submitted with another request.
+    Raises `IdempotencyError` if it was submitted with another request, or was to be handled in another way.
     """
     query = select(forecasts).where(forecasts.c.owner == owner, forecasts.c.idempotency_key == idempotency_key)
     row = connection.execute(query).one_or_none()
-    if row is not None and row.request_digest != request.digest:
+    if row is not None and row.request_digest != handling.extend_digest(request.digest):
         raise IdempotencyError(
             f"`Idempotency-Key` {idempotency_key!r} was used for another request, forecast {row.id}. Use a new key."
         )
@@ -148,15 +168,24 @@ def read_forecasts(connection: Connection, forecast_ids: Sequence[str]) -> dict[
 
 
 def list_forecasts(
-    connection: Connection, owner: str, statuses: Collection[Status] | None, limit: int, before: str | None = None
+    connection: Connection,
+    owner: str,
+    statuses: Collection[Status] | None,
+    limit: int,
+    before: str | None = None,
+    labels: Sequence[tuple[str, str]] = (),
 ) -> list[ForecastRecord]:
     """Return at most `limit` forecasts of an owner, newest first; only those with one of `statuses`, if given.
+
+    They have all of the `labels`, pairs of name and value.
 
     `before` is the id of the last forecast of the preceding page; an id of no forecast of the owner gives none.
     """
     query = select(forecasts).where(forecasts.c.owner == owner)
     if statuses is not None:
         query = query.where(forecasts.c.status.in_(statuses))
+    for name, value in labels:
+        query = query.where(forecasts.c.labels[name].as_string() == value)
     if before is not None:
         last = forecasts.alias()
         created = select(last.c.created).where(last.c.id == before, last.c.owner == owner).scalar_subquery()
@@ -189,6 +218,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "priority": Priority,
     "data": Data,
     "mode": Mode.parse,
+    "labels": lambda labels: labels or {},
 }
 
 

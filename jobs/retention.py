@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, read_forecast
@@ -47,13 +47,29 @@ def delete_data(database: Database, data: Path | StoragePath, forecast_id: str, 
 
 
 def expire_data(connection: Connection, keep_hours: float | None) -> None:
-    """Mark the data of forecasts that ended more than `keep_hours` ago as expired; None expires nothing."""
+    """Mark the data of forecasts as expired that ended longer ago than their own `retention_hours`, or `keep_hours`.
+
+    Without `keep_hours`, the data of other forecasts does not expire.
+    """
     if keep_hours is not None:
-        connection.execute(
-            update(forecasts)
-            .where(forecasts.c.data == Data.AVAILABLE, forecasts.c.finished < time_of_query() - keep_hours * 3600)
-            .values(data=Data.EXPIRED)
-        )
+        _expire(connection, forecasts.c.finished < time_of_query() - keep_hours * 3600)
+    _expire(
+        connection,
+        forecasts.c.retention_hours.is_not(None),
+        forecasts.c.finished < time_of_query() - forecasts.c.retention_hours * 3600,
+    )
+
+
+def expiry_time(record: ForecastRecord, keep_hours: float | None) -> float | None:
+    """Return when the data of a forecast expires, in seconds since 1970; None before its end and without a limit."""
+    hours = [each for each in (record.retention_hours, keep_hours) if each is not None]
+    return record.finished + min(hours) * 3600 if hours and record.finished is not None else None
+
+
+def _expire(connection: Connection, *conditions: ColumnElement[bool]) -> None:
+    connection.execute(
+        update(forecasts).where(forecasts.c.data == Data.AVAILABLE, *conditions).values(data=Data.EXPIRED)
+    )
 
 
 def sweep_folders(database: Database, data: Path | StoragePath) -> int:

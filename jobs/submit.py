@@ -93,6 +93,7 @@ def insert_if_admitted(
             plan.expected_bytes,
             priority,
             plan.mode,
+            plan.handling,
         )
         if admission is not None and record.id == forecast_id:
             lock_queue(connection)

@@ -86,7 +86,7 @@ def open_service(
     stack.callback(plans.close)
     events = BatchReader(partial(_read_events, database), "events")
     stack.callback(events.close)
-    queues, views = Queues.open(settings.limits), RenderedViews()
+    queues, views = Queues.open(settings.limits), RenderedViews(settings.storage.keep_hours)
     service = Service(
         settings, database, dispatcher, storage, readiness, queues, callers, forecasts, plans, views, events
     )

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from jobs.handling import PLAIN, Handling
 from jobs.request import ForecastRequest, InitialStateSource, Output
 from jobs.rows.states import Priority
 from weather.bundled import DEFAULT_CHECKPOINT
@@ -52,7 +53,7 @@ class Sampler(FrozenModel):
     warmth: float | None = Field(None, ge=0, le=1, description="Warmth of the start, from 0 (noise) to 1 (fully warm).")
 
 
-class ForecastBody(FrozenModel):
+class ForecastBody(Handling):
     """A forecast to submit."""
 
     model: str = Field(
@@ -80,7 +81,13 @@ class ForecastBody(FrozenModel):
     output: Output = Output()
 
     @classmethod
-    def of(cls, request: ForecastRequest, priority: Priority, initial_state: InitialStateSource) -> "ForecastBody":
+    def of(
+        cls,
+        request: ForecastRequest,
+        priority: Priority,
+        initial_state: InitialStateSource,
+        handling: Handling = PLAIN,
+    ) -> "ForecastBody":
         """Return the body that submits a request again, with every field filled in.
 
         It is not validated: a forecast must remain visible if its request exceeds a limit that was introduced later.
@@ -97,6 +104,8 @@ class ForecastBody(FrozenModel):
             priority=priority,
             summary=request.summary,
             output=request.output,
+            labels=handling.labels,
+            retention_hours=handling.retention_hours,
         )
 
     @property
@@ -110,8 +119,8 @@ class ForecastBody(FrozenModel):
         return None if isinstance(self.members, int) else tuple(sorted(self.members))
 
 
-class ReplayBody(FrozenModel):
-    """Members of an earlier forecast to recompute."""
+class ReplayBody(Handling):
+    """Members of an earlier forecast to recompute, as a forecast with labels and a retention of its own."""
 
     members: MemberNumbers = Field(examples=[[7]], description="Numbers of the members.")
 

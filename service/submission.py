@@ -10,6 +10,7 @@ import numpy as np
 
 from jobs.dispatching.sharing import count_needed_workers
 from jobs.forecasts import ForecastRecord, find_by_idempotency_key
+from jobs.handling import Handling
 from jobs.limits import NewForecast, read_limits
 from jobs.planning.measured import choose_group_size, load_estimator
 from jobs.planning.plans import Plan, check_free_space
@@ -23,7 +24,7 @@ from service.faults import Faults, located_at
 from service.initial_states import check_source
 from service.limits import admission_of, default_limits
 from service.problems import TOO_LARGE, ServiceError
-from service.requests import ForecastBody
+from service.requests import ForecastBody, ReplayBody
 from storage.errors import ConfigurationError
 from weather.initial_state import InitialState
 from weather.manifest import Manifest, Sampling, largest_nfe
@@ -52,6 +53,7 @@ def check_body(service: Service, owner: str, body: ForecastBody) -> CheckedBody:
     manifest = faults.attempt(("body", "model"), _read_manifest, service, body.model)
     faults.attempt(("body", "initial_state"), check_source, body.initial_state, service, owner)
     faults.attempt(("body",), _check_num_members, body.num_members, limits.max_members)
+    faults.attempt(("body",), check_handling, service, body)
     lead_hours = faults.attempt(("body",), _count_lead_hours, body.lead_time, manifest, limits.max_lead_hours)
     if manifest is not None:
         sampling = faults.attempt(("body", "sampler"), _complete_sampling, body, manifest)
@@ -62,6 +64,16 @@ def check_body(service: Service, owner: str, body: ForecastBody) -> CheckedBody:
     assert sampling is not None
     assert summary is not None
     return CheckedBody(body, manifest, lead_hours, sampling, summary)
+
+
+def check_handling(service: Service, handling: Handling) -> None:
+    """Raise `ConfigurationError` unless the service can handle a forecast as a caller wants it."""
+    hours, limit = handling.retention_hours, service.settings.storage.keep_hours
+    if hours is not None and limit is not None and hours > limit:
+        raise ConfigurationError(
+            f"`retention_hours` must be at most {limit:g}, for which the service keeps data. Got: {hours:g}.",
+            ("retention_hours",),
+        )
 
 
 def accept(
@@ -77,12 +89,15 @@ def accept(
 
 
 def replay(
-    service: Service, owner: str, record: ForecastRecord, members: Sequence[int], key: str | None
+    service: Service, owner: str, record: ForecastRecord, body: ReplayBody, key: str | None
 ) -> tuple[ForecastRecord, bool]:
     """Accept a forecast that recomputes members of an earlier one exactly and stores them in full; else as `accept`."""
-    earlier, numbers = record.request, tuple(sorted(members))
+    earlier, members = record.request, body.members
+    numbers = tuple(sorted(members))
     find_data_folder(record, service)
     _check_numbers(record, members)
+    with located_at("body"):
+        check_handling(service, body)
     manifest = _read_manifest(service, earlier.checkpoint)
     if manifest.digest != earlier.checkpoint_digest:
         raise ConfigurationError(f"Checkpoint `{earlier.checkpoint}` has changed since forecast {record.id}.")
@@ -98,7 +113,7 @@ def replay(
     with answering_damage(record, service):
         state = load_state_of(record, service)
     priority = _allowed_priority(service, owner, record.priority)
-    plan = replace(Plan.of(request, manifest), mode=record.mode)
+    plan = replace(Plan.of(request, manifest), mode=record.mode, handling=body.handling)
     return _accept_plan(service, owner, plan, manifest, state, key, priority)
 
 
@@ -120,7 +135,7 @@ def _accept_plan(
     priority: Priority,
 ) -> tuple[ForecastRecord, bool]:
     with service.database.read() as connection:
-        earlier = find_by_idempotency_key(connection, owner, key, plan.request) if key else None
+        earlier = find_by_idempotency_key(connection, owner, key, plan.request, plan.handling) if key else None
     if earlier is not None:
         return earlier, False
     plan = _estimate_plan(service, owner, plan, manifest)
@@ -180,7 +195,7 @@ def _plan_request(service: Service, checked: CheckedBody, state: InitialState, k
         member_numbers=body.member_numbers,
         initial_state=_with_init_time(body.initial_state, init_time),
     )
-    plan = Plan.of(request, manifest)
+    plan = replace(Plan.of(request, manifest), handling=body.handling)
     if plan.uncompressed_bytes > settings.limits.max_store_bytes:
         raise ServiceError(
             TOO_LARGE,

@@ -10,6 +10,7 @@ from jobs.forecasts import ForecastRecord
 from jobs.planning.estimates import Estimator, demand_of
 from jobs.planning.measured import load_estimator
 from jobs.request import CatalogueSource, ForecastRequest, ForecastSource
+from jobs.retention import expiry_time
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Data, Priority, Status
 from service.batches import BatchReader
@@ -57,10 +58,12 @@ class ForecastView(BaseModel):
     created: str
     started: str | None
     finished: str | None
+    expires: str | None = Field(description="When the data expires; null before the end, and without a limit.")
     init_time: str = Field(description="Initial time of the forecast, UTC.")
     request: ForecastBody = Field(
         description="The body that submits this forecast again, with all defaults and the seed filled in."
     )
+    labels: dict[str, str]
     sources: list[ChosenSource] = Field(
         description="The records of files that the initial state is; empty in records of older versions."
     )
@@ -77,11 +80,15 @@ class ForecastList(BaseModel):
     links: list[Link]
 
 
-def view_forecast(record: ForecastRecord, base: str, now: float, planned: float | None) -> ForecastView:
+def view_forecast(
+    record: ForecastRecord, base: str, now: float, planned: float | None, keep_hours: float | None
+) -> ForecastView:
     """Return the JSON view of a forecast.
 
-    `base` is the base URL of the service, `now` is in seconds since 1970, `planned` from `planned_seconds`.
+    `base` is the base URL of the service, `now` is in seconds since 1970, `planned` from `planned_seconds`,
+    and `keep_hours` is the setting.
     """
+    expires = expiry_time(record, keep_hours) if record.data == Data.AVAILABLE else None
     return ForecastView(
         id=record.id,
         status=record.status,
@@ -95,8 +102,10 @@ def view_forecast(record: ForecastRecord, base: str, now: float, planned: float 
         created=format_time(record.created),
         started=None if record.started is None else format_time(record.started),
         finished=None if record.finished is None else format_time(record.finished),
+        expires=None if expires is None else format_time(expires),
         init_time=record.request.init_time,
         request=_view_request(record),
+        labels=dict(record.labels),
         sources=list(record.request.choice),
         error=record.error,
         warnings=_warnings(record),
@@ -130,7 +139,7 @@ def _view_request(record: ForecastRecord) -> ForecastBody:
     """
     source = record.request.initial_state
     kept = source if isinstance(source, CatalogueSource) else ForecastSource(source="forecast", id=record.id)
-    return ForecastBody.of(record.request, record.priority, kept)
+    return ForecastBody.of(record.request, record.priority, kept, record.handling)
 
 
 def view_cautions(request: ForecastRequest) -> list[Caution]:

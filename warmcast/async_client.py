@@ -2,7 +2,7 @@
 
 import functools
 import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import anyio
@@ -177,13 +177,20 @@ class AsyncClient:
     forecast = _forecast_verb(verbs.forecast)
 
     async def list(
-        self, *, status: str | None = None, limit: int | None = 50, before: str | None = None
+        self,
+        *,
+        status: str | None = None,
+        limit: int | None = 50,
+        before: str | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> "list[AsyncRemoteForecast]":
         """Return forecasts, newest first: at most `limit`, or all if it is None.
 
-        `status` selects the forecasts of one status; `before` is a forecast's id, and selects those older than it.
+        `status` selects the forecasts of one status; `before` is a forecast's id, and selects those older than it;
+        `labels` selects those that have all of them.
         """
-        infos = await self.run(verbs.list_forecasts(self.service, status=status, limit=limit, before=before))
+        steps = verbs.list_forecasts(self.service, status=status, limit=limit, before=before, labels=labels)
+        infos = await self.run(steps)
         return [AsyncRemoteForecast(self, info) for info in infos]
 
 
@@ -228,9 +235,22 @@ class AsyncRemoteForecast(ForecastInfo):
         dataset: xr.Dataset = await anyio.to_thread.run_sync(open_store, url, self.client.service.headers)
         return dataset
 
-    async def replay(self, *members: int, idempotency_key: str | None = None) -> "AsyncRemoteForecast":
+    async def replay(
+        self,
+        *members: int,
+        labels: Mapping[str, str] | None = None,
+        retention_hours: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> "AsyncRemoteForecast":
         """Recompute members of this forecast exactly, as a new forecast, and return the new forecast."""
-        steps = verbs.replay(self.client.service, self.id, *members, idempotency_key=idempotency_key)
+        steps = verbs.replay(
+            self.client.service,
+            self.id,
+            *members,
+            labels=labels,
+            retention_hours=retention_hours,
+            idempotency_key=idempotency_key,
+        )
         return AsyncRemoteForecast(self.client, await self.client.run(steps))
 
     async def cancel(self) -> Self:

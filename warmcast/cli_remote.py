@@ -1,13 +1,14 @@
 """The commands that use a service: `warmcast submit`, `replay`, `status`, `watch`, `list`, `cancel` and others."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from warmcast.commands import run
-from warmcast.console import exit_codes, plural, print_json, print_warning, progress_bar
-from warmcast.forecasts import count_members
+from warmcast.console import exit_codes, print_json, print_warning, progress_bar
+from warmcast.forecast_lines import describe_forecast, parse_labels
 from warmcast.options import (
     DEFAULT_CHECKPOINT,
     Box,
@@ -47,6 +48,14 @@ Deadline = Annotated[
         min=1, help="Seconds after which the forecast must have ended; without --nfe the service chooses it to fit."
     ),
 ]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Label of your own, such as project=harbour; may be repeated."),
+]
+RetentionHours = Annotated[
+    float | None,
+    typer.Option(min=0, help="Hours after its end for which the data is kept; by default as the service does."),
+]
 KeepBits = Annotated[
     int | None, typer.Option(min=1, max=23, help="Round values to this number of mantissa bits; by default exact.")
 ]
@@ -77,6 +86,8 @@ def submit(
         bool, typer.Option("--summary-only", help="Store statistics over the members, but no members.")
     ] = False,
     keep_bits: KeepBits = None,
+    label: Labels = None,
+    retention_hours: RetentionHours = None,
     key: Key = None,
     url: Url = None,
     json: Json = False,
@@ -84,7 +95,8 @@ def submit(
     """Submit a forecast to a service."""
     fields: dict[str, Any] = {"members": members, "lead_time": lead_time, "model": model, "seed": seed}
     fields |= {"nfe": "auto" if nfe is None and deadline is not None else nfe, "solver": solver, "warmth": warmth}
-    fields |= {"deadline_seconds": deadline, "priority": priority}
+    fields |= {"deadline_seconds": deadline, "priority": priority, "retention_hours": retention_hours}
+    fields["labels"] = parse_labels(label)
     fields["output"] = {"members": not summary_only, "keep_bits": keep_bits}
     states = [*initial_state, *context.args]
     with exit_codes():
@@ -129,17 +141,18 @@ def list_(
         typer.Option(help="Only forecasts of this status: accepted, running, successful, failed or dismissed."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="Largest number of forecasts.")] = 20,
+    label: Labels = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """List the newest forecasts."""
+    """List the newest forecasts: status, lead times, members, initial time, length, seed, age and labels."""
     with exit_codes():
-        receipt = run("list", url=url, status=status, limit=limit)
+        receipt = run("list", url=url, status=status, limit=limit, labels=parse_labels(label))
     if json:
         print_json(receipt)
         return
     for info in receipt["forecasts"]:
-        _print_line(info)
+        typer.echo(describe_forecast(info, now=time.time()))
 
 
 def limits(url: Url = None, json: Json = False) -> None:
@@ -190,17 +203,9 @@ def _print_forecast(info: dict[str, Any], *, json: bool) -> None:
     if json:
         print_json(info)
         return
-    _print_line(info)
+    typer.echo(describe_forecast(info))
     for caution in info.get("warnings", ()):
         print_warning(caution["message"])
     for link in info["links"]:
         if link["rel"] == "data":
             typer.echo(f'Open it:  xarray.open_zarr("{link["href"]}")')
-
-
-def _print_line(info: dict[str, Any]) -> None:
-    detail = info["progress_detail"]
-    typer.echo(
-        f"{info['id']}  {info['status']:<10}  {detail['lead_times']}/{detail['num_lead_times']} lead times  "
-        f"{plural(count_members(info), 'member')} from {info['init_time']}"
-    )

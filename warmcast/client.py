@@ -3,7 +3,7 @@
 import functools
 import importlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
@@ -177,13 +177,20 @@ class Client:
     forecast = _forecast_verb(verbs.forecast)
 
     def list(
-        self, *, status: str | None = None, limit: int | None = 50, before: str | None = None
+        self,
+        *,
+        status: str | None = None,
+        limit: int | None = 50,
+        before: str | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> "list[RemoteForecast]":
         """Return forecasts, newest first: at most `limit`, or all if it is None.
 
-        `status` selects the forecasts of one status; `before` is a forecast's id, and selects those older than it.
+        `status` selects the forecasts of one status; `before` is a forecast's id, and selects those older than it;
+        `labels` selects those that have all of them.
         """
-        infos = self.run(verbs.list_forecasts(self.service, status=status, limit=limit, before=before))
+        steps = verbs.list_forecasts(self.service, status=status, limit=limit, before=before, labels=labels)
+        infos = self.run(steps)
         return [RemoteForecast(self, info) for info in infos]
 
 
@@ -227,9 +234,22 @@ class RemoteForecast(ForecastInfo):
         dataset: xr.Dataset = importlib.import_module("warmcast.datasets").open_store(url, self.client.service.headers)
         return dataset
 
-    def replay(self, *members: int, idempotency_key: str | None = None) -> "RemoteForecast":
+    def replay(
+        self,
+        *members: int,
+        labels: Mapping[str, str] | None = None,
+        retention_hours: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> "RemoteForecast":
         """Recompute members of this forecast exactly, as a new forecast, and return the new forecast."""
-        steps = verbs.replay(self.client.service, self.id, *members, idempotency_key=idempotency_key)
+        steps = verbs.replay(
+            self.client.service,
+            self.id,
+            *members,
+            labels=labels,
+            retention_hours=retention_hours,
+            idempotency_key=idempotency_key,
+        )
         return RemoteForecast(self.client, self.client.run(steps))
 
     def cancel(self) -> Self:

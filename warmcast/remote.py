@@ -42,10 +42,12 @@ def replay(*, url: str | None, forecast_id: str, members: Sequence[int], key: st
         return client.forecast(forecast_id).replay(*members, idempotency_key=key).info
 
 
-def list_forecasts(*, url: str | None, status: str | None, limit: int) -> dict[str, Any]:
+def list_forecasts(
+    *, url: str | None, status: str | None, limit: int, labels: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return the status documents of the newest forecasts."""
     with Client(url) as client:
-        return {"forecasts": [forecast.info for forecast in client.list(status=status, limit=limit)]}
+        return {"forecasts": [forecast.info for forecast in client.list(status=status, limit=limit, labels=labels)]}
 
 
 def limits(*, url: str | None) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def submit(
     priority: Literal["low", "normal", "high"] | None = None,
     summary: Mapping[str, Any] | None = None,
     output: Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None,
+    retention_hours: float | None = None,
     idempotency_key: str | None = None,
 ) -> Steps[dict[str, Any]]:
     """Submit a forecast from a data set of the service's catalogue or from one or two files, and return it.
@@ -82,6 +84,7 @@ def submit(
     """
     fields = _fields(model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds)
     fields |= _fields(priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth))
+    fields |= _fields(labels=labels or None, retention_hours=retention_hours)
     request = _forecast_request(initial_state, init_time, fields, idempotency_key or str(uuid.uuid4()))
     info: dict[str, Any] = (yield from service.call(request)).document()
     return info
@@ -104,6 +107,8 @@ def plan(
     priority: Literal["low", "normal", "high"] | None = None,
     summary: Mapping[str, Any] | None = None,
     output: Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None,
+    retention_hours: float | None = None,
 ) -> Steps[dict[str, Any]]:
     """Check a forecast as `submit` would, and return its complete request, expected duration, memory and size.
 
@@ -111,22 +116,30 @@ def plan(
     """
     fields = _fields(model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds)
     fields |= _fields(priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth))
+    fields |= _fields(labels=labels or None, retention_hours=retention_hours)
     request = _forecast_request(initial_state, init_time, fields, None, validate_only=True)
     plan: dict[str, Any] = (yield from service.call(request)).document()
     return plan
 
 
 def list_forecasts(
-    service: Service, *, status: str | None = None, limit: int | None = 50, before: str | None = None
+    service: Service,
+    *,
+    status: str | None = None,
+    limit: int | None = 50,
+    before: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Steps[list[dict[str, Any]]]:
     """Return forecasts, newest first: at most `limit`, or all if it is None.
 
-    `status` selects the forecasts of one status; `before` is a forecast's id, and selects those older than it.
+    `status` selects the forecasts of one status; `before` is a forecast's id, and selects those older than it;
+    `labels` selects those that have all of them.
     """
     result: list[dict[str, Any]] = []
     while limit is None or len(result) < limit:
         size = _PAGE if limit is None else min(limit - len(result), _PAGE)
-        parameters = _fields(status=status, limit=size, before=before)
+        label = [f"{name}:{value}" for name, value in (labels or {}).items()] or None
+        parameters = _fields(status=status, limit=size, before=before, label=label)
         page = (yield from service.call(Request("GET", "/forecast", parameters))).document()["forecasts"]
         result += page
         if len(page) < size:
@@ -141,11 +154,17 @@ def forecast(service: Service, forecast_id: str) -> Steps[dict[str, Any]]:
 
 
 def replay(
-    service: Service, forecast_id: str, *members: int, idempotency_key: str | None = None
+    service: Service,
+    forecast_id: str,
+    *members: int,
+    labels: Mapping[str, str] | None = None,
+    retention_hours: float | None = None,
+    idempotency_key: str | None = None,
 ) -> Steps[dict[str, Any]]:
     """Recompute members of this forecast exactly, as a new forecast, and return the new forecast."""
     headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-    request = Request("POST", forecast_path(forecast_id, "replay"), headers=headers, json={"members": [*members]})
+    body = {"members": [*members], **_fields(labels=labels or None, retention_hours=retention_hours)}
+    request = Request("POST", forecast_path(forecast_id, "replay"), headers=headers, json=body)
     info: dict[str, Any] = (yield from service.call(request)).document()
     return info
 

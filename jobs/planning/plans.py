@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
+from jobs.handling import PLAIN, Handling
 from jobs.mode import Mode
 from jobs.planning.estimates import Estimator, choose_nfe, demand_of, fields_per_member, memory_bytes
 from jobs.request import ForecastRequest
@@ -24,7 +25,8 @@ class Plan:
     other values are estimates; None is "never measured". `store_bytes` are the members on disk. `wait_seconds` pass
     before the forecast starts, `seconds` from then to its end. `is_scaled` is true if speeds were measured only with
     groups of other sizes. `compile_seconds` is how long a worker compiles the networks once, beside its first forecast.
-    `noise` is the checkpoint's, and `mode` that of the forecast whose members are computed again.
+    `noise` is the checkpoint's, and `mode` that of the forecast whose members are computed again. `handling` is what
+    the caller adds to the request.
     """
 
     request: ForecastRequest
@@ -39,6 +41,7 @@ class Plan:
     compile_seconds: float | None = None
     noise: NoiseSpec = WHITE
     mode: Mode | None = None
+    handling: Handling = PLAIN
 
     @classmethod
     def of(cls, request: ForecastRequest, manifest: Manifest) -> Self:

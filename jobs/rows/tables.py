@@ -53,11 +53,14 @@ forecasts = Table(
     Column("damaged_files", Integer, nullable=False, default=0),
     Column("damage", JSON),
     Column("mode", JSON(none_as_null=True)),
+    Column("labels", JSON(none_as_null=True)),
+    Column("retention_hours", Float),
     UniqueConstraint("owner", "idempotency_key"),
     Index("forecast_by_status", "status", "created"),
     Index("forecast_by_deadline", "status", "deadline"),
     Index("forecast_by_end", "status", "finished"),
     Index("forecast_by_data", "data", "finished"),
+    Index("forecast_by_retention", "data", "retention_hours"),
     Index("forecast_by_owner", "owner", "created", "id"),
     Index("forecast_by_owner_and_status", "owner", "status", "created", "id"),
     Index("forecast_in_queue", "owner", "status", "priority", "created", "id"),
@@ -77,6 +80,8 @@ order of acceptance. `model`, `checkpoint_digest`, `group_size`, `num_groups` an
 `damage` lists the first of them.
 
 `mode` is how the networks are evaluated, settled by the worker that claims the forecast first.
+
+`labels` and `retention_hours` are the caller's, null if there are none.
 """
 
 usage = Table(

@@ -4,6 +4,7 @@ import re
 import time
 from functools import partial
 from typing import Annotated
+from urllib.parse import urlencode
 
 import anyio
 from anyio import to_thread
@@ -12,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from jobs.forecasts import ForecastRecord, cancel_forecast, list_forecasts
+from jobs.handling import MAX_LABELS, parse_label
 from jobs.logs import add_log_subjects
 from jobs.planning.plans import Plan
 from jobs.retention import delete_data
@@ -20,6 +22,7 @@ from service.bodies import read_replay_body
 from service.caching import json_response, state_tag
 from service.child_processes import while_connected
 from service.dependencies import DISK_SPACE, BaseUrl, Owner, OwnForecast, Service, ServiceDep, check_success
+from service.faults import located_at
 from service.initial_states import read_initial_state
 from service.limits import hold_upload_place
 from service.openapi import forecast_body, model_body
@@ -161,7 +164,8 @@ def replay_members(
     idempotency_key: Key = None,
 ) -> Response:
     """Recompute members of an earlier forecast exactly, as a new forecast, even if their fields were not stored."""
-    return _accepted_response(*replay(service, record.owner, record, body.members, idempotency_key), service, base)
+    replayed, is_new = replay(service, record.owner, record, body, idempotency_key)
+    return _accepted_response(replayed, is_new, service, base)
 
 
 @router.get("/forecast", response_model=ForecastList)
@@ -175,18 +179,26 @@ def list_own_forecasts(
     before: Annotated[
         str | None, Query(max_length=40, description="Return only forecasts older than the one of this id.")
     ] = None,
+    label: Annotated[
+        list[Annotated[str, Query(max_length=200)]] | None,
+        Query(max_length=MAX_LABELS, description="`NAME:VALUE`: only forecasts with this label; may be repeated."),
+    ] = None,
 ) -> ForecastList:
     """Return the caller's forecasts, newest first."""
+    with located_at("query"):
+        labels = [parse_label(text) for text in label or ()]
     with service.database.read() as connection:
-        records = list_forecasts(connection, owner, None if status is None else [status], limit + 1, before)
+        records = list_forecasts(connection, owner, None if status is None else [status], limit + 1, before, labels)
     records, more = records[:limit], records[limit:]
     links = [Link(rel="self", href=f"{base}/v1/forecast")]
     if more:
-        status_filter = f"&status={status}" if status else ""
-        links.append(Link(rel="next", href=f"{base}/v1/forecast?limit={limit}&before={records[-1].id}{status_filter}"))
+        query = [("limit", str(limit)), ("before", records[-1].id), *([("status", str(status))] if status else ())]
+        query += [("label", text) for text in label or ()]
+        links.append(Link(rel="next", href=f"{base}/v1/forecast?{urlencode(query)}"))
     now = time.time()
     planned = planned_seconds(service.database, records, now)
-    views = [view_forecast(record, base, now, planned.get(record.id)) for record in records]
+    keep_hours = service.settings.storage.keep_hours
+    views = [view_forecast(record, base, now, planned.get(record.id), keep_hours) for record in records]
     return ForecastList(forecasts=views, links=links)
 
 
@@ -230,12 +242,15 @@ def _view_response(record: ForecastRecord, service: Service, base: str, code: in
     headers = {"ETag": state_tag(record)}
     if (seconds := retry_seconds(record, now, planned)) is not None:
         headers["Retry-After"] = str(seconds)
-    return JSONResponse(view_forecast(record, base, now, planned).model_dump(mode="json"), code, headers)
+    view = view_forecast(record, base, now, planned, service.settings.storage.keep_hours)
+    return JSONResponse(view.model_dump(mode="json"), code, headers)
 
 
 def _view_estimate(plan: Plan, body: ForecastBody) -> EstimateView:
     return EstimateView(
-        request=ForecastBody.of(plan.request, body.priority, plan.request.initial_state or body.initial_state),
+        request=ForecastBody.of(
+            plan.request, body.priority, plan.request.initial_state or body.initial_state, plan.handling
+        ),
         noise=plan.noise.parameters,
         network_evaluations=plan.network_evaluations,
         uncompressed_bytes=plan.members_bytes,

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import make_url
 
 from jobs.forecasts import ForecastRecord
+from jobs.handling import PLAIN, Handling
 from jobs.request import ForecastRequest
 from jobs.rows.database import Database
 from jobs.rows.states import Priority
@@ -78,7 +79,7 @@ def make_request() -> Callable[..., ForecastRequest]:
 
 @pytest.fixture
 def insert_rows(database: Database, make_request: Callable[..., ForecastRequest]) -> Callable[..., ForecastRecord]:
-    """Insert the rows of a forecast without a folder; takes `key`, `owner`, `priority` and fields of the request."""
+    """Insert the rows of a forecast without a folder; takes `key`, `owner`, `handling`… and fields of the request."""
     numbers = count(1)
 
     def insert_rows(
@@ -87,10 +88,12 @@ def insert_rows(database: Database, make_request: Callable[..., ForecastRequest]
         owner: str = "local",
         priority: Priority = Priority.NORMAL,
         expected_bytes: int | None = None,
+        handling: Handling = PLAIN,
         **fields: object,
     ) -> ForecastRecord:
         forecast_id, request = f"fc_{next(numbers):03}", make_request(**fields)
         num_lead_times = request.lead_hours // 6
-        return insert_forecast(database, forecast_id, owner, request, num_lead_times, key, expected_bytes, priority)
+        options = {"priority": priority, "handling": handling}
+        return insert_forecast(database, forecast_id, owner, request, num_lead_times, key, expected_bytes, **options)
 
     return insert_rows

@@ -11,6 +11,7 @@ from jobs.dispatching.leases import claim
 from jobs.errors import ForecastNotFoundError, LeaseLostError
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
+from jobs.handling import Handling
 from jobs.retention import delete_data, sweep_folders
 from jobs.rows.clock import now, time_of_query
 from jobs.rows.database import Database
@@ -155,6 +156,22 @@ def test_data_expires_some_hours_after_the_end(
     assert exists == {old.id: False, young.id: True, running.id: True}
     assert read_forecast(database, old.id).data == Data.EXPIRED
     assert read_forecast(database, running.id).data == Data.AVAILABLE, "a forecast that runs for long has not ended"
+
+
+def test_data_expires_after_the_hours_of_its_own_forecast(
+    database: Database, insert_rows: Insert, clock: MovableClock
+) -> None:
+    hours = (None, 1.0, 3.0)
+    ids = [insert_rows(handling=Handling(retention_hours=each)).id for each in hours]
+    running = insert_rows(handling=Handling(retention_hours=0.01)).id
+    for forecast_id in ids:
+        cancel_forecast(database, forecast_id, "local")
+    for passed, keep_hours, available in ((2, None, {None, 3.0}), (2.5, 2.2, set()), (9, 2.0, set())):
+        clock.advance(3600 * passed)
+        expire_data(database, keep_hours)
+        found = {each for each, key in zip(hours, ids, strict=True) if read_forecast(database, key).data == "available"}
+        assert found == available
+    assert read_forecast(database, running).data == Data.AVAILABLE, "it has not ended"
 
 
 def test_an_expired_forecast_is_still_found_by_its_idempotency_key(

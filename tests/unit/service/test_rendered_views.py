@@ -17,7 +17,7 @@ _BASE = "http://localhost"
 def test_a_text_is_that_of_the_view_in_every_state_and_at_every_time(
     database: Database, submit_forecast: Submit
 ) -> None:
-    views, record = RenderedViews(), submit_forecast()
+    views, record = RenderedViews(24.0), submit_forecast()
     now = record.created
     states = [
         record,
@@ -28,12 +28,13 @@ def test_a_text_is_that_of_the_view_in_every_state_and_at_every_time(
         replace(record, status=Status.FAILED, finished=now + 9, error={"detail": '"eta_seconds":7}'}),
         replace(record, status=Status.SUCCESSFUL, lead_times=4, finished=now + 9, receipt={"nonfinite_members": [1]}),
         replace(record, status=Status.SUCCESSFUL, lead_times=4, finished=now + 9, data=Data.DELETED),
+        replace(record, id="fc_labels", labels={"note": '"eta_seconds":7}'}, finished=now + 9, retention_hours=1.0),
     ]
     for _ in range(2):
         for state in states:
             for later, planned, base in ((0.0, None, _BASE), (60.0, 12.34, _BASE), (61.5, None, "https://w.example")):
                 text = views.render(state, base, now + later, planned)
-                expected = view_forecast(state, base, now + later, planned).model_dump(mode="json")
+                expected = view_forecast(state, base, now + later, planned, 24.0).model_dump(mode="json")
                 assert json.loads(text) == expected
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from jobs.handling import Handling
 from jobs.request import CatalogueSource, ForecastRequest, ForecastSource, Output, UploadSource
 from jobs.rows.states import Priority
 from service.requests import ForecastBody, ReplayBody, Sampler
@@ -153,16 +154,22 @@ _REQUESTS = st.builds(
 )
 
 
-@given(request=_REQUESTS, priority=st.sampled_from(Priority))
-def test_the_body_of_a_request_is_valid_and_complete(request: ForecastRequest, priority: Priority) -> None:
+_HANDLINGS = st.sampled_from([Handling(), Handling(labels={"a": "1"}, retention_hours=6.0)])
+
+
+@given(request=_REQUESTS, priority=st.sampled_from(Priority), handling=_HANDLINGS)
+def test_the_body_of_a_request_is_valid_and_complete(
+    request: ForecastRequest, priority: Priority, handling: Handling
+) -> None:
     source = CatalogueSource(source="catalogue", dataset="gfs", init_time="2018-09-15T00")
-    body = ForecastBody.of(request, priority, source)
+    body = ForecastBody.of(request, priority, source, handling)
     again = ForecastBody.model_validate_json(body.model_dump_json())
     assert again == body
     assert (again.num_members, again.seed, again.priority) == (request.members, request.seed, priority)
     assert (again.sampler.nfe, again.sampler.warmth) == (request.sampling.nfe, request.sampling.warmth)
     assert (again.lead_time, again.output, again.summary) == (f"{request.lead_hours}h", request.output, request.summary)
     assert again.deadline_seconds == request.deadline_seconds
+    assert again.handling == handling
 
 
 @given(st.text(max_size=30) | st.binary(max_size=30))

@@ -58,12 +58,14 @@ def _record(**changes: object) -> ForecastRecord:
         number=1,
         damaged_files=0,
         mode=None,
+        labels={},
+        retention_hours=None,
     )
     return replace(record, **changes)
 
 
 def _view(**changes: object) -> ForecastView:
-    return view_forecast(_record(**changes), "http://here", NOW, None)
+    return view_forecast(_record(**changes), "http://here", NOW, None, None)
 
 
 def _running(lead_times: int, seconds: float, num_lead_times: int = 4) -> ForecastRecord:

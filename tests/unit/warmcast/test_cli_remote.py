@@ -1,3 +1,4 @@
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -6,13 +7,16 @@ from typer.testing import CliRunner, Result
 
 from warmcast import cli_forecast, cli_remote
 from warmcast.cli import app
+from warmcast.forecast_lines import describe_age
 
 INFO: dict[str, Any] = {
     "id": "fc_1",
     "status": "running",
     "progress_detail": {"lead_times": 1, "num_lead_times": 4},
     "init_time": "2018-09-15T00:00:00",
-    "request": {"members": 1},
+    "created": "2026-11-22T06:00:00.000Z",
+    "labels": {"project": "harbour"},
+    "request": {"members": 1, "seed": 5, "lead_time": "24h"},
     "links": [{"rel": "data", "href": "http://service/v1/forecast/fc_1/ensemble.zarr"}],
 }
 
@@ -77,8 +81,37 @@ def test_options_of_submit_become_fields(monkeypatch: pytest.MonkeyPatch) -> Non
     fields = recorder.options["fields"]
     assert (fields["nfe"], fields["solver"], fields["warmth"], fields["seed"]) == (4, "euler", 0.5, 0)
     assert fields["output"] == {"members": True, "keep_bits": 7}
+    assert (fields["labels"], fields["retention_hours"]) == ({}, None)
+    _invoke("submit", "--initial-state", "gfs", "--label", "a=1", "--label", "b=x=y", "--retention-hours", 6)
+    fields = recorder.options["fields"]
+    assert (fields["labels"], fields["retention_hours"]) == ({"a": "1", "b": "x=y"}, 6)
     _invoke("submit", "--initial-state", "gfs", "--deadline", 900)
     assert recorder.options["fields"]["nfe"] == "auto"
+
+
+@pytest.mark.parametrize("labels", [["a"], ["=1"], ["a="], ["a=1", "a=2"]])
+def test_a_label_must_have_a_name_and_a_value(labels: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    _record(monkeypatch, INFO)
+    options = [part for label in labels for part in ("--label", label)]
+    for command in (["submit", "--initial-state", "gfs"], ["list"]):
+        result = _invoke(*command, *options)
+        assert (result.exit_code, "--label" in result.stderr) == (2, True)
+
+
+def test_a_list_says_length_seed_age_and_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = _record(monkeypatch, {"forecasts": [INFO]})
+    line = _invoke("list", "--label", "project=harbour").stdout
+    assert recorder.options["labels"] == {"project": "harbour"}
+    assert all(text in line for text in ("24h", "seed 5", "ago", "project=harbour"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "0 s"), (59, "59 s"), (60, "1 min"), (7199, "1 h"), (86_400, "1 day"), (2e6, "23 days")],
+)
+def test_an_age_is_in_its_largest_whole_unit(seconds: float, text: str) -> None:
+    created = datetime.fromisoformat(INFO["created"]).timestamp()
+    assert describe_age(INFO["created"], created + seconds) == f"{text} ago"
 
 
 @pytest.mark.parametrize("command", ["submit --initial-state gfs", "status fc_1", "watch fc_1", "list", "cancel fc_1"])

@@ -32,6 +32,8 @@ def test_a_forecast_is_submitted_by_the_names_of_its_fields(service: Service) ->
         "priority": "high",
         "summary": {"quantiles": [0.5]},
         "output": {"members": False},
+        "labels": {"project": "harbour"},
+        "retention_hours": 6.0,
     }
     steps = verbs.submit(
         service, "gfs", init_time="2018-09-15T00", nfe=4, solver="euler", warmth=0.5, idempotency_key="k", **fields
@@ -77,6 +79,8 @@ def test_a_submission_is_repeated_under_one_key_of_its_own(service: Service) -> 
     again = Run(verbs.replay(service, "fc_1", 3, 4), [BROKEN, answer(ACCEPTED)])
     assert len({request.headers["Idempotency-Key"] for request in again.requests}) == 1
     assert again.requests[0].json == {"members": [3, 4]}
+    labelled = Run(verbs.replay(service, "fc_1", 3, labels={"a": "1"}, retention_hours=2.0), [answer(ACCEPTED)])
+    assert labelled.requests[0].json == {"members": [3], "labels": {"a": "1"}, "retention_hours": 2.0}
 
 
 def test_files_are_sent_as_parts(service: Service, tmp_path: Path) -> None:
@@ -123,6 +127,8 @@ def test_a_list_is_read_page_by_page(service: Service) -> None:
     )
     assert [request.parameters["limit"] for request in limited.requests] == [200, 50]
     assert len(limited.result) == 250
+    labelled = Run(verbs.list_forecasts(service, labels={"a": "1", "b": "x:y"}), [answer({"forecasts": []})])
+    assert labelled.requests[0].parameters["label"] == ["a:1", "b:x:y"]
 
 
 def test_cancelling_twice_by_a_broken_connection_is_cancelling(service: Service) -> None:

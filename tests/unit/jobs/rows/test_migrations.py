@@ -24,7 +24,7 @@ from tests.counters import assert_counters_fit
 from tests.rows import append_event, commit, find_key_id, list_events, load_estimator, read_forecast
 
 FOLDER = Path(str(resources.files("jobs.rows"))) / "migrations"
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012"]
+REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013"]
 SECRET_DIGEST = "84d8be3cfe4f2d2e4bd4ad0a1b0c1bb6e7d3c2a6a4a4ea9a9ee4b9d9e9b5c1d2"
 
 
@@ -59,6 +59,7 @@ def _rows(request: ForecastRequest) -> dict[str, list[dict[str, Any]]]:
         "first_lead_time": None, "finished": None, "model": "demo", "checkpoint_digest": "c" * 64, "group_size": 2,
         "num_groups": 3, "nfe": 2, "evaluations": 60, "number": 1, "checked": 1.0, "damaged_files": 1,
         "damage": {"why": "gone"}, "mode": {"compiled": False, "precision": "bfloat16"},
+        "labels": {"project": "harbour"}, "retention_hours": 6.5,
     }  # fmt: skip  # one column per line would be 70 lines
     group: dict[str, Any] = {
         "forecast_id": "fc_running", "kind": "group", "epoch": 3, "attempts": 1, "lease_until": None, "worker": None,
