@@ -1,6 +1,8 @@
 """Errors of forecasts as jobs: their rows, requests, deadlines and leases.
 
 WarmcastError
+├── BatchNotFoundError     there is no such batch, or it belongs to another caller
+├── BatchOverError         a batch whose forecasts have all ended cannot be cancelled
 ├── DeadlineError          a forecast cannot end by its deadline
 ├── ForecastNotFoundError  there is no such forecast, or it belongs to another caller
 ├── ForecastOverError      a forecast that has ended cannot be changed
@@ -14,6 +16,14 @@ WarmcastError
 from dataclasses import dataclass
 
 from storage.errors import Location, WarmcastError
+
+
+class BatchNotFoundError(WarmcastError):
+    """There is no such batch."""
+
+
+class BatchOverError(WarmcastError):
+    """All forecasts of the batch have ended already."""
 
 
 class DeadlineError(WarmcastError):

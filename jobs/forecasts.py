@@ -26,7 +26,7 @@ class ForecastRecord:
 
     `number` counts the forecasts of its owner in the order of acceptance, from 1. `damaged_files` are known to be
     damaged. `mode` is how its networks are evaluated, None before a worker has claimed it. `labels` and
-    `retention_hours` are those of its submission.
+    `retention_hours` are those of its submission. A part of a batch has its `batch_id` and the index in it.
     """
 
     id: str
@@ -47,6 +47,8 @@ class ForecastRecord:
     mode: Mode | None
     labels: Mapping[str, str]
     retention_hours: float | None
+    batch_id: str | None = None
+    batch_index: int | None = None
 
     @property
     def handling(self) -> Handling:
@@ -70,10 +72,12 @@ def insert_forecast(
     priority: Priority = Priority.NORMAL,
     mode: Mode | None = None,
     handling: Handling = PLAIN,
+    place: tuple[str, int] | None = None,
 ) -> ForecastRecord:
     """Insert the rows of a forecast and of its groups, and return the record; the deadline counts from now.
 
-    Without a `mode`, it is settled by the worker that claims the forecast first.
+    Without a `mode`, it is settled by the worker that claims the forecast first. `place` is the id of the batch whose
+    part it is, and the index in it.
 
     If `owner` has used `idempotency_key` before, nothing is inserted and the earlier forecast is returned, which has
     another id. Raises `IdempotencyError` if the key was used for another request.
@@ -81,6 +85,7 @@ def insert_forecast(
     row = _new_row(forecast_id, owner, request, num_lead_times) | _handling_columns(request, handling)
     row |= {"idempotency_key": idempotency_key, "expected_bytes": expected_bytes, "priority": priority}
     row |= {"mode": None if mode is None else mode.model_dump()}
+    row["batch_id"], row["batch_index"] = place or (None, None)
     groups = [
         {"forecast_id": forecast_id, "kind": Kind.GROUP, "group_index": index} for index in range(request.num_groups)
     ]
@@ -147,7 +152,7 @@ def find_by_idempotency_key(
         raise IdempotencyError(
             f"`Idempotency-Key` {idempotency_key!r} was used for another request, forecast {row.id}. Use a new key."
         )
-    return None if row is None else _record(row)
+    return None if row is None else record_of(row)
 
 
 def read_forecast(connection: Connection, forecast_id: str, owner: str | None = None) -> ForecastRecord:
@@ -158,13 +163,13 @@ def read_forecast(connection: Connection, forecast_id: str, owner: str | None = 
     row = connection.execute(query).one_or_none()
     if row is None:
         raise ForecastNotFoundError(f"There is no forecast {forecast_id!r}.")
-    return _record(row)
+    return record_of(row)
 
 
 def read_forecasts(connection: Connection, forecast_ids: Sequence[str]) -> dict[str, ForecastRecord]:
     """Return the records of those of the forecasts that exist, of any owner, by id."""
     query = select(forecasts).where(forecasts.c.id.in_(forecast_ids))
-    return {row.id: _record(row) for row in connection.execute(query)}
+    return {row.id: record_of(row) for row in connection.execute(query)}
 
 
 def list_forecasts(
@@ -174,14 +179,16 @@ def list_forecasts(
     limit: int,
     before: str | None = None,
     labels: Sequence[tuple[str, str]] = (),
+    batch_id: str | None = None,
 ) -> list[ForecastRecord]:
     """Return at most `limit` forecasts of an owner, newest first; only those with one of `statuses`, if given.
 
     They have all of the `labels`, pairs of name and value.
 
-    `before` is the id of the last forecast of the preceding page; an id of no forecast of the owner gives none.
+    `before` is the id of the last forecast of the preceding page; an id of no forecast of the owner gives none. The
+    parts of batches are left out, or those of the batch `batch_id` alone are returned.
     """
-    query = select(forecasts).where(forecasts.c.owner == owner)
+    query = select(forecasts).where(forecasts.c.owner == owner, forecasts.c.batch_id == batch_id)
     if statuses is not None:
         query = query.where(forecasts.c.status.in_(statuses))
     for name, value in labels:
@@ -191,7 +198,7 @@ def list_forecasts(
         created = select(last.c.created).where(last.c.id == before, last.c.owner == owner).scalar_subquery()
         query = query.where(tuple_(forecasts.c.created, forecasts.c.id) < tuple_(created, before))
     query = query.order_by(forecasts.c.created.desc(), forecasts.c.id.desc()).limit(limit)
-    return [_record(row) for row in connection.execute(query)]
+    return [record_of(row) for row in connection.execute(query)]
 
 
 def cancel_forecast(connection: Connection, forecast_id: str, owner: str) -> ForecastRecord:
@@ -222,7 +229,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _record(row: Row[Any]) -> ForecastRecord:
+def record_of(row: Row[Any]) -> ForecastRecord:
+    """Return the record of a row of `forecast`."""
     columns = row._mapping
     values = {field.name: columns[field.name] for field in fields(ForecastRecord)}
     return ForecastRecord(**values | {name: parse(values[name]) for name, parse in _PARSERS.items()})

@@ -57,24 +57,30 @@ class Usage:
         """Return what was used before a forecast was accepted."""
         return replace(
             self,
-            open_forecasts=self.open_forecasts - 1,
-            day_evaluations=self.day_evaluations - forecast.evaluations,
-            kept_bytes=self.kept_bytes - forecast.expected_bytes,
+            open_forecasts=self.open_forecasts - forecast.number,
+            day_evaluations=self.day_evaluations - forecast.number * forecast.evaluations,
+            kept_bytes=self.kept_bytes - forecast.number * forecast.expected_bytes,
         )
 
 
 @dataclass(frozen=True)
 class NewForecast:
-    """What a forecast that is submitted would use."""
+    """What a forecast that is submitted would use, or each of the `number` forecasts of a batch."""
 
     evaluations: int
     expected_bytes: int
     priority: Priority
+    number: int = 1
 
     @classmethod
-    def of(cls, plan: Plan, priority: Priority) -> Self:
-        """Return what a planned forecast would use."""
-        return cls(plan.network_evaluations, plan.expected_bytes, priority)
+    def of(cls, plan: Plan, priority: Priority, number: int = 1) -> Self:
+        """Return what a planned forecast would use, or each of the `number` forecasts of a batch."""
+        return cls(plan.network_evaluations, plan.expected_bytes, priority, number)
+
+    @property
+    def name(self) -> str:
+        """The words for it in messages."""
+        return "The forecast" if self.number == 1 else f"The batch of {self.number} forecasts"
 
 
 @dataclass(frozen=True)
@@ -94,11 +100,11 @@ class Admission:
         limits, used = read_limits(connection, owner, self.defaults), read_usage(connection, owner)
         num_open = count_open(connection)
         if is_counted:
-            used, num_open = used.without(forecast), num_open - 1
+            used, num_open = used.without(forecast), num_open - forecast.number
         if limits is not None:
             _check_forecast(limits, forecast)
             _check_usage(limits, used, forecast)
-        self._check_queue(num_open, used.open_forecasts, is_key=limits is not None)
+        self._check_queue(num_open, used.open_forecasts, forecast.number, is_key=limits is not None)
 
     def check_forecast(self, connection: Connection, owner: str, forecast: NewForecast) -> None:
         """Raise `LimitExceededError` if an owner may not submit a forecast, whatever its other forecasts use."""
@@ -106,22 +112,26 @@ class Admission:
         if limits is not None:
             _check_forecast(limits, forecast)
 
-    def _check_queue(self, num_open: int, own: int, *, is_key: bool) -> None:
-        """Raise `QueueFullError` unless a queue of `num_open` forecasts has a place for an owner that has `own` in it.
+    def _check_queue(self, num_open: int, own: int, number: int, *, is_key: bool) -> None:
+        """Raise `QueueFullError` unless a queue has `number` places for an owner that has `own` forecasts in it.
 
         A key may have as many open forecasts as there are free places, at least one. So one key alone fills half of the
         queue, and no number of keys can keep another one out.
         """
+        _check_number(number, (self.max_open + 1) // 2 if is_key else self.max_open)
         free = self.max_open - num_open
-        if is_key and own >= max(free, 1):
+        if is_key and own + number > max(free - number + 1, 1):
             raise QueueFullError(
                 f"{num_open} forecasts wait or run, of at most {self.max_open}. An API key may have as many of them as "
                 f"places are free, and this one has {own}. Wait until one ends, or cancel one."
             )
-        if not is_key and free < 1:
-            raise QueueFullError(
-                f"The limit of forecasts that wait or run is reached: {self.max_open}. Try again later."
-            )
+        if not is_key and free < number:
+            limit = f"The limit of forecasts that wait or run is reached: {self.max_open}."
+            if number > 1:
+                limit = (
+                    f"Of at most {self.max_open} forecasts, {num_open} wait or run: a batch of {number} has no place."
+                )
+            raise QueueFullError(f"{limit} Try again later.")
 
 
 def read_limits(connection: Connection, owner: str, defaults: Limits) -> Limits | None:
@@ -182,6 +192,7 @@ def _check_forecast(limits: Limits, forecast: NewForecast) -> None:
             LimitState("high_priority", 0),
             ("body", "priority"),
         )
+    _check_number(forecast.number, limits.open_forecasts)
     if forecast.evaluations > limits.forecast_evaluations:
         raise LimitExceededError(
             f"A forecast of this API key may take at most {limits.forecast_evaluations} evaluations of the networks: "
@@ -191,24 +202,39 @@ def _check_forecast(limits: Limits, forecast: NewForecast) -> None:
         )
 
 
+def _check_number(number: int, limit: int) -> None:
+    """Raise `LimitExceededError` if a batch has more forecasts than may ever wait or run at the same time."""
+    if number > max(limit, 1):
+        raise LimitExceededError(
+            f"`initial_states` may be at most {limit} here, as many forecasts as may wait or run at the same time. "
+            f"Got: {number}. Submit several batches, one after another.",
+            LimitState("open_forecasts", limit),
+            ("body", "initial_states"),
+        )
+
+
 def _check_usage(limits: Limits, used: Usage, forecast: NewForecast) -> None:
     """Raise an error if a key that uses so much exceeds its limits with one more forecast."""
-    if used.open_forecasts >= limits.open_forecasts:
+    if used.open_forecasts + forecast.number > limits.open_forecasts:
+        wait = "Wait until one ends, or cancel one."
+        if forecast.number > 1:
+            wait = f"Wait until there are places for a batch of {forecast.number}, or cancel some."
         raise LimitReachedError(
             f"This API key has {used.open_forecasts} forecasts that wait or run, of at most {limits.open_forecasts}. "
-            "Wait until one ends, or cancel one.",
+            + wait,
             LimitState("open_forecasts", limits.open_forecasts, used.open_forecasts),
         )
-    if used.day_evaluations + forecast.evaluations > limits.day_evaluations:
+    evaluations, expected_bytes = forecast.number * forecast.evaluations, forecast.number * forecast.expected_bytes
+    if used.day_evaluations + evaluations > limits.day_evaluations:
         raise LimitReachedError(
-            f"The forecast takes {forecast.evaluations} evaluations of the networks, but of the "
+            f"{forecast.name} takes {evaluations} evaluations of the networks, but of the "
             f"{limits.day_evaluations} that this API key has for a day (UTC), {used.day_evaluations} are used. Request "
             "fewer members, lead times or NFE, or wait until the next day.",
             LimitState("day_evaluations", limits.day_evaluations, used.day_evaluations, used.day_ends),
         )
-    if used.kept_bytes + forecast.expected_bytes > limits.kept_bytes:
+    if used.kept_bytes + expected_bytes > limits.kept_bytes:
         raise LimitExceededError(
-            f"The forecast is expected to take {forecast.expected_bytes} bytes, but of the {limits.kept_bytes} that "
+            f"{forecast.name} is expected to take {expected_bytes} bytes, but of the {limits.kept_bytes} that "
             f"this API key may keep, {used.kept_bytes} are used. Delete the data of earlier forecasts, or request "
             "fewer members or lead times.",
             LimitState("kept_bytes", limits.kept_bytes, used.kept_bytes),

@@ -46,17 +46,17 @@ def submit(
     """
     folder = ForecastFolder(data, new_forecast_id())
     try:
-        _create_folder(folder, plan, state, manifest)
+        create_folder(folder, plan, state, manifest)
         record = insert_if_admitted(database, folder.forecast_id, owner, plan, idempotency_key, priority, admission)
     except BaseException:
-        _remove_unless_accepted(database, folder)
+        remove_unless_accepted(database, folder)
         raise
     if record.id != folder.forecast_id:
         folder.path.remove()
     return record, record.id == folder.forecast_id
 
 
-def _remove_unless_accepted(database: Database, folder: ForecastFolder) -> None:
+def remove_unless_accepted(database: Database, folder: ForecastFolder) -> None:
     """Remove the folder of a submission that failed, unless its rows exist: the answer to their commit may be lost.
 
     If that cannot be found out, the folder is left: without a row, it is moved aside later.
@@ -101,7 +101,7 @@ def insert_if_admitted(
     return record
 
 
-def _create_folder(folder: ForecastFolder, plan: Plan, state: InitialState, manifest: Manifest) -> None:
+def create_folder(folder: ForecastFolder, plan: Plan, state: InitialState, manifest: Manifest) -> None:
     """Write the initial state and the empty stores of a forecast."""
     request, layout, output = plan.request, plan.layout, plan.request.output
     identity = identity_attributes(manifest, request.sampling, request.seed, state.digest)

@@ -18,6 +18,7 @@ from service.parameters import KNOWN_PARAMETERS
 from service.request_log import RequestLog
 from service.routes import (
     as_of,
+    batches,
     data,
     documentation,
     events,
@@ -104,6 +105,7 @@ def _include_routes(app: FastAPI) -> None:
     status.add_to(app)
     for router in (
         forecasts.router,
+        batches.router,
         events.router,
         plots.router,
         positions.router,

@@ -39,9 +39,16 @@ async def read_initial_state(request: ParsedRequest, manifest: Manifest, service
             assert request.place is not None
             parse = partial(ingest_initial_state, request.files, request.names, manifest.model, init_time)
             return await request.place.run(parse, PARSING_SECONDS, request.files[0].parent)
-        if isinstance(source, ForecastSource):
-            return await _read_source_forecast(source, manifest, service, owner)
-        return await _read_catalogue_state(source, manifest, service, owner)
+        return await read_stored_state(source, manifest, service, owner)
+
+
+async def read_stored_state(
+    source: CatalogueSource | ForecastSource, manifest: Manifest, service: Service, owner: str
+) -> InitialState:
+    """Return the initial state of a source without uploaded files; raise the errors of `read_initial_state`."""
+    if isinstance(source, ForecastSource):
+        return await _read_source_forecast(source, manifest, service, owner)
+    return await _read_catalogue_state(source, manifest, service, owner)
 
 
 def check_source(source: InitialStateSource, service: Service, owner: str) -> None:

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from service.batch_requests import BatchBody
 from service.problems import Problem
 from service.requests import DeletionBody, ExecutionBody, ForecastBody, ReplayBody
 
@@ -59,7 +60,8 @@ def add_schemas(app: FastAPI) -> None:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
-                (model, "validation") for model in (ForecastBody, ReplayBody, ExecutionBody, DeletionBody, Problem)
+                (model, "validation")
+                for model in (ForecastBody, BatchBody, ReplayBody, ExecutionBody, DeletionBody, Problem)
             ]
             _, schemas = models_json_schema(models, ref_template=_TEMPLATE)
             generate()["components"]["schemas"].update(schemas["$defs"])

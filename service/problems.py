@@ -19,6 +19,8 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from jobs.errors import (
+    BatchNotFoundError,
+    BatchOverError,
     DeadlineError,
     ForecastNotFoundError,
     ForecastOverError,
@@ -110,6 +112,8 @@ UNAVAILABLE = ProblemKind("unavailable", 503, "The service is not ready", 5)
 INTERNAL = ProblemKind("internal", 500, "The service failed")
 
 KIND_OF_ERROR: dict[type[WarmcastError], ProblemKind] = {
+    BatchNotFoundError: ProblemKind("no-such-batch", 404, "There is no such batch"),
+    BatchOverError: ProblemKind("batch-over", 409, "All forecasts of the batch have ended"),
     DeadlineError: ProblemKind("deadline-too-soon", 422, "The deadline cannot be met"),
     ForecastNotFoundError: ProblemKind("no-such-forecast", 404, "There is no such forecast"),
     ForecastOverError: ProblemKind("forecast-over", 409, "The forecast has ended"),

@@ -21,7 +21,7 @@ class RenderedViews:
     def render(self, record: ForecastRecord, base: str, now: float, planned: float | None) -> bytes:
         """Return the JSON of `view_forecast` with the same arguments and the setting `keep_hours`."""
         state = (record.status, record.lead_times, record.data, record.priority, record.started, record.finished)
-        key = (record.id, base, *state)
+        key = (record.id, base, record.batch_id, *state)
         parts = self._kept.get(key)
         if parts is None:
             arguments = record, base, now, planned, self._keep_hours

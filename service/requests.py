@@ -53,15 +53,14 @@ class Sampler(FrozenModel):
     warmth: float | None = Field(None, ge=0, le=1, description="Warmth of the start, from 0 (noise) to 1 (fully warm).")
 
 
-class ForecastBody(Handling):
-    """A forecast to submit."""
+class ForecastOptions(Handling):
+    """All fields of a forecast but its initial state."""
 
     model: str = Field(
         DEFAULT_CHECKPOINT,
         pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$",
         description="Name of a checkpoint, as listed by `GET /models`.",
     )
-    initial_state: InitialStateSource
     lead_time: str = Field(
         "120h", max_length=10, examples=["120h", "5d"], description="Length of the forecast, in hours or days."
     )
@@ -79,6 +78,22 @@ class ForecastBody(Handling):
     )
     summary: Summary = Summary()
     output: Output = Output()
+
+    @property
+    def num_members(self) -> int:
+        """The number of members."""
+        return self.members if isinstance(self.members, int) else len(self.members)
+
+    @property
+    def member_numbers(self) -> tuple[int, ...] | None:
+        """The numbers in `members` in ascending order, or None if `members` is only the number of members."""
+        return None if isinstance(self.members, int) else tuple(sorted(self.members))
+
+
+class ForecastBody(ForecastOptions):
+    """A forecast to submit."""
+
+    initial_state: InitialStateSource
 
     @classmethod
     def of(
@@ -107,16 +122,6 @@ class ForecastBody(Handling):
             labels=handling.labels,
             retention_hours=handling.retention_hours,
         )
-
-    @property
-    def num_members(self) -> int:
-        """The number of members."""
-        return self.members if isinstance(self.members, int) else len(self.members)
-
-    @property
-    def member_numbers(self) -> tuple[int, ...] | None:
-        """The numbers in `members` in ascending order, or None if `members` is only the number of members."""
-        return None if isinstance(self.members, int) else tuple(sorted(self.members))
 
 
 class ReplayBody(Handling):

@@ -25,7 +25,7 @@ from service.initial_states import check_source
 from service.limits import admission_of, default_limits
 from service.problems import TOO_LARGE, ServiceError
 from service.requests import ForecastBody, ReplayBody
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, Location
 from weather.initial_state import InitialState
 from weather.manifest import Manifest, Sampling, largest_nfe
 from weather.stores.summary_request import Summary
@@ -43,15 +43,23 @@ class CheckedBody:
     summary: Summary
 
 
-def check_body(service: Service, owner: str, body: ForecastBody) -> CheckedBody:
+def check_body(
+    service: Service,
+    owner: str,
+    body: ForecastBody,
+    sources: Sequence[tuple[Location, InitialStateSource]] | None = None,
+) -> CheckedBody:
     """Return a request body and what follows from it, after checking everything but the initial state itself.
+
+    `sources` are those of a batch with their locations, by default that of the body.
 
     All errors are reported together. Raises `WarmcastError` with the location of the field, or `RequestFaultsError`
     for several errors.
     """
     faults, limits = Faults(), service.settings.limits
     manifest = faults.attempt(("body", "model"), _read_manifest, service, body.model)
-    faults.attempt(("body", "initial_state"), check_source, body.initial_state, service, owner)
+    for location, source in sources or [(("initial_state",), body.initial_state)]:
+        faults.attempt(("body", *location), check_source, source, service, owner)
     faults.attempt(("body",), _check_num_members, body.num_members, limits.max_members)
     faults.attempt(("body",), check_handling, service, body)
     lead_hours = faults.attempt(("body",), _count_lead_hours, body.lead_time, manifest, limits.max_lead_hours)
@@ -84,7 +92,7 @@ def accept(
     An earlier forecast under the same idempotency key is returned as it is, without planning again. Errors are raised
     before anything is written.
     """
-    plan = _plan_request(service, checked, state, key)
+    plan = plan_request(service, checked, state, key)
     return _accept_plan(service, owner, plan, checked.manifest, state, key, checked.body.priority)
 
 
@@ -138,36 +146,41 @@ def _accept_plan(
         earlier = find_by_idempotency_key(connection, owner, key, plan.request, plan.handling) if key else None
     if earlier is not None:
         return earlier, False
-    plan = _estimate_plan(service, owner, plan, manifest)
+    plan = estimate_plan(service, owner, plan, manifest)
     admission = admission_of(service.settings.limits)
     with service.database.read() as connection:
         admission.check(connection, owner, NewForecast.of(plan, priority), is_counted=False)
     record, is_new = submit(service.database, service.data, owner, plan, state, manifest, key, priority, admission)
     if is_new:
-        with service.database.read() as connection:
-            needed = count_needed_workers(connection, service.settings.worker.max_attempts)
-        service.dispatcher.notify(needed)
+        notify_workers(service)
     return record, is_new
 
 
-def estimate(service: Service, owner: str, checked: CheckedBody, state: InitialState) -> Plan:
-    """Return the plan of a forecast with its estimates, without accepting it.
+def notify_workers(service: Service) -> None:
+    """Notify as many workers as can work on what waits."""
+    with service.database.read() as connection:
+        needed = count_needed_workers(connection, service.settings.worker.max_attempts)
+    service.dispatcher.notify(needed)
+
+
+def estimate(service: Service, owner: str, checked: CheckedBody, state: InitialState, number: int = 1) -> Plan:
+    """Return the plan of a forecast, or of each of the `number` of a batch, with its estimates, without accepting it.
 
     Raises the same errors as `accept`, but those that do not remain, such as of a full queue.
     """
-    plan = _estimate_plan(service, owner, _plan_request(service, checked, state, None), checked.manifest)
+    plan = estimate_plan(service, owner, plan_request(service, checked, state, None), checked.manifest, number)
     with service.database.read() as connection:
         admission_of(service.settings.limits).check_forecast(
-            connection, owner, NewForecast.of(plan, checked.body.priority)
+            connection, owner, NewForecast.of(plan, checked.body.priority, number)
         )
     return plan
 
 
-def _plan_request(service: Service, checked: CheckedBody, state: InitialState, key: str | None) -> Plan:
+def plan_request(service: Service, checked: CheckedBody, state: InitialState, key: str | None) -> Plan:
     """Return the plan of the complete request: defaults filled in, seed drawn, limits of the service checked.
 
     A missing seed is derived from the idempotency key if there is one, so that a repeated request is equal; else it is
-    random. An automatic `nfe` is set to the checkpoint's; `_estimate_plan` replaces it. Raises `ServiceError` if the
+    random. An automatic `nfe` is set to the checkpoint's; `estimate_plan` replaces it. Raises `ServiceError` if the
     forecast has more bytes than the limit.
     """
     settings, body, manifest = service.settings, checked.body, checked.manifest
@@ -193,7 +206,7 @@ def _plan_request(service: Service, checked: CheckedBody, state: InitialState, k
         summary=checked.summary,
         output=body.output,
         member_numbers=body.member_numbers,
-        initial_state=_with_init_time(body.initial_state, init_time),
+        initial_state=with_init_time(body.initial_state, init_time),
     )
     plan = replace(Plan.of(request, manifest), handling=body.handling)
     if plan.uncompressed_bytes > settings.limits.max_store_bytes:
@@ -207,7 +220,8 @@ def _plan_request(service: Service, checked: CheckedBody, state: InitialState, k
     return plan
 
 
-def _with_init_time(source: InitialStateSource, init_time: str) -> InitialStateSource:
+def with_init_time(source: InitialStateSource, init_time: str) -> InitialStateSource:
+    """Return a source with the initial time of the state that was read from it, if it can name one."""
     return source if isinstance(source, ForecastSource) else source.model_copy(update={"init_time": init_time})
 
 
@@ -252,8 +266,8 @@ def _complete_sampling(body: ForecastBody, manifest: Manifest) -> Sampling:
     return manifest.sampling.replace(**options)
 
 
-def _estimate_plan(service: Service, owner: str, plan: Plan, manifest: Manifest) -> Plan:
-    """Return the plan with its estimates, and with `nfe` chosen to meet the deadline.
+def estimate_plan(service: Service, owner: str, plan: Plan, manifest: Manifest, number: int = 1) -> Plan:
+    """Return the plan of each of `number` forecasts with its estimates, and with `nfe` chosen to meet the deadline.
 
     Raises `DeadlineError` if the deadline cannot be met, and `StoreError` if the disk has too little free space.
     """
@@ -261,7 +275,7 @@ def _estimate_plan(service: Service, owner: str, plan: Plan, manifest: Manifest)
         estimator = load_estimator(connection)
     with located_at("body"):
         plan = plan.with_estimates(estimator, manifest, owner)
-    check_free_space(estimator, plan, service.data, service.settings.storage.reserve_bytes)
+    check_free_space(estimator, plan, service.data, service.settings.storage.reserve_bytes, number)
     return plan
 
 

@@ -70,6 +70,7 @@ class ForecastView(BaseModel):
     error: dict[str, Any] | None
     warnings: list[Caution]
     data: Data = Field(description="Whether the data is still available; the record always is.")
+    batch: str | None = Field(None, description="Id of the batch whose part it is.")
     links: list[Link]
 
 
@@ -110,6 +111,7 @@ def view_forecast(
         error=record.error,
         warnings=_warnings(record),
         data=record.data,
+        batch=record.batch_id,
         links=_links(record, f"{base}/v1/forecast/{record.id}"),
     )
 

@@ -2,6 +2,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,16 +128,17 @@ def submit_small(untrained_checkpoint: Path) -> Callable[..., ForecastRecord]:
         priority: Priority = Priority.NORMAL,
         max_open: int | None = None,
         limits: Limits | None = None,
+        init_time: str = "2018-09-15T00:00:00",
         **fields: object,
     ) -> ForecastRecord:
         manifest = read_manifest(untrained_checkpoint)
-        state = random_state()
+        state = replace(random_state(), init_time=np.datetime64(init_time, "s"))
         request = {
             "checkpoint": str(untrained_checkpoint),
             "checkpoint_digest": manifest.digest,
             "initial_state_digest": state.digest,
             "sources": state.sources,
-            "init_time": "2018-09-15T00:00:00",
+            "init_time": init_time,
             "lead_hours": 24,
             "members": 5,
             "group_size": 2,

@@ -86,6 +86,10 @@ class Plan:
             compile_seconds=estimator.compile_seconds.get(request.checkpoint_digest),
         )
 
+    def of_part(self, request: ForecastRequest) -> Self:
+        """Return the plan of a request that differs from this one in its initial state alone."""
+        return replace(self, request=request, layout=replace(self.layout, init_time=request.init_datetime))
+
     @property
     def uncompressed_bytes(self) -> int:
         """Bytes of all stores before compression."""
@@ -102,15 +106,18 @@ class Plan:
         return self.request.count_evaluations(self.layout.num_lead_times)
 
 
-def check_free_space(estimator: Estimator, plan: Plan, data: StoragePath, reserve_bytes: int = 0) -> None:
+def check_free_space(
+    estimator: Estimator, plan: Plan, data: StoragePath, reserve_bytes: int = 0, number: int = 1
+) -> None:
     """Raise `StorageFullError` if `data` has too little space for a plan and the remaining bytes of the queue.
 
-    Of its free bytes, `reserve_bytes` must remain free.
+    Of its free bytes, `reserve_bytes` must remain free. The plan is that of each of `number` forecasts.
     """
+    expected = number * plan.expected_bytes
     free = max(data.free_bytes() - reserve_bytes, 0)
-    if plan.expected_bytes > free - estimator.remaining_bytes:
+    if expected > free - estimator.remaining_bytes:
         raise StorageFullError(
-            f"The ensemble is expected to take {plan.expected_bytes / 1e6:.1f} MB, but of {free / 1e6:.1f} MB that are "
+            f"The ensemble is expected to take {expected / 1e6:.1f} MB, but of {free / 1e6:.1f} MB that are "
             f"free, {estimator.remaining_bytes / 1e6:.1f} MB are reserved for forecasts that were accepted before. "
             "Request fewer members or lead times, or delete other forecasts."
         )

@@ -13,11 +13,14 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
+_IS_NO_PART = text("batch_id IS NULL")
+"""The condition of indexes without the parts of batches, which lists of forecasts do not have."""
 
 forecasts = Table(
     "forecast",
@@ -55,14 +58,25 @@ forecasts = Table(
     Column("mode", JSON(none_as_null=True)),
     Column("labels", JSON(none_as_null=True)),
     Column("retention_hours", Float),
+    Column("batch_id", String(40)),
+    Column("batch_index", Integer),
     UniqueConstraint("owner", "idempotency_key"),
     Index("forecast_by_status", "status", "created"),
     Index("forecast_by_deadline", "status", "deadline"),
     Index("forecast_by_end", "status", "finished"),
     Index("forecast_by_data", "data", "finished"),
     Index("forecast_by_retention", "data", "retention_hours"),
-    Index("forecast_by_owner", "owner", "created", "id"),
-    Index("forecast_by_owner_and_status", "owner", "status", "created", "id"),
+    Index("forecast_by_owner", "owner", "created", "id", sqlite_where=_IS_NO_PART, postgresql_where=_IS_NO_PART),
+    Index(
+        "forecast_by_owner_and_status",
+        "owner",
+        "status",
+        "created",
+        "id",
+        sqlite_where=_IS_NO_PART,
+        postgresql_where=_IS_NO_PART,
+    ),
+    Index("forecast_by_batch", "batch_id", "batch_index", unique=True),
     Index("forecast_in_queue", "owner", "status", "priority", "created", "id"),
     Index("forecast_by_check", "data", "checked", "finished"),
     Index("forecast_by_damage", "damaged_files"),
@@ -82,7 +96,24 @@ order of acceptance. `model`, `checkpoint_digest`, `group_size`, `num_groups` an
 `mode` is how the networks are evaluated, settled by the worker that claims the forecast first.
 
 `labels` and `retention_hours` are the caller's, null if there are none.
+
+`batch_id` and `batch_index` are set for a part of a batch.
 """
+
+batches = Table(
+    "batch",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("idempotency_key", String(255)),
+    Column("request_digest", String(64), nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("init_times", JSON, nullable=False),
+    Column("created", Float, nullable=False),
+    UniqueConstraint("owner", "idempotency_key"),
+    Index("batch_by_owner", "owner", "created", "id"),
+)
+"""Forecasts that were submitted together, its parts: one of each of `init_times`, in their order."""
 
 usage = Table(
     "usage",

@@ -133,7 +133,7 @@ async def _wait_for_end(service: Service, record: ForecastRecord, seconds: float
 
 def _estimate(service: Service, owner: str, checked: CheckedBody, state: InitialState) -> Response:
     return JSONResponse(
-        _view_estimate(estimate(service, owner, checked, state), checked.body).model_dump(mode="json"), 200
+        view_estimate(estimate(service, owner, checked, state), checked.body).model_dump(mode="json"), 200
     )
 
 
@@ -183,17 +183,21 @@ def list_own_forecasts(
         list[Annotated[str, Query(max_length=200)]] | None,
         Query(max_length=MAX_LABELS, description="`NAME:VALUE`: only forecasts with this label; may be repeated."),
     ] = None,
+    batch: Annotated[
+        str | None, Query(max_length=40, description="Return only the parts of the batch of this id.")
+    ] = None,
 ) -> ForecastList:
-    """Return the caller's forecasts, newest first."""
+    """Return the caller's forecasts, newest first; the parts of batches only with `batch`."""
     with located_at("query"):
         labels = [parse_label(text) for text in label or ()]
     with service.database.read() as connection:
-        records = list_forecasts(connection, owner, None if status is None else [status], limit + 1, before, labels)
+        statuses = None if status is None else [status]
+        records = list_forecasts(connection, owner, statuses, limit + 1, before, labels, batch)
     records, more = records[:limit], records[limit:]
     links = [Link(rel="self", href=f"{base}/v1/forecast")]
     if more:
         query = [("limit", str(limit)), ("before", records[-1].id), *([("status", str(status))] if status else ())]
-        query += [("label", text) for text in label or ()]
+        query += [("label", text) for text in label or ()] + ([("batch", batch)] if batch else [])
         links.append(Link(rel="next", href=f"{base}/v1/forecast?{urlencode(query)}"))
     now = time.time()
     planned = planned_seconds(service.database, records, now)
@@ -246,7 +250,8 @@ def _view_response(record: ForecastRecord, service: Service, base: str, code: in
     return JSONResponse(view.model_dump(mode="json"), code, headers)
 
 
-def _view_estimate(plan: Plan, body: ForecastBody) -> EstimateView:
+def view_estimate(plan: Plan, body: ForecastBody) -> EstimateView:
+    """Return the JSON view of the plan of a forecast with its estimates."""
     return EstimateView(
         request=ForecastBody.of(
             plan.request, body.priority, plan.request.initial_state or body.initial_state, plan.handling

@@ -133,7 +133,8 @@ def test_every_route_of_the_api_needs_a_caller(api: InProcess, database: Databas
     paths = [(path, set(methods)) for path, methods in operations if path.startswith(("/v1/", "/api/"))]
     assert len(paths) >= 25
     for template, methods in paths:
-        path = template.format(forecast_id=record.id, key="zarr.json", model="planet", num_lead_times=1, name="a")
+        ids = {"forecast_id": record.id, "batch_id": "ba_none"}
+        path = template.format(**ids, key="zarr.json", model="planet", num_lead_times=1, name="a")
         for method in methods:
             assert api.request(method, path).status_code == 401, (method, path)
         assert api.head(path).status_code in {401, 405}, path

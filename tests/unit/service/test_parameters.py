@@ -48,7 +48,7 @@ def test_every_route_but_those_of_the_stores_is_tested() -> None:
 def test_an_unknown_parameter_is_refused(
     api: InProcess, record: ForecastRecord, method: str, path: str, prefix: str
 ) -> None:
-    address = prefix + path.removeprefix("/v1").format(forecast_id=record.id, model="untrained")
+    address = prefix + path.removeprefix("/v1").format(forecast_id=record.id, batch_id="ba_none", model="untrained")
     response = api.request(method, f"{address}?mebers=3&lead_tme=6h")
     first = "The query parameter `mebers` is unknown. Expected "
     _check(response, ["?mebers", "?lead_tme"], first, "The query parameter `lead_tme` is unknown. Expected ")
@@ -57,7 +57,7 @@ def test_an_unknown_parameter_is_refused(
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("/forecast?page=2", "Expected one of: status, limit, before, label."),
+        ("/forecast?page=2", "Expected one of: status, limit, before, label, batch."),
         ("/forecast/{id}?verbose=true", "Expected none."),
         ("/forecast/{id}/plots/plume.png?lat=40", "Expected one of: latitude, longitude, units."),
         ("/models?name=planet", "Expected none."),

@@ -24,7 +24,22 @@ from tests.counters import assert_counters_fit
 from tests.rows import append_event, commit, find_key_id, list_events, load_estimator, read_forecast
 
 FOLDER = Path(str(resources.files("jobs.rows"))) / "migrations"
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013"]
+REVISIONS = [
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+    "0009",
+    "0010",
+    "0011",
+    "0012",
+    "0013",
+    "0014",
+]
 SECRET_DIGEST = "84d8be3cfe4f2d2e4bd4ad0a1b0c1bb6e7d3c2a6a4a4ea9a9ee4b9d9e9b5c1d2"
 
 
@@ -60,6 +75,7 @@ def _rows(request: ForecastRequest) -> dict[str, list[dict[str, Any]]]:
         "num_groups": 3, "nfe": 2, "evaluations": 60, "number": 1, "checked": 1.0, "damaged_files": 1,
         "damage": {"why": "gone"}, "mode": {"compiled": False, "precision": "bfloat16"},
         "labels": {"project": "harbour"}, "retention_hours": 6.5,
+        "batch_id": None, "batch_index": None,
     }  # fmt: skip  # one column per line would be 70 lines
     group: dict[str, Any] = {
         "forecast_id": "fc_running", "kind": "group", "epoch": 3, "attempts": 1, "lease_until": None, "worker": None,
@@ -74,6 +90,10 @@ def _rows(request: ForecastRequest) -> dict[str, list[dict[str, Any]]]:
         "work": [group | {"id": index + 1, "group_index": index} for index in range(3)],
         "event": [
             {"id": 5, "forecast_id": "fc_running", "kind": "lead_time", "detail": {"lead_times": 2}, "created": 1.5},
+        ],
+        "batch": [
+            {"id": "ba_0", "owner": "local", "idempotency_key": "key", "request_digest": "d" * 64,
+             "request": {"seed": 1}, "init_times": ["2018-09-15T00:00:00"], "created": 1.5},
         ],
         "worker": [
             {"id": "host-1", "device": "cpu", "started": 1.0, "seen": 2.0, "kind": "cpu", "threads": 2,

@@ -1,0 +1,245 @@
+"""Batches: submitted whole or not at all, with the limits of all parts; read, listed, cancelled and deleted as one."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from jobs.forecasts import ForecastRecord
+from jobs.rows.database import Database
+from jobs.rows.states import Status
+from jobs.rows.tables import batches, forecasts
+from tests.in_process import InProcess
+
+DAYS = ("2018-09-15T00:00:00", "2018-09-16T00:00:00", "2018-09-17T00:00:00")
+Submit = Callable[..., ForecastRecord]
+
+
+@pytest.fixture
+def sources(submit_forecast: Submit) -> list[dict[str, str]]:
+    """States of three days: those of three forecasts."""
+    return [{"source": "forecast", "id": submit_forecast(init_time=day).id} for day in DAYS]
+
+
+def batch_of(sources: Sequence[Any], **fields: Any) -> dict[str, Any]:
+    body = {"model": "untrained", "members": 3, "lead_time": "12h", "seed": 7, "sampler": {"nfe": 2}}
+    return body | {"initial_states": list(sources)} | fields
+
+
+def submit(api: InProcess, sources: Sequence[Any], **options: Any) -> dict[str, Any]:
+    response = api.post("/v1/batch", json=batch_of(sources), **options)
+    assert response.status_code == 202, response.text
+    view: dict[str, Any] = response.json()
+    assert response.headers["Location"].endswith(f"/v1/batch/{view['id']}")
+    return view
+
+
+def _count(database: Database) -> tuple[int, int]:
+    with database.read() as connection:
+        ids = connection.scalars(select(forecasts.c.id)).all(), connection.scalars(select(batches.c.id)).all()
+    return len(ids[0]), len(ids[1])
+
+
+def _folders(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "forecasts").iterdir()}
+
+
+def test_the_parts_of_a_batch_are_forecasts_that_differ_in_their_states_alone(
+    api: InProcess, sources: list[dict[str, str]]
+) -> None:
+    view = submit(api, sources)
+    assert (view["status"], view["num_parts"], view["counts"]) == ("accepted", 3, {"accepted": 3})
+    assert view["init_times"] == [part["init_time"] for part in view["parts"]] == list(DAYS)
+    assert [part["index"] for part in view["parts"]] == [0, 1, 2]
+    parts = [api.get(part["href"]).json() for part in view["parts"]]
+    assert {part["batch"] for part in parts} == {view["id"]}
+    requests = [part["request"] for part in parts]
+    for request in requests:
+        del request["initial_state"]
+    assert requests[0] == requests[1] == requests[2]
+    assert requests[0]["seed"] == 7
+
+
+def test_lists_have_parts_only_for_their_batch(api: InProcess, sources: list[dict[str, str]]) -> None:
+    one, two = submit(api, sources), submit(api, sources[:1])
+    assert {forecast["id"] for forecast in api.get("/forecast").json()["forecasts"]} == {
+        source["id"] for source in sources
+    }
+    for batch in (one, two):
+        address, found = f"/v1/forecast?batch={batch['id']}&limit=2", []
+        while address:
+            page = api.get(address).json()
+            found += [forecast["id"] for forecast in page["forecasts"]]
+            address = next((link["href"] for link in page["links"] if link["rel"] == "next"), "")
+        assert sorted(found) == sorted(part["id"] for part in batch["parts"])
+    listed = api.get("/v1/batch").json()
+    assert [batch["id"] for batch in listed["batches"]] == [two["id"], one["id"]]
+    first = api.get("/v1/batch?limit=1").json()
+    assert [batch["id"] for batch in first["batches"]] == [two["id"]]
+    (following,) = [link["href"] for link in first["links"] if link["rel"] == "next"]
+    assert [batch["id"] for batch in api.get(following).json()["batches"]] == [one["id"]]
+
+
+def test_a_batch_that_cannot_be_accepted_whole_leaves_nothing(
+    api: InProcess, submit_forecast: Submit, sources: list[dict[str, str]], database: Database, tmp_path: Path
+) -> None:
+    other = submit_forecast(init_time="2018-09-18T00:00:00", checkpoint_digest="0" * 64)
+    before, folders = _count(database), _folders(tmp_path)
+    refused = api.post("/v1/batch", json=batch_of([*sources, {"source": "forecast", "id": other.id}]))
+    assert refused.status_code == 422
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/initial_states/3/id"]
+    assert _count(database) == before
+    assert _folders(tmp_path) == folders
+
+
+def test_the_same_state_twice_is_refused_but_other_states_of_one_time_are_not(
+    api: InProcess, sources: list[dict[str, str]]
+) -> None:
+    refused = api.post("/v1/batch", json=batch_of([*sources, sources[1]]))
+    assert refused.status_code == 422
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/initial_states/3"]
+    assert "at 1 and 3" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("states", "pointers", "detail"),
+    [
+        ([], ["/initial_states"], "at least 1 item"),
+        ([{"source": "upload"}], ["/initial_states/0"], "without files"),
+        (
+            [{"source": "forecast", "id": "fc_1"}, {"source": "catalogue", "dataset": "x"}],
+            ["/initial_states/0/id", "/initial_states/1/dataset"],
+            "fc_1",
+        ),
+        ({"dataset": "no", "init_times": ["2018-09-15"]}, ["/initial_states/dataset"], "Got: 'no'"),
+        (
+            {"dataset": "gfs", "init_times": {"start": "2018-09-15", "end": "2018-09-14"}},
+            ["/initial_states/init_times/end"],
+            "at or after",
+        ),
+        (
+            {"dataset": "gfs", "init_times": {"start": "2018-09-15", "end": "2098-09-14", "step": "1h"}},
+            ["/initial_states/init_times/end"],
+            "at most 400",
+        ),
+        (
+            {"dataset": "gfs", "init_times": {"start": "2018-09-15", "end": "2018-09-16", "step": "0h"}},
+            ["/initial_states/init_times/step"],
+            "Got: '0h'",
+        ),
+        ({"dataset": "gfs", "init_times": {"start": "x", "end": "y"}}, ["/initial_states/init_times/start"], "'x'"),
+        ("gfs", ["/initial_states"], "Got: 'gfs'"),
+    ],
+)
+def test_wrong_initial_states_are_named(api: InProcess, states: Any, pointers: list[str], detail: str) -> None:
+    refused = api.post("/v1/batch", json=batch_of([]) | {"initial_states": states})
+    assert refused.status_code == 422, refused.text
+    assert [error["pointer"] for error in refused.json()["errors"]] == pointers, refused.text
+    assert detail in refused.json()["detail"]
+
+
+def test_a_range_of_times_of_a_data_set_is_a_batch(api: InProcess) -> None:
+    states = {"dataset": "nature-run", "init_times": [_nature_time(api)]}
+    listed = api.post("/v1/batch?validate_only=true", json=batch_of([]) | {"initial_states": states})
+    assert listed.status_code == 200, listed.text
+    estimate = listed.json()
+    assert (estimate["num_parts"], estimate["network_evaluations"]) == (1, 3 * 2 * 3)
+    time = states["init_times"][0]
+    times = {"start": time, "end": time, "step": "1d"}
+    ranged = api.post(
+        "/v1/batch?validate_only=true", json=batch_of([]) | {"initial_states": states | {"init_times": times}}
+    )
+    assert ranged.json()["part"]["request"]["initial_state"]["init_time"].startswith(time[:13])
+    assert api.get("/batch").json()["batches"] == []
+
+
+def _nature_time(api: InProcess) -> str:
+    return next(str(state["init_time"]) for state in api.get("/catalogue").json() if state["dataset"] == "nature-run")
+
+
+def test_an_idempotency_key_submits_one_batch(
+    api: InProcess, sources: list[dict[str, str]], database: Database, tmp_path: Path
+) -> None:
+    headers = {"Idempotency-Key": "hindcast"}
+    first = submit(api, sources, headers=headers)
+    counts, folders = _count(database), _folders(tmp_path)
+    again = api.post("/v1/batch", json=batch_of(sources), headers=headers)
+    assert (again.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
+    assert [part["id"] for part in again.json()["parts"]] == [part["id"] for part in first["parts"]]
+    other = api.post("/v1/batch", json=batch_of(sources, seed=8), headers=headers)
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reuse")
+    assert _count(database) == counts
+    assert _folders(tmp_path) == folders
+
+
+def test_a_batch_without_places_for_all_parts_is_refused_whole(
+    api: InProcess, sources: list[dict[str, str]], database: Database, tmp_path: Path
+) -> None:
+    counts, folders = _count(database), _folders(tmp_path)
+    api.app.state.service.settings.limits.__dict__["max_open_forecasts"] = 5
+    refused = api.post("/v1/batch", json=batch_of(sources))
+    assert (refused.status_code, refused.json()["type"]) == (429, "/problems/queue-full")
+    assert _count(database) == counts
+    assert _folders(tmp_path) == folders
+
+
+def test_the_status_of_a_batch_follows_its_parts(
+    api: InProcess, sources: list[dict[str, str]], database: Database
+) -> None:
+    view = submit(api, sources)
+    tags = set()
+    for statuses, expected in (
+        ("accepted accepted accepted", "accepted"),
+        ("successful accepted accepted", "running"),
+        ("successful running accepted", "running"),
+        ("successful failed accepted", "running"),
+        ("successful failed dismissed", "failed"),
+        ("successful successful dismissed", "dismissed"),
+        ("successful successful successful", "successful"),
+    ):
+        with database.write() as connection:
+            for part, status in zip(view["parts"], statuses.split(), strict=True):
+                is_done = status in {"successful", "failed", "dismissed"}
+                values = {"status": status, "lead_times": 2 if status == "successful" else 0}
+                values |= {"finished": 1e9 if is_done else None, "started": None if status == "accepted" else 1e9}
+                connection.execute(update(forecasts).where(forecasts.c.id == part["id"]).values(**values))
+        response = api.get(f"/v1/batch/{view['id']}")
+        batch = response.json()
+        assert batch["status"] == expected, statuses
+        assert batch["progress_detail"]["lead_times"] == 2 * statuses.split().count("successful")
+        is_open = expected in {"accepted", "running"}
+        assert ("retry-after" in response.headers) == is_open
+        assert (batch["finished"] is None) == is_open
+        tags.add(response.headers["ETag"])
+        unchanged = api.get(f"/v1/batch/{view['id']}", headers={"If-None-Match": response.headers["ETag"]})
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert len(tags) == 7
+
+
+def test_a_batch_is_cancelled_then_deleted_as_one(
+    api: InProcess, sources: list[dict[str, str]], tmp_path: Path
+) -> None:
+    view = submit(api, sources)
+    cancelled = api.delete(f"/v1/batch/{view['id']}")
+    assert (cancelled.status_code, cancelled.json()["counts"]) == (202, {"dismissed": 3})
+    over = api.delete(f"/v1/batch/{view['id']}?keep_data=true")
+    assert (over.status_code, over.json()["type"]) == (409, "/problems/batch-over")
+    assert api.delete(f"/v1/batch/{view['id']}").status_code == 204
+    ended = api.get(f"/v1/batch/{view['id']}").json()
+    assert (ended["data"], {part["data"] for part in ended["parts"]}) == ("deleted", {"deleted"})
+    assert not _folders(tmp_path) & {part["id"] for part in view["parts"]}
+    assert {link["rel"] for link in ended["links"]} == {"self", "monitor"}
+
+
+def test_a_failed_part_does_not_hold_up_the_others(
+    api: InProcess, sources: list[dict[str, str]], database: Database
+) -> None:
+    view = submit(api, sources)
+    with database.write() as connection:
+        failed = update(forecasts).where(forecasts.c.id == view["parts"][1]["id"])
+        connection.execute(failed.values(status=Status.FAILED, finished=1e9, error={"detail": "lost"}))
+    batch = api.get(f"/v1/batch/{view['id']}").json()
+    assert (batch["status"], batch["counts"]) == ("running", {"accepted": 2, "failed": 1})
+    assert batch["parts"][1]["error"] == {"detail": "lost"}
