@@ -10,8 +10,9 @@ from sqlalchemy import select, update
 from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
 from jobs.rows.states import Status
-from jobs.rows.tables import batches, forecasts
+from jobs.rows.tables import api_keys, batches, forecasts
 from tests.in_process import InProcess
+from tests.rows import create_key
 
 DAYS = ("2018-09-15T00:00:00", "2018-09-16T00:00:00", "2018-09-17T00:00:00")
 Submit = Callable[..., ForecastRecord]
@@ -243,3 +244,61 @@ def test_a_failed_part_does_not_hold_up_the_others(
     batch = api.get(f"/v1/batch/{view['id']}").json()
     assert (batch["status"], batch["counts"]) == ("running", {"accepted": 2, "failed": 1})
     assert batch["parts"][1]["error"] == {"detail": "lost"}
+
+
+def _every_request(batch_id: str) -> list[tuple[str, str]]:
+    home = f"/v1/batch/{batch_id}"
+    return [("GET", home), ("HEAD", home), ("DELETE", home), ("DELETE", f"{home}?keep_data=true")]
+
+
+def test_a_key_neither_sees_nor_changes_batches_of_another_key(
+    api: InProcess, submit_forecast: Submit, database: Database
+) -> None:
+    keys = [create_key(database, name) for name in ("one", "two")]
+    one, two = ({"Authorization": f"Bearer {secret}", "Idempotency-Key": "same"} for _, secret in keys)
+    ids = [submit_forecast(owner=key.id, init_time=day).id for key, _ in keys for day in DAYS[:2]]
+    own, foreign = ([{"source": "forecast", "id": name} for name in names] for names in (ids[2:], ids[:2]))
+    view = submit(api, foreign, headers=one)
+    refused = api.post("/v1/batch", json=batch_of(foreign), headers=two)
+    missing = [{"source": "forecast", "id": "fc_" + "0" * 24}]
+    unknown = api.post("/v1/batch", json=batch_of(missing), headers=two)
+    assert refused.status_code == unknown.status_code == 422
+    assert refused.json()["title"] == unknown.json()["title"]
+    other = submit(api, own, headers=two)
+    assert other["id"] != view["id"]
+    for method, address in _every_request(view["id"]):
+        denied, absent = (
+            api.request(method, address.replace(view["id"], name), headers=two)
+            for name in (view["id"], "ba_" + "0" * 24)
+        )
+        assert denied.status_code == absent.status_code == 404, (method, address)
+        if method != "HEAD":
+            for response, name in ((denied, view["id"]), (absent, "ba_" + "0" * 24)):
+                assert response.json()["type"] == "/problems/no-such-batch"
+                assert response.json()["detail"] == f"There is no batch {name!r}."
+    assert [batch["id"] for batch in api.get("/batch", headers=two).json()["batches"]] == [other["id"]]
+    assert api.get(f"/batch?before={view['id']}", headers=two).json()["batches"] == []
+    assert api.get(f"/forecast?batch={view['id']}", headers=two).json()["forecasts"] == []
+    assert api.get(f"/v1/batch/{view['id']}", headers=one).json()["status"] == "accepted"
+
+
+def test_the_limits_of_a_key_count_all_parts(api: InProcess, submit_forecast: Submit, database: Database) -> None:
+    key, secret = create_key(database, "one")
+    headers = {"Authorization": f"Bearer {secret}"}
+    sources = [{"source": "forecast", "id": submit_forecast(owner=key.id, init_time=day).id} for day in DAYS]
+    for limit, value, kind, code in (
+        ("open_forecasts", 2, "limit-exceeded", 403),
+        ("open_forecasts", 5, "limit-reached", 429),
+        ("day_evaluations", 3 * 60 + 53, "limit-reached", 429),
+        ("kept_bytes", 1000, "limit-exceeded", 403),
+    ):
+        with database.write() as connection:
+            connection.execute(update(api_keys).where(api_keys.c.id == key.id).values({limit: value}))
+        refused = api.post("/v1/batch", json=batch_of(sources), headers=headers)
+        assert (refused.status_code, refused.json()["type"]) == (code, f"/problems/{kind}"), (limit, refused.text)
+        assert refused.json()["limit"]["name"] == limit
+        assert "batch of 3" in refused.json()["detail"] or "initial_states" in refused.json()["detail"]
+        with database.write() as connection:
+            connection.execute(update(api_keys).where(api_keys.c.id == key.id).values({limit: None}))
+    assert api.get("/batch", headers=headers).json()["batches"] == []
+    assert api.post("/v1/batch", json=batch_of(sources), headers=headers).status_code == 202
