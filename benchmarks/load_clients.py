@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +64,14 @@ class Figures:
         self._seconds[kind].append(seconds)
         self._statuses[kind][status] += 1
 
+    def count(self) -> int:
+        """Return the number of requests."""
+        return sum(map(len, self._seconds.values()))
+
+    def count_answered(self) -> int:
+        """Return the number of requests that were answered with 200."""
+        return sum(statuses[200] for statuses in self._statuses.values())
+
     def percentile(self, kind: str, percent: float) -> float:
         """Return a percentile of the seconds of a kind of request."""
         return float(np.percentile(self._seconds[kind], percent))
@@ -93,14 +101,14 @@ async def crowd_of(crowd: Crowd, target: Target, polled: str, figures: Figures) 
     """
     status, numbers, slow = f"/v1/forecast/{polled}", itertools.count(), itertools.cycle((False, True))
     kinds: list[tuple[int, float, Callable[[], Coroutine[Any, Any, None]]]] = [
-        (crowd.pollers, 1.0, lambda: _poll("status", status, 1.0, target, figures)),
-        (crowd.probes, 0.5, lambda: _poll("healthz", "/healthz", 0.5, target, figures)),
+        (crowd.pollers, 1.0, lambda: poll(target.port, 1.0, itertools.repeat(("status", status)), figures)),
+        (crowd.probes, 0.5, lambda: poll(target.port, 0.5, itertools.repeat(("healthz", "/healthz")), figures)),
         (crowd.drawers, _ARRIVAL_SECONDS, lambda: _ask_for_maps(target, numbers, figures)),
         (crowd.uploaders, _ARRIVAL_SECONDS, lambda: _upload(target, figures)),
         (crowd.idle, _ARRIVAL_SECONDS, lambda: _keep_open(target, is_slow=next(slow))),
     ]
     tasks = [
-        asyncio.ensure_future(_start_later(seconds * index / number, client))
+        asyncio.ensure_future(start_later(seconds * index / number, client))
         for number, seconds, client in kinds
         for index in range(number)
     ]
@@ -112,22 +120,24 @@ async def crowd_of(crowd: Crowd, target: Target, polled: str, figures: Figures) 
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _start_later(seconds: float, client: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def start_later(seconds: float, client: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a client after some seconds."""
     await asyncio.sleep(seconds)
     await client()
 
 
-async def _poll(kind: str, path: str, period: float, target: Target, figures: Figures) -> None:
-    """Read a path at the ticks of the client's own clock, over a connection that it keeps.
+async def poll(port: int, period: float, requests: Iterator[tuple[str, str]], figures: Figures) -> None:
+    """Send the next of `requests`, kind and path, at each tick of the client's own clock, over a connection it keeps.
 
     Seconds count from the tick at which the request was due, also if the response before it was late.
     """
-    request, due = _head("GET", path), time.perf_counter()
+    due = time.perf_counter()
     while True:
-        async with _connect(target) as (reader, writer):
+        async with _connect(port) as (reader, writer):
             while True:
                 await asyncio.sleep(due - time.perf_counter())
-                if not await _exchange(kind, reader, writer, [request], figures, due):
+                kind, path = next(requests)
+                if not await _exchange(kind, reader, writer, [_head("GET", path)], figures, due):
                     break
                 due += period
         due = max(due, time.perf_counter())
@@ -177,8 +187,8 @@ async def _keep_open(target: Target, *, is_slow: bool) -> None:
 
 
 @asynccontextmanager
-async def _connect(target: Target) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+async def _connect(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield reader, writer
     finally:
@@ -188,7 +198,7 @@ async def _connect(target: Target) -> AsyncIterator[tuple[asyncio.StreamReader, 
 async def _exchange_once(kind: str, target: Target, request: Sequence[bytes | memoryview], figures: Figures) -> None:
     """Send a request over a connection of its own; wait as `Retry-After` says if it is refused."""
     began = time.perf_counter()
-    async with _connect(target) as (reader, writer):
+    async with _connect(target.port) as (reader, writer):
         response = await _exchange(kind, reader, writer, request, figures, began)
     if response is None or response.status != 200:
         await asyncio.sleep(float(response.headers.get("retry-after", _PAUSE_SECONDS)) if response else _PAUSE_SECONDS)
@@ -202,8 +212,11 @@ async def _exchange(
     figures: Figures,
     began: float,
 ) -> Response | None:
-    """Send a request and return its response, or None if the connection was closed without one; add it to `figures`."""
-    status = 0
+    """Send a request and return its response, or None if the connection was closed without one; add it to `figures`.
+
+    A request whose client is cancelled is not added.
+    """
+    response: Response | None
     reading = asyncio.ensure_future(_read_response(reader))
     try:
         with suppress(ConnectionError):
@@ -213,12 +226,11 @@ async def _exchange(
                 writer.write(piece)
                 await writer.drain()
         response = await reading
-        status = response.status
     except (OSError, asyncio.IncompleteReadError):
-        return None
+        response = None
     finally:
         reading.cancel()
-        figures.add(kind, time.perf_counter() - began, status)
+    figures.add(kind, time.perf_counter() - began, 0 if response is None else response.status)
     return response
 
 

@@ -1,8 +1,9 @@
 """Time series of an ensemble at places: members, and statistics over them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ ANALYSIS = -1
 """The index of lead time 0, whose values are those of the analysis from which each member started."""
 
 _READERS = 4
+_WIND = ("u10", "v10")
 
 Values = NDArray[np.float32]
 """Values of members, (lead time, member, place), or of a statistic over them, (lead time, place)."""
@@ -60,23 +62,25 @@ class Series:
         finite are left out; without any, a statistic is NaN, and the spread without two.
         """
         if parameter.name == WIND_DIRECTION:
-            means = (np.stack([moments(members)[0] for members in self._finite(name)]) for name in ("u10", "v10"))
+            means = (self._over_members(self._variable(name), lambda members: moments(members)[0]) for name in _WIND)
             yield "mean", parameter.units, wind_direction(*means)
             return
-        finite = [_finite(members) for members in self.members_of(parameter)]
-        for name, values in zip(("mean", "spread"), zip(*map(moments, finite), strict=True), strict=True):
-            yield name, parameter.units, np.stack(values)
-        for index, probability in enumerate(probabilities):
-            yield (
-                f"q{probability:g}",
-                parameter.units,
-                np.stack([quantiles(each, probabilities)[index] for each in finite]),
-            )
+        values = self.members_of(parameter)
+        for name, field in zip(("mean", "spread"), self._over_members(values, _moments), strict=True):
+            yield name, parameter.units, field
+        if probabilities:
+            fields = self._over_members(values, partial(quantiles, probabilities=probabilities))
+            for probability, field in zip(probabilities, fields, strict=True):
+                yield f"q{probability:g}", parameter.units, field
         for threshold in thresholds:
             if threshold.variable == parameter.name:
-                is_event, limit = np.greater if threshold.op == ">" else np.less, np.float32(threshold.value)
-                shares = [event_share(is_event(each, limit)) for each in finite]
-                yield f"p{threshold.op}{threshold.value:g}", "1", np.stack(shares)
+                shares = self._over_members(values, partial(_share_beyond, threshold))
+                yield f"p{threshold.op}{threshold.value:g}", "1", shares
+
+    def part(self, leads: Sequence[int], places: slice) -> "Series":
+        """Return the series of some of the lead times, by position, and places."""
+        hours = tuple(self.lead_hours[lead] for lead in leads)
+        return replace(self, lead_hours=hours, values=self.values[list(leads)][..., places])
 
     def num_finite(self) -> NDArray[np.int64]:
         """Return the number of members that are finite, at each lead time."""
@@ -85,13 +89,26 @@ class Series:
     def _variable(self, name: str) -> Values:
         return self.values[:, :, self.variables.index(name)]
 
-    def _finite(self, name: str) -> list[NDArray[np.float32]]:
-        return [_finite(members) for members in self._variable(name)]
+    def _over_members(self, values: Values, statistic: Callable[[Values], Values]) -> Values:
+        """Return a statistic (…, lead time, place) over the finite members of `values`.
+
+        `statistic` takes (member, lead time, place) of lead times at which the same members are finite: those that are
+        finite at all places.
+        """
+        masks, numbers = np.unique(np.isfinite(values).all(axis=2), axis=0, return_inverse=True)
+        leads = [np.flatnonzero(numbers.reshape(-1) == number) for number in range(len(masks))]
+        parts = [statistic(values[lead][:, mask].swapaxes(0, 1)) for lead, mask in zip(leads, masks, strict=True)]
+        order = np.argsort(np.concatenate(leads))
+        return np.asarray(np.concatenate(parts, axis=-2)[..., order, :], np.float32)
 
 
-def _finite(members: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the members of (member, place) that are finite at all places: those that are not lost."""
-    return members[np.isfinite(members).all(axis=1)]
+def _moments(members: Values) -> Values:
+    return np.stack(moments(members))
+
+
+def _share_beyond(threshold: Threshold, members: Values) -> Values:
+    is_event = np.greater if threshold.op == ">" else np.less
+    return np.asarray(event_share(is_event(members, np.float32(threshold.value))))
 
 
 def read_series(

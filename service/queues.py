@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from jobs.settings import LimitSettings
+from service.series_batches import SeriesBatches
 from service.shared_calls import SharedCalls
 from service.work_queues import WorkQueue
 from weather.exports.export import ExportPlan
@@ -28,19 +29,22 @@ class Queues:
     archiving: WorkQueue
     pictures: SharedCalls[bytes]
     series: SharedCalls[bytes]
+    series_batches: SeriesBatches
     exports: SharedCalls[ExportPlan]
     zips: SharedCalls[Path]
 
     @classmethod
     def open(cls, limits: LimitSettings) -> Self:
         """Return empty queues with the limits of the settings."""
+        reading = WorkQueue("for values", at_once=limits.max_reading, max_waiting=limits.max_waiting)
         return cls(
             parsing=WorkQueue("with files", at_once=limits.max_parsing, max_waiting=limits.max_waiting),
             drawing=WorkQueue("for pictures", at_once=limits.max_drawing, max_waiting=limits.max_waiting),
-            reading=WorkQueue("for values", at_once=limits.max_reading, max_waiting=limits.max_waiting),
+            reading=reading,
             archiving=WorkQueue("for zips", at_once=_MAX_ARCHIVING, max_waiting=limits.max_waiting),
             pictures=SharedCalls(_PICTURE_BYTES, len),
             series=SharedCalls(_SERIES_BYTES, len),
+            series_batches=SeriesBatches(reading),
             exports=SharedCalls(_MAX_EXPORTS, lambda _: 1),
             zips=SharedCalls(0, lambda _: 1),
         )

@@ -93,10 +93,16 @@ def engine(
 
 
 @bench.command()
-def load(json: JsonFile = None, tiny: Tiny = False) -> None:
+def load(
+    json: JsonFile = None,
+    tiny: Tiny = False,
+    readers: Annotated[
+        bool, typer.Option("--readers", help="Load it only with 200 readers of status, time series and chunks.")
+    ] = False,
+) -> None:
     """Measure latencies, memory and the speed of a forecast while 1300 clients load the service; takes minutes."""
     with exit_codes():
-        run("bench load", json=json, tiny=tiny)
+        run("bench load", json=json, tiny=tiny, readers=readers)
 
 
 @bench.command()

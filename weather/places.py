@@ -48,7 +48,7 @@ def parse_places(coords: str) -> tuple[Place, ...]:
 
 @dataclass(frozen=True)
 class PlaceSampler:
-    """Values of fields at places: the mean of `corners` grid points each, with weights of sum 1.
+    """Values of fields at places: the mean of four grid points each, with weights of sum 1.
 
     `rows`, `columns` and `weights` are (place, corner).
     """
@@ -69,6 +69,14 @@ class PlaceSampler:
         if interpolation == "nearest":
             corners = [_nearest(corner) for corner in corners]
         rows, columns, weights = (np.array(part) for part in zip(*corners, strict=True))
+        return cls(rows, columns, weights)
+
+    @classmethod
+    def join(cls, samplers: Sequence["PlaceSampler"]) -> "PlaceSampler":
+        """Return the sampler of the places of several samplers, in their order."""
+        rows, columns, weights = (
+            np.concatenate([getattr(sampler, name) for sampler in samplers]) for name in ("rows", "columns", "weights")
+        )
         return cls(rows, columns, weights)
 
     def sample(self, fields: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -107,4 +115,4 @@ def _columns_around(grid: Grid, longitude: float) -> tuple[int, int, float]:
 def _nearest(corners: _Corners) -> _Corners:
     rows, columns, weights = corners
     best = max(range(len(weights)), key=weights.__getitem__)
-    return [rows[best]], [columns[best]], [1.0]
+    return [rows[best]] * 4, [columns[best]] * 4, [1.0, 0.0, 0.0, 0.0]

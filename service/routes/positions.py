@@ -14,7 +14,7 @@ from service.child_processes import while_connected
 from service.damage import answering_damage
 from service.dependencies import OwnForecast, Service, ServiceDep, check_ensemble
 from service.faults import Faults, located_at
-from service.positions import PositionQuery, answer_position
+from service.positions import PositionQuery
 from service.problems import PROBLEM_RESPONSES
 from service.series_formats import MEDIA_TYPES, SeriesFormat
 from storage.errors import ConfigurationError
@@ -23,8 +23,6 @@ from weather.times import Interval
 
 router = APIRouter(tags=["data"], responses=PROBLEM_RESPONSES)
 
-_MAX_SECONDS = 60.0
-"""Seconds that an answer may take."""
 _MAX_QUANTILES = 20
 _QUANTILES = "0.1,0.25,0.5,0.75,0.9"
 
@@ -118,15 +116,16 @@ async def _respond(record: ForecastRecord, service: Service, request: Request, q
         return conditional(request, Response(headers=headers))
     check_ensemble(record, service)
     address = ForecastAddress.of(record, service.settings.storage)
-    read = partial(_read, record, service, partial(answer_position, address, query))
+    read = partial(_read, record, service, address, headers["ETag"], query)
     content = await while_connected(request, service.queues.series.get((address, query, headers["ETag"]), read))
     return Response(content, headers=headers, media_type=MEDIA_TYPES[query.form])
 
 
-async def _read(record: ForecastRecord, service: Service, answer: "partial[bytes]") -> bytes:
-    async with service.queues.reading.place(record.owner) as place:
-        with answering_damage(record, service), located_at("query"):
-            return await place.run(answer, _MAX_SECONDS)
+async def _read(
+    record: ForecastRecord, service: Service, address: ForecastAddress, tag: str, query: PositionQuery
+) -> bytes:
+    with answering_damage(record, service), located_at("query"):
+        return await service.queues.series_batches.answer(record.owner, address, tag, query)
 
 
 def _parse_quantiles(text: str) -> tuple[float, ...]:

@@ -29,6 +29,7 @@ RATIOS = {
     },
     "estimate": {"time_ratio", "bytes_ratio"},
     "load": {"health_p99_seconds", "status_p99_seconds", "forecast_ratio", "memory_ratio"},
+    "load --readers": {"forecast_ratio", "answered_share", "memory_growth", "position_p99_seconds"},
     "loader": {"memory_growth", "memory_share", "bare_ratio", "reads_a_chunk"},
     "networks": {"stem_ratio", "channels_last_ratio"},
     "polling": {"status_ratio", "unchanged_ratio"},

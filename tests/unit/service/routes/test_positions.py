@@ -16,16 +16,21 @@ from sqlalchemy import update
 
 from diagnostics.series import Series, read_series
 from jobs.folders import ForecastFolder
-from jobs.forecasts import ForecastRecord
+from jobs.forecasts import ForecastRecord, read_forecast
 from jobs.request import Output
 from jobs.rows.database import Database
 from jobs.rows.tables import forecasts
+from jobs.settings import Settings
 from service import positions
+from service.child_calls import ForecastAddress
+from service.positions import PositionQuery, answer_positions
 from tests.helpers import wait_until
 from tests.in_process import InProcess
 from tests.rows import commit_lead_times
 from weather.ingest.exchange import load_initial_state
+from weather.places import parse_places
 from weather.stores.ensemble import EnsembleStore
+from weather.times import Interval
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -243,7 +248,7 @@ def test_a_forecast_without_members_or_lead_times_has_no_series(
         assert (response.status_code, response.json()["type"]) == expected
 
 
-def test_two_series_are_read_at_a_time_sixteen_wait_and_more_are_refused_without_delay_of_other_requests(
+def test_two_batches_of_series_are_read_at_a_time_and_more_are_refused_without_delay_of_other_requests(
     api: InProcess, record: ForecastRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_released, lock = threading.Event(), threading.Lock()
@@ -261,13 +266,40 @@ def test_two_series_are_read_at_a_time_sixteen_wait_and_more_are_refused_without
 
     monkeypatch.setattr(positions, "read_series", read_slowly)
     path = f"/v1/forecast/{record.id}/position"
-    requests = [api.start("GET", f"{path}?coords=POINT({longitude} 0)") for longitude in range(50)]
-    wait_until(lambda: sum(request.done() for request in requests) == 32)
+    points = ",".join(f"({longitude} 0)" for longitude in range(19))
+    requests = [api.start("GET", f"{path}?coords=MULTIPOINT({points},({number} 1))") for number in range(110)]
+    wait_until(lambda: sum(request.done() for request in requests) >= 110 - 18 * 5)
     assert api.start("GET", "/healthz").result(10).status_code == 200
     assert api.start("GET", f"{path}?coords=POINT(0 91)").result(10).status_code == 422
     is_released.set()
     responses = [request.result(60) for request in requests]
-    assert Counter(response.status_code for response in responses) == {200: 18, 429: 32}
+    counts = Counter(response.status_code for response in responses)
+    assert counts[200] + counts[429] == 110
+    assert 16 * 5 + 2 <= counts[200] <= 18 * 5
     refusal = next(response for response in responses if response.status_code == 429)
     assert (refusal.json()["type"], refusal.json()["retryable"]) == ("/problems/too-busy", True)
     assert most == 2
+
+
+def test_requests_that_are_answered_together_have_each_its_own_answer_or_error(
+    record: ForecastRecord, settings: Settings
+) -> None:
+    with Database(settings.storage.sql_url).read() as connection:
+        address = ForecastAddress.of(read_forecast(connection, record.id), settings.storage)
+    first_step = Interval.parse("../2024-01-01T06:00:00Z")
+    queries = [
+        _query("POINT(21.5 52.2)"),
+        _query("MULTIPOINT((0 0),(179.9 -89))", interpolation="nearest", form="csv"),
+        _query("POINT(1 1)", names=("rain",)),
+        _query("POINT(-30 10)", statistics=True, times=first_step, form="covjson"),
+    ]
+    together = answer_positions(address, queries)
+    assert [isinstance(answer, bytes) for answer in together] == [True, True, False, True]
+    alone = [answer_positions(address, [query])[0] for query in queries]
+    assert [str(answer) for answer in together] == [str(answer) for answer in alone]
+
+
+def _query(coords: str, **options: Any) -> PositionQuery:
+    defaults: dict[str, Any] = {"names": (), "interpolation": "bilinear", "units": "ms", "statistics": False}
+    defaults |= {"probabilities": (0.5,), "exceedance": "", "times": Interval.parse("../.."), "form": "json"}
+    return PositionQuery(parse_places(coords), **defaults | options)
