@@ -26,7 +26,8 @@ def bench_readers(*, json: Path | None, tiny: bool) -> dict[str, Any]:
     The worker computes with one thread on the first core; the API, its processes and all clients share the last core.
     Ratios: the duration of a forecast with its readers over that of the same forecast alone, the shortest of three
     each; the share of requests that were answered; the memory of the API after 20 000 requests over that after 2000;
-    and the 99th percentile of a time series' seconds. `tiny` makes everything small for tests; its results mean nothing.
+    and the 99th percentile of a time series' seconds. `tiny` makes everything small for tests; its results mean
+    nothing.
     """
     readers, requests, rounds, members, lead_time = (4, 4, 1, 2, "5d") if tiny else (200, 20_000, 3, 16, "10d")
     cores, figures = sorted(os.sched_getaffinity(0)), Figures()
