@@ -16,7 +16,7 @@ from jobs.mode import Mode
 from jobs.request import ForecastRequest
 from jobs.rows.clock import now
 from jobs.rows.end_time import END_TIME
-from jobs.rows.states import OPEN, Data, EventKind, Kind, Priority, Status
+from jobs.rows.states import OPEN, Data, EventKind, Kind, Phase, Priority, Status
 from jobs.rows.tables import forecasts, usage, work
 
 
@@ -26,7 +26,8 @@ class ForecastRecord:
 
     `number` counts the forecasts of its owner in the order of acceptance, from 1. `damaged_files` are known to be
     damaged. `mode` is how its networks are evaluated, None before a worker has claimed it. `labels` and
-    `retention_hours` are those of its submission. A part of a batch has its `batch_id` and the index in it.
+    `retention_hours` are those of its submission. A part of a batch has its `batch_id` and the index in it. `phase` is
+    what its workers have reported last.
     """
 
     id: str
@@ -49,6 +50,7 @@ class ForecastRecord:
     retention_hours: float | None
     batch_id: str | None = None
     batch_index: int | None = None
+    phase: Phase | None = None
 
     @property
     def handling(self) -> Handling:
@@ -225,6 +227,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "priority": Priority,
     "data": Data,
     "mode": Mode.parse,
+    "phase": lambda phase: None if phase is None else Phase(phase),
     "labels": lambda labels: labels or {},
 }
 

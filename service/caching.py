@@ -11,6 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.forecasts import ForecastRecord
+from jobs.rows.states import Status
 from service.authentication import KEY_HEADERS, LOCAL_OWNER, may_depend_on_key
 from weather.exports.state import STATE
 from weather.stores.layout import ENSEMBLE, SUMMARY
@@ -50,10 +51,11 @@ def content_tag(content: bytes) -> str:
 def state_tag(record: ForecastRecord) -> str:
     """Return the weak entity tag of responses computed from a forecast.
 
-    It changes with each complete lead time, and with the number of damaged files.
+    It changes with each complete lead time, with the phase of a running forecast, and with the number of damaged files.
     """
+    phase = f"-{record.phase}" if record.status == Status.RUNNING and record.phase else ""
     damage = f"-{record.damaged_files}" if record.damaged_files else ""
-    return f'W/"{record.status}-{record.lead_times}-{record.data}{damage}-{_version()}"'
+    return f'W/"{record.status}{phase}-{record.lead_times}-{record.data}{damage}-{_version()}"'
 
 
 @cache

@@ -17,11 +17,11 @@ from jobs.rows.states import OPEN, Data, Status
 from jobs.settings import Settings
 from service.authentication import KEY_HEADERS, Callers, owner_of
 from service.batches import BatchReader
+from service.outlooks import Outlooks
 from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, UNSUCCESSFUL, ServiceError
 from service.queues import Queues
 from service.readiness import Readiness
 from service.rendered_views import RenderedViews
-from service.views import Plans
 from storage.paths import StoragePath
 from weather.errors import StorageFullError
 
@@ -38,7 +38,7 @@ class Service:
     queues: Queues
     callers: Callers
     forecasts: BatchReader[str, ForecastRecord]
-    plans: Plans
+    outlooks: Outlooks
     views: RenderedViews
     events: BatchReader[tuple[str, int], list[Event]]
 

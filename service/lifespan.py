@@ -25,6 +25,7 @@ from service.authentication import Callers
 from service.batches import BatchReader
 from service.dependencies import Service
 from service.metrics import Metrics, ReadinessCollector, RowsCollector
+from service.outlooks import Outlooks
 from service.queues import Queues
 from service.readiness import (
     Readiness,
@@ -35,7 +36,6 @@ from service.readiness import (
     check_workers,
 )
 from service.rendered_views import RenderedViews
-from service.views import Plans
 from storage.errors import ConfigurationError, DataDirectoryError
 from storage.lock import lock_folder
 from storage.scratch import own_temporary_folder, remove_abandoned_folders
@@ -82,13 +82,13 @@ def open_service(
     stack.callback(callers.close)
     forecasts = BatchReader(partial(_read_forecasts, database), "forecasts")
     stack.callback(forecasts.close)
-    plans = Plans(database)
-    stack.callback(plans.close)
+    outlooks = Outlooks(database)
+    stack.callback(outlooks.close)
     events = BatchReader(partial(_read_events, database), "events")
     stack.callback(events.close)
     queues, views = Queues.open(settings.limits), RenderedViews(settings.storage.keep_hours)
     service = Service(
-        settings, database, dispatcher, storage, readiness, queues, callers, forecasts, plans, views, events
+        settings, database, dispatcher, storage, readiness, queues, callers, forecasts, outlooks, views, events
     )
     for task in _upkeep_tasks(settings, installation, dispatcher, metrics):
         stack.enter_context(task)

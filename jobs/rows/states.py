@@ -25,6 +25,15 @@ class Priority(StrEnum):
     HIGH = "high"
 
 
+class Phase(StrEnum):
+    """What the workers of a running forecast do."""
+
+    READING_STATE = "reading_state"
+    LOADING_MODEL = "loading_model"
+    ROLLOUT = "rollout"
+    FINALISING = "finalising"
+
+
 class Data(StrEnum):
     """Whether the data of a forecast still exists."""
 

@@ -60,6 +60,7 @@ forecasts = Table(
     Column("retention_hours", Float),
     Column("batch_id", String(40)),
     Column("batch_index", Integer),
+    Column("phase", String(16)),
     UniqueConstraint("owner", "idempotency_key"),
     Index("forecast_by_status", "status", "created"),
     Index("forecast_by_deadline", "status", "deadline"),
@@ -97,7 +98,7 @@ order of acceptance. `model`, `checkpoint_digest`, `group_size`, `num_groups` an
 
 `labels` and `retention_hours` are the caller's, null if there are none.
 
-`batch_id` and `batch_index` are set for a part of a batch.
+`batch_id` and `batch_index` are set for a part of a batch. `phase` is what a worker has reported last, null before.
 """
 
 batches = Table(

@@ -26,6 +26,7 @@ from service.faults import located_at
 from service.initial_states import read_initial_state
 from service.limits import hold_upload_place
 from service.openapi import forecast_body, model_body
+from service.outlooks import read_outlooks
 from service.problems import PROBLEM_RESPONSES
 from service.requests import ForecastBody, ReplayBody
 from service.submission import CheckedBody, accept, check_body, estimate, replay
@@ -36,7 +37,6 @@ from service.views import (
     ForecastList,
     ForecastView,
     Link,
-    planned_seconds,
     retry_seconds,
     view_cautions,
     view_forecast,
@@ -200,9 +200,9 @@ def list_own_forecasts(
         query += [("label", text) for text in label or ()] + ([("batch", batch)] if batch else [])
         links.append(Link(rel="next", href=f"{base}/v1/forecast?{urlencode(query)}"))
     now = time.time()
-    planned = planned_seconds(service.database, records, now)
+    outlooks = read_outlooks(service.database, records, now)
     keep_hours = service.settings.storage.keep_hours
-    views = [view_forecast(record, base, now, planned.get(record.id), keep_hours) for record in records]
+    views = [view_forecast(record, base, now, outlooks.get(record.id), keep_hours) for record in records]
     return ForecastList(forecasts=views, links=links)
 
 
@@ -242,11 +242,11 @@ def read_receipt(record: OwnForecast, request: Request) -> Response:
 
 def _view_response(record: ForecastRecord, service: Service, base: str, code: int) -> JSONResponse:
     now = time.time()
-    planned = planned_seconds(service.database, [record], now).get(record.id)
+    outlook = read_outlooks(service.database, [record], now).get(record.id)
     headers = {"ETag": state_tag(record)}
-    if (seconds := retry_seconds(record, now, planned)) is not None:
+    if (seconds := retry_seconds(record, now, outlook)) is not None:
         headers["Retry-After"] = str(seconds)
-    view = view_forecast(record, base, now, planned, service.settings.storage.keep_hours)
+    view = view_forecast(record, base, now, outlook, service.settings.storage.keep_hours)
     return JSONResponse(view.model_dump(mode="json"), code, headers)
 
 

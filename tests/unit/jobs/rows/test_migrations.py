@@ -39,6 +39,7 @@ REVISIONS = [
     "0012",
     "0013",
     "0014",
+    "0015",
 ]
 SECRET_DIGEST = "84d8be3cfe4f2d2e4bd4ad0a1b0c1bb6e7d3c2a6a4a4ea9a9ee4b9d9e9b5c1d2"
 
@@ -74,8 +75,8 @@ def _rows(request: ForecastRequest) -> dict[str, list[dict[str, Any]]]:
         "first_lead_time": None, "finished": None, "model": "demo", "checkpoint_digest": "c" * 64, "group_size": 2,
         "num_groups": 3, "nfe": 2, "evaluations": 60, "number": 1, "checked": 1.0, "damaged_files": 1,
         "damage": {"why": "gone"}, "mode": {"compiled": False, "precision": "bfloat16"},
-        "labels": {"project": "harbour"}, "retention_hours": 6.5,
         "batch_id": None, "batch_index": None,
+        "labels": {"project": "harbour"}, "retention_hours": 6.5, "phase": "rollout",
     }  # fmt: skip  # one column per line would be 70 lines
     group: dict[str, Any] = {
         "forecast_id": "fc_running", "kind": "group", "epoch": 3, "attempts": 1, "lease_until": None, "worker": None,
