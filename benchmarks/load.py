@@ -29,7 +29,7 @@ def bench_load(*, json: Path | None, tiny: bool, readers: bool) -> dict[str, Any
     """
     if readers:
         return bench_readers(json=json, tiny=tiny)
-    crowd, rounds, members, lead_time = (_TINY, 1, 4, "5d") if tiny else (_FULL, 3, 16, "10d")
+    crowd, rounds, members, lead_time = (_TINY, 1, 2, "1d") if tiny else (_FULL, 3, 16, "10d")
     cores = sorted(os.sched_getaffinity(0))
     with (
         tempfile.TemporaryDirectory(prefix="warmcast-bench-") as folder,

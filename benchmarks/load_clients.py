@@ -129,6 +129,7 @@ async def start_later(seconds: float, client: Callable[[], Coroutine[Any, Any, N
 async def poll(port: int, period: float, requests: Iterator[tuple[str, str]], figures: Figures) -> None:
     """Send the next of `requests`, kind and path, at each tick of the client's own clock, over a connection it keeps.
 
+    It returns when there is none.
     Seconds count from the tick at which the request was due, also if the response before it was late.
     """
     due = time.perf_counter()
@@ -136,7 +137,10 @@ async def poll(port: int, period: float, requests: Iterator[tuple[str, str]], fi
         async with _connect(port) as (reader, writer):
             while True:
                 await asyncio.sleep(due - time.perf_counter())
-                kind, path = next(requests)
+                request = next(requests, None)
+                if request is None:
+                    return
+                kind, path = request
                 if not await _exchange(kind, reader, writer, [_head("GET", path)], figures, due):
                     break
                 due += period
@@ -212,11 +216,8 @@ async def _exchange(
     figures: Figures,
     began: float,
 ) -> Response | None:
-    """Send a request and return its response, or None if the connection was closed without one; add it to `figures`.
-
-    A request whose client is cancelled is not added.
-    """
-    response: Response | None
+    """Send a request and return its response, or None if the connection was closed without one; add it to `figures`."""
+    status = 0
     reading = asyncio.ensure_future(_read_response(reader))
     try:
         with suppress(ConnectionError):
@@ -226,11 +227,12 @@ async def _exchange(
                 writer.write(piece)
                 await writer.drain()
         response = await reading
+        status = response.status
     except (OSError, asyncio.IncompleteReadError):
-        response = None
+        return None
     finally:
         reading.cancel()
-    figures.add(kind, time.perf_counter() - began, 0 if response is None else response.status)
+        figures.add(kind, time.perf_counter() - began, status)
     return response
 
 

@@ -25,8 +25,9 @@ def bench_readers(*, json: Path | None, tiny: bool) -> dict[str, Any]:
 
     The worker computes with one thread on the first core; the API, its processes and all clients share the last core.
     Ratios: the duration of a forecast with its readers over that of the same forecast alone, the shortest of three
-    each; the share of requests that were answered; the memory of the API after 20 000 requests over that after 2000; and the
-    99th percentile of a time series' seconds. `tiny` makes everything small for tests; its results mean nothing.
+    each; the share of requests that were answered; the memory of the API after 20 000 requests over that after 2000;
+    and the 99th percentile of a time series' seconds. `tiny` makes everything small for tests; its results mean
+    nothing.
     """
     readers, requests, rounds, members, lead_time = (4, 4, 1, 2, "5d") if tiny else (200, 20_000, 3, 16, "10d")
     cores, figures = sorted(os.sched_getaffinity(0)), Figures()
@@ -65,17 +66,18 @@ async def _read_until_end(service: RunningService, readers: int, forecast_id: st
     """Keep the readers of a forecast busy from its first lead time until it ends, and return it."""
     while not (record := service.read(forecast_id)).lead_times:
         await asyncio.sleep(SAMPLE_SECONDS)
+    has_ended = asyncio.Event()
+    requests = [
+        itertools.takewhile(lambda _: not has_ended.is_set(), _requests(forecast_id, n)) for n in range(readers)
+    ]
     tasks = [
-        asyncio.ensure_future(
-            start_later(index / readers, partial(poll, service.port, 1.0, _requests(forecast_id, index), figures))
-        )
-        for index in range(readers)
+        asyncio.ensure_future(start_later(number / readers, partial(poll, service.port, 1.0, each, figures)))
+        for number, each in enumerate(requests)
     ]
     while (record := service.read(forecast_id)).status in OPEN:
         await asyncio.sleep(SAMPLE_SECONDS)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    has_ended.set()
+    await asyncio.gather(*tasks)
     assert record.status == Status.SUCCESSFUL, record.error
     return record
 

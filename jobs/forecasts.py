@@ -16,7 +16,7 @@ from jobs.mode import Mode
 from jobs.request import ForecastRequest
 from jobs.rows.clock import now
 from jobs.rows.end_time import END_TIME
-from jobs.rows.states import OPEN, Data, EventKind, Kind, Priority, Status
+from jobs.rows.states import OPEN, Data, EventKind, Kind, Phase, Priority, Status
 from jobs.rows.tables import forecasts, usage, work
 
 
@@ -26,7 +26,8 @@ class ForecastRecord:
 
     `number` counts the forecasts of its owner in the order of acceptance, from 1. `damaged_files` are known to be
     damaged. `mode` is how its networks are evaluated, None before a worker has claimed it. `labels` and
-    `retention_hours` are those of its submission. A part of a batch has its `batch_id` and the index in it.
+    `retention_hours` are those of its submission. A part of a batch has its `batch_id` and the index in it. `phase` is
+    what its workers have reported last.
     """
 
     id: str
@@ -49,6 +50,7 @@ class ForecastRecord:
     retention_hours: float | None
     batch_id: str | None = None
     batch_index: int | None = None
+    phase: Phase | None = None
 
     @property
     def handling(self) -> Handling:
@@ -174,7 +176,7 @@ def read_forecasts(connection: Connection, forecast_ids: Sequence[str]) -> dict[
 
 def list_forecasts(
     connection: Connection,
-    owner: str | None,
+    owner: str,
     statuses: Collection[Status] | None,
     limit: int,
     before: str | None = None,
@@ -183,24 +185,20 @@ def list_forecasts(
 ) -> list[ForecastRecord]:
     """Return at most `limit` forecasts of an owner, newest first; only those with one of `statuses`, if given.
 
-    They have all of the `labels`, pairs of name and value. Without an owner they are those of all owners.
+    They have all of the `labels`, pairs of name and value.
 
     `before` is the id of the last forecast of the preceding page; an id of no forecast of the owner gives none. The
     parts of batches are left out, or those of the batch `batch_id` alone are returned.
     """
-    query = select(forecasts).where(forecasts.c.batch_id == batch_id)
-    if owner is not None:
-        query = query.where(forecasts.c.owner == owner)
+    query = select(forecasts).where(forecasts.c.owner == owner, forecasts.c.batch_id == batch_id)
     if statuses is not None:
         query = query.where(forecasts.c.status.in_(statuses))
     for name, value in labels:
         query = query.where(forecasts.c.labels[name].as_string() == value)
     if before is not None:
         last = forecasts.alias()
-        created = select(last.c.created).where(last.c.id == before)
-        if owner is not None:
-            created = created.where(last.c.owner == owner)
-        query = query.where(tuple_(forecasts.c.created, forecasts.c.id) < tuple_(created.scalar_subquery(), before))
+        created = select(last.c.created).where(last.c.id == before, last.c.owner == owner).scalar_subquery()
+        query = query.where(tuple_(forecasts.c.created, forecasts.c.id) < tuple_(created, before))
     query = query.order_by(forecasts.c.created.desc(), forecasts.c.id.desc()).limit(limit)
     return [record_of(row) for row in connection.execute(query)]
 
@@ -229,6 +227,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "priority": Priority,
     "data": Data,
     "mode": Mode.parse,
+    "phase": lambda phase: None if phase is None else Phase(phase),
     "labels": lambda labels: labels or {},
 }
 

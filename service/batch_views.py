@@ -10,6 +10,7 @@ from jobs.batches import BatchRecord
 from jobs.forecasts import ForecastRecord
 from jobs.rows.states import OPEN, Data, Status
 from service.caching import content_tag, state_tag
+from service.outlooks import Outlook
 from service.views import Link, Progress, eta_seconds, format_time
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
@@ -83,16 +84,16 @@ def data_of(parts: Sequence[ForecastRecord]) -> Data:
 
 
 def view_batch(
-    batch: BatchRecord, parts: Sequence[ForecastRecord], base: str, now: float, planned: Mapping[str, float]
+    batch: BatchRecord, parts: Sequence[ForecastRecord], base: str, now: float, outlooks: Mapping[str, Outlook]
 ) -> BatchView:
-    """Return the JSON view of a batch; `planned` is from `planned_seconds`, otherwise as `view_forecast`."""
-    summary = summarise_batch(batch, parts, base, now, planned)
+    """Return the JSON view of a batch; `outlooks` are from `read_outlooks`, otherwise as `view_forecast`."""
+    summary = summarise_batch(batch, parts, base, now, outlooks)
     views = [_view_part(part, base) for part in parts]
     return BatchView(**dict(summary), request=dict(batch.request), parts=views)
 
 
 def summarise_batch(
-    batch: BatchRecord, parts: Sequence[ForecastRecord], base: str, now: float, planned: Mapping[str, float]
+    batch: BatchRecord, parts: Sequence[ForecastRecord], base: str, now: float, outlooks: Mapping[str, Outlook]
 ) -> BatchSummary:
     """Return the JSON view of a batch without its parts."""
     status, data = status_of(parts), data_of(parts)
@@ -104,7 +105,7 @@ def summarise_batch(
         status=status,
         progress=100 * done // total,
         progress_detail=Progress(
-            lead_times=done, num_lead_times=total, eta_seconds=batch_eta_seconds(parts, now, planned)
+            lead_times=done, num_lead_times=total, eta_seconds=batch_eta_seconds(parts, now, outlooks)
         ),
         counts=dict(Counter(part.status for part in parts)),
         created=format_time(batch.created),
@@ -117,18 +118,18 @@ def summarise_batch(
     )
 
 
-def batch_eta_seconds(parts: Sequence[ForecastRecord], now: float, planned: Mapping[str, float]) -> float | None:
+def batch_eta_seconds(parts: Sequence[ForecastRecord], now: float, outlooks: Mapping[str, Outlook]) -> float | None:
     """Return the seconds until the last part ends; None if those of an open part are unknown, 0 at the end."""
-    etas = [eta_seconds(part, now, planned.get(part.id)) for part in parts if part.status in OPEN]
+    etas = [eta_seconds(part, now, outlooks.get(part.id)) for part in parts if part.status in OPEN]
     known = [eta for eta in etas if eta is not None]
     return max(known, default=0.0) if len(known) == len(etas) else None
 
 
-def batch_retry_seconds(parts: Sequence[ForecastRecord], now: float, planned: Mapping[str, float]) -> int | None:
+def batch_retry_seconds(parts: Sequence[ForecastRecord], now: float, outlooks: Mapping[str, Outlook]) -> int | None:
     """Return the seconds after which to request an open batch again, a quarter of the remaining time; else None."""
     if status_of(parts) not in OPEN:
         return None
-    eta = batch_eta_seconds(parts, now, planned)
+    eta = batch_eta_seconds(parts, now, outlooks)
     return _FIRST_RETRY_SECONDS if eta is None else min(max(round(eta / 4), 1), _MAX_RETRY_SECONDS)
 
 

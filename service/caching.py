@@ -11,8 +11,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.forecasts import ForecastRecord
-from jobs.keys import LOCAL_OWNER
-from service.authentication import KEY_HEADERS, find_caller_of, may_depend_on_key
+from jobs.rows.states import Status
+from service.authentication import KEY_HEADERS, LOCAL_OWNER, may_depend_on_key
 from weather.exports.state import STATE
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
@@ -36,8 +36,8 @@ _CROSS_ORIGIN_HEADERS: Final = {
 def data_cache_control(record: ForecastRecord, *, is_final: bool) -> str:
     """Return the `Cache-Control` of a file of a forecast; a file that is not final must be validated at each use.
 
-    Shared caches may keep only files of forecasts that were submitted without an API key, and only while the service
-    has no keys at all: `SharedHeaders` makes responses to callers with a key private.
+    Shared caches may keep only files of forecasts that were submitted without an API key. The service returns those
+    only while it has no keys at all.
     """
     scope = "public" if record.owner == LOCAL_OWNER else "private"
     return f"{scope}, max-age=31536000, immutable" if is_final else f"{scope}, no-cache"
@@ -51,10 +51,11 @@ def content_tag(content: bytes) -> str:
 def state_tag(record: ForecastRecord) -> str:
     """Return the weak entity tag of responses computed from a forecast.
 
-    It changes with each complete lead time, and with the number of damaged files.
+    It changes with each complete lead time, with the phase of a running forecast, and with the number of damaged files.
     """
+    phase = f"-{record.phase}" if record.status == Status.RUNNING and record.phase else ""
     damage = f"-{record.damaged_files}" if record.damaged_files else ""
-    return f'W/"{record.status}-{record.lead_times}-{record.data}{damage}-{_version()}"'
+    return f'W/"{record.status}{phase}-{record.lead_times}-{record.data}{damage}-{_version()}"'
 
 
 @cache
@@ -117,9 +118,6 @@ class SharedHeaders:
                 if message["status"] >= 400:
                     headers["Cache-Control"] = "no-store"
                 _add_cache_rules(headers, has_key=may_depend_on_key(scope))
-                caller = find_caller_of(scope)
-                if caller is not None and caller.key_id != LOCAL_OWNER:
-                    headers["Cache-Control"] = headers["Cache-Control"].replace("public", "private")
                 headers.raw.extend(_SECURITY_HEADERS)
                 if "Content-Security-Policy" not in headers:
                     headers.raw.append(_NO_CONTENT)

@@ -1,14 +1,15 @@
-"""The JSON text of forecasts, which is kept until the forecast changes; only the remaining time is filled in anew."""
+"""The JSON text of forecasts, kept until the forecast changes; only what changes with time is filled in anew."""
 
 import json
 import re
 from collections import OrderedDict
 
 from jobs.forecasts import ForecastRecord
-from service.views import eta_seconds, view_forecast
+from service.outlooks import Outlook
+from service.views import eta_seconds, seconds_per_lead, view_forecast, view_queue
 
 _MAX_KEPT = 500
-_ETA = re.compile(r'(?<="eta_seconds":)[^}]*')
+_CHANGING = re.compile(r'"seconds_per_lead":.*?(?=,"created":)')
 
 
 class RenderedViews:
@@ -18,16 +19,30 @@ class RenderedViews:
         self._keep_hours = keep_hours
         self._kept: OrderedDict[tuple[object, ...], tuple[str, str]] = OrderedDict()
 
-    def render(self, record: ForecastRecord, base: str, now: float, planned: float | None) -> bytes:
+    def render(self, record: ForecastRecord, base: str, now: float, outlook: Outlook | None) -> bytes:
         """Return the JSON of `view_forecast` with the same arguments and the setting `keep_hours`."""
-        state = (record.status, record.lead_times, record.data, record.priority, record.started, record.finished)
+        state = (
+            record.status,
+            record.lead_times,
+            record.data,
+            record.priority,
+            record.started,
+            record.finished,
+            record.phase,
+        )
         key = (record.id, base, record.batch_id, *state)
         parts = self._kept.get(key)
         if parts is None:
-            arguments = record, base, now, planned, self._keep_hours
-            # the first match is the remaining time: no text of a caller precedes it
-            before, after = _ETA.split(view_forecast(*arguments).model_dump_json(), maxsplit=1)
+            arguments = record, base, now, outlook, self._keep_hours
+            # the first match is what changes with time: no text of a caller precedes it
+            before, after = _CHANGING.split(view_forecast(*arguments).model_dump_json(), maxsplit=1)
             parts = self._kept[key] = before, after
             if len(self._kept) > _MAX_KEPT:
                 self._kept.popitem(last=False)
-        return f"{parts[0]}{json.dumps(eta_seconds(record, now, planned))}{parts[1]}".encode()
+        place = view_queue(record, outlook)
+        changing = (
+            f'"seconds_per_lead":{json.dumps(seconds_per_lead(record, now))},'
+            f'"eta_seconds":{json.dumps(eta_seconds(record, now, outlook))}}},'
+            f'"queue":{"null" if place is None else place.model_dump_json()}'
+        )
+        return f"{parts[0]}{changing}{parts[1]}".encode()

@@ -1,19 +1,15 @@
 """The JSON view of a forecast: status, progress, links, remaining time."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from jobs.forecasts import ForecastRecord
-from jobs.planning.estimates import Estimator, demand_of
-from jobs.planning.measured import load_estimator
 from jobs.request import CatalogueSource, ForecastRequest, ForecastSource
 from jobs.retention import expiry_time
-from jobs.rows.database import Database
-from jobs.rows.states import OPEN, Data, Priority, Status
-from service.batches import BatchReader
+from jobs.rows.states import OPEN, Data, Phase, Priority, Status
+from service.outlooks import UNKNOWN, Outlook
 from service.requests import ForecastBody
 from weather.readers.provenance import ChosenSource
 from weather.stores.layout import ENSEMBLE, SUMMARY
@@ -34,8 +30,23 @@ class Progress(BaseModel):
 
     lead_times: int = Field(description="Lead times that are complete for all members.")
     num_lead_times: int
+    valid_time: str | None = Field(None, description="Valid time of the last of them, UTC; null before the first.")
+    seconds_per_lead: float | None = Field(
+        None, description="Seconds since the start for each complete lead time; null before the first."
+    )
     eta_seconds: float | None = Field(
         None, description="Seconds until the end: from the plan, then from the pace so far; null without measurements."
+    )
+
+
+class QueuePlace(BaseModel):
+    """The place of a waiting forecast in the queue."""
+
+    position: int | None = Field(
+        description="Waiting forecasts that start before this one, if no others are submitted; null while it changes."
+    )
+    estimated_wait_seconds: float | None = Field(
+        description="Seconds until it starts; null without measurements and while no worker is alive."
     )
 
 
@@ -51,11 +62,12 @@ class ForecastView(BaseModel):
 
     id: str
     type: Literal["forecast"] = "forecast"
-    owner: str = Field(description="Id of the API key that has submitted it; `local` if it was none.")
     status: Status
+    phase: Phase | None = Field(description="What the workers of a running forecast have reported last; else null.")
     priority: Priority
     progress: int = Field(ge=0, le=100, description="Percentage of the lead times that are complete.")
     progress_detail: Progress
+    queue: QueuePlace | None = Field(description="Place of a waiting forecast; null after its start.")
     created: str
     started: str | None
     finished: str | None
@@ -83,25 +95,28 @@ class ForecastList(BaseModel):
 
 
 def view_forecast(
-    record: ForecastRecord, base: str, now: float, planned: float | None, keep_hours: float | None
+    record: ForecastRecord, base: str, now: float, outlook: Outlook | None, keep_hours: float | None
 ) -> ForecastView:
     """Return the JSON view of a forecast.
 
-    `base` is the base URL of the service, `now` is in seconds since 1970, `planned` from `planned_seconds`,
+    `base` is the base URL of the service, `now` is in seconds since 1970, `outlook` from `read_outlooks`,
     and `keep_hours` is the setting.
     """
     expires = expiry_time(record, keep_hours) if record.data == Data.AVAILABLE else None
     return ForecastView(
         id=record.id,
-        owner=record.owner,
         status=record.status,
+        phase=record.phase if record.status == Status.RUNNING else None,
         priority=record.priority,
         progress=100 * record.lead_times // record.num_lead_times,
         progress_detail=Progress(
             lead_times=record.lead_times,
             num_lead_times=record.num_lead_times,
-            eta_seconds=eta_seconds(record, now, planned),
+            valid_time=_last_valid_time(record),
+            seconds_per_lead=seconds_per_lead(record, now),
+            eta_seconds=eta_seconds(record, now, outlook),
         ),
+        queue=view_queue(record, outlook),
         created=format_time(record.created),
         started=None if record.started is None else format_time(record.started),
         finished=None if record.finished is None else format_time(record.finished),
@@ -163,71 +178,45 @@ def _warnings(record: ForecastRecord) -> list[Caution]:
     return cautions
 
 
-class Plans:
-    """Plans of open forecasts, for which all requests that wait share one reading of the measurements."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._estimators = BatchReader(self._load, "plans")
-
-    async def seconds(self, record: ForecastRecord, now: float) -> float | None:
-        """Return the same as `planned_seconds` for one forecast."""
-        if not _is_pending(record):
-            return None
-        estimator = await self._estimators.read(None)
-        assert estimator is not None
-        return _planned_seconds(estimator, record, now)
-
-    def close(self) -> None:
-        """End the thread that reads the measurements."""
-        self._estimators.close()
-
-    def _load(self, keys: Sequence[None]) -> dict[None, Estimator]:
-        with self._database.read() as connection:
-            return dict.fromkeys(keys, load_estimator(connection))
+def _last_valid_time(record: ForecastRecord) -> str | None:
+    """Return the valid time of the last complete lead time, UTC; None before the first."""
+    if not record.lead_times:
+        return None
+    hours = record.request.lead_hours * record.lead_times // record.num_lead_times
+    return (datetime.fromisoformat(record.request.init_time) + timedelta(hours=hours)).isoformat()
 
 
-def planned_seconds(database: Database, records: Sequence[ForecastRecord], now: float) -> dict[str, float]:
-    """Return, by id, the planned seconds until the end of open forecasts that have no complete lead time yet.
-
-    Forecasts without a measured speed are left out.
-    """
-    pending = [record for record in records if _is_pending(record)]
-    if not pending:
-        return {}
-    with database.read() as connection:
-        estimator = load_estimator(connection)
-    planned = {record.id: _planned_seconds(estimator, record, now) for record in pending}
-    return {forecast_id: seconds for forecast_id, seconds in planned.items() if seconds is not None}
+def view_queue(record: ForecastRecord, outlook: Outlook | None) -> QueuePlace | None:
+    """Return the place of a waiting forecast; None after its start."""
+    if record.status != Status.ACCEPTED:
+        return None
+    known = outlook or UNKNOWN
+    wait = None if known.wait_seconds is None else round(known.wait_seconds, 1)
+    return QueuePlace(position=known.position, estimated_wait_seconds=wait)
 
 
-def _is_pending(record: ForecastRecord) -> bool:
-    return record.status in OPEN and not record.lead_times
+def seconds_per_lead(record: ForecastRecord, now: float) -> float | None:
+    """Return the seconds between the start and the end, or now, for each complete lead time; None before the first."""
+    if record.started is None or not record.lead_times:
+        return None
+    ended = now if record.finished is None else record.finished
+    return round(max(ended - record.started, 0.0) / record.lead_times, 3)
 
 
-def _planned_seconds(estimator: Estimator, record: ForecastRecord, now: float) -> float | None:
-    seconds = estimator.seconds(demand_of(record.request, record.num_lead_times))
-    wait = (
-        estimator.wait_seconds(record.owner, record.number)
-        if record.started is None
-        else min(record.started - now, 0.0)
-    )
-    return None if seconds is None or wait is None else max(wait + seconds, 0.0)
-
-
-def retry_seconds(record: ForecastRecord, now: float, planned: float | None) -> int | None:
+def retry_seconds(record: ForecastRecord, now: float, outlook: Outlook | None) -> int | None:
     """Return the seconds after which to request an open forecast again, a quarter of the remaining time; else None."""
     if record.status not in OPEN:
         return None
-    eta = eta_seconds(record, now, planned)
+    eta = eta_seconds(record, now, outlook)
     return _FIRST_RETRY_SECONDS if eta is None else min(max(round(eta / 4), 1), _MAX_RETRY_SECONDS)
 
 
-def eta_seconds(record: ForecastRecord, now: float, planned: float | None) -> float | None:
-    """Return the seconds until the end: at the pace so far, or `planned` before the first lead time; 0 at the end."""
+def eta_seconds(record: ForecastRecord, now: float, outlook: Outlook | None) -> float | None:
+    """Return the seconds until the end: at the pace so far, or as planned before the first lead time; 0 at the end."""
     if record.status not in OPEN:
         return 0.0
     if record.started is None or not record.lead_times:
+        planned = None if outlook is None else outlook.seconds
         return None if planned is None else round(planned, 1)
     pace = (now - record.started) / record.lead_times
     return round(max(pace * (record.num_lead_times - record.lead_times), 0.0), 1)

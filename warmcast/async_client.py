@@ -15,6 +15,7 @@ from warmcast.events import Event, follow_events
 from warmcast.exchange import Answer, Emit, Failure, Open, Pause, Read, Request, Send, Service, Step, Steps
 from warmcast.forecasts import ForecastInfo, require_success, wait_for_end
 from warmcast.messages import answer_of, failure_of, http_arguments
+from warmcast.series import position, save_position
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -267,5 +268,6 @@ class AsyncRemoteForecast(ForecastInfo):
     verify = _own_verb(verbs.verify)
     maps = _own_verb(verbs.maps)
     plume = _own_verb(verbs.plume)
-    position = _own_verb(verbs.position)
+    position = _own_verb(position)
+    save_position = _own_verb(save_position)
     delete = _own_verb(verbs.delete)

@@ -11,14 +11,16 @@ from warmcast import (
     cli_checkpoint,
     cli_forecast,
     cli_inspect,
+    cli_models,
     cli_nature,
     cli_remote,
+    cli_results,
     cli_service,
     cli_storage,
     cli_training,
 )
 from warmcast.commands import run
-from warmcast.console import exit_codes, folders, print_json
+from warmcast.console import exit_codes, folders, print_json, run_whole
 from warmcast.options import DEFAULT_CHECKPOINT, Checkpoint, Checkpoints, Device, Json, JsonFile, Threads, Tiny
 
 app = typer.Typer(
@@ -28,6 +30,8 @@ app = typer.Typer(
 cli_service.add_to(app)
 cli_storage.add_to(app)
 cli_remote.add_to(app)
+cli_results.add_to(app)
+cli_models.add_to(app)
 cli_forecast.add_to(app)
 cli_inspect.add_to(app)
 cli_training.add_to(app)
@@ -179,4 +183,4 @@ def version(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    run_whole(app)

@@ -1,7 +1,8 @@
 """The commands for a forecast in a folder: `warmcast forecast`, `plot`, `export` and `verify`."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -25,12 +26,16 @@ from warmcast.options import (
     Solver,
     SummaryFile,
     Threads,
+    Units,
+    Url,
     ValidTimes,
     Warmth,
 )
 from warmcast.score_tables import print_scores
 
 _TO_RESUME = "Complete lead times are kept. To continue, repeat the command with --resume."
+
+_FORECAST_ID = re.compile("fc_[0-9a-f]+")
 
 States = Annotated[
     list[str],
@@ -120,7 +125,7 @@ def plot(
     ] = None,
     latitude: Annotated[float, typer.Option(min=-90, max=90, help="Latitude of the plume in degrees north.")] = 51.5,
     longitude: Annotated[float, typer.Option(min=-180, max=360, help="Longitude of the plume in degrees east.")] = 0.0,
-    units: Annotated[Literal["ms", "kn", "kmh"], typer.Option(help="Units of wind: m/s, knots or km/h.")] = "ms",
+    units: Units = "ms",
     bbox: Box = None,
     truth: Annotated[
         list[str] | None,
@@ -173,23 +178,40 @@ def export(
 
 def verify(
     context: typer.Context,
-    store: Annotated[Path, typer.Argument(help="Folder of a forecast, or its ensemble.zarr.")],
+    forecast: Annotated[
+        str, typer.Argument(help="Folder of a forecast, its ensemble.zarr, or the id of a forecast of a service.")
+    ],
     truth: Annotated[
         list[str],
         typer.Option(help="GRIB, NetCDF or Zarr with analyses of the forecast's valid times, one after another."),
     ],
     climatology: Annotated[
-        Path | None, typer.Option(help="File of `warmcast climatology` to compare the forecast with.")
+        Path | None, typer.Option(help="File of `warmcast climatology` to compare the forecast with; not for an id.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--json", help="JSON file to write the scores to.")] = None,
     page: Page = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random order of equal values in rank histograms.")] = 0,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="For an id: name of the analyses in diagnostics and metrics, such as gfs-analysis."),
+    ] = None,
+    url: Url = None,
 ) -> None:
     """Score a forecast against analyses, at every complete lead time for which there is one.
 
-    Persistence is scored too if there is an analysis of the initial time.
+    Persistence is scored too if there is an analysis of the initial time. A service keeps the scores of its forecast.
     """
-    options: dict[str, Any] = {"truth": [*truth, *context.args], "climatology": climatology, "seed": seed}
+    paths = [*truth, *context.args]
+    if _FORECAST_ID.fullmatch(forecast) and not Path(forecast).exists():
+        if climatology is not None or page is not None:
+            raise typer.BadParameter("`--climatology` and `--html` need the folder of a forecast, not an id.")
+        if reference is None:
+            raise typer.BadParameter("`--reference` must name the analyses, such as gfs-analysis.")
+        with exit_codes():
+            scores = run("verify ID", url=url, forecast_id=forecast, truth=paths, reference=reference, output=output)
+        print_scores(scores["scores"])
+        return
+    options: dict[str, Any] = {"truth": paths, "climatology": climatology, "seed": seed}
     with exit_codes():
-        result = run("verify", store=store, output=output, page=page, **options)
+        result = run("verify", store=Path(forecast), output=output, page=page, **options)
     print_scores(result)

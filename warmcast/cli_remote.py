@@ -8,104 +8,57 @@ import typer
 
 from warmcast.commands import run
 from warmcast.console import exit_codes, print_json, print_warning, progress_bar
-from warmcast.forecast_lines import describe_forecast, parse_labels
+from warmcast.forecast_lines import describe_forecast, describe_plan, list_lines, parse_labels
 from warmcast.options import (
-    DEFAULT_CHECKPOINT,
     Box,
-    InitTime,
+    ForecastId,
     Json,
-    LeadTime,
     MemberList,
-    Nfe,
     ParameterNames,
-    Solver,
     SummaryFile,
+    Timeout,
+    Url,
     ValidTimes,
-    Warmth,
 )
+from warmcast.request_options import Labels, add_with_request
+from warmcast.tables import output_width
 
-Url = Annotated[
-    str | None,
-    typer.Option(envvar="WARMCAST_URL", help="URL of the service; by default http://127.0.0.1:8000, this machine."),
-]
-Id = Annotated[str, typer.Argument(help="Id of a forecast.")]
 Key = Annotated[
     str | None, typer.Option(help="Idempotency key: all requests with the same key submit only one forecast.")
-]
-Timeout = Annotated[
-    float,
-    typer.Option(min=0, help="Longest time in seconds for which the service may be unreachable, such as a restart."),
-]
-States = Annotated[
-    list[str], typer.Option(help="Data set of the service's catalogue, or one or two files, one after another.")
-]
-OptionalSeed = Annotated[
-    int | None, typer.Option(min=0, help="Seed of the members' noise; by default the service draws one.")
-]
-Deadline = Annotated[
-    float | None,
-    typer.Option(
-        min=1, help="Seconds after which the forecast must have ended; without --nfe the service chooses it to fit."
-    ),
-]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="Label of your own, such as project=harbour; may be repeated."),
-]
-RetentionHours = Annotated[
-    float | None,
-    typer.Option(min=0, help="Hours after its end for which the data is kept; by default as the service does."),
-]
-KeepBits = Annotated[
-    int | None, typer.Option(min=1, max=23, help="Round values to this number of mantissa bits; by default exact.")
 ]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
-    app.command("submit", context_settings={"allow_extra_args": True})(submit)
+    add_with_request(app, submit)
+    add_with_request(app, plan)
     for command in (replay, status, watch, cancel, download, limits):
         app.command()(command)
     app.command("list")(list_)
 
 
-def submit(
-    context: typer.Context,
-    initial_state: States,
-    init_time: InitTime = None,
-    members: Annotated[int, typer.Option(min=1, help="Number of members.")] = 8,
-    lead_time: LeadTime = "120h",
-    model: Annotated[str, typer.Option(help="Name of a checkpoint of the service.")] = DEFAULT_CHECKPOINT,
-    seed: OptionalSeed = None,
-    nfe: Nfe = None,
-    solver: Solver = None,
-    warmth: Warmth = None,
-    deadline: Deadline = None,
-    priority: Annotated[str, typer.Option(help="Priority in the queue: low, normal or high.")] = "normal",
-    summary_only: Annotated[
-        bool, typer.Option("--summary-only", help="Store statistics over the members, but no members.")
-    ] = False,
-    keep_bits: KeepBits = None,
-    label: Labels = None,
-    retention_hours: RetentionHours = None,
-    key: Key = None,
-    url: Url = None,
-    json: Json = False,
-) -> None:
-    """Submit a forecast to a service."""
-    fields: dict[str, Any] = {"members": members, "lead_time": lead_time, "model": model, "seed": seed}
-    fields |= {"nfe": "auto" if nfe is None and deadline is not None else nfe, "solver": solver, "warmth": warmth}
-    fields |= {"deadline_seconds": deadline, "priority": priority, "retention_hours": retention_hours}
-    fields["labels"] = parse_labels(label)
-    fields["output"] = {"members": not summary_only, "keep_bits": keep_bits}
-    states = [*initial_state, *context.args]
+def submit(request: dict[str, Any], *, key: Key = None, url: Url = None, json: Json = False) -> None:
+    """Submit a forecast to a service: `warmcast submit gfs`."""
     with exit_codes():
-        info = run("submit", url=url, initial_state=states, init_time=init_time, key=key, fields=fields)
+        info = run("submit", url=url, key=key, **request)
     _print_forecast(info, json=json)
 
 
+def plan(request: dict[str, Any], *, url: Url = None, json: Json = False) -> None:
+    """Check a forecast as `submit` would, and print what it would cost; nothing is submitted."""
+    with exit_codes():
+        result = run("plan", url=url, **request)
+    if json:
+        print_json(result)
+        return
+    for line in describe_plan(result):
+        typer.echo(line)
+    for caution in result["warnings"]:
+        print_warning(caution["message"])
+
+
 def replay(
-    forecast_id: Id,
+    forecast_id: ForecastId,
     member: Annotated[list[int], typer.Option(min=0, help="Number of a member; may be repeated.")],
     key: Key = None,
     url: Url = None,
@@ -117,14 +70,14 @@ def replay(
     _print_forecast(info, json=json)
 
 
-def status(forecast_id: Id, url: Url = None, json: Json = False) -> None:
+def status(forecast_id: ForecastId, url: Url = None, json: Json = False) -> None:
     """Print the status of a forecast."""
     with exit_codes():
         info = run("status", url=url, forecast_id=forecast_id)
     _print_forecast(info, json=json)
 
 
-def watch(forecast_id: Id, timeout: Timeout = 60.0, url: Url = None, json: Json = False) -> None:
+def watch(forecast_id: ForecastId, timeout: Timeout = 60.0, url: Url = None, json: Json = False) -> None:
     """Follow a forecast to its end, also across restarts of the service."""
     advice = (
         f"The forecast continues. To follow it again: warmcast watch {forecast_id}. "
@@ -151,8 +104,8 @@ def list_(
     if json:
         print_json(receipt)
         return
-    for info in receipt["forecasts"]:
-        typer.echo(describe_forecast(info, now=time.time()))
+    for line in list_lines(receipt["forecasts"], time.time(), output_width()):
+        typer.echo(line)
 
 
 def limits(url: Url = None, json: Json = False) -> None:
@@ -170,7 +123,7 @@ def limits(url: Url = None, json: Json = False) -> None:
     typer.echo(f"{'high_priority':<22} {'yes' if receipt['high_priority'] else 'no':>15}")
 
 
-def cancel(forecast_id: Id, url: Url = None, json: Json = False) -> None:
+def cancel(forecast_id: ForecastId, url: Url = None, json: Json = False) -> None:
     """Cancel a forecast; its complete lead times are kept."""
     with exit_codes():
         info = run("cancel", url=url, forecast_id=forecast_id)
@@ -178,7 +131,7 @@ def cancel(forecast_id: Id, url: Url = None, json: Json = False) -> None:
 
 
 def download(
-    forecast_id: Id,
+    forecast_id: ForecastId,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write: .zip (Zarr), .nc (NetCDF) or .grib2 (GRIB 2).")
     ],

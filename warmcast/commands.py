@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "bench training": "benchmarks.training:bench_training",
         "calibrate": "training.calibration.command:calibrate_checkpoint",
         "cancel": "warmcast.remote:cancel",
+        "catalogue": "warmcast.remote:catalogue",
         "checkpoint average": "models.averaging:average_checkpoints",
         "checkpoint export": "models.checkpoint_checks:export_checkpoint",
         "checkpoint extremes": "training.commands:add_extremes",
@@ -31,6 +32,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "checkpoint inspect": "weather.checkpoint_report:inspect_checkpoint",
         "checkpoint verify": "models.checkpoint_checks:verify_checkpoint",
         "climatology": "training.commands:build_climatology",
+        "delete": "warmcast.remote:delete",
+        "diagnostics": "warmcast.remote:diagnostics",
         "doctor": "workers.doctor:check_machine",
         "download": "warmcast.remote:download",
         "evaluate": "training.evaluation.command:evaluate_checkpoint",
@@ -41,13 +44,17 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "key limit": "service.commands:limit_api_key",
         "key list": "service.commands:list_api_keys",
         "key revoke": "service.commands:revoke_api_key",
-        "key rotate": "service.commands:rotate_api_key",
         "limits": "warmcast.remote:limits",
         "list": "warmcast.remote:list_forecasts",
+        "models": "warmcast.remote:models",
         "nature-compare": "training.nature.comparison:compare_nature_runs",
         "nature-run": "training.nature.commands:make_nature_run",
+        "open": "warmcast.remote:open_forecast",
         "openapi": "service.commands:describe_api",
+        "plan": "warmcast.remote:plan",
         "plot": "diagnostics.figures.plot:plot",
+        "position": "warmcast.remote:position",
+        "receipt": "warmcast.remote:receipt",
         "repair": "workers.repair:repair_forecasts",
         "replay": "warmcast.remote:replay",
         "scrub": "jobs.commands:scrub_forecasts",
@@ -59,11 +66,12 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "submit": "warmcast.remote:submit",
         "train": "training.commands:train_from_files",
         "verify": "diagnostics.evaluation.verification:verify",
+        "verify ID": "warmcast.remote:verify",
         "watch": "warmcast.remote:watch",
         "worker": "workers.run:run_worker",
     }
 )
-
+"""The function of each command; `verify ID` is that of `verify` for a forecast of a service."""
 
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {

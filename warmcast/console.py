@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ def exit_codes(advice: str = "") -> Iterator[None]:
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if isinstance(code, int) and not isinstance(error, typer.Exit):
-            typer.echo(f"Error: {error}", err=True)
+            typer.echo(f"Error: {error} {getattr(error, 'advice', '')}".strip(), err=True)
             raise typer.Exit(code) from error
         if isinstance(error, OSError):
             typer.echo(f"Error: {_describe(error)} {advice if error.errno in _TRANSIENT else ''}".strip(), err=True)
@@ -51,6 +52,34 @@ def _describe(error: OSError) -> str:
     if isinstance(error, FileNotFoundError) and not folder.is_dir():
         return f"The folder `{folder}` does not exist. Create it, or choose another."
     return f"{error.strerror}: `{error.filename}`."
+
+
+def run_whole(command: Callable[[], None]) -> None:
+    """Run a command line, and end the process with its exit code: 3, without a traceback, if its output is not written.
+
+    That is the case where standard output is a file of a full disk; the end of a pipe's reader is no error.
+    """
+    code: object = 0
+    try:
+        command()
+    except SystemExit as end:
+        code = end.code
+    except OSError as error:
+        _discard_output(error)
+        code = 3
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _discard_output(error)
+        code = code or 3
+    sys.exit(code)  # type: ignore[arg-type]  # the code of `SystemExit`, which has any type
+
+
+def _discard_output(error: OSError) -> None:
+    """Say that standard output cannot be written, and discard what is left of it, which would fail at the end again."""
+    if error.errno != errno.EPIPE:
+        typer.echo(f"Error: The output cannot be written: {_describe(error)}", err=True)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

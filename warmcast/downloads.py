@@ -1,13 +1,12 @@
 """The download of a forecast as a zip, NetCDF or GRIB 2 file, continued across restarts of the service."""
 
-import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from warmcast.errors import DownloadError
 from warmcast.exchange import IDENTITY, Answer, Failure, Open, Outage, Read, Request, Service, Steps, forecast_path
+from warmcast.files import check_target, open_whole
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of bytes saved and the number of all bytes, None where the service does not say it."""
@@ -40,21 +39,12 @@ def download(
     The file appears under its name when it is complete; until then it has a hidden name of its own in the same folder.
     """
     target = Path(path)
-    _check_target(target)
+    check_target(target)
     query = _query(parameter_name=parameters, members=members, datetime=times.removeprefix("../.."), bbox=bbox)
     name = _file_name(target, is_part=summary or bool(query)).format("summary" if summary else "ensemble")
-    partial = target.with_name(f".warmcast-{secrets.token_hex(8)}.partial")
-    try:
-        with partial.open("xb") as file:
-            archive = _Archive(service, forecast_path(forecast_id, name), query, file, timeout_seconds, progress)
-            yield from archive.receive()
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    except OSError as error:
-        raise DownloadError(f"`{target}` cannot be written: {error.strerror or error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with open_whole(target) as file:
+        archive = _Archive(service, forecast_path(forecast_id, name), query, file, timeout_seconds, progress)
+        yield from archive.receive()
     return target
 
 
@@ -71,17 +61,6 @@ def _file_name(target: Path, *, is_part: bool) -> str:
     if target.suffix == ".zip" and is_part:
         raise DownloadError("A zip has the whole ensemble. Save a part, or the summary, as .nc or .grib2.")
     return _FILES[target.suffix]
-
-
-def _check_target(target: Path) -> None:
-    try:
-        is_folder, has_parent = target.is_dir(), target.parent.is_dir()
-    except OSError as error:
-        raise DownloadError(f"`{target}` cannot be written: {error.strerror or error}.") from error
-    if is_folder:
-        raise DownloadError(f"`{target}` is a folder. Give the name of the file to write.")
-    if not has_parent:
-        raise DownloadError(f"The folder `{target.parent}` does not exist. Create it, or choose another.")
 
 
 class _Archive:

@@ -12,14 +12,22 @@ ClientError
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
+
+_ADVICE = {
+    "/problems/unauthorized": "The command sends the key in the variable WARMCAST_KEY; `warmcast key create NAME`, on "
+    "the service's machine, makes one."
+}
 
 
 class ClientError(Exception):
     """A request to a service cannot be made, or does not succeed."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code: int = 2
     """Exit code of a command that ends with this error."""
+
+    advice: str = ""
+    """What a user of the command line can do about it, as a sentence."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or type(self).__doc__)
@@ -36,6 +44,8 @@ class ForecastFailedError(ClientError):
 
     `status` is `failed` or `dismissed` (cancelled); `problem` is the forecast's problem document, None without one.
     """
+
+    exit_code = 5
 
     def __init__(self, message: str, status: str, problem: Mapping[str, Any] | None) -> None:
         self.status, self.problem = status, problem
@@ -74,11 +84,15 @@ class ServiceProblemError(ClientError):
         self.errors = tuple(errors)
         self.retryable, self.retry_after_seconds = retryable, retry_after_seconds
         self.trace_id = trace_id
+        self.exit_code = 4 if retryable else 2
+        self.advice = _ADVICE.get(kind, "")
         super().__init__(detail)
 
 
 class ServiceUnreachableError(ClientError):
     """The service does not answer."""
+
+    exit_code = 4
 
 
 class ServiceUrlError(ClientError):
@@ -87,3 +101,5 @@ class ServiceUrlError(ClientError):
 
 class WaitTimeoutError(ClientError, TimeoutError):
     """The forecast has not ended in the given time."""
+
+    exit_code = 4

@@ -1,7 +1,7 @@
 """Options that several commands share, with their help texts."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -66,3 +66,14 @@ Box = Annotated[
         help="Region in degrees, such as -15,35,30,60; west > east crosses 180°. The globe by default.",
     ),
 ]
+
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="WARMCAST_URL", help="URL of the service; by default http://127.0.0.1:8000, this machine."),
+]
+ForecastId = Annotated[str, typer.Argument(metavar="ID", help="Id of a forecast.")]
+Timeout = Annotated[
+    float,
+    typer.Option(min=0, help="Longest time in seconds for which the service may be unreachable, such as a restart."),
+]
+Units = Annotated[Literal["ms", "kn", "kmh"], typer.Option(help="Units of wind: m/s, knots or km/h.")]

@@ -1,10 +1,12 @@
 """The functions of the commands that use a service: each calls the client and returns a receipt."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from warmcast.client import Client
+from warmcast.files import open_whole
 
 
 def submit(
@@ -79,3 +81,83 @@ def download(
         forecast = client.forecast(forecast_id)
         path = forecast.download(output, progress=lambda done, total: report(done, total or done), **part)
         return {"id": forecast_id, "path": str(path)}
+
+
+def plan(
+    *, url: str | None, initial_state: Sequence[str], init_time: str | None, fields: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what a forecast would cost."""
+    with Client(url) as client:
+        return client.plan(initial_state, init_time=init_time, **fields)
+
+
+def models(*, url: str | None, name: str | None) -> dict[str, Any]:
+    """Return the checkpoints of the service as `models`, or the one that is named."""
+    with Client(url) as client:
+        return {"models": client.models()} if name is None else client.model(name)
+
+
+def catalogue(*, url: str | None) -> dict[str, Any]:
+    """Return the initial states of the service's catalogue."""
+    with Client(url) as client:
+        return {"states": client.catalogue()}
+
+
+def position(
+    *,
+    url: str | None,
+    forecast_id: str,
+    places: Sequence[tuple[float, float]],
+    output: Path | None,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return time series at places, or save them as a file and return its `path`."""
+    with Client(url) as client:
+        forecast = client.forecast(forecast_id)
+        if output is None:
+            return forecast.position(*places, **options)
+        return {"id": forecast_id, "path": str(forecast.save_position(output, *places, **options))}
+
+
+def open_forecast(*, url: str | None, forecast_id: str, summary: bool, with_contents: bool) -> dict[str, Any]:
+    """Return `id`, the `url` of a store, `python` code that opens it, and on request its `contents` as a text."""
+    with Client(url) as client:
+        forecast = client.forecast(forecast_id)
+        store = forecast.summary_url if summary else forecast.ensemble_url
+        code = f'xarray.open_zarr("{store}")'
+        if client.service.headers:
+            code = f'warmcast.Client("{client.url}").forecast("{forecast_id}").to_xarray({"summary=True" * summary})'
+        result = {"id": forecast_id, "url": store, "python": code}
+        return result | ({"contents": repr(forecast.to_xarray(summary=summary))} if with_contents else {})
+
+
+def receipt(*, url: str | None, forecast_id: str) -> dict[str, Any]:
+    """Return the receipt of a forecast."""
+    with Client(url) as client:
+        return client.forecast(forecast_id).receipt()
+
+
+def diagnostics(*, url: str | None, forecast_id: str) -> dict[str, Any]:
+    """Return the diagnostics of a forecast."""
+    with Client(url) as client:
+        return client.forecast(forecast_id).diagnostics()
+
+
+def delete(*, url: str | None, forecast_id: str) -> dict[str, Any]:
+    """Delete the data of a forecast and return its status document."""
+    with Client(url) as client:
+        forecast = client.forecast(forecast_id)
+        forecast.delete()
+        return forecast.refresh().info
+
+
+def verify(
+    *, url: str | None, forecast_id: str, truth: Sequence[str], reference: str, output: Path | None
+) -> dict[str, Any]:
+    """Score a forecast of the service against analyses in files, return the verification and write it as JSON."""
+    with Client(url) as client:
+        verification = client.forecast(forecast_id).verify(truth, reference=reference)
+    if output is not None:
+        with open_whole(output) as file:
+            file.write(json.dumps(verification, indent=1).encode() + b"\n")
+    return verification

@@ -15,15 +15,13 @@ from urllib.parse import quote
 from warmcast.errors import InputFileError
 from warmcast.exchange import Failure, Outage, Request, Send, Service, Steps, forecast_path
 from warmcast.forecasts import read_status
+from warmcast.series import SpeedUnits
 
 Files = str | Path | Sequence[str | Path]
 """One or several files."""
 
 InitialState = Files | Mapping[str, Any]
 """The name of a data set in the service's catalogue, one or two files, or the `initial_state` of another request."""
-
-SpeedUnits = Literal["ms", "kn", "kmh"]
-Interpolation = Literal["bilinear", "nearest"]
 
 _ANSWER_SECONDS = 300.0
 _DATASET = re.compile(r"[\w-]+")
@@ -249,36 +247,6 @@ def plume(
     """
     parameters = {"latitude": latitude, "longitude": longitude, "units": units}
     return (yield from _picture(service, forecast_path(forecast_id, "plots/plume.png"), parameters))
-
-
-def position(
-    service: Service,
-    forecast_id: str,
-    *places: tuple[float, float],
-    parameters: Sequence[str] = (),
-    statistics: bool = False,
-    quantiles: Sequence[float] = (0.1, 0.25, 0.5, 0.75, 0.9),
-    exceedance: Sequence[str] = (),
-    interpolation: Interpolation = "bilinear",
-    units: SpeedUnits = "ms",
-) -> Steps[dict[str, Any]]:
-    """Return time series at up to 20 places (latitude, longitude), in degrees: the analysis, then complete lead times.
-
-    They are those of all members, or with `statistics` mean, spread, `quantiles` and the shares of members in each
-    event of `exceedance`, such as `wind_speed_10m>17.2`, in `units`. `parameters` are names such as `u10` and
-    `wind_speed_10m`; none is all. Values are interpolated between four grid points, or those of the nearest.
-    """
-    query: dict[str, Any] = {"coords": f"MULTIPOINT({','.join(f'({east} {north})' for north, east in places)})"}
-    query |= {"interpolation": interpolation, "units": units}
-    if parameters:
-        query["parameter-name"] = ",".join(parameters)
-    if statistics:
-        query |= {"values": "statistics", "quantiles": ",".join(map(str, quantiles))}
-    if exceedance:
-        query["exceedance"] = ",".join(exceedance)
-    request = Request("GET", forecast_path(forecast_id, "position"), query, answer_seconds=_ANSWER_SECONDS)
-    answer: dict[str, Any] = (yield from service.call(request)).document()
-    return answer
 
 
 def _picture(service: Service, path: str, parameters: Mapping[str, Any]) -> Steps[bytes]:

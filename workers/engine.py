@@ -15,6 +15,7 @@ from jobs.mode import Mode, read_mode, settle_mode
 from jobs.planning.measured import read_batch_size, save_batch_size, save_compile_seconds
 from jobs.request import ForecastRequest
 from jobs.rows.database import Database
+from jobs.rows.states import Phase
 from jobs.settings import Settings
 from models.batches import BatchedStepper, measure_best_batch_size
 from models.checkpoint import load_checkpoint
@@ -78,18 +79,22 @@ class Engine:
         record_progress: Callable[[], None],
         should_stop: Callable[[], bool],
         should_rebalance: Callable[[], bool],
+        report_phase: Callable[[Phase], None] = lambda _phase: None,
     ) -> None:
         """Compute the claimed groups together up to the last lead time, and write them in other threads.
 
         Returns early, between two lead times, if `should_rebalance` returns true: groups have to move between workers;
         and between two groups, if `should_stop` returns true. What is computed by then is written.
-        `record_progress` is called before each evaluation, or before each time step that is launched at once, and may
-        end the computation by raising. Raises `CheckpointError` for a forecast of other random numbers, or of a
-        checkpoint that has changed.
+        `report_phase` is called with what begins, and `record_progress` before each evaluation, or before each time
+        step that is launched at once; it may end the computation by raising. Raises `CheckpointError` for a forecast of
+        other random numbers, or of a checkpoint that has changed.
         """
         request, store = forecast.request, forecast.store
         check_rng(store.attributes)
+        if not self._has_loaded(request):
+            report_phase(Phase.LOADING_MODEL)
         manifest, forecasters = self.load_checkpoint(request)
+        report_phase(Phase.ROLLOUT)
         self._mode = self._settle_mode(forecast, forecasters)
         clock = StepClock(self._tally, request.checkpoint, self.device, record_progress, self.meter.record_step)
         forecaster = forecasters.find(self._mode, request.sampling).with_observer(clock)
@@ -157,7 +162,7 @@ class Engine:
         After loading it also finds the best group size, if none is known. Raises `CheckpointError` if the checkpoint
         has changed since the forecast was accepted.
         """
-        if self._checkpoint is None or self._checkpoint[0].digest != request.checkpoint_digest:
+        if not self._has_loaded(request):
             path = find_checkpoint(request.checkpoint, self._settings.storage.checkpoint_folders)
             networks, manifest = load_checkpoint(path, self.device)
             if manifest.digest != request.checkpoint_digest:
@@ -166,7 +171,11 @@ class Engine:
             forecasters = Forecasters(networks, self.device, self._compiler, save)
             self._find_batch_size(forecasters, manifest)
             self._checkpoint = (manifest, forecasters)
+        assert self._checkpoint is not None
         return self._checkpoint
+
+    def _has_loaded(self, request: ForecastRequest) -> bool:
+        return self._checkpoint is not None and self._checkpoint[0].digest == request.checkpoint_digest
 
     def _find_batch_size(self, forecasters: Forecasters, manifest: Manifest) -> None:
         """Measure, once per checkpoint and kind of device, the best group size for later forecasts, and save it.

@@ -26,10 +26,12 @@ from jobs.dispatching.sharing import should_rebalance
 from jobs.errors import LeaseLostError
 from jobs.events import read_submission
 from jobs.folders import ForecastFolder
+from jobs.forecasts import ForecastRecord
 from jobs.logs import add_log_subjects, log_subjects
+from jobs.phases import report_phase
 from jobs.rows.clock import now
 from jobs.rows.database import Database
-from jobs.rows.states import Kind
+from jobs.rows.states import Kind, Phase
 from jobs.settings import Settings
 from models.errors import OutOfMemoryError
 from storage.errors import InstallationError, WarmcastError, is_disk_full
@@ -187,10 +189,16 @@ class Worker:
                 self._engine.compute(
                     self._forecast,
                     claimed,
+                    report_phase=partial(self._report_phase, record),
                     record_progress=partial(self._record_progress, keeper),
                     should_stop=lambda: self.is_stopping,
                     should_rebalance=partial(self._should_rebalance, record.id),
                 )
+
+    def _report_phase(self, record: ForecastRecord, phase: Phase) -> None:
+        if record.phase != phase:
+            with self._database.write() as connection:
+                report_phase(connection, record.id, self.name, phase)
 
     def _record_progress(self, keeper: LeaseKeeper) -> None:
         if self._has_given_up:

@@ -1,5 +1,8 @@
 """The order of the queue: from which forecast the next free worker claims work."""
 
+import heapq
+import itertools
+from collections import deque
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, func, or_, select
@@ -62,3 +65,36 @@ def next_forecast(connection: Connection, max_attempts: int) -> str | None:
     The time that this takes depends on the number of running forecasts and of owners, not on how many wait.
     """
     return connection.scalar(_RUNNING, {"max_attempts": max_attempts}) or connection.scalar(_WAITING)
+
+
+def list_waiting(connection: Connection) -> list[str]:
+    """Return the ids of all waiting forecasts in the order of `next_forecast`, as if none ended in the meantime.
+
+    Forecasts of one priority are started one after the other: each start counts as one of its owner's running
+    forecasts, and as its last start.
+    """
+    columns = forecasts.c.id, forecasts.c.owner, forecasts.c.priority
+    usable = or_(forecasts.c.deadline.is_(None), forecasts.c.deadline >= now())
+    query = select(*columns, forecasts.c.created, usage.c.running, usage.c.last_started)
+    query = query.join(usage, usage.c.owner == forecasts.c.owner).where(forecasts.c.status == Status.ACCEPTED, usable)
+    queues: dict[tuple[int, str], deque[tuple[float, str]]] = {}
+    state: dict[str, tuple[int, float]] = {}
+    for row in connection.execute(query.order_by(forecasts.c.created, forecasts.c.id)):
+        queues.setdefault((_RANKS[Priority(row.priority)], row.owner), deque()).append((row.created, row.id))
+        state[row.owner] = row.running, row.last_started
+    order: list[str] = []
+    starts = itertools.count(max((last for _, last in state.values()), default=0.0) + 1.0)
+    for rank in sorted({rank for rank, _ in queues}):
+        heads = [(*state[owner], *queue[0], owner) for (of, owner), queue in queues.items() if of == rank]
+        heapq.heapify(heads)
+        while heads:
+            running, _, _, forecast_id, owner = heads[0]
+            order.append(forecast_id)
+            state[owner] = running + 1, next(starts)
+            queue = queues[rank, owner]
+            queue.popleft()
+            if queue:
+                heapq.heapreplace(heads, (*state[owner], *queue[0], owner))
+            else:
+                heapq.heappop(heads)
+    return order

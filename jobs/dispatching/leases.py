@@ -14,10 +14,11 @@ from jobs.dispatching.live_workers import mark_busy, mark_idle
 from jobs.dispatching.sharing import count_groups
 from jobs.errors import LeaseLostError
 from jobs.events import append_event
+from jobs.phases import report_phase
 from jobs.rows.clock import now, now_after
 from jobs.rows.database import Database
 from jobs.rows.end_time import END_TIME
-from jobs.rows.states import OPEN, EventKind, Kind, Status
+from jobs.rows.states import OPEN, EventKind, Kind, Phase, Status
 from jobs.rows.tables import forecasts, work
 
 _Progress = Row[str, int, int, int]
@@ -96,6 +97,8 @@ def _claim_once(
     if not leases:
         return None
     mark_busy(connection, worker)
+    phase = Phase.FINALISING if leases[0].kind == Kind.FINISH else Phase.READING_STATE
+    report_phase(connection, forecast_id, worker, phase)
     started = connection.execute(
         update(forecasts)
         .where(forecasts.c.id == forecast_id, forecasts.c.status == Status.ACCEPTED)

@@ -25,6 +25,15 @@ class Priority(StrEnum):
     HIGH = "high"
 
 
+class Phase(StrEnum):
+    """What the workers of a running forecast do."""
+
+    READING_STATE = "reading_state"
+    LOADING_MODEL = "loading_model"
+    ROLLOUT = "rollout"
+    FINALISING = "finalising"
+
+
 class Data(StrEnum):
     """Whether the data of a forecast still exists."""
 
@@ -49,15 +58,3 @@ class EventKind(StrEnum):
     SUCCESSFUL = "successful"
     FAILED = "failed"
     DISMISSED = "dismissed"
-
-
-class Role(StrEnum):
-    """What the holder of an API key may do.
-
-    A reader reads the forecasts of one owner; a submitter reads, submits, cancels and deletes its own; an operator does
-    so too, and lists, cancels and deletes those of all owners.
-    """
-
-    READER = "reader"
-    SUBMITTER = "submitter"
-    OPERATOR = "operator"

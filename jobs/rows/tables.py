@@ -60,13 +60,13 @@ forecasts = Table(
     Column("retention_hours", Float),
     Column("batch_id", String(40)),
     Column("batch_index", Integer),
+    Column("phase", String(16)),
     UniqueConstraint("owner", "idempotency_key"),
     Index("forecast_by_status", "status", "created"),
     Index("forecast_by_deadline", "status", "deadline"),
     Index("forecast_by_end", "status", "finished"),
     Index("forecast_by_data", "data", "finished"),
     Index("forecast_by_retention", "data", "retention_hours"),
-    Index("forecast_by_creation", "created", "id"),
     Index("forecast_by_owner", "owner", "created", "id", sqlite_where=_IS_NO_PART, postgresql_where=_IS_NO_PART),
     Index(
         "forecast_by_owner_and_status",
@@ -98,7 +98,7 @@ order of acceptance. `model`, `checkpoint_digest`, `group_size`, `num_groups` an
 
 `labels` and `retention_hours` are the caller's, null if there are none.
 
-`batch_id` and `batch_index` are set for a part of a batch.
+`batch_id` and `batch_index` are set for a part of a batch. `phase` is what a worker has reported last, null before.
 """
 
 batches = Table(
@@ -248,19 +248,8 @@ api_keys = Table(
     Column("kept_bytes", BigInteger),
     Column("uploads", Integer),
     Column("high_priority", Boolean),
-    Column("role", String(16), nullable=False, default="submitter"),
-    Column("reads", String(64)),
-    Column("expires", Float),
-    Column("last_used", Float),
-    Column("previous_digest", String(64)),
-    Column("previous_until", Float),
-    Index("api_key_by_previous_digest", "previous_digest", unique=True),
 )
-"""API keys; only the SHA-256 of a secret is stored. The limits of a key are those of the settings where null.
-
-`reads` is the owner whose forecasts a key of the role `reader` reads. `last_used` is exact to a minute. After a
-rotation, the secret before it, of `previous_digest`, is valid until `previous_until`.
-"""
+"""API keys; only the SHA-256 of a secret is stored. The limits of a key are those of the settings where null."""
 
 diagnostics = Table(
     "diagnostic",

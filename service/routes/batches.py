@@ -28,10 +28,11 @@ from service.caching import is_unchanged
 from service.child_processes import while_connected
 from service.dependencies import DISK_SPACE, BaseUrl, Owner, Service, ServiceDep
 from service.openapi import model_body
+from service.outlooks import read_outlooks
 from service.problems import PROBLEM_RESPONSES
 from service.routes.forecasts import EstimateView, Key, view_estimate
 from service.threads import READERS, REMOVERS, in_threads
-from service.views import Link, planned_seconds
+from service.views import Link
 
 router = APIRouter(tags=["batches"], responses=PROBLEM_RESPONSES)
 
@@ -113,11 +114,11 @@ def _view_response(
     batch: BatchRecord, parts: list[ForecastRecord], service: Service, base: str, code: int
 ) -> JSONResponse:
     now = time.time()
-    planned = planned_seconds(service.database, parts, now)
+    outlooks = read_outlooks(service.database, parts, now)
     headers = {"ETag": batch_tag(parts)}
-    if (seconds := batch_retry_seconds(parts, now, planned)) is not None:
+    if (seconds := batch_retry_seconds(parts, now, outlooks)) is not None:
         headers["Retry-After"] = str(seconds)
-    return JSONResponse(view_batch(batch, parts, base, now, planned).model_dump(mode="json"), code, headers)
+    return JSONResponse(view_batch(batch, parts, base, now, outlooks).model_dump(mode="json"), code, headers)
 
 
 @router.get("/batch", response_model=BatchList)
@@ -141,8 +142,8 @@ def list_own_batches(
     if more:
         links.append(Link(rel="next", href=f"{base}/v1/batch?limit={limit}&before={batches[-1].id}"))
     now = time.time()
-    planned = planned_seconds(service.database, [part for group in parts.values() for part in group], now)
-    views = [summarise_batch(batch, parts[batch.id], base, now, planned) for batch in batches]
+    outlooks = read_outlooks(service.database, [part for group in parts.values() for part in group], now)
+    views = [summarise_batch(batch, parts[batch.id], base, now, outlooks) for batch in batches]
     return BatchList(batches=views, links=links)
 
 

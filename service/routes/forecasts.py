@@ -21,23 +21,14 @@ from jobs.rows.states import OPEN, Status
 from service.bodies import read_replay_body
 from service.caching import json_response, state_tag
 from service.child_processes import while_connected
-from service.dependencies import (
-    DISK_SPACE,
-    BaseUrl,
-    CallerDep,
-    Owner,
-    OwnForecast,
-    Service,
-    ServiceDep,
-    check_success,
-)
+from service.dependencies import DISK_SPACE, BaseUrl, Owner, OwnForecast, Service, ServiceDep, check_success
 from service.faults import located_at
 from service.initial_states import read_initial_state
 from service.limits import hold_upload_place
 from service.openapi import forecast_body, model_body
+from service.outlooks import read_outlooks
 from service.problems import PROBLEM_RESPONSES
 from service.requests import ForecastBody, ReplayBody
-from service.roles import ALL_OWNERS, check_owner
 from service.submission import CheckedBody, accept, check_body, estimate, replay
 from service.threads import REMOVERS, WRITERS, in_threads
 from service.uploads import MAX_STATE_FILES, parse_request
@@ -46,7 +37,6 @@ from service.views import (
     ForecastList,
     ForecastView,
     Link,
-    planned_seconds,
     retry_seconds,
     view_cautions,
     view_forecast,
@@ -182,7 +172,7 @@ def replay_members(
 @router.head("/forecast", include_in_schema=False)
 def list_own_forecasts(
     service: ServiceDep,
-    caller: CallerDep,
+    owner: Owner,
     base: BaseUrl,
     status: Status | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -196,19 +186,8 @@ def list_own_forecasts(
     batch: Annotated[
         str | None, Query(max_length=40, description="Return only the parts of the batch of this id.")
     ] = None,
-    key: Annotated[
-        str | None,
-        Query(
-            alias="owner", max_length=64, description="For operators: an API key, or `all`; by default the caller's."
-        ),
-    ] = None,
 ) -> ForecastList:
-    """Return the caller's forecasts, newest first, to operators also those of other keys.
-
-    The parts of batches are returned only with `batch`.
-    """
-    check_owner(caller, key)
-    owner = None if key == ALL_OWNERS else key or caller.owner
+    """Return the caller's forecasts, newest first; the parts of batches only with `batch`."""
     with located_at("query"):
         labels = [parse_label(text) for text in label or ()]
     with service.database.read() as connection:
@@ -219,12 +198,11 @@ def list_own_forecasts(
     if more:
         query = [("limit", str(limit)), ("before", records[-1].id), *([("status", str(status))] if status else ())]
         query += [("label", text) for text in label or ()] + ([("batch", batch)] if batch else [])
-        query += [("owner", key)] if key else []
         links.append(Link(rel="next", href=f"{base}/v1/forecast?{urlencode(query)}"))
     now = time.time()
-    planned = planned_seconds(service.database, records, now)
+    outlooks = read_outlooks(service.database, records, now)
     keep_hours = service.settings.storage.keep_hours
-    views = [view_forecast(record, base, now, planned.get(record.id), keep_hours) for record in records]
+    views = [view_forecast(record, base, now, outlooks.get(record.id), keep_hours) for record in records]
     return ForecastList(forecasts=views, links=links)
 
 
@@ -264,11 +242,11 @@ def read_receipt(record: OwnForecast, request: Request) -> Response:
 
 def _view_response(record: ForecastRecord, service: Service, base: str, code: int) -> JSONResponse:
     now = time.time()
-    planned = planned_seconds(service.database, [record], now).get(record.id)
+    outlook = read_outlooks(service.database, [record], now).get(record.id)
     headers = {"ETag": state_tag(record)}
-    if (seconds := retry_seconds(record, now, planned)) is not None:
+    if (seconds := retry_seconds(record, now, outlook)) is not None:
         headers["Retry-After"] = str(seconds)
-    view = view_forecast(record, base, now, planned, service.settings.storage.keep_hours)
+    view = view_forecast(record, base, now, outlook, service.settings.storage.keep_hours)
     return JSONResponse(view.model_dump(mode="json"), code, headers)
 
 

@@ -41,15 +41,15 @@ async def read_status(request: Request) -> Response:
     Poll again after `Retry-After` seconds, with `If-None-Match` set to the last `ETag`.
     """
     service: Service = request.app.state.service
-    record = await find_own_forecast(request.path_params["forecast_id"], service, owner_of(request.scope), request)
+    record = await find_own_forecast(request.path_params["forecast_id"], service, owner_of(request.scope))
     now = time.time()
-    planned = await service.plans.seconds(record, now)
+    outlook = await service.outlooks.find(record, now)
     headers = {"ETag": state_tag(record)}
-    if (seconds := retry_seconds(record, now, planned)) is not None:
+    if (seconds := retry_seconds(record, now, outlook)) is not None:
         headers["Retry-After"] = str(seconds)
     if is_unchanged(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    document = service.views.render(record, base_url(request), now, planned)
+    document = service.views.render(record, base_url(request), now, outlook)
     return Response(document, headers=headers, media_type="application/json")
 
 

@@ -177,5 +177,38 @@ def test_the_commands_do_the_same(served: Served, gfs_files: list[Path], tmp_pat
     missing = _run(served, "download", forecast_id, "--output", tmp_path / "missing/e.zip")
     assert missing.exit_code == 3
     assert missing.stderr == f"Error: The folder `{tmp_path}/missing` does not exist. Create it, or choose another.\n"
+    missing_state = _run(served, "plan", "nowhere", *options)
+    assert (missing_state.exit_code, "nowhere" in missing_state.stderr) == (2, True)
     over = _run(served, "cancel", forecast_id)
     assert (over.exit_code, "has ended" in over.stderr) == (2, True)
+
+
+def test_the_results_of_a_forecast_are_printed_and_saved(client: Client, served: Served, tmp_path: Path) -> None:
+    forecast = client.submit("nature-run", members=10, lead_time="12h", model="untrained", nfe=2, seed=3).wait(60)
+    place = ["position", forecast.id, "--at", "-0.1,51.5"]
+    table = _run(served, *place, "--name", "u10", "--exceedance", "u10>-500", "--units", "kn").stdout
+    assert "u10 (kn) at -0.1, 51.5" in table
+    assert [line.split()[-1] for line in table.splitlines()[1:5]] == ["P(>-500)", "100%", "100%", "100%"]
+    assert "2 further members" in _run(served, *place, "--members", "--name", "u10").stdout
+    members = json.loads(_run(served, *place, "--members", "--json").stdout)["positions"][0]["values"]["u10"]
+    assert [len(row) for row in members] == [10, 10, 10]
+    assert _run(served, *place, "-o", tmp_path / "x.csv").exit_code == 0
+    assert (tmp_path / "x.csv").read_text().startswith("longitude,latitude,lead_hours,valid_time,num_finite,u10_mean")
+    assert _run(served, *place, "-o", tmp_path / "x.xlsx").exit_code == 3
+    assert _run(served, "open", forecast.id, "--only-url").stdout.strip() == forecast.ensemble_url
+    opened = _run(served, "open", forecast.id, "--summary").stdout
+    assert "u10_mean" in opened
+    assert f'xarray.open_zarr("{forecast.summary_url}")' in opened
+    truth = write_truth(tmp_path, forecast.info)
+    wanted = _run(served, "verify", forecast.id, "--truth", truth)
+    assert (wanted.exit_code, "--reference" in wanted.stderr) == (2, True)
+    scores = _run(
+        served, "verify", forecast.id, "--truth", truth, "--reference", "waves", "--json", tmp_path / "s.json"
+    )
+    assert "CRPS" in scores.stdout, scores.output
+    assert json.loads((tmp_path / "s.json").read_text())["reference"] == "waves"
+    assert "Scores against waves" in _run(served, "diagnostics", forecast.id).stdout
+    assert "seed: 3" in _run(served, "receipt", forecast.id).stdout
+    assert "data: deleted" in _run(served, "delete", forecast.id, "--yes").stdout
+    gone = _run(served, *place)
+    assert (gone.exit_code, gone.stdout, "deleted" in gone.stderr) == (2, "", True)

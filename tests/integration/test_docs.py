@@ -18,7 +18,7 @@ from weather.times import parse_time
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-RUN = ("quickstart.md", "client.md", "api.md", "inspect.md", "operations.md", "metrics.md")
+RUN = ("quickstart.md", "cli.md", "client.md", "api.md", "inspect.md", "operations.md", "metrics.md")
 STARTS = r"(make install|\. \.venv/bin/activate|((WARMCAST|AWS)_\w+=\S+ )*warmcast (serve|api|worker))"
 """Commands of the blocks that are not run: they start the processes that the other blocks need."""
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
-from jobs.rows.states import Data, Priority, Status
+from jobs.rows.states import Data, Phase, Priority, Status
 from service import rendered_views
+from service.outlooks import Outlook
 from service.rendered_views import RenderedViews
 from service.views import view_forecast
 
@@ -22,6 +23,7 @@ def test_a_text_is_that_of_the_view_in_every_state_and_at_every_time(
     states = [
         record,
         replace(record, status=Status.RUNNING, started=now),
+        replace(record, status=Status.RUNNING, started=now, phase=Phase.LOADING_MODEL),
         replace(record, status=Status.RUNNING, started=now, lead_times=1),
         replace(record, status=Status.RUNNING, started=now + 5, lead_times=1),
         replace(record, status=Status.RUNNING, started=now, lead_times=1, priority=Priority.LOW),
@@ -32,9 +34,13 @@ def test_a_text_is_that_of_the_view_in_every_state_and_at_every_time(
     ]
     for _ in range(2):
         for state in states:
-            for later, planned, base in ((0.0, None, _BASE), (60.0, 12.34, _BASE), (61.5, None, "https://w.example")):
-                text = views.render(state, base, now + later, planned)
-                expected = view_forecast(state, base, now + later, planned, 24.0).model_dump(mode="json")
+            for later, outlook, base in (
+                (0.0, None, _BASE),
+                (60.0, Outlook(12.34, 5.0, 3), _BASE),
+                (61.5, None, "https://w.example"),
+            ):
+                text = views.render(state, base, now + later, outlook)
+                expected = view_forecast(state, base, now + later, outlook, 24.0).model_dump(mode="json")
                 assert json.loads(text) == expected
 
 

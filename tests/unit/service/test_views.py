@@ -1,5 +1,5 @@
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -14,8 +14,9 @@ from jobs.forecasts import ForecastRecord
 from jobs.planning.estimates import Speed
 from jobs.request import ForecastRequest, Output
 from jobs.rows.database import Database
-from jobs.rows.states import Data, Priority, Status
-from service.views import ForecastView, eta_seconds, format_time, planned_seconds, view_forecast
+from jobs.rows.states import Data, Phase, Priority, Status
+from service.outlooks import Outlook, read_outlooks
+from service.views import ForecastView, QueuePlace, eta_seconds, format_time, seconds_per_lead, view_forecast
 from tests.clock import MovableClock
 from tests.rows import commit_lead_times, read_forecast, record_heartbeat, record_speed
 from weather.manifest import Sampling
@@ -60,6 +61,7 @@ def _record(**changes: object) -> ForecastRecord:
         mode=None,
         labels={},
         retention_hours=None,
+        phase=None,
     )
     return replace(record, **changes)
 
@@ -73,9 +75,9 @@ def _running(lead_times: int, seconds: float, num_lead_times: int = 4) -> Foreca
 
 
 def test_before_the_first_lead_time_the_plan_is_the_remaining_time() -> None:
-    assert eta_seconds(_record(), NOW, 12.34) == 12.3
-    assert eta_seconds(_running(0, 50), NOW, 12.34) == 12.3
-    assert eta_seconds(_record(), NOW, 0.0) == 0
+    assert eta_seconds(_record(), NOW, Outlook(12.34)) == 12.3
+    assert eta_seconds(_running(0, 50), NOW, Outlook(12.34)) == 12.3
+    assert eta_seconds(_record(), NOW, Outlook(0.0)) == 0
 
 
 def test_without_a_plan_the_remaining_time_is_unknown_until_the_first_lead_time() -> None:
@@ -85,13 +87,13 @@ def test_without_a_plan_the_remaining_time_is_unknown_until_the_first_lead_time(
 
 
 def test_the_pace_of_the_lead_times_precedes_the_plan() -> None:
-    assert eta_seconds(_running(3, 30), NOW, 9999.0) == 10
-    assert eta_seconds(_running(4, 30), NOW, 9999.0) == 0
+    assert eta_seconds(_running(3, 30), NOW, Outlook(9999.0)) == 10
+    assert eta_seconds(_running(4, 30), NOW, Outlook(9999.0)) == 0
 
 
 @pytest.mark.parametrize("status", [Status.SUCCESSFUL, Status.FAILED, Status.DISMISSED])
 def test_an_ended_forecast_has_no_time_left(status: Status) -> None:
-    assert eta_seconds(_record(status=status, lead_times=2, started=NOW - 50, finished=NOW), NOW, 100.0) == 0
+    assert eta_seconds(_record(status=status, lead_times=2, started=NOW - 50, finished=NOW), NOW, Outlook(100.0)) == 0
 
 
 def test_a_clock_that_is_behind_the_database_gives_no_negative_time() -> None:
@@ -139,7 +141,8 @@ def test_a_waiting_forecast_has_neither_started_nor_finished() -> None:
     view = _view()
     assert (view.created, view.started, view.finished) == (format_time(NOW - 100), None, None)
     assert (view.status, view.progress, view.warnings, view.error) == ("accepted", 0, [], None)
-    assert view.progress_detail.model_dump() == {"lead_times": 0, "num_lead_times": 4, "eta_seconds": None}
+    assert view.progress_detail.model_dump(exclude_none=True) == {"lead_times": 0, "num_lead_times": 4}
+    assert view.queue == QueuePlace(position=None, estimated_wait_seconds=None)
 
 
 def test_an_ended_forecast_has_all_its_times() -> None:
@@ -219,15 +222,50 @@ def _measure(database: Database, record: ForecastRecord, seconds: float) -> None
     record_speed(database, record.request.checkpoint_digest, MACHINE, speed, 1)
 
 
+def _planned(database: Database, records: Sequence[ForecastRecord], now: float) -> dict[str, float]:
+    """Return the planned seconds until the end, of the forecasts that have some."""
+    outlooks = read_outlooks(database, records, now)
+    return {forecast_id: each.seconds for forecast_id, each in outlooks.items() if each.seconds is not None}
+
+
+def test_a_waiting_forecast_has_a_place_and_a_wait_until_it_starts(database: Database, submit_forecast: Submit) -> None:
+    first, second = submit_forecast(), submit_forecast()
+    _measure(database, first, 2.0)
+    outlooks = read_outlooks(database, [second, first], NOW)
+    places = [view_forecast(each, "", NOW, outlooks[each.id], None).queue for each in (first, second)]
+    assert [place and place.model_dump() for place in places] == [
+        {"position": 0, "estimated_wait_seconds": 0},
+        {"position": 1, "estimated_wait_seconds": pytest.approx(24)},
+    ]
+    assert _view(status=Status.RUNNING, started=NOW).queue is None
+    assert _view(status=Status.FAILED, finished=NOW).queue is None
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_only_a_running_forecast_has_a_phase(status: Status) -> None:
+    assert (_view(status=status, phase=Phase.ROLLOUT).phase is not None) == (status == Status.RUNNING)
+
+
+def test_the_pace_is_that_of_the_complete_lead_times(database: Database) -> None:
+    assert (seconds_per_lead(_running(0, 50), NOW), seconds_per_lead(_record(), NOW)) == (None, None)
+    assert seconds_per_lead(_running(3, 30), NOW) == 10
+    assert seconds_per_lead(_record(started=NOW - 50, finished=NOW - 10, lead_times=4), NOW) == 10
+
+
+@pytest.mark.parametrize(("done", "time"), [(0, None), (1, "2018-09-15T06:00:00"), (4, "2018-09-16T00:00:00")])
+def test_the_progress_has_the_valid_time_of_the_last_complete_lead_time(done: int, time: str | None) -> None:
+    assert _view(status=Status.RUNNING, started=NOW, lead_times=done).progress_detail.valid_time == time
+
+
 def test_without_measurements_nothing_is_planned(database: Database, submit_forecast: Submit) -> None:
-    assert planned_seconds(database, [submit_forecast()], NOW) == {}
-    assert planned_seconds(database, [], NOW) == {}
+    assert _planned(database, [submit_forecast()], NOW) == {}
+    assert read_outlooks(database, [], NOW) == {}
 
 
 def test_a_waiting_forecast_is_planned_after_those_before_it(database: Database, submit_forecast: Submit) -> None:
     first, second = submit_forecast(), submit_forecast()
     _measure(database, first, 2.0)
-    planned = planned_seconds(database, [second, first], NOW)
+    planned = _planned(database, [second, first], NOW)
     alone = 3 * 4 * 2.0  # groups, lead times, seconds of each
     assert planned == pytest.approx({first.id: alone, second.id: 2 * alone})
 
@@ -240,8 +278,8 @@ def test_a_running_forecast_without_a_lead_time_is_planned_from_its_start(
     commit_lead_times(database, 0)
     running = read_forecast(database, record.id)
     assert running.started is not None
-    assert planned_seconds(database, [running], running.started + 10)[record.id] == pytest.approx(24 - 10)
-    assert planned_seconds(database, [running], running.started + 1000)[record.id] == 0
+    assert _planned(database, [running], running.started + 10)[record.id] == pytest.approx(24 - 10)
+    assert _planned(database, [running], running.started + 1000)[record.id] == 0
 
 
 def test_only_forecasts_without_a_lead_time_or_an_end_are_planned(database: Database, submit_forecast: Submit) -> None:
@@ -249,7 +287,7 @@ def test_only_forecasts_without_a_lead_time_or_an_end_are_planned(database: Data
     _measure(database, record, 2.0)
     commit_lead_times(database, 1)
     ended = _record(id="fc_ended", status=Status.DISMISSED)
-    assert planned_seconds(database, [read_forecast(database, record.id), ended], NOW) == {}
+    assert _planned(database, [read_forecast(database, record.id), ended], NOW) == {}
 
 
 def test_a_waiting_forecast_has_no_plan_while_no_worker_is_alive(
@@ -257,9 +295,9 @@ def test_a_waiting_forecast_has_no_plan_while_no_worker_is_alive(
 ) -> None:
     record = submit_forecast()
     _measure(database, record, 2.0)
-    assert set(planned_seconds(database, [record], NOW)) == {record.id}
+    assert set(_planned(database, [record], NOW)) == {record.id}
     clock.advance(31)
-    assert planned_seconds(database, [record], NOW) == {}
+    assert _planned(database, [record], NOW) == {}
 
 
 def test_a_forecast_shows_what_was_chosen_from_its_files() -> None:

@@ -21,7 +21,7 @@ EXCEPTIONS = {
     "training/evaluation/records_file.py": "lines that are appended to the records of an evaluation",
     "training/logs.py": "lines that are appended to the log of a training",
     "training/warm_start_outputs.py": "rows of one large file, with a record of those that are complete",
-    "warmcast/downloads.py": "the client needs none of the other packages",
+    "warmcast/files.py": "the client needs none of the other packages",
     "weather/checkpoint_archive.py": "files of a folder or archive that appears whole",
     "weather/ingest": "files of temporary folders, also by the child, which may not rename",
     "weather/readers": "files of temporary folders",

@@ -8,6 +8,7 @@ from tests.unit.warmcast.scripted import BROKEN, REFUSED, Run, answer, problem
 from warmcast import verbs
 from warmcast.errors import InputFileError, ServiceProblemError, ServiceUnreachableError
 from warmcast.exchange import Request, Service
+from warmcast.series import position
 
 ACCEPTED = {"id": "fc_1", "status": "accepted"}
 
@@ -157,14 +158,14 @@ def test_plots_are_requested_with_units_and_region(service: Service) -> None:
 
 
 def test_series_are_requested_at_places_by_latitude_and_longitude(service: Service) -> None:
-    members = _only_request(Run(verbs.position(service, "fc_1", (51.5, -0.1), (0, 180)), [answer({})]))
+    members = _only_request(Run(position(service, "fc_1", (51.5, -0.1), (0, 180)), [answer({})]))
     assert members.parameters == {
         "coords": "MULTIPOINT((-0.1 51.5),(180 0))",
         "interpolation": "bilinear",
         "units": "ms",
     }
     names, events = ["u10", "wind_speed_10m"], ["wind_speed_10m>17.2"]
-    steps = verbs.position(
+    steps = position(
         service, "fc_1", (1, 2), parameters=names, statistics=True, quantiles=[0.5], exceedance=events, units="kn"
     )
     statistics = _only_request(Run(steps, [answer({})])).parameters
@@ -184,7 +185,7 @@ def test_series_are_requested_at_places_by_latitude_and_longitude(service: Servi
         (lambda service: verbs.diagnostics(service, "fc_1"), "/forecast/fc_1/diagnostics"),
         (lambda service: verbs.maps(service, "fc_1", "24h"), "/forecast/fc_1/plots/maps.png"),
         (lambda service: verbs.plume(service, "fc_1", 51.5, 0.0), "/forecast/fc_1/plots/plume.png"),
-        (lambda service: verbs.position(service, "fc_1", (51.5, 0.0)), "/forecast/fc_1/position"),
+        (lambda service: position(service, "fc_1", (51.5, 0.0)), "/forecast/fc_1/position"),
         (lambda service: verbs.check_store(service, "fc_1", "ensemble.zarr"), "/forecast/fc_1/ensemble.zarr/zarr.json"),
         (lambda service: verbs.delete(service, "fc_1"), "/forecast/fc_1"),
     ],

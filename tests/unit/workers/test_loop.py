@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from sqlalchemy import Connection
 
 from jobs.dispatching.leases import claim
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.logs import TextFormatter, log_subjects
+from jobs.phases import report_phase
 from jobs.request import Output
 from jobs.rows.database import Database
-from jobs.rows.states import Status
+from jobs.rows.states import Phase, Status
 from jobs.settings import Settings
 from models.forecaster import Forecaster
 from models.shapes import Frames
@@ -55,6 +57,27 @@ def _run_alone(forecast: ForecastRecord, folder: ForecastFolder, checkpoint: Pat
     )
     run_forecast(alone, output, resume=False, report=lambda _: None)
     return xr.open_zarr(output / "ensemble.zarr").load()
+
+
+def test_a_worker_reports_each_phase_as_it_begins(
+    submit_forecast: Submit, worker: Worker, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases = list[str]()
+
+    def record(connection: Connection, forecast_id: str, name: str, phase: Phase) -> None:
+        report_phase(connection, forecast_id, name, phase)
+        phases.append(phase)
+
+    for module in ("jobs.dispatching.leases", "workers.loop"):
+        monkeypatch.setattr(f"{module}.report_phase", record)
+    first, second = submit_forecast(), submit_forecast(seed=2)
+    while worker.run():
+        pass
+    assert {read_forecast(database, each.id).status for each in (first, second)} == {Status.SUCCESSFUL}
+    assert phases == [
+        *("reading_state", "loading_model", "rollout", "finalising"),
+        *("reading_state", "rollout", "finalising"),  # with the model of the first
+    ]
 
 
 def test_a_worker_writes_the_same_store_as_the_command_line(

@@ -1,9 +1,10 @@
+import random
 from collections.abc import Callable
 
 import pytest
 from sqlalchemy import update
 
-from jobs.dispatching.fairness import next_forecast
+from jobs.dispatching.fairness import list_waiting, next_forecast
 from jobs.dispatching.leases import Lease, claim
 from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
@@ -146,3 +147,33 @@ def test_a_forecast_that_has_ended_is_never_next(
             assert {lease.forecast_id for lease in _claim(database, "a")} == {first.id}
             clock.advance(31)
     assert _read_next(database) == second.id
+
+
+def _list_waiting(database: Database) -> list[str]:
+    with database.read() as connection:
+        return list_waiting(connection)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_waiting_forecasts_are_listed_in_the_order_in_which_they_are_claimed(
+    database: Database, insert_rows: Submit, seed: int
+) -> None:
+    draw = random.Random(seed)
+    owners, priorities = draw.choices("xyz", k=15), draw.choices(list(Priority), k=15)
+    for owner, priority in zip(owners, priorities, strict=True):
+        insert_rows(owner=owner, priority=priority, members=1)
+    for number in range(3):
+        _claim(database, f"first {number}")
+    expected = _list_waiting(database)
+    assert len(expected) == 12
+    assert [_claim(database, f"worker {number}")[0].forecast_id for number in range(12)] == expected
+    assert _list_waiting(database) == []
+
+
+def test_a_forecast_whose_deadline_has_passed_has_no_place(
+    database: Database, insert_rows: Submit, clock: MovableClock
+) -> None:
+    late, waiting = insert_rows(deadline_seconds=60.0).id, insert_rows().id
+    assert _list_waiting(database) == [late, waiting]
+    clock.advance(61)
+    assert _list_waiting(database) == [waiting]
