@@ -176,7 +176,7 @@ def read_forecasts(connection: Connection, forecast_ids: Sequence[str]) -> dict[
 
 def list_forecasts(
     connection: Connection,
-    owner: str,
+    owner: str | None,
     statuses: Collection[Status] | None,
     limit: int,
     before: str | None = None,
@@ -185,20 +185,24 @@ def list_forecasts(
 ) -> list[ForecastRecord]:
     """Return at most `limit` forecasts of an owner, newest first; only those with one of `statuses`, if given.
 
-    They have all of the `labels`, pairs of name and value.
+    They have all of the `labels`, pairs of name and value. Without an owner they are those of all owners.
 
     `before` is the id of the last forecast of the preceding page; an id of no forecast of the owner gives none. The
     parts of batches are left out, or those of the batch `batch_id` alone are returned.
     """
-    query = select(forecasts).where(forecasts.c.owner == owner, forecasts.c.batch_id == batch_id)
+    query = select(forecasts).where(forecasts.c.batch_id == batch_id)
+    if owner is not None:
+        query = query.where(forecasts.c.owner == owner)
     if statuses is not None:
         query = query.where(forecasts.c.status.in_(statuses))
     for name, value in labels:
         query = query.where(forecasts.c.labels[name].as_string() == value)
     if before is not None:
         last = forecasts.alias()
-        created = select(last.c.created).where(last.c.id == before, last.c.owner == owner).scalar_subquery()
-        query = query.where(tuple_(forecasts.c.created, forecasts.c.id) < tuple_(created, before))
+        created = select(last.c.created).where(last.c.id == before)
+        if owner is not None:
+            created = created.where(last.c.owner == owner)
+        query = query.where(tuple_(forecasts.c.created, forecasts.c.id) < tuple_(created.scalar_subquery(), before))
     query = query.order_by(forecasts.c.created.desc(), forecasts.c.id.desc()).limit(limit)
     return [record_of(row) for row in connection.execute(query)]
 

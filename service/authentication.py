@@ -6,16 +6,15 @@ from anyio import to_thread
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from jobs.keys import find_key_id, has_keys
+from jobs.callers import LOCAL_CALLER, Caller, find_caller, save_use
+from jobs.keys import LOCAL_OWNER, has_keys
 from jobs.logs import add_log_subjects
 from jobs.rows.database import Database
 from service.batches import BatchReader
 from service.failed_keys import FailedKeys
 from service.problems import UNAUTHORIZED, ServiceError
+from service.roles import check_role
 from service.signatures import find_signer, read_signed_query
-
-LOCAL_OWNER = "local"
-"""Owner of the forecasts that are submitted without a key."""
 
 KEY_HEADERS = ("Authorization", "PRIVATE-TOKEN")
 """The request headers that may contain an API key."""
@@ -23,81 +22,95 @@ KEY_HEADERS = ("Authorization", "PRIVATE-TOKEN")
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 """Paths that need no key under any setting."""
 
-_OWNER = "owner"
+_CALLER = "caller"
 _UNKNOWN = "The API key is unknown or revoked."
 _NO_KEY_YET = "An API key is required, and none exists yet: create one with `warmcast key create NAME`."
 
 
 class Callers:
-    """Finds the owner of a request's API key in the database, so that a revoked key is refused at once.
+    """Finds the caller of a request's API key in the database, so that a revoked key is refused at once.
 
-    Without any key in the database, everybody is the local owner, unless `needs_key`. Callers that send wrong keys are
+    Without any key in the database, everybody is the local caller, unless `needs_key`. Callers that send wrong keys are
     slowed down by their addresses.
     """
 
     def __init__(self, database: Database, *, needs_key: bool) -> None:
         self._database, self._needs_key = database, needs_key
-        self._owners = BatchReader(self._read_owners, "keys")
+        self._callers = BatchReader(self._read_callers, "keys")
         self._failed_keys = FailedKeys()
+        self._used: set[str] = set()
 
-    async def find_owner(self, headers: Headers, address: str | None = None) -> str:
-        """Return the owner whose forecasts the caller may see; raise `ServiceError` (401) for an unknown caller.
+    async def find_caller(self, headers: Headers, address: str | None = None) -> Caller:
+        """Return the caller with a valid key; raise `ServiceError` (401) for an unknown one.
 
         With the caller's `address`, a wrong key is counted; after too many of them the status is 429.
         """
         secret = _find_secret(headers)
         if secret is None:
             await self.check_set_up()
-        owner = await self._owners.read(secret)
-        if owner is None:
+        caller = await self._callers.read(secret)
+        if caller is None or caller.fault is not None:
             if secret is not None and address is not None:
                 self._failed_keys.count(address)
             detail = "An API key is required: `Authorization: Bearer KEY`." if secret is None else _UNKNOWN
-            raise ServiceError(UNAUTHORIZED, detail)
-        return owner
+            raise ServiceError(UNAUTHORIZED, detail if caller is None else caller.fault or detail)
+        self._used.add(caller.key_id)
+        return caller
 
-    async def find_signer(self, path: str, query: Mapping[str, str], address: str | None) -> str:
-        """Return the owner who has signed a path; raise `ServiceError` (401) if nobody has, which is counted."""
-        owner = await to_thread.run_sync(find_signer, self._database, path, query)
-        if owner is None:
+    async def find_signer(self, path: str, query: Mapping[str, str], address: str | None) -> Caller:
+        """Return the caller who has signed a path; raise `ServiceError` (401) if nobody has, which is counted."""
+        caller = await to_thread.run_sync(find_signer, self._database, path, query)
+        if caller is None:
             if address is not None:
                 self._failed_keys.count(address)
             raise ServiceError(UNAUTHORIZED, "The signature of the address is wrong or has expired. Request it again.")
-        return owner
+        return caller
+
+    def save_use(self) -> None:
+        """Store that keys were used since the last call, apart from requests: a write may have to wait for others."""
+        used, self._used = self._used - {LOCAL_OWNER}, set()
+        if not used:
+            return
+        try:
+            with self._database.write() as connection:
+                save_use(connection, used)
+        except BaseException:
+            self._used |= used
+            raise
 
     async def check_set_up(self) -> None:
         """Raise `ServiceError` (401) if a key is needed and none exists yet."""
-        if self._needs_key and await self._owners.read(None) is not None:
+        if self._needs_key and await self._callers.read(None) is not None:
             raise ServiceError(UNAUTHORIZED, _NO_KEY_YET)
 
     async def is_known(self, headers: Headers) -> bool:
         """Return whether the caller with these headers may still see its forecasts."""
         try:
-            await self.find_owner(headers)
+            await self.find_caller(headers)
         except ServiceError as error:
             return error.kind != UNAUTHORIZED
         return True
 
     def close(self) -> None:
         """End the thread that reads keys."""
-        self._owners.close()
+        self._callers.close()
 
-    def _read_owners(self, secrets: Sequence[str | None]) -> Mapping[str | None, str]:
-        """Return the owner of each secret that is valid, and the local owner for None unless a key exists."""
-        owners = {}
+    def _read_callers(self, secrets: Sequence[str | None]) -> Mapping[str | None, Caller]:
+        """Return the caller of each known secret, and the local caller for None unless a key exists."""
+        callers = {}
         with self._database.read() as connection:
             for secret in secrets:
                 if secret is not None:
-                    owner = find_key_id(connection, secret)
+                    caller = find_caller(connection, secret)
                 else:
-                    owner = None if has_keys(connection) else LOCAL_OWNER
-                if owner is not None:
-                    owners[secret] = owner
-        return owners
+                    caller = None if has_keys(connection) else LOCAL_CALLER
+                if caller is not None:
+                    callers[secret] = caller
+        return callers
 
 
 class Authentication:
-    """Refuse requests without a valid key (401); of the others, `owner_of` returns the owner.
+    """Refuse requests without a valid key (401), or that its role does not allow (403); see `caller_of`.
 
     `HEALTH_PATHS` never need a key, and `open_paths` do not once the service has a key or needs none. Nor does the
     method `OPTIONS`, by which browsers ask, without the key, whether a page of another origin may read data.
@@ -107,38 +120,50 @@ class Authentication:
         self._app, self._open_paths = app, open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward the request to the application if its caller is known; else raise `ServiceError` (401)."""
+        """Forward the request to the application if its caller may send it; else raise `ServiceError`."""
         if scope["type"] == "http" and scope["path"] not in HEALTH_PATHS and scope["method"] != "OPTIONS":
             callers: Callers = scope["app"].state.service.callers
             if scope["path"] in self._open_paths:
                 await callers.check_set_up()
             else:
                 state = scope.setdefault("state", {})
-                state[_OWNER] = None
+                state[_CALLER] = None
                 query = read_signed_query(scope["method"], scope["path"], scope["query_string"])
                 if query is not None:
-                    owner = await callers.find_signer(scope["path"], query, _address_of(scope))
+                    caller = await callers.find_signer(scope["path"], query, address_of(scope))
                 else:
-                    owner = await callers.find_owner(Headers(scope=scope), _address_of(scope))
-                state[_OWNER] = owner
-                if owner != LOCAL_OWNER:
-                    add_log_subjects(key_id=owner)
+                    caller = await callers.find_caller(Headers(scope=scope), address_of(scope))
+                state[_CALLER] = caller
+                if caller.key_id != LOCAL_OWNER:
+                    add_log_subjects(key_id=caller.key_id)
+                check_role(caller, scope["method"], scope["path"])
         await self._app(scope, receive, send)
 
 
+def caller_of(scope: Scope) -> Caller:
+    """Return the caller of a request that has passed the authentication."""
+    caller = scope["state"][_CALLER]
+    assert isinstance(caller, Caller)
+    return caller
+
+
 def owner_of(scope: Scope) -> str:
-    """Return the owner of the key of a request that has passed the authentication."""
-    owner = scope["state"][_OWNER]
-    assert isinstance(owner, str)
-    return owner
+    """Return the owner of the forecasts that the caller reads, and submits if its role allows that."""
+    return caller_of(scope).owner
+
+
+def find_caller_of(scope: Scope) -> Caller | None:
+    """Return the caller of a request, or None if it is not known."""
+    caller = scope.get("state", {}).get(_CALLER)
+    return caller if isinstance(caller, Caller) else None
 
 
 def may_depend_on_key(scope: Scope) -> bool:
     """Return whether the API key of a request has been checked: its response may then differ by key."""
-    return _OWNER in scope.get("state", {})
+    return _CALLER in scope.get("state", {})
 
 
-def _address_of(scope: Scope) -> str:
+def address_of(scope: Scope) -> str:
     """Return the address of the client; behind a proxy on the same machine, the one that the proxy has seen."""
     client = scope.get("client")
     return "" if client is None else str(client[0])

@@ -11,8 +11,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.forecasts import ForecastRecord
+from jobs.keys import LOCAL_OWNER
 from jobs.rows.states import Status
-from service.authentication import KEY_HEADERS, LOCAL_OWNER, may_depend_on_key
+from service.authentication import KEY_HEADERS, find_caller_of, may_depend_on_key
 from weather.exports.state import STATE
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
@@ -36,8 +37,8 @@ _CROSS_ORIGIN_HEADERS: Final = {
 def data_cache_control(record: ForecastRecord, *, is_final: bool) -> str:
     """Return the `Cache-Control` of a file of a forecast; a file that is not final must be validated at each use.
 
-    Shared caches may keep only files of forecasts that were submitted without an API key. The service returns those
-    only while it has no keys at all.
+    Shared caches may keep only files of forecasts that were submitted without an API key, and only while the service
+    has no keys at all: `SharedHeaders` makes responses to callers with a key private.
     """
     scope = "public" if record.owner == LOCAL_OWNER else "private"
     return f"{scope}, max-age=31536000, immutable" if is_final else f"{scope}, no-cache"
@@ -118,6 +119,9 @@ class SharedHeaders:
                 if message["status"] >= 400:
                     headers["Cache-Control"] = "no-store"
                 _add_cache_rules(headers, has_key=may_depend_on_key(scope))
+                caller = find_caller_of(scope)
+                if caller is not None and caller.key_id != LOCAL_OWNER:
+                    headers["Cache-Control"] = headers["Cache-Control"].replace("public", "private")
                 headers.raw.extend(_SECURITY_HEADERS)
                 if "Content-Security-Policy" not in headers:
                     headers.raw.append(_NO_CONTENT)

@@ -11,16 +11,17 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import uvicorn
 from fastapi import FastAPI
 
 from jobs.installation import open_installation
-from jobs.keys import create_key, limit_key, list_keys, revoke_key
+from jobs.keys import create_key, limit_key, list_keys, revoke_key, rotate_key
 from jobs.limits import list_states, read_usage, with_own
 from jobs.logs import configure_logging
 from jobs.rows.database import Database
+from jobs.rows.states import Role
 from jobs.settings import Settings
 from service.app import create_app
 from service.connections import Connections, allow_connections
@@ -48,11 +49,31 @@ def describe_api() -> dict[str, Any]:
     return document
 
 
-def create_api_key(*, name: str, limits: Mapping[str, int | None] | None = None, data: Path | None) -> dict[str, Any]:
-    """Create an API key; only the returned receipt contains its secret. Limits that are None are the settings'."""
+def create_api_key(
+    *,
+    name: str,
+    limits: Mapping[str, int | None] | None = None,
+    role: Literal["reader", "submitter", "operator"] = "submitter",
+    of: str | None = None,
+    expires: str | None = None,
+    data: Path | None,
+) -> dict[str, Any]:
+    """Create an API key; only the returned receipt contains its secret. Limits that are None are the settings'.
+
+    `of` is the owner whose forecasts a reader reads; `expires` is a duration such as `90d`, or a time.
+    """
     database = _open_database(data)
     with database.write() as connection:
-        key, secret = create_key(connection, name, limits)
+        key, secret = create_key(connection, name, limits, role=Role(role), of=of, expires=expires)
+    database.close()
+    return asdict(key) | {"secret": secret}
+
+
+def rotate_api_key(*, key_id: str, overlap: str, expires: str | None, data: Path | None) -> dict[str, Any]:
+    """Give a key a new secret, which only the returned receipt contains; the one until now is valid for `overlap`."""
+    database = _open_database(data)
+    with database.write() as connection:
+        key, secret = rotate_key(connection, key_id, overlap, expires)
     database.close()
     return asdict(key) | {"secret": secret}
 

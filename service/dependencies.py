@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from jobs.callers import Caller
 from jobs.dispatching.dispatch import Dispatcher
 from jobs.errors import ForecastNotFoundError
 from jobs.events import Event
@@ -15,13 +16,14 @@ from jobs.logs import add_log_subjects
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Data, Status
 from jobs.settings import Settings
-from service.authentication import KEY_HEADERS, Callers, owner_of
+from service.authentication import KEY_HEADERS, Callers, caller_of, owner_of
 from service.batches import BatchReader
 from service.outlooks import Outlooks
 from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, UNSUCCESSFUL, ServiceError
 from service.queues import Queues
 from service.readiness import Readiness
 from service.rendered_views import RenderedViews
+from service.roles import sees_all_owners
 from storage.paths import StoragePath
 from weather.errors import StorageFullError
 
@@ -87,7 +89,7 @@ async def authenticate(
     _bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     _token: Annotated[str | None, Security(_TOKEN)],
 ) -> str:
-    """Return the owner that the middleware `Authentication` has found.
+    """Return the owner of the forecasts of the caller that the middleware `Authentication` has found.
 
     The other parameters only describe the key in the OpenAPI document.
     """
@@ -97,17 +99,28 @@ async def authenticate(
 Owner = Annotated[str, Depends(authenticate)]
 
 
-async def find_own_forecast(forecast_id: str, service: ServiceDep, owner: Owner) -> ForecastRecord:
-    """Return a forecast of the caller; raise `ForecastNotFoundError` if there is none, or it is another owner's."""
-    record = await service.forecasts.read(forecast_id)
-    if record is None or record.owner != owner:
+async def _current_caller(request: Request) -> Caller:
+    return caller_of(request.scope)
+
+
+CallerDep = Annotated[Caller, Depends(_current_caller)]
+
+
+async def find_own_forecast(forecast_id: str, service: ServiceDep, _owner: Owner, request: Request) -> ForecastRecord:
+    """Return a forecast that the caller may use on this route, which for operators can be another owner's.
+
+    Raises `ForecastNotFoundError` if there is none.
+    """
+    record, scope = await service.forecasts.read(forecast_id), request.scope
+    caller = caller_of(scope)
+    if record is None or not (record.owner == caller.owner or sees_all_owners(caller, scope["method"], scope["path"])):
         raise ForecastNotFoundError(f"There is no forecast {forecast_id!r}.")
     add_log_subjects(forecast_id=record.id)
     return record
 
 
 OwnForecast = Annotated[ForecastRecord, Depends(find_own_forecast)]
-"""The forecast named in the path; a forecast of another owner is a 404."""
+"""The forecast named in the path; one that the caller may not use is a 404."""
 
 
 def find_data_folder(record: ForecastRecord, service: Service) -> ForecastFolder:

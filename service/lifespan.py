@@ -40,7 +40,7 @@ from storage.errors import ConfigurationError, DataDirectoryError
 from storage.lock import lock_folder
 from storage.scratch import own_temporary_folder, remove_abandoned_folders
 
-_RETENTION_SECONDS, _CHECK_SECONDS = 60.0, 600.0
+_RETENTION_SECONDS, _CHECK_SECONDS, _USE_SECONDS = 60.0, 600.0, 60.0
 _UPLOADS = "uploads"
 _METRICS_SECONDS = 10.0
 """Seconds for which a client of the metrics' own port may send nothing."""
@@ -90,7 +90,7 @@ def open_service(
     service = Service(
         settings, database, dispatcher, storage, readiness, queues, callers, forecasts, outlooks, views, events
     )
-    for task in _upkeep_tasks(settings, installation, dispatcher, metrics):
+    for task in _upkeep_tasks(settings, installation, service, metrics):
         stack.enter_context(task)
     _check_files(settings.storage, installation, stack)
     if has_own_worker:
@@ -105,17 +105,15 @@ def _register_collectors(metrics: Metrics, collectors: Sequence[Collector], stac
         stack.callback(metrics.registry.unregister, collector)
 
 
-def _upkeep_tasks(
-    settings: Settings, installation: Installation, dispatcher: Dispatcher, metrics: Metrics
-) -> list[Periodic]:
-    """Return the periodic tasks of the service: reconcile the work; expire data and sort folders out."""
+def _upkeep_tasks(settings: Settings, installation: Installation, service: Service, metrics: Metrics) -> list[Periodic]:
+    """Return the periodic tasks of the service: reconcile the work; expire data and sort folders out; save uses."""
     database, data = installation.database, installation.data
 
     watch = ClockWatch(database, settings.worker.lease_seconds)
 
     def reconcile_work() -> None:
         watch.check()
-        reconcile(database, dispatcher, settings.worker.max_attempts)
+        reconcile(database, service.dispatcher, settings.worker.max_attempts)
 
     def apply_retention() -> None:
         database.write_at_any_cost(partial(expire_data, keep_hours=settings.storage.keep_hours))
@@ -127,6 +125,7 @@ def _upkeep_tasks(
     return [
         Periodic(reconcile_work, settings.service.reconcile_seconds, "reconcile"),
         Periodic(apply_retention, min(_RETENTION_SECONDS, 60 * settings.service.reconcile_seconds), "retention"),
+        Periodic(service.callers.save_use, _USE_SECONDS, "use of keys", delay_seconds=_USE_SECONDS),
     ]
 
 

@@ -62,6 +62,7 @@ class ForecastView(BaseModel):
 
     id: str
     type: Literal["forecast"] = "forecast"
+    owner: str = Field(description="Id of the API key that has submitted it; `local` if it was none.")
     status: Status
     phase: Phase | None = Field(description="What the workers of a running forecast have reported last; else null.")
     priority: Priority
@@ -105,6 +106,7 @@ def view_forecast(
     expires = expiry_time(record, keep_hours) if record.data == Data.AVAILABLE else None
     return ForecastView(
         id=record.id,
+        owner=record.owner,
         status=record.status,
         phase=record.phase if record.status == Status.RUNNING else None,
         priority=record.priority,

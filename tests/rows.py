@@ -6,7 +6,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from jobs import events, forecasts, keys, limits, quality, retention, totals
+from jobs import callers, events, forecasts, keys, limits, quality, retention, totals
 from jobs.dispatching import leases, live_workers, sharing
 from jobs.forecasts import ForecastRecord
 from jobs.planning import measured
@@ -82,7 +82,16 @@ create_key = _in_write(keys.create_key)
 list_keys = _in_read(keys.list_keys)
 limit_key = _in_write(keys.limit_key)
 revoke_key = _in_write(keys.revoke_key)
-find_key_id = _in_read(keys.find_key_id)
+find_caller = _in_read(callers.find_caller)
+rotate_key = _in_write(keys.rotate_key)
+
+
+def find_key_id(database: Database, secret: str) -> str | None:
+    """Return the id of the valid key that has this secret, or None."""
+    caller = find_caller(database, secret)
+    return None if caller is None or caller.fault else caller.key_id
+
+
 has_keys = _in_read(keys.has_keys)
 
 expire_data = _in_write(retention.expire_data)

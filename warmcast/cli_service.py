@@ -1,8 +1,9 @@
 """The commands that run a service: `warmcast serve`, `api`, `openapi`, `worker`, and those of API keys."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -32,6 +33,10 @@ Uploads = Annotated[int | None, typer.Option(min=0, help="Uploads at the same ti
 HighPriority = Annotated[
     bool | None, typer.Option("--high-priority/--no-high-priority", help="Whether the priority high may be used.")
 ]
+Expires = Annotated[
+    str | None,
+    typer.Option(help="When the key expires: a duration such as 90d or 12h, or a time (UTC) such as 2027-01-31T12:00."),
+]
 DataFolder = Annotated[
     Path | None, typer.Option(help="Folder of the service's data; by default the setting WARMCAST_DATA.")
 ]
@@ -47,6 +52,7 @@ def add_to(app: typer.Typer) -> None:
     keys.command()(limit)
     keys.command("list")(list_)
     keys.command()(revoke)
+    keys.command()(rotate)
     app.add_typer(keys, name="key")
 
 
@@ -78,6 +84,14 @@ def worker(data: DataFolder = None) -> None:
 
 def create(
     name: Annotated[str, typer.Argument(help="Name of the key, such as its holder.")],
+    role: Annotated[
+        Literal["reader", "submitter", "operator"],
+        typer.Option(help="Readers read the forecasts of one key; operators manage those of all keys."),
+    ] = "submitter",
+    of: Annotated[
+        str | None, typer.Option(help="Id of the key whose forecasts a reader reads; local: those without a key.")
+    ] = None,
+    expires: Expires = None,
     open_forecasts: OpenForecasts = None,
     forecast_evaluations: ForecastEvaluations = None,
     day_evaluations: DayEvaluations = None,
@@ -90,12 +104,11 @@ def create(
     """Create an API key and print its secret, which cannot be printed again."""
     limits = _limits(open_forecasts, forecast_evaluations, day_evaluations, kept_bytes, uploads, high_priority)
     with exit_codes():
-        key = run("key create", name=name, limits=limits, data=data)
+        key = run("key create", name=name, limits=limits, role=role, of=of, expires=expires, data=data)
     if json:
         print_json(key)
         return
-    typer.echo(key["secret"])
-    print_line(f"The id of the key is {key['id']}. Save the secret: it cannot be printed again.")
+    _print_secret(key)
     print_line("From now on the service refuses every request without a key.")
 
 
@@ -142,6 +155,30 @@ def revoke(key_id: Annotated[str, typer.Argument(help="Id of the key.")], data: 
         run("key revoke", key_id=key_id, data=data)
 
 
+def rotate(
+    key_id: Annotated[str, typer.Argument(help="Id of the key.")],
+    overlap: Annotated[
+        str, typer.Option(help="How long the secret until now stays valid, such as 24h; 0h: it is void at once.")
+    ] = "24h",
+    expires: Expires = None,
+    data: DataFolder = None,
+    json: Json = False,
+) -> None:
+    """Give an API key a new secret and print it; the key keeps its id, and so its forecasts and limits."""
+    with exit_codes():
+        key = run("key rotate", key_id=key_id, overlap=overlap, expires=expires, data=data)
+    if json:
+        print_json(key)
+        return
+    _print_secret(key)
+    print_line(f"The secret until now is valid until {_time(key['previous_until'])}.")
+
+
+def _print_secret(key: dict[str, Any]) -> None:
+    typer.echo(key["secret"])
+    print_line(f"The id of the key is {key['id']}. Save the secret: it cannot be printed again.")
+
+
 def _limits(
     open_forecasts: int | None,
     forecast_evaluations: int | None,
@@ -163,12 +200,22 @@ def _limits(
 def _print_key(key: dict[str, Any]) -> None:
     validity = f"revoked {_date(key['revoked'])}" if key["revoked"] else "valid"
     typer.echo(f"{key['id']}  {_date(key['created'])}  {validity:<18}  {key['name']}")
+    role = f"{key['role']} of {key['reads']}" if key["reads"] else key["role"]
+    expires = "does not expire"
+    if key["expires"] is not None:
+        expires = f"{'expires' if key['expires'] > time.time() else 'expired'} {_time(key['expires'])}"
+    used = "never used" if key["last_used"] is None else f"last used {_time(key['last_used'])}"
+    typer.echo(f"    {role}, {expires}, {used}")
     limits = {**key["in_force"], "high_priority": {"value": "yes" if key["high_priority"] else "no", "used": None}}
     parts = []
     for name, state in limits.items():
         used = "" if state["used"] is None else f"{state['used']} of "
         parts.append(f"{name} {used}{state['value']}{'*' if name in key['limits'] else ''}")
     typer.echo("    " + ", ".join(parts))
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _date(seconds: float) -> str:

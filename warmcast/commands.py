@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "key limit": "service.commands:limit_api_key",
         "key list": "service.commands:list_api_keys",
         "key revoke": "service.commands:revoke_api_key",
+        "key rotate": "service.commands:rotate_api_key",
         "limits": "warmcast.remote:limits",
         "list": "warmcast.remote:list_forecasts",
         "models": "warmcast.remote:models",

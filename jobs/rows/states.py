@@ -58,3 +58,15 @@ class EventKind(StrEnum):
     SUCCESSFUL = "successful"
     FAILED = "failed"
     DISMISSED = "dismissed"
+
+
+class Role(StrEnum):
+    """What the holder of an API key may do.
+
+    A reader reads the forecasts of one owner; a submitter reads, submits, cancels and deletes its own; an operator does
+    so too, and lists, cancels and deletes those of all owners.
+    """
+
+    READER = "reader"
+    SUBMITTER = "submitter"
+    OPERATOR = "operator"

@@ -67,6 +67,7 @@ forecasts = Table(
     Index("forecast_by_end", "status", "finished"),
     Index("forecast_by_data", "data", "finished"),
     Index("forecast_by_retention", "data", "retention_hours"),
+    Index("forecast_by_creation", "created", "id"),
     Index("forecast_by_owner", "owner", "created", "id", sqlite_where=_IS_NO_PART, postgresql_where=_IS_NO_PART),
     Index(
         "forecast_by_owner_and_status",
@@ -248,8 +249,19 @@ api_keys = Table(
     Column("kept_bytes", BigInteger),
     Column("uploads", Integer),
     Column("high_priority", Boolean),
+    Column("role", String(16), nullable=False, default="submitter"),
+    Column("reads", String(64)),
+    Column("expires", Float),
+    Column("last_used", Float),
+    Column("previous_digest", String(64)),
+    Column("previous_until", Float),
+    Index("api_key_by_previous_digest", "previous_digest", unique=True),
 )
-"""API keys; only the SHA-256 of a secret is stored. The limits of a key are those of the settings where null."""
+"""API keys; only the SHA-256 of a secret is stored. The limits of a key are those of the settings where null.
+
+`reads` is the owner whose forecasts a key of the role `reader` reads. `last_used` is exact to a minute. After a
+rotation, the secret before it, of `previous_digest`, is valid until `previous_until`.
+"""
 
 diagnostics = Table(
     "diagnostic",

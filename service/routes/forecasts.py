@@ -21,7 +21,16 @@ from jobs.rows.states import OPEN, Status
 from service.bodies import read_replay_body
 from service.caching import json_response, state_tag
 from service.child_processes import while_connected
-from service.dependencies import DISK_SPACE, BaseUrl, Owner, OwnForecast, Service, ServiceDep, check_success
+from service.dependencies import (
+    DISK_SPACE,
+    BaseUrl,
+    CallerDep,
+    Owner,
+    OwnForecast,
+    Service,
+    ServiceDep,
+    check_success,
+)
 from service.faults import located_at
 from service.initial_states import read_initial_state
 from service.limits import hold_upload_place
@@ -29,6 +38,7 @@ from service.openapi import forecast_body, model_body
 from service.outlooks import read_outlooks
 from service.problems import PROBLEM_RESPONSES
 from service.requests import ForecastBody, ReplayBody
+from service.roles import ALL_OWNERS, check_owner
 from service.submission import CheckedBody, accept, check_body, estimate, replay
 from service.threads import REMOVERS, WRITERS, in_threads
 from service.uploads import MAX_STATE_FILES, parse_request
@@ -172,7 +182,7 @@ def replay_members(
 @router.head("/forecast", include_in_schema=False)
 def list_own_forecasts(
     service: ServiceDep,
-    owner: Owner,
+    caller: CallerDep,
     base: BaseUrl,
     status: Status | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -186,8 +196,19 @@ def list_own_forecasts(
     batch: Annotated[
         str | None, Query(max_length=40, description="Return only the parts of the batch of this id.")
     ] = None,
+    key: Annotated[
+        str | None,
+        Query(
+            alias="owner", max_length=64, description="For operators: an API key, or `all`; by default the caller's."
+        ),
+    ] = None,
 ) -> ForecastList:
-    """Return the caller's forecasts, newest first; the parts of batches only with `batch`."""
+    """Return the caller's forecasts, newest first, to operators also those of other keys.
+
+    The parts of batches are returned only with `batch`.
+    """
+    check_owner(caller, key)
+    owner = None if key == ALL_OWNERS else key or caller.owner
     with located_at("query"):
         labels = [parse_label(text) for text in label or ()]
     with service.database.read() as connection:
@@ -198,6 +219,7 @@ def list_own_forecasts(
     if more:
         query = [("limit", str(limit)), ("before", records[-1].id), *([("status", str(status))] if status else ())]
         query += [("label", text) for text in label or ()] + ([("batch", batch)] if batch else [])
+        query += [("owner", key)] if key else []
         links.append(Link(rel="next", href=f"{base}/v1/forecast?{urlencode(query)}"))
     now = time.time()
     outlooks = read_outlooks(service.database, records, now)

@@ -12,6 +12,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from jobs.callers import Caller
 from jobs.events import Event, list_events
 from jobs.forecasts import ForecastRecord, cancel_forecast, list_forecasts, read_forecast
 from jobs.logs import add_log_subjects
@@ -24,6 +25,7 @@ from service.child_processes import while_connected
 from service.dependencies import (
     DISK_SPACE,
     BaseUrl,
+    CallerDep,
     Owner,
     OwnForecast,
     Service,
@@ -195,20 +197,22 @@ async def read_job_receipt(record: OwnForecast, request: Request) -> Response:
 
 @router.get(f"{RETRIEVE}/jobs/{{forecast_id}}/results")
 @router.head(f"{RETRIEVE}/jobs/{{forecast_id}}/results", include_in_schema=False)
-async def view_results(record: OwnForecast, service: ServiceDep, request: Request, base: BaseUrl) -> Results:
+async def view_results(
+    record: OwnForecast, service: ServiceDep, request: Request, caller: CallerDep, base: BaseUrl
+) -> Results:
     """Return the address and the size of a successful forecast as NetCDF; 409 before, or if it has failed."""
     check_success(record, "result")
     query = _query(record)
     plan = await plan_of(record, service, request, query)
     path = f"{RETRIEVE}/jobs/{record.id}/results/{record.id}.nc"
-    signature = await to_thread.run_sync(_sign, service, record.owner, path)
+    signature = await to_thread.run_sync(_sign, service, caller, path)
     value = AssetValue(type=MEDIA_TYPES[query.form], href=f"{base}{path}{signature}", size=plan.size_bytes)
     return Results(asset=Asset(value=value))
 
 
-def _sign(service: Service, owner: str, path: str) -> str:
+def _sign(service: Service, caller: Caller, path: str) -> str:
     with service.database.read() as connection:
-        return sign(connection, owner, path)
+        return sign(connection, caller, path)
 
 
 @router.get(_FILE, response_class=Response, responses={200: {"content": {MEDIA_TYPES["nc"]: {}}}})

@@ -41,7 +41,7 @@ async def read_status(request: Request) -> Response:
     Poll again after `Retry-After` seconds, with `If-None-Match` set to the last `ETag`.
     """
     service: Service = request.app.state.service
-    record = await find_own_forecast(request.path_params["forecast_id"], service, owner_of(request.scope))
+    record = await find_own_forecast(request.path_params["forecast_id"], service, owner_of(request.scope), request)
     now = time.time()
     outlook = await service.outlooks.find(record, now)
     headers = {"ETag": state_tag(record)}

@@ -9,10 +9,11 @@ from jobs.forecasts import ForecastRecord
 from jobs.keys import PREFIX
 from jobs.limits import LIMIT_NAMES
 from jobs.rows.database import Database
+from jobs.rows.states import Role
 from jobs.rows.tables import api_keys
 from storage.errors import ConfigurationError
 from tests.clock import MovableClock
-from tests.rows import create_key, find_key_id, has_keys, limit_key, list_keys, read_forecast, revoke_key
+from tests.rows import create_key, find_key_id, has_keys, limit_key, list_keys, read_forecast, revoke_key, rotate_key
 
 
 def test_a_key_is_valid_until_it_is_revoked_and_its_secret_is_not_stored(database: Database) -> None:
@@ -141,3 +142,57 @@ def test_a_limit_that_is_not_possible_is_refused(limits: dict[str, int], message
 def test_an_unknown_key_cannot_be_limited(database: Database) -> None:
     with pytest.raises(ConfigurationError, match=r"`key_id` must be one that `warmcast key list` prints. Got: 'key_0'"):
         limit_key(database, "key_0", {"uploads": 1})
+
+
+def test_an_expiry_is_a_duration_from_now_or_a_time(database: Database, clock: MovableClock) -> None:
+    key, secret = create_key(database, "guest", expires="90d")
+    assert key.expires is not None
+    assert abs(key.expires - key.created - 90 * 86400) < 60
+    assert create_key(database, "project", expires="2100-01-31T12:00Z")[0].expires == 4105080000.0
+    assert create_key(database, "project", expires="2100-01-31T12:00")[0].expires == 4105080000.0
+    assert find_key_id(database, secret) == key.id
+    clock.advance(90 * 86400 + 60)
+    assert find_key_id(database, secret) is None
+
+
+@pytest.mark.parametrize("text", ["", "soon", "90", "-1d", "0d", "1e3d", "999999d", "2020-01-01", "90 d", "nan", "٣d"])
+def test_an_expiry_that_is_not_in_the_future_is_refused(text: str, database: Database) -> None:
+    with pytest.raises(ConfigurationError, match=r"`expires` must be .* Got: "):
+        create_key(database, "guest", expires=text)
+    assert not has_keys(database)
+
+
+def test_a_rotation_keeps_the_key_and_ends_older_secrets(database: Database, clock: MovableClock) -> None:
+    key, first = create_key(database, "desk", {"uploads": 3})
+    rotated, second = rotate_key(database, key.id, "24h")
+    assert (rotated.id, rotated.name, rotated.limits) == (key.id, key.name, key.limits)
+    _, third = rotate_key(database, key.id, "24h")
+    assert [find_key_id(database, secret) for secret in (first, second, third)] == [None, key.id, key.id]
+    clock.advance(86400 + 1)
+    assert [find_key_id(database, secret) for secret in (second, third)] == [None, key.id]
+    _, fourth = rotate_key(database, key.id, "0h")
+    assert [find_key_id(database, secret) for secret in (third, fourth)] == [None, key.id]
+
+
+def test_a_key_that_is_void_is_not_rotated(database: Database, clock: MovableClock) -> None:
+    revoked, expired = create_key(database, "one")[0], create_key(database, "two", expires="1h")[0]
+    revoke_key(database, revoked.id)
+    clock.advance(3601)
+    for key, fault in ((revoked, "is revoked"), (expired, "has expired")):
+        with pytest.raises(ConfigurationError, match=fault):
+            rotate_key(database, key.id)
+    renewed, secret = rotate_key(database, expired.id, expires="30d")
+    assert find_key_id(database, secret) == renewed.id
+    with pytest.raises(ConfigurationError, match=r"`overlap` must be minutes, hours or days.* Got: 'long'"):
+        rotate_key(database, expired.id, "long")
+
+
+def test_a_reader_is_of_an_owner_that_exists(database: Database) -> None:
+    owner, _ = create_key(database, "desk")
+    reader, _ = create_key(database, "screen", role=Role.READER, of=owner.id)
+    assert (reader.role, reader.reads) == (Role.READER, owner.id)
+    assert create_key(database, "archive", role=Role.READER, of="local")[0].reads == "local"
+    for role, of in ((Role.READER, None), (Role.READER, "key_0"), (Role.READER, reader.id), (Role.OPERATOR, owner.id)):
+        with pytest.raises(ConfigurationError, match=r"`(of|key_id)` must be "):
+            create_key(database, "wrong", role=role, of=of)
+    assert len(list_keys(database)) == 3

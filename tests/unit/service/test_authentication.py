@@ -105,12 +105,12 @@ def test_a_key_is_read_from_the_database_once_for_requests_at_the_same_time(
     _, secret = create_key(database, "desk")
     reads: list[Any] = []
     callers = api.app.state.service.callers
-    read = callers._owners._load
-    monkeypatch.setattr(callers._owners, "_load", lambda secrets: reads.append(secrets) or read(secrets))
+    read = callers._callers._load
+    monkeypatch.setattr(callers._callers, "_load", lambda secrets: reads.append(secrets) or read(secrets))
 
     async def request_all() -> None:
         headers = {"Authorization": f"Bearer {secret}"}
-        await asyncio.gather(*(callers.find_owner(Headers(headers)) for _ in range(20)))
+        await asyncio.gather(*(callers.find_caller(Headers(headers)) for _ in range(20)))
 
     api._portal.call(request_all)
     assert reads == [(secret,)]

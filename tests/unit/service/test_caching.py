@@ -9,9 +9,9 @@ from obstore.store import MemoryStore
 
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
+from jobs.keys import LOCAL_OWNER
 from jobs.retention import delete_data
 from jobs.rows.database import Database
-from service.authentication import LOCAL_OWNER
 from storage.bucket import BucketPath
 from storage.paths import StoragePath, storage_path
 from tests.in_process import InProcess

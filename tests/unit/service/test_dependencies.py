@@ -6,13 +6,13 @@ from sqlalchemy import text, update
 
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
+from jobs.keys import LOCAL_OWNER
 from jobs.request import Output
 from jobs.rows.database import Database
 from jobs.rows.states import Data
 from jobs.rows.tables import forecasts
 from jobs.settings import Settings
 from service.app import create_app
-from service.authentication import LOCAL_OWNER
 from service.dependencies import (
     Service,
     check_ensemble,

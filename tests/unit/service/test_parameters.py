@@ -57,7 +57,7 @@ def test_an_unknown_parameter_is_refused(
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("/forecast?page=2", "Expected one of: status, limit, before, label, batch."),
+        ("/forecast?page=2", "Expected one of: status, limit, before, label, batch, owner."),
         ("/forecast/{id}?verbose=true", "Expected none."),
         ("/forecast/{id}/plots/plume.png?lat=40", "Expected one of: latitude, longitude, units."),
         ("/models?name=planet", "Expected none."),

@@ -5,8 +5,10 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from jobs.callers import LOCAL_CALLER, Caller
 from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
+from jobs.rows.states import Role
 from service import signatures
 from service.signatures import find_signer, read_signed_query, sign
 from tests.rows import create_key, revoke_key
@@ -21,7 +23,7 @@ def signed(submit_forecast: Callable[..., ForecastRecord], database: Database) -
     record = submit_forecast(owner=key.id)
     path = PATH.format(record.id, record.id)
     with database.read() as connection:
-        query = sign(connection, key.id, path).removeprefix("?")
+        query = sign(connection, Caller(key.id, Role.SUBMITTER, key.id), path).removeprefix("?")
     read = read_signed_query("GET", path, query.encode())
     assert read == dict(parse_qsl(query))
     return path, read, key.id
@@ -31,7 +33,9 @@ def test_a_signature_is_valid_until_it_expires_or_the_key_is_revoked(
     signed: tuple[str, Mapping[str, str], str], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, query, owner = signed
-    assert find_signer(database, path, query) == owner
+    signer = find_signer(database, path, query)
+    assert signer is not None
+    assert signer.owner == owner
     with monkeypatch.context() as later:
         later.setattr(signatures.time, "time", lambda: float(query["expires"]) + 1)
         assert find_signer(database, path, query) is None
@@ -72,4 +76,4 @@ def test_only_reads_of_results_can_be_signed() -> None:
 
 def test_an_owner_without_a_key_needs_no_signature(database: Database) -> None:
     with database.read() as connection:
-        assert sign(connection, "local", PATH.format("fc_0", "a")) == ""
+        assert sign(connection, LOCAL_CALLER, PATH.format("fc_0", "a")) == ""

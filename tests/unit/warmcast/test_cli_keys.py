@@ -21,9 +21,10 @@ def _key(tmp_path: Path, *options: object) -> dict[str, Any]:
 def test_a_key_is_created_with_limits_of_its_own(tmp_path: Path) -> None:
     key = _key(tmp_path, "--open-forecasts", 3, "--no-high-priority")
     assert key["limits"] == {"open_forecasts": 3, "high_priority": False}
-    header, limits = _invoke("key", "list", "--data", tmp_path).stdout.splitlines()
+    header, role, limits = _invoke("key", "list", "--data", tmp_path).stdout.splitlines()
     assert header.startswith(key["id"])
     assert header.endswith("valid               desk")
+    assert role == "    submitter, does not expire, never used"
     assert limits.split(", ") == [
         "    open_forecasts 0 of 3*",
         "forecast_evaluations 1000000",

@@ -21,26 +21,10 @@ from jobs.rows.states import Data, Priority, Status
 from jobs.rows.tables import metadata
 from storage.errors import DataDirectoryError
 from tests.counters import assert_counters_fit
-from tests.rows import append_event, commit, find_key_id, list_events, load_estimator, read_forecast
+from tests.rows import append_event, commit, find_key_id, list_events, list_keys, load_estimator, read_forecast
 
 FOLDER = Path(str(resources.files("jobs.rows"))) / "migrations"
-REVISIONS = [
-    "0001",
-    "0002",
-    "0003",
-    "0004",
-    "0005",
-    "0006",
-    "0007",
-    "0008",
-    "0009",
-    "0010",
-    "0011",
-    "0012",
-    "0013",
-    "0014",
-    "0015",
-]
+REVISIONS = [f"{number:04d}" for number in range(1, 17)]
 SECRET_DIGEST = "84d8be3cfe4f2d2e4bd4ad0a1b0c1bb6e7d3c2a6a4a4ea9a9ee4b9d9e9b5c1d2"
 
 
@@ -102,7 +86,8 @@ def _rows(request: ForecastRequest) -> dict[str, list[dict[str, Any]]]:
         ],
         "api_key": [{"id": "key_0", "name": "desk", "digest": SECRET_DIGEST, "created": 1.0, "revoked": None,
                      "open_forecasts": 5, "uploads": None, "forecast_evaluations": 10**12, "day_evaluations": None,
-                     "kept_bytes": None, "high_priority": True}],
+                     "kept_bytes": None, "high_priority": True, "role": "submitter", "reads": None, "expires": 2e9,
+                     "last_used": None, "previous_digest": "b" * 64, "previous_until": 5.0}],
         "diagnostic": [
             {"id": 1, "forecast_id": "fc_running", "model": "demo", "lead_hours": 6, "figures": {"spread": [0.1, None]}}
         ],
@@ -255,6 +240,8 @@ def test_rows_of_every_revision_are_kept_and_their_forecasts_are_computed_after_
     assert ids == sorted(set(ids))
     assert ids[0] == 5
     assert find_key_id(database, "no secret") is None
+    kept = [(key.role, key.reads) for key in list_keys(database)]
+    assert kept == ([("submitter", None)] if revision >= "0002" else [])
     assert set(load_estimator(database).speeds) == ({"c" * 64} if revision >= "0003" else set())
     database.close()
 
