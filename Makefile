@@ -5,7 +5,7 @@ NATURE := .venv-nature
 DEMO := demo
 PORT ?= 8000
 
-.PHONY: install demo openapi dashboards test lint smoke campaign gpu lock clean
+.PHONY: install demo openapi viewer dashboards test lint smoke campaign gpu lock clean
 
 install: .venv/.installed
 
@@ -50,6 +50,10 @@ lint: install
 
 openapi: install
 	$(BIN)/warmcast openapi >docs/openapi.json
+
+# Needs Node 20 or later; the built files are committed, so that nobody else does.
+viewer:
+	cd viewer && npm ci --ignore-scripts && npm run build
 
 dashboards: install
 	$(BIN)/python deploy/grafana/generate.py

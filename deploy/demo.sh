@@ -44,3 +44,4 @@ echo "Pictures:"
 echo
 echo "Read the ensemble in Python:  xarray.open_zarr(\"$forecast/ensemble.zarr\")"
 echo "Start the service again:      $bin/warmcast serve --port $port --data $folder"
+echo "then see it on a map:         $WARMCAST_URL/view/$id"

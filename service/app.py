@@ -29,6 +29,7 @@ from service.routes import (
     inspections,
     limits,
     models,
+    pages,
     plots,
     positions,
     processes,
@@ -90,8 +91,12 @@ def create_app(
 def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, *, only_loopback: bool) -> None:
     """Add the middleware; each is called by the one that is added after it."""
     public_url = settings.service.public_url
-    open_paths = documentation.PATHS if settings.service.docs == "public" else frozenset()
-    app.add_middleware(Authentication, open_paths=open_paths if public_url else open_paths | {health.METRICS_PATH})
+    open_paths = pages.page_paths()
+    if settings.service.docs == "public":
+        open_paths |= documentation.PATHS
+    if not public_url:
+        open_paths |= {health.METRICS_PATH}
+    app.add_middleware(Authentication, open_paths=open_paths, open_prefix=pages.VIEW_PREFIX)
     app.add_middleware(RequestGuard, only_loopback=only_loopback, public_url=public_url)
     handlers = {kind: handler for kind, handler in app.exception_handlers.items() if kind is not Exception}
     app.add_middleware(ExceptionMiddleware, handlers=handlers)
@@ -123,3 +128,4 @@ def _include_routes(app: FastAPI) -> None:
     app.include_router(processes.router)
     app.include_router(health.router)
     app.include_router(documentation.router)
+    app.include_router(pages.router)

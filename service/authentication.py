@@ -112,18 +112,19 @@ class Callers:
 class Authentication:
     """Refuse requests without a valid key (401), or that its role does not allow (403); see `caller_of`.
 
-    `HEALTH_PATHS` never need a key, and `open_paths` do not once the service has a key or needs none. Nor does the
-    method `OPTIONS`, by which browsers ask, without the key, whether a page of another origin may read data.
+    `HEALTH_PATHS` never need a key, and `open_paths` and paths that begin with `open_prefix` do not once the service
+    has a key or needs none. Nor does the method `OPTIONS`, by which browsers ask, without the key, whether a page of
+    another origin may read data.
     """
 
-    def __init__(self, app: ASGIApp, *, open_paths: frozenset[str]) -> None:
-        self._app, self._open_paths = app, open_paths
+    def __init__(self, app: ASGIApp, *, open_paths: frozenset[str], open_prefix: str) -> None:
+        self._app, self._open_paths, self._open_prefix = app, open_paths, open_prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward the request to the application if its caller may send it; else raise `ServiceError`."""
         if scope["type"] == "http" and scope["path"] not in HEALTH_PATHS and scope["method"] != "OPTIONS":
             callers: Callers = scope["app"].state.service.callers
-            if scope["path"] in self._open_paths:
+            if scope["path"] in self._open_paths or scope["path"].startswith(self._open_prefix):
                 await callers.check_set_up()
             else:
                 state = scope.setdefault("state", {})

@@ -132,7 +132,7 @@ def _serve(
     )
     with _listen(host, port) as listener, suppress(KeyboardInterrupt):  # the server has stopped by then
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        message = f"Warmcast serves {url} from {settings.storage.data.resolve()}; its API is described at /docs."
+        message = f"Warmcast serves {url} from {settings.storage.data.resolve()}; open that address in a browser."
         _Server(app, lambda: report(message)).run([listener])
     return {}
 

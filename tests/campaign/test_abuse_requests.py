@@ -84,6 +84,7 @@ CASES: dict[str, Case] = {
     "absolute-path": Case(404, "", path="/v1/forecast/ID/ensemble.zarr//etc/passwd"),
     "backslash-traversal": Case(404, "", path="/v1/forecast/ID/ensemble.zarr/..%5c..%5cwarmcast.db"),
     "traversal-of-docs": Case(404, "", path="/docs/..%2f..%2f..%2fetc%2fpasswd"),
+    "traversal-of-page": Case(404, "", path="/assets/..%2f..%2f..%2f..%2fetc%2fpasswd"),
     "traversal-of-models": Case((404, 422), "", path="/v1/models/..%2f..%2fetc"),
     "huge-path": Case((0, 400, 404, 414, 431), "", path="/" + "a" * 200_000),
     "very-many-parameters": Case(422, "validation", path="/v1/forecast?" + "&".join(f"a{n}=1" for n in range(5000))),

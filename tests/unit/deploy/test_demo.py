@@ -49,6 +49,7 @@ def test_the_demo_ends_with_its_pictures_and_commands_that_work_without_its_serv
         "",
         f'Read the ensemble in Python:  xarray.open_zarr("{folder}/forecasts/fc-1/ensemble.zarr")',
         f"Start the service again:      {programs}/warmcast serve --port 8123 --data {folder}",
+        "then see it on a map:         http://127.0.0.1:8123/view/fc-1",
     ]
 
 

@@ -81,7 +81,7 @@ def test_the_key_is_checked_before_the_path_the_query_and_the_method(api: InProc
         ("PATCH", "/v1/models"),
         ("GET", "/v1/forecast?limit=many"),
         ("GET", "/v1/forecast/fc_none?unknown=1"),
-        ("GET", "//healthz"),
+        ("GET", "http://localhost//healthz"),
         ("GET", "/healthz/"),
         ("GET", "/v1/healthz"),
     ):

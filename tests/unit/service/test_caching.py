@@ -252,6 +252,8 @@ def test_every_response_has_the_headers_of_security(api: InProcess, home: str) -
         "/docs",
         "/docs/swagger-ui.css",
         "/openapi.json",
+        "/",
+        "/view/fc_none",
         "/nothing",
     ):
         for headers in ({}, {"Host": "attacker.example"}, {"If-None-Match": "*"}):
