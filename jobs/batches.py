@@ -10,6 +10,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Row, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
+from jobs.audit import Action, append_audit
 from jobs.errors import BatchNotFoundError, BatchOverError, IdempotencyError
 from jobs.events import append_event
 from jobs.forecasts import ForecastRecord, insert_forecast, record_of
@@ -187,6 +188,7 @@ def cancel_batch(connection: Connection, batch_id: str, owner: str) -> None:
         if changed.rowcount:
             cancelled += 1
             append_event(connection, forecast_id, EventKind.DISMISSED)
+            append_audit(connection, Action.CANCEL, forecast_id)
     if not cancelled:
         raise BatchOverError(f"All forecasts of batch {batch_id} have ended.")
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
+from jobs.audit import Action, append_audit
 from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 from jobs.events import append_event
 from jobs.handling import PLAIN, Handling
@@ -96,6 +97,7 @@ def insert_forecast(
             connection.execute(insert(forecasts).values(**row, created=now()))
             connection.execute(insert(work), groups)
             _append_acceptance(connection, forecast_id)
+            append_audit(connection, Action.SUBMIT, forecast_id)
     except IntegrityError:
         if not idempotency_key:
             raise
@@ -219,6 +221,7 @@ def cancel_forecast(connection: Connection, forecast_id: str, owner: str) -> For
     )
     if changed.rowcount:
         append_event(connection, forecast_id, EventKind.DISMISSED)
+        append_audit(connection, Action.CANCEL, forecast_id)
     record = read_forecast(connection, forecast_id, owner)
     if not changed.rowcount:
         raise ForecastOverError(f"Forecast {forecast_id} has ended: it is {record.status}.")

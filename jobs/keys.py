@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
+from jobs.audit import Action, append_audit
 from jobs.limits import LIMIT_NAMES
 from jobs.rows.clock import now
 from jobs.rows.states import Role
@@ -64,6 +65,7 @@ def create_key(
     values["expires"] = None if expires is None else parse_expiry(expires, _read_clock(connection))
     key_id, secret = f"key_{secrets.token_hex(5)}", _new_secret()
     connection.execute(insert(api_keys).values(id=key_id, name=name, digest=digest_of(secret), created=now(), **values))
+    append_audit(connection, Action.CREATE_KEY, key_id)
     return read_key(connection, key_id), secret
 
 
@@ -89,6 +91,7 @@ def rotate_key(
         "expires": end,
     }
     connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(**values))
+    append_audit(connection, Action.ROTATE_KEY, key_id)
     return read_key(connection, key_id), secret
 
 
@@ -100,6 +103,7 @@ def limit_key(connection: Connection, key_id: str, limits: Mapping[str, int | No
     read_key(connection, key_id)
     if limits:
         connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(**_checked(limits)))
+        append_audit(connection, Action.LIMIT_KEY, key_id)
     return read_key(connection, key_id)
 
 
@@ -119,9 +123,11 @@ def read_key(connection: Connection, key_id: str) -> ApiKey:
 def revoke_key(connection: Connection, key_id: str) -> None:
     """Revoke a key; requests with it are refused from then on. Raises `ConfigurationError` if no such key exists."""
     read_key(connection, key_id)
-    connection.execute(
+    changed = connection.execute(
         update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked.is_(None)).values(revoked=now())
     )
+    if changed.rowcount:
+        append_audit(connection, Action.REVOKE_KEY, key_id)
 
 
 def has_keys(connection: Connection) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import ColumnElement, Connection, select, update
 
+from jobs.audit import Action, append_audit
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, read_forecast
 from jobs.rows.clock import time_of_query
@@ -32,12 +33,14 @@ def delete_data(database: Database, data: Path | StoragePath, forecast_id: str, 
     """
 
     def mark(connection: Connection) -> ForecastRecord:
-        connection.execute(
+        changed = connection.execute(
             update(forecasts)
             .where(forecasts.c.id == forecast_id, forecasts.c.owner == owner, forecasts.c.status.not_in(OPEN))
             .where(forecasts.c.data == Data.AVAILABLE)
             .values(data=Data.DELETED)
         )
+        if changed.rowcount:
+            append_audit(connection, Action.DELETE, forecast_id)
         return read_forecast(connection, forecast_id, owner)
 
     record = database.write_at_any_cost(mark)

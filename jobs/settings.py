@@ -54,6 +54,7 @@ class StorageSettings(_Group):
     keep_hours: float | None = Field(
         None, gt=0, description="Hours after its end for which the data of a forecast is kept; no limit by default."
     )
+    audit_days: float = Field(365.0, gt=0, description="Days for which entries of the audit log are kept.")
     scrub_days: float = Field(
         7.0, ge=0, description="Days after which the service checks the files of a forecast again; 0: never."
     )

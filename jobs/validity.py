@@ -1,4 +1,4 @@
-"""Parse the time until which an API key or a secret is valid: a duration from now, or a time."""
+"""Parse times of keys and of the audit log: a duration from now, such as `90d`, or a time."""
 
 import math
 import re
@@ -30,6 +30,19 @@ def parse_expiry(text: str, now: float) -> float:
         raise ConfigurationError(
             "`expires` must be a duration such as 90d or 12h, or a time in the future such as 2027-01-31T12:00Z. "
             f"Got: {text!r}."
+        )
+    return time
+
+
+def parse_past(text: str, now: float) -> float:
+    """Return the time, in seconds since 1970, of a duration such as `7d` before `now`, or of a time (UTC by default).
+
+    Raises `ConfigurationError` that names `since` for other text.
+    """
+    time = now - parse_duration(text, "since") if _DURATION.fullmatch(text.strip()) else _parse_time(text)
+    if math.isnan(time):
+        raise ConfigurationError(
+            f"`since` must be a duration such as 7d or 12h, or a time such as 2026-11-20T12:00Z. Got: {text!r}."
         )
     return time
 

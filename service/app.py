@@ -15,9 +15,11 @@ from service.lifespan import open_service
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestGuard, RequestMetrics
 from service.parameters import KNOWN_PARAMETERS
+from service.refusals import CountRefusals
 from service.request_log import RequestLog
 from service.routes import (
     as_of,
+    audit,
     batches,
     data,
     documentation,
@@ -102,6 +104,7 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, *, only_
     app.add_middleware(ExceptionMiddleware, handlers=handlers)
     app.add_middleware(BodyLimit, max_upload_bytes=settings.limits.max_upload_bytes)
     app.add_middleware(SharedHeaders)
+    app.add_middleware(CountRefusals)
     app.add_middleware(RequestMetrics, metrics=metrics)
 
 
@@ -119,6 +122,7 @@ def _include_routes(app: FastAPI) -> None:
         models.router,
         inspections.router,
         limits.router,
+        audit.router,
     ):
         app.include_router(router, prefix="/v1", dependencies=[KNOWN_PARAMETERS])
         app.include_router(router, include_in_schema=False, dependencies=[KNOWN_PARAMETERS])

@@ -6,6 +6,7 @@ from anyio import to_thread
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from jobs.audit import Actor, acting_as
 from jobs.callers import LOCAL_CALLER, Caller, find_caller, save_use
 from jobs.keys import LOCAL_OWNER, has_keys
 from jobs.logs import add_log_subjects
@@ -138,6 +139,9 @@ class Authentication:
                 if caller.key_id != LOCAL_OWNER:
                     add_log_subjects(key_id=caller.key_id)
                 check_role(caller, scope["method"], scope["path"])
+                with acting_as(Actor(caller.key_id, caller.role, address_of(scope))):
+                    await self._app(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
 

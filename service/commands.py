@@ -6,6 +6,7 @@ import gc
 import ipaddress
 import json
 import socket
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from typing import Any, Literal, cast
 import uvicorn
 from fastapi import FastAPI
 
+from jobs.audit import COMMAND_LINE, acting_as, list_audit
 from jobs.installation import open_installation
 from jobs.keys import create_key, limit_key, list_keys, revoke_key, rotate_key
 from jobs.limits import list_states, read_usage, with_own
@@ -23,6 +25,7 @@ from jobs.logs import configure_logging
 from jobs.rows.database import Database
 from jobs.rows.states import Role
 from jobs.settings import Settings
+from jobs.validity import parse_past
 from service.app import create_app
 from service.connections import Connections, allow_connections
 from service.limits import default_limits
@@ -63,7 +66,7 @@ def create_api_key(
     `of` is the owner whose forecasts a reader reads; `expires` is a duration such as `90d`, or a time.
     """
     database = _open_database(data)
-    with database.write() as connection:
+    with acting_as(COMMAND_LINE), database.write() as connection:
         key, secret = create_key(connection, name, limits, role=Role(role), of=of, expires=expires)
     database.close()
     return asdict(key) | {"secret": secret}
@@ -72,7 +75,7 @@ def create_api_key(
 def rotate_api_key(*, key_id: str, overlap: str, expires: str | None, data: Path | None) -> dict[str, Any]:
     """Give a key a new secret, which only the returned receipt contains; the one until now is valid for `overlap`."""
     database = _open_database(data)
-    with database.write() as connection:
+    with acting_as(COMMAND_LINE), database.write() as connection:
         key, secret = rotate_key(connection, key_id, overlap, expires)
     database.close()
     return asdict(key) | {"secret": secret}
@@ -81,7 +84,7 @@ def rotate_api_key(*, key_id: str, overlap: str, expires: str | None, data: Path
 def limit_api_key(*, key_id: str, limits: Mapping[str, int | None], data: Path | None) -> dict[str, Any]:
     """Set limits of a key, None to the settings' value, and return the key as `list_api_keys` does."""
     database = _open_database(data)
-    with database.write() as connection:
+    with acting_as(COMMAND_LINE), database.write() as connection:
         limit_key(connection, key_id, limits)
     database.close()
     return next(key for key in list_api_keys(data=data)["keys"] if key["id"] == key_id)
@@ -107,9 +110,20 @@ def list_api_keys(*, data: Path | None) -> dict[str, Any]:
 def revoke_api_key(*, key_id: str, data: Path | None) -> dict[str, Any]:
     """Revoke a key."""
     database = _open_database(data)
-    database.write_at_any_cost(partial(revoke_key, key_id=key_id))
+    with acting_as(COMMAND_LINE):
+        database.write_at_any_cost(partial(revoke_key, key_id=key_id))
     database.close()
     return {"id": key_id}
+
+
+def show_audit(*, since: str | None, key: str | None, limit: int, data: Path | None) -> dict[str, Any]:
+    """Return the newest entries of the audit log; `since` is a time, or a duration before now."""
+    database = _open_database(data)
+    with database.read() as connection:
+        start = None if since is None else parse_past(since, time.time())
+        entries = [asdict(entry) for entry in list_audit(connection, limit, since=start, actor=key)]
+    database.close()
+    return {"entries": entries}
 
 
 def _serve(

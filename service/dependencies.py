@@ -22,6 +22,7 @@ from service.outlooks import Outlooks
 from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, UNSUCCESSFUL, ServiceError
 from service.queues import Queues
 from service.readiness import Readiness
+from service.refusals import Refusals
 from service.rendered_views import RenderedViews
 from service.roles import sees_all_owners
 from storage.paths import StoragePath
@@ -39,6 +40,7 @@ class Service:
     readiness: Readiness
     queues: Queues
     callers: Callers
+    refusals: Refusals
     forecasts: BatchReader[str, ForecastRecord]
     outlooks: Outlooks
     views: RenderedViews

@@ -37,7 +37,7 @@ class FailedKeys:
 
     def count(self, address: str) -> None:
         """Count a wrong key from an address; raise `ServiceError` (429) if it has sent too many, uncounted."""
-        name, now = _caller_of(address), self._clock()
+        name, now = caller_address(address), self._clock()
         full_at = max(self._full_at.pop(name, now), now)
         wait = full_at - now - self._longest
         self._full_at[name] = full_at if wait > 0 else full_at + self._seconds
@@ -49,7 +49,7 @@ class FailedKeys:
             raise ServiceError(kind, f"Too many wrong API keys were sent from {name}. Wait {seconds} s.")
 
 
-def _caller_of(address: str) -> str:
+def caller_address(address: str) -> str:
     """Return the part of a client address that a caller cannot choose."""
     try:
         parsed = ipaddress.ip_address(address)

@@ -9,6 +9,7 @@ from typing import cast
 from prometheus_client import start_http_server
 from prometheus_client.registry import Collector
 
+from jobs.audit import delete_old_audit
 from jobs.dispatching.clock_jumps import ClockWatch
 from jobs.dispatching.dispatch import CeleryDispatcher, Dispatcher, LocalDispatcher
 from jobs.dispatching.reconcile import reconcile
@@ -35,6 +36,7 @@ from service.readiness import (
     check_installation,
     check_workers,
 )
+from service.refusals import Refusals
 from service.rendered_views import RenderedViews
 from storage.errors import ConfigurationError, DataDirectoryError
 from storage.lock import lock_folder
@@ -70,11 +72,9 @@ def open_service(
     settings.storage.data.mkdir(parents=True, exist_ok=True)
     database.reserve.hold()
     stack.enter_context(own_temporary_folder(settings.storage.data / _UPLOADS))
-    dispatcher: Dispatcher = LocalDispatcher() if settings.service.dispatcher == "local" else CeleryDispatcher(settings)
+    dispatcher = _open_dispatcher(settings)
     stack.callback(dispatcher.close)
-    readiness = _readiness_checks(settings, database)
-    if settings.service.dispatcher == "celery":
-        readiness.add("redis", dispatcher.failure)
+    readiness = _readiness_checks(settings, database, dispatcher)
     _register_collectors(metrics, (RowsCollector(settings, database), ReadinessCollector(readiness)), stack)
     if metrics_port is not None:
         _serve_metrics(metrics, metrics_host, metrics_port, stack)
@@ -86,9 +86,10 @@ def open_service(
     stack.callback(outlooks.close)
     events = BatchReader(partial(_read_events, database), "events")
     stack.callback(events.close)
-    queues, views = Queues.open(settings.limits), RenderedViews(settings.storage.keep_hours)
+    queues, refused = Queues.open(settings.limits), Refusals(database)
+    views = RenderedViews(settings.storage.keep_hours)
     service = Service(
-        settings, database, dispatcher, storage, readiness, queues, callers, forecasts, outlooks, views, events
+        settings, database, dispatcher, storage, readiness, queues, callers, refused, forecasts, outlooks, views, events
     )
     for task in _upkeep_tasks(settings, installation, service, metrics):
         stack.enter_context(task)
@@ -96,6 +97,10 @@ def open_service(
     if has_own_worker:
         stack.enter_context(Supervisor(settings))
     return service
+
+
+def _open_dispatcher(settings: Settings) -> Dispatcher:
+    return LocalDispatcher() if settings.service.dispatcher == "local" else CeleryDispatcher(settings)
 
 
 def _register_collectors(metrics: Metrics, collectors: Sequence[Collector], stack: ExitStack) -> None:
@@ -119,12 +124,14 @@ def _upkeep_tasks(settings: Settings, installation: Installation, service: Servi
         database.write_at_any_cost(partial(expire_data, keep_hours=settings.storage.keep_hours))
         metrics.lost_folders.set(sweep_folders(database, data))
         database.write_at_any_cost(delete_old_events)
+        database.write_at_any_cost(partial(delete_old_audit, days=settings.storage.audit_days))
         database.reserve.hold()
         remove_abandoned_folders(settings.storage.data / _UPLOADS)
 
     return [
         Periodic(reconcile_work, settings.service.reconcile_seconds, "reconcile"),
         Periodic(apply_retention, min(_RETENTION_SECONDS, 60 * settings.service.reconcile_seconds), "retention"),
+        Periodic(service.refusals.save, _USE_SECONDS, "refusals", delay_seconds=_USE_SECONDS),
         Periodic(service.callers.save_use, _USE_SECONDS, "use of keys", delay_seconds=_USE_SECONDS),
     ]
 
@@ -151,13 +158,15 @@ def _read_forecasts(database: Database, forecast_ids: Sequence[str]) -> dict[str
         return read_forecasts(connection, forecast_ids)
 
 
-def _readiness_checks(settings: Settings, database: Database) -> Readiness:
+def _readiness_checks(settings: Settings, database: Database, dispatcher: Dispatcher) -> Readiness:
     readiness = Readiness()
     readiness.add("database", partial(check_database, database))
     readiness.add("installation", partial(check_installation, database))
     readiness.add("disk", partial(check_disk, database.reserve))
     readiness.add("data", partial(check_data_folder, settings.storage.data))
     readiness.add("worker", partial(check_workers, database))
+    if settings.service.dispatcher == "celery":
+        readiness.add("redis", dispatcher.failure)
     return readiness
 
 

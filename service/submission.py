@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.audit import Action, submitting_as
 from jobs.dispatching.sharing import count_needed_workers
 from jobs.forecasts import ForecastRecord, find_by_idempotency_key
 from jobs.handling import Handling
@@ -122,7 +123,8 @@ def replay(
         state = load_state_of(record, service)
     priority = _allowed_priority(service, owner, record.priority)
     plan = replace(Plan.of(request, manifest), mode=record.mode, handling=body.handling)
-    return _accept_plan(service, owner, plan, manifest, state, key, priority)
+    with submitting_as(Action.REPLAY):
+        return _accept_plan(service, owner, plan, manifest, state, key, priority)
 
 
 def _allowed_priority(service: Service, owner: str, priority: Priority) -> Priority:

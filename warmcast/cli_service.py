@@ -46,7 +46,7 @@ keys = typer.Typer(help="API keys; a key gives access to the forecasts submitted
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
-    for command in (serve, api, openapi, worker):
+    for command in (serve, api, openapi, worker, audit):
         app.command()(command)
     keys.command()(create)
     keys.command()(limit)
@@ -80,6 +80,28 @@ def worker(data: DataFolder = None) -> None:
     """Run a worker, which computes the forecasts in a service's queue."""
     with exit_codes():
         run("worker", data=data)
+
+
+def audit(
+    since: Annotated[
+        str | None, typer.Option(help="Only entries since then: a duration such as 7d, or a time (UTC).")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Only entries of this key; cli: those of the command line.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Largest number of entries.")] = 100,
+    data: DataFolder = None,
+    json: Json = False,
+) -> None:
+    """Print who submitted, cancelled, deleted and verified what, changed keys, or was refused; newest first."""
+    with exit_codes():
+        receipt = run("audit", since=since, key=key, limit=limit, data=data)
+    if json:
+        print_json(receipt)
+        return
+    for entry in receipt["entries"]:
+        number = f"{entry['number']} × " if entry["action"] == "refused" else ""
+        parts = (entry["actor"] or "-", entry["role"] or "-", f"{number}{entry['action']}", entry["subject"] or "-")
+        origin = (entry["outcome"], entry["address"] or "-", entry["request_id"] or "-")
+        typer.echo("  ".join((_time(entry["time"]), *parts, *origin)))
 
 
 def create(

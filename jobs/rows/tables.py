@@ -263,6 +263,25 @@ api_keys = Table(
 rotation, the secret before it, of `previous_digest`, is valid until `previous_until`.
 """
 
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("time", Float, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("role", String(16)),
+    Column("action", String(16), nullable=False),
+    Column("subject", String(64)),
+    Column("address", String(64)),
+    Column("request_id", String(64)),
+    Column("outcome", String(16), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Index("audit_by_time", "time"),
+    Index("audit_by_actor", "actor", "id"),
+    Index("audit_by_action", "action", "id"),
+)
+"""The audit log, see `jobs.audit`; an entry of refused requests counts `number` of them."""
+
 diagnostics = Table(
     "diagnostic",
     metadata,

@@ -10,6 +10,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from jobs.audit import Action, append_audit
 from jobs.forecasts import ForecastRecord
 from jobs.quality import Verification, list_verifications, read_diagnostics, save_verification
 from service.caching import json_response
@@ -96,6 +97,7 @@ async def _score(
 
 def _save(record: ForecastRecord, service: Service, reference: str, scores: Mapping[str, Any]) -> VerificationView:
     with service.database.write() as connection:
+        append_audit(connection, Action.VERIFY, record.id)
         return _view_verification(
             save_verification(connection, record.id, record.request.checkpoint, reference, scores)
         )
