@@ -21,6 +21,8 @@ Headers = Mapping[str, str]
 
 OPEN_PATHS = {*HEALTH_PATHS, *documentation.PATHS, "/metrics"}
 FOR_OPERATORS = {"/audit"}
+PAGE = "/view/{forecast_id}"
+"""The page of a forecast, the same for every id; it reads the forecast with the key that its user enters."""
 OF_ALL_OWNERS = {
     ("GET", "/forecast/{forecast_id}"),
     ("DELETE", "/forecast/{forecast_id}"),
@@ -86,6 +88,7 @@ def test_no_route_gives_any_role_a_forecast_of_another_owner_but_those_that_are_
     owner = made["other"][0].id
     record = cancel_forecast(database, submit_forecast(owner=owner).id, owner)
     with_forecast = [(method, path) for method, path in _routes(api.app) if "{forecast_id}" in path]
+    with_forecast.remove(("GET", PAGE))
     assert len(with_forecast) >= 40
     for role in ("reader", "submitter", "operator"):
         for method, template in with_forecast:
