@@ -1,12 +1,14 @@
-"""What child processes of the service compute from stored forecasts: pictures, and scores against a truth."""
+"""What child processes of the service compute from stored forecasts: pictures, and scores against a truth.
 
+What draws and scores is imported by the child that does it: the API, and children that read, start faster without.
+"""
+
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, cast
 
-from diagnostics.evaluation.verification import score_forecast, verification_times
-from diagnostics.figures.plot import plot_maps, plot_plume
 from diagnostics.scores.wind import SpeedUnits
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
@@ -21,6 +23,8 @@ from weather.region import Region
 from weather.stores.checked_path import CheckedPath
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import ENSEMBLE
+
+_FIGURES, _SCORING = "diagnostics.figures.plot", "diagnostics.evaluation.verification"
 
 
 @dataclass(frozen=True)
@@ -55,18 +59,22 @@ class ForecastAddress:
 
 def draw_maps(address: ForecastAddress, lead_times: tuple[str, ...], units: SpeedUnits, region: Region | None) -> bytes:
     """Return maps of a stored forecast as PNG; raise the errors of `plot_maps`."""
-    return plot_maps(address.open()[1], lead_times, units, region)
+    picture: bytes = importlib.import_module(_FIGURES).plot_maps(address.open()[1], lead_times, units, region)
+    return picture
 
 
 def draw_plume(address: ForecastAddress, latitude: float, longitude: float, units: SpeedUnits) -> bytes:
     """Return the plume of a stored forecast as PNG; raise the errors of `plot_plume`."""
     folder, store = address.open()
-    return plot_plume(store, folder / INITIAL_STATE, latitude, longitude, units)
+    plot_plume = importlib.import_module(_FIGURES).plot_plume
+    picture: bytes = plot_plume(store, folder / INITIAL_STATE, latitude, longitude, units)
+    return picture
 
 
 def verify(address: ForecastAddress, paths: Sequence[Path], names: Sequence[str], seed: int) -> dict[str, Any]:
     """Return the scores of a stored forecast against untrusted files; raise the errors of parsing and scoring."""
     _, store = address.open()
-    layout = store.layout
-    truth = ingest_truth(paths, names, layout.variables, layout.grid, verification_times(store))
-    return score_forecast(store, truth, None, seed)
+    layout, scoring = store.layout, importlib.import_module(_SCORING)
+    truth = ingest_truth(paths, names, layout.variables, layout.grid, scoring.verification_times(store))
+    scores: dict[str, Any] = scoring.score_forecast(store, truth, None, seed)
+    return scores

@@ -9,7 +9,6 @@ import pytest
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
-from service import child_calls
 from tests.helpers import wait_until
 from tests.in_process import InProcess
 from tests.rows import commit_lead_times
@@ -79,7 +78,7 @@ class _Drawing:
 @pytest.fixture
 def drawing(monkeypatch: pytest.MonkeyPatch) -> _Drawing:
     drawing = _Drawing()
-    monkeypatch.setattr(child_calls, "plot_maps", drawing)
+    monkeypatch.setattr("diagnostics.figures.plot.plot_maps", drawing)
     return drawing
 
 
