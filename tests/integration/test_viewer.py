@@ -88,6 +88,7 @@ def test_a_forecast_is_submitted_grows_and_is_read_at_a_place(browser: Browser, 
     _check_place(page)
     for field in ("member", "spread", "probability", "speed"):
         browser.choose_fields(field)
+    _check_stamps(page)
     _check_reload(page)
     _check_keys(page)
     _check_failure(page, served)
@@ -131,6 +132,19 @@ def _check_place(page: Any) -> None:
     lines = Path(download.value.path()).read_text().splitlines()
     assert len(lines) > 1
     assert "wind_speed_10m" in lines[0]
+
+
+def _check_stamps(page: Any) -> None:
+    """Open the stamps, choose one, and read the quality of the forecast beside the list."""
+    page.click("#all-members")
+    page.wait_for_selector(f"#stamps .stamp:nth-child({MEMBERS}) canvas")
+    assert page.locator("#stamps .stamp").count() == MEMBERS
+    page.click("#stamps .stamp:nth-child(2)")
+    assert page.input_value("#field") == "member"
+    assert page.input_value("#member") == "1"
+    page.click("#quality summary")
+    page.wait_for_selector("#spectrum-plot canvas")
+    page.select_option("#field", "speed")
 
 
 def _check_reload(page: Any) -> None:

@@ -9,7 +9,9 @@ import { setUpKeys } from "./keys";
 import { ForecastList } from "./list";
 import { WeatherMap } from "./map";
 import { PlacePanel } from "./place";
+import { QualityPanel } from "./quality";
 import { Session } from "./session";
+import { Stamps } from "./stamps";
 import { current, restore, update, whenChanged, type State } from "./state";
 import { AbsentError } from "./stores";
 import { SubmitForm } from "./submit";
@@ -32,6 +34,8 @@ class Page {
     update({ forecast: forecast.id, hours: 0 });
     void this.list.refresh();
   });
+  private readonly stamps = new Stamps(() => void this.stamps.show(this.session, this.timeline.index));
+  private readonly quality = new QualityPanel(() => this.session);
   private session: Session | null = null;
   private ready = 0;
   /** Whether the newest lead time is shown as it comes. */
@@ -113,6 +117,7 @@ class Page {
     this.timeline.show(this.indexOf(current().hours));
     if (isFirst) void this.draw();
     if (grew) void this.showPlace();
+    if (grew) void this.quality.show();
   }
 
   private indexOf(hours: number): number {
@@ -144,6 +149,7 @@ class Page {
     const state = current();
     const index = this.indexOf(state.hours);
     this.timeline.show(index);
+    void this.stamps.show(this.session, index);
     try {
       const frame = await data.frame(index, state);
       if (data === this.session?.data) this.map.show(frame, state.field);

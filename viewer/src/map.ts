@@ -13,7 +13,7 @@ import { current, update, whenChanged } from "./state";
 import type { FieldName, Frame } from "./stores";
 
 const WORLD = atlas as unknown as Topology<{ countries: GeometryCollection }>;
-const COASTS = mesh(WORLD, WORLD.objects.countries, (a, b) => a === b);
+export const COASTS = mesh(WORLD, WORLD.objects.countries, (a, b) => a === b);
 const BORDERS = mesh(WORLD, WORLD.objects.countries, (a, b) => a !== b);
 const GRATICULE = geoGraticule10();
 const CLICK_PIXELS = 5;

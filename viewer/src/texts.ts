@@ -60,8 +60,6 @@ export const texts = {
   plumeLabel: (members: number, place: string) => `Plume of ${members} members of wind speed at ${place}`,
   mapLabel: "Map of the wind. Arrow keys left and right change the lead time, space plays, enter chooses the centre.",
   stamp: (member: number) => `Show member ${member} on the map`,
-  compareHeading: (id: string) => `B: ${id}`,
-  noCompare: "No comparison",
   quality: {
     spread: "Spread by lead time",
     spectrum: "Energy by wavenumber",
