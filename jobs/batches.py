@@ -19,7 +19,7 @@ from jobs.planning.plans import Plan
 from jobs.rows.clock import now
 from jobs.rows.database import Database
 from jobs.rows.end_time import END_TIME
-from jobs.rows.states import OPEN, EventKind, Priority, Status
+from jobs.rows.states import OPEN, Data, EventKind, Priority, Status
 from jobs.rows.tables import batches, forecasts
 
 
@@ -167,6 +167,19 @@ def read_parts(connection: Connection, batch_ids: Collection[str]) -> dict[str, 
     for row in connection.execute(query.order_by(forecasts.c.batch_id, forecasts.c.batch_index)):
         parts[row.batch_id].append(record_of(row))
     return parts
+
+
+def find_part(connection: Connection, batch_id: str, index: int) -> ForecastRecord | None:
+    """Return the part of a batch at an index, or None."""
+    place = forecasts.c.batch_id == batch_id, forecasts.c.batch_index == index
+    row = connection.execute(select(forecasts).where(*place)).one_or_none()
+    return None if row is None else record_of(row)
+
+
+def has_data(connection: Connection, batch_id: str) -> bool:
+    """Return whether the data of any part of a batch is available."""
+    available = select(forecasts.c.id).where(forecasts.c.batch_id == batch_id, forecasts.c.data == Data.AVAILABLE)
+    return connection.scalar(available.limit(1)) is not None
 
 
 def cancel_batch(connection: Connection, batch_id: str, owner: str) -> None:

@@ -20,6 +20,7 @@ from service.request_log import RequestLog
 from service.routes import (
     as_of,
     audit,
+    batch_data,
     batches,
     data,
     documentation,
@@ -126,7 +127,7 @@ def _include_routes(app: FastAPI) -> None:
     ):
         app.include_router(router, prefix="/v1", dependencies=[KNOWN_PARAMETERS])
         app.include_router(router, include_in_schema=False, dependencies=[KNOWN_PARAMETERS])
-    for router in (data.router, as_of.router, initial_states.router):
+    for router in (data.router, as_of.router, batch_data.router, initial_states.router):
         app.include_router(router, prefix="/v1")
         app.include_router(router, include_in_schema=False)
     app.include_router(processes.router)

@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jobs.batches import BatchRecord
 from jobs.forecasts import ForecastRecord
 from jobs.keys import LOCAL_OWNER
 from jobs.rows.states import Status
@@ -20,7 +21,11 @@ from weather.stores.layout import ENSEMBLE, SUMMARY
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _STORE_FILE = rf"(?:as-of/[^/]+/)?(?:{ENSEMBLE}|{SUMMARY}|{STATE})/.*"
 _WHOLE_FILE = rf"{ENSEMBLE}\.zip|(?:ensemble|summary)\.(?:nc|grib2)|position"
-_DATA_PATH = re.compile(rf"(?:/v1)?/forecast/[^/]+/(?:{_STORE_FILE}|{_WHOLE_FILE})")
+_OF_FORECAST, _OF_BATCH = (
+    rf"forecast/[^/]+/(?:{_STORE_FILE}|{_WHOLE_FILE})",
+    rf"batch/[^/]+/(?:{ENSEMBLE}|{SUMMARY})/.*",
+)
+_DATA_PATH = re.compile(rf"(?:/v1)?/(?:{_OF_FORECAST}|{_OF_BATCH})")
 _NOT_OF_304 = (b"content-length", b"content-type")
 _SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -34,7 +39,7 @@ _CROSS_ORIGIN_HEADERS: Final = {
 }
 
 
-def data_cache_control(record: ForecastRecord, *, is_final: bool) -> str:
+def data_cache_control(record: ForecastRecord | BatchRecord, *, is_final: bool) -> str:
     """Return the `Cache-Control` of a file of a forecast; a file that is not final must be validated at each use.
 
     Shared caches may keep only files of forecasts that were submitted without an API key, and only while the service

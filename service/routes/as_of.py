@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
+from jobs.batches import BatchRecord
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.rows.states import OPEN
@@ -49,7 +50,7 @@ def read_frozen_file(
             (str(folder.path), num_lead_times), lambda: FrozenView.of(EnsembleStore.open(folder.store), num_lead_times)
         )
     if key in view.files:
-        return respond_with_content(record, request, key, view.files[key])
+        return respond_with_content(record, request, key, view.files[key], is_final=True)
     if view.has_chunk(key):
         return read_store_file(record, service, folder, ENSEMBLE, key, request)
     raise ServiceError(NOT_FOUND, f"The store of {num_lead_times} lead times has no file {key!r}.")
@@ -58,9 +59,11 @@ def read_frozen_file(
 router.add_api_route(_FROZEN_FILE, allow_cross_origin_reads, methods=["OPTIONS"], include_in_schema=False)
 
 
-def respond_with_content(record: ForecastRecord, request: Request, key: str, content: bytes) -> Response:
-    """Return the response with a file of a view, which never changes."""
-    headers = {"Cache-Control": data_cache_control(record, is_final=True), "ETag": content_tag(content)}
+def respond_with_content(
+    record: ForecastRecord | BatchRecord, request: Request, key: str, content: bytes, *, is_final: bool
+) -> Response:
+    """Return the response with a file of a view; `is_final`: it never changes."""
+    headers = {"Cache-Control": data_cache_control(record, is_final=is_final), "ETag": content_tag(content)}
     media_type = "application/json" if key.endswith(".json") else "application/octet-stream"
     return conditional(request, Response(content, 200, headers, media_type))
 

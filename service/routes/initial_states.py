@@ -33,7 +33,7 @@ def read_state_file(record: OwnForecast, key: str, service: ServiceDep, request:
         files = _KEPT.get(str(folder.path), make)
     if key not in files:
         raise ServiceError(NOT_FOUND, f"The initial state has no file {key!r}.")
-    return respond_with_content(record, request, key, files[key])
+    return respond_with_content(record, request, key, files[key], is_final=True)
 
 
 router.add_api_route(_STATE_FILE, allow_cross_origin_reads, methods=["OPTIONS"], include_in_schema=False)

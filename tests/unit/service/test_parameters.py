@@ -9,11 +9,11 @@ from fastapi.routing import APIRoute
 from jobs.forecasts import ForecastRecord
 from jobs.settings import Settings
 from service.app import create_app
-from service.routes import as_of, data, initial_states
+from service.routes import as_of, batch_data, data, initial_states
 from tests.in_process import InProcess
 from tests.served import small_request
 
-_STORE_ROUTES = (*data.router.routes, *as_of.router.routes, *initial_states.router.routes)
+_STORE_ROUTES = tuple(route for module in (as_of, batch_data, data, initial_states) for route in module.router.routes)
 _OF_STORES = {route.path for route in _STORE_ROUTES if isinstance(route, APIRoute)}
 _OPERATIONS = [
     (method.upper(), path)
@@ -40,7 +40,7 @@ def _check(response: httpx.Response, pointers: list[str], *details: str) -> None
 
 def test_every_route_but_those_of_the_stores_is_tested() -> None:
     assert len(_OPERATIONS) >= 15
-    assert len(_OF_STORES) == 5
+    assert len(_OF_STORES) == 7
 
 
 @pytest.mark.parametrize(("method", "path"), _OPERATIONS)
