@@ -169,6 +169,35 @@ def read_parts(connection: Connection, batch_ids: Collection[str]) -> dict[str, 
     return parts
 
 
+def replace_parts(
+    database: Database,
+    batch: BatchRecord,
+    parts: Sequence[tuple[ForecastRecord, str, Plan, Priority]],
+    admission: Admission | None,
+) -> bool:
+    """Insert forecasts in place of failed or cancelled parts, which leave the batch; return whether it was possible.
+
+    Each of `parts` is the earlier forecast, and id, plan and priority of the new one. If any of the earlier ones is not
+    such a part any more, nothing is changed. Raises the errors of `admission`: then nothing is changed either.
+    """
+    ids = [earlier.id for earlier, *_ in parts]
+    ended = (forecasts.c.batch_id == batch.id, forecasts.c.status.in_((Status.FAILED, Status.DISMISSED)))
+    with database.write() as connection:
+        earlier_ones = select(forecasts.c.id).where(forecasts.c.id.in_(ids), *ended).order_by(forecasts.c.batch_index)
+        if len(connection.scalars(earlier_ones.with_for_update()).all()) != len(ids):
+            return False
+        released = {"batch_id": None, "batch_index": None}
+        connection.execute(update(forecasts).where(forecasts.c.id.in_(ids)).values(**released))
+        for earlier, forecast_id, plan, priority in parts:
+            assert earlier.batch_index is not None
+            insert_part(connection, forecast_id, plan, batch, earlier.batch_index, priority)
+        if admission is not None:
+            lock_queue(connection)
+            _, _, plan, priority = parts[0]
+            admission.check(connection, batch.owner, NewForecast.of(plan, priority, len(parts)), is_counted=True)
+    return True
+
+
 def find_part(connection: Connection, batch_id: str, index: int) -> ForecastRecord | None:
     """Return the part of a batch at an index, or None."""
     place = forecasts.c.batch_id == batch_id, forecasts.c.batch_index == index
@@ -201,6 +230,7 @@ def cancel_batch(connection: Connection, batch_id: str, owner: str) -> None:
         if changed.rowcount:
             cancelled += 1
             append_event(connection, forecast_id, EventKind.DISMISSED)
+            append_audit(connection, Action.CANCEL, forecast_id)
             append_audit(connection, Action.CANCEL, forecast_id)
     if not cancelled:
         raise BatchOverError(f"All forecasts of batch {batch_id} have ended.")

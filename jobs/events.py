@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select
 
 from jobs.rows.clock import now, time_of_query
 from jobs.rows.states import OPEN, EventKind
@@ -16,6 +16,9 @@ _MAX_CONDITIONS = 200
 
 _KEEP_SECONDS = 7 * 86400.0
 """Seconds for which the events of lead times are kept at least."""
+
+_OVERLAP_SECONDS = 30.0
+"""Seconds for which a transaction that appends an event may last: longer than the server allows."""
 
 _APPEND = insert(events).values(created=now())
 
@@ -58,6 +61,55 @@ def list_new_events(connection: Connection, positions: Sequence[tuple[str, int]]
                 if event.id > last_id:
                     found[row.forecast_id, last_id].append(event)
     return dict(found)
+
+
+@dataclass(frozen=True)
+class PartEvents:
+    """New events of the parts of a batch, each with the id and the index of the part; `has_ended`: all parts have."""
+
+    events: list[tuple[str, int, Event]]
+    has_ended: bool
+
+
+def list_part_events(connection: Connection, batch_id: str, positions: dict[str, int], first_id: int) -> PartEvents:
+    """Return the new events of all parts of a batch in order of their ids, and update `positions`.
+
+    `positions` are the last ids of the parts by their own ids; a part that is not in it begins after `first_id`. Events
+    of several forecasts do not always appear in the order of their ids, so that one position would not be enough.
+    """
+    query = select(forecasts.c.id, forecasts.c.batch_index, forecasts.c.status).where(forecasts.c.batch_id == batch_id)
+    parts = {row.id: row for row in connection.execute(query)}
+    current = [(part, positions.get(part, first_id)) for part in parts]
+    found = []
+    for (part, _), new in list_new_events(connection, current).items():
+        found += [(part, parts[part].batch_index, event) for event in new]
+        positions[part] = new[-1].id
+    for part in parts:
+        positions.setdefault(part, first_id)
+    return PartEvents(
+        sorted(found, key=lambda item: item[2].id), all(part.status not in OPEN for part in parts.values())
+    )
+
+
+def resume_positions(connection: Connection, batch_id: str, last_id: int) -> dict[str, int]:
+    """Return the positions after which a client continues that received the event `last_id` of a batch.
+
+    On PostgreSQL they are some seconds before: there an event with a smaller id may have appeared later.
+    """
+    position: ColumnElement[Any] = func.coalesce(func.max(events.c.id), 0)
+    query = select(forecasts.c.id, position).outerjoin(events, _is_seen(connection, last_id))
+    query = query.where(forecasts.c.batch_id == batch_id).group_by(forecasts.c.id)
+    return {forecast_id: int(found) for forecast_id, found in connection.execute(query)}
+
+
+def _is_seen(connection: Connection, last_id: int) -> ColumnElement[bool]:
+    """Return the condition of events of forecasts that were certainly there when the event `last_id` was."""
+    seen = and_(events.c.forecast_id == forecasts.c.id, events.c.id <= last_id)
+    if connection.dialect.name == "sqlite":
+        return seen
+    last = events.alias()
+    created = select(last.c.created).where(last.c.id == last_id).scalar_subquery()
+    return and_(seen, events.c.created < func.coalesce(created, now()) - _OVERLAP_SECONDS)
 
 
 def read_submission(connection: Connection, forecast_id: str) -> dict[str, str]:

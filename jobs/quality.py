@@ -9,7 +9,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, func, insert, sel
 from sqlalchemy.exc import IntegrityError
 
 from jobs.rows.clock import now
-from jobs.rows.tables import diagnostics, verifications
+from jobs.rows.tables import batch_verifications, diagnostics, verifications
 
 _MAX_REFERENCES, _RECENT = 10, 200
 
@@ -58,6 +58,46 @@ def list_verifications(connection: Connection, forecast_id: str) -> list[Verific
     """Return the verifications of a forecast, oldest first."""
     query = select(verifications).where(verifications.c.forecast_id == forecast_id).order_by(verifications.c.id)
     return [_verification(row) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True)
+class BatchVerification:
+    """Scores of several parts of a batch together against the truth that `reference` names; `starts` are their ids."""
+
+    reference: str
+    starts: tuple[str, ...]
+    scores: Mapping[str, Any]
+    created: float
+
+
+def save_batch_verification(
+    connection: Connection,
+    batch_id: str,
+    model: str,
+    reference: str,
+    starts: Mapping[str, Mapping[str, Any]],
+    scores: Mapping[str, Any],
+) -> BatchVerification:
+    """Insert the scores of the parts of a batch together, and those of each of `starts`, by its id; return the first.
+
+    The newest scores that metrics export are then those of the last part.
+    """
+    for forecast_id, own in starts.items():
+        save_verification(connection, forecast_id, model, reference, own)
+    row = {"batch_id": batch_id, "reference": reference, "starts": list(starts)}
+    connection.execute(
+        insert(batch_verifications).values(**row, scores=_without_nonfinite(dict(scores)), created=now())
+    )
+    return list_batch_verifications(connection, batch_id)[-1]
+
+
+def list_batch_verifications(connection: Connection, batch_id: str) -> list[BatchVerification]:
+    """Return the verifications of a batch, oldest first."""
+    query = select(batch_verifications).where(batch_verifications.c.batch_id == batch_id)
+    return [
+        BatchVerification(row.reference, tuple(row.starts), row.scores, row.created)
+        for row in connection.execute(query.order_by(batch_verifications.c.id))
+    ]
 
 
 def latest_diagnostics(connection: Connection, hours: tuple[int, ...]) -> list[tuple[str, int, dict[str, Any]]]:

@@ -21,6 +21,8 @@ from service.routes import (
     as_of,
     audit,
     batch_data,
+    batch_events,
+    batch_quality,
     batches,
     data,
     documentation,
@@ -115,6 +117,8 @@ def _include_routes(app: FastAPI) -> None:
     for router in (
         forecasts.router,
         batches.router,
+        batch_events.router,
+        batch_quality.router,
         events.router,
         plots.router,
         positions.router,

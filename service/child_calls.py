@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, cast
 
+import numpy as np
+
 from diagnostics.scores.wind import SpeedUnits
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
@@ -17,6 +19,7 @@ from jobs.settings import StorageSettings
 from jobs.stored_files import expected_files
 from storage.opening import open_storage
 from storage.paths import StoragePath
+from weather.errors import DamagedError
 from weather.ingest.exchange import INITIAL_STATE
 from weather.ingest.parent import ingest_truth
 from weather.region import Region
@@ -25,6 +28,7 @@ from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import ENSEMBLE
 
 _FIGURES, _SCORING = "diagnostics.figures.plot", "diagnostics.evaluation.verification"
+_POOLING = "diagnostics.evaluation.starts"
 
 
 @dataclass(frozen=True)
@@ -78,3 +82,37 @@ def verify(address: ForecastAddress, paths: Sequence[Path], names: Sequence[str]
     truth = ingest_truth(paths, names, layout.variables, layout.grid, scoring.verification_times(store))
     scores: dict[str, Any] = scoring.score_forecast(store, truth, None, seed)
     return scores
+
+
+@dataclass(frozen=True)
+class BatchScores:
+    """The scores of several forecasts, in the form of `StartScores`; or a damaged file of one: index, file, reason."""
+
+    starts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    pooled: dict[str, Any] = field(default_factory=dict)
+    damage: tuple[int, str, str] | None = None
+
+
+def verify_batch(
+    addresses: Sequence[ForecastAddress], paths: Sequence[Path], names: Sequence[str], seed: int
+) -> BatchScores:
+    """Return the scores of stored forecasts against untrusted files, which are read once, each and all together.
+
+    Raises the errors of parsing and scoring, but of damaged forecasts.
+    """
+    scoring = importlib.import_module(_SCORING)
+    stores: list[EnsembleStore] = []
+    records: dict[int, Any] = {}
+    index, times = 0, set[np.datetime64]()
+    try:
+        for index in range(len(addresses)):
+            stores.append(addresses[index].open()[1])
+            times.update(scoring.verification_times(stores[-1]))
+        layout = stores[0].layout
+        truth = ingest_truth(paths, names, layout.variables, layout.grid, sorted(times))
+        for index, store in enumerate(stores):
+            records[index] = scoring.score_records(store, truth, None, seed)
+    except DamagedError as error:
+        return BatchScores(damage=(index, error.file, error.reason))
+    scores = importlib.import_module(_POOLING).combine_scores(records, len(layout.members), seed)
+    return BatchScores(scores.starts, scores.pooled)

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from jobs.batches import BatchRecord, read_batch
 from jobs.callers import Caller
 from jobs.dispatching.dispatch import Dispatcher
 from jobs.errors import ForecastNotFoundError
@@ -25,6 +26,7 @@ from service.readiness import Readiness
 from service.refusals import Refusals
 from service.rendered_views import RenderedViews
 from service.roles import sees_all_owners
+from service.threads import READERS, in_threads
 from storage.paths import StoragePath
 from weather.errors import StorageFullError
 
@@ -123,6 +125,19 @@ async def find_own_forecast(forecast_id: str, service: ServiceDep, _owner: Owner
 
 OwnForecast = Annotated[ForecastRecord, Depends(find_own_forecast)]
 """The forecast named in the path; one that the caller may not use is a 404."""
+
+
+@in_threads(READERS)
+def find_own_batch(batch_id: str, service: ServiceDep, owner: Owner) -> BatchRecord:
+    """Return a batch of the caller; raise `BatchNotFoundError` if there is none, or it is another owner's."""
+    with service.database.read() as connection:
+        batch = read_batch(connection, batch_id, owner)
+    add_log_subjects(batch_id=batch.id)
+    return batch
+
+
+OwnBatch = Annotated[BatchRecord, Depends(find_own_batch)]
+"""The batch named in the path; a batch of another owner is a 404."""
 
 
 def find_data_folder(record: ForecastRecord, service: Service) -> ForecastFolder:

@@ -107,9 +107,7 @@ def replay(
     _check_numbers(record, members)
     with located_at("body"):
         check_handling(service, body)
-    manifest = _read_manifest(service, earlier.checkpoint)
-    if manifest.digest != earlier.checkpoint_digest:
-        raise ConfigurationError(f"Checkpoint `{earlier.checkpoint}` has changed since forecast {record.id}.")
+    manifest = read_same_manifest(service, record)
     changes = {
         "members": len(numbers),
         "member_numbers": numbers,
@@ -121,13 +119,21 @@ def replay(
     request = ForecastRequest.model_validate(earlier.model_dump() | changes)
     with answering_damage(record, service):
         state = load_state_of(record, service)
-    priority = _allowed_priority(service, owner, record.priority)
+    priority = allowed_priority(service, owner, record.priority)
     plan = replace(Plan.of(request, manifest), mode=record.mode, handling=body.handling)
     with submitting_as(Action.REPLAY):
         return _accept_plan(service, owner, plan, manifest, state, key, priority)
 
 
-def _allowed_priority(service: Service, owner: str, priority: Priority) -> Priority:
+def read_same_manifest(service: Service, record: ForecastRecord) -> Manifest:
+    """Return the manifest of a forecast's checkpoint; raise an error if that is gone, or has changed since then."""
+    manifest = _read_manifest(service, record.request.checkpoint)
+    if manifest.digest != record.request.checkpoint_digest:
+        raise ConfigurationError(f"Checkpoint `{record.request.checkpoint}` has changed since forecast {record.id}.")
+    return manifest
+
+
+def allowed_priority(service: Service, owner: str, priority: Priority) -> Priority:
     """Return the priority of an earlier forecast, or normal if it is high and the owner's key may no longer use it."""
     with service.database.read() as connection:
         limits = read_limits(connection, owner, default_limits(service.settings.limits))

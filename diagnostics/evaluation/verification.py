@@ -72,21 +72,34 @@ def score_forecast(
     seeds the random breaking of ties between ranks. Raises `VerificationError` if `truth` has no time after the initial
     time.
     """
+    records = score_records(store, truth, climatology, seed)
+    if not records:
+        start = store.layout.init_time
+        raise VerificationError(f"The truth must have a time after {start}, the forecast's initial time.")
+    return combine_starts([records], len(store.layout.members), resample_weights(1, 1, seed))
+
+
+def score_records(
+    store: EnsembleStore,
+    truth: Mapping[np.datetime64, NDArray[np.float32]],
+    climatology: NDArray[np.float32] | None,
+    seed: int,
+) -> dict[int, dict[str, Any]]:
+    """Return the records of `score_lead_time` by hours of lead time, empty if `truth` has none of the valid times."""
     layout = store.layout
     start_time, *times = verification_times(store)
     frames = dict(truth)
     start = frames.pop(start_time, None)
-    if not frames:
-        raise VerificationError(f"The truth must have a time after {layout.init_time}, the forecast's initial time.")
     scales = store.attributes.get("warmcast_scales", [1.0] * len(layout.variables))
-    references, records = References(start, climatology), {}
+    references = References(start, climatology)
+    records: dict[int, dict[str, Any]] = {}
     for index, time in enumerate(times):
         if time in frames:
             members = store.fields(index)
             records[layout.lead_hours(index)] = score_lead_time(
                 members, frames[time], references, layout.variables, scales, layout.grid, time, (seed, index)
             )
-    return combine_starts([records], len(layout.members), resample_weights(1, 1, seed))
+    return records
 
 
 def _example(store: EnsembleStore, frames: dict[np.datetime64, Any], ready: int) -> Example:

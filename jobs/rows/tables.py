@@ -309,6 +309,19 @@ verifications = Table(
 )
 """Scores of a forecast against the truth that `reference` names."""
 
+batch_verifications = Table(
+    "batch_verification",
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("batch_id", String(40), ForeignKey("batch.id", ondelete="CASCADE"), nullable=False),
+    Column("reference", String(40), nullable=False),
+    Column("starts", JSON, nullable=False),
+    Column("scores", JSON, nullable=False),
+    Column("created", Float, nullable=False),
+    Index("verification_by_batch", "batch_id", "id"),
+)
+"""Scores of the parts of a batch together against a truth; `starts` are the ids of the forecasts that it has."""
+
 batch_sizes = Table(
     "batch_size",
     metadata,

@@ -7,11 +7,10 @@ from jobs.batches import BatchRecord, find_part, has_data, read_parts
 from jobs.rows.states import Data
 from service.batch_views import data_of
 from service.damage import answering_damage
-from service.dependencies import Owner, Service, ServiceDep, find_data_folder, find_members_folder
+from service.dependencies import OwnBatch, Service, ServiceDep, find_data_folder, find_members_folder
 from service.kept_results import KeptResults
 from service.problems import DATA_GONE, NOT_FOUND, PROBLEM_RESPONSES, ServiceError
 from service.routes.as_of import respond_with_content
-from service.routes.batches import find_own_batch
 from service.routes.data import allow_cross_origin_reads, read_store_file
 from service.threads import READERS, in_threads
 from service.views import format_time
@@ -29,21 +28,21 @@ _FOLDERS = {ENSEMBLE: find_members_folder, SUMMARY: find_data_folder}
 @router.get(_ENSEMBLE_FILE, response_class=Response)
 @router.head(_ENSEMBLE_FILE, include_in_schema=False)
 @in_threads(READERS)
-def read_joined_ensemble(batch_id: str, key: str, service: ServiceDep, owner: Owner, request: Request) -> Response:
+def read_joined_ensemble(batch: OwnBatch, key: str, service: ServiceDep, request: Request) -> Response:
     """Return a file of the ensembles of all parts as one store, whose dimension `init_time` has an index per part.
 
     A chunk that is not written yet is a 404, which Zarr reads as NaN; one of a part whose data is deleted or has
     expired is a 410, and a damaged one a 409 (`damaged`).
     """
-    return _read_joined_file(find_own_batch(batch_id, service, owner), service, ENSEMBLE, key, request)
+    return _read_joined_file(batch, service, ENSEMBLE, key, request)
 
 
 @router.get(_SUMMARY_FILE, response_class=Response)
 @router.head(_SUMMARY_FILE, include_in_schema=False)
 @in_threads(READERS)
-def read_joined_summary(batch_id: str, key: str, service: ServiceDep, owner: Owner, request: Request) -> Response:
+def read_joined_summary(batch: OwnBatch, key: str, service: ServiceDep, request: Request) -> Response:
     """Return a file of the summaries of all parts as one store; 404, 409 and 410 as of the ensembles."""
-    return _read_joined_file(find_own_batch(batch_id, service, owner), service, SUMMARY, key, request)
+    return _read_joined_file(batch, service, SUMMARY, key, request)
 
 
 for _path in (_ENSEMBLE_FILE, _SUMMARY_FILE):

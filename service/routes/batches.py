@@ -7,12 +7,13 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from jobs.batches import BatchRecord, cancel_batch, list_batches, read_batch, read_parts
+from jobs.batches import BatchRecord, cancel_batch, list_batches, read_parts
 from jobs.forecasts import ForecastRecord
 from jobs.logs import add_log_subjects
 from jobs.retention import delete_data
 from jobs.rows.states import OPEN
 from service.batch_requests import BatchBody
+from service.batch_restart import restart_parts
 from service.batch_submission import BatchSubmission
 from service.batch_views import (
     BatchList,
@@ -26,12 +27,12 @@ from service.batch_views import (
 from service.bodies import read_json_body, validate_body
 from service.caching import is_unchanged
 from service.child_processes import while_connected
-from service.dependencies import DISK_SPACE, BaseUrl, Owner, Service, ServiceDep
+from service.dependencies import DISK_SPACE, BaseUrl, OwnBatch, Owner, Service, ServiceDep
 from service.openapi import model_body
 from service.outlooks import read_outlooks
 from service.problems import PROBLEM_RESPONSES
 from service.routes.forecasts import EstimateView, Key, view_estimate
-from service.threads import READERS, REMOVERS, in_threads
+from service.threads import READERS, REMOVERS, WRITERS, in_threads
 from service.views import Link
 
 router = APIRouter(tags=["batches"], responses=PROBLEM_RESPONSES)
@@ -102,14 +103,6 @@ def load_parts(service: Service, batch: BatchRecord) -> list[ForecastRecord]:
         return read_parts(connection, [batch.id])[batch.id]
 
 
-def find_own_batch(batch_id: str, service: Service, owner: str) -> BatchRecord:
-    """Return a batch of the caller; raise `BatchNotFoundError` if there is none, or it is another owner's."""
-    with service.database.read() as connection:
-        batch = read_batch(connection, batch_id, owner)
-    add_log_subjects(batch_id=batch.id)
-    return batch
-
-
 def _view_response(
     batch: BatchRecord, parts: list[ForecastRecord], service: Service, base: str, code: int
 ) -> JSONResponse:
@@ -150,12 +143,11 @@ def list_own_batches(
 @router.get("/batch/{batch_id}", response_model=BatchView)
 @router.head("/batch/{batch_id}", include_in_schema=False)
 @in_threads(READERS)
-def read_own_batch(batch_id: str, service: ServiceDep, owner: Owner, base: BaseUrl, request: Request) -> Response:
+def read_own_batch(batch: OwnBatch, service: ServiceDep, base: BaseUrl, request: Request) -> Response:
     """Return a batch: the status and progress of all parts together, and of each.
 
     Poll again after `Retry-After` seconds, with `If-None-Match` set to the last `ETag`.
     """
-    batch = find_own_batch(batch_id, service, owner)
     response = _view_response(batch, load_parts(service, batch), service, base, 200)
     if not is_unchanged(request, response.headers["ETag"]):
         return response
@@ -171,9 +163,8 @@ def read_own_batch(batch_id: str, service: ServiceDep, owner: Owner, base: BaseU
 )
 @in_threads(REMOVERS)
 def cancel_or_delete_batch(
-    batch_id: str,
+    batch: OwnBatch,
     service: ServiceDep,
-    owner: Owner,
     base: BaseUrl,
     keep_data: Annotated[bool, Query(description="Only cancel; refuse if all parts have ended (409).")] = False,
 ) -> Response:
@@ -181,11 +172,27 @@ def cancel_or_delete_batch(
 
     If all parts have ended, delete the data of all; the records are kept (204).
     """
-    batch = find_own_batch(batch_id, service, owner)
     parts = load_parts(service, batch)
     if status_of(parts) in OPEN or keep_data:
-        service.database.write_at_any_cost(lambda connection: cancel_batch(connection, batch.id, owner))
+        service.database.write_at_any_cost(lambda connection: cancel_batch(connection, batch.id, batch.owner))
         return _view_response(batch, load_parts(service, batch), service, base, 202)
     for part in parts:
-        delete_data(service.database, service.data, part.id, owner)
+        delete_data(service.database, service.data, part.id, batch.owner)
     return Response(status_code=204)
+
+
+@router.post(
+    "/batch/{batch_id}/restart",
+    status_code=202,
+    dependencies=[DISK_SPACE],
+    response_model=BatchView,
+    responses={200: {"model": BatchView, "description": "No part has failed or was cancelled"}},
+)
+@in_threads(WRITERS)
+def restart_batch(batch: OwnBatch, service: ServiceDep, base: BaseUrl) -> Response:
+    """Submit the parts that failed or were cancelled again, in their places, from the same initial states.
+
+    The new forecasts have other ids; the earlier ones leave the batch and keep their records.
+    """
+    is_restarted = restart_parts(service, batch)
+    return _view_response(batch, load_parts(service, batch), service, base, 202 if is_restarted else 200)

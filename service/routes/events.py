@@ -14,12 +14,12 @@ from service.problems import PROBLEM_RESPONSES
 
 router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES)
 
-_POLL_SECONDS = 0.5
-_KEY_SECONDS = 2.0
+POLL_SECONDS = 0.5
+KEY_SECONDS = 2.0
 """Seconds after which the key of an open stream is checked again."""
-_MAX_STREAM_SECONDS = 3600.0
+MAX_STREAM_SECONDS = 3600.0
 _LAST_EVENTS = {EventKind.SUCCESSFUL, EventKind.FAILED, EventKind.DISMISSED}
-_STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """The headers that FastAPI adds to server-sent events."""
 
 
@@ -35,15 +35,15 @@ async def stream_events(
     The stream is also closed within a few seconds after the key was revoked.
     """
     last_id, has_ended = last_event_id, record.status not in OPEN
-    ends, checked = time.monotonic() + _MAX_STREAM_SECONDS, time.monotonic()
+    ends, checked = time.monotonic() + MAX_STREAM_SECONDS, time.monotonic()
     while time.monotonic() < ends:
         for event in await service.events.read((record.id, last_id)) or ():
             last_id, has_ended = event.id, event.kind in _LAST_EVENTS
             yield ServerSentEvent(event=event.kind, id=str(event.id), data=dict(event.detail), retry=2000)
         if has_ended:
             return
-        await anyio.sleep(_POLL_SECONDS)
-        if time.monotonic() - checked > _KEY_SECONDS:
+        await anyio.sleep(POLL_SECONDS)
+        if time.monotonic() - checked > KEY_SECONDS:
             checked = time.monotonic()
             if not await service.callers.is_known(request.headers):
                 return
@@ -52,4 +52,4 @@ async def stream_events(
 @router.head("/forecast/{forecast_id}/events", include_in_schema=False)
 def describe_events(_record: OwnForecast) -> Response:
     """Return the headers of the events of a forecast."""
-    return EventSourceResponse((), headers=_STREAM_HEADERS)
+    return EventSourceResponse((), headers=STREAM_HEADERS)

@@ -28,11 +28,11 @@ from service.work_queues import Place
 
 router = APIRouter(tags=["quality"], responses=PROBLEM_RESPONSES)
 
-_MAX_FILES = 100
-_MAX_SECONDS = 900.0
+MAX_FILES = 100
+MAX_SECONDS = 900.0
 """Seconds that parsing and scoring may take."""
 _REFERENCE = r"^[a-z0-9][a-z0-9-]{0,39}$"
-_BODY = verification_body(_MAX_FILES, _REFERENCE)
+BODY = verification_body(MAX_FILES, _REFERENCE)
 
 
 class VerificationView(BaseModel):
@@ -67,7 +67,7 @@ def view_diagnostics(record: OwnForecast, service: ServiceDep, request: Request)
 @router.post(
     "/forecast/{forecast_id}/verify",
     dependencies=[DISK_SPACE],
-    openapi_extra={"requestBody": _BODY},
+    openapi_extra={"requestBody": BODY},
     response_model=VerificationView,
 )
 async def verify_forecast(record: OwnForecast, service: ServiceDep, request: Request) -> VerificationView:
@@ -78,11 +78,11 @@ async def verify_forecast(record: OwnForecast, service: ServiceDep, request: Req
     check_ensemble(record, service)
     async with (
         hold_upload_place(service, record.owner) as place,
-        read_form(request, _MAX_FILES) as form,
+        read_form(request, MAX_FILES) as form,
     ):
-        text, files = split_form(form, "reference", "truth", _MAX_FILES)
+        text, files = split_form(form, "reference", "truth", MAX_FILES)
         async with save_uploads(files) as (paths, names):
-            reference = _check_reference(text)
+            reference = check_reference(text)
             scores = await while_connected(request, _score(record, service, place, paths, names))
     return await to_thread.run_sync(_save, record, service, reference, scores)
 
@@ -92,7 +92,7 @@ async def _score(
 ) -> dict[str, Any]:
     score = partial(verify, ForecastAddress.of(record, service.settings.storage), paths, names, record.request.seed)
     with answering_damage(record, service), located_at("body", "truth"):
-        return await place.run(score, _MAX_SECONDS, paths[0].parent)
+        return await place.run(score, MAX_SECONDS, paths[0].parent)
 
 
 def _save(record: ForecastRecord, service: Service, reference: str, scores: Mapping[str, Any]) -> VerificationView:
@@ -103,7 +103,8 @@ def _save(record: ForecastRecord, service: Service, reference: str, scores: Mapp
         )
 
 
-def _check_reference(reference: str) -> str:
+def check_reference(reference: str) -> str:
+    """Return the name of a truth; raise `ServiceError` if it is not possible."""
     if not re.fullmatch(_REFERENCE, reference):
         raise ServiceError(
             VALIDATION,

@@ -37,6 +37,19 @@ EVERY_ROUTE = (
     *(("HEAD", f"/{name}") for name in ("ensemble.nc", "ensemble.grib2", "summary.nc", "summary.grib2")),
 )
 
+EVERY_ROUTE_OF_BATCHES = (
+    ("GET", ""),
+    ("HEAD", ""),
+    ("DELETE", ""),
+    ("POST", "/restart"),
+    ("GET", "/events"),
+    ("HEAD", "/events"),
+    ("POST", "/verify"),
+    ("GET", "/verifications"),
+    ("HEAD", "/verifications"),
+    *((method, f"/{name}.zarr/zarr.json") for method in ("GET", "HEAD") for name in ("ensemble", "summary")),
+)
+
 EVERY_ROUTE_OF_JOBS = (
     ("GET", ""),
     ("HEAD", ""),
@@ -57,6 +70,15 @@ def _client(served: Served, key: str) -> Client:
     return Client(served.url, key=key)
 
 
+def _submit_batch(served: Served, forecast_id: str, secret: str) -> str:
+    body = {"model": "untrained", "members": 1, "lead_time": "6h", "sampler": {"nfe": 2}}
+    states = [{"source": "forecast", "id": forecast_id}]
+    headers = {"PRIVATE-TOKEN": secret, "Idempotency-Key": "batch"}
+    response = served.client.post("/batch", json=body | {"initial_states": states}, headers=headers)
+    assert response.is_success, response.text
+    return str(response.json()["id"])
+
+
 def test_a_key_cannot_access_forecasts_of_another_key(serve: Serve) -> None:
     served = serve()
     open_to_all = served.submit(lead_time="6h")
@@ -67,10 +89,13 @@ def test_a_key_cannot_access_forecasts_of_another_key(serve: Serve) -> None:
         forecast = one.submit("nature-run", model="untrained", members=2, lead_time="12h", sampler={"nfe": 2})
         forecast.wait(60)
         assert forecast.to_xarray().sizes["number"] == 2
+        headers = {"PRIVATE-TOKEN": made[1]["secret"]}
+        for method, path in EVERY_ROUTE_OF_BATCHES:
+            address = f"/batch/{_submit_batch(served, forecast.id, made[0]['secret'])}{path}"
+            assert served.client.request(method, address, headers=headers).status_code == 404, (method, address)
         for forecast_id in (forecast.id, open_to_all["id"]):
             routes = [(method, f"/forecast/{forecast_id}{path}") for method, path in EVERY_ROUTE]
             routes += [(method, f"/api/retrieve/v1/jobs/{forecast_id}{path}") for method, path in EVERY_ROUTE_OF_JOBS]
-            headers = {"PRIVATE-TOKEN": made[1]["secret"]}
             for method, address in routes:
                 answer = served.client.request(method, address, headers=headers)
                 assert answer.status_code == 404, (method, address)

@@ -23,7 +23,8 @@ def _routes() -> list[str]:
 def test_every_route_has_an_example(route: str) -> None:
     pattern = re.escape(route).replace(r"\{forecast_id\}", r"(\$ID|ID|\{os.environ\['ID'\]\})")
     pattern = pattern.replace(r"/\{key\}", "").replace(r"\{model\}", r"\w+").replace(r"\{num_lead_times\}", r"\d+")
-    pattern = pattern.replace(r"\{name\}", r"\$ID").replace(r"\{batch_id\}", r"\$BATCH")
+    pattern = pattern.replace(r"\{name\}", r"\$ID")
+    pattern = pattern.replace(r"\{batch_id\}", r"(\$BATCH|\{os.environ\['BATCH'\]\})")
     assert re.search(rf"localhost:8000{pattern}(?![/\w])", API), pattern
 
 

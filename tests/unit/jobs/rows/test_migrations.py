@@ -24,7 +24,7 @@ from tests.counters import assert_counters_fit
 from tests.rows import append_event, commit, find_key_id, list_events, list_keys, load_estimator, read_forecast
 
 FOLDER = Path(str(resources.files("jobs.rows"))) / "migrations"
-REVISIONS = [f"{number:04d}" for number in range(1, 18)]
+REVISIONS = [f"{number:04d}" for number in range(1, 19)]
 SECRET_DIGEST = "84d8be3cfe4f2d2e4bd4ad0a1b0c1bb6e7d3c2a6a4a4ea9a9ee4b9d9e9b5c1d2"
 
 
@@ -95,6 +95,10 @@ def _rows(request: ForecastRequest) -> dict[str, list[dict[str, Any]]]:
             {"id": 1, "forecast_id": "fc_failed", "model": "demo", "reference": "era5", "scores": {"crps": 1},
              "created": 1.0},
         ],
+        "batch_verification": [
+            {"id": 1, "batch_id": "ba_0", "reference": "era5", "starts": ["fc_0"], "scores": {"crps": 1},
+             "created": 1.0},
+        ],
         "worker_sample": [{"worker": "host-1", "sample": '["m", ["demo"], ""]', "value": 31.0}],
         "speed": [
             {"checkpoint_digest": "c" * 64, "device": "cpu", "threads": 2, "group_size": 8, "warm_start_seconds": 1.0,
@@ -122,7 +126,7 @@ def _insert(url: str, request: ForecastRequest) -> Content:
                 values = [{name: row[name] for name in columns} for row in rows[table.name]]
                 connection.execute(table.insert(), values)
         if engine.dialect.name == "postgresql":  # rows with ids that a sequence has not given
-            for name in {"work", "event", "diagnostic", "verification"} & present.tables.keys():
+            for name in {"work", "event", "diagnostic", "verification", "batch_verification"} & present.tables.keys():
                 last = select(func.max(present.tables[name].c.id)).scalar_subquery()
                 connection.execute(select(func.setval(f"{name}_id_seq", last)))
     return _read(url)

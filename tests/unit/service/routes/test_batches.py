@@ -1,5 +1,6 @@
 """Batches: submitted whole or not at all, with the limits of all parts; read, listed, cancelled and deleted as one."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
 from jobs.rows.states import Status
 from jobs.rows.tables import api_keys, batches, forecasts
 from tests.in_process import InProcess
 from tests.rows import create_key
+from weather.ingest.exchange import load_initial_state
 
 DAYS = ("2018-09-15T00:00:00", "2018-09-16T00:00:00", "2018-09-17T00:00:00")
 Submit = Callable[..., ForecastRecord]
@@ -248,7 +251,9 @@ def test_a_failed_part_does_not_hold_up_the_others(
 
 def _every_request(batch_id: str) -> list[tuple[str, str]]:
     home = f"/v1/batch/{batch_id}"
-    return [("GET", home), ("HEAD", home), ("DELETE", home), ("DELETE", f"{home}?keep_data=true")]
+    paths = [("GET", ""), ("HEAD", ""), ("DELETE", ""), ("DELETE", "?keep_data=true"), ("POST", "/restart")]
+    paths += [("GET", "/events"), ("HEAD", "/events"), ("POST", "/verify"), ("GET", "/verifications")]
+    return [(method, home + path) for method, path in paths]
 
 
 def test_a_key_neither_sees_nor_changes_batches_of_another_key(
@@ -302,3 +307,88 @@ def test_the_limits_of_a_key_count_all_parts(api: InProcess, submit_forecast: Su
             connection.execute(update(api_keys).where(api_keys.c.id == key.id).values({limit: None}))
     assert api.get("/batch", headers=headers).json()["batches"] == []
     assert api.post("/v1/batch", json=batch_of(sources), headers=headers).status_code == 202
+
+
+def _end(database: Database, view: dict[str, Any], *statuses: str) -> None:
+    with database.write() as connection:
+        for part, status in zip(view["parts"], statuses, strict=True):
+            values = {"status": status, "lead_times": 2 if status == "successful" else 0, "finished": 1e9}
+            connection.execute(update(forecasts).where(forecasts.c.id == part["id"]).values(**values))
+
+
+def test_a_restart_replaces_the_parts_that_failed_or_were_cancelled(
+    api: InProcess, sources: list[dict[str, str]], database: Database, tmp_path: Path
+) -> None:
+    view = submit(api, sources)
+    home = f"/v1/batch/{view['id']}"
+    _end(database, view, "successful", "failed", "dismissed")
+    old = [part["id"] for part in view["parts"]]
+    before = [api.get(f"/v1/forecast/{name}").json()["request"] for name in old]
+    response = api.post(f"{home}/restart")
+    assert response.status_code == 202, response.text
+    restarted = response.json()
+    new = [part["id"] for part in restarted["parts"]]
+    assert new[0] == old[0]
+    assert not set(new[1:]) & set(old)
+    assert restarted["counts"] == {"successful": 1, "accepted": 2}
+    assert [part["init_time"] for part in restarted["parts"]] == list(DAYS)
+    for index in (1, 2):
+        request = api.get(f"/v1/forecast/{new[index]}").json()["request"]
+        assert request | {"initial_state": None} == before[index] | {"initial_state": None}
+        left = api.get(f"/v1/forecast/{old[index]}").json()
+        assert (left["batch"], left["status"] in {"failed", "dismissed"}) == (None, True)
+        folders = [ForecastFolder(tmp_path, name).initial_state for name in (old[index], new[index])]
+        assert load_initial_state(folders[0]).digest == load_initial_state(folders[1]).digest
+    again = api.post(f"{home}/restart")
+    assert (again.status_code, [part["id"] for part in again.json()["parts"]]) == (200, new)
+
+
+def test_a_restart_that_cannot_be_complete_changes_nothing(
+    api: InProcess, sources: list[dict[str, str]], database: Database, tmp_path: Path
+) -> None:
+    view = submit(api, sources)
+    _end(database, view, "failed", "failed", "successful")
+    api.delete(f"/v1/forecast/{view['parts'][1]['id']}")
+    counts, folders = _count(database), _folders(tmp_path)
+    refused = api.post(f"/v1/batch/{view['id']}/restart")
+    assert (refused.status_code, refused.json()["type"]) == (410, "/problems/data-gone")
+    assert view["parts"][1]["id"] in refused.json()["detail"]
+    assert (_count(database), _folders(tmp_path)) == (counts, folders)
+    assert api.get(f"/v1/batch/{view['id']}").json()["counts"] == {"failed": 2, "successful": 1}
+
+
+def test_two_restarts_at_once_replace_each_part_once(
+    api: InProcess, sources: list[dict[str, str]], database: Database, tmp_path: Path
+) -> None:
+    view = submit(api, sources)
+    _end(database, view, "failed", "successful", "failed")
+    counts, folders = _count(database), len(_folders(tmp_path))
+    futures = [api.start("POST", f"/v1/batch/{view['id']}/restart") for _ in range(3)]
+    assert {future.result(60).status_code for future in futures} <= {200, 202}
+    assert _count(database) == (counts[0] + 2, counts[1])
+    assert len(_folders(tmp_path)) == folders + 2
+
+
+def _stream(api: InProcess, batch_id: str, **headers: str) -> list[dict[str, str]]:
+    response = api.get(f"/v1/batch/{batch_id}/events", headers=headers)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    blocks = [block for block in response.text.replace("\r\n", "\n").split("\n\n") if "event: " in block]
+    return [dict(line.split(": ", 1) for line in block.splitlines()) for block in blocks]
+
+
+def test_the_events_of_a_batch_are_those_of_all_parts_and_end_with_them(
+    api: InProcess, sources: list[dict[str, str]]
+) -> None:
+    view = submit(api, sources)
+    api.delete(f"/v1/batch/{view['id']}")
+    events = _stream(api, view["id"])
+    assert [event["event"] for event in events] == ["accepted"] * 3 + ["dismissed"] * 3
+    data = [json.loads(event["data"]) for event in events]
+    expected = [(part["id"], part["index"]) for part in view["parts"]]
+    assert [(entry["forecast_id"], entry["index"]) for entry in data] == expected * 2
+    ids = [int(event["id"]) for event in events]
+    assert ids == sorted(set(ids))
+    assert [event["id"] for event in _stream(api, view["id"], **{"Last-Event-ID": str(ids[3])})] == [
+        str(number) for number in ids[4:]
+    ]
+    assert api.head(f"/v1/batch/{view['id']}/events").status_code == 200
