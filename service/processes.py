@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from jobs.events import Event
 from jobs.forecasts import ForecastRecord
-from jobs.rows.states import EventKind, Status
+from jobs.rows.states import Status
+from service.forecast_log import LogLine
 from service.requests import ForecastBody
 from service.views import Link, format_time
 from weather.manifest import Manifest
@@ -101,8 +101,11 @@ def describe_process(name: str, manifest: Manifest, base: str) -> ProcessDescrip
     return ProcessDescription(id=name, title=f"Ensemble forecasts by {manifest.name}", inputs=inputs, links=links)
 
 
-def view_job(record: ForecastRecord, base: str, events: Sequence[Event] = ()) -> Job:
-    """Return a forecast as a job; `events` are those of its log, if any."""
+def view_job(record: ForecastRecord, base: str, lines: Sequence[LogLine] = ()) -> Job:
+    """Return a forecast as a job; `lines` are those of its log, if any.
+
+    The text of a line begins with its level, as ECMWF's clients expect.
+    """
     home = f"{base}{RETRIEVE}/jobs/{record.id}"
     links = [Link(rel="self", href=home, type="application/json"), Link(rel="monitor", href=home)]
     if record.status == Status.SUCCESSFUL:
@@ -110,7 +113,8 @@ def view_job(record: ForecastRecord, base: str, events: Sequence[Event] = ()) ->
     request = record.request
     ids = {"init_time": request.init_time, "lead_time": f"{request.lead_hours}h", "members": request.members}
     ids |= {"seed": request.seed, "nfe": request.sampling.nfe}
-    changed = record.finished or record.started or record.created
+    changed = format_time(record.finished or record.started or record.created)
+    log = [(line.time, f"{line.level.upper()}: {line.message}") for line in lines]
     return Job(
         process_id=request.checkpoint,
         job_id=record.id,
@@ -118,23 +122,8 @@ def view_job(record: ForecastRecord, base: str, events: Sequence[Event] = ()) ->
         created=format_time(record.created),
         started=None if record.started is None else format_time(record.started),
         finished=None if record.finished is None else format_time(record.finished),
-        updated=format_time(max([changed, *(event.created for event in events)])),
+        updated=max([changed, *(line.time for line in lines)]),
         progress=100 * record.lead_times // record.num_lead_times,
         links=links,
-        metadata={"origin": "api", "request": {"ids": ids}, "log": [_log_line(record, event) for event in events]},
+        metadata={"origin": "api", "request": {"ids": ids}, "log": log},
     )
-
-
-def _log_line(record: ForecastRecord, event: Event) -> tuple[str, str]:
-    """Return time and text of a line of the log; a text begins with its level, as ECMWF's clients expect."""
-    number = event.detail.get("lead_times")
-    cause = (record.error or {}).get("detail", "the cause is not known")
-    texts = {
-        EventKind.ACCEPTED: "INFO: The forecast is accepted.",
-        EventKind.RUNNING: "INFO: A worker has started.",
-        EventKind.LEAD_TIME: f"INFO: Lead time {number} of {record.num_lead_times} is complete.",
-        EventKind.SUCCESSFUL: "INFO: The forecast is complete.",
-        EventKind.FAILED: f"ERROR: The forecast has failed: {cause}",
-        EventKind.DISMISSED: "WARNING: The forecast was cancelled.",
-    }
-    return format_time(event.created), texts[event.kind]

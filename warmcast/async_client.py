@@ -13,6 +13,7 @@ from warmcast import verbs
 from warmcast.downloads import download
 from warmcast.events import Event, follow_events
 from warmcast.exchange import Answer, Emit, Failure, Open, Pause, Read, Request, Send, Service, Step, Steps
+from warmcast.forecast_log import log
 from warmcast.forecasts import ForecastInfo, require_success, wait_for_end
 from warmcast.messages import answer_of, failure_of, http_arguments
 from warmcast.series import position, save_position
@@ -263,6 +264,7 @@ class AsyncRemoteForecast(ForecastInfo):
         return self
 
     download = _own_verb(download)
+    log = _own_verb(log)
     receipt = _own_verb(verbs.receipt)
     diagnostics = _own_verb(verbs.diagnostics)
     verify = _own_verb(verbs.verify)

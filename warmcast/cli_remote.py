@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
     add_with_request(app, submit)
     add_with_request(app, plan)
-    for command in (replay, status, watch, cancel, download, limits):
+    for command in (replay, status, log, watch, cancel, download, limits):
         app.command()(command)
     app.command("list")(list_)
 
@@ -75,6 +75,20 @@ def status(forecast_id: ForecastId, url: Url = None, json: Json = False) -> None
     with exit_codes():
         info = run("status", url=url, forecast_id=forecast_id)
     _print_forecast(info, json=json)
+
+
+def log(
+    forecast_id: ForecastId,
+    follow: Annotated[bool, typer.Option("--follow", help="Print new lines until the forecast has ended.")] = False,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Print what has happened to a forecast, a line for each event."""
+    report = (lambda _line: None) if json else typer.echo
+    with exit_codes(f"To follow it again: warmcast log {forecast_id} --follow."):
+        receipt = run("log", url=url, forecast_id=forecast_id, is_followed=follow, report=report)
+    if json:
+        print_json(receipt)
 
 
 def watch(forecast_id: ForecastId, timeout: Timeout = 60.0, url: Url = None, json: Json = False) -> None:

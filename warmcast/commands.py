@@ -51,6 +51,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "limits": "warmcast.remote:limits",
         "list": "warmcast.remote:list_forecasts",
         "models": "warmcast.remote:models",
+        "log": "warmcast.remote:log",
         "nature-compare": "training.nature.comparison:compare_nature_runs",
         "nature-run": "training.nature.commands:make_nature_run",
         "open": "warmcast.remote:open_forecast",

@@ -38,6 +38,23 @@ def watch(
         return forecast.wait().info
 
 
+def log(*, url: str | None, forecast_id: str, is_followed: bool, report: Callable[[str], None]) -> dict[str, Any]:
+    """Report the lines of the log of a forecast, with `is_followed` also new ones until its end; return all of them."""
+    lines = list[dict[str, Any]]()
+
+    def read_on() -> None:
+        for line in forecast.log(since=lines[-1]["id"] if lines else 0):
+            lines.append(line)
+            report(f"{line['time']}  {line['level']:<7}  {line['message']}")
+
+    with Client(url) as client:
+        forecast = client.forecast(forecast_id)
+        read_on()
+        for _ in forecast.events() if is_followed else ():
+            read_on()
+    return {"id": forecast_id, "lines": lines}
+
+
 def replay(*, url: str | None, forecast_id: str, members: Sequence[int], key: str | None) -> dict[str, Any]:
     """Recompute members of a forecast, as a new forecast, and return the status document of that."""
     with Client(url) as client:

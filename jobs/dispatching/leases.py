@@ -146,6 +146,9 @@ def _claim_rows(
     free = select(work).join(forecasts).where(RUNNABLE, work.c.forecast_id == forecast_id)
     first = free.order_by(work.c.committed, work.c.group_index).limit(number)
     rows = connection.execute(first, {"max_attempts": max_attempts}).all()
+    if any(row.worker is not None for row in rows):  # its lease has expired
+        complete = connection.scalar(_COUNT_COMPLETE, {"of_forecast": forecast_id}) or 0
+        append_event(connection, forecast_id, EventKind.WORKER_LOST, lead_times=complete)
     leases = []
     for row in sorted(rows, key=lambda row: row.group_index):
         epoch, attempts = row.epoch + 1, row.attempts + 1
@@ -236,6 +239,8 @@ def retry_or_fail(
     exhausted = select(func.count()).where(work.c.id.in_(held), work.c.attempts >= max_attempts)
     if connection.scalar(exhausted):
         fail_forecast(connection, leases[0].forecast_id, problem)
+    elif held:
+        append_event(connection, leases[0].forecast_id, EventKind.RETRY, type=problem["type"])
 
 
 def finish(connection: Connection, lease: Lease, receipt: Mapping[str, Any], store_bytes: int) -> None:

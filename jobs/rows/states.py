@@ -50,11 +50,13 @@ class Kind(StrEnum):
 
 
 class EventKind(StrEnum):
-    """Kind of a forecast's event: a change of status, or a complete lead time."""
+    """Kind of a forecast's event: a change of status, a complete lead time, or a fault of a worker."""
 
     ACCEPTED = "accepted"
     RUNNING = "running"
     LEAD_TIME = "lead_time"
+    WORKER_LOST = "worker_lost"
+    RETRY = "retry"
     SUCCESSFUL = "successful"
     FAILED = "failed"
     DISMISSED = "dismissed"

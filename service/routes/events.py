@@ -38,7 +38,7 @@ async def stream_events(
     ends, checked = time.monotonic() + MAX_STREAM_SECONDS, time.monotonic()
     while time.monotonic() < ends:
         for event in await service.events.read((record.id, last_id)) or ():
-            last_id, has_ended = event.id, event.kind in _LAST_EVENTS
+            last_id, has_ended = event.id, has_ended or event.kind in _LAST_EVENTS
             yield ServerSentEvent(event=event.kind, id=str(event.id), data=dict(event.detail), retry=2000)
         if has_ended:
             return

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from jobs.callers import Caller
-from jobs.events import Event, list_events
+from jobs.events import list_events
 from jobs.forecasts import ForecastRecord, cancel_forecast, list_forecasts, read_forecast
 from jobs.logs import add_log_subjects
 from jobs.retention import delete_data
@@ -35,6 +35,7 @@ from service.dependencies import (
 )
 from service.exports import ExportQuery
 from service.faults import nested_in
+from service.forecast_log import LogLine, log_lines
 from service.initial_states import read_initial_state
 from service.openapi import model_body
 from service.problems import PROBLEM_RESPONSES, VALIDATION, ServiceError
@@ -56,7 +57,7 @@ from service.signatures import sign
 from service.submission import accept, check_body
 from service.threads import READERS, REMOVERS, WRITERS, in_threads
 from service.uploads import ParsedRequest
-from service.views import Link, format_time
+from service.views import Link
 from weather.exports.part import Part
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
@@ -149,11 +150,11 @@ def view_own_job(
     ] = "",
 ) -> Job:
     """Return a forecast as a job, with its log on demand."""
-    events: list[Event] = []
+    lines: list[LogLine] = []
     if log:
         with service.database.read() as connection:
-            events = list_events(connection, record.id)
-    return view_job(record, base, [event for event in events if format_time(event.created) > log_start_time])
+            lines = [*log_lines(record, list_events(connection, record.id))]
+    return view_job(record, base, [line for line in lines if line.time > log_start_time])
 
 
 @router.delete(f"{RETRIEVE}/jobs/{{forecast_id}}")

@@ -16,6 +16,8 @@ EVERY_ROUTE = (
     ("GET", ""),
     ("DELETE", ""),
     ("GET", "/events"),
+    ("GET", "/log"),
+    ("HEAD", "/log"),
     ("GET", "/receipt"),
     ("GET", "/ensemble.zarr/zarr.json"),
     ("HEAD", "/ensemble.zarr/zarr.json"),
