@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
+from jobs.alerts import Alert, parse_alerts
 from jobs.audit import Action, append_audit
 from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 from jobs.events import append_event
@@ -52,11 +53,15 @@ class ForecastRecord:
     batch_id: str | None = None
     batch_index: int | None = None
     phase: Phase | None = None
+    alerts: tuple[Alert, ...] = ()
+    alert_state: Mapping[str, Any] | None = None
 
     @property
     def handling(self) -> Handling:
         """How the forecast is handled apart from its computation."""
-        return Handling.model_construct(labels=dict(self.labels), retention_hours=self.retention_hours)
+        return Handling.model_construct(
+            labels=dict(self.labels), retention_hours=self.retention_hours, alerts=self.alerts
+        )
 
 
 def new_forecast_id() -> str:
@@ -132,6 +137,7 @@ def _handling_columns(request: ForecastRequest, handling: Handling) -> dict[str,
     return {
         "request_digest": handling.extend_digest(request.digest),
         "labels": handling.labels or None,
+        "alerts": [alert.model_dump() for alert in handling.alerts] or None,
         "retention_hours": handling.retention_hours,
     }
 
@@ -234,6 +240,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "priority": Priority,
     "data": Data,
     "mode": Mode.parse,
+    "alerts": parse_alerts,
     "phase": lambda phase: None if phase is None else Phase(phase),
     "labels": lambda labels: labels or {},
 }

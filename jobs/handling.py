@@ -1,4 +1,4 @@
-"""How a forecast is handled apart from its computation: labels and retention. The values do not depend on it."""
+"""How a forecast is handled apart from its computation: labels, retention, alerts. The values do not depend on it."""
 
 import hashlib
 import re
@@ -6,25 +6,20 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from jobs.alerts import MAX_ALERTS, Alert
 from storage.errors import ConfigurationError
-from weather.schema import FrozenModel
+from weather.schema import FrozenModel, check_printable
 
 MAX_LABELS = 20
 MAX_RETENTION_HOURS = 87_600.0
 """Ten years."""
 
 
-def _check_printable(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError(f"the value of a label must be printable characters. Got: {value[:100]!r}")
-    return value
-
-
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"
 
 LabelName = Annotated[str, Field(pattern=_NAME)]
 """The name of a label: 1 to 63 letters, digits, dots, underscores, slashes and hyphens."""
-LabelValue = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_check_printable)]
+LabelValue = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(check_printable)]
 
 
 class Handling(FrozenModel):
@@ -41,6 +36,10 @@ class Handling(FrozenModel):
         gt=0,
         le=MAX_RETENTION_HOURS,
         description="Hours after its end for which the data is kept; by default as long as the service keeps any.",
+    )
+
+    alerts: tuple[Alert, ...] = Field(
+        (), max_length=MAX_ALERTS, description="Events to report, each once for each of its places."
     )
 
     @property

@@ -14,6 +14,7 @@ from jobs.batches import BatchRecord
 from jobs.forecasts import ForecastRecord
 from jobs.keys import LOCAL_OWNER
 from jobs.rows.states import Status
+from service.alert_views import count_evaluated_of
 from service.authentication import KEY_HEADERS, find_caller_of, may_depend_on_key
 from weather.exports.state import STATE
 from weather.stores.layout import ENSEMBLE, SUMMARY
@@ -57,11 +58,12 @@ def content_tag(content: bytes) -> str:
 def state_tag(record: ForecastRecord) -> str:
     """Return the weak entity tag of responses computed from a forecast.
 
-    It changes with each complete lead time, with the phase of a running forecast, and with the number of damaged files.
+    It changes with each complete lead time, the phase of a running forecast, evaluated alerts and damaged files.
     """
     phase = f"-{record.phase}" if record.status == Status.RUNNING and record.phase else ""
     damage = f"-{record.damaged_files}" if record.damaged_files else ""
-    return f'W/"{record.status}{phase}-{record.lead_times}-{record.data}{damage}-{_version()}"'
+    alerts = f"-a{evaluated}" if (evaluated := count_evaluated_of(record)) else ""
+    return f'W/"{record.status}{phase}-{record.lead_times}-{record.data}{damage}{alerts}-{_version()}"'
 
 
 @cache

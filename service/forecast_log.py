@@ -15,6 +15,7 @@ from storage.errors import ConfigurationError
 
 Level = Literal["info", "warning", "error"]
 
+_UNITS = {"kn": " kn", "kmh": " km/h"}
 _PATH = re.compile(r"(?<![\w/.:])/(?:[^\s/'\"`]+/)+[^\s/'\"`,;:]*")
 """An absolute path with at least one folder."""
 
@@ -82,6 +83,8 @@ def _describe(record: ForecastRecord, event: Event) -> tuple[Level, str]:
             return "warning", f"A worker was lost; another continues after lead time {done} of {record.num_lead_times}."
         case EventKind.RETRY:
             return "warning", f"A worker has failed ({detail.get('type')}); its work is tried again."
+        case EventKind.ALERT:
+            return "warning", _describe_alert(detail)
         case EventKind.SUCCESSFUL:
             return "info", "The forecast is complete."
         case EventKind.DISMISSED:
@@ -89,3 +92,10 @@ def _describe(record: ForecastRecord, event: Event) -> tuple[Level, str]:
         case EventKind.FAILED:
             cause = (record.error or {}).get("detail", "the cause is not known")
             return "error", f"The forecast has failed: {_PATH.sub('…', str(cause))}"
+
+
+def _describe_alert(detail: Mapping[str, Any]) -> str:
+    """Return the sentence of an alert; its place is one of the caller's."""
+    place, units = detail.get("place", {}).get("name"), _UNITS.get(detail.get("units", ""), "")
+    event = f"{detail.get('variable')} {detail.get('op')} {detail.get('value')}{units}"
+    return f"Alert for {place}: {event} at {detail.get('valid_time')} has the probability {detail.get('probability')}."

@@ -5,6 +5,7 @@ import re
 from collections import OrderedDict
 
 from jobs.forecasts import ForecastRecord
+from service.alert_views import count_evaluated_of
 from service.outlooks import Outlook
 from service.views import eta_seconds, seconds_per_lead, view_forecast, view_queue
 
@@ -29,6 +30,7 @@ class RenderedViews:
             record.started,
             record.finished,
             record.phase,
+            count_evaluated_of(record),
         )
         key = (record.id, base, record.batch_id, *state)
         parts = self._kept.get(key)

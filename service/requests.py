@@ -121,6 +121,7 @@ class ForecastBody(ForecastOptions):
             output=request.output,
             labels=handling.labels,
             retention_hours=handling.retention_hours,
+            alerts=handling.alerts,
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.alerts import check_alerts
 from jobs.audit import Action, submitting_as
 from jobs.dispatching.sharing import count_needed_workers
 from jobs.forecasts import ForecastRecord, find_by_idempotency_key
@@ -63,6 +64,8 @@ def check_body(
         faults.attempt(("body", *location), check_source, source, service, owner)
     faults.attempt(("body",), _check_num_members, body.num_members, limits.max_members)
     faults.attempt(("body",), check_handling, service, body)
+    if manifest is not None:
+        faults.attempt(("body",), check_alerts, body.alerts, manifest.model.variable_names)
     lead_hours = faults.attempt(("body",), _count_lead_hours, body.lead_time, manifest, limits.max_lead_hours)
     if manifest is not None:
         sampling = faults.attempt(("body", "sampler"), _complete_sampling, body, manifest)
@@ -108,6 +111,8 @@ def replay(
     with located_at("body"):
         check_handling(service, body)
     manifest = read_same_manifest(service, record)
+    with located_at("body"):
+        check_alerts(body.alerts, manifest.model.variable_names)
     changes = {
         "members": len(numbers),
         "member_numbers": numbers,

@@ -9,6 +9,7 @@ from jobs.forecasts import ForecastRecord
 from jobs.request import CatalogueSource, ForecastRequest, ForecastSource
 from jobs.retention import expiry_time
 from jobs.rows.states import OPEN, Data, Phase, Priority, Status
+from service.alert_views import AlertView, view_alerts
 from service.outlooks import UNKNOWN, Outlook
 from service.requests import ForecastBody
 from weather.readers.provenance import ChosenSource
@@ -78,6 +79,7 @@ class ForecastView(BaseModel):
         description="The body that submits this forecast again, with all defaults and the seed filled in."
     )
     labels: dict[str, str]
+    alerts: list[AlertView]
     sources: list[ChosenSource] = Field(
         description="The records of files that the initial state is; empty in records of older versions."
     )
@@ -126,6 +128,7 @@ def view_forecast(
         init_time=record.request.init_time,
         request=_view_request(record),
         labels=dict(record.labels),
+        alerts=view_alerts(record),
         sources=list(record.request.choice),
         error=record.error,
         warnings=_warnings(record),

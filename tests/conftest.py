@@ -12,6 +12,7 @@ import xarray as xr
 from hypothesis import settings as hypothesis_settings
 
 from jobs.forecasts import ForecastRecord
+from jobs.handling import PLAIN, Handling
 from jobs.limits import Admission, Limits
 from jobs.planning.plans import Plan
 from jobs.request import ForecastRequest
@@ -129,6 +130,7 @@ def submit_small(untrained_checkpoint: Path) -> Callable[..., ForecastRecord]:
         max_open: int | None = None,
         limits: Limits | None = None,
         init_time: str = "2018-09-15T00:00:00",
+        handling: Handling = PLAIN,
         **fields: object,
     ) -> ForecastRecord:
         manifest = read_manifest(untrained_checkpoint)
@@ -147,7 +149,8 @@ def submit_small(untrained_checkpoint: Path) -> Callable[..., ForecastRecord]:
         }
         parsed = ForecastRequest.model_validate(request | fields)
         admission = None if max_open is None else Admission(limits or LARGE_LIMITS, max_open)
-        return submit(database, data, owner, Plan.of(parsed, manifest), state, manifest, key, priority, admission)[0]
+        plan = replace(Plan.of(parsed, manifest), handling=handling)
+        return submit(database, data, owner, plan, state, manifest, key, priority, admission)[0]
 
     return submit_small
 

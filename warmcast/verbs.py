@@ -71,6 +71,7 @@ def submit(
     output: Mapping[str, Any] | None = None,
     labels: Mapping[str, str] | None = None,
     retention_hours: float | None = None,
+    alerts: Sequence[Mapping[str, Any]] | None = None,
     idempotency_key: str | None = None,
 ) -> Steps[dict[str, Any]]:
     """Submit a forecast from a data set of the service's catalogue or from one or two files, and return it.
@@ -82,7 +83,7 @@ def submit(
     """
     fields = _fields(model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds)
     fields |= _fields(priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth))
-    fields |= _fields(labels=labels or None, retention_hours=retention_hours)
+    fields |= _fields(labels=labels or None, retention_hours=retention_hours, alerts=alerts or None)
     request = _forecast_request(initial_state, init_time, fields, idempotency_key or str(uuid.uuid4()))
     info: dict[str, Any] = (yield from service.call(request)).document()
     return info
@@ -107,6 +108,7 @@ def plan(
     output: Mapping[str, Any] | None = None,
     labels: Mapping[str, str] | None = None,
     retention_hours: float | None = None,
+    alerts: Sequence[Mapping[str, Any]] | None = None,
 ) -> Steps[dict[str, Any]]:
     """Check a forecast as `submit` would, and return its complete request, expected duration, memory and size.
 
@@ -114,7 +116,7 @@ def plan(
     """
     fields = _fields(model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds)
     fields |= _fields(priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth))
-    fields |= _fields(labels=labels or None, retention_hours=retention_hours)
+    fields |= _fields(labels=labels or None, retention_hours=retention_hours, alerts=alerts or None)
     request = _forecast_request(initial_state, init_time, fields, None, validate_only=True)
     plan: dict[str, Any] = (yield from service.call(request)).document()
     return plan

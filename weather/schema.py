@@ -10,6 +10,13 @@ from storage.errors import Location
 _MAX_INPUT_LENGTH = 200
 
 
+def check_printable(value: str) -> str:
+    """Return a text of printable characters; raise `ValueError` for any other."""
+    if not value.isprintable():
+        raise ValueError(f"the text must be printable characters. Got: {value[:100]!r}")
+    return value
+
+
 class FrozenModel(BaseModel):
     """A model that cannot be changed, and refuses unknown fields and numbers that are not finite."""
 

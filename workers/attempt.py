@@ -146,6 +146,7 @@ class Attempt:
         forecast, lead_times = self._forecast, self._lead_times
         with self._clock.phase("diagnostics"):
             forecast.diagnose(self._database, lead_times, lead_index)
+            forecast.check_alerts(self._database, lead_times, lead_index)
         with self._clock.phase("summary"):
             summarise_lead_time(forecast.summary, lead_times, lead_index)
         lead_times.discard(lead_index)

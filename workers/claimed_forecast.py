@@ -9,7 +9,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from diagnostics.alerts import event_probabilities
 from diagnostics.live import diagnose_lead_time, mean_spectra
+from jobs.alerts import Alert, count_evaluated, record_probabilities
 from jobs.folders import ForecastFolder
 from jobs.quality import read_diagnostics, save_diagnostics
 from jobs.request import ForecastRequest
@@ -17,10 +19,12 @@ from jobs.rows.database import Database
 from weather.errors import DamagedError
 from weather.ingest.exchange import load_initial_state
 from weather.initial_state import InitialState
+from weather.places import Place
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.restart import RestartStore
 from weather.stores.summary import SummaryStore
 from weather.stores.summary_layout import SummaryLayout
+from weather.stores.summary_request import Threshold
 from workers.lead_times import LeadTimes, summarise_lead_time
 
 
@@ -34,6 +38,7 @@ class ClaimedForecast:
     summary: SummaryStore
     state: InitialState
     seconds_before: float
+    alerts: tuple[Alert, ...] = ()
     opened: float = field(default_factory=time.monotonic)
 
     @property
@@ -42,14 +47,17 @@ class ClaimedForecast:
         return self.seconds_before + time.monotonic() - self.opened
 
     @classmethod
-    def open(cls, request: ForecastRequest, folder: ForecastFolder, seconds_before: float) -> Self:
+    def open(
+        cls, request: ForecastRequest, folder: ForecastFolder, seconds_before: float, alerts: tuple[Alert, ...] = ()
+    ) -> Self:
         """Open the stores and the initial state of a claimed forecast, which started `seconds_before` seconds ago.
 
         Raises `StoreError` if one is damaged.
         """
         store = _open_store(request, folder)
         summary = SummaryStore(folder.summary, SummaryLayout(store.layout, request.summary))
-        return cls(request, folder, store, summary, load_initial_state(folder.initial_state), max(seconds_before, 0.0))
+        state = load_initial_state(folder.initial_state)
+        return cls(request, folder, store, summary, state, max(seconds_before, 0.0), alerts)
 
     @cached_property
     def start(self) -> list[NDArray[np.float64]]:
@@ -70,6 +78,24 @@ class ClaimedForecast:
             save_diagnostics(connection, self.folder.forecast_id, model, lead_hours, figures)
         return figures
 
+    def check_alerts(self, database: Database, lead_times: LeadTimes, lead_index: int) -> None:
+        """Evaluate the alerts at a complete lead time, after those of earlier lead times that nobody has evaluated."""
+        if not self.alerts:
+            return
+        layout, forecast_id = self.store.layout, self.folder.forecast_id
+        with database.read() as connection:
+            evaluated = count_evaluated(connection, forecast_id)
+        for index in range(evaluated, lead_index + 1):
+            groups = lead_times.groups(index)
+            probabilities = []
+            for alert in self.alerts:
+                event = Threshold(variable=alert.variable, op=alert.op, value=alert.value)
+                places = [Place(place.latitude, place.longitude) for place in alert.places]
+                probabilities.append(event_probabilities(groups, layout, event, alert.units, places))
+            times = {"lead_hours": layout.lead_hours(index), "valid_time": str(layout.valid_time(index))}
+            with database.write() as connection:
+                record_probabilities(connection, forecast_id, index, times, probabilities)
+
     def write_missing_products(self, database: Database) -> list[int]:
         """Write the missing diagnostics and summaries, which a worker may have ended before writing.
 
@@ -82,6 +108,7 @@ class ClaimedForecast:
         for lead_index in range(self.store.layout.num_lead_times):
             if self.store.layout.lead_hours(lead_index) not in figures:
                 lost.update(self.diagnose(database, lead_times, lead_index)["nonfinite_members"])
+            self.check_alerts(database, lead_times, lead_index)
             summarise_lead_time(self.summary, lead_times, lead_index)
             lead_times.discard(lead_index)
         return sorted(lost)

@@ -181,7 +181,7 @@ class Worker:
                 add_log_subjects(key_id=record.owner, **read_submission(connection, record.id))
             if self._forecast is None or self._forecast.folder.forecast_id != record.id:
                 folder, seconds = ForecastFolder(self._data, record.id), clock - (record.started or record.created)
-                self._forecast = ClaimedForecast.open(record.request, folder, seconds)
+                self._forecast = ClaimedForecast.open(record.request, folder, seconds, record.alerts)
             if lease.kind == Kind.FINISH:
                 finish_forecast(self._database, lease, self._forecast, self._engine, self._tally)
                 self._forecast = None

@@ -50,13 +50,14 @@ class Kind(StrEnum):
 
 
 class EventKind(StrEnum):
-    """Kind of a forecast's event: a change of status, a complete lead time, or a fault of a worker."""
+    """Kind of a forecast's event: a change of status, a complete lead time, a fault of a worker, or an alert."""
 
     ACCEPTED = "accepted"
     RUNNING = "running"
     LEAD_TIME = "lead_time"
     WORKER_LOST = "worker_lost"
     RETRY = "retry"
+    ALERT = "alert"
     SUCCESSFUL = "successful"
     FAILED = "failed"
     DISMISSED = "dismissed"

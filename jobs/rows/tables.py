@@ -61,6 +61,8 @@ forecasts = Table(
     Column("batch_id", String(40)),
     Column("batch_index", Integer),
     Column("phase", String(16)),
+    Column("alerts", JSON(none_as_null=True)),
+    Column("alert_state", JSON(none_as_null=True)),
     UniqueConstraint("owner", "idempotency_key"),
     Index("forecast_by_status", "status", "created"),
     Index("forecast_by_deadline", "status", "deadline"),
@@ -100,6 +102,8 @@ order of acceptance. `model`, `checkpoint_digest`, `group_size`, `num_groups` an
 `labels` and `retention_hours` are the caller's, null if there are none.
 
 `batch_id` and `batch_index` are set for a part of a batch. `phase` is what a worker has reported last, null before.
+
+`alerts` are those of the caller, and `alert_state` is how far they are evaluated; null if there are none.
 """
 
 batches = Table(

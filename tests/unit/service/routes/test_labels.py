@@ -15,6 +15,8 @@ from tests.served import small_request
 
 Submit = Callable[..., ForecastRecord]
 
+_PLACE = {"name": "harbour", "longitude": 4.5, "latitude": 51.9}
+_ALERT = {"variable": "u10", "value": 5, "probability": 0.3, "places": [_PLACE]}
 _LABELS = {"project": "harbour", "run/no.1": "7", "note": 'a:b "eta_seconds":7}'}
 
 
@@ -97,6 +99,14 @@ def test_a_label_of_one_key_finds_no_forecast_of_another(api: InProcess, databas
         ({"labels": {"a": "\u0000"}}, "/labels/a"),
         ({"labels": {"a": 1}}, "/labels/a"),
         ({"labels": {str(number): "x" for number in range(21)}}, "/labels"),
+        ({"alerts": [_ALERT | {"variable": "t2m"}]}, "/alerts/0/variable"),
+        ({"alerts": [_ALERT, _ALERT | {"places": []}]}, "/alerts/1/places"),
+        ({"alerts": [_ALERT | {"probability": 0}]}, "/alerts/0/probability"),
+        ({"alerts": [_ALERT | {"op": ">="}]}, "/alerts/0/op"),
+        ({"alerts": [_ALERT | {"units": "mph"}]}, "/alerts/0/units"),
+        ({"alerts": [_ALERT | {"places": [_PLACE | {"latitude": 91}]}]}, "/alerts/0/places/0/latitude"),
+        ({"alerts": [_ALERT | {"places": [_PLACE] * 11}]}, "/alerts/0/places"),
+        ({"alerts": [_ALERT] * 21}, "/alerts"),
         ({"retention_hours": 0}, "/retention_hours"),
         ({"retention_hours": 1e9}, "/retention_hours"),
         ({"retention_hours": 48.5}, "/retention_hours"),
@@ -148,6 +158,17 @@ def test_a_replay_has_labels_and_a_retention_of_its_own(keeping: InProcess, data
     assert keeping.post(path, json={"members": [1]}).json()["labels"] == {}
     refused = keeping.post(path, json=body | {"retention_hours": 49.0})
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/retention_hours")
+
+
+def test_a_forecast_has_its_alerts_before_any_is_evaluated(api: InProcess) -> None:
+    view = _submit(api, alerts=[_ALERT])
+    (alert,) = view["alerts"]
+    assert alert == {"op": ">", "units": "ms"} | _ALERT | {
+        "places": [_PLACE | {"reached": None, "highest_probability": None}]
+    }
+    assert api.get(f"/v1/forecast/{view['id']}").json() == view
+    again = api.post("/v1/forecast", json=view["request"])
+    assert again.json()["alerts"] == view["alerts"]
 
 
 def test_a_cancelled_forecast_keeps_its_labels(api: InProcess, database: Database) -> None:
