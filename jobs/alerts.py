@@ -1,4 +1,4 @@
-"""Alerts: what a caller wants to be told of a forecast, the first time that the ensemble makes it probable enough."""
+"""Alerts: events at places that a forecast reports the first time that its ensemble makes them probable enough."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
