@@ -61,7 +61,8 @@ def _rows(request: ForecastRequest) -> dict[str, list[dict[str, Any]]]:
         "damage": {"why": "gone"}, "mode": {"compiled": False, "precision": "bfloat16"},
         "batch_id": None, "batch_index": None,
         "labels": {"project": "harbour"}, "retention_hours": 6.5, "phase": "rollout",
-        "alerts": [{"variable": "u10"}], "alert_state": {"evaluated": 2},
+        "alerts": [{"variable": "u10", "value": 5.0, "probability": 0.5, "places": [{"name": "a", "longitude": 4.0,
+                    "latitude": 52.0}]}], "alert_state": {"evaluated": 2, "reached": [[None]], "highest": [[0.25]]},
     }  # fmt: skip  # one column per line would be 70 lines
     group: dict[str, Any] = {
         "forecast_id": "fc_running", "kind": "group", "epoch": 3, "attempts": 1, "lease_until": None, "worker": None,
