@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 from anyio import to_thread
 
-from jobs.limits import Admission, Limits, read_limits
+from jobs.limits import Admission, Limits, list_states, read_limits, read_usage
 from jobs.settings import LimitSettings
 from service.dependencies import Service
+from service.rate_limits import rate_limit_headers
 from service.work_queues import Place
 
 
@@ -26,6 +27,13 @@ def default_limits(settings: LimitSettings) -> Limits:
 def admission_of(settings: LimitSettings) -> Admission:
     """Return the rules by which forecasts are accepted."""
     return Admission(default_limits(settings), settings.max_open_forecasts)
+
+
+def read_rate_limit_headers(service: Service, owner: str) -> dict[str, str]:
+    """Return the fields `RateLimit…` for the limits of an owner as they are now; without an API key there are none."""
+    with service.database.read() as connection:
+        limits = read_limits(connection, owner, default_limits(service.settings.limits))
+        return {} if limits is None else rate_limit_headers(list_states(limits, read_usage(connection, owner)))
 
 
 async def uploads_allowed(service: Service, owner: str) -> int | None:

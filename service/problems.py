@@ -32,6 +32,7 @@ from jobs.errors import (
 )
 from jobs.logs import current_request_id
 from service.limit_views import LimitView
+from service.rate_limits import rate_limit_headers
 from storage.errors import ConfigurationError, DataDirectoryError, Location, WarmcastError, is_disk_full
 from weather.errors import (
     CheckpointError,
@@ -189,6 +190,8 @@ def problem_response(
     if retry_after and limit is not None and limit.frees is not None:
         retry_after = max(math.ceil(limit.frees - time.time()), 1)
     headers = {"Cache-Control": "no-store"} | ({"Retry-After": str(retry_after)} if retry_after else {})
+    if limit is not None:
+        headers |= rate_limit_headers([limit])
     if kind.status == UNAUTHORIZED.status:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(

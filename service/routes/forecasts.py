@@ -33,7 +33,7 @@ from service.dependencies import (
 )
 from service.faults import located_at
 from service.initial_states import read_initial_state
-from service.limits import hold_upload_place
+from service.limits import hold_upload_place, read_rate_limit_headers
 from service.openapi import forecast_body, model_body
 from service.outlooks import read_outlooks
 from service.problems import PROBLEM_RESPONSES
@@ -152,6 +152,7 @@ def _accepted_response(record: ForecastRecord, is_new: bool, service: Service, b
     accepted = 202 if record.status in OPEN else 201
     response = _view_response(record, service, base, accepted if is_new else 200)
     response.headers["Location"] = f"{base}/v1/forecast/{record.id}"
+    response.headers.update(read_rate_limit_headers(service, record.owner))
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
     return response

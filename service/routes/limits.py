@@ -1,6 +1,6 @@
 """The route of the caller's limits."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from jobs.limits import list_states, read_limits, read_usage
@@ -9,6 +9,7 @@ from service.dependencies import CallerDep, ServiceDep
 from service.limit_views import LimitView
 from service.limits import default_limits
 from service.problems import PROBLEM_RESPONSES
+from service.rate_limits import rate_limit_headers
 from service.views import format_time
 
 router = APIRouter(tags=["limits"], responses=PROBLEM_RESPONSES)
@@ -26,13 +27,15 @@ class LimitsView(BaseModel):
 
 @router.get("/limits")
 @router.head("/limits", include_in_schema=False)
-def read_own_limits(service: ServiceDep, caller: CallerDep) -> LimitsView:
+def read_own_limits(service: ServiceDep, caller: CallerDep, response: Response) -> LimitsView:
     """Return the limits of the caller's API key and how much of them is used; to a reader those of the key it reads."""
     owner = caller.owner
     with service.database.read() as connection:
         limits = read_limits(connection, owner, default_limits(service.settings.limits))
         used = read_usage(connection, owner)
-    views = [LimitView.of(state) for state in list_states(limits, used)]
+    states = list_states(limits, used)
+    response.headers.update(rate_limit_headers(states))
+    views = [LimitView.of(state) for state in states]
     return LimitsView(
         role=caller.role,
         owner=owner,
