@@ -1,11 +1,14 @@
 """Run every shell and Python block of the documents, from top to bottom, against a service."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
@@ -17,7 +20,17 @@ from weather.times import parse_time
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-RUN = ("quickstart.md", "cli.md", "client.md", "api.md", "inspect.md", "operations.md", "metrics.md")
+RUN = (
+    "quickstart.md",
+    "cli.md",
+    "client.md",
+    "api.md",
+    "inspect.md",
+    "operations.md",
+    "metrics.md",
+    "analyst.md",
+    "researcher.md",
+)
 STARTS = r"(make install|\. \.venv/bin/activate|((WARMCAST|AWS)_\w+=\S+ )*warmcast (serve|api|worker))"
 """Commands of the blocks that are not run: they start the processes that the other blocks need."""
 
@@ -69,6 +82,19 @@ def test_the_client_of_the_readme_opens_the_forecast_that_it_submits(
     (code,) = [text for language, text in block if language == "python" and "Client(" in text]
     exec(code.replace("http://localhost:8000", served.url), {})
     assert "latitude" in capsys.readouterr().out
+
+
+def test_the_cells_of_the_notebook_run_from_top_to_bottom(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WARMCAST_URL", served.url)
+    mpl.use("Agg")
+    notebook = json.loads((DOCS / "notebooks/wind_at_a_site.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    names: dict[str, Any] = {}
+    for cell in cells:
+        exec(cell, names)
+    assert names["speed"].shape == (9, 8)
+    assert names["figure"].axes[0].lines
+    assert not any(cell.get("outputs") for cell in notebook["cells"])
 
 
 @pytest.mark.parametrize("name", RUN)

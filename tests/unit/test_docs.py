@@ -9,6 +9,7 @@ from jobs.settings import Settings
 from service import problems
 from service.app import create_app
 from warmcast import Client, ClientError, RemoteForecast
+from warmcast.commands import COMMANDS
 
 DOCS = Path(__file__).parents[2] / "docs"
 API, CLIENT, ERRORS, SETTINGS = ((DOCS / f"{name}.md").read_text() for name in ("api", "client", "errors", "settings"))
@@ -65,3 +66,26 @@ def test_every_link_has_a_target() -> None:
     for document in DOCS.glob("*.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), (document.name, target)
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = (DOCS / "README.md").read_text()
+    for path in (*DOCS.glob("*.md"), *DOCS.glob("notebooks/*"), *DOCS.glob("*.json")):
+        assert path.name == "README.md" or f"]({path.relative_to(DOCS)})" in index, path
+
+
+def test_problems_in_the_troubleshooting_exist() -> None:
+    text, kinds = (DOCS / "troubleshooting.md").read_text(), re.findall(r"`/problems/([\w-]+)`", ERRORS)
+    known = {*kinds, *re.findall(r"^\| `([\w-]+)` \|", ERRORS, flags=re.M)}
+    named = [
+        name for row in re.findall(r"^\| \d{3} ([^|]+)\|", text, flags=re.M) for name in re.findall(r"`([\w-]+)`", row)
+    ]
+    assert len(named) > 20
+    assert set(named) <= known
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_documented(command: str) -> None:
+    pages = [*DOCS.glob("*.md"), DOCS.parent / "README.md"]
+    name = re.escape(command)
+    assert any(re.search(rf"warmcast {name}\b|`{name}(?: ID)?`", page.read_text()) for page in pages), command
