@@ -108,7 +108,7 @@ def _submit(page: Any) -> None:
     _wait(page, "document.querySelector('#estimate').textContent.includes('on disk')")
     page.click("#submit button[type=submit]")
     page.wait_for_selector("#list li button[aria-current=true]")
-    assert page.inner_text("#list li:first-child").startswith("Wed 1 Jul 00:00 UTC")
+    assert page.inner_text("#list li:first-child").startswith("Wed 1 Jul 1987 00:00 UTC")
 
 
 def _check_growth(page: Any) -> None:

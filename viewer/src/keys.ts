@@ -11,10 +11,16 @@ export function setUpKeys(reload: () => void): void {
     if (!dialog.open) dialog.showModal();
   };
   byId("key").addEventListener("click", open);
-  whenKeyIsMissing(open);
+  // once, so that whoever closes the dialog is not interrupted by each request after it
+  let isOffered = false;
+  whenKeyIsMissing(() => {
+    if (!isOffered) open();
+    isOffered = true;
+  });
   dialog.addEventListener("close", () => {
     if (dialog.returnValue === "save") {
       keepKey(input.value.trim());
+      isOffered = false;
       reload();
     }
     input.value = "";

@@ -23,13 +23,15 @@ export function formatPlace([longitude, latitude]: readonly [number, number]): s
   return `${part(latitude, "N", "S")}, ${part(longitude, "E", "W")}`;
 }
 
-const TIME = new Intl.DateTimeFormat("en-GB", {
-  weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: "UTC",
-});
+const PARTS = { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: "UTC" } as const;
+const TIME = new Intl.DateTimeFormat("en-GB", PARTS);
+const TIME_AND_YEAR = new Intl.DateTimeFormat("en-GB", { ...PARTS, year: "numeric" });
 
-/** Return a time of the service, which is in UTC, as text. */
+/** Return a time of the service, which is in UTC, as text; with the year unless it is the present one. */
 export function formatTime(milliseconds: number): string {
-  return `${TIME.format(milliseconds).replace(",", "")} UTC`;
+  if (!Number.isFinite(milliseconds)) return "–";
+  const isThisYear = new Date(milliseconds).getUTCFullYear() === new Date().getUTCFullYear();
+  return `${(isThisYear ? TIME : TIME_AND_YEAR).format(milliseconds).replaceAll(",", "")} UTC`;
 }
 
 /** Return milliseconds since 1970 of a time of the service, which has no zone or `Z`. */
