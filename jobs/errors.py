@@ -10,7 +10,8 @@ WarmcastError
 ├── LeaseLostError         work was leased to another worker, or cancelled: the worker must stop
 ├── LimitExceededError     a limit of the API key does not allow the request
 │   └── LimitReachedError    … now, but later
-└── QueueFullError         as many forecasts wait or run as are allowed
+├── QueueFullError         as many forecasts wait or run as are allowed
+└── StateNotFoundError     there is no such initial state, or it belongs to another caller
 """
 
 from dataclasses import dataclass
@@ -73,3 +74,7 @@ class LimitReachedError(LimitExceededError):
 
 class QueueFullError(WarmcastError):
     """Too many forecasts wait or run."""
+
+
+class StateNotFoundError(WarmcastError):
+    """There is no such initial state."""

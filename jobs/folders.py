@@ -12,6 +12,14 @@ from weather.ingest.exchange import INITIAL_STATE
 from weather.stores.checks import FILE_LIST
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
+STATES = "states"
+"""Name of the folder of the initial states that their owners keep."""
+
+
+def state_folder(data: Path | StoragePath, state_id: str) -> StoragePath:
+    """Return the folder of an initial state that its owner keeps."""
+    return storage_path(data) / STATES / state_id
+
 
 @dataclass(frozen=True)
 class ForecastFolder:

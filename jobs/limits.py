@@ -11,6 +11,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, func, select
 
 from jobs.errors import LimitExceededError, LimitReachedError, LimitState, QueueFullError
+from jobs.kept_states import count_states
 from jobs.planning.plans import Plan
 from jobs.rows.advisory_locks import Lock, lock_until_end
 from jobs.rows.clock import now
@@ -28,7 +29,8 @@ class Limits:
         open_forecasts: Forecasts that wait or run at the same time.
         forecast_evaluations: Evaluations of the networks for one forecast: members × lead times × (NFE + 1).
         day_evaluations: Evaluations for all forecasts that are accepted on one day, in UTC.
-        kept_bytes: Bytes of all forecasts whose data is available; planned ones for open forecasts.
+        kept_bytes: Bytes of all forecasts whose data is available, planned ones for open forecasts, and of all
+            initial states that are kept.
         uploads: Uploads that are received or read at the same time.
         high_priority: Whether forecasts may have the priority `high`.
     """
@@ -85,10 +87,14 @@ class NewForecast:
 
 @dataclass(frozen=True)
 class Admission:
-    """The rules by which forecasts are accepted: the limits of keys without their own, and the length of the queue."""
+    """The rules by which forecasts are accepted: the limits of keys without their own, and the length of the queue.
+
+    A key may keep `max_states` initial states.
+    """
 
     defaults: Limits
     max_open: int
+    max_states: int = 1000
 
     def check(self, connection: Connection, owner: str, forecast: NewForecast, *, is_counted: bool) -> None:
         """Raise an error if a forecast of an owner may not be accepted now; `is_counted`: its row exists already.
@@ -111,6 +117,29 @@ class Admission:
         limits = read_limits(connection, owner, self.defaults)
         if limits is not None:
             _check_forecast(limits, forecast)
+
+    def check_states(self, connection: Connection, owner: str) -> None:
+        """Raise `LimitExceededError` if an owner keeps more initial states than it may, in number or in bytes.
+
+        Call it in the transaction that inserts the row of a state; no other one that calls `lock_queue` can then use
+        the same free place.
+        """
+        lock_queue(connection)
+        limits, used = read_limits(connection, owner, self.defaults), read_usage(connection, owner)
+        if limits is None:
+            return
+        number = count_states(connection, owner)[0]
+        if number > self.max_states:
+            raise LimitExceededError(
+                f"This API key keeps {number - 1} initial states, of at most {self.max_states}. Delete one of them.",
+                LimitState("states", self.max_states, number - 1),
+            )
+        if used.kept_bytes > limits.kept_bytes:
+            raise LimitExceededError(
+                f"The initial state has no room in the {limits.kept_bytes} bytes that this API key may keep. Delete "
+                "the data of earlier forecasts, or other initial states.",
+                LimitState("kept_bytes", limits.kept_bytes, used.kept_bytes),
+            )
 
     def _check_queue(self, num_open: int, own: int, number: int, *, is_key: bool) -> None:
         """Raise `QueueFullError` unless a queue has `number` places for an owner that has `own` forecasts in it.
@@ -147,15 +176,16 @@ def with_own(defaults: Limits, own: Mapping[str, Any]) -> Limits:
 
 
 def read_usage(connection: Connection, owner: str) -> Usage:
-    """Return what the forecasts of an owner use now."""
+    """Return what the forecasts and the kept initial states of an owner use now."""
     time = float(connection.scalar(select(now())) or 0.0)
     today = int(time // _DAY_SECONDS)
     row = connection.execute(select(usage).where(usage.c.owner == owner)).one_or_none()
     ends = float((today + 1) * _DAY_SECONDS)
+    _, state_bytes = count_states(connection, owner)
     if row is None:
-        return Usage(0, 0, 0, ends)
+        return Usage(0, 0, state_bytes, ends)
     evaluations = row.day_evaluations if row.day >= today else 0
-    return Usage(row.waiting + row.running, evaluations, row.kept_bytes, ends)
+    return Usage(row.waiting + row.running, evaluations, row.kept_bytes + state_bytes, ends)
 
 
 def list_states(limits: Limits | None, used: Usage) -> list[LimitState]:

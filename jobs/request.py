@@ -58,7 +58,16 @@ class ForecastSource(FrozenModel):
     id: str = Field(max_length=40, examples=["fc_0123456789abcdef01234567"], description="Id of that forecast.")
 
 
-InitialStateSource = Annotated[CatalogueSource | UploadSource | ForecastSource, Field(discriminator="source")]
+class StateSource(FrozenModel):
+    """An initial state that the same caller keeps, made by `POST /states`, on the checkpoint's grid."""
+
+    source: Literal["state"]
+    id: str = Field(max_length=40, examples=["st_0123456789abcdef01234567"], description="Id of that state.")
+
+
+InitialStateSource = Annotated[
+    CatalogueSource | UploadSource | ForecastSource | StateSource, Field(discriminator="source")
+]
 """Where the initial state of a forecast comes from."""
 
 

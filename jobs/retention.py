@@ -18,7 +18,8 @@ from jobs.rows.states import OPEN, Data, Status
 from jobs.rows.tables import forecasts
 from storage.paths import StoragePath, storage_path
 
-_ABANDONED_SECONDS = 3600.0
+ABANDONED_SECONDS = 3600.0
+"""Seconds after which a folder without a row belongs to no request that is still in progress."""
 _WRITING_SECONDS = 300.0
 """Seconds that a file is written at most: a temporary one that is older belongs to a process that was killed."""
 
@@ -85,69 +86,78 @@ def sweep_folders(database: Database, data: Path | StoragePath) -> int:
     Of forecasts that ended within the last hour, it also removes what killed processes left half-written, and the
     folders that only workers read if the forecast was successful.
     """
-    folders = _forecast_folders(storage_path(data) / "forecasts")
+    folders = named_folders(storage_path(data) / "forecasts", "fc_")
     lost = set(find_lost_folders(data))
     with database.read() as connection:
         rows = connection.execute(select(forecasts.c.id, forecasts.c.data))
         known: dict[str, str] = {row.id: row.data for row in rows}
-        is_recent = forecasts.c.finished > time_of_query() - _ABANDONED_SECONDS
+        is_recent = forecasts.c.finished > time_of_query() - ABANDONED_SECONDS
         rows = connection.execute(select(forecasts.c.id, forecasts.c.status).where(is_recent))
         just_ended: dict[str, str] = {row.id: row.status for row in rows}
     for forecast_id, folder in folders.items():
         with suppress(FileNotFoundError):  # another process has moved or removed it
             if forecast_id not in known:
-                if time.time() - folder.modified_time() > _ABANDONED_SECONDS:
-                    lost.add(_move_aside(folder, data, forecast_id))
+                if time.time() - folder.modified_time() > ABANDONED_SECONDS:
+                    lost.add(move_aside(folder, data, forecast_id, "forecast"))
             elif known[forecast_id] != Data.AVAILABLE:
                 folder.remove()
             elif forecast_id in just_ended:
                 folder.remove_partial_files(_WRITING_SECONDS)
                 if just_ended[forecast_id] == Status.SUCCESSFUL:
                     ForecastFolder(data, forecast_id).clear_attempts()
-    returned = {name for name in lost if known.get(name) == Data.AVAILABLE and _move_back(data, name)}
+    returned = {
+        name
+        for name in lost
+        if known.get(name) == Data.AVAILABLE and move_back(data, name, ForecastFolder(data, name).path, "forecast")
+    }
     return len(lost - returned)
 
 
 def find_lost_folders(data: Path | StoragePath) -> dict[str, StoragePath]:
-    """Return by name the folders of forecasts that had no row and were moved aside."""
-    return _forecast_folders(_lost(data))
+    """Return by name the folders of forecasts and of kept states that had no row and were moved aside."""
+    return named_folders(_lost(data), "fc_") | named_folders(_lost(data), "st_")
 
 
 def _lost(data: Path | StoragePath) -> StoragePath:
     return storage_path(data) / "lost"
 
 
-def _forecast_folders(parent: StoragePath) -> dict[str, StoragePath]:
+def named_folders(parent: StoragePath, prefix: str) -> dict[str, StoragePath]:
+    """Return by name the folders in `parent` whose names begin with `prefix`, in the order of their names."""
     folders = {folder.name: folder for folder in parent.folders()}
-    return {name: folders[name] for name in sorted(folders) if name.startswith("fc_")}
+    return {name: folders[name] for name in sorted(folders) if name.startswith(prefix)}
 
 
-def _move_aside(folder: StoragePath, data: Path | StoragePath, forecast_id: str) -> str:
-    """Move a folder without a row to `lost/`, and return its name there: the id, with a number if that is taken."""
-    for name in chain([forecast_id], (f"{forecast_id}.{number}" for number in count(1))):
+def move_aside(folder: StoragePath, data: Path | StoragePath, name: str, kind: str) -> str:
+    """Move a folder without a row to `lost/`, and return its name there: the id, with a number if that is taken.
+
+    `kind` is what the log calls it: `forecast` or `state`.
+    """
+    for lost_name in chain([name], (f"{name}.{number}" for number in count(1))):
         try:
-            folder.move(_lost(data) / name)
+            folder.move(_lost(data) / lost_name)
         except OSError as error:
             if error.errno != errno.ENOTEMPTY:
                 raise
         else:
             break
     _log.warning(
-        "forecast %s: it has no row in the database, so its folder was moved to lost/%s. `warmcast storage show` lists "
+        "%s %s: it has no row in the database, so its folder was moved to lost/%s. `warmcast storage show` lists "
         "such folders, `warmcast storage delete-lost` deletes them.",
-        forecast_id,
+        kind,
         name,
+        lost_name,
     )
-    return name
+    return lost_name
 
 
-def _move_back(data: Path | StoragePath, forecast_id: str) -> bool:
-    """Move a folder back from `lost/`, unless the forecast has another folder; return whether it was moved."""
+def move_back(data: Path | StoragePath, name: str, folder: StoragePath, kind: str) -> bool:
+    """Move a folder back from `lost/` to `folder`, unless that exists; return whether it was moved."""
     try:
-        (_lost(data) / forecast_id).move(ForecastFolder(data, forecast_id).path)
+        (_lost(data) / name).move(folder)
     except OSError as error:
         if error.errno not in {errno.ENOTEMPTY, errno.ENOENT}:
             raise
         return False
-    _log.warning("forecast %s: it has a row in the database again, so its folder was moved back.", forecast_id)
+    _log.warning("%s %s: it has a row in the database again, so its folder was moved back.", kind, name)
     return True

@@ -52,7 +52,10 @@ class StorageSettings(_Group):
         description="Bytes of the data folder's disk that are kept for deletions; with less free, new work is refused.",
     )
     keep_hours: float | None = Field(
-        None, gt=0, description="Hours after its end for which the data of a forecast is kept; no limit by default."
+        None,
+        gt=0,
+        description="Hours for which the data of a forecast is kept after its end, and an initial state after it was "
+        "made; no limit by default.",
     )
     audit_days: float = Field(365.0, gt=0, description="Days for which entries of the audit log are kept.")
     scrub_days: float = Field(
@@ -133,6 +136,7 @@ class LimitSettings(_Group):
     max_open_forecasts: int = Field(
         100, ge=1, description="Largest number of forecasts that wait or run at the same time."
     )
+    max_states: int = Field(1000, ge=0, description="Largest number of initial states that an API key keeps.")
     max_upload_bytes: int = Field(500_000_000, ge=1, description="Largest size of an upload, in bytes.")
     key_open_forecasts: int = Field(
         50, ge=0, description="Largest number of forecasts of one API key that wait or run at the same time."

@@ -32,6 +32,7 @@ from service.routes import (
     health,
     initial_states,
     inspections,
+    kept_states,
     limits,
     log,
     models,
@@ -128,6 +129,7 @@ def _include_routes(app: FastAPI) -> None:
         quality.router,
         models.router,
         inspections.router,
+        kept_states.router,
         limits.router,
         audit.router,
     ):

@@ -83,8 +83,8 @@ class BatchBody(ForecastOptions):
     """Forecasts to submit together: equal but for their initial states, one for each."""
 
     initial_states: InitialStates = Field(
-        description="The initial state of each part, in their order: a list of sources of the kinds `catalogue` and "
-        "`forecast`, or a data set with a list or a range of initial times. Initial times may be repeated, states not."
+        description="The initial state of each part, in their order: a list of sources of any kind but `upload`, or a "
+        "data set with a list or a range of initial times. Initial times may be repeated, states not."
     )
 
     def sources(self) -> list[tuple[Location, InitialStateSource]]:

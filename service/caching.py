@@ -12,21 +12,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.batches import BatchRecord
 from jobs.forecasts import ForecastRecord
+from jobs.kept_states import KeptState
 from jobs.keys import LOCAL_OWNER
 from jobs.rows.states import Status
 from service.alert_views import count_evaluated_of
 from service.authentication import KEY_HEADERS, find_caller_of, may_depend_on_key
-from weather.exports.state import STATE
+from weather.exports.state import KEPT_STATE, STATE
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _STORE_FILE = rf"(?:as-of/[^/]+/)?(?:{ENSEMBLE}|{SUMMARY}|{STATE})/.*"
 _WHOLE_FILE = rf"{ENSEMBLE}\.zip|(?:ensemble|summary)\.(?:nc|grib2)|position"
-_OF_FORECAST, _OF_BATCH = (
+_OF_FORECAST, _OF_BATCH, _OF_STATE = (
     rf"forecast/[^/]+/(?:{_STORE_FILE}|{_WHOLE_FILE})",
     rf"batch/[^/]+/(?:{ENSEMBLE}|{SUMMARY})/.*",
+    rf"states/[^/]+/{KEPT_STATE}/.*",
 )
-_DATA_PATH = re.compile(rf"(?:/v1)?/(?:{_OF_FORECAST}|{_OF_BATCH})")
+_DATA_PATH = re.compile(rf"(?:/v1)?/(?:{_OF_FORECAST}|{_OF_BATCH}|{_OF_STATE})")
 _NOT_OF_304 = (b"content-length", b"content-type")
 _SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -40,7 +42,7 @@ _CROSS_ORIGIN_HEADERS: Final = {
 }
 
 
-def data_cache_control(record: ForecastRecord | BatchRecord, *, is_final: bool) -> str:
+def data_cache_control(record: ForecastRecord | BatchRecord | KeptState, *, is_final: bool) -> str:
     """Return the `Cache-Control` of a file of a forecast; a file that is not final must be validated at each use.
 
     Shared caches may keep only files of forecasts that were submitted without an API key, and only while the service

@@ -1,19 +1,23 @@
-"""Read the initial state of a request: uploaded files, a state of the catalogue, or that of an earlier forecast."""
+"""Read the initial state of a request: files, a state of the catalogue, a kept one, or that of an earlier forecast."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from jobs.errors import ForecastNotFoundError
 from jobs.forecasts import ForecastRecord, read_forecast
-from jobs.request import CatalogueSource, ForecastSource, InitialStateSource, UploadSource
+from jobs.request import CatalogueSource, ForecastSource, InitialStateSource, StateSource, UploadSource
 from jobs.rows.states import Data
 from service.damage import answering_damage, load_state_of
 from service.dependencies import Service
 from service.faults import located_at
 from service.problems import ServiceError
 from service.shared_calls import SharedCalls
+from service.state_sources import find_kept_state, read_kept_state
 from service.threads import READERS, in_threads
 from service.uploads import ParsedRequest
+from service.work_queues import Place
 from storage.errors import ConfigurationError
 from weather.bundled import find_catalogue_state
 from weather.ingest.parent import ingest_initial_state
@@ -28,27 +32,36 @@ _CATALOGUE_STATES = SharedCalls[InitialState](8, lambda _: 1)
 
 
 async def read_initial_state(request: ParsedRequest, manifest: Manifest, service: Service, owner: str) -> InitialState:
-    """Return the initial state of a request, on the checkpoint's grid: of its files, the catalogue or a forecast.
+    """Return the initial state of a request, on the checkpoint's grid: of its files or a source.
 
     Raises a subclass of `InitialStateError`, or `ConfigurationError` if there is no such state.
     """
     source = request.body.initial_state
     with located_at("body", "initial_state"):
         if isinstance(source, UploadSource):
-            init_time = parse_time(source.init_time) if source.init_time else None
             assert request.place is not None
-            parse = partial(ingest_initial_state, request.files, request.names, manifest.model, init_time)
-            return await request.place.run(parse, PARSING_SECONDS, request.files[0].parent)
+            return await parse_files(request.files, request.names, request.place, manifest, source.init_time)
         return await read_stored_state(source, manifest, service, owner)
 
 
 async def read_stored_state(
-    source: CatalogueSource | ForecastSource, manifest: Manifest, service: Service, owner: str
+    source: CatalogueSource | ForecastSource | StateSource, manifest: Manifest, service: Service, owner: str
 ) -> InitialState:
     """Return the initial state of a source without uploaded files; raise the errors of `read_initial_state`."""
     if isinstance(source, ForecastSource):
         return await _read_source_forecast(source, manifest, service, owner)
-    return await _read_catalogue_state(source, manifest, service, owner)
+    if isinstance(source, StateSource):
+        return await read_kept_state(source.id, manifest, service, owner)
+    return await read_catalogue_state(source, manifest, service, owner)
+
+
+async def parse_files(
+    files: Sequence[Path], names: Sequence[str], place: Place, manifest: Manifest, init_time: str | None
+) -> InitialState:
+    """Return the state in uploaded files, on the checkpoint's grid, which a child process parses in its turn."""
+    time = parse_time(init_time) if init_time else None
+    parse = partial(ingest_initial_state, files, names, manifest.model, time)
+    return await place.run(parse, PARSING_SECONDS, files[0].parent)
 
 
 def check_source(source: InitialStateSource, service: Service, owner: str) -> None:
@@ -56,22 +69,24 @@ def check_source(source: InitialStateSource, service: Service, owner: str) -> No
     if isinstance(source, CatalogueSource):
         find_catalogue_state(source.dataset, source.init_time)
     elif isinstance(source, ForecastSource):
-        _find_source_forecast(source, service, owner)
+        find_source_forecast(source.id, service, owner)
+    elif isinstance(source, StateSource):
+        find_kept_state(source.id, service, owner)
     elif source.init_time is not None:
         parse_time(source.init_time)
 
 
-def _find_source_forecast(source: ForecastSource, service: Service, owner: str) -> ForecastRecord:
+def find_source_forecast(forecast_id: str, service: Service, owner: str) -> ForecastRecord:
     """Return the forecast that a source names; raise `ConfigurationError` if `owner` has none, or its data is gone."""
     try:
         with service.database.read() as connection:
-            record = read_forecast(connection, source.id, owner)
+            record = read_forecast(connection, forecast_id, owner)
     except ForecastNotFoundError as error:
-        message = f"`id` must be the id of one of your forecasts. Got: {source.id!r}."
+        message = f"`id` must be the id of one of your forecasts. Got: {forecast_id!r}."
         raise ConfigurationError(message, ("id",)) from error
     if record.data != Data.AVAILABLE:
         raise ConfigurationError(
-            f"`id` must be the id of a forecast whose data is available. Got: {source.id!r}, whose data is "
+            f"`id` must be the id of a forecast whose data is available. Got: {forecast_id!r}, whose data is "
             f"{record.data}.",
             ("id",),
         )
@@ -80,7 +95,7 @@ def _find_source_forecast(source: ForecastSource, service: Service, owner: str) 
 
 @in_threads(READERS)
 def _read_source_forecast(source: ForecastSource, manifest: Manifest, service: Service, owner: str) -> InitialState:
-    record = _find_source_forecast(source, service, owner)
+    record = find_source_forecast(source.id, service, owner)
     if record.request.checkpoint_digest != manifest.digest:
         raise ConfigurationError(
             f"`id` must be the id of a forecast of the same checkpoint, {manifest.name} in its present version. "
@@ -91,11 +106,11 @@ def _read_source_forecast(source: ForecastSource, manifest: Manifest, service: S
         with answering_damage(record, service):
             return load_state_of(record, service)
     except ServiceError:
-        _find_source_forecast(source, service, owner)
+        find_source_forecast(source.id, service, owner)
         raise
 
 
-async def _read_catalogue_state(
+async def read_catalogue_state(
     source: CatalogueSource, manifest: Manifest, service: Service, owner: str
 ) -> InitialState:
     """Return a state of the catalogue, which is parsed once for all requests of one checkpoint's grid."""

@@ -22,6 +22,7 @@ from jobs.retention import expire_data, sweep_folders
 from jobs.rows.database import Database
 from jobs.scrub import Pace, scrub
 from jobs.settings import Settings, StorageSettings
+from jobs.state_folders import sweep_states
 from service.authentication import Callers
 from service.batches import BatchReader
 from service.dependencies import Service
@@ -122,6 +123,7 @@ def _upkeep_tasks(settings: Settings, installation: Installation, service: Servi
 
     def apply_retention() -> None:
         database.write_at_any_cost(partial(expire_data, keep_hours=settings.storage.keep_hours))
+        sweep_states(database, data, settings.storage.keep_hours)
         metrics.lost_folders.set(sweep_folders(database, data))
         database.write_at_any_cost(delete_old_events)
         database.write_at_any_cost(partial(delete_old_audit, days=settings.storage.audit_days))

@@ -26,7 +26,7 @@ def default_limits(settings: LimitSettings) -> Limits:
 
 def admission_of(settings: LimitSettings) -> Admission:
     """Return the rules by which forecasts are accepted."""
-    return Admission(default_limits(settings), settings.max_open_forecasts)
+    return Admission(default_limits(settings), settings.max_open_forecasts, settings.max_states)
 
 
 def read_rate_limit_headers(service: Service, owner: str) -> dict[str, str]:

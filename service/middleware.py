@@ -17,7 +17,7 @@ from weather.stores.layout import ENSEMBLE, SUMMARY
 MAX_JSON_BYTES = 100_000
 """Largest size of a body that is not an upload: some ten times the largest request, and checked in some 50 ms."""
 
-_UPLOAD_PATH = re.compile(r"(?:/v1)?/(?:forecast|inspect|forecast/[^/]+/verify)")
+_UPLOAD_PATH = re.compile(r"(?:/v1)?/(?:forecast|inspect|states|forecast/[^/]+/verify)")
 _BODY_SECONDS, _BODY_BYTES_PER_SECOND = 30, 10_000
 _NO_ROUTE = "none"
 _STORE_PATHS = (f"/{ENSEMBLE}", f"/{SUMMARY}")

@@ -10,6 +10,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from service.batch_requests import BatchBody
 from service.problems import Problem
 from service.requests import DeletionBody, ExecutionBody, ForecastBody, ReplayBody
+from service.state_bodies import StateBody
 
 JSON, MULTIPART = "application/json", "multipart/form-data"
 
@@ -33,6 +34,16 @@ def forecast_body(max_files: int) -> dict[str, Any]:
     files = file_list(max_files, "GRIB, NetCDF or zipped Zarr: one file with all frames, or several.")
     json = {JSON: {"schema": {"$ref": _TEMPLATE.format(model="ForecastBody")}}}
     return {"required": True, "content": json | multipart_body({"request": request, "initial_state": files})}
+
+
+def state_body(max_files: int) -> dict[str, Any]:
+    """Return the OpenAPI description of the body of `POST /states`: files of a state, or JSON that names a source."""
+    properties = {
+        "request": {"type": "string", "description": "JSON with `model` and `init_time`, both optional."},
+        "initial_state": file_list(max_files, "GRIB, NetCDF or zipped Zarr, as for `POST /forecast`."),
+    }
+    form = {MULTIPART: {"schema": {"type": "object", "required": ["initial_state"], "properties": properties}}}
+    return {"required": True, "content": {JSON: {"schema": {"$ref": _TEMPLATE.format(model="StateBody")}}} | form}
 
 
 def model_body(name: str) -> dict[str, Any]:
@@ -61,7 +72,7 @@ def add_schemas(app: FastAPI) -> None:
         if app.openapi_schema is None:
             models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
                 (model, "validation")
-                for model in (ForecastBody, BatchBody, ReplayBody, ExecutionBody, DeletionBody, Problem)
+                for model in (ForecastBody, BatchBody, ReplayBody, ExecutionBody, DeletionBody, StateBody, Problem)
             ]
             _, schemas = models_json_schema(models, ref_template=_TEMPLATE)
             generate()["components"]["schemas"].update(schemas["$defs"])

@@ -29,6 +29,7 @@ from jobs.errors import (
     LimitReachedError,
     LimitState,
     QueueFullError,
+    StateNotFoundError,
 )
 from jobs.logs import current_request_id
 from service.limit_views import LimitView
@@ -129,6 +130,7 @@ KIND_OF_ERROR: dict[type[WarmcastError], ProblemKind] = {
     LimitExceededError: ProblemKind("limit-exceeded", 403, "A limit of the API key does not allow this"),
     LimitReachedError: ProblemKind("limit-reached", 429, "A limit of the API key is reached", 30),
     QueueFullError: QUEUE_FULL,
+    StateNotFoundError: ProblemKind("no-such-state", 404, "There is no such initial state"),
     VerificationError: ProblemKind("truth-incompatible", 422, "The forecast cannot be verified against these files"),
     CheckpointError: ProblemKind("no-such-model", 404, "There is no such model"),
     ConfigurationError: VALIDATION,

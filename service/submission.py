@@ -16,7 +16,7 @@ from jobs.handling import Handling
 from jobs.limits import NewForecast, read_limits
 from jobs.planning.measured import choose_group_size, load_estimator
 from jobs.planning.plans import Plan, check_free_space
-from jobs.request import ForecastRequest, ForecastSource, InitialStateSource, Output
+from jobs.request import ForecastRequest, ForecastSource, InitialStateSource, Output, StateSource
 from jobs.rows.states import Priority
 from jobs.submit import submit
 from service.checkpoints import read_named_manifest
@@ -235,7 +235,9 @@ def plan_request(service: Service, checked: CheckedBody, state: InitialState, ke
 
 def with_init_time(source: InitialStateSource, init_time: str) -> InitialStateSource:
     """Return a source with the initial time of the state that was read from it, if it can name one."""
-    return source if isinstance(source, ForecastSource) else source.model_copy(update={"init_time": init_time})
+    if isinstance(source, ForecastSource | StateSource):
+        return source
+    return source.model_copy(update={"init_time": init_time})
 
 
 def _check_numbers(record: ForecastRecord, numbers: Sequence[int]) -> None:

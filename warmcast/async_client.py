@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from warmcast import verbs
+from warmcast import state_verbs, verbs
 from warmcast.downloads import download
 from warmcast.events import Event, follow_events
 from warmcast.exchange import Answer, Emit, Failure, Open, Pause, Read, Request, Send, Service, Step, Steps
@@ -174,6 +174,10 @@ class AsyncClient:
     model = _verb(verbs.model)
     catalogue = _verb(verbs.catalogue)
     limits = _verb(verbs.limits)
+    states = _verb(state_verbs.states)
+    state = _verb(state_verbs.state)
+    upload_state = _verb(state_verbs.upload_state)
+    delete_state = _verb(state_verbs.delete_state)
     submit = _forecast_verb(verbs.submit)
     plan = _verb(verbs.plan)
     forecast = _forecast_verb(verbs.forecast)

@@ -16,6 +16,7 @@ from warmcast import (
     cli_remote,
     cli_results,
     cli_service,
+    cli_states,
     cli_storage,
     cli_training,
 )
@@ -32,6 +33,7 @@ cli_storage.add_to(app)
 cli_remote.add_to(app)
 cli_results.add_to(app)
 cli_models.add_to(app)
+cli_states.add_to(app)
 cli_forecast.add_to(app)
 cli_inspect.add_to(app)
 cli_training.add_to(app)

@@ -75,6 +75,38 @@ def limits(*, url: str | None) -> dict[str, Any]:
         return client.limits()
 
 
+def list_states(*, url: str | None, limit: int) -> dict[str, Any]:
+    """Return the newest initial states that the service keeps."""
+    with Client(url) as client:
+        return {"states": client.states(limit=limit)}
+
+
+def show_state(*, url: str | None, state_id: str) -> dict[str, Any]:
+    """Return an initial state that the service keeps."""
+    with Client(url) as client:
+        return client.state(state_id)
+
+
+def upload_state(
+    *,
+    url: str | None,
+    initial_state: Sequence[str] | Mapping[str, Any],
+    init_time: str | None,
+    model: str | None,
+    key: str | None,
+) -> dict[str, Any]:
+    """Let the service keep an initial state, and return it."""
+    with Client(url) as client:
+        return client.upload_state(initial_state, init_time=init_time, model=model, idempotency_key=key)
+
+
+def delete_state(*, url: str | None, state_id: str) -> dict[str, Any]:
+    """Delete an initial state that the service keeps, and return its id."""
+    with Client(url) as client:
+        client.delete_state(state_id)
+        return {"deleted": state_id}
+
+
 def cancel(*, url: str | None, forecast_id: str) -> dict[str, Any]:
     """Cancel a forecast and return its status document."""
     with Client(url) as client:

@@ -21,11 +21,14 @@ Files = str | Path | Sequence[str | Path]
 """One or several files."""
 
 InitialState = Files | Mapping[str, Any]
-"""The name of a data set in the service's catalogue, one or two files, or the `initial_state` of another request."""
+"""A data set of the service's catalogue, one or two files, the id of a kept state, or an `initial_state` as JSON."""
 
-_ANSWER_SECONDS = 300.0
+ANSWER_SECONDS = 300.0
+"""Seconds within which the service answers a request for which it has to read files."""
 _DATASET = re.compile(r"[\w-]+")
-_PAGE = 200
+PAGE = 200
+"""Items that one request of a list returns at most."""
+_STATE = re.compile(r"st_[0-9a-f]{24}")
 
 
 def models(service: Service) -> Steps[list[dict[str, Any]]]:
@@ -74,16 +77,20 @@ def submit(
     alerts: Sequence[Mapping[str, Any]] | None = None,
     idempotency_key: str | None = None,
 ) -> Steps[dict[str, Any]]:
-    """Submit a forecast from a data set of the service's catalogue or from one or two files, and return it.
+    """Submit a forecast from a data set of the catalogue, one or two files, or a kept state's id, and return it.
 
     The arguments are the fields of `POST /forecast`, so `submit(**forecast.info["request"])` submits a forecast again.
     The service chooses each that is None; `members` may be a list of numbers of members; `nfe`, `solver` and `warmth`
     are fields of its `sampler`. Two calls with one `idempotency_key` submit one forecast; without a key each call gets
     one, so that it is repeated safely while the service is unreachable.
     """
-    fields = _fields(model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds)
-    fields |= _fields(priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth))
-    fields |= _fields(labels=labels or None, retention_hours=retention_hours, alerts=alerts or None)
+    fields = without_missing(
+        model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds
+    )
+    fields |= without_missing(
+        priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth)
+    )
+    fields |= without_missing(labels=labels or None, retention_hours=retention_hours, alerts=alerts or None)
     request = _forecast_request(initial_state, init_time, fields, idempotency_key or str(uuid.uuid4()))
     info: dict[str, Any] = (yield from service.call(request)).document()
     return info
@@ -114,9 +121,13 @@ def plan(
 
     Nothing is submitted.
     """
-    fields = _fields(model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds)
-    fields |= _fields(priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth))
-    fields |= _fields(labels=labels or None, retention_hours=retention_hours, alerts=alerts or None)
+    fields = without_missing(
+        model=model, members=members, lead_time=lead_time, seed=seed, deadline_seconds=deadline_seconds
+    )
+    fields |= without_missing(
+        priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth)
+    )
+    fields |= without_missing(labels=labels or None, retention_hours=retention_hours, alerts=alerts or None)
     request = _forecast_request(initial_state, init_time, fields, None, validate_only=True)
     plan: dict[str, Any] = (yield from service.call(request)).document()
     return plan
@@ -137,9 +148,9 @@ def list_forecasts(
     """
     result: list[dict[str, Any]] = []
     while limit is None or len(result) < limit:
-        size = _PAGE if limit is None else min(limit - len(result), _PAGE)
+        size = PAGE if limit is None else min(limit - len(result), PAGE)
         label = [f"{name}:{value}" for name, value in (labels or {}).items()] or None
-        parameters = _fields(status=status, limit=size, before=before, label=label)
+        parameters = without_missing(status=status, limit=size, before=before, label=label)
         page = (yield from service.call(Request("GET", "/forecast", parameters))).document()["forecasts"]
         result += page
         if len(page) < size:
@@ -163,7 +174,7 @@ def replay(
 ) -> Steps[dict[str, Any]]:
     """Recompute members of this forecast exactly, as a new forecast, and return the new forecast."""
     headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-    body = {"members": [*members], **_fields(labels=labels or None, retention_hours=retention_hours)}
+    body = {"members": [*members], **without_missing(labels=labels or None, retention_hours=retention_hours)}
     request = Request("POST", forecast_path(forecast_id, "replay"), headers=headers, json=body)
     info: dict[str, Any] = (yield from service.call(request)).document()
     return info
@@ -213,9 +224,9 @@ def verify(service: Service, forecast_id: str, truth: Files, *, reference: str) 
 
     `reference` names the analyses in diagnostics and metrics, in small letters, digits and hyphens: `gfs-analysis`.
     """
-    files = tuple(("truth", _file(path)) for path in _sequence(truth))
+    files = tuple(("truth", existing_file(path)) for path in sequence(truth))
     path, form = forecast_path(forecast_id, "verify"), {"reference": reference}
-    request = Request("POST", path, form=form, files=files, is_repeatable=False, answer_seconds=_ANSWER_SECONDS)
+    request = Request("POST", path, form=form, files=files, is_repeatable=False, answer_seconds=ANSWER_SECONDS)
     verification: dict[str, Any] = (yield from service.call(request)).document()
     return verification
 
@@ -252,7 +263,7 @@ def plume(
 
 
 def _picture(service: Service, path: str, parameters: Mapping[str, Any]) -> Steps[bytes]:
-    return (yield from service.call(Request("GET", path, parameters, answer_seconds=_ANSWER_SECONDS))).content
+    return (yield from service.call(Request("GET", path, parameters, answer_seconds=ANSWER_SECONDS))).content
 
 
 def check_store(service: Service, forecast_id: str, name: str) -> Steps[None]:
@@ -268,10 +279,11 @@ def describe_method(method: Callable[..., object], verb: Callable[..., object], 
 
 
 def _sampler(given: Mapping[str, Any] | None, nfe: object, solver: object, warmth: object) -> dict[str, Any] | None:
-    return {**(given or {}), **_fields(nfe=nfe, solver=solver, warmth=warmth)} or None
+    return {**(given or {}), **without_missing(nfe=nfe, solver=solver, warmth=warmth)} or None
 
 
-def _fields(**fields: Any) -> dict[str, Any]:
+def without_missing(**fields: Any) -> dict[str, Any]:
+    """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -284,16 +296,19 @@ def _forecast_request(
     validate_only: bool = False,
 ) -> Request:
     """Return the request to submit or to plan a forecast: multipart for files, else JSON."""
-    source = _fields(init_time=init_time)
+    source = without_missing(init_time=init_time)
     parameters = {"validate_only": True} if validate_only else {}
     headers = {} if key is None else {"Idempotency-Key": key}
     if isinstance(initial_state, Mapping):
         body = {"initial_state": {**initial_state, **source}, **fields}
-        return Request("POST", "/forecast", parameters, headers, json=body, answer_seconds=_ANSWER_SECONDS)
-    given = _sequence(initial_state)
-    if len(given) == 1 and isinstance(given[0], str) and _is_dataset(given[0]):
+        return Request("POST", "/forecast", parameters, headers, json=body, answer_seconds=ANSWER_SECONDS)
+    given = sequence(initial_state)
+    if len(given) == 1 and isinstance(given[0], str) and _STATE.fullmatch(given[0]) and not Path(given[0]).exists():
+        body = {"initial_state": {"source": "state", "id": given[0], **source}, **fields}
+        return Request("POST", "/forecast", parameters, headers, json=body, answer_seconds=ANSWER_SECONDS)
+    if len(given) == 1 and isinstance(given[0], str) and is_dataset(given[0]):
         body = {"initial_state": {"source": "catalogue", "dataset": given[0], **source}, **fields}
-        return Request("POST", "/forecast", parameters, headers, json=body, answer_seconds=_ANSWER_SECONDS)
+        return Request("POST", "/forecast", parameters, headers, json=body, answer_seconds=ANSWER_SECONDS)
     body = {"initial_state": {"source": "upload", **source}, **fields}
     return Request(
         "POST",
@@ -301,17 +316,18 @@ def _forecast_request(
         parameters,
         headers,
         form={"request": json_module.dumps(body)},
-        files=tuple(("initial_state", _file(path)) for path in given),
-        answer_seconds=_ANSWER_SECONDS,
+        files=tuple(("initial_state", existing_file(path)) for path in given),
+        answer_seconds=ANSWER_SECONDS,
     )
 
 
-def _is_dataset(text: str) -> bool:
+def is_dataset(text: str) -> bool:
     """Return whether a text names a data set: only letters, digits, `-` and `_`, and no file of that name exists."""
     return bool(_DATASET.fullmatch(text)) and not Path(text).exists()
 
 
-def _file(path: str | Path) -> Path:
+def existing_file(path: str | Path) -> Path:
+    """Return the path of a file to send; raise `InputFileError` if there is none."""
     path = Path(path)
     if path.is_dir():
         raise InputFileError(
@@ -322,7 +338,8 @@ def _file(path: str | Path) -> Path:
     return path
 
 
-def _sequence(items: Files) -> list[str | Path]:
+def sequence(items: Files) -> list[str | Path]:
+    """Return one or several files as a list; raise `InputFileError` if there is none."""
     given = [items] if isinstance(items, str | Path) else [*items]
     if not given:
         raise InputFileError("At least one file must be given. Got: none.")

@@ -353,6 +353,27 @@ samples = Table(
 )
 """Samples of the metrics of each worker process; counters of removed workers are kept as one sum."""
 
+kept_states = Table(
+    "state",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("idempotency_key", String(255)),
+    Column("request_digest", String(64), nullable=False),
+    Column("description", JSON, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("deleted", Float),
+    UniqueConstraint("owner", "idempotency_key"),
+    Index("state_by_owner", "owner", "created", "id"),
+    Index("state_by_creation", "created"),
+    Index("state_by_deletion", "deleted"),
+)
+"""Initial states that their owners keep for several forecasts.
+
+A row with `deleted` counts as missing; it is removed after the folder of the state.
+"""
+
 installation = Table(
     "installation",
     metadata,

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 from jobs.batches import BatchRecord
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
+from jobs.kept_states import KeptState
 from jobs.rows.states import OPEN
 from service.caching import conditional, content_tag, data_cache_control
 from service.damage import answering_damage
@@ -60,7 +61,7 @@ router.add_api_route(_FROZEN_FILE, allow_cross_origin_reads, methods=["OPTIONS"]
 
 
 def respond_with_content(
-    record: ForecastRecord | BatchRecord, request: Request, key: str, content: bytes, *, is_final: bool
+    record: ForecastRecord | BatchRecord | KeptState, request: Request, key: str, content: bytes, *, is_final: bool
 ) -> Response:
     """Return the response with a file of a view; `is_final`: it never changes."""
     headers = {"Cache-Control": data_cache_control(record, is_final=is_final), "ETag": content_tag(content)}

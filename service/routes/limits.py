@@ -3,6 +3,8 @@
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from jobs.errors import LimitState
+from jobs.kept_states import count_states
 from jobs.limits import list_states, read_limits, read_usage
 from jobs.rows.states import Role
 from service.dependencies import CallerDep, ServiceDep
@@ -32,8 +34,9 @@ def read_own_limits(service: ServiceDep, caller: CallerDep, response: Response) 
     owner = caller.owner
     with service.database.read() as connection:
         limits = read_limits(connection, owner, default_limits(service.settings.limits))
-        used = read_usage(connection, owner)
-    states = list_states(limits, used)
+        used, (num_states, _) = read_usage(connection, owner), count_states(connection, owner)
+    max_states = None if limits is None else service.settings.limits.max_states
+    states = [*list_states(limits, used), LimitState("states", max_states, num_states)]
     response.headers.update(rate_limit_headers(states))
     views = [LimitView.of(state) for state in states]
     return LimitsView(

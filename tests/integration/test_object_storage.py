@@ -100,7 +100,7 @@ def test_a_bucket_belongs_to_one_installation_and_keeps_folders_without_a_row(
     orphan = bucket / "forecasts/fc_1"
     for name in ("receipt.json", "ensemble.zarr/zarr.json"):
         (orphan / name).write(name.encode())
-    monkeypatch.setattr(retention, "_ABANDONED_SECONDS", -3600.0)
+    monkeypatch.setattr(retention, "ABANDONED_SECONDS", -3600.0)
     assert sweep_folders(database, bucket) == 1
     assert not orphan.exists()
     assert (bucket / "lost/fc_1/ensemble.zarr/zarr.json").read_bytes() == b"ensemble.zarr/zarr.json"

@@ -40,7 +40,7 @@ def _check(response: httpx.Response, pointers: list[str], *details: str) -> None
 
 def test_every_route_but_those_of_the_stores_is_tested() -> None:
     assert len(_OPERATIONS) >= 15
-    assert len(_OF_STORES) == 7
+    assert len(_OF_STORES) == 8
 
 
 @pytest.mark.parametrize(("method", "path"), _OPERATIONS)
@@ -48,7 +48,8 @@ def test_every_route_but_those_of_the_stores_is_tested() -> None:
 def test_an_unknown_parameter_is_refused(
     api: InProcess, record: ForecastRecord, method: str, path: str, prefix: str
 ) -> None:
-    address = prefix + path.removeprefix("/v1").format(forecast_id=record.id, batch_id="ba_none", model="untrained")
+    ids = {"forecast_id": record.id, "batch_id": "ba_none", "state_id": "st_none"}
+    address = prefix + path.removeprefix("/v1").format(**ids, model="untrained")
     response = api.request(method, f"{address}?mebers=3&lead_tme=6h")
     first = "The query parameter `mebers` is unknown. Expected "
     _check(response, ["?mebers", "?lead_tme"], first, "The query parameter `lead_tme` is unknown. Expected ")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.unit.warmcast.scripted import BROKEN, REFUSED, Run, answer, problem
-from warmcast import verbs
+from warmcast import state_verbs, verbs
 from warmcast.errors import InputFileError, ServiceProblemError, ServiceUnreachableError
 from warmcast.exchange import Request, Service
 from warmcast.series import position
@@ -193,3 +193,23 @@ def test_series_are_requested_at_places_by_latitude_and_longitude(service: Servi
 )
 def test_each_verb_has_its_path(steps: Any, path: str, service: Service) -> None:
     assert _only_request(Run(steps(service), [answer({})])).path == path
+
+
+def test_a_kept_state_is_named_by_its_id_unless_a_file_has_that_name(service: Service, tmp_path: Path) -> None:
+    state_id = f"st_{'0' * 24}"
+    request = _only_request(Run(verbs.submit(service, state_id), [answer(ACCEPTED)]))
+    assert request.json == {"initial_state": {"source": "state", "id": state_id}}
+
+
+def test_states_are_uploaded_as_files_or_named_by_their_sources(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "a.nc").write_bytes(b"CDF")
+    upload = state_verbs.upload_state(service, str(tmp_path / "a.nc"), model="planet", idempotency_key="k")
+    request = _only_request(Run(upload, [answer({"id": "st_1"})]))
+    assert (request.path, request.headers, request.json) == ("/states", {"Idempotency-Key": "k"}, None)
+    assert request.form == {"request": '{"model": "planet"}'}
+    assert request.files == (("initial_state", tmp_path / "a.nc"),)
+    source = {"source": "forecast", "id": "fc_1", "lead_time": "24h", "member": 3}
+    assert _only_request(Run(state_verbs.upload_state(service, source), [answer({})])).json == source
+    catalogue = state_verbs.upload_state(service, "gfs", init_time="2018-09-15T00")
+    body = {"source": "catalogue", "dataset": "gfs", "init_time": "2018-09-15T00"}
+    assert _only_request(Run(catalogue, [answer({})])).json == body

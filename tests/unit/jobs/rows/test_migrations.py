@@ -24,7 +24,7 @@ from tests.counters import assert_counters_fit
 from tests.rows import append_event, commit, find_key_id, list_events, list_keys, load_estimator, read_forecast
 
 FOLDER = Path(str(resources.files("jobs.rows"))) / "migrations"
-REVISIONS = [f"{number:04d}" for number in range(1, 20)]
+REVISIONS = [f"{number:04d}" for number in range(1, 21)]
 SECRET_DIGEST = "84d8be3cfe4f2d2e4bd4ad0a1b0c1bb6e7d3c2a6a4a4ea9a9ee4b9d9e9b5c1d2"
 
 
@@ -109,6 +109,10 @@ def _rows(request: ForecastRequest) -> dict[str, list[dict[str, Any]]]:
         ],
         "batch_size": [{"checkpoint_digest": "c" * 64, "device": "cpu", "members": 8}],
         "compilation": [{"checkpoint_digest": "c" * 64, "device": "cpu", "seconds": 29.5}],
+        "state": [
+            {"id": "st_0", "owner": "local", "idempotency_key": "key", "request_digest": "d" * 64,
+             "description": {"digest": "e" * 64}, "size_bytes": 10**10, "created": 1.5, "deleted": None},
+        ],
         "installation": [{"id": 1, "identity": "1" * 32, "is_bound": True}],
     }  # fmt: skip  # one column per line would be 70 lines
 
