@@ -103,7 +103,7 @@ async def authenticate(
 Owner = Annotated[str, Depends(authenticate)]
 
 
-async def _current_caller(request: Request) -> Caller:
+async def _current_caller(request: Request, _owner: Owner) -> Caller:
     return caller_of(request.scope)
 
 
