@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select
 
+from jobs.deliveries import add_delivery
 from jobs.rows.clock import now, time_of_query
 from jobs.rows.states import OPEN, EventKind
 from jobs.rows.tables import events, forecasts
@@ -34,8 +35,9 @@ class Event:
 
 
 def append_event(connection: Connection, forecast_id: str, kind: EventKind, **detail: Any) -> None:
-    """Append an event to a forecast, in the transaction of the change that the event reports."""
+    """Append an event to a forecast, and its delivery, in the transaction of the change that the event reports."""
     connection.execute(_APPEND, {"forecast_id": forecast_id, "kind": kind, "detail": detail})
+    add_delivery(connection, forecast_id, kind, detail)
 
 
 def list_events(connection: Connection, forecast_id: str, last_id: int = 0) -> list[Event]:

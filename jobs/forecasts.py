@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs.alerts import Alert, parse_alerts
 from jobs.audit import Action, append_audit
+from jobs.callbacks import CallbackView
 from jobs.errors import ForecastNotFoundError, ForecastOverError, IdempotencyError
 from jobs.events import append_event
 from jobs.handling import PLAIN, Handling
@@ -55,10 +56,11 @@ class ForecastRecord:
     phase: Phase | None = None
     alerts: tuple[Alert, ...] = ()
     alert_state: Mapping[str, Any] | None = None
+    callback: CallbackView | None = None
 
     @property
     def handling(self) -> Handling:
-        """How the forecast is handled apart from its computation."""
+        """How the forecast is handled apart from its computation, without its callback: the secret stays in the row."""
         return Handling.model_construct(
             labels=dict(self.labels), retention_hours=self.retention_hours, alerts=self.alerts
         )
@@ -139,6 +141,7 @@ def _handling_columns(request: ForecastRequest, handling: Handling) -> dict[str,
         "labels": handling.labels or None,
         "alerts": [alert.model_dump() for alert in handling.alerts] or None,
         "retention_hours": handling.retention_hours,
+        "callback": None if handling.callback is None else handling.callback.row,
     }
 
 
@@ -241,6 +244,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "data": Data,
     "mode": Mode.parse,
     "alerts": parse_alerts,
+    "callback": CallbackView.parse,
     "phase": lambda phase: None if phase is None else Phase(phase),
     "labels": lambda labels: labels or {},
 }

@@ -1,4 +1,4 @@
-"""How a forecast is handled apart from its computation: labels, retention, alerts. The values do not depend on it."""
+"""How a forecast is handled apart from its computation; its values do not depend on it."""
 
 import hashlib
 import re
@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from jobs.alerts import MAX_ALERTS, Alert
+from jobs.callbacks import Callback
 from storage.errors import ConfigurationError
 from weather.schema import FrozenModel, check_printable
 
@@ -42,6 +43,8 @@ class Handling(FrozenModel):
         (), max_length=MAX_ALERTS, description="Events to report, each once for each of its places."
     )
 
+    callback: Callback | None = Field(None, description="Where events of the forecast are posted; nowhere by default.")
+
     @property
     def handling(self) -> "Handling":
         """These fields alone, of a request that has others too."""
@@ -52,7 +55,8 @@ class Handling(FrozenModel):
         added = self.model_dump_json(exclude_defaults=True)
         if added == "{}":
             return request_digest
-        return hashlib.sha256(f"{request_digest} {added}".encode()).hexdigest()
+        secret = "" if self.callback is None else self.callback.secret.get_secret_value()
+        return hashlib.sha256(f"{request_digest} {added} {secret}".encode()).hexdigest()
 
 
 def parse_label(text: str) -> tuple[str, str]:

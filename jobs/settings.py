@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from jobs.callback_hosts import AllowedHosts, check_hosts
 from jobs.mode import Precision
 from storage.errors import ConfigurationError, Location
 from weather.schema import first_error_sentence
@@ -189,9 +190,20 @@ class ServiceSettings(_Group):
     public_url: str | None = Field(
         None, pattern=r"^https?://[^/\s]+(/[^\s?#]*)?$", description="Base URL for callers, behind a proxy."
     )
+    webhook_hosts: Annotated[str, AfterValidator(check_hosts)] = Field(
+        "",
+        description="Hosts to which callbacks may be sent: names, *.domain, * for all, and networks of addresses that "
+        "are not public, separated by commas; none by default.",
+    )
+    webhook_http: bool = Field(default=False, description="Whether callbacks may be sent by http, unencrypted.")
     docs: Literal["public", "key"] = Field(
         "public", description="Who may read /docs and /openapi.json: everyone (public), or callers with a key (key)."
     )
+
+    @property
+    def allowed_hosts(self) -> AllowedHosts:
+        """Hosts to which callbacks may be sent."""
+        return AllowedHosts.parse(self.webhook_hosts, allows_http=self.webhook_http)
 
     @property
     def broker_url(self) -> str:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from jobs.events import Event
 from jobs.forecasts import ForecastRecord
-from jobs.rows.states import EventKind, Status
+from jobs.rows.states import DeliveryState, EventKind, Status
 from service.views import format_time
 from storage.errors import ConfigurationError
 
@@ -85,6 +85,8 @@ def _describe(record: ForecastRecord, event: Event) -> tuple[Level, str]:
             return "warning", f"A worker has failed ({detail.get('type')}); its work is tried again."
         case EventKind.ALERT:
             return "warning", _describe_alert(detail)
+        case EventKind.DELIVERY:
+            return _describe_delivery(detail)
         case EventKind.SUCCESSFUL:
             return "info", "The forecast is complete."
         case EventKind.DISMISSED:
@@ -99,3 +101,11 @@ def _describe_alert(detail: Mapping[str, Any]) -> str:
     place, units = detail.get("place", {}).get("name"), _UNITS.get(detail.get("units", ""), "")
     event = f"{detail.get('variable')} {detail.get('op')} {detail.get('value')}{units}"
     return f"Alert for {place}: {event} at {detail.get('valid_time')} has the probability {detail.get('probability')}."
+
+
+def _describe_delivery(detail: Mapping[str, Any]) -> tuple[Level, str]:
+    """Return the level and the sentence of a delivery that has ended, after so many attempts."""
+    name, attempts = detail.get("event"), detail.get("attempts")
+    if detail.get("state") == DeliveryState.DELIVERED:
+        return "info", f"The callback has received the event {name} ({attempts} attempts)."
+    return "warning", f"The callback has not received the event {name} ({attempts} attempts): {detail.get('error')}."

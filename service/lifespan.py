@@ -39,11 +39,13 @@ from service.readiness import (
 )
 from service.refusals import Refusals
 from service.rendered_views import RenderedViews
+from service.webhooks import WebhookSender
 from storage.errors import ConfigurationError, DataDirectoryError
 from storage.lock import lock_folder
 from storage.scratch import own_temporary_folder, remove_abandoned_folders
 
 _RETENTION_SECONDS, _CHECK_SECONDS, _USE_SECONDS = 60.0, 600.0, 60.0
+_WEBHOOK_SECONDS = 1.0
 _UPLOADS = "uploads"
 _METRICS_SECONDS = 10.0
 """Seconds for which a client of the metrics' own port may send nothing."""
@@ -92,6 +94,7 @@ def open_service(
     service = Service(
         settings, database, dispatcher, storage, readiness, queues, callers, refused, forecasts, outlooks, views, events
     )
+    _send_webhooks(settings, database, metrics, stack)
     for task in _upkeep_tasks(settings, installation, service, metrics):
         stack.enter_context(task)
     _check_files(settings.storage, installation, stack)
@@ -136,6 +139,16 @@ def _upkeep_tasks(settings: Settings, installation: Installation, service: Servi
         Periodic(service.refusals.save, _USE_SECONDS, "refusals", delay_seconds=_USE_SECONDS),
         Periodic(service.callers.save_use, _USE_SECONDS, "use of keys", delay_seconds=_USE_SECONDS),
     ]
+
+
+def _send_webhooks(settings: Settings, database: Database, metrics: Metrics, stack: ExitStack) -> None:
+    """Send deliveries that are due, until `stack` closes, unless the settings allow no host."""
+    hosts = settings.service.allowed_hosts
+    if hosts.names or hosts.networks:
+        sender = stack.enter_context(
+            WebhookSender(database, hosts, lambda result: metrics.deliveries.labels(result).inc())
+        )
+        stack.enter_context(Periodic(sender.send_due, _WEBHOOK_SECONDS, "webhooks"))
 
 
 def _check_files(settings: StorageSettings, installation: Installation, stack: ExitStack) -> None:

@@ -51,6 +51,12 @@ class Metrics:
             "Folders of forecasts that had no row in the database and were moved aside.",
             registry=self.registry,
         )
+        self.deliveries = Counter(
+            "warmcast_webhook_deliveries",
+            "Attempts to deliver an event to a callback, by result.",
+            ["result"],
+            registry=self.registry,
+        )
         build = Gauge("warmcast_build_info", "Version of the service; always 1.", ["version"], registry=self.registry)
         build.labels(importlib.metadata.version("warmcast")).set(1)
 

@@ -80,6 +80,8 @@ def check_body(
 
 def check_handling(service: Service, handling: Handling) -> None:
     """Raise `ConfigurationError` unless the service can handle a forecast as a caller wants it."""
+    if handling.callback is not None:
+        service.settings.service.allowed_hosts.find_target(handling.callback.url)
     hours, limit = handling.retention_hours, service.settings.storage.keep_hours
     if hours is not None and limit is not None and hours > limit:
         raise ConfigurationError(

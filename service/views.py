@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from jobs.callbacks import CallbackView
 from jobs.forecasts import ForecastRecord
 from jobs.request import CatalogueSource, ForecastRequest, ForecastSource
 from jobs.retention import expiry_time
@@ -80,6 +81,7 @@ class ForecastView(BaseModel):
     )
     labels: dict[str, str]
     alerts: list[AlertView]
+    callback: CallbackView | None
     sources: list[ChosenSource] = Field(
         description="The records of files that the initial state is; empty in records of older versions."
     )
@@ -129,6 +131,7 @@ def view_forecast(
         request=_view_request(record),
         labels=dict(record.labels),
         alerts=view_alerts(record),
+        callback=record.callback,
         sources=list(record.request.choice),
         error=record.error,
         warnings=_warnings(record),

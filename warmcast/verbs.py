@@ -75,6 +75,7 @@ def submit(
     labels: Mapping[str, str] | None = None,
     retention_hours: float | None = None,
     alerts: Sequence[Mapping[str, Any]] | None = None,
+    callback: Mapping[str, Any] | None = None,
     idempotency_key: str | None = None,
 ) -> Steps[dict[str, Any]]:
     """Submit a forecast from a data set of the catalogue, one or two files, or a kept state's id, and return it.
@@ -91,6 +92,7 @@ def submit(
         priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth)
     )
     fields |= without_missing(labels=labels or None, retention_hours=retention_hours, alerts=alerts or None)
+    fields |= without_missing(callback=callback)
     request = _forecast_request(initial_state, init_time, fields, idempotency_key or str(uuid.uuid4()))
     info: dict[str, Any] = (yield from service.call(request)).document()
     return info
@@ -116,6 +118,7 @@ def plan(
     labels: Mapping[str, str] | None = None,
     retention_hours: float | None = None,
     alerts: Sequence[Mapping[str, Any]] | None = None,
+    callback: Mapping[str, Any] | None = None,
 ) -> Steps[dict[str, Any]]:
     """Check a forecast as `submit` would, and return its complete request, expected duration, memory and size.
 
@@ -128,6 +131,7 @@ def plan(
         priority=priority, summary=summary, output=output, sampler=_sampler(sampler, nfe, solver, warmth)
     )
     fields |= without_missing(labels=labels or None, retention_hours=retention_hours, alerts=alerts or None)
+    fields |= without_missing(callback=callback)
     request = _forecast_request(initial_state, init_time, fields, None, validate_only=True)
     plan: dict[str, Any] = (yield from service.call(request)).document()
     return plan

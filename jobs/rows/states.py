@@ -50,7 +50,7 @@ class Kind(StrEnum):
 
 
 class EventKind(StrEnum):
-    """Kind of a forecast's event: a change of status, a complete lead time, a fault of a worker, or an alert."""
+    """Kind of a forecast's event: a change of status, a complete lead time, a fault, an alert, or an ended delivery."""
 
     ACCEPTED = "accepted"
     RUNNING = "running"
@@ -58,6 +58,7 @@ class EventKind(StrEnum):
     WORKER_LOST = "worker_lost"
     RETRY = "retry"
     ALERT = "alert"
+    DELIVERY = "delivery"
     SUCCESSFUL = "successful"
     FAILED = "failed"
     DISMISSED = "dismissed"
@@ -73,3 +74,12 @@ class Role(StrEnum):
     READER = "reader"
     SUBMITTER = "submitter"
     OPERATOR = "operator"
+
+
+class DeliveryState(StrEnum):
+    """State of the delivery of an event to a callback; all but the first are final."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    STOPPED = "stopped"
+    GIVEN_UP = "given_up"

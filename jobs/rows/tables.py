@@ -63,6 +63,7 @@ forecasts = Table(
     Column("phase", String(16)),
     Column("alerts", JSON(none_as_null=True)),
     Column("alert_state", JSON(none_as_null=True)),
+    Column("callback", JSON(none_as_null=True)),
     UniqueConstraint("owner", "idempotency_key"),
     Index("forecast_by_status", "status", "created"),
     Index("forecast_by_deadline", "status", "deadline"),

@@ -16,6 +16,8 @@ EVERY_ROUTE = (
     ("GET", ""),
     ("DELETE", ""),
     ("GET", "/events"),
+    ("GET", "/deliveries"),
+    ("HEAD", "/deliveries"),
     ("GET", "/log"),
     ("HEAD", "/log"),
     ("GET", "/receipt"),

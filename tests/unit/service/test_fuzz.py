@@ -26,7 +26,7 @@ _HEADERS = (
 _TEMPLATES = (
     *("/{0}", "/v1/{0}", "/v1/forecast", "/v1/forecast/{0}", "/v1/forecast/{0}/{1}", "/v1/models", "/v1/models/{0}"),
     *("/v1/forecast/fc_1/ensemble.zarr/{0}", "/v1/forecast/{0}/summary.zarr/u10/c/0/{1}", "/v1/forecast/{0}/events"),
-    "/v1/forecast/{0}/log?since={1}",
+    *("/v1/forecast/{0}/log?since={1}", "/v1/forecast/{0}/deliveries"),
     *("/v1/forecast/{0}/plots/maps.png", "/v1/forecast/{0}/plots/plume.png", "/v1/forecast/{0}/ensemble.zarr.zip"),
     *("/v1/forecast/{0}/as-of/{1}/ensemble.zarr/zarr.json", "/v1/forecast/fc_1/as-of/1/ensemble.zarr/{0}"),
     *("/v1/forecast/{0}/position", "/v1/forecast/{0}/position?coords=POINT(1 2)"),

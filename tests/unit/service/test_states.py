@@ -24,6 +24,7 @@ Submit = Callable[..., ForecastRecord]
 _ROUTES = {
     "status": ("GET", ""),
     "events": ("HEAD", "/events"),
+    "deliveries": ("GET", "/deliveries"),
     "log": ("GET", "/log"),
     "receipt": ("GET", "/receipt"),
     "diagnostics": ("GET", "/diagnostics"),
@@ -51,7 +52,7 @@ _NOT_FOUND, _GONE, _OVER = (404, "not-found", False), (410, "data-gone", False),
 def _expected(route: str, status: Status, lead_times: int, data: Data, members: bool) -> tuple[int, str | None, bool]:
     """Return the status, the problem and `retryable` that a route must answer with."""
     missing = _NOT_FINISHED if status in OPEN else _UNSUCCESSFUL
-    if route in {"status", "events", "log", "diagnostics"}:
+    if route in {"status", "events", "log", "deliveries", "diagnostics"}:
         return _OK
     if route == "receipt":
         return _OK if status == Status.SUCCESSFUL else missing

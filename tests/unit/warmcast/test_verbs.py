@@ -36,6 +36,7 @@ def test_a_forecast_is_submitted_by_the_names_of_its_fields(service: Service) ->
         "labels": {"project": "harbour"},
         "retention_hours": 6.0,
         "alerts": [{"variable": "u10", "value": 5}],
+        "callback": {"url": "https://example.org"},
     }
     steps = verbs.submit(
         service, "gfs", init_time="2018-09-15T00", nfe=4, solver="euler", warmth=0.5, idempotency_key="k", **fields

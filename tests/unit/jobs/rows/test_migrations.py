@@ -24,7 +24,7 @@ from tests.counters import assert_counters_fit
 from tests.rows import append_event, commit, find_key_id, list_events, list_keys, load_estimator, read_forecast
 
 FOLDER = Path(str(resources.files("jobs.rows"))) / "migrations"
-REVISIONS = [f"{number:04d}" for number in range(1, 21)]
+REVISIONS = [f"{number:04d}" for number in range(1, 22)]
 SECRET_DIGEST = "84d8be3cfe4f2d2e4bd4ad0a1b0c1bb6e7d3c2a6a4a4ea9a9ee4b9d9e9b5c1d2"
 
 
@@ -63,6 +63,7 @@ def _rows(request: ForecastRequest) -> dict[str, list[dict[str, Any]]]:
         "labels": {"project": "harbour"}, "retention_hours": 6.5, "phase": "rollout",
         "alerts": [{"variable": "u10", "value": 5.0, "probability": 0.5, "places": [{"name": "a", "longitude": 4.0,
                     "latitude": 52.0}]}], "alert_state": {"evaluated": 2, "reached": [[None]], "highest": [[0.25]]},
+        "callback": None,
     }  # fmt: skip  # one column per line would be 70 lines
     group: dict[str, Any] = {
         "forecast_id": "fc_running", "kind": "group", "epoch": 3, "attempts": 1, "lease_until": None, "worker": None,

@@ -1,0 +1,118 @@
+"""Post a signed callback to an address that was checked, without redirects, cookies or proxies, in a limited time."""
+
+import base64
+import hashlib
+import hmac
+import http.client
+import importlib.metadata
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+
+from jobs.callback_hosts import AllowedHosts, Target
+from jobs.callbacks import decode_secret
+from jobs.deliveries import Delivery, Outcome
+from storage.errors import ConfigurationError
+
+CONNECT_SECONDS, TOTAL_SECONDS = 5.0, 15.0
+
+
+def sign(secret: str, webhook_id: str, timestamp: int, body: str) -> str:
+    """Return the header `webhook-signature` of Standard Webhooks: HMAC-SHA256 of `ID.TIMESTAMP.BODY`, in base64."""
+    message = f"{webhook_id}.{timestamp}.{body}".encode()
+    return "v1," + base64.b64encode(hmac.new(decode_secret(secret), message, hashlib.sha256).digest()).decode()
+
+
+def post_delivery(delivery: Delivery, hosts: AllowedHosts, total_seconds: float = TOTAL_SECONDS) -> Outcome:
+    """Send a delivery and return what came of it; only the status of the answer is read.
+
+    The connection is made to the very address that was checked, so that a name which resolves to another address a
+    moment later leads nowhere else.
+    """
+    try:
+        target = hosts.find_target(delivery.url)
+    except ConfigurationError:
+        return Outcome(None, "the service does not allow this host")
+    try:
+        addresses = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    except OSError:
+        return Outcome(None, "the host has no address")
+    allowed = [str(each[4][0]) for each in addresses if hosts.allows_address(ip_address(str(each[4][0]).split("%")[0]))]
+    if not allowed:
+        return Outcome(None, "the host has no address that is allowed")
+    try:
+        with _connect(target, allowed, total_seconds) as connection:
+            connection.putrequest("POST", target.path, skip_accept_encoding=True)
+            for name, value in _headers(delivery).items():
+                connection.putheader(name, value)
+            connection.endheaders(delivery.body.encode())
+            status = connection.getresponse().status
+    except ssl.SSLError:
+        return Outcome(None, "the certificate or the encryption is not valid")
+    except TimeoutError:
+        return Outcome(None, "no answer in time")
+    except (OSError, http.client.HTTPException, ValueError):
+        return Outcome(None, "the connection failed or broke")
+    return Outcome(status, _describe(status))
+
+
+def _headers(delivery: Delivery) -> dict[str, str]:
+    timestamp = int(time.time())
+    return {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(delivery.body.encode())),
+        "User-Agent": f"warmcast/{importlib.metadata.version('warmcast')}",
+        "webhook-id": delivery.webhook_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": sign(delivery.secret, delivery.webhook_id, timestamp, delivery.body),
+    }
+
+
+def _describe(status: int) -> str | None:
+    if 200 <= status < 300:
+        return None
+    return f"a redirect ({status}), which is not followed" if 300 <= status < 400 else f"the status {status}"
+
+
+@contextmanager
+def _connect(target: Target, addresses: list[str], total_seconds: float) -> Iterator[http.client.HTTPConnection]:
+    """Yield a connection to the first address that accepts one; it breaks after `total_seconds`."""
+    plain = _open_socket(target.port, addresses)
+    timer = threading.Timer(total_seconds, _break, [plain])
+    timer.daemon = True
+    timer.start()
+    connection = http.client.HTTPConnection(target.host, target.port, timeout=CONNECT_SECONDS)
+    try:
+        plain.settimeout(total_seconds)
+        is_secure = target.scheme == "https"
+        connection.sock = (
+            ssl.create_default_context().wrap_socket(plain, server_hostname=target.host) if is_secure else plain
+        )
+        if is_secure:
+            connection.default_port = 443
+        yield connection
+    finally:
+        timer.cancel()
+        connection.close()
+        plain.close()
+
+
+def _open_socket(port: int, addresses: list[str]) -> socket.socket:
+    error: OSError = ConnectionError("no address")
+    for address in addresses:
+        try:
+            return socket.create_connection((address, port), timeout=CONNECT_SECONDS)
+        except OSError as failure:
+            error = failure
+    raise error
+
+
+def _break(plain: socket.socket) -> None:
+    try:
+        plain.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return
