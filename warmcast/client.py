@@ -178,6 +178,7 @@ class Client:
     state = _verb(state_verbs.state)
     upload_state = _verb(state_verbs.upload_state)
     delete_state = _verb(state_verbs.delete_state)
+    inspect = _verb(verbs.inspect_files)
     submit = _forecast_verb(verbs.submit)
     plan = _verb(verbs.plan)
     forecast = _forecast_verb(verbs.forecast)
@@ -229,15 +230,25 @@ class RemoteForecast(ForecastInfo):
         """
         return self.client.iterate(follow_events(self.client.service, self.id, timeout_seconds))
 
-    def to_xarray(self, *, summary: bool = False) -> "xr.Dataset":
+    def to_xarray(self, *, summary: bool = False, first: int | None = None) -> "xr.Dataset":
         """Open the ensemble over HTTP, or with `summary` the statistics over its members.
 
         Raises `ServiceProblemError` if the service lacks the data, for instance because it was deleted. Lead
-        times are NaN until they are complete; later reads of the same dataset return their values.
+        times are NaN until they are complete; later reads of the same dataset return their values. With `first`, it is
+        the ensemble with so many lead times alone, which must be complete: it does not change while the forecast runs.
         """
-        name, url = ("summary.zarr", self.summary_url) if summary else ("ensemble.zarr", self.ensemble_url)
-        self.client.run(verbs.check_store(self.client.service, self.id, name))
-        dataset: xr.Dataset = importlib.import_module("warmcast.datasets").open_store(url, self.client.service.headers)
+        name = "summary.zarr" if summary else "ensemble.zarr"
+        return self._open(name if first is None else f"as-of/{first}/{name}")
+
+    def initial_state(self) -> "xr.Dataset":
+        """Open what the forecast started from: its two frames on the grid of the checkpoint."""
+        return self._open("initial_state.zarr")
+
+    def _open(self, name: str) -> "xr.Dataset":
+        service = self.client.service
+        self.client.run(verbs.check_store(service, self.id, name))
+        open_store, url = importlib.import_module("warmcast.datasets").open_store, self.store_url(name)
+        dataset: xr.Dataset = open_store(url, service.headers)
         return dataset
 
     def replay(

@@ -35,12 +35,16 @@ class ForecastInfo:
     @property
     def ensemble_url(self) -> str:
         """URL of the ensemble, which `xarray.open_zarr` opens."""
-        return f"{self._service.url}/v1/forecast/{self.id}/ensemble.zarr"
+        return self.store_url("ensemble.zarr")
 
     @property
     def summary_url(self) -> str:
         """URL of the statistics over the members, which `xarray.open_zarr` opens."""
-        return f"{self._service.url}/v1/forecast/{self.id}/summary.zarr"
+        return self.store_url("summary.zarr")
+
+    def store_url(self, name: str) -> str:
+        """Return the URL of a Zarr store of the forecast, such as `initial_state.zarr`."""
+        return f"{self._service.url}/v1/forecast/{self.id}/{name}"
 
     def __repr__(self) -> str:
         progress = self.info["progress_detail"]

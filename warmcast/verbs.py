@@ -55,6 +55,20 @@ def limits(service: Service) -> Steps[dict[str, Any]]:
     return limits
 
 
+def inspect_files(
+    service: Service, files: Files, *, model: str | None = None, init_time: str | None = None
+) -> Steps[dict[str, Any]]:
+    """Return what files hold, what a forecast would start from, and why the rest is not used; nothing is stored.
+
+    `can_start` is false if no forecast of `model` can start from them at `init_time`, by default the newest.
+    """
+    parts = tuple(("initial_state", existing_file(path)) for path in sequence(files))
+    parameters = without_missing(model=model, init_time=init_time)
+    request = Request("POST", "/inspect", parameters, files=parts, answer_seconds=ANSWER_SECONDS)
+    inspection: dict[str, Any] = (yield from service.call(request)).document()
+    return inspection
+
+
 def submit(
     service: Service,
     initial_state: InitialState = "gfs",
