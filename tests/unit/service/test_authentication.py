@@ -68,7 +68,7 @@ def test_no_route_receives_more_than_a_request_of_what_is_no_upload(
     routes = [path for path, methods in api.app.openapi()["paths"].items() if "post" in methods]
     assert len(routes) >= 4
     for route in routes:
-        path = route.format(forecast_id=record.id, model="untrained")
+        path = route.format(forecast_id=record.id, batch_id="ba_none", model="untrained")
         status, _, parts = _unread(api, "POST", path, {"Content-Type": kind, **length})
         assert 400 <= status < 500, path
         assert parts <= 2, path
