@@ -1,5 +1,6 @@
 """The client for asyncio and trio: `AsyncClient` has the methods of `Client` as coroutines."""
 
+import builtins
 import functools
 import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -9,13 +10,14 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from warmcast import state_verbs, verbs
+from warmcast import batches, state_verbs, verbs
 from warmcast.downloads import download
 from warmcast.events import Event, follow_events
 from warmcast.exchange import Answer, Emit, Failure, Open, Pause, Read, Request, Send, Service, Step, Steps
 from warmcast.forecast_log import log
 from warmcast.forecasts import ForecastInfo, require_success, wait_for_end
 from warmcast.messages import answer_of, failure_of, http_arguments
+from warmcast.remote_batches import AsyncRemoteBatch
 from warmcast.series import position, save_position
 
 if TYPE_CHECKING:
@@ -182,6 +184,33 @@ class AsyncClient:
     submit = _forecast_verb(verbs.submit)
     plan = _verb(verbs.plan)
     forecast = _forecast_verb(verbs.forecast)
+
+    async def batch(
+        self, initial_states: batches.InitialStates, *, idempotency_key: str | None = None, **fields: Any
+    ) -> AsyncRemoteBatch:
+        """Submit one forecast from each of several initial states, all or none, and return the batch.
+
+        `fields` are those of `POST /forecast` but `initial_state`, such as `members`, `lead_time` and `sampler`. Two
+        calls with one `idempotency_key` submit one batch.
+        """
+        steps = batches.submit_batch(self.service, initial_states, idempotency_key=idempotency_key, **fields)
+        return AsyncRemoteBatch(self, await self.run(steps))
+
+    async def find_batch(self, batch_id: str) -> AsyncRemoteBatch:
+        """Return the batch of an id."""
+        return AsyncRemoteBatch(self, await self.run(batches.read_batch(self.service, batch_id)))
+
+    async def batches(self, *, limit: int = 20, before: str | None = None) -> "builtins.list[AsyncRemoteBatch]":
+        """Return at most `limit`, up to 100, batches, newest first and without their parts.
+
+        `before` is the id of a batch, and selects those older than it.
+        """
+        infos = await self.run(batches.list_batches(self.service, limit=limit, before=before))
+        return [AsyncRemoteBatch(self, info) for info in infos]
+
+    def follow_batch(self, batch_id: str, timeout_seconds: float | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Yield the status document of a batch from time to time, until all its forecasts have ended."""
+        return self.iterate(batches.follow_batch(self.service, batch_id, timeout_seconds))
 
     async def list(
         self,

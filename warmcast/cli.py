@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from warmcast import (
+    cli_batch,
     cli_calibrate,
     cli_checkpoint,
     cli_forecast,
@@ -40,6 +41,8 @@ cli_training.add_to(app)
 cli_calibrate.add_to(app)
 cli_nature.add_to(app)
 cli_checkpoint.add_to(app)
+
+app.add_typer(cli_batch.app, name="batch")
 
 bench = typer.Typer(help="Benchmarks: ratios to other programs and to limits of the machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")

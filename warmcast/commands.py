@@ -14,6 +14,13 @@ from warmcast.errors import MissingExtraError
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "api": "service.commands:serve_api",
+        "batch cancel": "warmcast.remote_batch_commands:cancel",
+        "batch delete": "warmcast.remote_batch_commands:delete",
+        "batch list": "warmcast.remote_batch_commands:list_batches",
+        "batch restart": "warmcast.remote_batch_commands:restart",
+        "batch status": "warmcast.remote_batch_commands:status",
+        "batch submit": "warmcast.remote_batch_commands:submit",
+        "batch watch": "warmcast.remote_batch_commands:watch",
         "bench estimate": "benchmarks.estimates:bench_estimates",
         "bench engine": "benchmarks.engine:bench_engine",
         "bench load": "benchmarks.load:bench_load",

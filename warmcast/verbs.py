@@ -8,6 +8,7 @@ import json as json_module
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -242,11 +243,16 @@ def verify(service: Service, forecast_id: str, truth: Files, *, reference: str) 
 
     `reference` names the analyses in diagnostics and metrics, in small letters, digits and hyphens: `gfs-analysis`.
     """
-    files = tuple(("truth", existing_file(path)) for path in sequence(truth))
-    path, form = forecast_path(forecast_id, "verify"), {"reference": reference}
-    request = Request("POST", path, form=form, files=files, is_repeatable=False, answer_seconds=ANSWER_SECONDS)
+    request = replace(verification_request(truth, reference), path=forecast_path(forecast_id, "verify"))
     verification: dict[str, Any] = (yield from service.call(request)).document()
     return verification
+
+
+def verification_request(truth: Files, reference: str) -> Request:
+    """Return the request to score against analyses in files; its path is that of one to verify."""
+    files = tuple(("truth", existing_file(path)) for path in sequence(truth))
+    form = {"reference": reference}
+    return Request("POST", "/verify", form=form, files=files, is_repeatable=False, answer_seconds=ANSWER_SECONDS)
 
 
 def maps(
