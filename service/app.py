@@ -43,6 +43,7 @@ from service.routes import (
     processes,
     quality,
     status,
+    usage,
 )
 
 
@@ -134,6 +135,7 @@ def _include_routes(app: FastAPI) -> None:
         kept_states.router,
         limits.router,
         audit.router,
+        usage.router,
     ):
         app.include_router(router, prefix="/v1", dependencies=[KNOWN_PARAMETERS])
         app.include_router(router, include_in_schema=False, dependencies=[KNOWN_PARAMETERS])

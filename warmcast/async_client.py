@@ -181,6 +181,7 @@ class AsyncClient:
     upload_state = _verb(state_verbs.upload_state)
     delete_state = _verb(state_verbs.delete_state)
     inspect = _verb(verbs.inspect_files)
+    usage = _verb(verbs.usage)
     submit = _forecast_verb(verbs.submit)
     plan = _verb(verbs.plan)
     forecast = _forecast_verb(verbs.forecast)

@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
     add_with_request(app, submit)
     add_with_request(app, plan)
-    for command in (replay, status, log, watch, cancel, download, limits):
+    for command in (replay, status, log, watch, cancel, download, limits, usage):
         app.command()(command)
     app.command("list")(list_)
 
@@ -135,6 +135,25 @@ def limits(url: Url = None, json: Json = False) -> None:
         frees = "" if limit["frees"] is None else f" until {limit['frees']}"
         typer.echo(f"{limit['name']:<22} {value:>15}{used}{frees}")
     typer.echo(f"{'high_priority':<22} {'yes' if receipt['high_priority'] else 'no':>15}")
+
+
+def usage(
+    days: Annotated[int, typer.Option(min=1, max=3660, help="Number of days until today (UTC).")] = 30,
+    owner: Annotated[str | None, typer.Option(help="For operators: another key, or all.")] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Print what your API key (WARMCAST_KEY) has used: forecasts, uploads and evaluations, in all and by day."""
+    with exit_codes():
+        receipt = run("usage", url=url, days=days, owner=owner)
+    if json:
+        print_json(receipt)
+        return
+    for each in receipt["usage"]:
+        typer.echo(f"{each['owner']}  {each['open_forecasts']} open, {each['kept_bytes']} bytes kept")
+        for counts in (*each["days"], {"day": "total", **each["total"]}):
+            parts = ", ".join(f"{number} {name}" for name, number in counts.items() if name != "day")
+            typer.echo(f"    {counts['day']:<10}  {parts}")
 
 
 def cancel(forecast_id: ForecastId, url: Url = None, json: Json = False) -> None:

@@ -56,6 +56,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "key revoke": "service.commands:revoke_api_key",
         "key rotate": "service.commands:rotate_api_key",
         "limits": "warmcast.remote:limits",
+        "usage": "warmcast.remote:usage",
         "list": "warmcast.remote:list_forecasts",
         "models": "warmcast.remote:models",
         "log": "warmcast.remote:log",

@@ -107,6 +107,12 @@ def delete_state(*, url: str | None, state_id: str) -> dict[str, Any]:
         return {"deleted": state_id}
 
 
+def usage(*, url: str | None, days: int, owner: str | None) -> dict[str, Any]:
+    """Return what the client's API key, or another one, has used."""
+    with Client(url) as client:
+        return {"usage": client.usage(days, owner)}
+
+
 def cancel(*, url: str | None, forecast_id: str) -> dict[str, Any]:
     """Cancel a forecast and return its status document."""
     with Client(url) as client:

@@ -70,6 +70,14 @@ def inspect_files(
     return inspection
 
 
+def usage(service: Service, days: int = 30, owner: str | None = None) -> Steps[list[dict[str, Any]]]:
+    """Return what this client's API key has used, in all and by day; operators name another `owner`, or `all`."""
+    parameters = {"days": str(days)} | ({} if owner is None else {"owner": owner})
+    answer = yield from service.call(Request("GET", "/usage", parameters))
+    found: list[dict[str, Any]] = answer.document()["usage"]
+    return found
+
+
 def submit(
     service: Service,
     initial_state: InitialState = "gfs",

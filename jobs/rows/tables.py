@@ -147,6 +147,20 @@ accepted on `day` (days since 1970, UTC), without those that were not computed b
 cancelled.
 """
 
+usage_day = Table(
+    "usage_day",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("day", Integer, primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in ("accepted", "uploads", "successful", "failed")),
+    *(Column(name, BigInteger, nullable=False) for name in ("dismissed", "evaluations")),
+)
+"""Counters of each owner and day (days since 1970, UTC), never decreasing; kept by triggers, like `usage`.
+
+`accepted` and `uploads` count on the day of acceptance, the others on that of the end; `evaluations` are those that
+were computed.
+"""
+
 waiting_work = Table(
     "waiting_work",
     metadata,

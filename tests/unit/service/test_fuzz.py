@@ -40,7 +40,7 @@ _TEMPLATES = (
     *("/v1/forecast/{0}/ensemble.nc", "/v1/forecast/{0}/ensemble.grib2?members=0-1", "/v1/forecast/{0}/summary.nc"),
     *("/api/retrieve/v1/jobs", "/api/retrieve/v1/jobs/{0}", "/api/retrieve/v1/jobs/{0}/results/{1}.nc?signature=1"),
     *("/api/retrieve/v1/processes/{0}/execution", "/api/retrieve/v1/jobs/delete", "/api/catalogue/v1/messages"),
-    *("/", "/v1/audit", "/view/{0}", "/assets/{0}"),
+    *("/", "/v1/audit", "/v1/usage", "/view/{0}", "/assets/{0}"),
     *("/v1/catalogue", "/v1/limits", "/v1/inspect", "/docs/{0}", "/openapi.json", "/healthz", "/metrics", "//{0}"),
 )
 _PARAMETERS = (
