@@ -35,7 +35,7 @@ from weather.errors import DamagedError
 from weather.stores.checks import Files, check_content, damage_of
 from weather.stores.chunks import METADATA_KEY
 from weather.stores.layout import ENSEMBLE, SUMMARY
-from weather.stores.promises import mark_of
+from weather.stores.promises import mark_of, promised_files
 
 router = APIRouter(tags=["data"], responses=PROBLEM_RESPONSES)
 
@@ -92,13 +92,20 @@ def _check_absence(record: ForecastRecord, folder: ForecastFolder, store: str, k
         mark = mark_of(store, key)
         is_promised = (
             key == METADATA_KEY
-            or (mark is not None and (folder.path / store / mark).file_stat() is not None)
+            or (mark is not None and _promises(folder.path, store, mark, name))
             or (record.status == Status.SUCCESSFUL and name in expected_files(folder, record))
         )
     else:
         is_promised = name in files
     if is_promised:
         raise DamagedError(name, "is missing")
+
+
+def _promises(folder: StoragePath, store: str, mark: str, name: str) -> bool:
+    """Return whether a mark exists and a file is one of those that it promises: a chunk of an array of the store."""
+    return (folder / store / mark).file_stat() is not None and name in promised_files(
+        folder, [store], is_complete=False
+    )
 
 
 def _respond_with_store_file(

@@ -109,9 +109,16 @@ def test_a_chunk_that_its_mark_promises_is_damaged_and_any_other_is_not_written_
     folder = ForecastFolder(tmp_path, record.id)
     store = EnsembleStore.open(folder.store)
     store.commit(0, 0, np.zeros((2, 2, *store.layout.grid.shape), np.float32))
+    for key in (
+        OTHER,
+        "ensemble.zarr/u10/c.0.0.0.0",
+        "ensemble.zarr/u10/c.0.0.0.0.9",
+        "ensemble.zarr/rain/c.0.0.0.0.0",
+    ):
+        assert api.get(f"/v1/forecast/{record.id}/{key}").json()["type"] == "/problems/not-found"
+    assert not api.get(f"/v1/forecast/{record.id}").json()["warnings"]
     (folder.path / CHUNK).remove()
     assert api.get(f"/v1/forecast/{record.id}/{CHUNK}").json()["type"] == "/problems/damaged"
-    assert api.get(f"/v1/forecast/{record.id}/{OTHER}").json()["type"] == "/problems/not-found"
 
 
 @pytest.mark.parametrize("kind", ["flipped", "empty", "short", "exchanged"])
