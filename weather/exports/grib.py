@@ -5,6 +5,7 @@ messages of a kind have the same size.
 """
 
 import re
+import sqlite3  # noqa: F401  # before eccodes, which loads an older SQLite for the whole process
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal

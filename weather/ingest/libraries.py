@@ -1,5 +1,6 @@
 """Find the files that the interpreter and its libraries may still need once a process has loaded them."""
 
+import sqlite3  # noqa: F401  # before eccodes, which loads an older SQLite for the whole process
 import sys
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 """Read the records of GRIB files, edition 1 and 2, message by message."""
 
+import sqlite3  # noqa: F401  # before eccodes, which loads an older SQLite for the whole process
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
