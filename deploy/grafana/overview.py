@@ -140,16 +140,20 @@ def _requests() -> list[Panel]:
     rate = f"sum by (code) (rate({seconds}_count[$__rate_interval]))"
     latency = f"histogram_quantile(0.95, sum by (le, route) (rate({seconds}_bucket[5m])))"
     sent = "sum(rate(warmcast_chunk_bytes_sent_total[$__rate_interval]))"
+    sends = "sum by (result) (rate(warmcast_webhook_deliveries_total[$__rate_interval])) or vector(0)"
     return [
-        Panel("Requests", "Responses per second, by status code.", "reqps", {"{{code}}": rate}, width=8),
+        Panel("Requests", "Responses per second, by status code.", "reqps", {"{{code}}": rate}, width=6),
         Panel(
             "Response time",
             "95 % quantile of the seconds until a response starts, by route.",
             "s",
             {"{{route}}": latency},
-            width=8,
+            width=6,
         ),
-        Panel("Ensemble data sent", "Bytes of ensembles sent per second.", "Bps", {"sent": sent}, width=8),
+        Panel("Ensemble data sent", "Bytes of ensembles sent per second.", "Bps", {"sent": sent}, width=6),
+        Panel(
+            "Callbacks", "Attempts to deliver an event per second, by result.", "cps", {"{{result}}": sends}, width=6
+        ),
     ]
 
 

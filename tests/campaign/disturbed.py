@@ -169,7 +169,8 @@ def _check_events(database: Database, forecast_id: str) -> None:
     assert record.status == Status.SUCCESSFUL, record
     with database.read() as connection:
         events = list_events(connection, forecast_id)
-    kinds = [event.kind for event in events if event.kind != EventKind.LEAD_TIME]
+    disturbances = {EventKind.WORKER_LOST, EventKind.RETRY}
+    kinds = [event.kind for event in events if event.kind not in disturbances | {EventKind.LEAD_TIME}]
     assert kinds == [EventKind.ACCEPTED, EventKind.RUNNING, EventKind.SUCCESSFUL]
     lead_times = [event.detail["lead_times"] for event in events if event.kind == EventKind.LEAD_TIME]
     assert lead_times == list(range(1, record.num_lead_times + 1))

@@ -21,6 +21,10 @@ FIELDS = {
     "output",
     "deadline_seconds",
     "priority",
+    "labels",
+    "retention_hours",
+    "alerts",
+    "callback",
 }
 
 

@@ -138,13 +138,13 @@ def test_a_download_needs_the_key_of_its_owner_or_a_signature_by_it(
     whole = httpx.get(location)
     assert (whole.status_code, whole.content) == (200, Path(path).read_bytes())
     address, _, query = location.partition("?")
-    expires, signature = query.split("&")
+    key, expires, signature = query.split("&")
     for wrong in (
         address,
-        f"{address}?{expires}&signature=0",
-        f"{address}?expires=9999999999&{signature}",
-        f"{address}?expires=1&{signature}",
-        f"{address}?{signature}",
+        f"{address}?{key}&{expires}&signature=0",
+        f"{address}?{key}&expires=9999999999&{signature}",
+        f"{address}?{key}&expires=1&{signature}",
+        f"{address}?{key}&{signature}",
         f"{address.replace(remote.request_id, 'fc_0')}?{query}",
         f"{served.url}/v1/forecast/{remote.request_id}/ensemble.nc?{query}",
         f"{served.url}/api/retrieve/v1/jobs/{remote.request_id}?{query}",

@@ -92,7 +92,7 @@ def test_an_invalid_last_event_id_is_a_problem_that_names_it(
 def test_events_that_happen_while_a_client_listens_are_sent_once(
     api: InProcess, database: Database, submit_forecast: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(events, "POLL_SECONDS", 0.01)
     reader, reads = api.app.state.service.events, []
     read = reader.read
     monkeypatch.setattr(reader, "read", lambda position: reads.append(1) or read(position))
@@ -136,9 +136,9 @@ def test_events_outlive_the_data_of_a_forecast(
 def test_an_open_stream_ends_after_its_longest_time_and_can_be_continued(
     api: InProcess, database: Database, submit_forecast: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(events, "POLL_SECONDS", 0.001)
     record = submit_forecast()
-    monkeypatch.setattr(events, "_MAX_STREAM_SECONDS", 0.05)
+    monkeypatch.setattr(events, "MAX_STREAM_SECONDS", 0.05)
     first = _events(api, record.id)
     assert [event.kind for event in first] == ["accepted"]
     succeed(database, record)
@@ -194,8 +194,8 @@ def test_streams_hold_no_thread_while_the_database_does_not_answer(
 def test_a_stream_ends_after_its_key_was_revoked(
     api: InProcess, database: Database, submit_forecast: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "_POLL_SECONDS", 0.01)
-    monkeypatch.setattr(events, "_KEY_SECONDS", 0.02)
+    monkeypatch.setattr(events, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(events, "KEY_SECONDS", 0.02)
     (revoked, first), (kept, second) = create_key(database, "desk"), create_key(database, "other")
     streams = [
         api.start("GET", f"/v1/forecast/{submit_forecast(owner=owner).id}/events", headers={"PRIVATE-TOKEN": secret})

@@ -1,6 +1,7 @@
 """Initial states that callers keep: made of files, the catalogue and forecasts; used, listed, read and deleted."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -227,11 +228,13 @@ def test_a_state_of_another_grid_is_refused_with_all_reasons(api: InProcess, kee
 
 def test_another_checkpoint_of_the_same_grid_can_use_it(api: InProcess, keep: Keep, settings: Settings) -> None:
     other = Path(settings.storage.checkpoints) / "other"
-    if not other.exists():
-        write_tiny_checkpoint(other, name="other", trained=False)
-    state = keep().json()
-    body = small_request() | {"model": "other", "initial_state": {"source": "state", "id": state["id"]}}
-    assert api.post("/v1/forecast", json=body).status_code == 202
+    write_tiny_checkpoint(other, name="other", trained=False)
+    try:
+        state = keep().json()
+        body = small_request() | {"model": "other", "initial_state": {"source": "state", "id": state["id"]}}
+        assert api.post("/v1/forecast", json=body).status_code == 202
+    finally:
+        shutil.rmtree(other)  # the checkpoints are those of all tests
 
 
 @pytest.mark.parametrize(
