@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from warmcast.errors import ForecastFailedError, WaitTimeoutError
 from warmcast.exchange import Emit, Outage, Pause, Request, Service, Steps
-from warmcast.forecasts import FINAL
+from warmcast.forecasts import FINAL, StatusInfo
 from warmcast.verbs import Files, verification_request
 
 _ANSWER_SECONDS = 600.0
@@ -140,18 +140,8 @@ def check_batch_store(service: Service, batch_id: str, name: str) -> Steps[None]
     yield from service.call(Request("GET", batch_path(batch_id, f"{name}/zarr.json")))
 
 
-class BatchInfo:
+class BatchInfo(StatusInfo):
     """A batch by its id; `info` is the newest status document that the service has sent (`GET /batch/ID`)."""
-
-    def __init__(self, service: Service, info: dict[str, Any]) -> None:
-        self._service = service
-        self.info = info
-        self.id: str = info["id"]
-
-    @property
-    def status(self) -> str:
-        """The status in `info`: accepted, running, successful, failed or dismissed (cancelled)."""
-        return str(self.info["status"])
 
     @property
     def parts(self) -> list[dict[str, Any]]:

@@ -19,8 +19,8 @@ def count_members(info: Mapping[str, Any]) -> int:
     return members if isinstance(members, int) else len(members)
 
 
-class ForecastInfo:
-    """A forecast by its id; `info` is the newest status document that the service has sent (`GET /forecast/ID`)."""
+class StatusInfo:
+    """What has an id and a status document, `info`: the newest that the service has sent."""
 
     def __init__(self, service: Service, info: dict[str, Any]) -> None:
         self._service = service
@@ -31,6 +31,10 @@ class ForecastInfo:
     def status(self) -> str:
         """The status in `info`: accepted, running, successful, failed or dismissed (cancelled)."""
         return str(self.info["status"])
+
+
+class ForecastInfo(StatusInfo):
+    """A forecast by its id; `info` is the newest status document that the service has sent (`GET /forecast/ID`)."""
 
     @property
     def ensemble_url(self) -> str:

@@ -1,17 +1,15 @@
 """Stream the events of all parts of a batch (server-sent events); a client that reconnects misses none."""
 
-import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-import anyio
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from jobs.events import PartEvents, list_part_events, resume_positions
 from service.dependencies import OwnBatch, Service, ServiceDep
 from service.problems import PROBLEM_RESPONSES
-from service.routes.events import KEY_SECONDS, MAX_STREAM_SECONDS, POLL_SECONDS, STREAM_HEADERS
+from service.routes.events import STREAM_HEADERS, turns
 from service.threads import READERS, in_threads
 
 router = APIRouter(tags=["batches"], responses=PROBLEM_RESPONSES)
@@ -30,19 +28,13 @@ async def stream_batch_events(
     events of the last 30 seconds may be sent again, with the ids that they had.
     """
     positions = await _resume(service, batch.id, last_event_id) if last_event_id else {}
-    began = checked = time.monotonic()
-    while time.monotonic() - began < MAX_STREAM_SECONDS:
+    async for _ in turns(service, request.headers):
         found = await _read(service, batch.id, positions)
         for forecast_id, index, event in found.events:
             data = {"forecast_id": forecast_id, "index": index, **event.detail}
             yield ServerSentEvent(event=event.kind, id=str(event.id), data=data, retry=2000)
         if found.has_ended:
             return
-        await anyio.sleep(POLL_SECONDS)
-        if time.monotonic() - checked > KEY_SECONDS:
-            checked = time.monotonic()
-            if not await service.callers.is_known(request.headers):
-                return
 
 
 @router.head("/batch/{batch_id}/events", include_in_schema=False)

@@ -288,7 +288,7 @@ def test_the_service_delivers_and_tells_the_owner_but_neither_the_url_nor_the_se
     ("fields", "pointer"),
     [
         ({"url": "https://localhost.evil.org/"}, "/callback/url"),
-        ({"url": "file:///etc/passwd"}, "/callback/url"),
+        ({"url": "file:///data/weather.nc"}, "/callback/url"),
         ({"events": []}, "/callback/events"),
         ({"events": ["lead_time"]}, "/callback/events/0"),
         ({"secret": "whsec_c2hvcnQ="}, "/callback/secret"),
