@@ -13,6 +13,7 @@ from jobs.callback_hosts import AllowedHosts, check_hosts
 from jobs.mode import Precision
 from storage.errors import ConfigurationError, Location
 from weather.schema import first_error_sentence
+from weather.upstream.registry import UpstreamOptions
 
 PREFIX = "WARMCAST_"
 _CLIENT_VARIABLES = {"WARMCAST_URL", "WARMCAST_KEY"}
@@ -211,6 +212,23 @@ class ServiceSettings(_Group):
         return _with_password(self.redis_url.get_secret_value(), self.redis_password_file)
 
 
+class DatasetSettings(_Group):
+    """Data sets of the catalogue whose analyses are fetched when they are needed."""
+
+    datasets: str = Field(
+        "", description="Names of the data sets that are enabled beside the bundled ones, separated by commas."
+    )
+    datasets_file: Path | None = Field(
+        None, description="TOML file with definitions of data sets, in addition to the built-in ones."
+    )
+
+    @property
+    def upstream_options(self) -> UpstreamOptions:
+        """Which data sets are enabled, and where they are defined."""
+        names = tuple(filter(None, (name.strip() for name in self.datasets.split(","))))
+        return UpstreamOptions(names, self.datasets_file)
+
+
 class LogSettings(_Group):
     """The log that each process writes to standard error."""
 
@@ -225,6 +243,7 @@ _GROUPS: dict[str, type[_Group]] = {
     "worker": WorkerSettings,
     "limits": LimitSettings,
     "service": ServiceSettings,
+    "datasets": DatasetSettings,
     "log": LogSettings,
 }
 
@@ -238,6 +257,7 @@ class Settings(BaseModel):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     service: ServiceSettings = Field(default_factory=ServiceSettings)
+    datasets: DatasetSettings = Field(default_factory=DatasetSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
     @classmethod

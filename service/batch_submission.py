@@ -31,7 +31,6 @@ from service.submission import (
 )
 from service.threads import REMOVERS, WRITERS
 from storage.errors import ConfigurationError, Location
-from weather.bundled import find_catalogue_state
 from weather.initial_state import InitialState
 
 Sources = Sequence[tuple[Location, InitialStateSource]]
@@ -92,7 +91,7 @@ class BatchSubmission:
         """Check everything but the states themselves, as `check_body` does."""
         with located_at("body", _FIELD):
             if isinstance(self._body.initial_states, CatalogueSeries):
-                find_catalogue_state(self._body.initial_states.dataset, None)
+                self._service.datasets.find(self._body.initial_states.dataset)
             sources = self._body.sources()
         located = [((_FIELD, *location), source) for location, source in sources]
         return check_body(self._service, self._owner, self._body.part(sources[0][1]), located), sources

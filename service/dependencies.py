@@ -19,6 +19,7 @@ from jobs.rows.states import OPEN, Data, Status
 from jobs.settings import Settings
 from service.authentication import KEY_HEADERS, Callers, caller_of, owner_of
 from service.batches import BatchReader
+from service.datasets import Datasets
 from service.outlooks import Outlooks
 from service.problems import DATA_GONE, NOT_FINISHED, NOT_FOUND, UNSUCCESSFUL, ServiceError
 from service.queues import Queues
@@ -47,6 +48,7 @@ class Service:
     outlooks: Outlooks
     views: RenderedViews
     events: BatchReader[tuple[str, int], list[Event]]
+    datasets: Datasets
 
 
 async def _current_service(request: Request) -> Service:

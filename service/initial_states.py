@@ -9,6 +9,7 @@ from jobs.errors import ForecastNotFoundError
 from jobs.forecasts import ForecastRecord, read_forecast
 from jobs.request import CatalogueSource, ForecastSource, InitialStateSource, StateSource, UploadSource
 from jobs.rows.states import Data
+from service.catalogue import check_catalogue_source, read_fetched_state
 from service.damage import answering_damage, load_state_of
 from service.dependencies import Service
 from service.faults import located_at
@@ -67,7 +68,7 @@ async def parse_files(
 def check_source(source: InitialStateSource, service: Service, owner: str) -> None:
     """Raise `ConfigurationError` if the source names a state that does not exist, or its time cannot be parsed."""
     if isinstance(source, CatalogueSource):
-        find_catalogue_state(source.dataset, source.init_time)
+        check_catalogue_source(source.dataset, source.init_time, service)
     elif isinstance(source, ForecastSource):
         find_source_forecast(source.id, service, owner)
     elif isinstance(source, StateSource):
@@ -114,6 +115,8 @@ async def read_catalogue_state(
     source: CatalogueSource, manifest: Manifest, service: Service, owner: str
 ) -> InitialState:
     """Return a state of the catalogue, which is parsed once for all requests of one checkpoint's grid."""
+    if service.datasets.is_fetched(source.dataset):
+        return await read_fetched_state(source, manifest, service, owner, PARSING_SECONDS)
     entry = find_catalogue_state(source.dataset, source.init_time)
     files, names = tuple(entry.files), tuple(path.name for path in entry.files)
     parse = partial(ingest_initial_state, files, names, manifest.model, parse_time(entry.init_time))

@@ -10,6 +10,7 @@ from jobs.kept_states import KeptState, find_state_by_key
 from jobs.planning.measured import load_estimator
 from jobs.request import CatalogueSource
 from jobs.state_folders import describe_state, keep_state
+from service.catalogue import check_catalogue_source
 from service.checkpoints import read_named_manifest
 from service.damage import answering_damage, load_state_of
 from service.dependencies import Service
@@ -23,7 +24,6 @@ from service.state_sources import with_warnings
 from service.threads import READERS, WRITERS, in_threads
 from service.views import Link, format_time
 from storage.errors import ConfigurationError
-from weather.bundled import find_catalogue_state
 from weather.errors import StorageFullError
 from weather.exports.state import KEPT_STATE
 from weather.initial_state import InitialState
@@ -88,7 +88,7 @@ def check_state_request(request: StateRequest, service: Service, owner: str) -> 
         return _check_forecast(source, service, owner)
     manifest = faults.attempt(("body", "model"), _read_manifest, service, source.model)
     if isinstance(source, CatalogueState):
-        faults.attempt(("body",), find_catalogue_state, source.dataset, source.init_time)
+        faults.attempt(("body",), check_catalogue_source, source.dataset, source.init_time, service)
     elif source.init_time is not None:
         faults.attempt(("body",), parse_time, source.init_time)
     faults.check()

@@ -25,6 +25,7 @@ from jobs.settings import Settings, StorageSettings
 from jobs.state_folders import sweep_states
 from service.authentication import Callers
 from service.batches import BatchReader
+from service.datasets import Datasets
 from service.dependencies import Service
 from service.metrics import Metrics, ReadinessCollector, RowsCollector
 from service.outlooks import Outlooks
@@ -43,6 +44,7 @@ from service.webhooks import WebhookSender
 from storage.errors import ConfigurationError, DataDirectoryError
 from storage.lock import lock_folder
 from storage.scratch import own_temporary_folder, remove_abandoned_folders
+from weather.upstream.registry import enabled_datasets
 
 _RETENTION_SECONDS, _CHECK_SECONDS, _USE_SECONDS = 60.0, 600.0, 60.0
 _WEBHOOK_SECONDS = 1.0
@@ -89,11 +91,11 @@ def open_service(
     stack.callback(outlooks.close)
     events = BatchReader(partial(_read_events, database), "events")
     stack.callback(events.close)
+    datasets = Datasets(enabled_datasets(settings.datasets.upstream_options))
     queues, refused = Queues.open(settings.limits), Refusals(database)
     views = RenderedViews(settings.storage.keep_hours)
-    service = Service(
-        settings, database, dispatcher, storage, readiness, queues, callers, refused, forecasts, outlooks, views, events
-    )
+    shared = forecasts, outlooks, views, events, datasets
+    service = Service(settings, database, dispatcher, storage, readiness, queues, callers, refused, *shared)
     _send_webhooks(settings, database, metrics, stack)
     for task in _upkeep_tasks(settings, installation, service, metrics):
         stack.enter_context(task)

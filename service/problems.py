@@ -46,6 +46,8 @@ from weather.errors import (
     ParserTimeoutError,
     StorageFullError,
     StoreError,
+    UpstreamError,
+    UpstreamRefusedError,
     VerificationError,
 )
 from weather.schema import error_detail
@@ -131,6 +133,8 @@ KIND_OF_ERROR: dict[type[WarmcastError], ProblemKind] = {
     LimitReachedError: ProblemKind("limit-reached", 429, "A limit of the API key is reached", 30),
     QueueFullError: QUEUE_FULL,
     StateNotFoundError: ProblemKind("no-such-state", 404, "There is no such initial state"),
+    UpstreamRefusedError: ProblemKind("source-unusable", 502, "A data set of the catalogue sends what is refused"),
+    UpstreamError: ProblemKind("source-unavailable", 503, "A data set of the catalogue is not available", 60),
     VerificationError: ProblemKind("truth-incompatible", 422, "The forecast cannot be verified against these files"),
     CheckpointError: ProblemKind("no-such-model", 404, "There is no such model"),
     ConfigurationError: VALIDATION,

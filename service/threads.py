@@ -11,6 +11,8 @@ READERS = anyio.CapacityLimiter(20)
 """Limits the threads that read files of forecasts; further requests wait without a thread."""
 WRITERS = anyio.CapacityLimiter(4)
 """Limits the threads that write the files of a new forecast."""
+FETCHERS = anyio.CapacityLimiter(6)
+"""Limits the threads that wait for the origins of data sets."""
 REMOVERS = anyio.CapacityLimiter(2)
 """Limits the threads that delete the files of a forecast."""
 

@@ -11,11 +11,14 @@ WarmcastError
 ├── StoreError                 an ensemble or summary store cannot be created, read or resumed
 │   ├── DamagedError           a stored file is missing, damaged or cannot be read
 │   └── StorageFullError       the storage has too little free space
+├── UpstreamError              a data set of the catalogue is not available
+│   └── UpstreamRefusedError   it sends what is refused, or has never had the analysis
 ├── TrainingDataError          a data set cannot train, validate or evaluate a network
 └── VerificationError          the truth does not fit the forecast
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from storage.errors import WarmcastError
 
@@ -79,6 +82,29 @@ class DamagedError(StoreError):
 
 class StorageFullError(StoreError):
     """The storage has too little free space."""
+
+
+class UpstreamError(WarmcastError):
+    """A data set of the catalogue is not available; a later attempt may succeed.
+
+    `dataset` is its name; the message names the time and the host, and says what happened.
+    """
+
+    is_retryable: ClassVar[bool] = True
+
+    def __init__(self, dataset: str, message: str) -> None:
+        self.dataset = dataset
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return how to build the error again in another process."""
+        return type(self), (self.dataset, str(self)), self.__dict__
+
+
+class UpstreamRefusedError(UpstreamError):
+    """A data set of the catalogue cannot be used as it is defined, or sends what is refused; no attempt helps."""
+
+    is_retryable = False
 
 
 class TrainingDataError(WarmcastError):

@@ -30,7 +30,14 @@ from service.problems import (
 )
 from storage.errors import WarmcastError
 from tests.in_process import InProcess, run_in_process
-from weather.errors import DamagedError, InitialStateError, InputCorruptError, StoreError, TrainingDataError
+from weather.errors import (
+    DamagedError,
+    InitialStateError,
+    InputCorruptError,
+    StoreError,
+    TrainingDataError,
+    UpstreamError,
+)
 
 _ERRORS = {
     "queue": ServiceError(QUEUE_FULL, "Full."),
@@ -113,6 +120,8 @@ def test_every_listed_error_is_answered_with_its_own_kind(error: type[WarmcastEr
         arguments = ("a.nc", ["It is bad."])
     elif issubclass(error, DamagedError):
         arguments = ("ensemble.zarr/u10/c/0", "is missing")
+    elif issubclass(error, UpstreamError):
+        arguments = ("gfs", "It is bad.")
     elif issubclass(error, LimitExceededError):
         arguments = ("It is bad.", LimitState("uploads", 1))
     assert kind_of_error(error(*arguments)) is KIND_OF_ERROR[error]

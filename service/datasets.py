@@ -1,0 +1,107 @@
+"""The data sets of the catalogue, and the newest initial time of each, which is looked up at most once a minute."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from storage.errors import ConfigurationError
+from weather.errors import UpstreamError
+from weather.times import format_time, parse_time
+from weather.upstream.bundled import BundledDataset
+from weather.upstream.dataset import Dataset
+
+KEEP_SECONDS = 60.0
+"""Seconds for which the newest initial time of a data set is used again."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The newest initial time of a data set when it was reached last, and why it is not reached since when.
+
+    `checked` and `failing_since` are seconds since 1970; `failure` is a sentence, None while the data set is reached.
+    """
+
+    init_time: np.datetime64 | None = None
+    checked: float = 0.0
+    failure: str | None = None
+    failing_since: float | None = None
+
+
+class Datasets:
+    """The data sets by name. `clock` returns the seconds since 1970, by which the newest analyses are looked for."""
+
+    def __init__(self, datasets: Mapping[str, Dataset], clock: Callable[[], float] = time.time) -> None:
+        self.by_name, self._clock = dict(datasets), clock
+        self._newest = {name: Newest() for name in datasets}
+        self._locks = {name: threading.Lock() for name in datasets}
+
+    def find(self, name: str) -> Dataset:
+        """Return the data set of a name; raise `ConfigurationError` that lists the names."""
+        if name not in self.by_name:
+            known = ", ".join(self.by_name)
+            raise ConfigurationError(f"`dataset` must be one of the catalogue: {known}. Got: {name!r}.", ("dataset",))
+        return self.by_name[name]
+
+    def is_fetched(self, name: str) -> bool:
+        """Return whether the analyses of a data set are not bundled; raise the error of `find`."""
+        return not isinstance(self.find(name), BundledDataset)
+
+    def check_time(self, name: str, text: str) -> np.datetime64:
+        """Return an initial time of a data set; raise `ConfigurationError` unless it has analyses of such an hour."""
+        dataset, init_time = self.find(name), parse_time(text)
+        if init_time.astype("int64") % (3600 * dataset.step_hours):
+            hours = dataset.step_hours
+            raise ConfigurationError(
+                f"`init_time` must be a time of an analysis of {name}, every {hours} h from 00 UTC. Got: {text!r}.",
+                ("init_time",),
+            )
+        if init_time > self._now():
+            raise ConfigurationError(f"`init_time` must not be in the future. Got: {text!r}.", ("init_time",))
+        return init_time
+
+    def find_newest(self, name: str) -> np.datetime64 | None:
+        """Return the newest initial time of a data set, or None if it has none; it may be a minute old.
+
+        Raises `UpstreamError` if the data set is not reached, and the error of `find`. The calling thread waits.
+        """
+        newest = self.refresh(name)
+        if newest.failure is not None:
+            raise UpstreamError(name, newest.failure)
+        return newest.init_time
+
+    def known_newest(self, name: str) -> Newest:
+        """Return what is known of the newest initial time, without waiting."""
+        return self._newest[name]
+
+    def refresh(self, name: str) -> Newest:
+        """Return the newest initial time and whether the data set is reached; look it up unless it is new enough."""
+        dataset = self.find(name)
+        with self._locks[name]:
+            earlier = self._newest[name]
+            if self._clock() - earlier.checked < KEEP_SECONDS:
+                return earlier
+            self._newest[name] = self._look_up(name, dataset, earlier)
+            return self._newest[name]
+
+    def _look_up(self, name: str, dataset: Dataset, earlier: Newest) -> Newest:
+        try:
+            init_time = dataset.find_newest(self._now())
+        except UpstreamError as error:
+            if earlier.failure is None:
+                _log.warning("data set %s is not reached: %s", name, error)
+            since = earlier.failing_since if earlier.failing_since is not None else self._clock()
+            return Newest(earlier.init_time, self._clock(), str(error), since)
+        if earlier.failure is not None:
+            _log.warning("data set %s is reached again", name)
+        if init_time is not None and init_time != earlier.init_time:
+            _log.info("data set %s: the newest initial time is %s", name, format_time(init_time))
+        return Newest(init_time, self._clock())
+
+    def _now(self) -> np.datetime64:
+        return np.datetime64(int(self._clock()), "s")

@@ -1,0 +1,102 @@
+"""Definitions of data sets: where their analyses are and how they are laid out, read from TOML files.
+
+The built-in ones are in `datasets.toml`; an operator's file adds others, and replaces those of the same name whole.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, field_validator
+
+from storage.errors import ConfigurationError
+from weather.schema import FrozenModel, first_error_sentence
+from weather.upstream.dataset import Description
+from weather.upstream.templates import check_template
+from weather.variables import KNOWN
+
+BUILT_IN = Path(__file__).parent / "datasets.toml"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,49}")
+Template = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(check_template)]
+
+
+class _Definition(FrozenModel):
+    """What every definition has."""
+
+    title: str = Field("", max_length=200)
+    licence: str = Field("", max_length=200)
+    attribution: str = Field("", max_length=500)
+    step_hours: int = Field(6, ge=1, le=24)
+    delay_hours: float | None = Field(None, ge=0, le=24_000)
+    state_bytes: int | None = Field(None, ge=1)
+    lookback_hours: int = Field(72, ge=1, le=24_000)
+    max_bytes: int = Field(50_000_000, ge=1, le=2_000_000_000)
+
+    @field_validator("step_hours")
+    @classmethod
+    def _divide_a_day(cls, step_hours: int) -> int:
+        if 24 % step_hours:
+            raise ValueError(f"`step_hours` must divide 24. Got: {step_hours}")
+        return step_hours
+
+    def describe(self, hosts: tuple[str, ...] = ()) -> Description:
+        """Return the description of the data set."""
+        return Description(self.title, self.licence, self.attribution, self.delay_hours, self.state_bytes, hosts)
+
+
+class _WithVariables(_Definition):
+    """A definition of files of which variables are selected."""
+
+    variables: tuple[str, ...] = Field(("u10", "v10"), min_length=1)
+
+    @field_validator("variables")
+    @classmethod
+    def _know(cls, variables: tuple[str, ...]) -> tuple[str, ...]:
+        for name in variables:
+            if name not in KNOWN:
+                raise ValueError(f"`variables` must be some of {', '.join(KNOWN)}. Got: {name!r}")
+        return variables
+
+
+class FolderDefinition(_WithVariables):
+    """A folder that is watched."""
+
+    kind: Literal["folder"]
+    folder: Path
+    file: Template
+    settle_seconds: float = Field(60.0, ge=0)
+
+
+Definition = Annotated[FolderDefinition, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[FolderDefinition] = TypeAdapter(FolderDefinition)
+
+
+def read_definitions(file: Path | None) -> dict[str, FolderDefinition]:
+    """Return the built-in definitions and those of a file by name; raise `ConfigurationError` that names the field."""
+    tables = _read_tables(BUILT_IN)
+    if file is not None:
+        tables |= _read_tables(file)
+    return {name: _parse(name, table) for name, table in tables.items()}
+
+
+def _read_tables(file: Path) -> dict[str, Mapping[str, Any]]:
+    try:
+        tables = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"The file of data sets `{file}` cannot be read: {error}.") from error
+    for name, table in tables.items():
+        if not _NAME.fullmatch(name) or not isinstance(table, dict):
+            raise ConfigurationError(
+                f"The file of data sets `{file}` must have a table for each, named by small letters, digits, dots, "
+                f"dashes and underscores, such as [my-analyses]. Got: {name!r}."
+            )
+    return tables
+
+
+def _parse(name: str, table: Mapping[str, Any]) -> FolderDefinition:
+    try:
+        return _ADAPTER.validate_python(table)
+    except ValidationError as error:
+        raise ConfigurationError(f"The definition of data set `{name}`: {first_error_sentence(error)}") from error
