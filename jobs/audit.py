@@ -28,6 +28,9 @@ class Action(StrEnum):
     CANCEL = "cancel"
     DELETE = "delete"
     VERIFY = "verify"
+    RESTART = "restart"
+    CALLBACK = "callback"
+    KEEP_STATE = "keep_state"
     CREATE_KEY = "create_key"
     LIMIT_KEY = "limit_key"
     ROTATE_KEY = "rotate_key"
@@ -57,7 +60,8 @@ _actor: ContextVar[Actor | None] = ContextVar("actor", default=None)
 class AuditEntry:
     """An entry of the audit log; `number` requests were refused, else it is 1.
 
-    `subject` is the id of the forecast or key that was changed; `outcome` is `done`, or the status of a refusal.
+    `subject` is the id of the forecast, batch, initial state or key that was changed; `outcome` is `done`, or the
+    status of a refusal.
     """
 
     id: int

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from jobs.audit import Action, append_audit
 from jobs.errors import BatchNotFoundError, BatchOverError, IdempotencyError
 from jobs.events import append_event
-from jobs.forecasts import ForecastRecord, insert_forecast, record_of
+from jobs.forecasts import ForecastRecord, copy_callback, insert_forecast, record_of
 from jobs.limits import Admission, NewForecast, lock_queue
 from jobs.planning.plans import Plan
 from jobs.rows.clock import now
@@ -76,6 +76,7 @@ def insert_batch_if_admitted(
         record = _insert_batch(connection, batch, [plan.request.init_time for _, plan in parts])
         if record.id != batch.id:
             return record
+        append_audit(connection, Action.SUBMIT, batch.id)
         for index, (forecast_id, plan) in enumerate(parts):
             insert_part(connection, forecast_id, plan, record, index, batch.priority)
         if admission is not None:
@@ -177,8 +178,9 @@ def replace_parts(
 ) -> bool:
     """Insert forecasts in place of failed or cancelled parts, which leave the batch; return whether it was possible.
 
-    Each of `parts` is the earlier forecast, and id, plan and priority of the new one. If any of the earlier ones is not
-    such a part any more, nothing is changed. Raises the errors of `admission`: then nothing is changed either.
+    They have the callbacks of the earlier ones. Each of `parts` is the earlier forecast, and id, plan and priority of
+    the new one. If any of the earlier ones is not such a part any more, nothing is changed. Raises the errors of
+    `admission`: then nothing is changed either.
     """
     ids = [earlier.id for earlier, *_ in parts]
     ended = (forecasts.c.batch_id == batch.id, forecasts.c.status.in_((Status.FAILED, Status.DISMISSED)))
@@ -191,6 +193,8 @@ def replace_parts(
         for earlier, forecast_id, plan, priority in parts:
             assert earlier.batch_index is not None
             insert_part(connection, forecast_id, plan, batch, earlier.batch_index, priority)
+            copy_callback(connection, earlier.id, forecast_id)
+        append_audit(connection, Action.RESTART, batch.id)
         if admission is not None:
             lock_queue(connection)
             _, _, plan, priority = parts[0]
@@ -231,9 +235,9 @@ def cancel_batch(connection: Connection, batch_id: str, owner: str) -> None:
             cancelled += 1
             append_event(connection, forecast_id, EventKind.DISMISSED)
             append_audit(connection, Action.CANCEL, forecast_id)
-            append_audit(connection, Action.CANCEL, forecast_id)
     if not cancelled:
         raise BatchOverError(f"All forecasts of batch {batch_id} have ended.")
+    append_audit(connection, Action.CANCEL, batch_id)
 
 
 def _record(row: Row[Any]) -> BatchRecord:

@@ -33,7 +33,7 @@ _NAMES = {
 }
 _GONE = 410
 _RANDOM = secrets.SystemRandom()
-REVOKED = "the API key was revoked"
+_REVOKED, _EXPIRED = "the API key was revoked", "the API key has expired"
 _PUBLIC_OF_PROBLEM = ("type", "retryable")
 
 
@@ -54,10 +54,14 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an attempt: the status of the answer, or in safe words why there is none."""
+    """What came of an attempt: the status of the answer, or in safe words why there is none.
+
+    After one that `is_last`, nothing more is sent for the forecast.
+    """
 
     status_code: int | None
     error: str | None = None
+    is_last: bool = False
 
 
 def add_delivery(connection: Connection, forecast_id: str, kind: EventKind, detail: Mapping[str, Any]) -> None:
@@ -101,9 +105,15 @@ def claim_due(connection: Connection, limit: int, per_owner: int, in_flight: Map
     return claimed
 
 
-def is_revoked(connection: Connection, owner: str) -> bool:
-    """Return whether the key of an owner was revoked: nothing more is sent for it."""
-    return connection.scalar(select(api_keys.c.revoked).where(api_keys.c.id == owner)) is not None
+def find_end(connection: Connection, owner: str) -> str | None:
+    """Return why nothing more is sent for an owner, whose key was revoked or has expired; else None."""
+    columns = api_keys.c.revoked, api_keys.c.expires, now().label("time")
+    row = connection.execute(select(*columns).where(api_keys.c.id == owner)).one_or_none()
+    if row is None:
+        return None
+    if row.revoked is not None:
+        return _REVOKED
+    return _EXPIRED if row.expires is not None and row.expires <= row.time else None
 
 
 def save_outcome(connection: Connection, delivery: Delivery, outcome: Outcome) -> DeliveryState:
@@ -111,7 +121,7 @@ def save_outcome(connection: Connection, delivery: Delivery, outcome: Outcome) -
     code = outcome.status_code
     if code is not None and 200 <= code < 300:
         state = DeliveryState.DELIVERED
-    elif code == _GONE or outcome.error == REVOKED:
+    elif code == _GONE or outcome.is_last:
         state = DeliveryState.STOPPED
     elif delivery.attempts > len(RETRY_SECONDS):
         state = DeliveryState.GIVEN_UP

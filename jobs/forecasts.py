@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, exists, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from jobs.alerts import Alert, parse_alerts
@@ -105,6 +105,8 @@ def insert_forecast(
             connection.execute(insert(work), groups)
             _append_acceptance(connection, forecast_id)
             append_audit(connection, Action.SUBMIT, forecast_id)
+            if handling.callback is not None:
+                append_audit(connection, Action.CALLBACK, forecast_id)
     except IntegrityError:
         if not idempotency_key:
             raise
@@ -113,6 +115,16 @@ def insert_forecast(
             raise
         return earlier
     return read_forecast(connection, forecast_id, owner)
+
+
+def copy_callback(connection: Connection, forecast_id: str, new_id: str) -> None:
+    """Give a forecast the callback of another one with its secret, which is not read, if that one has any."""
+    source = forecasts.alias()
+    callback = select(source.c.callback).where(source.c.id == forecast_id)
+    has_callback = exists(callback.where(source.c.callback.is_not(None)))
+    change = update(forecasts).where(forecasts.c.id == new_id, has_callback)
+    if connection.execute(change.values(callback=callback.scalar_subquery())).rowcount:
+        append_audit(connection, Action.CALLBACK, new_id)
 
 
 def _new_row(forecast_id: str, owner: str, request: ForecastRequest, num_lead_times: int) -> dict[str, Any]:

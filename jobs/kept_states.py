@@ -11,6 +11,7 @@ from pydantic import Field
 from sqlalchemy import Connection, Row, delete, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
+from jobs.audit import Action, append_audit
 from jobs.errors import IdempotencyError, StateNotFoundError
 from jobs.rows.clock import now, time_of_query
 from jobs.rows.tables import kept_states
@@ -104,6 +105,7 @@ def insert_state(
     try:
         with connection.begin_nested():
             connection.execute(insert(kept_states).values(**row, created=now()))
+            append_audit(connection, Action.KEEP_STATE, state_id)
     except IntegrityError:
         earlier = find_state_by_key(connection, owner, idempotency_key, description) if idempotency_key else None
         if earlier is None:
@@ -173,6 +175,7 @@ def mark_deleted(connection: Connection, state_id: str, owner: str) -> None:
     )
     if not changed.rowcount:
         raise StateNotFoundError(f"There is no initial state {state_id!r}.")
+    append_audit(connection, Action.DELETE, state_id)
 
 
 def expire_states(connection: Connection, keep_hours: float | None) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from jobs.audit import Action, submitting_as
 from jobs.batches import BatchRecord, read_parts, replace_parts
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord, new_forecast_id
@@ -20,9 +21,9 @@ _AGAIN = (Status.FAILED, Status.DISMISSED)
 def restart_parts(service: Service, batch: BatchRecord) -> bool:
     """Submit all parts again that failed or were cancelled, in their places; return whether there were any.
 
-    The earlier forecasts keep their records and leave the batch. A request that is sent twice restarts them once.
-    Raises `ServiceError` if the data of such a part is gone or damaged, and the errors of a submission; then nothing is
-    changed.
+    The earlier forecasts keep their records and leave the batch; the new ones have their callbacks. A request that is
+    sent twice restarts them once. Raises `ServiceError` if the data of such a part is gone or damaged, and the errors
+    of a submission; then nothing is changed.
     """
     with service.database.read() as connection:
         parts = read_parts(connection, [batch.id])[batch.id]
@@ -42,7 +43,8 @@ def restart_parts(service: Service, batch: BatchRecord) -> bool:
                 state = load_state_of(part, service)
             create_folder(folders[-1], plan, state, manifest)
             new.append((part, folders[-1].forecast_id, plan, allowed_priority(service, batch.owner, part.priority)))
-        is_done = replace_parts(service.database, batch, new, admission_of(service.settings.limits))
+        with submitting_as(Action.RESTART):
+            is_done = replace_parts(service.database, batch, new, admission_of(service.settings.limits))
     except BaseException:
         _remove_folders(service, folders)
         raise

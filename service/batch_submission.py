@@ -46,7 +46,8 @@ class BatchSubmission:
 
     def __init__(self, service: Service, owner: str, body: BatchBody, key: str | None) -> None:
         self._service, self._owner, self._body, self._key = service, owner, body, key
-        self._digest = digest_of(body.model_dump(mode="json"))
+        digest = digest_of(body.model_dump(mode="json"))
+        self._digest = digest if body.callback is None else body.handling.extend_digest(digest)  # with its secret
         self._parts: list[tuple[ForecastFolder, Plan]] = []
 
     async def estimate(self) -> tuple[Plan, int]:

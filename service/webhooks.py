@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.callback_hosts import AllowedHosts
-from jobs.deliveries import REVOKED, Delivery, Outcome, claim_due, is_revoked, save_outcome
+from jobs.deliveries import Delivery, Outcome, claim_due, find_end, save_outcome
 from jobs.events import append_event
 from jobs.rows.database import Database
 from jobs.rows.states import DeliveryState, EventKind
@@ -64,8 +64,8 @@ class WebhookSender:
     def _send(self, delivery: Delivery) -> None:
         try:
             with self._database.read() as connection:
-                revoked = is_revoked(connection, delivery.owner)
-            outcome = Outcome(None, REVOKED) if revoked else post_delivery(delivery, self._hosts)
+                end = find_end(connection, delivery.owner)
+            outcome = post_delivery(delivery, self._hosts) if end is None else Outcome(None, end, is_last=True)
             state = self._database.write_at_any_cost(partial(_save, delivery=delivery, outcome=outcome))
             self._count("retry" if state == DeliveryState.WAITING else state)
         except (SQLAlchemyError, OSError, DataDirectoryError) as error:

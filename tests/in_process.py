@@ -43,6 +43,15 @@ class InProcess:
     delete = partialmethod(request, "DELETE")
 
 
+def list_routes(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """Yield the method and the template of all routes, also of those that the OpenAPI document leaves out."""
+    for route in app.routes:
+        described: Any = route
+        contexts = described.effective_route_contexts() if hasattr(route, "effective_route_contexts") else [described]
+        for context in contexts:
+            yield from ((method, context.path) for method in sorted(context.methods - {"HEAD", "OPTIONS"}))
+
+
 @contextmanager
 def run_in_process(app: FastAPI) -> Iterator[InProcess]:
     """Start an application, and stop it at the end of the block."""

@@ -22,7 +22,7 @@ class AuditView(BaseModel):
     key: str = Field(description="Id of the API key; `local` without keys, `cli`: the command line, empty: unknown.")
     role: str | None
     action: Action
-    subject: str | None = Field(description="Id of the forecast or key that was changed.")
+    subject: str | None = Field(description="Id of the forecast, batch, initial state or key.")
     address: str | None = Field(description="Address of the client; of a refused one with IPv6, its network.")
     request_id: str | None
     outcome: str = Field(description="`done`, or the status of refused requests.")

@@ -14,7 +14,7 @@ router = APIRouter(tags=["forecasts"], responses=PROBLEM_RESPONSES)
 
 
 class DeliveryView(BaseModel):
-    """A delivery of an event: `stopped` after the answer 410 or for a revoked key, `given_up` after the last."""
+    """A delivery of an event: `stopped` after the answer 410 or for a revoked or expired key, or `given_up`."""
 
     webhook_id: str = Field(description="The header `webhook-id`, the same in each attempt.")
     event: str

@@ -70,10 +70,25 @@ def _submit(bounded: Served) -> str:
     return str(responses[-1].json()["id"])
 
 
+def _known_ids(bounded: Served, operation: Any) -> dict[str, str]:
+    """Return the ids of a new forecast, and of a new batch or initial state if the path of the operation names one."""
+    source = {"source": "forecast", "id": _submit(bounded)}
+    known = {"forecast_id": source["id"]}
+    if "{state_id}" in operation.path:
+        kept = bounded.client.post("/v1/states", json=source)
+        known["state_id"] = kept.raise_for_status().json()["id"]
+    if "{batch_id}" in operation.path:
+        bounded.wait(source["id"])
+        body = small_request(members=1, lead_time="6h", initial_states=[source])
+        del body["initial_state"]
+        known["batch_id"] = bounded.client.post("/v1/batch", json=body).raise_for_status().json()["id"]
+    return known
+
+
 @pytest.mark.parametrize("label", [label for label in OPERATIONS if not label.endswith("/events")])
 def test_every_response_conforms_to_the_document(request: pytest.FixtureRequest, bounded: Served, label: str) -> None:
-    known = _submit(bounded)
     operation = OPERATIONS[label]
+    known = _known_ids(bounded, operation)
 
     @seed(1987)
     @settings(
@@ -84,8 +99,8 @@ def test_every_response_conforms_to_the_document(request: pytest.FixtureRequest,
     )
     @given(case=_either(operation), of_known=booleans())
     def ask(case: Any, of_known: bool) -> None:
-        if of_known and "forecast_id" in case.path_parameters:
-            case.path_parameters["forecast_id"] = known
+        if of_known:
+            case.path_parameters.update({name: known[name] for name in known if name in case.path_parameters})
         case.validate_response(case.call(base_url=bounded.url, timeout=60), checks=CHECKS)
 
     ask()

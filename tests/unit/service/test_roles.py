@@ -13,7 +13,7 @@ from jobs.rows.states import Role
 from service.authentication import HEALTH_PATHS
 from service.routes import documentation
 from tests.clock import MovableClock
-from tests.in_process import InProcess
+from tests.in_process import InProcess, list_routes
 from tests.rows import cancel_forecast, create_key, list_keys, revoke_key, rotate_key
 
 Submit = Callable[..., ForecastRecord]
@@ -35,12 +35,7 @@ OF_ALL_OWNERS = {
 
 def _routes(app: FastAPI) -> Iterator[tuple[str, str]]:
     """Yield the method and the template of all routes but those that need no key."""
-    for route in app.routes:
-        described: Any = route
-        contexts = described.effective_route_contexts() if hasattr(route, "effective_route_contexts") else [described]
-        for context in contexts:
-            if context.path not in OPEN_PATHS:
-                yield from ((method, context.path) for method in sorted(context.methods - {"HEAD", "OPTIONS"}))
+    yield from ((method, path) for method, path in list_routes(app) if path not in OPEN_PATHS)
 
 
 def _path(template: str, forecast_id: str) -> str:

@@ -1,9 +1,11 @@
+import base64
 import json
 import logging
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from jobs.callbacks import Callback, CallbackEvent
 from jobs.deliveries import RETRY_SECONDS, Delivery, claim_due
 from jobs.forecasts import ForecastRecord
 from jobs.handling import Handling
+from jobs.retention import delete_data
 from jobs.rows.database import Database
 from jobs.rows.delivery_table import deliveries
 from jobs.rows.states import DeliveryState, EventKind
@@ -27,7 +30,7 @@ from tests.clock import MovableClock
 from tests.helpers import wait_until
 from tests.in_process import InProcess, run_in_process
 from tests.receivers import SECRET, Receiver, receiving
-from tests.rows import append_event, cancel_forecast, create_key, list_events, revoke_key, succeed
+from tests.rows import append_event, cancel_forecast, create_key, list_events, revoke_key, rotate_key, succeed
 from tests.served import small_request
 from tests.servers import free_port
 
@@ -252,6 +255,34 @@ def test_nothing_is_sent_for_a_revoked_key(database: Database, submit_forecast: 
     _cancel(database, submit_forecast, receiver.url, owner=key.id)
     revoke_key(database, key.id)
     assert (_send(database), receiver.received) == (["stopped"], [])
+    assert _rows(database)[0].error == "the API key was revoked"
+
+
+def test_nothing_is_sent_for_an_expired_key_until_it_is_given_another_time(
+    database: Database, submit_forecast: Submit, receiver: Receiver, clock: MovableClock
+) -> None:
+    key, _ = create_key(database, "desk", expires="1h")
+    record = submit_forecast(handling=_callback(receiver.url, "alert"), owner=key.id)
+    append_event(database, record.id, EventKind.ALERT, number=1)
+    append_event(database, record.id, EventKind.ALERT, number=2)
+    clock.advance(3601)
+    _send(database)
+    assert ({row.state for row in _rows(database)}, receiver.received) == ({"stopped"}, [])
+    assert "the API key has expired" in {row.error for row in _rows(database)}
+    rotate_key(database, key.id, expires="1h")
+    append_event(database, record.id, EventKind.ALERT, number=3)
+    assert (_send(database), len(receiver.received)) == (["delivered"], 1)
+
+
+def test_neither_a_rotated_key_nor_deleted_data_ends_the_deliveries(
+    database: Database, submit_forecast: Submit, receiver: Receiver, clock: MovableClock, tmp_path: Path
+) -> None:
+    key, _ = create_key(database, "desk")
+    record = _cancel(database, submit_forecast, receiver.url, owner=key.id)
+    rotate_key(database, key.id, overlap="1h")
+    clock.advance(2 * 3600)
+    delete_data(database, tmp_path, record.id, key.id)
+    assert (_send(database), len(receiver.received)) == (["delivered"], 1)
 
 
 @pytest.fixture
@@ -282,6 +313,45 @@ def test_the_service_delivers_and_tells_the_owner_but_neither_the_url_nor_the_se
         assert SECRET not in text
         assert "token=hidden" not in text
     assert 'warmcast_webhook_deliveries_total{result="delivered"} 1.0' in sending.get("/metrics").text
+
+
+def test_the_restarted_parts_of_a_batch_keep_the_callback_and_nobody_sees_it(
+    sending: InProcess, submit_forecast: Submit, receiver: Receiver
+) -> None:
+    body = small_request(members=1, callback={"url": receiver.url, "events": ["dismissed"], "secret": SECRET})
+    del body["initial_state"]
+    sources = [{"source": "forecast", "id": submit_forecast(init_time=f"2018-09-1{day}T00:00:00").id} for day in (5, 6)]
+    view = sending.post("/v1/batch", json=body | {"initial_states": sources}).json()
+    home = f"/v1/batch/{view['id']}"
+    sending.delete(home)
+    wait_until(lambda: len(receiver.received) == 2, 20)
+    restarted = sending.post(f"{home}/restart")
+    assert restarted.status_code == 202
+    sending.delete(home)
+    wait_until(lambda: len(receiver.received) == 4, 20)
+    new = [part["id"] for part in restarted.json()["parts"]]
+    assert {json.loads(content)["data"]["id"] for _, content in receiver.received[2:]} == set(new)
+    assert receiver.is_signed(2)
+    assert receiver.is_signed(3)
+    shown = [sending.get(f"/v1/forecast/{name}") for name in new]
+    assert [part.json()["callback"] for part in shown] == [{"host": "localhost", "events": ["dismissed"]}] * 2
+    lists = (home, "/v1/batch", f"/v1/forecast?batch={view['id']}", f"/v1/forecast/{new[0]}/deliveries", "/v1/audit")
+    for text in (restarted.text, *(each.text for each in shown), *(sending.get(path).text for path in lists)):
+        assert SECRET not in text
+        assert "token=hidden" not in text
+
+
+def test_a_batch_with_another_secret_is_another_request(sending: InProcess, submit_forecast: Submit) -> None:
+    body = small_request(members=1, initial_states=[{"source": "forecast", "id": submit_forecast().id}])
+    del body["initial_state"]
+    callback = {"url": "http://localhost/", "secret": SECRET}
+    other = callback | {"secret": "whsec_" + base64.b64encode(bytes(32)).decode()}
+    headers = {"Idempotency-Key": "one"}
+    first = sending.post("/v1/batch", json=body | {"callback": callback}, headers=headers)
+    assert first.status_code == 202
+    assert sending.post("/v1/batch", json=body | {"callback": callback}, headers=headers).status_code == 200
+    refused = sending.post("/v1/batch", json=body | {"callback": other}, headers=headers)
+    assert refused.json()["type"] == "/problems/idempotency-key-reuse"
 
 
 @pytest.mark.parametrize(
