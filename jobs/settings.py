@@ -197,6 +197,13 @@ class ServiceSettings(_Group):
         "are not public, separated by commas; none by default.",
     )
     webhook_http: bool = Field(default=False, description="Whether callbacks may be sent by http, unencrypted.")
+    metrics_keys: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Largest number of API keys, the most active ones, whose usage is among the metrics of "
+        "--metrics-port; by default 0, none.",
+    )
     docs: Literal["public", "key"] = Field(
         "public", description="Who may read /docs and /openapi.json: everyone (public), or callers with a key (key)."
     )

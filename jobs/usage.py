@@ -1,6 +1,6 @@
 """What the forecasts of each owner have used, by day and in all, from counters that triggers keep."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,6 +10,7 @@ from jobs.rows.clock import now
 from jobs.rows.tables import usage, usage_day
 
 _DAY_SECONDS = 86400
+_ACTIVE_DAYS = 30
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,29 @@ _NAMES = tuple(field.name for field in fields(Counts))
 
 def list_usage(connection: Connection, owner: str | None, num_days: int) -> list[OwnerUsage]:
     """Return the usage of an owner, or of all owners that ever submitted, with the last `num_days` days, today too."""
+    return _read(connection, None if owner is None else [owner], num_days)
+
+
+def list_most_active(connection: Connection, limit: int) -> list[OwnerUsage]:
+    """Return the usage of at most `limit` owners without its days: of those with most evaluations in the last month."""
+    first = _first_day(connection, _ACTIVE_DAYS)
+    active = select(usage_day.c.owner).where(usage_day.c.day >= first).group_by(usage_day.c.owner)
+    most = func.sum(usage_day.c.evaluations).desc(), func.sum(usage_day.c.accepted).desc()
+    owners = connection.scalars(active.order_by(*most, usage_day.c.owner).limit(limit)).all()
+    return _read(connection, owners, 0)
+
+
+def _read(connection: Connection, owners: Sequence[str] | None, num_days: int) -> list[OwnerUsage]:
     kept, totals = (
         select(usage),
         select(usage_day.c.owner, *(func.sum(usage_day.c[name]).label(name) for name in _NAMES)),
     )
-    first = int(float(connection.scalar(select(now())) or 0.0) // _DAY_SECONDS) - num_days + 1
-    days = select(usage_day).where(usage_day.c.day >= first).order_by(usage_day.c.day)
-    if owner is not None:
+    days = select(usage_day).where(usage_day.c.day >= _first_day(connection, num_days)).order_by(usage_day.c.day)
+    if owners is not None:
         kept, totals, days = (
-            kept.where(usage.c.owner == owner),
-            totals.where(usage_day.c.owner == owner),
-            days.where(usage_day.c.owner == owner),
+            kept.where(usage.c.owner.in_(owners)),
+            totals.where(usage_day.c.owner.in_(owners)),
+            days.where(usage_day.c.owner.in_(owners)),
         )
     total_of = {row.owner: _counts(row) for row in connection.execute(totals.group_by(usage_day.c.owner))}
     days_of: dict[str, dict[int, Counts]] = {}
@@ -67,6 +80,11 @@ def list_usage(connection: Connection, owner: str | None, num_days: int) -> list
         )
         for row in connection.execute(kept.order_by(usage.c.owner))
     ]
+
+
+def _first_day(connection: Connection, num_days: int) -> int:
+    """Return the first of the last `num_days` days, of which today is the last."""
+    return int(float(connection.scalar(select(now())) or 0.0) // _DAY_SECONDS) - num_days + 1
 
 
 def _counts(row: Any) -> Counts:

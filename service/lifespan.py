@@ -27,6 +27,7 @@ from service.authentication import Callers
 from service.batches import BatchReader
 from service.datasets import Datasets
 from service.dependencies import Service
+from service.key_metrics import KeysCollector
 from service.metrics import Metrics, ReadinessCollector, RowsCollector
 from service.outlooks import Outlooks
 from service.queues import Queues
@@ -80,9 +81,9 @@ def open_service(
     dispatcher = _open_dispatcher(settings)
     stack.callback(dispatcher.close)
     readiness = _readiness_checks(settings, database, dispatcher)
-    _register_collectors(metrics, (RowsCollector(settings, database), ReadinessCollector(readiness)), stack)
-    if metrics_port is not None:
-        _serve_metrics(metrics, metrics_host, metrics_port, stack)
+    collectors: list[Collector] = [RowsCollector(settings, database), ReadinessCollector(readiness)]
+    collectors += _key_collectors(settings, database, metrics_port)
+    _open_metrics(metrics, collectors, metrics_host, metrics_port, stack)
     callers = Callers(database, needs_key=not only_loopback or settings.service.public_url is not None)
     stack.callback(callers.close)
     forecasts = BatchReader(partial(_read_forecasts, database), "forecasts")
@@ -109,11 +110,26 @@ def _open_dispatcher(settings: Settings) -> Dispatcher:
     return LocalDispatcher() if settings.service.dispatcher == "local" else CeleryDispatcher(settings)
 
 
-def _register_collectors(metrics: Metrics, collectors: Sequence[Collector], stack: ExitStack) -> None:
-    """Add collectors to the metrics of this process until `stack` closes."""
+def _open_metrics(
+    metrics: Metrics, collectors: Sequence[Collector], host: str, port: int | None, stack: ExitStack
+) -> None:
+    """Add collectors to the metrics of this process, and serve them at a port if any is given, until `stack` closes."""
     for collector in collectors:
         metrics.registry.register(collector)
         stack.callback(metrics.registry.unregister, collector)
+    if port is not None:
+        _serve_metrics(metrics, host, port, stack)
+
+
+def _key_collectors(settings: Settings, database: Database, metrics_port: int | None) -> list[Collector]:
+    """Return what collects the usage of keys if the settings want it; raise `ConfigurationError` without a port."""
+    if not settings.service.metrics_keys:
+        return []
+    if metrics_port is None:
+        raise ConfigurationError(
+            "WARMCAST_METRICS_KEYS needs --metrics-port: every caller could read the usage of all keys at /metrics."
+        )
+    return [KeysCollector(database, settings.service.metrics_keys)]
 
 
 def _upkeep_tasks(settings: Settings, installation: Installation, service: Service, metrics: Metrics) -> list[Periodic]:

@@ -29,11 +29,15 @@ def admission_of(settings: LimitSettings) -> Admission:
     return Admission(default_limits(settings), settings.max_open_forecasts, settings.max_states)
 
 
-def read_rate_limit_headers(service: Service, owner: str) -> dict[str, str]:
-    """Return the fields `RateLimit…` for the limits of an owner as they are now; without an API key there are none."""
+def read_rate_limit_headers(service: Service, owner: str, *, has_window: bool = True) -> dict[str, str]:
+    """Return the fields `RateLimit…` for the limits of an owner as they are now; without an API key there are none.
+
+    `has_window` is that of `rate_limit_headers`.
+    """
     with service.database.read() as connection:
         limits = read_limits(connection, owner, default_limits(service.settings.limits))
-        return {} if limits is None else rate_limit_headers(list_states(limits, read_usage(connection, owner)))
+        states = [] if limits is None else list_states(limits, read_usage(connection, owner))
+    return rate_limit_headers(states, has_window=has_window)
 
 
 async def uploads_allowed(service: Service, owner: str) -> int | None:

@@ -19,6 +19,7 @@ def overview() -> Dashboard:
             Row("Workers", _workers()),
             Row("Requests", _requests()),
             Row("Storage", _storage()),
+            Row("API keys, if WARMCAST_METRICS_KEYS names a number", _keys()),
         ],
     )
 
@@ -163,4 +164,19 @@ def _storage() -> list[Panel]:
     return [
         Panel("Disk", "Bytes of stored ensembles and bytes available.", "bytes", disk),
         Panel("Version", "Number of API processes of each version.", "short", versions, "stat"),
+    ]
+
+
+def _keys() -> list[Panel]:
+    evaluations = "sum by (key) (rate(warmcast_key_evaluations_total[1h])) or vector(0)"
+    ended = "sum by (key, status) (increase(warmcast_key_jobs_total[1d])) or vector(0)"
+    accepted = "sum by (key) (increase(warmcast_key_submissions_total[1d])) or vector(0)"
+    kept = {"{{key}}": "max by (key) (warmcast_key_kept_bytes) or vector(0)"}
+    waiting = {"{{key}}": "max by (key) (warmcast_key_open_forecasts) or vector(0)"}
+    return [
+        Panel("Evaluations", "Network evaluations of ended forecasts per second.", "ops", {"{{key}}": evaluations}),
+        Panel("Open forecasts", "Forecasts that wait or run, by key.", "short", waiting),
+        Panel("Accepted", "Forecasts that were accepted in the last day.", "short", {"{{key}}": accepted}, width=8),
+        Panel("Ended", "Forecasts that have ended in the last day.", "short", {"{{key}} {{status}}": ended}, width=8),
+        Panel("Kept data", "Bytes of the kept forecasts of each key.", "bytes", kept, width=8),
     ]

@@ -152,7 +152,8 @@ def _accepted_response(record: ForecastRecord, is_new: bool, service: Service, b
     accepted = 202 if record.status in OPEN else 201
     response = _view_response(record, service, base, accepted if is_new else 200)
     response.headers["Location"] = f"{base}/v1/forecast/{record.id}"
-    response.headers.update(read_rate_limit_headers(service, record.owner))
+    has_window = "Retry-After" not in response.headers
+    response.headers.update(read_rate_limit_headers(service, record.owner, has_window=has_window))
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
     return response

@@ -12,6 +12,7 @@ import yaml
 
 from jobs.rows.database import Database
 from jobs.settings import Settings
+from service.key_metrics import KeysCollector
 from service.metrics import Metrics, ReadinessCollector, RowsCollector
 from service.readiness import Readiness
 from tests.servers import run_promtool
@@ -46,6 +47,7 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
     process_metrics = Metrics()
     process_metrics.registry.register(RowsCollector(Settings.of(data=folder), database))
     process_metrics.registry.register(ReadinessCollector(Readiness()))
+    process_metrics.registry.register(KeysCollector(database, 1))
     yield {family.name for family in process_metrics.registry.collect()}
     database.close()
 

@@ -123,6 +123,15 @@ def test_metrics_on_a_port_of_their_own_are_served_until_the_service_closes(sett
         pass
 
 
+def test_metrics_of_keys_are_served_on_a_port_of_their_own_or_not_at_all(settings: Settings) -> None:
+    of_keys, port = settings.replace(metrics_keys=5), free_port()
+    with pytest.raises(ConfigurationError, match="WARMCAST_METRICS_KEYS needs --metrics-port"), _opened(of_keys):
+        pass
+    address = f"http://127.0.0.1:{port}/metrics"
+    with _opened(of_keys, metrics_port=port), urllib.request.urlopen(address) as response:
+        assert b"warmcast_key_kept_bytes" in response.read()
+
+
 def test_a_client_of_the_metrics_that_sends_nothing_is_cut_off(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

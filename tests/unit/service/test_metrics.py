@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 from sqlalchemy import text, update
 
 from jobs.counters import EVALUATIONS, GPU_MEMORY, NONFINITE, STEP_BUCKETS, STEP_SECONDS, Tally
@@ -17,9 +18,10 @@ from jobs.quality import save_diagnostics, save_verification
 from jobs.rows.database import Database
 from jobs.rows.tables import forecasts
 from jobs.settings import Settings
+from service.key_metrics import KeysCollector
 from service.metrics import LEAD_HOURS, Metrics, RowsCollector
 from tests.clock import MovableClock
-from tests.rows import cancel_forecast, claim_all, commit_lead_times, record_heartbeat, succeed
+from tests.rows import cancel_forecast, claim_all, commit_lead_times, create_key, record_heartbeat, succeed
 from tests.servers import free_port
 
 Submit = Callable[..., ForecastRecord]
@@ -36,8 +38,12 @@ def scrape(settings: Settings, database: Database) -> Callable[[], Series]:
 
 
 def _scrape(settings: Settings, database: Database) -> Series:
-    metrics = Metrics()
-    metrics.registry.register(RowsCollector(settings, database))
+    return _read(RowsCollector(settings, database))
+
+
+def _read(collector: Collector) -> Series:
+    metrics = Metrics() if isinstance(collector, RowsCollector) else SimpleNamespace(registry=CollectorRegistry())
+    metrics.registry.register(collector)
     families = text_string_to_metric_families(generate_latest(metrics.registry).decode())
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -277,6 +283,29 @@ def test_neither_ids_nor_owners_are_labels(
     record = succeed(database, submit_forecast(owner="key_0123456789"))
     values = {value for _, labels in scrape() for _, value in labels}
     assert not values & {record.id, record.owner}
+
+
+def test_an_operator_may_have_metrics_of_a_limited_number_of_keys(
+    database: Database, submit_forecast: Submit, clock: MovableClock
+) -> None:
+    quiet, busy = (create_key(database, name)[0].id for name in ("quiet", "busy"))
+    succeed(database, submit_forecast(owner=quiet))
+    clock.advance(31 * 86400)
+    succeed(database, submit_forecast(owner=busy))
+    cancel_forecast(database, submit_forecast(owner=busy).id, busy)
+    submit_forecast(owner=busy)
+    series = _read(KeysCollector(database, 1))
+    assert {dict(labels)["key"] for _, labels in series} == {busy}
+    assert _value(series, "warmcast_key_open_forecasts", key=busy) == 1
+    assert _value(series, "warmcast_key_submissions_total", key=busy) == 3
+    assert _value(series, "warmcast_key_jobs_total", key=busy, status="successful") == 1
+    assert _value(series, "warmcast_key_jobs_total", key=busy, status="dismissed") == 1
+    assert _value(series, "warmcast_key_evaluations_total", key=busy) == 60
+    assert (_value(series, "warmcast_key_kept_bytes", key=busy) or 0) > 0
+    assert {dict(labels)["key"] for _, labels in _read(KeysCollector(database, 9))} == {busy}
+    succeed(database, submit_forecast(owner=quiet, seed=4))
+    assert {dict(labels)["key"] for _, labels in _read(KeysCollector(database, 9))} == {busy, quiet}
+    assert len({dict(labels)["key"] for _, labels in _read(KeysCollector(database, 1))}) == 1
 
 
 @pytest.mark.parametrize("fault", ["no server", "no table"])

@@ -333,10 +333,10 @@ def test_the_restarted_parts_of_a_batch_keep_the_callback_and_nobody_sees_it(
     assert {json.loads(content)["data"]["id"] for _, content in receiver.received[2:]} == set(new)
     assert receiver.is_signed(2)
     assert receiver.is_signed(3)
-    shown = [sending.get(f"/v1/forecast/{name}") for name in new]
-    assert [part.json()["callback"] for part in shown] == [{"host": "localhost", "events": ["dismissed"]}] * 2
+    views = [sending.get(f"/v1/forecast/{name}") for name in new]
+    assert [part.json()["callback"] for part in views] == [{"host": "localhost", "events": ["dismissed"]}] * 2
     lists = (home, "/v1/batch", f"/v1/forecast?batch={view['id']}", f"/v1/forecast/{new[0]}/deliveries", "/v1/audit")
-    for text in (restarted.text, *(each.text for each in shown), *(sending.get(path).text for path in lists)):
+    for text in (restarted.text, *(each.text for each in views), *(sending.get(path).text for path in lists)):
         assert SECRET not in text
         assert "token=hidden" not in text
 
