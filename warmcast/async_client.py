@@ -55,7 +55,8 @@ class _Exchange:
             await response.aclose()
 
     async def _send(self, request: Request, *, is_streamed: bool) -> Answer | Failure:
-        await self.close()
+        if is_streamed:
+            await self.close()
         try:
             with http_arguments(self._service, request) as arguments:
                 response = await self._http.send(self._http.build_request(**arguments), stream=True)
@@ -210,7 +211,7 @@ class AsyncClient:
         return [AsyncRemoteBatch(self, info) for info in infos]
 
     def follow_batch(self, batch_id: str, timeout_seconds: float | None = None) -> AsyncIterator[dict[str, Any]]:
-        """Yield the status document of a batch from time to time, until all its forecasts have ended."""
+        """Yield the status document of a batch whenever it changes, until all its forecasts have ended."""
         return self.iterate(batches.follow_batch(self.service, batch_id, timeout_seconds))
 
     async def list(

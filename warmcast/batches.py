@@ -7,13 +7,18 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from warmcast.errors import ForecastFailedError, WaitTimeoutError
+from warmcast.errors import ForecastFailedError, ServiceProblemError, WaitTimeoutError
+from warmcast.events import Event, EventStream
 from warmcast.exchange import Emit, Outage, Pause, Request, Service, Steps
 from warmcast.forecasts import FINAL, StatusInfo
 from warmcast.verbs import Files, verification_request
 
 _ANSWER_SECONDS = 600.0
 _SHORTEST_INTERVAL_SECONDS, _LONGEST_INTERVAL_SECONDS = 0.2, 5.0
+_TURNS = FINAL | {"running"}
+"""Kinds of events after which a batch is read at once."""
+_NO_STREAM = {404, 405, 406}
+"""Statuses of a service, or of a proxy, that has no events of batches."""
 
 InitialStates = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """The `initial_states` of a batch: a list of sources, or a data set of the catalogue with its initial times."""
@@ -61,34 +66,63 @@ def _read(outage: Outage, batch_id: str) -> Steps[dict[str, Any]]:
 
 
 def follow_batch(service: Service, batch_id: str, timeout_seconds: float | None = None) -> Steps[None]:
-    """Emit the batch as it is now, and then from time to time, until all its forecasts have ended.
+    """Emit the batch as it is now, and again whenever its events tell of a change, until all forecasts have ended.
 
-    Raises `WaitTimeoutError` after the timeout.
+    A stream of events that breaks is opened again, after the last event. Where none arrives, such as through a proxy
+    that holds them back, the batch is read from time to time. Raises `WaitTimeoutError` after the timeout.
     """
-    yield from _poll(service, batch_id, timeout_seconds, is_emitted=True)
+    outage, stream, has_stream = Outage(service, timeout_seconds), EventStream(batch_path(batch_id, "events")), True
+    while True:
+        info, read_at = (yield from _read(outage, batch_id)), time.monotonic()
+        yield Emit(info)
+        if info["status"] in FINAL:
+            return
+        while has_stream:
+            _check_time(outage, info, timeout_seconds)
+            found = yield from _read_events(stream, outage)
+            if not isinstance(found, list):
+                has_stream = stream.has_received
+                break
+            kinds, seconds = {event.kind for event in found}, time.monotonic() - read_at
+            if kinds & _TURNS or (kinds and seconds >= _SHORTEST_INTERVAL_SECONDS):
+                break
+        else:
+            yield from _pause(outage, info, timeout_seconds)
+
+
+def _read_events(stream: EventStream, outage: Outage) -> Steps[list[Event] | None]:
+    """Return the next events, or None if there is no stream, or it has ended or broken."""
+    try:
+        found = yield from stream.read(outage)
+    except ServiceProblemError as error:
+        if error.status in _NO_STREAM:
+            return None
+        raise
+    if isinstance(found, list):
+        return found
+    yield Pause(outage.limit_seconds(_SHORTEST_INTERVAL_SECONDS))
+    return None
 
 
 def wait_for_batch(service: Service, batch_id: str, timeout_seconds: float | None = None) -> Steps[dict[str, Any]]:
     """Wait until all forecasts of a batch have ended, and return it; raises `WaitTimeoutError` after the timeout."""
-    return (yield from _poll(service, batch_id, timeout_seconds, is_emitted=False))
-
-
-def _poll(service: Service, batch_id: str, timeout_seconds: float | None, *, is_emitted: bool) -> Steps[dict[str, Any]]:
     outage = Outage(service, timeout_seconds)
-    while True:
-        info = yield from _read(outage, batch_id)
-        if is_emitted:
-            yield Emit(info)
-        if info["status"] in FINAL:
-            return info
-        eta = info["progress_detail"]["eta_seconds"]
-        seconds = min(max((2.0 if eta is None else eta) / 4, _SHORTEST_INTERVAL_SECONDS), _LONGEST_INTERVAL_SECONDS)
-        if outage.deadline is not None:
-            remaining = outage.deadline - time.monotonic()
-            if remaining <= 0:
-                raise WaitTimeoutError(f"Batch {batch_id} is {info['status']} after {timeout_seconds:g} s.")
-            seconds = min(seconds, remaining)
-        yield Pause(seconds)
+    while (info := (yield from _read(outage, batch_id)))["status"] not in FINAL:
+        yield from _pause(outage, info, timeout_seconds)
+    return info
+
+
+def _pause(outage: Outage, info: Mapping[str, Any], timeout_seconds: float | None) -> Steps[None]:
+    """Pause for a quarter of the remaining time of a batch; raises `WaitTimeoutError` after the timeout."""
+    _check_time(outage, info, timeout_seconds)
+    eta = info["progress_detail"]["eta_seconds"]
+    seconds = min(max((2.0 if eta is None else eta) / 4, _SHORTEST_INTERVAL_SECONDS), _LONGEST_INTERVAL_SECONDS)
+    yield Pause(outage.limit_seconds(seconds))
+
+
+def _check_time(outage: Outage, info: Mapping[str, Any], timeout_seconds: float | None) -> None:
+    if outage.deadline is not None and time.monotonic() >= outage.deadline:
+        raise WaitTimeoutError(f"Batch {info['id']} is {info['status']} after {timeout_seconds:g} s.")
 
 
 def require_batch_success(info: Mapping[str, Any]) -> None:

@@ -54,7 +54,8 @@ class _Exchange:
             self._response = None
 
     def _send(self, request: Request, *, is_streamed: bool) -> Answer | Failure:
-        self.close()
+        if is_streamed:
+            self.close()
         try:
             with http_arguments(self._service, request) as arguments:
                 response = self._http.send(self._http.build_request(**arguments), stream=True)
@@ -210,7 +211,7 @@ class Client:
         return [RemoteBatch(self, info) for info in infos]
 
     def follow_batch(self, batch_id: str, timeout_seconds: float | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the status document of a batch from time to time, until all its forecasts have ended."""
+        """Yield the status document of a batch whenever it changes, until all its forecasts have ended."""
         return self.iterate(batches.follow_batch(self.service, batch_id, timeout_seconds))
 
     def list(

@@ -1,11 +1,23 @@
-"""The events of a forecast: server-sent events (WHATWG HTML, section 9.2), followed across restarts of the service."""
+"""The events of a forecast or batch: server-sent events (WHATWG HTML, section 9.2), also across restarts."""
 
 import json
 import time
 from typing import Any, NamedTuple
 
 from warmcast.errors import WaitTimeoutError
-from warmcast.exchange import IDENTITY, Emit, Failure, Open, Outage, Read, Request, Service, Steps, forecast_path
+from warmcast.exchange import (
+    IDENTITY,
+    Answer,
+    Emit,
+    Failure,
+    Open,
+    Outage,
+    Read,
+    Request,
+    Service,
+    Steps,
+    forecast_path,
+)
 from warmcast.forecasts import FINAL, read_status
 
 _KEEP_ALIVE_SECONDS = 45.0
@@ -51,29 +63,63 @@ class EventParser:
             self._fields[name] = value
 
 
+class EventStream:
+    """The events at a path, over as many connections as it takes: each continues after the last event of the others.
+
+    `has_received` says whether anything has arrived by the newest connection.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path, self._last_id = path, "0"
+        self._parser: EventParser | None = None
+        self.num_events, self.has_received = 0, False
+
+    def read(self, outage: Outage) -> Steps[list[Event] | Answer | Failure | None]:
+        """Return the next events, of which there may be none yet; None at the end of the connection.
+
+        The first call, and the one after the end of a connection, opens one. What makes it impossible, or breaks it, is
+        returned; raises `ServiceProblemError` if the service refuses the request.
+        """
+        if self._parser is None:
+            self.num_events, self.has_received = 0, False
+            headers = {"Last-Event-ID": self._last_id, **IDENTITY}
+            seconds = outage.limit_seconds(_KEEP_ALIVE_SECONDS)
+            answer: Answer | Failure = yield Open(Request("GET", self._path, headers=headers, answer_seconds=seconds))
+            if not outage.is_available(answer):
+                return answer
+            assert isinstance(answer, Answer)
+            answer.check()
+            self._parser = EventParser()
+        block: bytes | Failure = yield Read()
+        if isinstance(block, Failure) or not block:
+            self._parser = None
+            return block if isinstance(block, Failure) else None
+        outage.end()
+        self.has_received = True
+        found = self._parser.feed(block)
+        self.num_events += len(found)
+        self._last_id = found[-1][0] if found else self._last_id
+        return [event for _, event in found]
+
+
 def follow_events(service: Service, forecast_id: str, timeout_seconds: float | None = None) -> Steps[None]:
     """Emit each event of a forecast as an `Event`, from the first to the last; none twice."""
-    outage, last_id = Outage(service, timeout_seconds), "0"
+    outage, stream = Outage(service, timeout_seconds), EventStream(forecast_path(forecast_id, "events"))
     while True:
-        headers, path = {"Last-Event-ID": last_id, **IDENTITY}, forecast_path(forecast_id, "events")
-        answer = yield Open(Request("GET", path, headers=headers, answer_seconds=_KEEP_ALIVE_SECONDS))
-        parser, num_events = EventParser(), 0
-        if outage.is_available(answer):
-            answer.check()
-            while isinstance(block := (yield Read()), bytes) and block:
-                outage.end()
-                for event_id, event in parser.feed(block):
-                    last_id, num_events = event_id, num_events + 1
-                    yield Emit(event)
-                    if event.kind in FINAL:
-                        return
-            if not isinstance(block, Failure):
-                if not num_events and (yield from read_status(Outage(service), forecast_id))["status"] in FINAL:
+        found = yield from stream.read(outage)
+        if isinstance(found, list):
+            for event in found:
+                yield Emit(event)
+                if event.kind in FINAL:
                     return
-                block = Failure("the stream of events ended", was_sent=True)
-            answer = block
+            _check_time(outage, forecast_id, timeout_seconds)
+            continue
+        if found is None:
+            if not stream.num_events and (yield from read_status(Outage(service), forecast_id))["status"] in FINAL:
+                return
+            found = Failure("the stream of events ended", was_sent=True)
         _check_time(outage, forecast_id, timeout_seconds)
-        yield from outage.pause(answer)
+        yield from outage.pause(found)
 
 
 def _check_time(outage: Outage, forecast_id: str, timeout_seconds: float | None) -> None:

@@ -117,7 +117,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Open:
-    """Send a request; the body of a good answer is then received by `Read`."""
+    """Send a request; the body of a good answer is then received by `Read`, also after other requests were sent."""
 
     request: Request
 
@@ -201,6 +201,10 @@ class Outage:
         """
         self._service.has_answered |= isinstance(answer, Answer)
         return isinstance(answer, Answer) and not answer.is_unavailable
+
+    def limit_seconds(self, seconds: float) -> float:
+        """Return so many seconds, or those until the deadline if they are fewer."""
+        return seconds if self.deadline is None else min(seconds, max(self.deadline - time.monotonic(), 0.0))
 
     def end(self) -> None:
         """Forget when the outage began and the number of tries, since the service has answered."""
