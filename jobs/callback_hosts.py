@@ -94,10 +94,15 @@ def _parse_url(url: str) -> Target | None:
         port = {"http": 80, "https": 443}.get(parts.scheme, 0) if parts.port is None else parts.port
     except ValueError:
         return None
-    if not host or not port:
+    if not host or not port or not _is_name_possible(host.rstrip(".")):
         return None
     query = f"?{parts.query}" if parts.query else ""
     return Target(parts.scheme, host.rstrip("."), port, (parts.path or "/") + query)
+
+
+def _is_name_possible(host: str) -> bool:
+    """Return whether a host has the lengths of a name in DNS: 253 characters, and 1 to 63 between dots."""
+    return len(host) <= 253 and all(1 <= len(label) <= 63 for label in host.split("."))
 
 
 def _parse_address(text: str) -> Address | None:

@@ -39,7 +39,7 @@ def post_delivery(delivery: Delivery, hosts: AllowedHosts, total_seconds: float 
         return Outcome(None, "the service does not allow this host")
     try:
         addresses = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # the latter of a name that the encoding of names refuses
         return Outcome(None, "the host has no address")
     allowed = [str(each[4][0]) for each in addresses if hosts.allows_address(ip_address(str(each[4][0]).split("%")[0]))]
     if not allowed:

@@ -65,7 +65,7 @@ class WebhookSender:
         try:
             with self._database.read() as connection:
                 end = find_end(connection, delivery.owner)
-            outcome = post_delivery(delivery, self._hosts) if end is None else Outcome(None, end, is_last=True)
+            outcome = self._post(delivery) if end is None else Outcome(None, end, is_last=True)
             state = self._database.write_at_any_cost(partial(_save, delivery=delivery, outcome=outcome))
             self._count("retry" if state == DeliveryState.WAITING else state)
         except (SQLAlchemyError, OSError, DataDirectoryError) as error:
@@ -75,6 +75,14 @@ class WebhookSender:
         finally:
             with self._lock:
                 self._in_flight[delivery.owner] -= 1
+
+    def _post(self, delivery: Delivery) -> Outcome:
+        """Return the outcome of an attempt; an unexpected error is one too, or the attempts would never end."""
+        try:
+            return post_delivery(delivery, self._hosts)
+        except Exception:
+            _log.exception("delivery %s failed", delivery.webhook_id)
+            return Outcome(None, "an internal error")
 
 
 def _save(connection: Connection, delivery: Delivery, outcome: Outcome) -> DeliveryState:

@@ -47,6 +47,7 @@ def test_a_named_host_is_a_target(url: str, target: tuple[str, int, str]) -> Non
             "https://hooks.example.org/\r\nHost: a",
         ),
         *("https://hooks.example.org:99999/", "https://hööks.example.org/"),
+        *(f"https://{'a' * 64}.example.net/", f"https://{'a.' * 130}example.net/", "https://a..example.net/"),
     ],
 )
 def test_another_url_is_refused_without_its_path(url: str) -> None:

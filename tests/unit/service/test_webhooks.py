@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from pydantic import SecretStr
@@ -232,6 +233,23 @@ def test_the_address_that_was_checked_is_the_one_that_is_connected(
     assert (connected, len(answers)) == (["93.184.216.34"], 1)
     assert post_delivery(delivery, hosts).error == "the host has no address that is allowed"
     assert receiver.received == []
+
+
+def test_attempts_end_whatever_goes_wrong(
+    database: Database, submit_forecast: Submit, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that has no encoding raises an error of its own kind."""
+    _cancel(database, submit_forecast, "http://localhost/")
+    for error, expected in (
+        (UnicodeError("label too long"), "the host has no address"),
+        (RuntimeError("unexpected"), "an internal error"),
+    ):
+        monkeypatch.setattr(socket, "getaddrinfo", MagicMock(side_effect=error))
+        assert _send(database) == ["retry"]
+        assert _rows(database)[0].error == expected
+        clock.advance(100)
+    monkeypatch.setattr(delivery_rows, "RETRY_SECONDS", RETRY_SECONDS[:2])
+    assert _send(database) == ["given_up"]
 
 
 @pytest.mark.parametrize("hosts", ["localhost", "*", "example.org,127.0.0.0/8"])
