@@ -11,6 +11,7 @@ WarmcastError
 ├── LimitExceededError     a limit of the API key does not allow the request
 │   └── LimitReachedError    … now, but later
 ├── QueueFullError         as many forecasts wait or run as are allowed
+├── ScheduleNotFoundError  there is no such schedule, or it belongs to another caller
 └── StateNotFoundError     there is no such initial state, or it belongs to another caller
 """
 
@@ -74,6 +75,10 @@ class LimitReachedError(LimitExceededError):
 
 class QueueFullError(WarmcastError):
     """Too many forecasts wait or run."""
+
+
+class ScheduleNotFoundError(WarmcastError):
+    """There is no such schedule."""
 
 
 class StateNotFoundError(WarmcastError):

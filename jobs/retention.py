@@ -16,6 +16,7 @@ from jobs.rows.clock import time_of_query
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Data, Status
 from jobs.rows.tables import forecasts
+from jobs.schedule_verifications import select_kept
 from storage.paths import StoragePath, storage_path
 
 ABANDONED_SECONDS = 3600.0
@@ -53,7 +54,8 @@ def delete_data(database: Database, data: Path | StoragePath, forecast_id: str, 
 def expire_data(connection: Connection, keep_hours: float | None) -> None:
     """Mark the data of forecasts as expired that ended longer ago than their own `retention_hours`, or `keep_hours`.
 
-    Without `keep_hours`, the data of other forecasts does not expire.
+    Without `keep_hours`, the data of other forecasts does not expire. Data of scheduled forecasts that are not verified
+    yet does not either.
     """
     if keep_hours is not None:
         _expire(connection, forecasts.c.finished < time_of_query() - keep_hours * 3600)
@@ -72,7 +74,9 @@ def expiry_time(record: ForecastRecord, keep_hours: float | None) -> float | Non
 
 def _expire(connection: Connection, *conditions: ColumnElement[bool]) -> None:
     connection.execute(
-        update(forecasts).where(forecasts.c.data == Data.AVAILABLE, *conditions).values(data=Data.EXPIRED)
+        update(forecasts)
+        .where(forecasts.c.data == Data.AVAILABLE, forecasts.c.id.not_in(select_kept()), *conditions)
+        .values(data=Data.EXPIRED)
     )
 
 

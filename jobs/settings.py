@@ -139,6 +139,7 @@ class LimitSettings(_Group):
         100, ge=1, description="Largest number of forecasts that wait or run at the same time."
     )
     max_states: int = Field(1000, ge=0, description="Largest number of initial states that an API key keeps.")
+    max_schedules: int = Field(100, ge=0, description="Largest number of schedules of an API key.")
     max_upload_bytes: int = Field(500_000_000, ge=1, description="Largest size of an upload, in bytes.")
     key_open_forecasts: int = Field(
         50, ge=0, description="Largest number of forecasts of one API key that wait or run at the same time."

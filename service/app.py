@@ -42,9 +42,11 @@ from service.routes import (
     positions,
     processes,
     quality,
+    schedules,
     status,
     usage,
 )
+from service.scheduler import Scheduler, run_scheduler
 
 
 def create_app(
@@ -66,7 +68,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
-            app.state.service = open_service(
+            service = app.state.service = open_service(
                 settings,
                 metrics,
                 stack,
@@ -75,7 +77,9 @@ def create_app(
                 metrics_port=metrics_port,
                 metrics_host=metrics_host,
             )
-            yield
+            scheduler = Scheduler(service, lambda outcome: metrics.scheduled.labels(outcome).inc())
+            async with run_scheduler(scheduler):
+                yield
 
     app = FastAPI(
         title="Warmcast",
@@ -133,13 +137,14 @@ def _include_routes(app: FastAPI) -> None:
         models.router,
         inspections.router,
         kept_states.router,
+        schedules.router,
         limits.router,
         audit.router,
         usage.router,
     ):
         app.include_router(router, prefix="/v1", dependencies=[KNOWN_PARAMETERS])
         app.include_router(router, include_in_schema=False, dependencies=[KNOWN_PARAMETERS])
-    for router in (data.router, as_of.router, batch_data.router, initial_states.router):
+    for router in (data.router, as_of.router, batch_data.router, initial_states.router, schedules.files_router):
         app.include_router(router, prefix="/v1")
         app.include_router(router, include_in_schema=False)
     app.include_router(processes.router)

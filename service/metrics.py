@@ -19,6 +19,8 @@ from jobs.dispatching.live_workers import list_live_workers, read_gauges, sum_co
 from jobs.quality import latest_diagnostics, latest_verifications
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Status
+from jobs.schedule_figures import OUTCOMES, read_figures
+from jobs.schedule_polls import list_polls
 from jobs.settings import Settings
 from jobs.totals import DURATIONS, count_by_status, count_queue, duration_histograms, store_bytes
 from service.readiness import Readiness
@@ -57,6 +59,14 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.scheduled = Counter(
+            "warmcast_schedule_outcomes",
+            "What has come of the cycles of schedules and of the verification of their forecasts.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for outcome in OUTCOMES:
+            self.scheduled.labels(outcome)
         build = Gauge("warmcast_build_info", "Version of the service; always 1.", ["version"], registry=self.registry)
         build.labels(importlib.metadata.version("warmcast")).set(1)
 
@@ -86,6 +96,7 @@ class RowsCollector(Collector):
                     *_collect_workers(connection, models),
                     *_collect_quality(connection),
                     *_collect_checks(connection),
+                    *_collect_schedules(connection),
                 ]
         except (SQLAlchemyError, OSError, InstallationError) as error:
             _log.warning("The database cannot be reached: %s", error)
@@ -229,6 +240,32 @@ def _collect_scores(verifications: Iterable[tuple[str, str, dict[str, Any]]]) ->
                 for index, share in enumerate(row["ranks"]):
                     ranks.add_metric([*values, f"{index:03d}"], share)
     yield from (crps, rmse, skill, ranks)
+
+
+def _collect_schedules(connection: Connection) -> Iterator[Metric]:
+    """Yield late and failed runs, the next cycle, and the newest analysis of each data set that schedules use."""
+    labels = ["dataset", "schedule"]
+    late = GaugeMetricFamily("warmcast_schedule_late_runs", "Cycles that wait and are late.", labels=labels)
+    failed = GaugeMetricFamily(
+        "warmcast_schedule_failed_runs", "Cycles of the last day without a successful forecast.", labels=labels
+    )
+    next_cycle = GaugeMetricFamily(
+        "warmcast_schedule_next_cycle_timestamp_seconds", "Initial time of the next cycle.", labels=labels
+    )
+    for key, figures in read_figures(connection).items():
+        late.add_metric(key, figures.late)
+        failed.add_metric(key, figures.failed)
+        if figures.next_cycle is not None:
+            next_cycle.add_metric(key, figures.next_cycle)
+    newest = GaugeMetricFamily(
+        "warmcast_dataset_newest_analysis_timestamp_seconds",
+        "Newest initial time of a data set that schedules wait for.",
+        labels=["dataset"],
+    )
+    for poll in list_polls(connection):
+        if poll.newest is not None:
+            newest.add_metric([poll.dataset], poll.newest)
+    yield from (late, failed, next_cycle, newest)
 
 
 def _add_if_finite(family: GaugeMetricFamily, labels: Sequence[str], value: float | None) -> None:

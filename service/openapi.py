@@ -10,6 +10,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from service.batch_requests import BatchBody
 from service.problems import Problem
 from service.requests import DeletionBody, ExecutionBody, ForecastBody, ReplayBody
+from service.schedule_requests import ScheduleBody, ScheduleChange
 from service.state_bodies import StateBody
 
 JSON, MULTIPART = "application/json", "multipart/form-data"
@@ -72,7 +73,10 @@ def add_schemas(app: FastAPI) -> None:
         if app.openapi_schema is None:
             models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
                 (model, "validation")
-                for model in (ForecastBody, BatchBody, ReplayBody, ExecutionBody, DeletionBody, StateBody, Problem)
+                for model in (
+                    *(ForecastBody, BatchBody, ReplayBody, ExecutionBody, DeletionBody, StateBody),
+                    *(ScheduleBody, ScheduleChange, Problem),
+                )
             ]
             _, schemas = models_json_schema(models, ref_template=_TEMPLATE)
             generate()["components"]["schemas"].update(schemas["$defs"])

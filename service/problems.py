@@ -29,6 +29,7 @@ from jobs.errors import (
     LimitReachedError,
     LimitState,
     QueueFullError,
+    ScheduleNotFoundError,
     StateNotFoundError,
 )
 from jobs.logs import current_request_id
@@ -108,6 +109,8 @@ CLIENT_LEFT = ProblemKind("client-left", 499, "The client has closed the connect
 TOO_MANY_KEYS = ProblemKind("too-many-keys", 429, "Too many wrong API keys were sent", 60)
 UNAUTHORIZED = ProblemKind("unauthorized", 401, "The caller is not authenticated")
 FORBIDDEN = ProblemKind("forbidden", 403, "The role of the API key does not allow this")
+NO_LATEST = ProblemKind("no-latest", 404, "The schedule has no successful forecast", 60)
+SCHEDULE_FIXED = ProblemKind("schedule-fixed", 409, "The schedule is set by the configuration")
 DAMAGED = ProblemKind("damaged", 409, "Data of the forecast is damaged")
 DATA_GONE = ProblemKind("data-gone", 410, "The data of the forecast is gone")
 FOREIGN_ORIGIN = ProblemKind("foreign-origin", 403, "Pages of other origins may not change anything")
@@ -132,6 +135,7 @@ KIND_OF_ERROR: dict[type[WarmcastError], ProblemKind] = {
     LimitExceededError: ProblemKind("limit-exceeded", 403, "A limit of the API key does not allow this"),
     LimitReachedError: ProblemKind("limit-reached", 429, "A limit of the API key is reached", 30),
     QueueFullError: QUEUE_FULL,
+    ScheduleNotFoundError: ProblemKind("no-such-schedule", 404, "There is no such schedule"),
     StateNotFoundError: ProblemKind("no-such-state", 404, "There is no such initial state"),
     UpstreamRefusedError: ProblemKind("source-unusable", 502, "A data set of the catalogue sends what is refused"),
     UpstreamError: ProblemKind("source-unavailable", 503, "A data set of the catalogue is not available", 60),
@@ -147,7 +151,7 @@ _OF_SERVICE = (value for value in (*globals().values(),) if isinstance(value, Pr
 KINDS: dict[str, ProblemKind] = {kind.slug: kind for kind in (*_OF_SERVICE, *KIND_OF_ERROR.values())}
 """All kinds of problems, by the last part of their types."""
 _MAX_ERRORS, _MAX_ENTRY_LENGTH, _MAX_DETAIL_LENGTH = 20, 1000, 10_000
-_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT")
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _KIND_OF_STATUS = {404: NOT_FOUND, 405: NOT_ALLOWED, 413: TOO_LARGE, 415: UNSUPPORTED}
 
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {

@@ -40,6 +40,7 @@ class InProcess:
     get = partialmethod(request, "GET")
     head = partialmethod(request, "HEAD")
     post = partialmethod(request, "POST")
+    patch = partialmethod(request, "PATCH")
     delete = partialmethod(request, "DELETE")
 
 

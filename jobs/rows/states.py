@@ -1,4 +1,4 @@
-"""Enumerations stored in rows: status, priority and data of a forecast, kinds of work and of events."""
+"""Enumerations stored in rows: of forecasts, their work and events, of keys, deliveries and schedules."""
 
 from enum import StrEnum
 
@@ -83,3 +83,36 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"
     STOPPED = "stopped"
     GIVEN_UP = "given_up"
+
+
+class ScheduleState(StrEnum):
+    """Whether a schedule submits forecasts; a stopped one cannot any more, such as after its key was revoked."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+
+
+class RunState(StrEnum):
+    """State of one cycle of a schedule; all but the first are final.
+
+    A missed run had no analyses within its time, a failed one was refused, and a skipped one was left out because
+    newer cycles came first or its time had passed.
+    """
+
+    WAITING = "waiting"
+    SUBMITTED = "submitted"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    FAILED = "failed"
+
+
+class VerificationState(StrEnum):
+    """State of the verification of a scheduled forecast; all but the first two are final."""
+
+    OFF = "off"
+    WAITING = "waiting"
+    DONE = "done"
+    MISSED = "missed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
