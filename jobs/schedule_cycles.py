@@ -56,22 +56,26 @@ class Rhythm:
 
 @dataclass(frozen=True)
 class WaitingRun:
-    """A run that has not ended: whether its analyses were there, it was refused, and anything has looked for them."""
+    """A run that has not ended: whether its analyses were there, it was refused, and anything has looked for them.
+
+    It begins at its initial time, or later if its schedule was made later.
+    """
 
     init_time: int
+    begins: float
     is_ready: bool = False
     was_refused: bool = False
     was_tried: bool = True
 
 
-def is_late(init_time: float, now: float, late_hours: float) -> bool:
+def is_late(begins: float, now: float, late_hours: float) -> bool:
     """Return whether a run that still waits is late."""
-    return now >= init_time + late_hours * HOUR
+    return now >= begins + late_hours * HOUR
 
 
-def is_over(init_time: float, now: float, wait_hours: float) -> bool:
+def is_over(begins: float, now: float, wait_hours: float) -> bool:
     """Return whether the time in which a run is not caught up has ended."""
-    return now >= init_time + wait_hours * HOUR
+    return now >= begins + wait_hours * HOUR
 
 
 def judge(runs: Sequence[WaitingRun], now: float, wait_hours: float, catch_up: int) -> dict[int, RunState]:
@@ -81,10 +85,10 @@ def judge(runs: Sequence[WaitingRun], now: float, wait_hours: float, catch_up: i
     end: as failed if they were refused, as skipped if their analyses were there or nothing has looked for them, else
     as missed.
     """
-    over = sorted((run for run in runs if is_over(run.init_time, now, wait_hours)), key=lambda run: -run.init_time)
+    over = sorted((run for run in runs if is_over(run.begins, now, wait_hours)), key=lambda run: -run.init_time)
     ended = {}
     for index, run in enumerate(over):
-        is_old = is_over(run.init_time, now - MAX_AGE_SECONDS, wait_hours)
+        is_old = is_over(run.begins, now - MAX_AGE_SECONDS, wait_hours)
         if index >= catch_up or is_old:
             ended[run.init_time] = _final_state(run)
     return ended
@@ -96,9 +100,9 @@ def _final_state(run: WaitingRun) -> RunState:
     return RunState.SKIPPED if run.is_ready or not run.was_tried else RunState.MISSED
 
 
-def pause_seconds(init_time: float, now: float, attempts: int) -> float:
+def pause_seconds(begins: float, now: float, attempts: int) -> float:
     """Return the seconds until a run is tried again: more for each refusal, and the longer it waits for analyses."""
-    by_age = (now - init_time) / 100
+    by_age = (now - begins) / 100
     by_refusals = FIRST_PAUSE_SECONDS * 2.0 ** min(attempts, 10)
     return min(max(FIRST_PAUSE_SECONDS, by_age if not attempts else by_refusals), MAX_PAUSE_SECONDS)
 

@@ -43,7 +43,7 @@ def read_figures(connection: Connection) -> dict[tuple[str, str], Figures]:
         of_key.next_cycle = min(cycles, default=None)
     c = schedule_runs.c
     late = select(c.schedule_id).join(schedules, schedules.c.id == c.schedule_id)
-    is_late = c.init_time + 3600 * schedules.c.late_hours <= time
+    is_late = c.begins + 3600 * schedules.c.late_hours <= time
     for schedule_id in connection.scalars(late.where(c.state == RunState.WAITING, is_late)):
         if schedule_id in keys:
             figures[keys[schedule_id]].late += 1

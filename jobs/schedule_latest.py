@@ -37,7 +37,7 @@ def read_progress(connection: Connection, schedule_ids: Sequence[str]) -> dict[s
     for row in connection.execute(query.group_by(c.schedule_id, c.state)):
         counts[row.schedule_id][RunState(row.state)] = row.number
     late = select(c.schedule_id, func.count().label("number")).join(schedules, schedules.c.id == c.schedule_id)
-    is_late = c.init_time + 3600 * schedules.c.late_hours <= time
+    is_late = c.begins + 3600 * schedules.c.late_hours <= time
     late = late.where(c.schedule_id.in_(schedule_ids), c.state == RunState.WAITING, is_late).group_by(c.schedule_id)
     num_late = {row.schedule_id: row.number for row in connection.execute(late)}
     return {

@@ -54,6 +54,12 @@ def save_poll(connection: Connection, dataset: str, newest: int | None, error: s
     connection.execute(update(dataset_polls).where(dataset_polls.c.name == dataset).values(**values))
 
 
+def read_newest(connection: Connection) -> dict[str, int]:
+    """Return the newest initial times that are known, by data set."""
+    query = select(dataset_polls.c.name, dataset_polls.c.newest).where(dataset_polls.c.newest.is_not(None))
+    return {row.name: row.newest for row in connection.execute(query)}
+
+
 def list_polls(connection: Connection) -> list[Poll]:
     """Return what is known of the data sets of schedules with cycles to come."""
     used = select(schedules.c.dataset).where(

@@ -33,6 +33,7 @@ class ClaimedRun:
     id: int
     epoch: int
     init_time: int
+    begins: float
     attempts: int
     schedule: ScheduleRecord
 
@@ -59,7 +60,7 @@ def has_due_work(connection: Connection) -> bool:
     )
     over = select(_COLUMNS.id).join(schedules, schedules.c.id == _COLUMNS.schedule_id)
     over = over.where(schedules.c.state == ScheduleState.ACTIVE, _COLUMNS.state == RunState.WAITING)
-    over = over.where(_COLUMNS.init_time + HOUR * schedules.c.wait_hours <= time)
+    over = over.where(_COLUMNS.begins + HOUR * schedules.c.wait_hours <= time)
     return any(connection.scalar(query.limit(1)) is not None for query in (due, _select_void(time), over))
 
 
@@ -103,7 +104,8 @@ def _insert_runs(connection: Connection, schedule: ScheduleRecord, time: float) 
     row |= {"epoch": 0, "attempts": 0, "next_attempt": time, "created": time, "verification": VerificationState.OFF}
     row |= {"verification_epoch": 0, "verification_attempts": 0}
     if cycles:
-        connection.execute(insert(schedule_runs), [row | {"init_time": cycle} for cycle in cycles])
+        rows = [row | {"init_time": cycle, "begins": max(cycle, schedule.created)} for cycle in cycles]
+        connection.execute(insert(schedule_runs), rows)
 
 
 def _end_runs(connection: Connection, schedule: ScheduleRecord, time: float) -> Counter[str]:
@@ -113,7 +115,11 @@ def _end_runs(connection: Connection, schedule: ScheduleRecord, time: float) -> 
     rows = connection.execute(select(schedule_runs).where(*own)).all()
     waiting = [
         WaitingRun(
-            row.init_time, is_ready=row.ready is not None, was_refused=row.problem is not None, was_tried=row.epoch > 0
+            row.init_time,
+            row.begins,
+            is_ready=row.ready is not None,
+            was_refused=row.problem is not None,
+            was_tried=row.epoch > 0,
         )
         for row in rows
     ]
@@ -171,7 +177,9 @@ def claim_runs(connection: Connection, at_most: int, per_owner: int, in_flight: 
     """
     time = read_clock(connection)
     busy = [owner for owner, number in in_flight.items() if number >= per_owner]
-    columns: list[Any] = [_COLUMNS[name].label(f"run_{name}") for name in ("id", "epoch", "init_time", "attempts")]
+    columns: list[Any] = [
+        _COLUMNS[name].label(f"run_{name}") for name in ("id", "epoch", "init_time", "begins", "attempts")
+    ]
     query = select(*columns, schedules).join(schedules, schedules.c.id == _COLUMNS.schedule_id)
     query = query.where(*_due(time), schedules.c.state == ScheduleState.ACTIVE, schedules.c.owner.not_in(busy))
     taken, claimed = Counter(in_flight), list[ClaimedRun]()
@@ -183,7 +191,9 @@ def claim_runs(connection: Connection, at_most: int, per_owner: int, in_flight: 
         if connection.execute(update(schedule_runs).where(*same, *_due(time)).values(**values)).rowcount:
             taken[row.owner] += 1
             claimed.append(
-                ClaimedRun(row.run_id, row.run_epoch + 1, row.run_init_time, row.run_attempts, record_of(row))
+                ClaimedRun(
+                    row.run_id, row.run_epoch + 1, row.run_init_time, row.run_begins, row.run_attempts, record_of(row)
+                )
             )
     return claimed
 
@@ -202,7 +212,7 @@ def postpone_run(connection: Connection, run: ClaimedRun, problem: Mapping[str, 
     time = read_clock(connection)
     attempts = run.attempts + (problem is not None)
     values: dict[str, Any] = {"claimed_until": None, "attempts": attempts}
-    values["next_attempt"] = time + pause_seconds(run.init_time, time, attempts)
+    values["next_attempt"] = time + pause_seconds(run.begins, time, attempts)
     if problem is not None:
         values |= {"problem": problem, "ready": func.coalesce(_COLUMNS.ready, time)}
     return bool(connection.execute(update(schedule_runs).where(*_own(run)).values(**values)).rowcount)
@@ -229,7 +239,7 @@ def _submission_values(
     return {
         "state": RunState.SUBMITTED,
         "forecast_id": forecast_id,
-        "caught_up": is_over(init_time, time, plan.wait_hours),
+        "caught_up": is_over(max(init_time, schedule.created), time, plan.wait_hours),
         "ready": func.coalesce(_COLUMNS.ready, time),
         "problem": None,
         "finished": time,
@@ -251,6 +261,7 @@ class RunRecord:
     """The row of a run with the status and data of its forecast."""
 
     init_time: int
+    begins: float
     state: RunState
     caught_up: bool
     attempts: int
@@ -284,6 +295,7 @@ def list_runs(
 def _record(row: Row[Any]) -> RunRecord:
     return RunRecord(
         row.init_time,
+        row.begins,
         RunState(row.state),
         row.caught_up,
         row.attempts,

@@ -59,7 +59,9 @@ class StorageSettings(_Group):
         description="Hours for which the data of a forecast is kept after its end, and an initial state after it was "
         "made; no limit by default.",
     )
-    audit_days: float = Field(365.0, gt=0, description="Days for which entries of the audit log are kept.")
+    audit_days: float = Field(
+        365.0, gt=0, description="Days for which entries of the audit log and runs of schedules are kept."
+    )
     scrub_days: float = Field(
         7.0, ge=0, description="Days after which the service checks the files of a forecast again; 0: never."
     )

@@ -20,6 +20,7 @@ from jobs.installation import Installation, open_installation
 from jobs.periodic import Periodic
 from jobs.retention import expire_data, sweep_folders
 from jobs.rows.database import Database
+from jobs.schedule_latest import delete_old_runs
 from jobs.scrub import Pace, scrub
 from jobs.settings import Settings, StorageSettings
 from jobs.state_folders import sweep_states
@@ -148,6 +149,7 @@ def _upkeep_tasks(settings: Settings, installation: Installation, service: Servi
         metrics.lost_folders.set(sweep_folders(database, data))
         database.write_at_any_cost(delete_old_events)
         database.write_at_any_cost(partial(delete_old_audit, days=settings.storage.audit_days))
+        database.write_at_any_cost(partial(delete_old_runs, days=settings.storage.audit_days))
         database.reserve.hold()
         remove_abandoned_folders(settings.storage.data / _UPLOADS)
 

@@ -7,10 +7,11 @@ from jobs.schedules import Plan
 from service.dependencies import Service
 from service.faults import Faults, nested_in
 from service.limits import admission_of
+from service.problems import ServiceError
 from service.requests import ForecastBody, ForecastOptions
 from service.schedule_requests import CATCH_UP, ScheduleBody, format_cycle, options_row
-from service.submission import CheckedBody, check_body
-from storage.errors import ConfigurationError
+from service.submission import check_body
+from storage.errors import ConfigurationError, WarmcastError
 from weather.times import parse_time
 
 
@@ -27,13 +28,12 @@ def make_plan(service: Service, owner: str, body: ScheduleBody, now: float, earl
     first = rhythm.last_until(now) if start is None else start
     if earlier is None:
         faults.attempt(("body",), _check_number, rhythm, first, stop, now)
-    checked = faults.attempt((), _check_forecast, service, owner, body)
+    _add_faults_of_forecast(faults, service, owner, body)
     can_verify = body.forecast.output.members and body.forecast.num_members >= 2
     if body.verify and not can_verify:
         message = "`verify` must be false or absent: only two or more members whose fields are stored can be verified."
         faults.add(ConfigurationError(message, ("body", "verify")))
     faults.check()
-    assert checked is not None
     return Plan(
         name=body.name,
         dataset=body.dataset,
@@ -83,15 +83,24 @@ def _check_number(rhythm: Rhythm, start: int, stop: int | None, now: float) -> N
         )
 
 
-def _check_forecast(service: Service, owner: str, body: ScheduleBody) -> CheckedBody:
-    """Return what follows from the forecast of a schedule; raise what a request of its owner would be refused for."""
+def _add_faults_of_forecast(faults: Faults, service: Service, owner: str, body: ScheduleBody) -> None:
+    """Add all that a request of the owner for the forecast of a schedule would be refused for."""
+    try:
+        with nested_in("forecast"):
+            _check_forecast(service, owner, body)
+    except ServiceError as error:
+        for part in error.errors:
+            faults.add(part)
+    except WarmcastError as error:
+        faults.add(error)
+
+
+def _check_forecast(service: Service, owner: str, body: ScheduleBody) -> None:
     source = CatalogueSource(source="catalogue", dataset=body.dataset)
     fields = {name: getattr(body.forecast, name) for name in ForecastOptions.model_fields}
-    with nested_in("forecast"):
-        checked = check_body(service, owner, ForecastBody.model_construct(**fields, initial_state=source))
-        steps = checked.lead_hours // checked.manifest.model.time_step_hours
-        evaluations = body.forecast.num_members * steps * checked.sampling.network_evaluations
-        new = NewForecast(evaluations, 0, body.forecast.priority)
-        with service.database.read() as connection:
-            admission_of(service.settings.limits).check_forecast(connection, owner, new)
-    return checked
+    checked = check_body(service, owner, ForecastBody.model_construct(**fields, initial_state=source), [])
+    steps = checked.lead_hours // checked.manifest.model.time_step_hours
+    evaluations = body.forecast.num_members * steps * checked.sampling.network_evaluations
+    new = NewForecast(evaluations, 0, body.forecast.priority)
+    with service.database.read() as connection:
+        admission_of(service.settings.limits).check_forecast(connection, owner, new)

@@ -33,7 +33,11 @@ class ScheduleBody(FrozenModel):
     offset_hours: int = Field(
         0, ge=0, lt=240, description="Hours of the cycles after multiples of `every_hours` since 1970, 00 UTC."
     )
-    start: _Time | None = Field(None, description="First initial time, UTC; by default that of the present cycle.")
+    start: _Time | None = Field(
+        None,
+        description="First initial time, UTC; by default that of the present cycle. Earlier cycles begin when the "
+        "schedule is made.",
+    )
     stop: _Time | None = Field(None, description="Last initial time, UTC; by default there is none.")
     catch_up: CatchUp = Field(
         "newest",

@@ -22,7 +22,7 @@ from service.initial_states import read_stored_state
 from service.problems import INTERNAL, UNAVAILABLE, ProblemKind, kind_of_error
 from service.requests import ForecastBody
 from service.submission import accept, check_body
-from service.threads import WRITERS
+from service.threads import FETCHERS, WRITERS
 from storage.errors import ConfigurationError, WarmcastError
 from weather.errors import StorageFullError
 from weather.manifest import Manifest
@@ -110,7 +110,7 @@ async def _submit(service: Service, run: ClaimedRun) -> str:
         return await to_thread.run_sync(_save, service, run, accepted.id, accepted.last_valid)
     body = forecast_body(plan, run.schedule.id, run.init_time)
     manifest = await to_thread.run_sync(read_named_manifest, body.model, service.settings.storage.checkpoint_folders)
-    if not await to_thread.run_sync(_has_frames, service, plan.dataset, init_time, manifest):
+    if not await to_thread.run_sync(_has_frames, service, plan.dataset, init_time, manifest, limiter=FETCHERS):
         await to_thread.run_sync(_postpone, service, run)
         return "waiting"
     if not service.database.reserve.has_space():

@@ -19,6 +19,7 @@ from service.child_calls import ForecastAddress, verify
 from service.damage import answering_damage
 from service.dependencies import Service, check_ensemble
 from service.schedule_submission import Refusal
+from service.threads import FETCHERS
 from storage.errors import WarmcastError
 
 MAX_SECONDS = 900.0
@@ -47,12 +48,12 @@ async def verify_run(service: Service, claim: ClaimedVerification) -> str:
 
 async def _verify(service: Service, claim: ClaimedVerification) -> str:
     record, now = await to_thread.run_sync(_read, service, claim)
-    present = await to_thread.run_sync(_list_present, service, claim, record, now)
+    present = await to_thread.run_sync(_list_present, service, claim, record, now, limiter=FETCHERS)
     action = choose_verification(present, claim.last_valid, claim.until, now)
     if action != Verify.NOW:
         return await to_thread.run_sync(_postpone, service, claim, None, action == Verify.GIVE_UP)
     check_ensemble(record, service)
-    paths = await to_thread.run_sync(_fetch, service, claim, present)
+    paths = await to_thread.run_sync(_fetch, service, claim, present, limiter=FETCHERS)
     call = partial(
         verify,
         ForecastAddress.of(record, service.settings.storage),

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from jobs.callbacks import CallbackView
 from jobs.rows.states import RunState, ScheduleState, Status, VerificationState
+from jobs.schedule_cycles import is_late
 from jobs.schedule_latest import Progress
 from jobs.schedule_runs import RunRecord
 from jobs.schedules import ScheduleRecord
@@ -129,7 +130,7 @@ def view_run(run: RunRecord, schedule: ScheduleRecord, base: str, now: float) ->
         init_time=format_cycle(run.init_time),
         state=run.state,
         caught_up=run.caught_up,
-        late=is_waiting and now >= run.init_time + 3600 * schedule.plan.late_hours,
+        late=is_waiting and is_late(run.begins, now, schedule.plan.late_hours),
         attempts=run.attempts,
         ready=_format(run.ready),
         next_attempt=_format(run.next_attempt),

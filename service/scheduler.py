@@ -37,9 +37,10 @@ from service.datasets import Newest
 from service.dependencies import Service
 from service.schedule_submission import submit_run
 from service.schedule_verification import verify_run
+from service.threads import FETCHERS
 from storage.errors import ConfigurationError, DataDirectoryError
 
-_MAX_RUNS, _MAX_RUNS_OF_OWNER, _MAX_VERIFICATIONS = 4, 2, 2
+_MAX_RUNS, _MAX_RUNS_OF_OWNER, _MAX_VERIFICATIONS = 8, 4, 2
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class Scheduler:
     async def _poll(self, dataset: str) -> None:
         """Look for the newest analysis of a data set."""
         try:
-            await to_thread.run_sync(self._save_newest, dataset)
+            await to_thread.run_sync(self._save_newest, dataset, limiter=FETCHERS)
         except (SQLAlchemyError, OSError, DataDirectoryError) as error:
             _log.warning("schedules: the newest analysis of %s is unknown: %s", dataset, error)
         except Exception:

@@ -53,14 +53,14 @@ def check_body(
 ) -> CheckedBody:
     """Return a request body and what follows from it, after checking everything but the initial state itself.
 
-    `sources` are those of a batch with their locations, by default that of the body.
+    `sources` are those of a batch with their locations, by default that of the body; there may be none.
 
     All errors are reported together. Raises `WarmcastError` with the location of the field, or `RequestFaultsError`
     for several errors.
     """
     faults, limits = Faults(), service.settings.limits
     manifest = faults.attempt(("body", "model"), _read_manifest, service, body.model)
-    for location, source in sources or [(("initial_state",), body.initial_state)]:
+    for location, source in [(("initial_state",), body.initial_state)] if sources is None else sources:
         faults.attempt(("body", *location), check_source, source, service, owner)
     faults.attempt(("body",), _check_num_members, body.num_members, limits.max_members)
     faults.attempt(("body",), check_handling, service, body)

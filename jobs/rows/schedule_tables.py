@@ -56,6 +56,7 @@ schedule_runs = Table(
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("schedule_id", String(40), ForeignKey("schedule.id", ondelete="CASCADE"), nullable=False),
     Column("init_time", BigInteger, nullable=False),
+    Column("begins", Float, nullable=False),
     Column("dataset", String(100), nullable=False),
     Column("state", String(16), nullable=False),
     Column("caught_up", Boolean, nullable=False),
@@ -82,7 +83,9 @@ schedule_runs = Table(
     Index("schedule_run_by_forecast", "forecast_id"),
     Index("schedule_run_by_end", "finished"),
 )
-"""One row for each cycle of a schedule. `epoch` and `verification_epoch` are fencing tokens: claims increase them.
+"""One row for each cycle of a schedule; it `begins` at its initial time, or when the schedule was made.
+
+`epoch` and `verification_epoch` are fencing tokens: claims increase them.
 
 `attempts` counts refused submissions, `verification_attempts` failed verifications, and `ready` is when the analyses
 were there first. A run whose `claimed_until` has passed belongs to a process that was lost. `verify_from` is the last

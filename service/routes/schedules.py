@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from jobs.forecasts import read_forecast
 from jobs.rows.states import RunState, ScheduleState
 from jobs.schedule_latest import find_latest, read_progress
-from jobs.schedule_polls import list_polls
+from jobs.schedule_polls import read_newest
 from jobs.schedule_runs import list_runs, read_clock
 from jobs.schedules import (
     ScheduleRecord,
@@ -93,8 +93,7 @@ def _view(connection: Connection, schedule: ScheduleRecord, base: str) -> Schedu
 
 def _view_all(connection: Connection, schedules: list[ScheduleRecord], base: str) -> list[ScheduleView]:
     progress = read_progress(connection, [schedule.id for schedule in schedules])
-    newest = {poll.dataset: poll.newest for poll in list_polls(connection)}
-    now = read_clock(connection)
+    newest, now = read_newest(connection), read_clock(connection)
     return [
         view_schedule(schedule, progress[schedule.id], newest.get(schedule.plan.dataset), base, now)
         for schedule in schedules

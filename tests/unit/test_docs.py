@@ -26,7 +26,7 @@ def test_every_route_has_an_example(route: str) -> None:
     pattern = pattern.replace(r"/\{key\}", "").replace(r"\{model\}", r"\w+").replace(r"\{num_lead_times\}", r"\d+")
     pattern = pattern.replace(r"\{name\}", r"\$ID")
     pattern = pattern.replace(r"\{batch_id\}", r"(\$BATCH|\{os.environ\['BATCH'\]\})")
-    pattern = pattern.replace(r"\{state_id\}", r"\$STATE")
+    pattern = pattern.replace(r"\{state_id\}", r"\$STATE").replace(r"\{schedule_id\}", r"\$SCHEDULE")
     assert re.search(rf"localhost:8000{pattern}(?![/\w])", API), pattern
 
 

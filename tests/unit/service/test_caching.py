@@ -142,7 +142,7 @@ def test_every_get_route_answers_head(api: InProcess) -> None:
     paths = [path for path, methods in api.app.openapi()["paths"].items() if "get" in methods]
     assert len(paths) > 10
     for path in paths:
-        ids = {"forecast_id": "fc_none", "batch_id": "ba_none", "state_id": "st_none"}
+        ids = {"forecast_id": "fc_none", "batch_id": "ba_none", "state_id": "st_none", "schedule_id": "sc_none"}
         address = path.format(**ids, model="untrained", key="zarr.json", num_lead_times=1, name="a")
         assert api.head(address).status_code == api.get(address).status_code, path
     for path in ("/healthz", "/metrics", "/models", "/catalogue", "/forecast", "/models/untrained", "/openapi.json"):

@@ -133,7 +133,7 @@ def test_every_route_of_the_api_needs_a_caller(api: InProcess, database: Databas
     paths = [(path, set(methods)) for path, methods in operations if path.startswith(("/v1/", "/api/"))]
     assert len(paths) >= 25
     for template, methods in paths:
-        ids = {"forecast_id": record.id, "batch_id": "ba_none", "state_id": "st_none"}
+        ids = {"forecast_id": record.id, "batch_id": "ba_none", "state_id": "st_none", "schedule_id": "sc_none"}
         path = template.format(**ids, key="zarr.json", model="planet", num_lead_times=1, name="a")
         for method in methods:
             assert api.request(method, path).status_code == 401, (method, path)

@@ -34,6 +34,10 @@ _TEMPLATES = (
         "/v1/states",
         "/v1/states/{0}",
         "/v1/states/{0}/state.zarr/{1}",
+        "/v1/schedules",
+        "/v1/schedules/{0}",
+        "/v1/schedules/{0}/runs?before={1}",
+        "/v1/schedules/{0}/latest/{1}",
         "/v1/forecast/{0}/initial_state.zarr/zarr.json",
         "/v1/forecast/fc_1/initial_state.zarr/{0}",
     ),
@@ -149,7 +153,7 @@ def test_paths_queries_and_headers(request: pytest.FixtureRequest, fuzzed: InPro
     @seed(1987)
     @_fuzz(request)
     @given(
-        st.sampled_from(["GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "BREW"]),
+        st.sampled_from(["GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH", "BREW"]),
         st.sampled_from(_TEMPLATES),
         st.tuples(raw, raw),
         parameters,

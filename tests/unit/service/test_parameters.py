@@ -9,11 +9,12 @@ from fastapi.routing import APIRoute
 from jobs.forecasts import ForecastRecord
 from jobs.settings import Settings
 from service.app import create_app
-from service.routes import as_of, batch_data, data, initial_states
+from service.routes import as_of, batch_data, data, initial_states, schedules
 from tests.in_process import InProcess
 from tests.served import small_request
 
-_STORE_ROUTES = tuple(route for module in (as_of, batch_data, data, initial_states) for route in module.router.routes)
+_STORE_ROUTERS = (*(module.router for module in (as_of, batch_data, data, initial_states)), schedules.files_router)
+_STORE_ROUTES = tuple(route for router in _STORE_ROUTERS for route in router.routes)
 _OF_STORES = {route.path for route in _STORE_ROUTES if isinstance(route, APIRoute)}
 _OPERATIONS = [
     (method.upper(), path)
@@ -40,7 +41,7 @@ def _check(response: httpx.Response, pointers: list[str], *details: str) -> None
 
 def test_every_route_but_those_of_the_stores_is_tested() -> None:
     assert len(_OPERATIONS) >= 15
-    assert len(_OF_STORES) == 8
+    assert len(_OF_STORES) == 9
 
 
 @pytest.mark.parametrize(("method", "path"), _OPERATIONS)
@@ -48,7 +49,7 @@ def test_every_route_but_those_of_the_stores_is_tested() -> None:
 def test_an_unknown_parameter_is_refused(
     api: InProcess, record: ForecastRecord, method: str, path: str, prefix: str
 ) -> None:
-    ids = {"forecast_id": record.id, "batch_id": "ba_none", "state_id": "st_none"}
+    ids = {"forecast_id": record.id, "batch_id": "ba_none", "state_id": "st_none", "schedule_id": "sc_none"}
     address = prefix + path.removeprefix("/v1").format(**ids, model="untrained")
     response = api.request(method, f"{address}?mebers=3&lead_tme=6h")
     first = "The query parameter `mebers` is unknown. Expected "

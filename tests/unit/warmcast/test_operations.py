@@ -50,6 +50,7 @@ OTHERS = {
     "/v1/usage": "for operators, who read it with curl",
     "/v1/batch": "has methods of its own kind",
     "/v1/forecast/{forecast_id}/deliveries": "for whoever sets up a callback, with curl",
+    "/v1/schedules": "has methods of its own kind",
     "/v1/states": "has methods of its own kind",
 }
 """Beginnings of paths without a method here, and the reason."""

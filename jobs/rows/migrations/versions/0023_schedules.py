@@ -53,6 +53,7 @@ def _create_runs() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
         sa.Column("schedule_id", sa.String(40), sa.ForeignKey("schedule.id", ondelete="CASCADE"), nullable=False),
         sa.Column("init_time", sa.BigInteger(), nullable=False),
+        sa.Column("begins", sa.Float(), nullable=False),
         sa.Column("dataset", sa.String(100), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("caught_up", sa.Boolean(), nullable=False),

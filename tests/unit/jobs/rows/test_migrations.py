@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, MetaData, create_engine, func, inspec
 
 from jobs.dispatching.leases import claim
 from jobs.request import ForecastRequest
+from jobs.rows import schedule_tables
 from jobs.rows.database import Database
 from jobs.rows.states import Data, Priority, Status
 from jobs.rows.tables import metadata
@@ -114,6 +115,21 @@ def _rows(request: ForecastRequest) -> dict[str, list[dict[str, Any]]]:
             {"id": "st_0", "owner": "local", "idempotency_key": "key", "request_digest": "d" * 64,
              "description": {"digest": "e" * 64}, "size_bytes": 10**10, "created": 1.5, "deleted": None},
         ],
+        schedule_tables.schedules.name: [
+            {"id": "sc_0", "owner": "local", "idempotency_key": None, "request_digest": "d" * 64, "name": "a",
+             "source": "api", "dataset": "gfs", "every_hours": 6, "offset_hours": 0, "start": 1537000000, "stop": None,
+             "catch_up": 1, "wait_hours": 12.0, "late_hours": 9.0, "verify": True, "forecast": {"members": 2},
+             "state": "active", "reason": None, "next_cycle": 4 * 10**9, "created": 1.5, "changed": 1.5},
+        ],
+        schedule_tables.schedule_runs.name: [
+            {"id": 1, "schedule_id": "sc_0", "init_time": 1537000000, "begins": 1537000000.5, "dataset": "gfs",
+             "state": "submitted", "caught_up": False, "epoch": 1, "attempts": 0, "ready": 1.5, "next_attempt": None,
+             "claimed_until": None, "problem": None, "forecast_id": "fc_running", "created": 1.5, "finished": 2.5,
+             "verification": "waiting", "verify_from": 3.5, "verify_until": 4.5, "next_verification": 3.5,
+             "verification_epoch": 0, "verification_attempts": 0, "verification_problem": None,
+             "verified_times": None},
+        ],
+        schedule_tables.dataset_polls.name: [{"name": "gfs", "polled": 1.5, "newest": None, "error": None}],
         "installation": [{"id": 1, "identity": "1" * 32, "is_bound": True}],
     }  # fmt: skip  # one column per line would be 70 lines
 
@@ -133,7 +149,14 @@ def _insert(url: str, request: ForecastRequest) -> Content:
                 values = [{name: row[name] for name in columns} for row in rows[table.name]]
                 connection.execute(table.insert(), values)
         if engine.dialect.name == "postgresql":  # rows with ids that a sequence has not given
-            for name in {"work", "event", "diagnostic", "verification", "batch_verification"} & present.tables.keys():
+            for name in {
+                "work",
+                "event",
+                "diagnostic",
+                "verification",
+                "batch_verification",
+                "schedule_run",
+            } & present.tables.keys():
                 last = select(func.max(present.tables[name].c.id)).scalar_subquery()
                 connection.execute(select(func.setval(f"{name}_id_seq", last)))
     return _read(url)
