@@ -5,20 +5,16 @@ import hashlib
 import hmac
 import http.client
 import importlib.metadata
-import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from ipaddress import ip_address
 
-from jobs.callback_hosts import AllowedHosts, Target
+from jobs.callback_hosts import AllowedHosts
 from jobs.callbacks import decode_secret
 from jobs.deliveries import Delivery, Outcome
+from storage.connections import AddressNotAllowedError, connect, resolve
 from storage.errors import ConfigurationError
 
-CONNECT_SECONDS, TOTAL_SECONDS = 5.0, 15.0
+TOTAL_SECONDS = 15.0
 
 
 def sign(secret: str, webhook_id: str, timestamp: int, body: str) -> str:
@@ -38,14 +34,13 @@ def post_delivery(delivery: Delivery, hosts: AllowedHosts, total_seconds: float 
     except ConfigurationError:
         return Outcome(None, "the service does not allow this host")
     try:
-        addresses = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        addresses = resolve(target, hosts)
+    except AddressNotAllowedError:
+        return Outcome(None, "the host has no address that is allowed")
     except (OSError, UnicodeError):  # the latter of a name that the encoding of names refuses
         return Outcome(None, "the host has no address")
-    allowed = [str(each[4][0]) for each in addresses if hosts.allows_address(ip_address(str(each[4][0]).split("%")[0]))]
-    if not allowed:
-        return Outcome(None, "the host has no address that is allowed")
     try:
-        with _connect(target, allowed, total_seconds) as connection:
+        with connect(target, addresses, total_seconds) as connection:
             connection.putrequest("POST", target.path, skip_accept_encoding=True)
             for name, value in _headers(delivery).items():
                 connection.putheader(name, value)
@@ -76,43 +71,3 @@ def _describe(status: int) -> str | None:
     if 200 <= status < 300:
         return None
     return f"a redirect ({status}), which is not followed" if 300 <= status < 400 else f"the status {status}"
-
-
-@contextmanager
-def _connect(target: Target, addresses: list[str], total_seconds: float) -> Iterator[http.client.HTTPConnection]:
-    """Yield a connection to the first address that accepts one; it breaks after `total_seconds`."""
-    plain = _open_socket(target.port, addresses)
-    timer = threading.Timer(total_seconds, _break, [plain])
-    timer.daemon = True
-    timer.start()
-    connection = http.client.HTTPConnection(target.host, target.port, timeout=CONNECT_SECONDS)
-    try:
-        plain.settimeout(total_seconds)
-        is_secure = target.scheme == "https"
-        connection.sock = (
-            ssl.create_default_context().wrap_socket(plain, server_hostname=target.host) if is_secure else plain
-        )
-        if is_secure:
-            connection.default_port = 443
-        yield connection
-    finally:
-        timer.cancel()
-        connection.close()
-        plain.close()
-
-
-def _open_socket(port: int, addresses: list[str]) -> socket.socket:
-    error: OSError = ConnectionError("no address")
-    for address in addresses:
-        try:
-            return socket.create_connection((address, port), timeout=CONNECT_SECONDS)
-        except OSError as failure:
-            error = failure
-    raise error
-
-
-def _break(plain: socket.socket) -> None:
-    try:
-        plain.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return
