@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from jobs.callback_hosts import AllowedHosts, check_hosts
 from jobs.mode import Precision
 from storage.errors import ConfigurationError, Location
+from storage.hosts import check_networks
 from weather.schema import first_error_sentence
 from weather.upstream.registry import UpstreamOptions
 
@@ -231,12 +232,25 @@ class DatasetSettings(_Group):
     datasets_file: Path | None = Field(
         None, description="TOML file with definitions of data sets, in addition to the built-in ones."
     )
+    datasets_networks: Annotated[str, AfterValidator(check_networks)] = Field(
+        "",
+        description="Networks of addresses that are not public, such as 10.0.0.0/8, at which the servers of data sets "
+        "may be, separated by commas; none by default.",
+    )
+    datasets_http: bool = Field(
+        default=False, description="Whether data sets may have addresses with http, unencrypted."
+    )
+    datasets_cache_bytes: int = Field(
+        1_000_000_000, ge=1, description="Largest size of the cache of fetched analyses in the data folder, in bytes."
+    )
 
     @property
     def upstream_options(self) -> UpstreamOptions:
         """Which data sets are enabled, and where they are defined."""
         names = tuple(filter(None, (name.strip() for name in self.datasets.split(","))))
-        return UpstreamOptions(names, self.datasets_file)
+        return UpstreamOptions(
+            names, self.datasets_file, self.datasets_networks, self.datasets_http, self.datasets_cache_bytes
+        )
 
 
 class LogSettings(_Group):

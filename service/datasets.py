@@ -8,14 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jobs.settings import Settings
 from storage.errors import ConfigurationError
 from weather.errors import UpstreamError
 from weather.times import format_time, parse_time
 from weather.upstream.bundled import BundledDataset
 from weather.upstream.dataset import Dataset
+from weather.upstream.registry import enabled_datasets
+from weather.upstream.transfers import Meter
 
+_CACHE = "analyses"
 KEEP_SECONDS = 60.0
 """Seconds for which the newest initial time of a data set is used again."""
+_FRESH_SECONDS = 600.0
+"""Seconds for which it is used while another thread looks it up."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +37,11 @@ class Newest:
     checked: float = 0.0
     failure: str | None = None
     failing_since: float | None = None
+
+
+def open_datasets(settings: Settings, meter: Meter) -> "Datasets":
+    """Return the data sets that the settings enable, which keep what they fetch in the data folder."""
+    return Datasets(enabled_datasets(settings.datasets.upstream_options, settings.storage.data / _CACHE, meter))
 
 
 class Datasets:
@@ -81,13 +92,25 @@ class Datasets:
 
     def refresh(self, name: str) -> Newest:
         """Return the newest initial time and whether the data set is reached; look it up unless it is new enough."""
-        dataset = self.find(name)
-        with self._locks[name]:
+        dataset, earlier = self.find(name), self._newest[name]
+        if self._clock() - earlier.checked < KEEP_SECONDS:
+            return earlier
+        is_fresh = self._clock() - earlier.checked < _FRESH_SECONDS
+        if not self._locks[name].acquire(blocking=not is_fresh):
+            return earlier  # another thread looks it up
+        try:
             earlier = self._newest[name]
-            if self._clock() - earlier.checked < KEEP_SECONDS:
-                return earlier
-            self._newest[name] = self._look_up(name, dataset, earlier)
+            if self._clock() - earlier.checked >= KEEP_SECONDS:
+                self._newest[name] = self._look_up(name, dataset, earlier)
             return self._newest[name]
+        finally:
+            self._locks[name].release()
+
+    def refresh_all(self) -> None:
+        """Look up the newest initial times of the data sets that are fetched."""
+        for name in self.by_name:
+            if self.is_fetched(name):
+                self.refresh(name)
 
     def _look_up(self, name: str, dataset: Dataset, earlier: Newest) -> Newest:
         try:

@@ -26,7 +26,7 @@ from jobs.settings import Settings, StorageSettings
 from jobs.state_folders import sweep_states
 from service.authentication import Callers
 from service.batches import BatchReader
-from service.datasets import Datasets
+from service.datasets import open_datasets
 from service.dependencies import Service
 from service.key_metrics import KeysCollector
 from service.metrics import Metrics, ReadinessCollector, RowsCollector
@@ -46,7 +46,6 @@ from service.webhooks import WebhookSender
 from storage.errors import ConfigurationError, DataDirectoryError
 from storage.lock import lock_folder
 from storage.scratch import own_temporary_folder, remove_abandoned_folders
-from weather.upstream.registry import enabled_datasets
 
 _RETENTION_SECONDS, _CHECK_SECONDS, _USE_SECONDS = 60.0, 600.0, 60.0
 _WEBHOOK_SECONDS = 1.0
@@ -93,7 +92,7 @@ def open_service(
     stack.callback(outlooks.close)
     events = BatchReader(partial(_read_events, database), "events")
     stack.callback(events.close)
-    datasets = Datasets(enabled_datasets(settings.datasets.upstream_options))
+    datasets = open_datasets(settings, metrics)
     queues, refused = Queues.open(settings.limits), Refusals(database)
     views = RenderedViews(settings.storage.keep_hours)
     shared = forecasts, outlooks, views, events, datasets

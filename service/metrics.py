@@ -67,8 +67,25 @@ class Metrics:
         )
         for outcome in OUTCOMES:
             self.scheduled.labels(outcome)
+        self.fetches = Counter(
+            "warmcast_dataset_requests",
+            "Requests to the servers of data sets, by result: received, absent, repeated, failed or refused.",
+            ["dataset", "result"],
+            registry=self.registry,
+        )
+        self.fetched_bytes = Counter(
+            "warmcast_dataset_bytes",
+            "Bytes received from the servers of data sets.",
+            ["dataset"],
+            registry=self.registry,
+        )
         build = Gauge("warmcast_build_info", "Version of the service; always 1.", ["version"], registry=self.registry)
         build.labels(importlib.metadata.version("warmcast")).set(1)
+
+    def count(self, dataset: str, result: str, size_bytes: int) -> None:
+        """Count a request to a server of a data set."""
+        self.fetches.labels(dataset, result).inc()
+        self.fetched_bytes.labels(dataset).inc(size_bytes)
 
 
 class RowsCollector(Collector):

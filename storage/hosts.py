@@ -75,6 +75,13 @@ class Hosts:
         return address.is_global and not (address.is_multicast or address.is_reserved or is_embedded)
 
 
+def check_networks(text: str) -> str:
+    """Return a list of networks with commas; raises `ValueError` if it has anything else."""
+    if names := Hosts.parse(text).names:
+        raise ValueError(f"each must be a network such as 10.0.0.0/8. Got: {names[0]!r}")
+    return text
+
+
 def _parse_url(url: str) -> Target | None:
     if not (url.isascii() and url.isprintable()) or re.search(r"[\s\\#@]", url):
         return None

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, field_validator
 
@@ -20,6 +21,24 @@ from weather.variables import KNOWN
 BUILT_IN = Path(__file__).parent / "datasets.toml"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,49}")
 Template = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(check_template)]
+
+
+def check_variables(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of variables; raise `ValueError` for one that Warmcast does not know."""
+    for name in names:
+        if name not in KNOWN:
+            raise ValueError(f"variables must be some of {', '.join(KNOWN)}. Got: {name!r}")
+    return names
+
+
+def _check_address(template: str) -> str:
+    parts = urlsplit(template)
+    if parts.scheme not in ("https", "http") or not parts.hostname or "{" in parts.netloc or "@" in parts.netloc:
+        raise ValueError("an address must begin with https:// and the name of a host, without fields in it")
+    return template
+
+
+Address = Annotated[Template, AfterValidator(_check_address)]
 
 
 class _Definition(FrozenModel):
@@ -49,15 +68,7 @@ class _Definition(FrozenModel):
 class _WithVariables(_Definition):
     """A definition of files of which variables are selected."""
 
-    variables: tuple[str, ...] = Field(("u10", "v10"), min_length=1)
-
-    @field_validator("variables")
-    @classmethod
-    def _know(cls, variables: tuple[str, ...]) -> tuple[str, ...]:
-        for name in variables:
-            if name not in KNOWN:
-                raise ValueError(f"`variables` must be some of {', '.join(KNOWN)}. Got: {name!r}")
-        return variables
+    variables: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(check_variables)] = ("u10", "v10")
 
 
 class FolderDefinition(_WithVariables):
@@ -69,11 +80,33 @@ class FolderDefinition(_WithVariables):
     settle_seconds: float = Field(60.0, ge=0)
 
 
-Definition = Annotated[FolderDefinition, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[FolderDefinition] = TypeAdapter(FolderDefinition)
+class GribIndexDefinition(_Definition):
+    """GRIB files with an index, of which the messages of `parameters` are fetched; `streams` are by the hour."""
+
+    kind: Literal["grib-index"]
+    url: Address
+    index_url: Address
+    index: Literal["idx", "json-lines"]
+    parameters: dict[str, str] = Field(min_length=1)
+    streams: dict[Annotated[int, Field(ge=0, le=23)], str] = Field(default_factory=dict)
+
+    @field_validator("parameters")
+    @classmethod
+    def _know(cls, parameters: dict[str, str]) -> dict[str, str]:
+        check_variables(tuple(parameters))
+        return parameters
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The templates of all addresses."""
+        return self.url, self.index_url
 
 
-def read_definitions(file: Path | None) -> dict[str, FolderDefinition]:
+Definition = Annotated[FolderDefinition | GribIndexDefinition, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[FolderDefinition | GribIndexDefinition] = TypeAdapter(Definition)
+
+
+def read_definitions(file: Path | None) -> dict[str, FolderDefinition | GribIndexDefinition]:
     """Return the built-in definitions and those of a file by name; raise `ConfigurationError` that names the field."""
     tables = _read_tables(BUILT_IN)
     if file is not None:
@@ -95,7 +128,7 @@ def _read_tables(file: Path) -> dict[str, Mapping[str, Any]]:
     return tables
 
 
-def _parse(name: str, table: Mapping[str, Any]) -> FolderDefinition:
+def _parse(name: str, table: Mapping[str, Any]) -> FolderDefinition | GribIndexDefinition:
     try:
         return _ADAPTER.validate_python(table)
     except ValidationError as error:

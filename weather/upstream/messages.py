@@ -26,6 +26,10 @@ class MessageError(ValueError):
     """Bytes are no whole GRIB messages, or not those that were requested; the message is a phrase."""
 
 
+class OtherMessageError(MessageError):
+    """Whole messages are of another time or variable than was requested."""
+
+
 @dataclass(frozen=True)
 class Field:
     """A field of a message: time of the run, valid time, and the variable as Warmcast names it, if it is a known one.
@@ -75,12 +79,12 @@ def check_analysis(content: bytes | memoryview, time: np.datetime64, variables: 
     at_time = [field for field in fields if field.valid_time == time]
     if not at_time:
         times = sorted({format_time(field.valid_time) for field in fields})
-        raise MessageError(f"it is of {', '.join(times[:3])} and not of {format_time(time)}")
+        raise OtherMessageError(f"it is of {', '.join(times[:3])} and not of {format_time(time)}")
     if any(field.edition == 1 for field in at_time):
         return
     missing = [name for name in variables if name not in {field.variable for field in at_time}]
     if missing:
-        raise MessageError(f"it has no {' and '.join(missing)} of {format_time(time)}")
+        raise OtherMessageError(f"it has no {' and '.join(missing)} of {format_time(time)}")
 
 
 def check_message(content: bytes | memoryview, time: np.datetime64, variable: str) -> None:
@@ -90,10 +94,10 @@ def check_message(content: bytes | memoryview, time: np.datetime64, variable: st
     fields = read_fields(content)
     matches = [field for field in fields if field.variable == variable]
     if not matches:
-        raise MessageError(f"the message is not of {variable}")
+        raise OtherMessageError(f"the message is not of {variable}")
     wrong = [field for field in matches if (field.run, field.valid_time) != (time, time)]
     if wrong:
-        raise MessageError(
+        raise OtherMessageError(
             f"the message is of {format_time(wrong[0].valid_time)}, from the run of {format_time(wrong[0].run)}, and "
             f"not the analysis of {format_time(time)}"
         )

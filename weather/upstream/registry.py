@@ -1,29 +1,58 @@
 """The data sets that are enabled: the bundled ones, and those of definitions whose names the operator lists."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from storage.errors import ConfigurationError
+from storage.hosts import Hosts
 from weather.upstream.bundled import bundled_datasets
+from weather.upstream.cache import AnalysisCache
 from weather.upstream.dataset import Dataset
-from weather.upstream.definitions import FolderDefinition, read_definitions
+from weather.upstream.definitions import FolderDefinition, GribIndexDefinition, read_definitions
 from weather.upstream.folder import FolderDataset, FolderOrigin
+from weather.upstream.grib_index import GribIndexDataset, GribOrigin
+from weather.upstream.indexes import read_idx, read_json_lines
+from weather.upstream.transfers import Meter, NoMeter, Patience, Transfer
+
+_READERS = {"idx": read_idx, "json-lines": read_json_lines}
 
 
 @dataclass(frozen=True)
 class UpstreamOptions:
-    """Which data sets are enabled beside the bundled ones, and the file with an operator's own definitions."""
+    """Which data sets are enabled beside the bundled ones, the file with an operator's own definitions, and limits.
+
+    `networks` are those, separated by commas, whose addresses need not be public; `allows_http` allows http://.
+    """
 
     enabled: Sequence[str] = ()
     definitions: Path | None = None
+    networks: str = ""
+    allows_http: bool = False
+    cache_bytes: int = 1_000_000_000
 
 
-def enabled_datasets(options: UpstreamOptions) -> dict[str, Dataset]:
-    """Return the data sets by name, the bundled ones first; nothing is contacted.
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a process keeps what it fetches, what counts its requests, and how long it tries."""
+
+    cache: AnalysisCache
+    meter: Meter = field(default_factory=NoMeter)
+    patience: Patience = field(default_factory=Patience)
+
+
+def enabled_datasets(
+    options: UpstreamOptions, cache_folder: Path, meter: Meter | None = None, patience: Patience | None = None
+) -> dict[str, Dataset]:
+    """Return the data sets by name, the bundled ones first; nothing is contacted. What is fetched is in `cache_folder`.
 
     Raises `ConfigurationError` for a name without a definition, a name twice, and a definition that is wrong.
     """
+    cache = AnalysisCache(cache_folder, options.cache_bytes)
+    surroundings = Surroundings(cache, meter or NoMeter(), patience or Patience())
     datasets: dict[str, Dataset] = dict(bundled_datasets())
     definitions = read_definitions(options.definitions)
     for name in options.enabled:
@@ -32,11 +61,15 @@ def enabled_datasets(options: UpstreamOptions) -> dict[str, Dataset]:
         if name not in definitions:
             known = ", ".join(definitions) or "none"
             raise ConfigurationError(f"`{name}` is no data set that is defined. Expected some of: {known}.")
-        datasets[name] = _make(name, definitions[name])
+        definition = definitions[name]
+        if isinstance(definition, FolderDefinition):
+            datasets[name] = _make_folder(name, definition)
+        else:
+            datasets[name] = _make_grib_index(name, definition, options, surroundings)
     return datasets
 
 
-def _make(name: str, definition: FolderDefinition) -> Dataset:
+def _make_folder(name: str, definition: FolderDefinition) -> FolderDataset:
     origin = FolderOrigin(
         definition.folder,
         definition.file,
@@ -47,3 +80,37 @@ def _make(name: str, definition: FolderDefinition) -> Dataset:
         definition.max_bytes,
     )
     return FolderDataset(name, definition.describe(), origin)
+
+
+def _make_grib_index(
+    name: str, definition: GribIndexDefinition, options: UpstreamOptions, surroundings: Surroundings
+) -> GribIndexDataset:
+    origin = GribOrigin(
+        definition.url,
+        definition.index_url,
+        _READERS[definition.index],
+        definition.parameters,
+        definition.streams,
+        definition.step_hours,
+        definition.lookback_hours,
+    )
+    hosts = _find_hosts(name, definition.addresses, options)
+    begin = partial(Transfer, name, hosts, surroundings.patience, surroundings.meter, definition.max_bytes)
+    group = _group_of(name, definition)
+    return GribIndexDataset(name, definition.describe(hosts.names), origin, begin, surroundings.cache, group)
+
+
+def _find_hosts(name: str, addresses: Sequence[str], options: UpstreamOptions) -> Hosts:
+    """Return the hosts of addresses, which alone may be contacted; raise `ConfigurationError` for http if it is not."""
+    parts = [urlsplit(address) for address in addresses]
+    if not options.allows_http and any(part.scheme != "https" for part in parts):
+        raise ConfigurationError(
+            f"The addresses of data set `{name}` must begin with https://; WARMCAST_DATASETS_HTTP allows http://."
+        )
+    names = tuple(dict.fromkeys(str(part.hostname) for part in parts))
+    return Hosts(names, Hosts.parse(options.networks).networks, options.allows_http)
+
+
+def _group_of(name: str, definition: GribIndexDefinition) -> str:
+    """Return the folder of the cache: that of another definition of the same name is another one."""
+    return f"{name}-{hashlib.sha256(definition.model_dump_json().encode()).hexdigest()[:12]}"

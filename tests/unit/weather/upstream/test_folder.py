@@ -92,8 +92,8 @@ def _options(folder: Path, text: str, *names: str) -> UpstreamOptions:
 
 def test_definitions_of_a_file_are_enabled_by_name_and_the_bundled_states_are_always(tmp_path: Path) -> None:
     text = f'[mine]\nkind = "folder"\nfolder = "{tmp_path}"\nfile = "{{yyyymmddhh}}.grib2"\ntitle = "Mine"\n'
-    assert list(enabled_datasets(_options(tmp_path, text))) == ["gfs", "nature-run"]
-    datasets = enabled_datasets(_options(tmp_path, text, "mine"))
+    assert list(enabled_datasets(_options(tmp_path, text), tmp_path)) == ["gfs", "nature-run"]
+    datasets = enabled_datasets(_options(tmp_path, text, "mine"), tmp_path)
     assert [*datasets] == ["gfs", "nature-run", "mine"]
     assert datasets["mine"].description.title == "Mine"
 
@@ -112,11 +112,11 @@ def test_definitions_of_a_file_are_enabled_by_name_and_the_bundled_states_are_al
 )
 def test_wrong_definitions_are_named(tmp_path: Path, text: str, name: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        enabled_datasets(_options(tmp_path, text, name))
+        enabled_datasets(_options(tmp_path, text, name), tmp_path)
 
 
-def test_a_bundled_state_is_found_like_any_other() -> None:
-    gfs = enabled_datasets(UpstreamOptions())["gfs"]
+def test_a_bundled_state_is_found_like_any_other(tmp_path: Path) -> None:
+    gfs = enabled_datasets(UpstreamOptions(), tmp_path)["gfs"]
     newest = gfs.find_newest(NOON + np.timedelta64(100, "D"))
     assert newest == hour("2026-04-20T00")
     assert gfs.list_times(newest - _STEP, newest) == [newest - _STEP, newest]
