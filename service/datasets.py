@@ -88,7 +88,11 @@ class Datasets:
 
     def known_newest(self, name: str) -> Newest:
         """Return what is known of the newest initial time, without waiting."""
-        return self._newest[name]
+        return self._newest[name] if self.is_fetched(name) else self.refresh(name)
+
+    def fetched_names(self) -> list[str]:
+        """Return the names of the data sets that are fetched."""
+        return [name for name in self.by_name if self.is_fetched(name)]
 
     def refresh(self, name: str) -> Newest:
         """Return the newest initial time and whether the data set is reached; look it up unless it is new enough."""
@@ -108,9 +112,8 @@ class Datasets:
 
     def refresh_all(self) -> None:
         """Look up the newest initial times of the data sets that are fetched."""
-        for name in self.by_name:
-            if self.is_fetched(name):
-                self.refresh(name)
+        for name in self.fetched_names():
+            self.refresh(name)
 
     def _look_up(self, name: str, dataset: Dataset, earlier: Newest) -> Newest:
         try:

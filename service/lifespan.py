@@ -26,7 +26,8 @@ from jobs.settings import Settings, StorageSettings
 from jobs.state_folders import sweep_states
 from service.authentication import Callers
 from service.batches import BatchReader
-from service.datasets import open_datasets
+from service.dataset_metrics import DatasetsCollector
+from service.datasets import Datasets, open_datasets
 from service.dependencies import Service
 from service.key_metrics import KeysCollector
 from service.metrics import Metrics, ReadinessCollector, RowsCollector
@@ -48,7 +49,7 @@ from storage.lock import lock_folder
 from storage.scratch import own_temporary_folder, remove_abandoned_folders
 
 _RETENTION_SECONDS, _CHECK_SECONDS, _USE_SECONDS = 60.0, 600.0, 60.0
-_WEBHOOK_SECONDS = 1.0
+_WEBHOOK_SECONDS, _DATASET_SECONDS = 1.0, 120.0
 _UPLOADS = "uploads"
 _METRICS_SECONDS = 10.0
 """Seconds for which a client of the metrics' own port may send nothing."""
@@ -92,7 +93,7 @@ def open_service(
     stack.callback(outlooks.close)
     events = BatchReader(partial(_read_events, database), "events")
     stack.callback(events.close)
-    datasets = open_datasets(settings, metrics)
+    datasets = _open_datasets(settings, metrics, stack)
     queues, refused = Queues.open(settings.limits), Refusals(database)
     views = RenderedViews(settings.storage.keep_hours)
     shared = forecasts, outlooks, views, events, datasets
@@ -104,6 +105,15 @@ def open_service(
     if has_own_worker:
         stack.enter_context(Supervisor(settings))
     return service
+
+
+def _open_datasets(settings: Settings, metrics: Metrics, stack: ExitStack) -> Datasets:
+    """Return the data sets; the newest analyses of those that are fetched are looked up until `stack` closes."""
+    datasets = open_datasets(settings, metrics)
+    _register_collectors(metrics, (DatasetsCollector(datasets),), stack)
+    if datasets.fetched_names():
+        stack.enter_context(Periodic(datasets.refresh_all, _DATASET_SECONDS, "data sets"))
+    return datasets
 
 
 def _open_dispatcher(settings: Settings) -> Dispatcher:

@@ -9,6 +9,7 @@ import typer
 from warmcast import (
     cli_batch,
     cli_calibrate,
+    cli_catalogue,
     cli_checkpoint,
     cli_forecast,
     cli_inspect,
@@ -34,6 +35,7 @@ cli_storage.add_to(app)
 cli_remote.add_to(app)
 cli_results.add_to(app)
 cli_models.add_to(app)
+cli_catalogue.add_to(app)
 cli_states.add_to(app)
 cli_forecast.add_to(app)
 cli_inspect.add_to(app)

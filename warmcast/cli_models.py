@@ -1,4 +1,4 @@
-"""The commands on what a service has to start from: `warmcast models` and `catalogue`."""
+"""The command on the checkpoints of a service: `warmcast models`."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -14,9 +14,8 @@ ModelName = Annotated[str | None, typer.Argument(help="Name of one checkpoint, t
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands to an application."""
+    """Add the command to an application."""
     app.command()(models)
-    app.command()(catalogue)
 
 
 def models(name: ModelName = None, url: Url = None, json: Json = False) -> None:
@@ -27,19 +26,6 @@ def models(name: ModelName = None, url: Url = None, json: Json = False) -> None:
         print_json(receipt)
         return
     for line in format_document(receipt) if name else format_table(_model_columns(receipt["models"]), output_width()):
-        typer.echo(line)
-
-
-def catalogue(url: Url = None, json: Json = False) -> None:
-    """List the initial states of a service: data sets for `warmcast submit`, and their initial times."""
-    with exit_codes():
-        receipt = run("catalogue", url=url)
-    if json:
-        print_json(receipt)
-        return
-    states = receipt["states"]
-    columns = [Column(title, [state[title] for state in states]) for title in ("dataset", "init_time")]
-    for line in format_table(columns) if states else ["No initial states."]:
         typer.echo(line)
 
 

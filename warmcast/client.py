@@ -176,6 +176,7 @@ class Client:
     models = _verb(verbs.models)
     model = _verb(verbs.model)
     catalogue = _verb(verbs.catalogue)
+    datasets = _verb(verbs.datasets)
     limits = _verb(verbs.limits)
     states = _verb(state_verbs.states)
     state = _verb(state_verbs.state)

@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "calibrate": "training.calibration.command:calibrate_checkpoint",
         "cancel": "warmcast.remote:cancel",
         "catalogue": "warmcast.remote:catalogue",
+        "catalogue try": "jobs.dataset_command:try_dataset",
         "checkpoint average": "models.averaging:average_checkpoints",
         "checkpoint export": "models.checkpoint_checks:export_checkpoint",
         "checkpoint extremes": "training.commands:add_extremes",

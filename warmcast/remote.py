@@ -153,9 +153,9 @@ def models(*, url: str | None, name: str | None) -> dict[str, Any]:
 
 
 def catalogue(*, url: str | None) -> dict[str, Any]:
-    """Return the initial states of the service's catalogue."""
+    """Return the initial states of the service's catalogue, and its data sets."""
     with Client(url) as client:
-        return {"states": client.catalogue()}
+        return {"states": client.catalogue(), "datasets": client.datasets()}
 
 
 def position(

@@ -50,6 +50,12 @@ def catalogue(service: Service) -> Steps[list[dict[str, Any]]]:
     return states
 
 
+def datasets(service: Service) -> Steps[list[dict[str, Any]]]:
+    """Return the data sets of the service's catalogue: licence, newest initial time, and whether each is reached."""
+    found: list[dict[str, Any]] = (yield from service.call(Request("GET", "/datasets"))).document()
+    return found
+
+
 def limits(service: Service) -> Steps[dict[str, Any]]:
     """Return the limits of this client's API key and how much of them is used, such as open forecasts."""
     limits: dict[str, Any] = (yield from service.call(Request("GET", "/limits"))).document()

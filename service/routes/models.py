@@ -1,4 +1,4 @@
-"""Routes for the checkpoints and the catalogue states that forecasts can start from."""
+"""Routes for the checkpoints."""
 
 from typing import Any
 
@@ -8,7 +8,6 @@ from pydantic import BaseModel
 from service.checkpoints import read_named_manifest, read_valid_manifests
 from service.dependencies import Service, ServiceDep, authenticate
 from service.problems import PROBLEM_RESPONSES
-from weather.bundled import catalogue_states
 from weather.manifest import Manifest
 
 router = APIRouter(tags=["models"], responses=PROBLEM_RESPONSES, dependencies=[Depends(authenticate)])
@@ -34,13 +33,6 @@ class Model(BaseModel):
     max_lead_hours: int
 
 
-class State(BaseModel):
-    """An initial state of the catalogue."""
-
-    dataset: str
-    init_time: str
-
-
 @router.get("/models")
 @router.head("/models", include_in_schema=False)
 def list_models(service: ServiceDep) -> list[Model]:
@@ -54,13 +46,6 @@ def list_models(service: ServiceDep) -> list[Model]:
 def view_model(model: str, service: ServiceDep) -> Model:
     """Return the checkpoint of this name."""
     return _view_model(service, model, read_named_manifest(model, service.settings.storage.checkpoint_folders))
-
-
-@router.get("/catalogue")
-@router.head("/catalogue", include_in_schema=False)
-def list_states() -> list[State]:
-    """Return the initial states of the catalogue."""
-    return [State(dataset=state.dataset, init_time=state.init_time) for state in catalogue_states()]
 
 
 def _view_model(service: Service, name: str, manifest: Manifest) -> Model:

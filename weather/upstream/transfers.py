@@ -31,14 +31,14 @@ class PassingError(Exception):
 class Meter(Protocol):
     """Counts requests."""
 
-    def count(self, dataset: str, result: Result, size_bytes: int) -> None:
+    def count(self, dataset: str, result: Result, size_bytes: int, /) -> None:
         """Count a request of a data set, its result and the bytes of the answer."""
 
 
 class NoMeter:
     """Counts nothing."""
 
-    def count(self, dataset: str, result: Result, size_bytes: int) -> None:
+    def count(self, dataset: str, result: Result, size_bytes: int, /) -> None:
         """Do nothing."""
 
 

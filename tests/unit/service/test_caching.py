@@ -145,7 +145,16 @@ def test_every_get_route_answers_head(api: InProcess) -> None:
         ids = {"forecast_id": "fc_none", "batch_id": "ba_none", "state_id": "st_none", "schedule_id": "sc_none"}
         address = path.format(**ids, model="untrained", key="zarr.json", num_lead_times=1, name="a")
         assert api.head(address).status_code == api.get(address).status_code, path
-    for path in ("/healthz", "/metrics", "/models", "/catalogue", "/forecast", "/models/untrained", "/openapi.json"):
+    for path in (
+        "/healthz",
+        "/metrics",
+        "/models",
+        "/catalogue",
+        "/datasets",
+        "/forecast",
+        "/models/untrained",
+        "/openapi.json",
+    ):
         assert (api.head(path).status_code, api.head(path).content) == (200, b""), path
 
 

@@ -1,7 +1,8 @@
 """Forecasts from data sets that are fetched when they are needed."""
 
 import dataclasses
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from jobs.settings import Settings
 from service.app import create_app
 from service.datasets import Datasets
 from service.dependencies import Service
+from service.routes import datasets
 from tests.analyses import hour, write_analysis
+from tests.helpers import wait_until
 from tests.in_process import InProcess, run_in_process
 from tests.served import small_request
+from weather.upstream.dataset import Description
 
 _STEP = np.timedelta64(6, "h")
 NOON = hour("2026-03-01T12")
@@ -114,22 +118,70 @@ def test_a_state_of_a_data_set_is_kept_and_a_batch_has_several(fed: InProcess) -
 def test_the_newest_time_is_looked_up_once_a_minute_and_a_failure_has_a_beginning(
     fed: InProcess, clock: _Clock, inbox: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    datasets: Datasets = fed.app.state.service.datasets
-    assert datasets.known_newest("mine").init_time is None
-    assert datasets.refresh("mine").init_time == NOON
+    found: Datasets = fed.app.state.service.datasets
+    assert found.known_newest("mine").init_time is None
+    assert found.refresh("mine").init_time == NOON
     hidden = inbox.rename(inbox.with_name("hidden"))
-    assert datasets.refresh("mine").failure is None
+    assert found.refresh("mine").failure is None
     clock.seconds += 61
     began = clock.seconds
-    newest = datasets.refresh("mine")
+    newest = found.refresh("mine")
     assert (newest.init_time, newest.failing_since) == (NOON, began)
     clock.seconds += 61
-    assert datasets.refresh("mine").failing_since == began
+    assert found.refresh("mine").failing_since == began
     hidden.rename(inbox)
     clock.seconds += 61
-    assert datasets.refresh("mine").failure is None
+    assert found.refresh("mine").failure is None
     lines = [record.message for record in caplog.records if "data set mine" in record.message]
     assert [line.partition(":")[0] for line in lines if "reached" in line] == [
         "data set mine is not reached",
         "data set mine is reached again",
     ]
+
+
+def test_data_sets_are_listed_with_their_newest_time_and_a_failing_one_with_the_reason(
+    fed: InProcess, clock: _Clock
+) -> None:
+    views = {view["dataset"]: view for view in fed.get("/v1/datasets").json()}
+    assert [*views] == ["gfs", "nature-run", "mine", "away"]
+    mine, away, gfs = views["mine"], views["away"], views["gfs"]
+    assert (mine["status"], mine["init_time"], mine["attribution"]) == ("reached", "2026-03-01T12:00", "Of mine")
+    assert (away["status"], away["init_time"], away["failing_since"]) == ("failing", None, "2026-03-01T15:00:00.000Z")
+    assert away["failure"] == "The folder of data set away cannot be read. Check that it is mounted."
+    assert (gfs["status"], gfs["failure"]) == ("reached", None)
+    states = fed.get("/v1/catalogue").json()
+    assert {"dataset": "mine", "init_time": "2026-03-01T12:00"} in states
+    assert not [state for state in states if state["dataset"] == "away"]
+    text = fed.get("/metrics").text
+    assert 'warmcast_dataset_reached{dataset="away"}' in text
+
+
+class _Silent:
+    """A data set whose origin answers nothing until it is released."""
+
+    name, step_hours, description = "silent", 6, Description("Silent", "", "")
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    def list_times(self, start: np.datetime64, stop: np.datetime64) -> list[np.datetime64]:
+        return []
+
+    def find_newest(self, now: np.datetime64) -> np.datetime64 | None:
+        assert self.released.wait(30)
+        return now
+
+    def fetch(self, times: Sequence[np.datetime64]) -> list[Path]:
+        return []
+
+
+def test_a_silent_origin_does_not_hold_up_the_list(api: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "WAIT_SECONDS", 0.05)
+    silent, service = _Silent(), api.app.state.service
+    api.app.state.service = dataclasses.replace(service, datasets=Datasets({"silent": silent}))
+    try:
+        (view,) = api.get("/v1/datasets").json()
+        assert (view["status"], view["init_time"]) == ("unknown", None)
+    finally:
+        silent.released.set()
+    wait_until(lambda: api.get("/v1/datasets").json()[0]["status"] == "reached")

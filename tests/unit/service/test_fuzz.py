@@ -45,7 +45,17 @@ _TEMPLATES = (
     *("/api/retrieve/v1/jobs", "/api/retrieve/v1/jobs/{0}", "/api/retrieve/v1/jobs/{0}/results/{1}.nc?signature=1"),
     *("/api/retrieve/v1/processes/{0}/execution", "/api/retrieve/v1/jobs/delete", "/api/catalogue/v1/messages"),
     *("/", "/v1/audit", "/v1/usage", "/view/{0}", "/assets/{0}"),
-    *("/v1/catalogue", "/v1/limits", "/v1/inspect", "/docs/{0}", "/openapi.json", "/healthz", "/metrics", "//{0}"),
+    *(
+        "/v1/catalogue",
+        "/v1/datasets",
+        "/v1/limits",
+        "/v1/inspect",
+        "/docs/{0}",
+        "/openapi.json",
+        "/healthz",
+        "/metrics",
+        "//{0}",
+    ),
 )
 _PARAMETERS = (
     *("limit", "before", "status", "validate_only", "keep_data", "model", "init_time", "bbox", "units", "lead_time"),

@@ -169,5 +169,5 @@ def test_only_these_kinds_of_problems_are_retryable() -> None:
     retryable = {kind.slug for kind in kinds if kind.retry_after}
     assert retryable == {
         *("body-timeout", "insufficient-storage", "limit-reached", "not-finished", "queue-full"),
-        *("too-busy", "too-many-keys", "unavailable"),
+        *("source-unavailable", "too-busy", "too-many-keys", "unavailable"),
     }

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from warmcast import cli_models, cli_remote, cli_results
+from warmcast import cli_catalogue, cli_models, cli_remote, cli_results
 from warmcast.cli import app
 from warmcast.tables import Column, format_document, format_table
 
@@ -53,7 +53,7 @@ class Recorder:
 def record(monkeypatch: pytest.MonkeyPatch) -> Any:
     def record(result: Any) -> Recorder:
         recorder = Recorder(result)
-        for module in (cli_models, cli_remote, cli_results):
+        for module in (cli_catalogue, cli_models, cli_remote, cli_results):
             monkeypatch.setattr(module, "run", recorder)
         return recorder
 

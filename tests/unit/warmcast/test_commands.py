@@ -21,7 +21,8 @@ def test_every_command_of_the_table_exists(target: str) -> None:
 def test_the_command_line_offers_exactly_the_table() -> None:
     offered = set()
     for name, command in typer.main.get_command(app).commands.items():
-        offered |= {f"{name} {part}" for part in command.commands} if hasattr(command, "commands") else {name}
+        parts = {f"{name} {part}" for part in getattr(command, "commands", ())}
+        offered |= parts | ({name} if not parts or command.invoke_without_command else set())
     assert offered == set(COMMANDS) - {"verify ID"}
 
 

@@ -11,6 +11,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs/openapi.json"
 FORECAST = "/v1/forecast/{forecast_id}"
 OF_CLIENT = {
     "GET /v1/catalogue": "catalogue",
+    "GET /v1/datasets": "datasets",
     "GET /v1/forecast": "list",
     "GET /v1/limits": "limits",
     "GET /v1/models": "models",

@@ -181,6 +181,7 @@ def test_series_are_requested_at_places_by_latitude_and_longitude(service: Servi
         (lambda service: verbs.models(service), "/models"),
         (lambda service: verbs.model(service, "a b"), "/models/a%20b"),
         (lambda service: verbs.catalogue(service), "/catalogue"),
+        (lambda service: verbs.datasets(service), "/datasets"),
         (lambda service: verbs.limits(service), "/limits"),
         (lambda service: verbs.forecast(service, "fc_1"), "/forecast/fc_1"),
         (lambda service: verbs.receipt(service, "fc_1"), "/forecast/fc_1/receipt"),

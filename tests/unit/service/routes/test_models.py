@@ -84,7 +84,7 @@ def test_the_catalogue_lists_states_with_their_times(api: InProcess) -> None:
 
 
 def test_models_and_catalogue_are_also_served_without_the_version(api: InProcess) -> None:
-    for path in ("/models", "/models/planet", "/catalogue"):
+    for path in ("/models", "/models/planet", "/catalogue", "/datasets"):
         assert api.get(path).json() == api.get(f"/v1{path}").json()
 
 
