@@ -110,7 +110,7 @@ def open_service(
 def _open_datasets(settings: Settings, metrics: Metrics, stack: ExitStack) -> Datasets:
     """Return the data sets; the newest analyses of those that are fetched are looked up until `stack` closes."""
     datasets = open_datasets(settings, metrics)
-    _register_collectors(metrics, (DatasetsCollector(datasets),), stack)
+    _open_metrics(metrics, [DatasetsCollector(datasets)], "", None, stack)
     if datasets.fetched_names():
         stack.enter_context(Periodic(datasets.refresh_all, _DATASET_SECONDS, "data sets"))
     return datasets
