@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from xarray.backends.plugins import list_engines
 
 from storage.errors import is_disk_full
 from weather.errors import InitialStateError, VerificationError
 from weather.grids import Grid
-from weather.ingest.exchange import RESULT, save_frames, save_inspection, write_initial_state
+from weather.ingest.exchange import RESULT, save_frames, save_inspection, save_times, write_initial_state
 from weather.ingest.process import DISK_FULL
 from weather.ingest.sandbox import confine
 from weather.ingest.unpack import unpack_checked
@@ -39,6 +40,7 @@ from weather.readers.containers import (
     TooLargeError,
     Unpacking,
     UnsupportedError,
+    join_lines,
 )
 from weather.readers.inspection import inspect_sources, rename_files
 from weather.readers.provenance import with_file_names
@@ -131,10 +133,21 @@ def _write_inspection(inputs: dict[str, str], _names: list[str], task: dict[str,
     save_inspection(rename_files(inspection, lambda text: _use_names(text, inputs)), output)
 
 
+def _write_times(inputs: dict[str, str], names: list[str], _task: dict[str, Any], output: Path) -> None:
+    (location,) = inputs
+    try:
+        with xr.open_zarr(location, consolidated=False, chunks=None) as store:
+            times = store["time"].values.astype("datetime64[s]")
+    except (KeyError, ValueError, TypeError) as error:
+        raise InitialStateError(f"`{names[0]}`", [f"`{names[0]}` has no times: {join_lines(error)}."]) from error
+    save_times(times, output)
+
+
 _TASKS: dict[str, Callable[[dict[str, str], list[str], dict[str, Any], Path], None]] = {
     "initial_state": _write_initial_state,
     "truth": _write_truth,
     "inspection": _write_inspection,
+    "times": _write_times,
 }
 _KINDS: dict[type[SourceError], str] = {
     DamagedError: "corrupt",

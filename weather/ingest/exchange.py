@@ -95,6 +95,16 @@ def load_frames(folder: Path) -> dict[np.datetime64, NDArray[np.float32]]:
     return dict(zip(times.astype("datetime64[s]"), frames, strict=True))
 
 
+def save_times(times: NDArray[np.datetime64], folder: Path) -> None:
+    """Write times into `folder`."""
+    np.save(folder / _TIMES, times, allow_pickle=False)
+
+
+def load_times(folder: Path) -> NDArray[np.datetime64]:
+    """Return the times that `save_times` wrote; no file takes more memory than its size."""
+    return np.array(np.load(folder / _TIMES, mmap_mode="r", allow_pickle=False)).astype("datetime64[s]")
+
+
 def save_inspection(inspection: Inspection, folder: Path) -> None:
     """Write an inspection into `folder`."""
     (folder / _INSPECTION).write_text(inspection.model_dump_json())

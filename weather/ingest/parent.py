@@ -27,7 +27,7 @@ from weather.errors import (
     VerificationError,
 )
 from weather.grids import Grid
-from weather.ingest.exchange import RESULT, load_frames, load_initial_state, load_inspection
+from weather.ingest.exchange import RESULT, load_frames, load_initial_state, load_inspection, load_times
 from weather.ingest.process import Limits, check_result, private_folder, run_parser
 from weather.initial_state import InitialState
 from weather.manifest import ModelSpec
@@ -41,6 +41,7 @@ _INVALID_RESULT = (
     *(StoreError, OSError, ValueError, TypeError, KeyError, AssertionError, MemoryError, RecursionError),
 )
 _MAX_ANALYSES = 200
+_MAX_TIMES_BYTES = 50_000_000
 _DESCRIPTION_BYTES = 50_000_000
 """Most bytes of a description in JSON: that of 20 000 fields is shorter."""
 
@@ -127,6 +128,21 @@ def ingest_inspection(
         if problems:
             raise InitialStateError(quote_names(names), problems)
         return load_inspection(result)
+
+
+def ingest_times(content: bytes, name: str) -> NDArray[np.datetime64]:
+    """Return the values of the coordinate `time` in an untrusted zip of a Zarr store; raises the parser's errors."""
+    with private_folder() as folder:
+        file = folder / "times.zip"
+        file.write_bytes(content)
+        task: dict[str, Any] = {"kind": "times", "variables": []}
+        with _parse_in_child([file], [name], task, None, _MAX_TIMES_BYTES) as (result, problems):
+            if problems:
+                raise InitialStateError(quote_names([name]), problems)
+            times = load_times(result)
+            if times.ndim != 1:
+                raise ValueError("The times are not a list.")
+            return times
 
 
 @contextmanager

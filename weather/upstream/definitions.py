@@ -102,11 +102,43 @@ class GribIndexDefinition(_Definition):
         return self.url, self.index_url
 
 
-Definition = Annotated[FolderDefinition | GribIndexDefinition, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[FolderDefinition | GribIndexDefinition] = TypeAdapter(Definition)
+class WholeFileDefinition(_WithVariables):
+    """Whole files at addresses of a template: GRIB, NetCDF or zipped Zarr."""
+
+    kind: Literal["file"]
+    url: Address
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The templates of all addresses."""
+        return (self.url,)
 
 
-def read_definitions(file: Path | None) -> dict[str, FolderDefinition | GribIndexDefinition]:
+class ZarrDefinition(_Definition):
+    """A Zarr store of format 2 with consolidated metadata, and the names of its arrays by variable."""
+
+    kind: Literal["zarr"]
+    url: Annotated[str, AfterValidator(_check_address)]
+    arrays: dict[str, str] = Field(min_length=1)
+
+    @field_validator("arrays")
+    @classmethod
+    def _know(cls, arrays: dict[str, str]) -> dict[str, str]:
+        check_variables(tuple(arrays))
+        return arrays
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The address of the store."""
+        return (self.url,)
+
+
+FetchedDefinition = GribIndexDefinition | WholeFileDefinition | ZarrDefinition
+Definition = FolderDefinition | FetchedDefinition
+_ADAPTER: TypeAdapter[Definition] = TypeAdapter(Annotated[Definition, Field(discriminator="kind")])
+
+
+def read_definitions(file: Path | None) -> dict[str, Definition]:
     """Return the built-in definitions and those of a file by name; raise `ConfigurationError` that names the field."""
     tables = _read_tables(BUILT_IN)
     if file is not None:
@@ -128,7 +160,7 @@ def _read_tables(file: Path) -> dict[str, Mapping[str, Any]]:
     return tables
 
 
-def _parse(name: str, table: Mapping[str, Any]) -> FolderDefinition | GribIndexDefinition:
+def _parse(name: str, table: Mapping[str, Any]) -> Definition:
     try:
         return _ADAPTER.validate_python(table)
     except ValidationError as error:

@@ -12,11 +12,20 @@ from storage.hosts import Hosts
 from weather.upstream.bundled import bundled_datasets
 from weather.upstream.cache import AnalysisCache
 from weather.upstream.dataset import Dataset
-from weather.upstream.definitions import FolderDefinition, GribIndexDefinition, read_definitions
+from weather.upstream.definitions import (
+    FetchedDefinition,
+    FolderDefinition,
+    WholeFileDefinition,
+    ZarrDefinition,
+    read_definitions,
+)
+from weather.upstream.fetched import FetchedDataset, Source
 from weather.upstream.folder import FolderDataset, FolderOrigin
-from weather.upstream.grib_index import GribIndexDataset, GribOrigin
+from weather.upstream.grib_index import GribIndexSource
 from weather.upstream.indexes import read_idx, read_json_lines
 from weather.upstream.transfers import Meter, NoMeter, Patience, Transfer
+from weather.upstream.whole_files import WholeFileSource
+from weather.upstream.zarr_store import ZarrSource
 
 _READERS = {"idx": read_idx, "json-lines": read_json_lines}
 
@@ -65,7 +74,7 @@ def enabled_datasets(
         if isinstance(definition, FolderDefinition):
             datasets[name] = _make_folder(name, definition)
         else:
-            datasets[name] = _make_grib_index(name, definition, options, surroundings)
+            datasets[name] = _make_fetched(name, definition, options, surroundings)
     return datasets
 
 
@@ -82,22 +91,34 @@ def _make_folder(name: str, definition: FolderDefinition) -> FolderDataset:
     return FolderDataset(name, definition.describe(), origin)
 
 
-def _make_grib_index(
-    name: str, definition: GribIndexDefinition, options: UpstreamOptions, surroundings: Surroundings
-) -> GribIndexDataset:
-    origin = GribOrigin(
+def _make_fetched(
+    name: str, definition: FetchedDefinition, options: UpstreamOptions, surroundings: Surroundings
+) -> FetchedDataset:
+    hosts = _find_hosts(name, definition.addresses, options)
+    return FetchedDataset(
+        name,
+        definition.describe(hosts.names),
+        _make_source(name, definition),
+        (definition.step_hours, definition.lookback_hours),
+        partial(Transfer, name, hosts, surroundings.patience, surroundings.meter, definition.max_bytes),
+        surroundings.cache,
+        _group_of(name, definition),
+    )
+
+
+def _make_source(name: str, definition: FetchedDefinition) -> Source:
+    if isinstance(definition, WholeFileDefinition):
+        return WholeFileSource(name, definition.url, definition.variables)
+    if isinstance(definition, ZarrDefinition):
+        return ZarrSource(name, definition.url.rstrip("/"), definition.arrays)
+    return GribIndexSource(
+        name,
         definition.url,
         definition.index_url,
         _READERS[definition.index],
         definition.parameters,
         definition.streams,
-        definition.step_hours,
-        definition.lookback_hours,
     )
-    hosts = _find_hosts(name, definition.addresses, options)
-    begin = partial(Transfer, name, hosts, surroundings.patience, surroundings.meter, definition.max_bytes)
-    group = _group_of(name, definition)
-    return GribIndexDataset(name, definition.describe(hosts.names), origin, begin, surroundings.cache, group)
 
 
 def _find_hosts(name: str, addresses: Sequence[str], options: UpstreamOptions) -> Hosts:
@@ -111,6 +132,6 @@ def _find_hosts(name: str, addresses: Sequence[str], options: UpstreamOptions) -
     return Hosts(names, Hosts.parse(options.networks).networks, options.allows_http)
 
 
-def _group_of(name: str, definition: GribIndexDefinition) -> str:
+def _group_of(name: str, definition: FetchedDefinition) -> str:
     """Return the folder of the cache: that of another definition of the same name is another one."""
     return f"{name}-{hashlib.sha256(definition.model_dump_json().encode()).hexdigest()[:12]}"

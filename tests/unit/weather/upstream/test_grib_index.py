@@ -1,9 +1,8 @@
 """Analyses of servers with indexes: whole ones are found and fetched by byte ranges, whatever the servers do."""
 
 import threading
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,74 +16,22 @@ from tests.origins import (
     endless,
     path_of,
     redirect,
-    serving_analyses,
     silent,
     status,
     usual,
     whole_file,
 )
 from weather.errors import UpstreamError, UpstreamRefusedError
-from weather.upstream.dataset import Dataset
 from weather.upstream.messages import check_analysis
 from weather.upstream.registry import UpstreamOptions, enabled_datasets
-from weather.upstream.transfers import Patience, Result
 
 NOON = hour("2026-03-01T12")
 _STEP = np.timedelta64(6, "h")
-_LOCAL = "127.0.0.0/8,::1/128"
-
-
-class _Meter:
-    def __init__(self) -> None:
-        self.results, self.size_bytes, self.pauses = Counter[str](), 0, list[float]()
-
-    def count(self, dataset: str, result: Result, size_bytes: int) -> None:
-        self.results[result] += 1
-        self.size_bytes += size_bytes
-
-
-@pytest.fixture
-def meter() -> _Meter:
-    return _Meter()
-
-
-@pytest.fixture
-def server() -> Iterator[AnalysisServer]:
-    with serving_analyses() as server:
-        for index in range(3):
-            server.publish(NOON - index * _STEP)
-        yield server
-
-
-class _Make:
-    """Makes data sets of the server; pauses are noted and not waited for."""
-
-    def __init__(self, folder: Path, server: AnalysisServer, meter: _Meter) -> None:
-        self._folder, self._server, self._meter = folder, server, meter
-
-    def __call__(
-        self,
-        name: str = "noaa",
-        networks: str = _LOCAL,
-        text: str | None = None,
-        cache_bytes: int = 10**9,
-        **limits: float,
-    ) -> Dataset:
-        file = self._folder / "datasets.toml"
-        file.write_text(self._server.definitions() if text is None else text)
-        options = UpstreamOptions((name,), file, networks, True, cache_bytes)
-        patience = Patience(**limits, sleep=self._meter.pauses.append)  # type: ignore[arg-type]  # numbers
-        return enabled_datasets(options, self._folder / "cache", self._meter, patience)[name]
-
-
-@pytest.fixture
-def make(tmp_path: Path, server: AnalysisServer, meter: _Meter) -> _Make:
-    return _Make(tmp_path, server, meter)
 
 
 @pytest.mark.parametrize("name", ["noaa", "ecmwf"])
 def test_the_newest_analyses_are_found_and_only_the_needed_bytes_are_fetched(
-    name: str, make: _Make, server: AnalysisServer, meter: _Meter
+    name: str, make: Any, server: AnalysisServer, meter: Any
 ) -> None:
     dataset = make(name)
     now = NOON + np.timedelta64(3, "h")
@@ -99,7 +46,7 @@ def test_the_newest_analyses_are_found_and_only_the_needed_bytes_are_fetched(
     assert meter.results["failed"] == 0
 
 
-def test_what_is_known_or_cached_is_not_requested_again(make: _Make, server: AnalysisServer) -> None:
+def test_what_is_known_or_cached_is_not_requested_again(make: Any, server: AnalysisServer) -> None:
     dataset = make()
     dataset.find_newest(NOON)
     dataset.fetch([NOON])
@@ -110,7 +57,7 @@ def test_what_is_known_or_cached_is_not_requested_again(make: _Make, server: Ana
     assert server.requests == []
 
 
-def test_a_late_cycle_is_not_there_yet_and_the_one_before_is_the_newest(make: _Make, server: AnalysisServer) -> None:
+def test_a_late_cycle_is_not_there_yet_and_the_one_before_is_the_newest(make: Any, server: AnalysisServer) -> None:
     dataset, evening = make(), NOON + _STEP
     for code in (404, 403):
         server.fail(f"{path_of(evening)}.idx", status(code))
@@ -119,7 +66,7 @@ def test_a_late_cycle_is_not_there_yet_and_the_one_before_is_the_newest(make: _M
     assert dataset.find_newest(evening) == evening
 
 
-def test_an_index_before_its_last_messages_is_no_whole_analysis(make: _Make, server: AnalysisServer) -> None:
+def test_an_index_before_its_last_messages_is_no_whole_analysis(make: Any, server: AnalysisServer) -> None:
     dataset, whole = make(), server.files[path_of(NOON)]
     index = server.files[f"{path_of(NOON)}.idx"]
     first_bytes = len(b"GRIB") + 64
@@ -143,7 +90,7 @@ def test_an_index_before_its_last_messages_is_no_whole_analysis(make: _Make, ser
 )
 @pytest.mark.parametrize("suffix", ["", ".idx"])
 def test_what_may_pass_is_repeated_with_growing_pauses(
-    fault: Fault, is_body: bool, suffix: str, make: _Make, server: AnalysisServer, meter: _Meter
+    fault: Fault, is_body: bool, suffix: str, make: Any, server: AnalysisServer, meter: Any
 ) -> None:
     before = [usual()] if is_body and not suffix else []  # the request for the size has no body
     server.fail(path_of(NOON) + suffix, *before, fault, *before, fault)
@@ -161,7 +108,7 @@ def test_what_may_pass_is_repeated_with_growing_pauses(
     ],
 )
 def test_what_does_not_pass_is_an_error_that_names_the_host(
-    fault: Fault, message: str, make: _Make, server: AnalysisServer, meter: _Meter, tmp_path: Path
+    fault: Fault, message: str, make: Any, server: AnalysisServer, meter: Any, tmp_path: Path
 ) -> None:
     server.fail(f"{path_of(NOON)}.idx", *[fault] * 10)
     with pytest.raises(UpstreamError, match=message) as error:
@@ -170,7 +117,7 @@ def test_what_does_not_pass_is_an_error_that_names_the_host(
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and "lock" not in path.name]
 
 
-def test_a_silent_server_is_left_after_a_while(make: _Make, server: AnalysisServer, meter: _Meter) -> None:
+def test_a_silent_server_is_left_after_a_while(make: Any, server: AnalysisServer, meter: Any) -> None:
     released = threading.Event()
     server.fail(f"{path_of(NOON)}.idx", *[silent(released)] * 2)
     try:
@@ -180,14 +127,14 @@ def test_a_silent_server_is_left_after_a_while(make: _Make, server: AnalysisServ
         released.set()
 
 
-def test_the_time_of_all_attempts_is_bounded(make: _Make, server: AnalysisServer, meter: _Meter) -> None:
+def test_the_time_of_all_attempts_is_bounded(make: Any, server: AnalysisServer, meter: Any) -> None:
     server.fail(f"{path_of(NOON)}.idx", *[status(500)] * 9)
     with pytest.raises(UpstreamError, match="status 500, 1 times"):
         make(total_seconds=1.0, attempts=9).find_newest(NOON)
     assert meter.pauses == []
 
 
-def test_messages_of_a_wrong_hour_are_refused(make: _Make, server: AnalysisServer) -> None:
+def test_messages_of_a_wrong_hour_are_refused(make: Any, server: AnalysisServer) -> None:
     server.publish(NOON, content_time=NOON - _STEP)
     for name in ("noaa", "ecmwf"):
         with pytest.raises(UpstreamRefusedError, match=r"is of 2026-03-01T06:00.*not the analysis of 2026-03-01T12:00"):
@@ -195,7 +142,7 @@ def test_messages_of_a_wrong_hour_are_refused(make: _Make, server: AnalysisServe
 
 
 @pytest.mark.parametrize("name", ["noaa", "ecmwf"])
-def test_an_index_of_a_wrong_hour_is_refused(name: str, make: _Make, server: AnalysisServer) -> None:
+def test_an_index_of_a_wrong_hour_is_refused(name: str, make: Any, server: AnalysisServer) -> None:
     noon, morning = (
         [f"{path_of(time)}.idx", path_of(time, ecmwf=True).replace(".grib2", ".index")] for time in (NOON, NOON - _STEP)
     )
@@ -205,7 +152,7 @@ def test_an_index_of_a_wrong_hour_is_refused(name: str, make: _Make, server: Ana
         make(name).find_newest(NOON)
 
 
-def test_messages_of_another_variable_are_refused(make: _Make, server: AnalysisServer) -> None:
+def test_messages_of_another_variable_are_refused(make: Any, server: AnalysisServer) -> None:
     index = server.files[f"{path_of(NOON)}.idx"]
     swapped = index.replace(b"UGRD", b"x").replace(b"VGRD", b"UGRD").replace(b"x", b"VGRD")
     server.files[f"{path_of(NOON)}.idx"] = swapped
@@ -225,7 +172,7 @@ def test_messages_of_another_variable_are_refused(make: _Make, server: AnalysisS
     ],
 )
 def test_what_is_not_accepted_is_refused_at_once(
-    suffix: str, fault: Fault | None, message: str, make: _Make, server: AnalysisServer, meter: _Meter
+    suffix: str, fault: Fault | None, message: str, make: Any, server: AnalysisServer, meter: Any
 ) -> None:
     faults = [usual(), whole_file()] if fault is None else [fault]
     server.fail(path_of(NOON) + suffix, *faults)
@@ -235,7 +182,7 @@ def test_what_is_not_accepted_is_refused_at_once(
     assert meter.pauses == []
 
 
-def test_a_redirect_on_the_same_host_is_followed(make: _Make, server: AnalysisServer) -> None:
+def test_a_redirect_on_the_same_host_is_followed(make: Any, server: AnalysisServer) -> None:
     server.files["/moved"] = server.files[f"{path_of(NOON)}.idx"]
     server.fail(f"{path_of(NOON)}.idx", redirect("/moved"))
     assert make().fetch([NOON])
@@ -244,7 +191,7 @@ def test_a_redirect_on_the_same_host_is_followed(make: _Make, server: AnalysisSe
         make().fetch([NOON - _STEP])
 
 
-def test_an_address_that_is_not_public_must_be_allowed(make: _Make, server: AnalysisServer) -> None:
+def test_an_address_that_is_not_public_must_be_allowed(make: Any, server: AnalysisServer) -> None:
     with pytest.raises(UpstreamRefusedError, match="localhost has no public address; WARMCAST_DATASETS_NETWORKS"):
         make(networks="10.0.0.0/8").find_newest(NOON)
     assert server.requests == []
@@ -259,7 +206,7 @@ def test_http_must_be_allowed(tmp_path: Path, server: AnalysisServer) -> None:
 @pytest.mark.parametrize(
     "url", ["https://{yyyymmdd}.org/{hh}", "ftp://a/{yyyymmddhh}", "https://u@a/{yyyymmddhh}", "/x"]
 )
-def test_the_host_of_an_address_is_fixed(url: str, make: _Make) -> None:
+def test_the_host_of_an_address_is_fixed(url: str, make: Any) -> None:
     text = f'[noaa]\nkind = "grib-index"\nindex = "idx"\nurl = "{url}"\nindex_url = "{url}"\nparameters.u10 = "U"\n'
     with pytest.raises(ConfigurationError, match="url"):
         make(text=text)
@@ -269,7 +216,7 @@ def test_the_host_of_an_address_is_fixed(url: str, make: _Make) -> None:
     "index", [b"\xff\n", b"<html>\n", b"1:x:d=2026030112:UGRD:10 m above ground:anl:\n", b"[]\n", b"{\n"]
 )
 @pytest.mark.parametrize("name", ["noaa", "ecmwf"])
-def test_a_page_in_place_of_an_index_is_an_error(name: str, index: bytes, make: _Make, server: AnalysisServer) -> None:
+def test_a_page_in_place_of_an_index_is_an_error(name: str, index: bytes, make: Any, server: AnalysisServer) -> None:
     for path in [path for path in server.files if path.endswith((".idx", ".index"))]:
         server.files[path] = index
     with pytest.raises(UpstreamError, match="its index is"):
@@ -277,7 +224,7 @@ def test_a_page_in_place_of_an_index_is_an_error(name: str, index: bytes, make: 
 
 
 def test_the_built_in_data_sets_can_be_enabled_and_contact_nothing(tmp_path: Path) -> None:
-    names = ("gfs-0p25", "gfs-1p00", "gfs-nomads", "ecmwf-ifs", "ecmwf-aifs")
+    names = ("gfs-0p25", "gfs-1p00", "gfs-nomads", "ecmwf-ifs", "ecmwf-aifs", "era5-arco", "era5-weatherbench2")
     datasets = enabled_datasets(UpstreamOptions(names), tmp_path)
     assert datasets["gfs-0p25"].description.hosts == ("noaa-gfs-bdp-pds.s3.amazonaws.com",)
     assert datasets["ecmwf-ifs"].description.licence == "CC-BY-4.0"
