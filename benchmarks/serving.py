@@ -74,10 +74,10 @@ def duration(record: ForecastRecord) -> float:
 
 
 @contextmanager
-def serve_on_cores(folder: Path, cores: list[int]) -> Iterator[RunningService]:
+def serve_on_cores(folder: Path, cores: list[int], **settings: Any) -> Iterator[RunningService]:
     """Run an API on the last core and a worker with one thread on the first, until the block ends."""
-    settings = Settings.of(data=folder / "data", threads=1, group_size=8)
-    environment, data = os.environ | settings.environment(), str(settings.storage.data)
+    configuration = Settings.of(data=folder / "data", threads=1, group_size=8, **settings)
+    environment, data = os.environ | configuration.environment(), str(configuration.storage.data)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -93,7 +93,7 @@ def serve_on_cores(folder: Path, cores: list[int]) -> Iterator[RunningService]:
         )
     try:
         _wait_until_ready(port, folder / "log")
-        database = Database(settings.storage.sql_url)
+        database = Database(configuration.storage.sql_url)
         yield RunningService(port, api, database)
         database.close()
     finally:

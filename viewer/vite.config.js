@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { defineConfig } from "vite";
@@ -13,16 +14,23 @@ function listFiles(name) {
   return statSync(here + name).isDirectory() ? readdirSync(here + name).flatMap((entry) => listFiles(`${name}/${entry}`)) : [name];
 }
 
+/** Folder of the built files, which `--outDir` may name. */
+function outputOf({ root, build }) {
+  return `${resolve(root, build.outDir)}/`;
+}
+
 /** Write `build.json`, whose digest of the sources says whether the built files are those of the sources. */
 function recordSources() {
+  let folder = output;
   return {
     name: "record-sources",
+    configResolved: (config) => void (folder = outputOf(config)),
     closeBundle() {
       const digest = createHash("sha256");
       for (const name of SOURCES.flatMap(listFiles).sort()) {
         digest.update(`${name}\n${createHash("sha256").update(readFileSync(here + name)).digest("hex")}\n`);
       }
-      writeFileSync(output + "build.json", `${JSON.stringify({ sources: digest.digest("hex") }, null, 2)}\n`);
+      writeFileSync(folder + "build.json", `${JSON.stringify({ sources: digest.digest("hex") }, null, 2)}\n`);
     },
   };
 }
@@ -30,8 +38,10 @@ function recordSources() {
 /** Write the licences of all packages in the page. */
 function collectLicences() {
   const folders = new Set();
+  let target = output;
   return {
     name: "collect-licences",
+    configResolved: (config) => void (target = outputOf(config)),
     generateBundle() {
       for (const id of this.getModuleIds()) {
         const found = /^.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(id.replace("\0", ""));
@@ -44,7 +54,7 @@ function collectLicences() {
         const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
         return `${name} ${version}\n\n${file ? readFileSync(`${folder}/${file}`, "utf8").trim() : "See the package."}\n`;
       });
-      writeFileSync(output + "licenses.txt", parts.join(`\n${"-".repeat(72)}\n\n`));
+      writeFileSync(target + "licenses.txt", parts.join(`\n${"-".repeat(72)}\n\n`));
     },
   };
 }

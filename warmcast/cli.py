@@ -138,6 +138,13 @@ def networks(json: JsonFile = None, tiny: Tiny = False) -> None:
 
 
 @bench.command()
+def page(json: JsonFile = None, tiny: Tiny = False) -> None:
+    """Measure how fast the page goes through the lead times of a large forecast, in Chromium on one core."""
+    with exit_codes():
+        run("bench page", json=json, tiny=tiny)
+
+
+@bench.command()
 def polling(
     json: JsonFile = None,
     tiny: Tiny = False,

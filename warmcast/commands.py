@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "bench load": "benchmarks.load:bench_load",
         "bench loader": "benchmarks.loader:bench_loader",
         "bench networks": "benchmarks.networks:bench_networks",
+        "bench page": "benchmarks.page:bench_page",
         "bench polling": "benchmarks.polling:bench_polling",
         "bench queue": "benchmarks.queues:bench_queue",
         "bench reading": "benchmarks.reading:bench_reading",

@@ -95,8 +95,8 @@ export async function readJson<T>(path: string, options: RequestInit = {}): Prom
 }
 
 /** Post a JSON document, or a form with files, and return the response as JSON. */
-export async function postJson<T>(path: string, body: unknown, headers: Record<string, string> = {}): Promise<T> {
-  if (body instanceof FormData) return readJson(path, { method: "POST", body, headers });
+export async function postJson<T>(path: string, body: unknown, headers: Record<string, string> = {}, signal?: AbortSignal): Promise<T> {
+  if (body instanceof FormData) return readJson(path, { method: "POST", body, headers, ...(signal ? { signal } : {}) });
   return readJson(path, {
     method: "POST",
     body: JSON.stringify(body),
@@ -106,11 +106,13 @@ export async function postJson<T>(path: string, body: unknown, headers: Record<s
 
 /** Return the bytes of a file of a store; undefined if it does not exist (yet). */
 export async function readBytes(path: string): Promise<Uint8Array | undefined> {
-  const response = await fetch(serviceUrl(path), { headers: withKey({}) });
-  if (response.ok) return new Uint8Array(await response.arrayBuffer());
-  if (response.status === 404) return undefined;
-  if (response.status === 401) onMissingKey();
-  throw new ProblemError(await readProblem(response));
+  try {
+    const response = await request(path, { headers: { Accept: "*/*" } });
+    return new Uint8Array(await response.arrayBuffer());
+  } catch (error) {
+    if (error instanceof ProblemError && error.problem.status === 404) return undefined;
+    throw error;
+  }
 }
 
 export interface ServerEvent {

@@ -1,67 +1,53 @@
-/**
- * The codec Blosc (format 1) with Zstandard, as the stores of Warmcast use it, in place of the one of numcodecs.
- *
- * That one makes functions of strings, which the content security policy of the page forbids, and is ten times larger.
- */
+/** The codec Blosc in place of the one of numcodecs; a worker decompresses large chunks. */
 
-import { decompress } from "fzstd";
+import { decompressBlosc } from "./blosc_format";
+import type { Order } from "./blosc_worker";
+import { texts } from "./texts";
 
-const HEADER = 16;
-const SHUFFLED = 0x1;
-const COPIED = 0x2;
-const BIT_SHUFFLED = 0x4;
-const UNSPLIT = 0x10;
-const ZSTD = 4;
+const SMALL_BYTES = 10_000;
+const waiting = new Map<number, { resolve: (content: Uint8Array) => void; reject: (error: Error) => void }>();
+let worker: Worker | null = null;
+let last = 0;
 
 export default {
   kind: "bytes_to_bytes" as const,
-  fromConfig(): { kind: "bytes_to_bytes"; encode: () => never; decode: (content: Uint8Array) => Uint8Array } {
+  fromConfig(): { kind: "bytes_to_bytes"; encode: () => never; decode: (content: Uint8Array) => Uint8Array | Promise<Uint8Array> } {
     return {
       kind: "bytes_to_bytes",
       encode: () => {
         throw new Error("The page only reads.");
       },
-      decode,
+      decode: (content) => (content.length < SMALL_BYTES ? decompressBlosc(content) : order(content, null)),
     };
   },
 };
 
-/** Return the content of a Blosc buffer; throw if it is not complete, or uses another compressor or filter. */
-export function decode(content: Uint8Array): Uint8Array {
-  const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
-  const [flags, typeSize] = [view.getUint8(2), view.getUint8(3)];
-  const [size, blockSize, total] = [view.getUint32(4, true), view.getUint32(8, true), view.getUint32(12, true)];
-  if (total !== content.length) throw new Error(`A chunk must have ${total} bytes. Got: ${content.length}.`);
-  if (flags & COPIED) return content.slice(HEADER, HEADER + size);
-  if (flags >> 5 !== ZSTD || flags & BIT_SHUFFLED) throw new Error("A chunk must be compressed with Zstandard and byte shuffle.");
-  const out = new Uint8Array(size);
-  for (let start = 0, block = 0; start < size; start += blockSize, block++) {
-    const length = Math.min(blockSize, size - start);
-    const parts = flags & UNSPLIT || length < blockSize ? 1 : typeSize;
-    const bytes = readBlock(content, view, view.getUint32(HEADER + 4 * block, true), length, parts);
-    if (flags & SHUFFLED && typeSize > 1) unshuffle(bytes, out.subarray(start, start + length), typeSize);
-    else out.set(bytes, start);
-  }
-  return out;
+/** Return a range of bytes of a chunk, a Blosc buffer that ends with a checksum; only the blocks of the range are decompressed. */
+export function decompressRange(chunk: Uint8Array, from: number, to: number): Promise<Uint8Array> {
+  return order(chunk.slice(), [from, to]);
 }
 
-function readBlock(content: Uint8Array, view: DataView, from: number, length: number, parts: number): Uint8Array {
-  const out = new Uint8Array(length);
-  const size = length / parts;
-  let at = from;
-  for (let part = 0; part < parts; part++) {
-    const stored = view.getUint32(at, true);
-    const bytes = content.subarray(at + 4, at + 4 + stored);
-    out.set(stored === size ? bytes : decompress(bytes), part * size);
-    at += 4 + stored;
-  }
-  return out;
+function order(content: Uint8Array, range: Order["range"]): Promise<Uint8Array> {
+  worker ??= startWorker();
+  const id = ++last;
+  return new Promise((resolve, reject) => {
+    waiting.set(id, { resolve, reject });
+    worker!.postMessage({ id, content, range } satisfies Order, [content.buffer as ArrayBuffer]);
+  });
 }
 
-function unshuffle(from: Uint8Array, to: Uint8Array, typeSize: number): void {
-  const count = Math.floor(from.length / typeSize);
-  for (let byte = 0; byte < typeSize; byte++) {
-    for (let i = 0, at = byte; i < count; i++, at += typeSize) to[at] = from[byte * count + i];
-  }
-  to.set(from.subarray(count * typeSize), count * typeSize);
+function startWorker(): Worker {
+  const started = new Worker(new URL("./blosc_worker.ts", import.meta.url), { type: "module" });
+  started.addEventListener("message", ({ data: [id, result] }: MessageEvent<[number, Uint8Array | string]>) => {
+    const { resolve, reject } = waiting.get(id)!;
+    waiting.delete(id);
+    if (typeof result === "string") reject(new Error(result));
+    else resolve(result);
+  });
+  started.addEventListener("error", () => {
+    for (const { reject } of waiting.values()) reject(new Error(texts.workerFailed));
+    waiting.clear();
+    worker = null;
+  });
+  return started;
 }

@@ -31,6 +31,12 @@ export function makeGrid(latitudes: Float64Array, longitudes: Float64Array): Gri
   };
 }
 
+/** Return whether two grids have the same points. */
+export function areEqual(a: Grid, b: Grid): boolean {
+  const isSame = (x: Float64Array, y: Float64Array): boolean => x.length === y.length && x.every((value, i) => Math.abs(value - y[i]) < 1e-6);
+  return a === b || (isSame(a.latitudes, b.latitudes) && isSame(a.longitudes, b.longitudes));
+}
+
 function findRow(latitudes: Float64Array, latitude: number, down: boolean): number {
   const sign = down ? -1 : 1;
   let row = 0;

@@ -20,31 +20,40 @@ export class ForecastList {
   private readonly list = byId<HTMLUListElement>("list");
   private readonly error = byId("list-error");
   private readonly older = byId<HTMLButtonElement>("older");
-  private limit = PAGE;
+  /** All that was read, by id: what is newest is read again, what is older once. */
+  private readonly known = new Map<string, Forecast>();
+  /** Path of the page after the oldest one that was read. */
+  private next: string | null = null;
+  private hasOlder = false;
   private timer = 0;
   private drawn = "";
 
   constructor(private readonly whenRead: (forecasts: Forecast[]) => void) {
-    this.older.addEventListener("click", () => {
-      this.limit += PAGE;
-      void this.refresh();
-    });
+    this.older.addEventListener("click", () => void this.readOlder());
     whenChanged((state, before) => {
-      if (state.forecast !== before.forecast) this.mark();
+      if (state.forecast !== before.forecast || state.other !== before.other) this.mark();
     });
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) void this.refresh();
     });
   }
 
-  /** Read the list now, and again later. */
+  /** Forget all that was read, which another key may not see. */
+  forget(): void {
+    this.known.clear();
+    this.next = null;
+    this.hasOlder = false;
+  }
+
+  /** Read the newest forecasts now, and again later. */
   async refresh(): Promise<void> {
     clearTimeout(this.timer);
     let seconds = REST_SECONDS;
     try {
-      const page = await readJson<Page>(`forecast?limit=${Math.min(this.limit, 100)}`);
+      const page = await readJson<Page>(`forecast?limit=${PAGE}`);
       showError(this.error, null);
-      this.draw(page);
+      if (!this.hasOlder) this.next = nextPage(page);
+      this.keep(page.forecasts);
       this.whenRead(page.forecasts);
       if (page.forecasts.some(isOpen)) seconds = OPEN_SECONDS;
     } catch (error) {
@@ -54,24 +63,52 @@ export class ForecastList {
     if (!document.hidden) this.timer = setTimeout(() => void this.refresh(), seconds * 1000);
   }
 
-  private draw({ forecasts, links }: Page): void {
-    byId("list-note").textContent = forecasts.length === 0 ? texts.noForecasts : "";
-    if (forecasts.length === 0) byId<HTMLDetailsElement>("new").open = true;
-    this.older.hidden = !links.some((link) => link.rel === "next") || this.limit >= 100;
-    const items = forecasts.map((forecast) => this.describe(forecast));
+  private async readOlder(): Promise<void> {
+    if (this.next === null) return;
+    this.older.disabled = true;
+    try {
+      const page = await readJson<Page>(this.next);
+      this.next = nextPage(page);
+      this.hasOlder = true;
+      this.keep(page.forecasts);
+    } catch (error) {
+      showError(this.error, error);
+    }
+    this.older.disabled = false;
+  }
+
+  private keep(forecasts: Forecast[]): void {
+    for (const forecast of forecasts) this.known.set(forecast.id, forecast);
+    const all = [...this.known.values()].sort((a, b) => parseTime(b.created) - parseTime(a.created));
+    byId("list-note").textContent = all.length === 0 ? texts.noForecasts : "";
+    if (all.length === 0) byId<HTMLDetailsElement>("new").open = true;
+    this.older.hidden = this.next === null;
+    const items = all.map((forecast) => this.describe(forecast));
     const content = items.map((item) => item.outerHTML).join("");
     if (content === this.drawn) return;
     const focused = document.activeElement?.closest("li")?.dataset["id"];
+    const action = document.activeElement?.className ?? "";
     this.drawn = content;
     this.list.replaceChildren(...items);
     this.mark();
-    if (focused) this.list.querySelector<HTMLElement>(`li[data-id="${focused}"] button`)?.focus();
+    if (!focused) return;
+    const buttons = [...this.list.querySelectorAll<HTMLElement>(`li[data-id="${focused}"] button`)];
+    (buttons.find((button) => button.className === action && !button.hidden) ?? buttons[0])?.focus();
   }
 
-  private mark(): void {
-    for (const item of this.list.children) {
-      const isChosen = (item as HTMLElement).dataset["id"] === current().forecast;
-      item.querySelector("button")!.setAttribute("aria-current", String(isChosen));
+  /** Mark the forecast that is shown, and the one that it is compared with. */
+  mark(): void {
+    const { forecast, other } = current();
+    for (const item of this.list.children as HTMLCollectionOf<HTMLElement>) {
+      const id = item.dataset["id"];
+      item.querySelector(".item")!.setAttribute("aria-current", String(id === forecast));
+      item.classList.toggle("second", id === other);
+      const compare = item.querySelector<HTMLButtonElement>(".compare")!;
+      compare.hidden = id === forecast || !forecast;
+      compare.setAttribute("aria-pressed", String(id === other));
+      const text = id === other ? texts.comparison.compared : texts.comparison.compare;
+      compare.textContent = text;
+      compare.setAttribute("aria-label", texts.comparison.action(text, item.querySelector("strong")!.textContent!));
     }
   }
 
@@ -80,27 +117,31 @@ export class ForecastList {
     const { members, model, lead_time } = forecast.request;
     const title = formatTime(parseTime(forecast.init_time));
     const state = [texts.status[forecast.status], texts.age(formatDuration((Date.now() - parseTime(forecast.created)) / 1000))];
+    if (forecast.data !== "available") state.push(texts.data[forecast.data]);
     if (isOpen(forecast)) state.push(texts.progress(done, all));
     if (isOpen(forecast) && left !== null && left > 0) state.push(texts.eta(formatDuration(left)));
     const count = typeof members === "number" ? members : members.length;
-    const hours = leadHours(lead_time);
-    const length = hours % 24 === 0 ? `${hours / 24} d` : `${hours} h`;
-    const choose = h("button", { class: "item", type: "button", onclick: () => update({ forecast: forecast.id, hours: 0 }) },
+    const labels = Object.entries(forecast.labels).map(([name, value]) => texts.label(name, value));
+    const item = h("button", { class: "item", type: "button", onclick: () => choose(forecast.id) },
       h("strong", {}, title),
-      h("span", {}, texts.item(count, length, model)),
+      h("span", {}, texts.item(count, texts.length(leadHours(lead_time)), model)),
       h("span", { class: `status ${forecast.status}` }, state.join(" · ")),
+      labels.length === 0 ? null : h("span", { class: "labels" }, ...labels.map((text) => h("span", { title: text }, text))),
       forecast.error === null ? null : h("span", { class: "error" }, forecast.error.detail ?? forecast.error.title ?? ""),
       isOpen(forecast) ? h("progress", { max: all, value: done, "aria-label": texts.progress(done, all) }) : null,
     );
-    const item = h("li", {}, choose);
-    item.dataset["id"] = forecast.id;
+    const actions = h("div", { class: "actions" }, h("button", {
+      class: "link compare", type: "button", onclick: () => compare(forecast.id),
+    }));
     if (isOpen(forecast)) {
-      item.append(h("button", {
-        class: "tool", type: "button", "aria-label": texts.cancelForecast(title),
+      actions.append(h("button", {
+        class: "link cancel", type: "button", "aria-label": texts.cancelForecast(title),
         onclick: () => void this.cancel(forecast.id),
       }, texts.cancel));
     }
-    return item;
+    const entry = h("li", {}, item, actions);
+    entry.dataset["id"] = forecast.id;
+    return entry;
   }
 
   private async cancel(id: string): Promise<void> {
@@ -115,4 +156,21 @@ export class ForecastList {
 
 function isOpen({ status }: Forecast): boolean {
   return status === "accepted" || status === "running";
+}
+
+/** Choose a forecast; the one that was compared with the last one is compared with it, unless it is the same. */
+function choose(id: string): void {
+  update({ forecast: id, hours: 0, ...(id === current().other ? { other: "" } : {}) });
+  document.body.classList.remove("with-side");
+}
+
+function compare(id: string): void {
+  update({ other: id === current().other ? "" : id });
+  document.body.classList.remove("with-side");
+}
+
+/** Return the path of the page after this one; null after the last one. */
+function nextPage({ links }: Page): string | null {
+  const link = links.find(({ rel }) => rel === "next");
+  return link === undefined ? null : `forecast${new URL(link.href, document.baseURI).search}`;
 }

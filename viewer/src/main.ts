@@ -2,29 +2,29 @@
 
 import "./style.css";
 
-import { gradient, SCALES } from "./colors";
+import { ProblemError } from "./api";
+import { Comparison } from "./comparison";
 import { byId, fillOptions } from "./dom";
+import { Drawing, type Moment } from "./drawing";
 import { showError } from "./errors";
 import { setUpKeys } from "./keys";
+import { formatThreshold, showLegend } from "./legend";
 import { ForecastList } from "./list";
 import { WeatherMap } from "./map";
 import { PlacePanel } from "./place";
 import { QualityPanel } from "./quality";
+import { SchedulesPanel } from "./schedules";
 import { Session } from "./session";
 import { Stamps } from "./stamps";
 import { current, restore, update, whenChanged, type State } from "./state";
-import { AbsentError } from "./stores";
 import { SubmitForm } from "./submit";
 import { texts } from "./texts";
 import { setUpTheme } from "./theme";
 import { Timeline } from "./timeline";
-import { formatTime, fromMetres, parseTime, toMetres, UNIT_NAMES, UNITS, type Unit } from "./units";
-
-const RETRY_MILLISECONDS = 1000;
-const TICKS = 5;
+import { formatTime, toMetres, UNIT_NAMES, UNITS, type Unit } from "./units";
 
 class Page {
-  private readonly map = new WeatherMap(byId("map"));
+  private readonly maps = { a: new WeatherMap(byId("map")), b: new WeatherMap(byId("map-b")) };
   private readonly timeline = new Timeline((index) => this.chooseLead(index));
   private readonly place = new PlacePanel();
   private readonly list = new ForecastList((forecasts) => {
@@ -33,44 +33,60 @@ class Page {
   private readonly form = new SubmitForm((forecast) => {
     update({ forecast: forecast.id, hours: 0 });
     void this.list.refresh();
+  }, (catalogue, models) => {
+    const datasets = [...new Set(catalogue.map(({ dataset }) => dataset))];
+    this.schedules.offer(datasets.map((name) => [name, name]), models.map(({ id }) => id));
   });
+  private readonly schedules = new SchedulesPanel();
   private readonly stamps = new Stamps(() => void this.stamps.show(this.session, this.timeline.index));
   private readonly quality = new QualityPanel(() => this.session);
+  private readonly comparison = new Comparison(() => this.session, () => this.showComparison());
+  private readonly drawing = new Drawing(
+    this.maps, this.comparison, () => this.chosen(), (index) => this.timeline.go(index), (error, session) => this.fail(error, session),
+  );
   private session: Session | null = null;
   private ready = 0;
   /** Whether the newest lead time is shown as it comes. */
   private follows = true;
   /** Whether the forecast was open when the page first read it. */
   private isLive = false;
-  private drawing = false;
-  private isStale = false;
+  private hasFailed = false;
 
   start(): void {
     setUpTheme(() => {
-      this.map.drawLines();
-      void this.place.show(this.session);
+      this.maps.a.drawLines();
+      this.maps.b.drawLines();
+      void this.showPlace();
+      this.quality.redraw();
     });
-    setUpKeys(() => this.load());
+    setUpKeys(() => {
+      this.list.forget();
+      this.load();
+    });
     this.setUpControls();
     whenChanged((state, before) => this.follow(state, before));
     this.showControls(current());
-    addEventListener("resize", debounce(() => void this.place.show(this.session), 300));
+    addEventListener("resize", debounce(() => void this.showPlace(), 300));
     this.load();
   }
 
   private load(): void {
     void this.list.refresh();
     void this.form.load();
+    void this.schedules.refresh();
     void this.openForecast();
+    void this.comparison.open();
   }
 
   private follow(state: State, before: State): void {
     this.showControls(state);
-    if (state.forecast !== before.forecast) void this.openForecast();
-    const isOther = (names: (keyof State)[]): boolean => names.some((name) => state[name] !== before[name]);
-    if (isOther(["hours", "field", "member", "threshold"])) void this.draw();
-    if (isOther(["place", "units", "threshold"])) void this.showPlace();
-    else if (state.hours !== before.hours) this.place.showRose(this.timeline.index);
+    const isOther = (...names: (keyof State)[]): boolean => names.some((name) => state[name] !== before[name]);
+    if (isOther("forecast")) void this.openForecast();
+    if (isOther("other")) void this.comparison.open();
+    if (isOther("other", "layout")) this.showComparison();
+    if (isOther("hours", "field", "member", "threshold")) void this.draw();
+    if (isOther("place", "units", "threshold")) void this.showPlace();
+    else if (isOther("hours")) this.place.showRoses(this.timeline.index);
   }
 
   private async openForecast(): Promise<void> {
@@ -79,7 +95,8 @@ class Page {
     this.session = null;
     this.ready = 0;
     this.follows = current().hours === 0;
-    this.map.show(null, current().field);
+    this.drawing.clear();
+    void this.quality.show();
     this.message("");
     document.body.classList.remove("with-side");
     if (!id) {
@@ -99,9 +116,11 @@ class Page {
   /** Show what has changed of the forecast. A forecast that runs shows its newest lead time, until one is chosen. */
   private handle(session: Session): void {
     if (session.forecast.id !== current().forecast) return;
+    this.hasFailed = false;
     this.session = session;
     const { forecast, data } = session;
-    byId("heading").textContent = `${formatTime(parseTime(forecast.init_time))} · ${texts.status[forecast.status]}`;
+    this.comparison.show();
+    byId("heading").textContent = `${formatTime(session.initTime)} · ${texts.status[forecast.status]}`;
     if (forecast.status === "failed") this.message(`${texts.failed}: ${forecast.error?.detail ?? forecast.error?.title ?? ""}`, true);
     else if (session.error !== null) this.message(session.error.message, true);
     else if (forecast.data !== "available") this.message(texts.dataGone(forecast.data));
@@ -110,13 +129,14 @@ class Page {
     const grew = session.ready !== this.ready;
     const isFirst = this.ready === 0;
     this.ready = session.ready;
-    this.timeline.configure(data.leadHours, session.ready, parseTime(forecast.init_time));
+    this.timeline.configure(data.leadHours, session.ready, session.initTime);
+    if (!data.members.includes(current().member)) update({ member: data.members[0] });
     fillOptions(byId("member"), data.members.map((member) => [String(member), texts.member(member)]), String(current().member));
     if (isFirst) this.isLive = session.isOpen;
     if (grew && this.follows && this.isLive) update({ hours: data.leadHours[session.ready - 1] });
     this.timeline.show(this.indexOf(current().hours));
-    if (isFirst) void this.draw();
-    if (grew) void this.showPlace();
+    if (isFirst) this.showComparison();
+    else if (grew) void this.showPlace();
     if (grew) void this.quality.show();
   }
 
@@ -132,37 +152,40 @@ class Page {
     update({ hours: this.session?.data?.leadHours[index] ?? 0 });
   }
 
-  private async showPlace(): Promise<void> {
-    await this.place.show(this.session);
-    this.place.showRose(this.timeline.index);
+  private chosen(): Moment | null {
+    return this.session?.data ? { session: this.session, index: this.indexOf(current().hours) } : null;
   }
 
-  /** Draw what the state says; a change while a frame is read is drawn after it. */
+  /** Show the comparison: which forecasts, their common lead times, both maps and both plumes. */
+  private showComparison(): void {
+    this.comparison.show();
+    const other = current().other === "" ? null : this.comparison.range();
+    this.timeline.mark(other);
+    showLegend(current());
+    this.list.mark();
+    void this.draw();
+    void this.showPlace();
+  }
+
+  private async showPlace(): Promise<void> {
+    await this.place.show(this.session, current().other === "" ? null : this.comparison.session);
+    this.place.showRoses(this.timeline.index);
+  }
+
   private async draw(): Promise<void> {
-    if (this.drawing) {
-      this.isStale = true;
-      return;
-    }
-    const data = this.session?.data;
-    if (!data) return;
-    this.drawing = true;
-    const state = current();
-    const index = this.indexOf(state.hours);
-    this.timeline.show(index);
-    void this.stamps.show(this.session, index);
-    try {
-      const frame = await data.frame(index, state);
-      if (data === this.session?.data) this.map.show(frame, state.field);
-      if (index + 1 < this.ready) void data.frame(index + 1, state).catch(() => undefined);
-    } catch (error) {
-      if (error instanceof AbsentError) setTimeout(() => void this.draw(), RETRY_MILLISECONDS);
-      else this.message((error as Error).message, true);
-    }
-    this.drawing = false;
-    if (this.isStale) {
-      this.isStale = false;
-      void this.draw();
-    }
+    const moment = this.chosen();
+    if (moment === null) return;
+    this.timeline.show(moment.index);
+    void this.stamps.show(this.session, moment.index);
+    if ((await this.drawing.draw()) && this.hasFailed) this.handle(moment.session);
+  }
+
+  /** Say why a frame cannot be shown; data that has been deleted changes the record, which then says so. */
+  private fail(error: Error, session: Session): void {
+    if (session !== this.session) return;
+    this.hasFailed = true;
+    this.message(error.message, true);
+    if (error instanceof ProblemError && error.problem.status === 410) void session.refresh().catch(() => undefined);
   }
 
   private message(text: string, isError = false): void {
@@ -180,22 +203,9 @@ class Page {
     byId("threshold-box").hidden = state.field !== "probability";
     byId("threshold-unit").textContent = unit;
     byId("projection").setAttribute("aria-pressed", String(state.projection === "globe"));
-    const limit = String(Number(fromMetres(state.threshold, state.units).toFixed(1)));
     const threshold = byId<HTMLInputElement>("threshold");
-    if (document.activeElement !== threshold) threshold.value = limit;
-    const captions = {
-      speed: texts.legend.speed, spread: texts.legend.spread, member: texts.legend.member(state.member),
-      probability: texts.legend.probability(`${limit} ${unit}`),
-    };
-    const isShare = state.field === "probability";
-    const { max } = SCALES[state.field];
-    const ticks = Array.from({ length: TICKS + 1 }, (_, i) => (max * i) / TICKS)
-      .map((value) => (isShare ? 100 * value : fromMetres(value, state.units)).toFixed(0));
-    if (!isShare) ticks[TICKS] = `≥ ${ticks[TICKS]}`;
-    const legend = byId("legend");
-    legend.querySelector("figcaption")!.textContent = `${captions[state.field]}, ${isShare ? "%" : unit}`;
-    legend.querySelector<HTMLElement>(".bar")!.style.background = gradient(SCALES[state.field]);
-    legend.querySelector(".ticks")!.replaceChildren(...ticks.map((tick) => Object.assign(document.createElement("span"), { textContent: tick })));
+    if (document.activeElement !== threshold) threshold.value = formatThreshold(state);
+    showLegend(state);
   }
 
   private setUpControls(): void {
@@ -207,13 +217,15 @@ class Page {
     select("member", (value) => ({ member: Number(value) }));
     select("threshold", (value) => (Number(value) >= 0 && value ? { threshold: toMetres(Number(value), current().units) } : {}));
     byId("projection").addEventListener("click", () => update({ projection: current().projection === "globe" ? "flat" : "globe" }));
-    byId("zoom-in").addEventListener("click", () => this.map.zoom(1.4));
-    byId("zoom-out").addEventListener("click", () => this.map.zoom(1 / 1.4));
+    byId("zoom-in").addEventListener("click", () => this.maps.a.zoom(1.4));
+    byId("zoom-out").addEventListener("click", () => this.maps.a.zoom(1 / 1.4));
     byId("map").setAttribute("aria-label", texts.mapLabel);
+    byId("map-b").setAttribute("aria-label", texts.comparison.mapLabel);
     const animation = byId("animation");
     const animate = (isOn: boolean): void => {
       animation.setAttribute("aria-pressed", String(isOn));
-      this.map.setAnimation(isOn);
+      this.maps.a.setAnimation(isOn);
+      this.maps.b.setAnimation(isOn);
     };
     animation.addEventListener("click", () => animate(animation.getAttribute("aria-pressed") !== "true"));
     animate(!matchMedia("(prefers-reduced-motion: reduce)").matches);

@@ -5,18 +5,19 @@ import { mesh } from "topojson-client";
 import type { GeometryCollection, Topology } from "topojson-specification";
 import atlas from "world-atlas/countries-110m.json";
 
-import { SCALES } from "./colors";
+import { SCALES, type Scale } from "./colors";
 import { Particles } from "./particles";
 import { View, wrap, type Camera } from "./projection";
 import { Raster } from "./raster";
 import { current, update, whenChanged } from "./state";
-import type { FieldName, Frame } from "./stores";
+import type { Frame } from "./stores";
 
 const WORLD = atlas as unknown as Topology<{ countries: GeometryCollection }>;
 export const COASTS = mesh(WORLD, WORLD.objects.countries, (a, b) => a === b);
 const BORDERS = mesh(WORLD, WORLD.objects.countries, (a, b) => a !== b);
 const GRATICULE = geoGraticule10();
 const CLICK_PIXELS = 5;
+const WIND_MILLISECONDS = 120;
 
 export class WeatherMap {
   private readonly raster: Raster;
@@ -24,8 +25,9 @@ export class WeatherMap {
   private readonly lines: HTMLCanvasElement;
   private view: View;
   private frame: Frame | null = null;
-  private field: FieldName = "speed";
+  private scale: Scale = SCALES.speed;
   private settled = 0;
+  private windTimer = 0;
   private isAnimated = true;
   private readonly pointers = new Map<number, [number, number]>();
 
@@ -45,9 +47,15 @@ export class WeatherMap {
   }
 
   /** Show a frame; null shows coastlines alone. */
-  show(frame: Frame | null, field: FieldName): void {
+  show(frame: Frame | null, scale: Scale): void {
     this.frame = frame;
-    this.field = field;
+    this.scale = scale;
+    // a field whose colours are light around zero needs dark lines
+    const name = frame === null ? "empty" : scale.min < 0 ? "light" : "";
+    if (this.element.className !== `map ${name}`) {
+      this.element.className = `map ${name}`;
+      this.drawLines();
+    }
     this.drawField(1);
     this.animate();
   }
@@ -130,17 +138,26 @@ export class WeatherMap {
     }
     const pixels = this.view.width * this.view.height;
     const step = coarseness * (pixels > 600e3 ? 2 : 1.5);
-    this.raster.draw(this.view, this.frame.shown, SCALES[this.field], step);
+    this.raster.draw(this.view, this.frame.shown, this.scale, step);
     this.element.dataset["drawn"] = String(Number(this.element.dataset["drawn"] ?? 0) + 1);
   }
 
+  /** Move particles with the wind of the frame, once it has been shown for some moments; until then they rest. */
   private animate(): void {
-    if (this.frame === null || !this.isAnimated) {
+    clearTimeout(this.windTimer);
+    const { frame } = this;
+    if (frame === null || frame.wind === null || !this.isAnimated) {
       this.particles.stop();
       return;
     }
-    this.particles.show(this.view, this.frame.u, this.frame.v, Math.min(devicePixelRatio, 1.5));
-    this.particles.start();
+    this.particles.rest();
+    this.windTimer = setTimeout(() => {
+      frame.wind!().then(([u, v]) => {
+        if (frame !== this.frame || !this.isAnimated) return;
+        this.particles.show(this.view, u, v, Math.min(devicePixelRatio, 1.5));
+        this.particles.start();
+      }, () => undefined);
+    }, WIND_MILLISECONDS);
   }
 
   private listen(): void {

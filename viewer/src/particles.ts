@@ -32,6 +32,11 @@ export class Particles {
     this.wind = [u, v];
   }
 
+  /** Rest until there is another wind; the trails stay. */
+  rest(): void {
+    this.wind = null;
+  }
+
   start(): void {
     if (this.frame === 0) this.frame = requestAnimationFrame((now) => this.step(now));
   }

@@ -21,13 +21,21 @@ interface Answer {
 }
 interface Statistics {
   positions: { values: Record<string, Record<string, (number | null)[]>> }[];
+  valid_time: string[];
+}
+
+/** What the service answers of a forecast at the place; `members` only if it stores them. */
+interface Reading {
+  members: Answer | null;
+  statistics: Statistics;
 }
 
 export class PlacePanel {
   private readonly panel = byId("place");
   private readonly error = this.panel.querySelector<HTMLElement>(".error")!;
   private readonly note = byId("place-note");
-  private answer: Answer | null = null;
+  private readings: Reading[] = [];
+  private sessions: Session[] = [];
   private turn = 0;
 
   constructor() {
@@ -35,101 +43,83 @@ export class PlacePanel {
       update({ place: null });
       byId("map").focus();
     });
-    byId("csv").addEventListener("click", () => void this.saveCsv());
+    byId("csv").addEventListener("click", () => void this.saveCsv(this.sessions[0]));
+    byId("csv-b").addEventListener("click", () => void this.saveCsv(this.sessions[1]));
   }
 
-  /** Show the chosen place of a forecast; hide the panel without one. */
-  async show(session: Session | null): Promise<void> {
-    const { place, units, threshold } = current();
+  /** Show the chosen place of a forecast, and of the one that it is compared with; hide the panel without a place. */
+  async show(session: Session | null, other: Session | null): Promise<void> {
+    const { place } = current();
     const turn = ++this.turn;
     this.panel.hidden = place === null || session === null;
     document.body.classList.toggle("with-place", !this.panel.hidden);
     if (place === null || session === null) return;
     this.panel.querySelector("h2")!.textContent = texts.place(formatPlace(place));
-    if (session.ready < 2 || session.forecast.data !== "available") {
-      this.clear(session.forecast.data === "available" ? new Error(texts.noPoint) : new Error(texts.dataGone(session.forecast.data)));
-      return;
-    }
+    this.sessions = other === null ? [session] : [session, other];
+    byId("csv").textContent = other === null ? texts.csv : texts.comparison.csv("A");
+    byId("csv-b").hidden = other === null;
     if (byId("plume").childElementCount === 0) showError(this.note, texts.loading);
     try {
-      const path = this.path(session);
-      const wanted = session.forecast.request.output.members ? readJson<Answer>(`${path}&parameter-name=${SPEED},${DIRECTION}`) : null;
-      const above = fromMetres(threshold, units);
-      const statistics = await readJson<Statistics & Answer>(
-        `${path}&values=statistics&parameter-name=${SPEED}&exceedance=${encodeURIComponent(`${SPEED}>${above.toPrecision(6)}`)}`);
-      const members = await wanted;
+      const second = other === null ? null : read(other).catch((error: unknown) => explain(error));
+      const first = await read(session);
+      const found = await second;
       if (turn !== this.turn) return;
-      this.answer = members;
+      this.readings = found === null || found instanceof Error ? [first] : [first, found];
       showError(this.error, null);
-      showError(this.note, null);
-      this.draw(members ?? statistics, members, statistics);
+      showError(this.note, found instanceof Error ? texts.comparison.noneAtPlace(found.message) : null);
+      this.draw();
     } catch (error) {
-      if (turn === this.turn) this.clear(error);
+      if (turn === this.turn) this.clear(explain(error));
     }
   }
 
-  /** Draw the wind rose of a lead time. */
-  showRose(index: number): void {
+  /** Draw the wind rose of a lead time; in a comparison, that of the other forecast at the same valid time beside it. */
+  showRoses(index: number): void {
     const box = byId("rose");
-    if (this.answer === null || index >= this.answer.lead_hours.length) {
-      box.replaceChildren();
-      return;
-    }
-    const { values } = this.answer.positions[0];
-    const speeds = values[SPEED][index].map((value) => (value === null ? null : toMetres(value, current().units)));
-    const label = texts.rose(texts.lead(this.answer.lead_hours[index]));
-    box.replaceChildren(drawRose(speeds, values[DIRECTION][index], label), h("p", {}, label));
+    box.replaceChildren();
+    const time = this.readings[0]?.statistics.valid_time[index];
+    this.readings.forEach(({ members }, i) => {
+      const at = members?.valid_time.indexOf(time) ?? -1;
+      if (members === null || time === undefined || at < 0) return;
+      const { values } = members.positions[0];
+      const speeds = values[SPEED][at].map((value) => (value === null ? null : toMetres(value, current().units)));
+      const label = texts.rose(texts.lead(members.lead_hours[at]));
+      const name = this.readings.length === 1 ? "" : "AB"[i];
+      box.append(h("figure", {}, drawRose(speeds, values[DIRECTION][at], label), h("figcaption", {}, name ? `${name} · ${label}` : label)));
+    });
   }
 
-  private clear(error: unknown): void {
-    this.answer = null;
+  private clear(error: Error): void {
+    this.readings = [];
     showError(this.note, null);
-    showError(this.error, error instanceof ProblemError && error.problem.type.endsWith("not-finished") ? new Error(texts.noPoint) : error);
+    showError(this.error, error);
     for (const id of ["plume", "plume-key", "chance", "rose", "table"]) byId(id).replaceChildren();
   }
 
-  private path(session: Session): string {
-    const [longitude, latitude] = current().place!;
-    const point = encodeURIComponent(`POINT(${longitude.toFixed(4)} ${latitude.toFixed(4)})`);
-    return `forecast/${session.forecast.id}/position?coords=${point}&units=${current().units}`;
-  }
-
-  private draw(times: Answer, members: Answer | null, statistics: Statistics): void {
+  private draw(): void {
     const { place, units, threshold } = current();
-    const found = statistics.positions[0].values[SPEED];
-    const probability = Object.entries(found).find(([name]) => name.startsWith("p"))?.[1] ?? [];
-    const rows = members?.positions[0].values[SPEED] ?? [];
-    const series: Series = {
-      seconds: times.valid_time.map((time) => parseTime(time) / 1000),
-      members: (members?.members ?? []).map((_, i) => rows.map((row) => row[i])),
-      quantiles: Object.fromEntries([0.1, 0.25, 0.5, 0.75, 0.9].map((q) => [q, found[`q${q}`] ?? []])),
-      probability,
-    };
+    const all = this.readings.map(seriesOf);
     const limit = `${Number(fromMetres(threshold, units).toFixed(1))} ${UNIT_NAMES[units]}`;
-    drawPlume(byId("plume"), series, fromMetres(threshold, units), UNIT_NAMES[units], texts.plumeLabel(series.members.length, formatPlace(place!)));
-    drawChance(byId("chance"), series, texts.above(limit));
-    byId("plume-key").replaceChildren(
-      key("band", texts.range(10, 90)), key("inner", texts.range(25, 75)), key("median", texts.median),
-      ...(members === null ? [] : [key("line", texts.legend.member(0).replace(/.*, /, "").replace(" 0", "s"))]), key("limit", limit),
-    );
-    this.drawTable(series, found["mean"], texts.above(limit), UNIT_NAMES[units]);
+    const where = formatPlace(place!);
+    const [a, b] = all.map(({ members }) => members.length);
+    const label = b === undefined ? texts.plumeLabel(a, where) : texts.comparison.plumeLabel(a, b, where);
+    drawPlume(byId("plume"), all, fromMetres(threshold, units), UNIT_NAMES[units], label);
+    drawChance(byId("chance"), all, texts.above(limit));
+    byId("plume-key").replaceChildren(...(all.length === 1 ? this.describeLines() : describePlumes()), key("limit", limit));
+    byId("table").replaceChildren(all.length === 1
+      ? drawTable(all[0], meanOf(this.readings[0]), texts.above(limit), UNIT_NAMES[units])
+      : drawTwoColumns(all, texts.above(limit), UNIT_NAMES[units]));
   }
 
-  private drawTable(series: Series, mean: (number | null)[], above: string, unit: string): void {
-    const { columns } = texts;
-    const head = [columns.time, `${columns.mean}, ${unit}`, columns.low, columns.median, columns.high, above];
-    const round = (value: number | null | undefined): string => (value == null ? "–" : value.toFixed(1));
-    const body = series.seconds.map((second, i) => h("tr", {},
-      h("th", { scope: "row" }, formatTime(second * 1000).replace(" UTC", "")),
-      ...[mean[i], series.quantiles[0.1][i], series.quantiles[0.5][i], series.quantiles[0.9][i]].map((value) => h("td", {}, round(value))),
-      h("td", {}, series.probability[i] == null ? "–" : `${Math.round(100 * series.probability[i]!)} %`)));
-    byId("table").replaceChildren(h("table", {},
-      h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, ...body)));
+  private describeLines(): HTMLElement[] {
+    const lines = this.readings[0].members === null ? [] : [key("line", texts.memberLines)];
+    return [key("band", texts.range(10, 90)), key("inner", texts.range(25, 75)), key("median", texts.median), ...lines];
   }
 
-  private async saveCsv(): Promise<void> {
-    const { forecast, place } = current();
-    if (place === null) return;
+  private async saveCsv(session: Session | undefined): Promise<void> {
+    const { place } = current();
+    if (place === null || session === undefined) return;
+    const forecast = session.forecast.id;
     try {
       const point = encodeURIComponent(`POINT(${place[0].toFixed(4)} ${place[1].toFixed(4)})`);
       const response = await request(`forecast/${forecast}/position?coords=${point}&units=${current().units}&f=csv`, { headers: { Accept: "text/csv" } });
@@ -144,4 +134,72 @@ export class PlacePanel {
 
 function key(kind: string, text: string): HTMLElement {
   return h("span", { class: `key ${kind}` }, text);
+}
+
+function describePlumes(): HTMLElement[] {
+  const range = `${texts.median}, ${texts.range(10, 90)}`;
+  return [key("plume-a", `A: ${range}`), key("plume-b", `B: ${range}`)];
+}
+
+async function read(session: Session): Promise<Reading> {
+  const { data, request: wish } = session.forecast;
+  if (data !== "available") throw new Error(texts.dataGone(data));
+  if (session.ready < 2) throw new Error(texts.noPoint);
+  const { place, units, threshold } = current();
+  const point = encodeURIComponent(`POINT(${place![0].toFixed(4)} ${place![1].toFixed(4)})`);
+  const path = `forecast/${session.forecast.id}/position?coords=${point}&units=${units}`;
+  const above = encodeURIComponent(`${SPEED}>${fromMetres(threshold, units).toPrecision(6)}`);
+  const [members, statistics] = await Promise.all([
+    wish.output.members ? readJson<Answer>(`${path}&parameter-name=${SPEED},${DIRECTION}`) : null,
+    readJson<Statistics>(`${path}&values=statistics&parameter-name=${SPEED}&exceedance=${above}`),
+  ]);
+  return { members, statistics };
+}
+
+function explain(error: unknown): Error {
+  if (error instanceof ProblemError && error.problem.type.endsWith("not-finished")) return new Error(texts.noPoint);
+  return error as Error;
+}
+
+function meanOf({ statistics }: Reading): (number | null)[] {
+  return statistics.positions[0].values[SPEED]["mean"] as (number | null)[];
+}
+
+function seriesOf({ members, statistics }: Reading): Series {
+  const found = statistics.positions[0].values[SPEED] as Record<string, (number | null)[]>;
+  const rows = members?.positions[0].values[SPEED] ?? [];
+  return {
+    seconds: (members ?? statistics).valid_time.map((time) => parseTime(time) / 1000),
+    members: (members?.members ?? []).map((_, i) => rows.map((row) => row[i])),
+    quantiles: Object.fromEntries([0.1, 0.25, 0.5, 0.75, 0.9].map((q) => [q, found[`q${q}`] ?? []])),
+    probability: Object.entries(found).find(([name]) => name.startsWith("p"))?.[1] ?? [],
+  };
+}
+
+const round = (value: number | null | undefined): string => (value == null ? "–" : value.toFixed(1));
+const percent = (value: number | null | undefined): string => (value == null ? "–" : `${Math.round(100 * value)} %`);
+
+function drawTable(series: Series, mean: (number | null)[], above: string, unit: string): HTMLElement {
+  const { columns } = texts;
+  const { quantiles, probability } = series;
+  return makeTable([columns.time, `${columns.mean}, ${unit}`, columns.low, columns.median, columns.high, above], series.seconds.map((second, i) => [
+    second, round(mean[i]), round(quantiles[0.1][i]), round(quantiles[0.5][i]), round(quantiles[0.9][i]), percent(probability[i]),
+  ]));
+}
+
+/** Return a table of the medians and probabilities of two forecasts at all of their valid times. */
+function drawTwoColumns(all: Series[], above: string, unit: string): HTMLElement {
+  const seconds = [...new Set(all.flatMap((series) => series.seconds))].sort((a, b) => a - b);
+  const rows = seconds.map((second): [number, ...string[]] => {
+    const at = all.map((series) => series.seconds.indexOf(second));
+    return [second, ...all.map((series, i) => round(series.quantiles[0.5][at[i]])), ...all.map((series, i) => percent(series.probability[at[i]]))];
+  });
+  const { columns } = texts;
+  return makeTable([columns.time, ...["A", "B"].map((name) => `${columns.median} ${name}, ${unit}`), ...["A", "B"].map((name) => `${above} ${name}`)], rows);
+}
+
+function makeTable(head: string[], rows: (readonly [number, ...string[]])[]): HTMLElement {
+  const body = rows.map(([second, ...cells]) => h("tr", {},
+    h("th", { scope: "row" }, formatTime(second * 1000).replace(" UTC", "")), ...cells.map((text) => h("td", {}, text))));
+  return h("table", {}, h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, ...body));
 }

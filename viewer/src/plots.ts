@@ -15,66 +15,101 @@ const plots = new WeakMap<HTMLElement, uPlot>();
 const COMMON: Pick<uPlot.Options, "legend" | "cursor" | "tzDate"> = {
   legend: { show: false }, cursor: { show: false }, tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
 };
+const PLAIN: Pick<uPlot.Series, "points"> = { points: { show: false } };
+/** Lines of so few values also have a point at each one. */
+const MAX_POINTS = 16;
+/** Hours between the marks of an axis of lead times. */
+const LEAD_STEPS = [6, 12, 24, 48, 72, 120, 240];
 const QUANTILES = [0.1, 0.9, 0.25, 0.75, 0.5];
 
-/** Draw the plume: a line for each member, bands between quantiles, the median, and the threshold. */
-export function drawPlume(box: HTMLElement, series: Series, threshold: number, unit: string, label: string): void {
+/** What is drawn of one forecast, in the colours of the style whose names have this ending. */
+interface Layer {
+  series: Series;
+  suffix: "" | "-b";
+}
+
+/** Draw plumes, of one forecast or of two: a line for each member, bands between quantiles, the median, and the threshold. */
+export function drawPlume(box: HTMLElement, all: Series[], threshold: number, unit: string, label: string): void {
   const color = colorsOf(box);
-  const count = series.members.length;
-  const plain = { points: { show: false } };
-  const line = { ...plain, stroke: color("--member"), width: Math.max(0.35, Math.min(1, 12 / Math.max(count, 1))) };
-  const top = Math.max(...[...series.members.flat(), ...series.quantiles[0.9]].map((value) => value ?? 0), 1);
+  const layers = all.map((series, i): Layer => ({ series, suffix: i === 0 ? "" : "-b" }));
+  const top = Math.max(...all.flatMap(({ members, quantiles }) => [...members.flat(), ...quantiles[0.9]]).map((value) => value ?? 0), 1);
   const options: uPlot.Options = {
     ...sizeOf(box, 230),
     ...COMMON,
-    series: [
-      {},
-      ...series.members.map(() => line),
-      ...QUANTILES.map((q) => ({ ...plain, width: q === 0.5 ? 2.5 : 0, stroke: q === 0.5 ? color("--median") : "transparent" })),
-      { ...plain, stroke: color("--limit"), width: 1.2, dash: [5, 4] },
-    ],
-    bands: [
-      { series: [count + 2, count + 1], fill: color("--band") },
-      { series: [count + 4, count + 3], fill: color("--band-inner") },
-    ],
+    series: [{}, ...layers.flatMap((layer) => linesOf(layer, color, all.length)), { ...PLAIN, stroke: color("--limit"), width: 1.2, dash: [5, 4] }],
+    bands: bandsOf(layers, color),
     scales: { x: { time: true }, y: { range: [0, 1.08 * top] } },
     axes: axes(color, unit),
   };
-  const data = [
-    series.seconds, ...series.members, ...QUANTILES.map((q) => series.quantiles[q]),
-    series.seconds.map(() => (threshold < 1.08 * top ? threshold : null)),
-  ];
-  place(box, options, data as uPlot.AlignedData, label);
-  box.dataset["members"] = String(count);
+  const [seconds, ...lines] = join(all.map(({ seconds, members, quantiles }) => [seconds, ...members, ...QUANTILES.map((q) => quantiles[q])]));
+  const limit = Array.from(seconds, () => (threshold < 1.08 * top ? threshold : null));
+  place(box, options, [seconds, ...lines, limit] as uPlot.AlignedData, label);
+  box.dataset["members"] = String(all[0].members.length);
+  box.dataset["otherMembers"] = String(all[1]?.members.length ?? 0);
 }
 
-/** Draw a probability as steps. */
-export function drawChance(box: HTMLElement, series: Series, label: string): void {
+function linesOf({ series, suffix }: Layer, color: (name: string) => string, numPlumes: number): uPlot.Series[] {
+  const count = series.members.length;
+  const width = Math.max(0.35, Math.min(1, 12 / Math.max(count, 1))) / numPlumes;
+  const median = color(`--median${suffix}`);
+  return [
+    ...series.members.map(() => ({ ...PLAIN, stroke: color(`--member${suffix}`), width })),
+    ...QUANTILES.map((q) => ({ ...PLAIN, width: q === 0.5 ? 2.5 : 0, stroke: q === 0.5 ? median : "transparent" })),
+  ];
+}
+
+function bandsOf(layers: Layer[], color: (name: string) => string): uPlot.Band[] {
+  let start = 1;
+  return layers.flatMap(({ series, suffix }) => {
+    const first = start + series.members.length;
+    start = first + QUANTILES.length;
+    return [
+      { series: [first + 1, first] as uPlot.Band.Bounds, fill: color(`--band${suffix}`) },
+      { series: [first + 3, first + 2] as uPlot.Band.Bounds, fill: color(`--band-inner${suffix}`) },
+    ];
+  });
+}
+
+/** Join tables, each a column of times and others, on all of their times; a line continues where its table has no row. */
+function join(tables: unknown[][]): uPlot.AlignedData {
+  return tables.length === 1 ? (tables[0] as uPlot.AlignedData) : uPlot.join(tables as uPlot.AlignedData[]);
+}
+
+/** Draw probabilities, of one forecast or of two. */
+export function drawChance(box: HTMLElement, all: Series[], label: string): void {
   const color = colorsOf(box);
+  const isOne = all.length === 1;
+  const line = (name: string): uPlot.Series => ({ ...PLAIN, stroke: color(name), width: 1.5 });
   const options: uPlot.Options = {
     ...sizeOf(box, 150),
     ...COMMON,
-    series: [{}, { points: { show: false }, stroke: color("--limit"), fill: color("--limit-fill"), width: 1.5 }],
+    series: [{}, ...(isOne ? [{ ...line("--limit"), fill: color("--limit-fill") }] : [line("--median"), line("--median-b")])],
     scales: { x: { time: true }, y: { range: [0, 100] } },
     axes: axes(color, "%"),
     title: label,
   };
-  place(box, options, [series.seconds, series.probability.map((value) => (value === null ? null : 100 * value))] as uPlot.AlignedData, label);
+  place(box, options, join(all.map(({ seconds, probability }) => [seconds, probability.map((value) => (value === null ? null : 100 * value))])), label);
 }
 
-/** Draw lines over a common axis of numbers, on logarithmic axes if `isLog`. */
-export function drawLines(box: HTMLElement, x: number[], lines: { y: (number | null)[]; color: string }[], unit: string, label: string, isLog: boolean): void {
+/** Draw lines over a common axis of numbers, which has a label; on logarithmic axes if `isLog`. */
+export function drawLines(
+  box: HTMLElement, x: number[], lines: { y: (number | null)[]; color: string }[], unit: string, title: string,
+  { isLog, label }: { isLog: boolean; label: string },
+): void {
   const color = colorsOf(box);
   const distribution = isLog ? { distr: 3 as const } : {};
+  const top = Math.max(...lines.flatMap(({ y }) => y).map((value) => value ?? 0), 0);
+  const points = { show: x.length <= MAX_POINTS, size: 5 };
+  const [horizontal, vertical] = axes(color, unit, false);
   const options: uPlot.Options = {
-    ...sizeOf(box, 170),
+    ...sizeOf(box, 185),
     ...COMMON,
-    title: label,
-    series: [{}, ...lines.map((line) => ({ points: { show: false }, stroke: line.color, width: 1.5 }))],
-    scales: { x: { time: false, ...distribution }, y: { ...distribution } },
-    axes: axes(color, unit, false),
+    title,
+    series: [{}, ...lines.map((line) => ({ points: { ...points, fill: line.color }, stroke: line.color, width: 1.5, spanGaps: true }))],
+    scales: { x: { time: false, ...distribution }, y: isLog ? distribution : { range: [0, 1.08 * top || 1] } },
+    axes: [{ ...horizontal, label, labelSize: 14, size: 28, ...(isLog ? {} : { incrs: LEAD_STEPS }) }, vertical],
   };
-  place(box, options, [x, ...lines.map((line) => line.y)] as uPlot.AlignedData, label);
+  place(box, options, [x, ...lines.map((line) => line.y)] as uPlot.AlignedData, title);
 }
 
 function place(box: HTMLElement, options: uPlot.Options, data: uPlot.AlignedData, label: string): void {

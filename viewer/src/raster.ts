@@ -47,7 +47,7 @@ export class Raster {
 
 function paint(lookup: Lookup, values: Float32Array, scale: Scale, out: Uint32Array): void {
   const { at, right, below, fx, fy } = lookup;
-  const factor = (TABLE_SIZE - 1) / scale.max;
+  const factor = (TABLE_SIZE - 1) / (scale.max - scale.min);
   for (let i = 0; i < out.length; i++) {
     const a = at[i];
     if (a < 0) {
@@ -58,8 +58,9 @@ function paint(lookup: Lookup, values: Float32Array, scale: Scale, out: Uint32Ar
     const b = below[i];
     const top = values[a] + fx[i] * (values[a + r] - values[a]);
     const bottom = values[a + b] + fx[i] * (values[a + b + r] - values[a + b]);
-    const level = (top + fy[i] * (bottom - top)) * factor;
-    out[i] = level >= 0 ? scale.table[level < TABLE_SIZE ? level | 0 : TABLE_SIZE - 1] : 0;
+    const level = (top + fy[i] * (bottom - top) - scale.min) * factor;
+    // a level that is not a number has no colour
+    out[i] = level === level ? scale.table[level < 0 ? 0 : level < TABLE_SIZE ? level | 0 : TABLE_SIZE - 1] : 0;
   }
 }
 

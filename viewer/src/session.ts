@@ -2,6 +2,10 @@
 
 import { followEvents, readJson, type Forecast } from "./api";
 import { ForecastData } from "./stores";
+import { parseTime } from "./units";
+
+/** Milliseconds. */
+export const HOUR = 3600e3;
 
 type Listener = (session: Session) => void;
 
@@ -28,9 +32,20 @@ export class Session {
     return 1 + this.forecast.progress_detail.lead_times;
   }
 
-  get numMembers(): number {
-    const { members } = this.forecast.request;
-    return typeof members === "number" ? members : members.length;
+  /** Initial time, in milliseconds since 1970. */
+  get initTime(): number {
+    return parseTime(this.forecast.init_time);
+  }
+
+  /** Return the index of the lead time with a valid time, in milliseconds since 1970; −1 if the forecast has none. */
+  indexAt(validTime: number): number {
+    return this.data?.leadHours.findIndex((hours) => this.initTime + hours * HOUR === validTime) ?? -1;
+  }
+
+  /** Read the record again, after a request that says that it has changed. */
+  async refresh(): Promise<void> {
+    this.forecast = await readJson<Forecast>(`forecast/${this.forecast.id}`);
+    if (!this.abort.signal.aborted) this.notify(this);
   }
 
   close(): void {
@@ -47,7 +62,7 @@ export class Session {
     this.notify(this);
     if (!this.isOpen) return;
     try {
-      await followEvents(this.forecast.id, this.abort.signal, (event) => void this.handle(event.kind, event.data));
+      await followEvents(this.forecast.id, this.abort.signal, (event) => void this.handle(event.kind, event.data).catch(() => undefined));
     } catch (error) {
       this.error = error as Error;
       this.notify(this);
@@ -62,9 +77,9 @@ export class Session {
       const leadTimes = Math.max(detail.lead_times, data["lead_times"]);
       this.forecast = { ...this.forecast, status: this.isOpen ? "running" : this.forecast.status,
         progress_detail: { ...detail, lead_times: leadTimes } };
+      if (!this.abort.signal.aborted) this.notify(this);
     } else {
-      this.forecast = await readJson<Forecast>(`forecast/${this.forecast.id}`);
+      await this.refresh();
     }
-    if (!this.abort.signal.aborted) this.notify(this);
   }
 }

@@ -4,8 +4,14 @@ import type { Kind } from "./projection";
 import type { FieldName } from "./stores";
 import { UNITS, type Unit } from "./units";
 
+export type Layout = "both" | "difference";
+
 export interface State {
   forecast: string;
+  /** The forecast that is compared with `forecast`; empty without a comparison. */
+  other: string;
+  /** Whether a comparison shows two maps, or the difference of the fields. */
+  layout: Layout;
   hours: number;
   field: FieldName;
   member: number;
@@ -19,12 +25,15 @@ export interface State {
 }
 
 const DEFAULTS: State = {
-  forecast: "", hours: 0, field: "speed", member: 0, threshold: 17.2, place: null, units: "ms", projection: "globe",
+  forecast: "", other: "", layout: "both", hours: 0, field: "speed", member: 0, threshold: 17.2, place: null, units: "ms", projection: "globe",
   camera: [0, 35, 1],
 };
 const FIELDS: readonly string[] = ["speed", "spread", "probability", "member"];
 
+const ADDRESS_MILLISECONDS = 200;
+
 let state: State = DEFAULTS;
+let timer = 0;
 const listeners: ((state: State, before: State) => void)[] = [];
 
 export function current(): State {
@@ -35,8 +44,16 @@ export function current(): State {
 export function update(changes: Partial<State>): void {
   const before = state;
   state = { ...state, ...changes };
-  history.replaceState(null, "", location.pathname + location.search + writeHash(state));
+  scheduleAddress();
   for (const listener of listeners) listener(state, before);
+}
+
+/** Write the state into the URL, at most a few times a second: browsers refuse more, and read the icon of the page again. */
+function scheduleAddress(): void {
+  timer ||= setTimeout(() => {
+    timer = 0;
+    history.replaceState(null, "", location.pathname + location.search + writeHash(state));
+  }, ADDRESS_MILLISECONDS);
 }
 
 export function whenChanged(listener: (state: State, before: State) => void): void {
@@ -46,7 +63,11 @@ export function whenChanged(listener: (state: State, before: State) => void): vo
 /** Take the state from the URL, now and when somebody changes the hash. */
 export function restore(): void {
   state = readHash(location.hash);
-  addEventListener("hashchange", () => update(readHash(location.hash)));
+  addEventListener("hashchange", () => {
+    clearTimeout(timer);
+    timer = 0;
+    update(readHash(location.hash));
+  });
 }
 
 function writeHash(value: State): string {
@@ -55,6 +76,8 @@ function writeHash(value: State): string {
     if (text !== fallback) parts.set(name, text);
   };
   put("f", value.forecast, "");
+  put("with", value.other, "");
+  put("show", value.layout, DEFAULTS.layout);
   put("t", String(value.hours), "0");
   put("field", value.field, DEFAULTS.field);
   if (value.field === "member") put("member", String(value.member), "");
@@ -78,10 +101,13 @@ function readHash(hash: string): State {
   };
   const choice = <T extends string>(name: string, all: readonly string[], fallback: T): T =>
     all.includes(parts.get(name) ?? "") ? (parts.get(name) as T) : fallback;
+  const id = (name: string): string => (/^[\w-]{1,64}$/.test(parts.get(name) ?? "") ? parts.get(name)! : "");
   const place = numbers("place", 2);
   const camera = numbers("view", 3);
   return {
-    forecast: /^[\w-]{1,64}$/.test(parts.get("f") ?? "") ? parts.get("f")! : "",
+    forecast: id("f"),
+    other: id("with") === id("f") ? "" : id("with"),
+    layout: choice("show", ["both", "difference"], DEFAULTS.layout),
     hours: number("t", 0, 0, 1e5),
     field: choice("field", FIELDS, DEFAULTS.field),
     member: number("member", 0, 0, 1e9),

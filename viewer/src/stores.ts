@@ -3,15 +3,23 @@
 import * as zarr from "zarrita";
 
 import { readBytes, readJson, type Forecast } from "./api";
-import { makeGrid, type Field, type Grid } from "./grid";
+import { decompressRange } from "./blosc";
+import { areEqual, makeGrid, type Field, type Grid } from "./grid";
 import { texts } from "./texts";
 
 const SPEED = "wind_speed_10m";
 const KEPT_BYTES = 200e6;
 
+interface ArrayMetadata {
+  shape: number[];
+  data_type: string;
+  chunk_grid: { configuration: { chunk_shape: number[] } };
+  chunk_key_encoding: { name: string; configuration: { separator: string } };
+  codecs: { name: string; configuration?: { endian?: string } }[];
+}
 interface Metadata {
   attributes: Record<string, unknown>;
-  consolidated_metadata: { metadata: Record<string, { shape: number[]; chunk_grid: { configuration: { chunk_shape: number[] } } }> };
+  consolidated_metadata: { metadata: Record<string, ArrayMetadata> };
 }
 
 type Decoded = zarr.Chunk<zarr.DataType>;
@@ -19,7 +27,7 @@ type Decoded = zarr.Chunk<zarr.DataType>;
 /** One store: its consolidated metadata, and its chunks, of which the last ones are kept. */
 class Store {
   private readonly arrays = new Map<string, Promise<zarr.Array<zarr.DataType>>>();
-  private readonly chunks = new Map<string, Promise<Decoded>>();
+  private readonly chunks = new Map<string, { content: Promise<unknown>; bytes: number }>();
   private bytes = 0;
 
   private constructor(private readonly path: string, readonly metadata: Metadata) {}
@@ -41,17 +49,49 @@ class Store {
   }
 
   /** Return the values of a chunk; throw if it does not exist yet. */
-  async chunk(name: string, coordinates: number[]): Promise<Decoded> {
+  chunk(name: string, coordinates: number[]): Promise<Decoded> {
     const key = `${name}/${coordinates.join(".")}`;
+    return this.keep(key, () => this.decode(name, coordinates), (chunk) => (chunk.data as Float32Array).byteLength) as Promise<Decoded>;
+  }
+
+  /** Return what was read before with this key, or read it; what was used longest ago is forgotten. */
+  private keep<T>(key: string, read: () => Promise<T>, sizeOf: (content: T) => number): Promise<unknown> {
     let found = this.chunks.get(key);
     if (found === undefined) {
-      found = this.decode(name, coordinates);
-      found.then((chunk) => this.count(chunk), () => this.chunks.delete(key));
+      const entry = { content: read(), bytes: 0 };
+      entry.content.then((content) => {
+        entry.bytes = sizeOf(content);
+        this.bytes += entry.bytes;
+        this.forget();
+      }, () => this.chunks.delete(key));
+      found = entry;
     } else {
       this.chunks.delete(key);
     }
     this.chunks.set(key, found);
-    return found;
+    return found.content;
+  }
+
+  /** Return some of the values of a chunk: only their part of it is decompressed, where the codecs allow that. */
+  async part(name: string, coordinates: number[], from: number, count: number): Promise<Float32Array> {
+    const array = this.metadata.consolidated_metadata.metadata[name];
+    const key = `${name}/${coordinates.join(".")}`;
+    if (this.chunks.has(key) || !isDivisible(array)) {
+      const whole = await this.chunk(name, coordinates);
+      return (whole.data as Float32Array).subarray(from, from + count);
+    }
+    const id = `${key}:${from}`;
+    const { separator } = array.chunk_key_encoding.configuration;
+    const found = this.keep(id, async () => {
+      const content = await this.raw(key, `/${name}/c${separator}${coordinates.join(separator)}`);
+      const bytes = await decompressRange(content, 4 * from, 4 * (from + count));
+      return new Float32Array(bytes.buffer, bytes.byteOffset, count);
+    }, (values) => values.byteLength);
+    return found as Promise<Float32Array>;
+  }
+
+  private raw(key: string, path: string): Promise<Uint8Array> {
+    return this.keep(`${key}:raw`, async () => (await this.read(path))!, (content) => content.byteLength) as Promise<Uint8Array>;
   }
 
   async coordinates(name: string): Promise<Float64Array> {
@@ -61,12 +101,12 @@ class Store {
     return Float64Array.from(parts.flatMap((part) => Array.from(part.data as ArrayLike<number | bigint>, Number))).slice(0, size);
   }
 
-  private count(chunk: Decoded): void {
-    this.bytes += (chunk.data as Float32Array).byteLength;
-    for (const [key, oldest] of this.chunks) {
+  private forget(): void {
+    for (const [key, { bytes }] of this.chunks) {
       if (this.bytes < KEPT_BYTES) return;
+      if (bytes === 0) continue;
       this.chunks.delete(key);
-      void oldest.then((value) => (this.bytes -= (value.data as Float32Array).byteLength));
+      this.bytes -= bytes;
     }
   }
 
@@ -96,6 +136,12 @@ class Store {
   }
 }
 
+/** Whether chunks of an array are Blosc buffers of float32 that end with a checksum. */
+function isDivisible({ data_type, codecs, chunk_key_encoding }: ArrayMetadata): boolean {
+  const names = codecs.map(({ name }) => name).join(" ");
+  return data_type === "float32" && names === "bytes blosc crc32c" && codecs[0].configuration?.endian === "little" && chunk_key_encoding.name === "default";
+}
+
 /** A chunk that is not written yet: the lead time is complete, and is published within moments. */
 export class AbsentError extends Error {
   constructor() {
@@ -110,11 +156,21 @@ export interface Selection {
   threshold: number;
 }
 
-/** What the map shows of a lead time: a field, and the wind of its particles. */
+/** What the map shows of a lead time: a field, and the wind of its particles, if it has some, which is read when it is needed. */
 export interface Frame {
   shown: Field;
-  u: Field;
-  v: Field;
+  wind: (() => Promise<[Field, Field]>) | null;
+}
+
+/** Return the difference of two fields as a frame without particles; throw if their grids differ. */
+export function subtract(a: Frame, b: Frame): Frame {
+  const { grid, values } = a.shown;
+  if (!areEqual(grid, b.shown.grid)) throw new Error(texts.comparison.grids(describeGrid(grid), describeGrid(b.shown.grid)));
+  return { shown: { grid, values: values.map((value, i) => value - b.shown.values[i]) }, wind: null };
+}
+
+function describeGrid({ rows, columns }: Grid): string {
+  return `${rows} × ${columns}`;
 }
 
 /** The stores of a forecast. Lead time 0 is the analysis. */
@@ -156,21 +212,20 @@ export class ForecastData {
 
   /** Return what the map shows at a lead time, the one of this index. */
   async frame(index: number, { field, member, threshold }: Selection): Promise<Frame> {
-    const wind = index === 0 ? this.analysisWind() : field === "member" ? this.memberWind(index, member) : this.meanWind(index);
+    const wind = (): Promise<[Field, Field]> =>
+      index === 0 ? this.analysisWind() : field === "member" ? this.memberWind(index, member) : this.meanWind(index);
     if (field === "member" || (field === "speed" && index === 0)) {
-      const [u, v] = await wind;
-      return { shown: { grid: u.grid, values: speedOf(u.values, v.values) }, u, v };
+      const [u, v] = await wind();
+      return { shown: { grid: u.grid, values: speedOf(u.values, v.values) }, wind };
     }
-    const shown = index === 0 ? this.analysisStatistic(field, threshold) : this.statistic(index, field, threshold);
-    const [[u, v], values] = await Promise.all([wind, shown]);
-    return { shown: values, u, v };
+    return { shown: await (index === 0 ? this.analysisStatistic(field, threshold) : this.statistic(index, field, threshold)), wind };
   }
 
   /** Return the speed of each member at a lead time, in the order of `members`. */
   async memberSpeeds(index: number): Promise<Field[]> {
     return Promise.all(
       this.members.map(async (member) => {
-        const [u, v] = await (index === 0 ? this.analysisWind() : this.memberWind(index, member));
+        const [u, v] = await (index === 0 ? this.analysisWind() : this.memberWind(index, member, true));
         return { grid: u.grid, values: speedOf(u.values, v.values) };
       }),
     );
@@ -204,18 +259,21 @@ export class ForecastData {
     return { grid: speeds[0].grid, values: share };
   }
 
-  private async memberWind(index: number, member: number): Promise<[Field, Field]> {
+  /** Return the wind of a member; `isWhole` if the other members of its chunk are wanted too. */
+  private async memberWind(index: number, member: number, isWhole = false): Promise<[Field, Field]> {
     if (!this.hasMembers) throw new Error(texts.noMembers);
     const store = await this.ensemble();
-    const position = Math.max(this.members.indexOf(member), 0);
+    const position = this.members.indexOf(member);
+    if (position < 0) throw new Error(texts.noSuchMember(member));
     const [, , group] = store.chunkShape("u10");
     const [rows, columns] = store.shape("u10").slice(-2);
     const size = rows * columns;
     const from = (position % group) * size;
     const grid = await this.gridOf(store);
     const read = async (name: string): Promise<Field> => {
-      const chunk = await store.chunk(name, [0, index - 1, Math.floor(position / group), 0, 0]);
-      return { grid, values: (chunk.data as Float32Array).subarray(from, from + size) };
+      const coordinates = [0, index - 1, Math.floor(position / group), 0, 0];
+      if (isWhole) await store.chunk(name, coordinates);
+      return { grid, values: await store.part(name, coordinates, from, size) };
     };
     return Promise.all([read("u10"), read("v10")]);
   }

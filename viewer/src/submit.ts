@@ -3,17 +3,19 @@
 import { postJson, readJson, type Forecast } from "./api";
 import { byId, fillOptions } from "./dom";
 import { showError } from "./errors";
+import { InspectionPanel } from "./inspection";
 import { texts } from "./texts";
 import { formatBytes, formatDuration, formatTime, parseTime } from "./units";
 
 const FILES = "files";
 const WAIT_MILLISECONDS = 350;
+const MAX_ESTIMATE_BYTES = 100e6;
 
-interface CatalogueEntry {
+export interface CatalogueEntry {
   dataset: string;
   init_time: string;
 }
-interface Model {
+export interface Model {
   id: string;
   time_step_hours: number;
   max_members: number;
@@ -25,13 +27,6 @@ interface Estimate {
   store_bytes: number;
   other_bytes: number;
 }
-interface Inspection {
-  can_start: boolean;
-  init_time: string | null;
-  problems: unknown[];
-  warnings: unknown[];
-}
-
 export class SubmitForm {
   private readonly form = byId<HTMLFormElement>("submit");
   private readonly source = byId<HTMLSelectElement>("source");
@@ -43,23 +38,28 @@ export class SubmitForm {
   private readonly drop = byId("drop");
   private readonly estimate = byId("estimate");
   private readonly error = byId("submit-error");
+  private readonly button = this.form.querySelector<HTMLButtonElement>("button[type=submit]")!;
   private catalogue: CatalogueEntry[] = [];
   private models: Model[] = [];
-  private dropped: File[] = [];
+  private readonly inspection = new InspectionPanel(() => this.change());
   private timer = 0;
   private turn = 0;
 
-  constructor(private readonly whenSubmitted: (forecast: Forecast) => void) {
+  constructor(
+    private readonly whenSubmitted: (forecast: Forecast) => void,
+    private readonly whenLoaded: (catalogue: CatalogueEntry[], models: Model[]) => void,
+  ) {
     this.form.addEventListener("input", () => this.change());
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       void this.submit();
     });
     this.files.addEventListener("change", () => this.take([...(this.files.files ?? [])]));
-    this.model.addEventListener("change", () => this.take(this.dropped));
-    for (const kind of ["dragover", "drop"]) {
+    this.model.addEventListener("change", () => this.take(this.inspection.files));
+    for (const kind of ["dragover", "dragleave", "drop"]) {
       document.addEventListener(kind, (event) => {
         event.preventDefault();
+        document.body.classList.toggle("with-drag", kind === "dragover" && hasFiles(event as DragEvent));
         const found = [...((event as DragEvent).dataTransfer?.files ?? [])];
         if (kind === "drop" && found.length > 0) this.open(found);
       });
@@ -80,6 +80,7 @@ export class SubmitForm {
       [String(i), texts.newestState(dataset, formatTime(parseTime(init_time.length === 13 ? `${init_time}:00` : init_time)))]);
     fillOptions(this.source, [...states, [FILES, texts.ownFiles]]);
     fillOptions(this.model, this.models.map(({ id }) => [id, id]));
+    this.whenLoaded(this.catalogue, this.models);
     this.change();
   }
 
@@ -92,38 +93,13 @@ export class SubmitForm {
   }
 
   private take(files: File[]): void {
-    this.dropped = files;
-    void this.inspect();
-  }
-
-  private async inspect(): Promise<void> {
-    const answer = byId("inspection");
-    if (this.dropped.length === 0) {
-      answer.textContent = "";
-      return;
-    }
-    answer.textContent = texts.inspecting;
-    try {
-      const found = await postJson<Inspection>(`inspect?model=${encodeURIComponent(this.model.value)}`, this.withFiles());
-      const lines = [texts.files(this.dropped.map((file) => file.name))];
-      lines.push(found.can_start ? texts.canStart(formatTime(parseTime(found.init_time ?? ""))) : texts.cannotStart);
-      lines.push(...[...found.problems, ...found.warnings].map(asText));
-      answer.textContent = lines.join("\n");
-      answer.className = found.can_start ? "" : "error";
-    } catch (error) {
-      answer.className = "error";
-      answer.textContent = (error as Error).message;
-    }
-  }
-
-  private withFiles(): FormData {
-    const form = new FormData();
-    for (const file of this.dropped) form.append("initial_state", file, file.name);
-    return form;
+    void this.inspection.inspect(files, this.model.value);
   }
 
   private change(): void {
-    this.drop.hidden = this.source.value !== FILES;
+    const isFromFiles = this.source.value === FILES;
+    this.drop.hidden = !isFromFiles;
+    this.button.disabled = isFromFiles && this.inspection.canStart !== true;
     const model = this.models.find(({ id }) => id === this.model.value);
     if (model !== undefined) {
       this.members.max = String(model.max_members);
@@ -139,9 +115,12 @@ export class SubmitForm {
     const turn = ++this.turn;
     this.estimate.textContent = "";
     const isReady = byId<HTMLDetailsElement>("new").open && this.form.checkValidity();
-    if (!isReady || this.source.value === FILES || this.catalogue.length === 0) return;
+    const isFromFiles = this.source.value === FILES;
+    if (!isReady || (isFromFiles ? this.inspection.canStart !== true : this.catalogue.length === 0)) return;
+    // an estimate from files sends them once more
+    if (isFromFiles && this.inspection.files.reduce((sum, file) => sum + file.size, 0) > MAX_ESTIMATE_BYTES) return;
     try {
-      const plan = await postJson<Estimate>("forecast?validate_only=true", this.body());
+      const plan = await postJson<Estimate>("forecast?validate_only=true", this.message());
       if (turn !== this.turn) return;
       const size = formatBytes(plan.store_bytes + plan.other_bytes);
       const cost = plan.seconds === null ? texts.estimateUnknown(size) : texts.estimate(formatDuration(plan.seconds), size);
@@ -163,33 +142,31 @@ export class SubmitForm {
     return body;
   }
 
+  /** Return the request, as a form with the files if it starts from some. */
+  private message(): unknown {
+    if (this.source.value !== FILES) return this.body();
+    const form = this.inspection.toForm();
+    form.append("request", JSON.stringify(this.body()));
+    return form;
+  }
+
   private async submit(): Promise<void> {
-    const button = this.form.querySelector<HTMLButtonElement>("button[type=submit]")!;
-    button.disabled = true;
+    this.button.disabled = true;
     showError(this.error, null);
     this.estimate.textContent = texts.submitting;
     try {
-      let body: unknown = this.body();
-      if (this.source.value === FILES) {
-        const form = this.withFiles();
-        form.append("request", JSON.stringify(body));
-        body = form;
-      }
-      const forecast = await postJson<Forecast>("forecast", body, { "Idempotency-Key": crypto.randomUUID() });
+      const forecast = await postJson<Forecast>("forecast", this.message(), { "Idempotency-Key": crypto.randomUUID() });
       byId<HTMLDetailsElement>("new").open = false;
       this.whenSubmitted(forecast);
     } catch (error) {
       showError(this.error, error);
     } finally {
       this.estimate.textContent = "";
-      button.disabled = false;
+      this.button.disabled = false;
     }
   }
 }
 
-/** Return a warning or problem of an inspection as text. */
-function asText(entry: unknown): string {
-  if (typeof entry === "string") return entry;
-  const { detail, message } = entry as { detail?: string; message?: string };
-  return detail ?? message ?? JSON.stringify(entry);
+function hasFiles(event: DragEvent): boolean {
+  return event.dataTransfer?.types.includes("Files") ?? false;
 }

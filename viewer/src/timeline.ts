@@ -34,6 +34,16 @@ export class Timeline {
     byId("ready").style.width = `${100 * share}%`;
   }
 
+  /** Mark the lead times, from one index to another, at which the other forecast of a comparison has a field. */
+  mark(range: [number, number] | null): void {
+    const box = byId("shared");
+    box.hidden = range === null;
+    if (range === null || this.hours.length < 2) return;
+    const share = (index: number): number => (100 * index) / (this.hours.length - 1);
+    box.style.left = `${share(range[0])}%`;
+    box.style.width = `${Math.max(share(range[1]) - share(range[0]), 1)}%`;
+  }
+
   /** Show a lead time, without choosing it. */
   show(index: number): void {
     this.slider.value = String(index);
