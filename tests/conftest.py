@@ -116,7 +116,7 @@ def database(settings: Settings, clock: MovableClock, sqlite_template: Path) -> 
     result.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def submit_small(untrained_checkpoint: Path) -> Callable[..., ForecastRecord]:
     """Submit a small forecast to a database and data folder: 5 members in groups of 2, 4 lead times."""
 

@@ -26,8 +26,9 @@ _OWN_ROUTES = [
     (method.upper(), path)
     for path, methods in create_app(Settings()).openapi()["paths"].items()
     for method in methods
-    if "{forecast_id}" in path
+    if re.search(r"\{(forecast|batch|state)_id\}", path)
 ]
+_UNKNOWN = {"{forecast_id}": "fc_", "{batch_id}": "ba_", "{state_id}": "st_"}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,20 @@ def target(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     yield open_target(served)
     served.client.close()
     served.stop()
+
+
+@pytest.fixture(scope="module")
+def ids(target: Target) -> dict[str, str]:
+    """The ids of a forecast, a batch and an initial state of the first key, by their parameters in a path."""
+    source = {"source": "forecast", "id": target.forecast_id}
+    body = small_request(members=1, lead_time="6h", initial_states=[source])
+    del body["initial_state"]
+    batch, state = (
+        json.loads(target.post(each, path).content)["id"]
+        for each, path in ((body, "/v1/batch"), (source, "/v1/states"))
+    )
+    wait_until(lambda: b'"successful"' in target.ask("GET", f"/v1/batch/{batch}").content)
+    return {"{forecast_id}": target.forecast_id, "{batch_id}": batch, "{state_id}": state}
 
 
 @pytest.fixture
@@ -55,25 +70,33 @@ def _change(target: Target, change: Callable[..., object], *arguments: object) -
 
 
 def _without_ids(answer: Answer) -> tuple[int, bytes]:
-    return answer.status, re.sub(rb'fc_\w+|"trace_id":"\w+"', b"", answer.content)
+    return answer.status, re.sub(rb'(fc|ba|st)_\w+|"trace_id":"\w+"', b"", answer.content)
 
 
 @pytest.mark.parametrize(("method", "path"), _OWN_ROUTES)
-def test_a_forecast_of_another_key_answers_as_one_that_does_not_exist(target: Target, method: str, path: str) -> None:
+def test_a_forecast_of_another_key_answers_as_one_that_does_not_exist(
+    target: Target, ids: dict[str, str], method: str, path: str
+) -> None:
     filled = path.replace("{key}", "zarr.json")
+    parameter = next(name for name in ids if name in path)
     answers = [
-        target.ask(method, filled.replace("{forecast_id}", forecast_id), _JSON, body=b"{}", key=1)
-        for forecast_id in (target.forecast_id, "fc_0123456789abcdef01234567")
+        target.ask(method, filled.replace(parameter, each), _JSON, body=b"{}", key=1)
+        for each in (ids[parameter], _UNKNOWN[parameter] + "0123456789abcdef01234567")
     ]
     assert answers[0].status == 404
     assert _without_ids(answers[0]) == _without_ids(answers[1])
-    assert target.ask("GET", target.forecast_path()).status == 200
+    for kind, name in (("forecast", "{forecast_id}"), ("batch", "{batch_id}"), ("states", "{state_id}")):
+        assert target.ask("GET", f"/v1/{kind}/{ids[name]}").status == 200
 
 
-def test_a_list_holds_only_the_callers_forecasts(target: Target) -> None:
-    assert json.loads(target.ask("GET", "/v1/forecast", key=1).content)["forecasts"] == []
-    after = json.loads(target.ask("GET", f"/v1/forecast?before={target.forecast_id}", key=1).content)
-    assert after["forecasts"] == []
+def test_a_list_holds_only_the_callers_forecasts(target: Target, ids: dict[str, str]) -> None:
+    forecast, batch, state = ids.values()
+    for path in ("/v1/forecast", f"/v1/forecast?before={forecast}", f"/v1/forecast?batch={batch}"):
+        assert json.loads(target.ask("GET", path, key=1).content)["forecasts"] == [], path
+    for path in ("/v1/batch", f"/v1/batch?before={batch}"):
+        assert json.loads(target.ask("GET", path, key=1).content)["batches"] == [], path
+    for path in ("/v1/states", f"/v1/states?before={state}"):
+        assert json.loads(target.ask("GET", path, key=1).content)["states"] == [], path
 
 
 def test_a_forecast_of_another_key_starts_none(target: Target) -> None:
@@ -81,6 +104,32 @@ def test_a_forecast_of_another_key_starts_none(target: Target) -> None:
     answer = target.ask("POST", "/v1/forecast", _JSON, body=json.dumps(body).encode(), key=1)
     assert (answer.status, answer.problem) == (422, "validation")
     assert b"your forecasts" in answer.content
+
+
+def test_a_state_of_another_key_starts_none(target: Target, ids: dict[str, str]) -> None:
+    missing = _UNKNOWN["{state_id}"] + "0123456789abcdef01234567"
+    for path, field in (("/v1/forecast", "initial_state"), ("/v1/batch", "initial_states")):
+        answers = []
+        for name in (ids["{state_id}"], missing):
+            source = {"source": "state", "id": name}
+            body = small_request()
+            del body["initial_state"]
+            body[field] = [source] if field.endswith("s") else source
+            answers.append(target.ask("POST", path, _JSON, body=json.dumps(body).encode(), key=1))
+        assert answers[0].status == 422
+        assert _without_ids(answers[0]) == _without_ids(answers[1])
+
+
+def test_an_idempotency_key_of_another_api_key_returns_neither_batch_nor_state_of_it(
+    target: Target, ids: dict[str, str]
+) -> None:
+    headers = (_JSON, ("Idempotency-Key", "shared-by-chance-too"))
+    source = json.dumps({"source": "forecast", "id": target.forecast_id}).encode()
+    first = target.ask("POST", "/v1/states", *headers, body=source)
+    assert (first.status, target.ask("POST", "/v1/states", *headers, body=source).status) == (201, 200)
+    other = target.ask("POST", "/v1/states", *headers, body=source, key=1)
+    assert (other.status, other.problem) == (422, "validation")
+    assert json.loads(first.content)["id"].encode() not in other.content
 
 
 def test_ids_cannot_be_guessed(target: Target) -> None:

@@ -39,6 +39,14 @@ def _submit(body: bytes, problem: str = "validation", status: int = 422, *header
     return Case(status, problem, "POST", _SUBMIT, headers or (_JSON,), body)
 
 
+def _batch(*states: dict[str, Any], problem: str = "validation", status: int = 422, **fields: Any) -> Case:
+    body = small_request(initial_states=states, **fields)
+    del body["initial_state"]
+    return Case(status, problem, "POST", "/v1/batch?validate_only=true", (_JSON,), _json(body))
+
+
+_MISSING = "fc_" + "0" * 24
+_CALLBACK = {"url": "https://hooks.example.org/", "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
 _NO_KEY = Case(401, "unauthorized", key=None)
 
 CASES: dict[str, Case] = {
@@ -169,6 +177,31 @@ CASES: dict[str, Case] = {
     "multipart-of-garbage": _submit(
         b"\x00\xff" * 500, "validation", 422, ("Content-Type", "multipart/form-data; boundary=b")
     ),
+    # batches, states, labels, callbacks, and what is for operators
+    "batch-of-401-states": _batch(*[{"source": "forecast", "id": _MISSING}] * 401),
+    "batch-of-400-unknown-states": _batch(*({"source": "forecast", "id": f"fc_{n:024x}"} for n in range(400))),
+    "batch-of-uploads": _batch({"source": "upload"}),
+    "batch-of-ten-thousand-times": Case(
+        *(422, "validation", "POST", "/v1/batch?validate_only=true", (_JSON,)),
+        _json({"initial_states": {"dataset": "gfs", "init_times": {"start": "0001-01-01", "end": "9999-12-31"}}}),
+    ),
+    "traversal-of-batch": Case(404, "", path="/v1/batch/ba_0/ensemble.zarr/..%2f..%2fwarmcast.db"),
+    "event-id-of-a-batch": Case(404, "no-such-batch", path="/v1/batch/ba_0/events", headers=(("Last-Event-ID", "1"),)),
+    "traversal-of-state": Case(404, "", path="/v1/states/..%2f..%2fforecasts%2fID/state.zarr/zarr.json"),
+    "state-of-a-path": Case(422, "validation", "POST", "/v1/states", (_JSON,), b'{"source":"forecast","id":"../ID"}'),
+    "line-break-in-label": _submit(_json(labels={"a": "b\r\nX-Evil: 1"})),
+    "bidirectional-label": _submit(_json(labels={"a": "\u202eb"})),
+    "label-that-is-a-path-of-json": _submit(_json(labels={"$.owner": "1"})),
+    "filter-that-is-a-path-of-json": Case(422, "validation", path="/v1/forecast?label=$.owner:key_1"),
+    "callback-where-none-is-sent": _submit(_json(callback=_CALLBACK)),
+    "callback-of-a-batch": _batch({"source": "forecast", "id": _MISSING}, callback=_CALLBACK),
+    "audit-log": Case(403, "forbidden", path="/v1/audit"),
+    "audit-log-by-an-encoded-path": Case(403, "forbidden", path="/v1/%61udit"),
+    "audit-log-with-a-slash": Case(403, "forbidden", path="/audit/"),
+    "usage-of-all": Case(403, "forbidden", path="/v1/usage?owner=all"),
+    "usage-of-another": Case(403, "forbidden", path="/v1/usage?owner=local"),
+    "usage-of-ten-thousand-years": Case(422, "validation", path="/v1/usage?days=3652500"),
+    "list-of-another": Case(403, "forbidden", path="/v1/forecast?owner=all"),
     # times
     "year-0": _submit(_json(initial_state={"source": "catalogue", "dataset": "gfs", "init_time": "0000-01-01"})),
     "year-9999": _submit(_json(initial_state={"source": "catalogue", "dataset": "gfs", "init_time": "9999-12-31T18"})),

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
+from jobs.forecasts import ForecastRecord
 from jobs.settings import Settings
 from service.app import create_app
 from tests.in_process import InProcess, run_in_process
@@ -45,9 +46,16 @@ _TEMPLATES = (
     *("/api/retrieve/v1/jobs", "/api/retrieve/v1/jobs/{0}", "/api/retrieve/v1/jobs/{0}/results/{1}.nc?signature=1"),
     *("/api/retrieve/v1/processes/{0}/execution", "/api/retrieve/v1/jobs/delete", "/api/catalogue/v1/messages"),
     *("/", "/v1/audit", "/v1/usage", "/view/{0}", "/assets/{0}"),
+    *("/v1/batch", "/v1/batch/{0}", "/v1/batch/{0}/restart", "/v1/batch/{0}/events", "/v1/batch/{0}/verify"),
+    *("/v1/batch/{0}/verifications", "/v1/batch/{0}/ensemble.zarr/{1}", "/v1/batch/{0}/summary.zarr/zarr.json"),
+    *("/v1/batch/BATCH", "/v1/batch/BATCH/restart", "/v1/batch/BATCH/events", "/v1/batch/BATCH/verifications"),
+    *("/v1/batch/BATCH/ensemble.zarr/{0}", "/v1/batch/BATCH/summary.zarr/u10_mean/c.{0}", "/v1/batch/BATCH/verify"),
+    *("/v1/states/STATE", "/v1/states/STATE/state.zarr/{0}", "/v1/forecast/FORECAST", "/v1/forecast/FORECAST/log"),
+    *("/v1/forecast/FORECAST/deliveries", "/v1/forecast/FORECAST/events", "/v1/forecast/FORECAST/ensemble.zarr/{0}"),
+    *("/v1/forecast/FORECAST/initial_state.zarr/{0}", "/v1/forecast/FORECAST/diagnostics"),
     *(
-        "/v1/catalogue",
         "/v1/datasets",
+        "/v1/catalogue",
         "/v1/limits",
         "/v1/inspect",
         "/docs/{0}",
@@ -72,6 +80,7 @@ _PARAMETERS = (
         "members",
     ),
     *("interpolation", "f"),
+    *("days", "owner", "since", "key", "label", "batch", "log", "logStartTime"),
 )
 _TIMES = (
     *("0000-01-01", "0001-01-01T00+14:00", "9999-12-31T18", "9999-12-31T23:59:59.999999-14:00", "-0001-01-01"),
@@ -107,6 +116,24 @@ def fuzzed(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     configured = Settings.of(data=data, checkpoints=str(untrained_checkpoint.parent), reconcile_seconds=3600)
     with run_in_process(create_app(configured, with_worker=False)) as api:
         yield api
+
+
+@pytest.fixture(scope="module")
+def known(fuzzed: InProcess, submit_small: Callable[..., ForecastRecord]) -> dict[str, str]:
+    """The ids of a forecast, a batch and an initial state that exist, by their words in a path."""
+    service = fuzzed.app.state.service
+    forecast = submit_small(service.database, service.data, checkpoint="untrained").id
+    source = {"source": "forecast", "id": forecast}
+    body = small_request(initial_states=[source])
+    del body["initial_state"]
+    batch = fuzzed.post("/v1/batch", json=body).json()["id"]
+    return {"FORECAST": forecast, "BATCH": batch, "STATE": fuzzed.post("/v1/states", json=source).json()["id"]}
+
+
+def _fill(path: str, known: dict[str, str]) -> str:
+    for word, name in known.items():
+        path = path.replace(word, name)
+    return path
 
 
 def _check(
@@ -157,7 +184,7 @@ def _fuzz(request: pytest.FixtureRequest) -> settings:
     )
 
 
-def test_paths_queries_and_headers(request: pytest.FixtureRequest, fuzzed: InProcess) -> None:
+def test_paths_queries_and_headers(request: pytest.FixtureRequest, fuzzed: InProcess, known: dict[str, str]) -> None:
     parameters = st.lists(st.tuples(st.sampled_from(_PARAMETERS), raw), max_size=3)
 
     @seed(1987)
@@ -170,7 +197,7 @@ def test_paths_queries_and_headers(request: pytest.FixtureRequest, fuzzed: InPro
         sent_headers,
     )
     def send(method: str, template: str, parts: Any, query: Any, headers: Any) -> None:
-        path = template.format(*(quote(part, safe="/.") for part in parts)).encode()
+        path = _fill(template, known).format(*(quote(part, safe="/.") for part in parts)).encode()
         pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query).encode()
         _check(fuzzed, method, path, pairs, headers, b"")
 
@@ -179,8 +206,8 @@ def test_paths_queries_and_headers(request: pytest.FixtureRequest, fuzzed: InPro
 
 def _places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield place
-    if isinstance(value, dict):
-        for name, item in value.items():
+    if isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _places(item, (*place, name))
 
 
@@ -194,10 +221,28 @@ _FULL = small_request(
 )
 
 
-def _with(place: tuple[Any, ...], value: Any) -> Any:
+_BATCH = {name: value for name, value in _FULL.items() if name != "initial_state"} | {
+    "initial_states": {"dataset": "gfs", "init_times": {"start": "2018-09-15", "end": "2018-09-15", "step": "6h"}}
+}
+_HANDLING = {"labels": {"a": "1"}, "retention_hours": 1, "callback": {"url": "https://a/", "events": [], "secret": ""}}
+_ALERT = {"variable": "u10", "op": ">", "value": 1, "probability": 0.5, "places": [{"longitude": 1, "latitude": 1}]}
+_HANDLING |= {"alerts": [_ALERT]}
+_INPUTS = {name: value for name, value in _FULL.items() if name != "model"}
+_BODIES = (
+    ("/v1/forecast?validate_only=true", _FULL | _HANDLING),
+    ("/v1/batch?validate_only=true", _BATCH | _HANDLING),
+    ("/v1/forecast/FORECAST/replay", {"members": [0], **_HANDLING}),
+    ("/v1/states", {"source": "forecast", "id": "fc_1", "member": 0, "lead_time": "6h"}),
+    ("/v1/states", {"source": "catalogue", "dataset": "gfs", "init_time": "2018-09-15T00", "model": "untrained"}),
+    ("/api/retrieve/v1/processes/untrained/execution", {"inputs": _INPUTS}),
+    ("/api/retrieve/v1/jobs/delete", {"job_ids": ["fc_1"]}),
+)
+
+
+def _with(full: Any, place: tuple[Any, ...], value: Any) -> Any:
     if not place:
         return value
-    body = copy.deepcopy(_FULL)
+    body = copy.deepcopy(full)
     part = body
     for name in place[:-1]:
         part = part[name]
@@ -205,21 +250,19 @@ def _with(place: tuple[Any, ...], value: Any) -> Any:
     return body
 
 
-def test_json_bodies(request: pytest.FixtureRequest, fuzzed: InProcess) -> None:
+def test_json_bodies(request: pytest.FixtureRequest, fuzzed: InProcess, known: dict[str, str]) -> None:
+    places = [(path, full, place) for path, full in _BODIES for place in _places(full)]
+
     @seed(1987)
     @_fuzz(request)
-    @given(
-        st.sampled_from(["/v1/forecast", "/v1/forecast/fc_1/replay"]),
-        st.sampled_from([*_places(_FULL)]),
-        values,
-        sent_headers,
-    )
-    def send(path: str, place: Any, value: Any, headers: Any) -> None:
-        body = json.dumps(_with(place, value)).encode()
+    @given(st.sampled_from(places), values, sent_headers)
+    def send(where: Any, value: Any, headers: Any) -> None:
+        target, full, place = where
+        path, _, query = _fill(target, known).partition("?")
+        body = json.dumps(_with(full, place, value)).encode()
         sent = [(name, value) for name, value in headers if name not in ("Content-Type", "Content-Length")]
-        _check(
-            fuzzed, "POST", path.encode(), b"validate_only=true", [("Content-Type", b"application/json"), *sent], body
-        )
+        content_type = ("Content-Type", b"application/json")
+        _check(fuzzed, "POST", path.encode(), query.encode(), [content_type, *sent], body)
 
     send()
 
@@ -233,7 +276,7 @@ def test_multipart_bodies(request: pytest.FixtureRequest, fuzzed: InProcess) -> 
     @seed(1987)
     @_fuzz(request)
     @given(
-        st.sampled_from(["/v1/forecast", "/v1/inspect", "/v1/forecast/fc_1/verify"]),
+        st.sampled_from(["/v1/forecast", "/v1/inspect", "/v1/forecast/fc_1/verify", "/v1/states", "/v1/batch"]),
         st.sampled_from([b"b", b'"b"', b"c", b"", b"\xff", b"b" * 300]),
         st.lists(part, max_size=4),
         raw,
