@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from jobs.batches import BatchRecord, find_part, has_data, read_parts
 from jobs.rows.states import Data
 from service.batch_views import data_of
-from service.damage import answering_damage
+from service.damage import FILE_LISTS, answering_damage
 from service.dependencies import OwnBatch, Service, ServiceDep, find_data_folder, find_members_folder
 from service.kept_results import KeptResults
 from service.problems import DATA_GONE, NOT_FOUND, PROBLEM_RESPONSES, ServiceError
@@ -77,10 +77,11 @@ def _join_stores(batch: BatchRecord, service: Service, store: str) -> JoinedView
     failures: list[ServiceError] = []
     for part in parts:
         if part.data == Data.AVAILABLE:
-            path = _FOLDERS[store](part, service).path / store
+            folder = _FOLDERS[store](part, service)
             try:
                 with answering_damage(part, service):
-                    return JoinedView.of(path, init_times, _attributes(batch, store))
+                    files = FILE_LISTS.read(folder, part)
+                    return JoinedView.of(folder.path / store, init_times, _attributes(batch, store), files)
             except ServiceError as error:
                 failures.append(error)
     raise failures[0]

@@ -15,7 +15,7 @@ import numpy as np
 
 from storage.paths import StoragePath
 from weather.errors import DamagedError
-from weather.stores.checks import check_content, damage_of
+from weather.stores.checks import Files, check_content, damage_of
 from weather.stores.chunks import METADATA_KEY, ChunkFormat
 
 _CHUNK = re.compile(r"([a-z0-9_]+)/c\.(\d+(?:\.\d+)*)")
@@ -36,14 +36,22 @@ class JoinedView:
     files: Mapping[str, bytes]
 
     @classmethod
-    def of(cls, store: StoragePath, init_times: Sequence[np.datetime64], attributes: Mapping[str, Any]) -> Self:
+    def of(
+        cls,
+        store: StoragePath,
+        init_times: Sequence[np.datetime64],
+        attributes: Mapping[str, Any],
+        files: Files | None = None,
+    ) -> Self:
         """Return the view of forecasts from `init_times`, of which `store` is the store of any.
 
-        `attributes` replace those of the store. Raises `DamagedError` if its metadata is missing or damaged.
+        `attributes` replace those of the store; `files` are those of its forecast, if it is complete. Raises
+        `DamagedError` if the metadata of the store is missing or damaged.
         """
         name = f"{store.name}/{METADATA_KEY}"
         with damage_of(name):
             content = (store / METADATA_KEY).read_bytes()
+        check_content(name, [content], (files or {}).get(name))
         try:
             return cls._of_metadata(store, json.loads(content), init_times, attributes)
         except (ValueError, KeyError, TypeError) as error:

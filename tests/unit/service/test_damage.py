@@ -9,12 +9,15 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
+from jobs.rows.tables import forecasts
 from tests.in_process import InProcess
 from tests.rows import succeed
+from tests.served import small_request
 from tests.stored_files import list_receipt, write_lead_times
 from weather.stores.ensemble import EnsembleStore
 
@@ -94,6 +97,57 @@ def test_damage_is_a_problem_without_paths_on_every_route_that_reads_the_file(
     codes = [warning["code"] for warning in api.get(f"/v1/forecast/{record.id}").json()["warnings"]]
     assert codes == ["damaged"]
     assert "warmcast_damaged_forecasts 1.0" in api.get("/metrics").text
+
+
+def test_a_damaged_part_of_a_batch_is_a_problem_on_the_routes_of_the_batch_that_need_it(
+    api: InProcess, submit_forecast: Callable[..., ForecastRecord], database: Database, tmp_path: Path
+) -> None:
+    source = {"source": "forecast", "id": submit_forecast(checkpoint="untrained").id}
+    body = small_request(lead_time="6h", initial_states=[source])
+    del body["initial_state"]
+    batch = api.post("/v1/batch", json=body).json()
+    home, folder = f"/v1/batch/{batch['id']}", tmp_path / "forecasts" / batch["parts"][0]["id"]
+    write_lead_times(EnsembleStore.open(folder / "ensemble.zarr"), range(1))
+    with database.write() as connection:
+        values = {"status": "failed", "lead_times": 1, "finished": 1e9}
+        connection.execute(update(forecasts).where(forecasts.c.batch_id == batch["id"]).values(values))
+    for name, method, path in (
+        (ROOT, "GET", "/ensemble.zarr/zarr.json"),
+        (SUMMARY, "GET", "/summary.zarr/zarr.json"),
+        (CHUNK, "GET", "/ensemble.zarr/u10/c.0.0.0.0.0"),
+        (STATE, "POST", "/restart"),
+    ):
+        intact = (folder / name).read_bytes()
+        for kind in ("empty", "short", "missing"):
+            _damage(folder / name, kind)
+            response = api.request(method, f"{home}{path}")
+            problem = response.json()
+            assert (response.status_code, problem["type"]) == (409, "/problems/damaged"), (name, kind, response.text)
+            assert str(tmp_path) not in response.text
+            (folder / name).write_bytes(intact)
+    (part,) = api.get(home).json()["parts"]
+    assert (part["id"], part["damaged"], part["status"]) == (folder.name, True, "failed")
+
+
+def test_the_view_of_a_batch_takes_no_metadata_that_differs_from_the_list_of_the_files_of_its_part(
+    api: InProcess, record: ForecastRecord, folder: Path, database: Database
+) -> None:
+    source = {"source": "forecast", "id": record.id}
+    body = small_request(initial_states=[source])
+    del body["initial_state"]
+    batch = api.post("/v1/batch", json=body).json()
+    with database.write() as connection:
+        released = {"batch_id": None, "batch_index": None}
+        connection.execute(update(forecasts).where(forecasts.c.batch_id == batch["id"]).values(released))
+        values = {"batch_id": batch["id"], "batch_index": 0}
+        connection.execute(update(forecasts).where(forecasts.c.id == record.id).values(values))
+    for name in (ROOT, SUMMARY):
+        intact = (folder / name).read_text()
+        (folder / name).write_text(intact.replace("u10", "v10", 1))
+        response = api.get(f"/v1/batch/{batch['id']}/{name}")
+        assert (response.status_code, response.json().get("type")) == (409, "/problems/damaged"), name
+        (folder / name).write_text(intact)
+        assert api.get(f"/v1/batch/{batch['id']}/{name}").status_code == 200
 
 
 def test_ranges_of_a_damaged_chunk_are_refused_too(api: InProcess, record: ForecastRecord, folder: Path) -> None:

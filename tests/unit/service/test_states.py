@@ -16,6 +16,7 @@ from jobs.rows.tables import forecasts
 from service import problems
 from service.problems import KIND_OF_ERROR, ProblemKind
 from tests.in_process import InProcess
+from tests.served import small_request
 from tests.stored_files import list_receipt, write_lead_times
 from weather.stores.ensemble import EnsembleStore
 
@@ -149,6 +150,68 @@ def test_links_name_what_exists_and_nothing_else(
         for rel, href in links.items():
             path = f"{href}/zarr.json" if rel in {"data", "summary"} else href
             assert api.head(path).status_code == 200, (rel, status, lead_times, data)
+
+
+_BATCH_ROUTES = {
+    "status": ("GET", ""),
+    "events": ("HEAD", "/events"),
+    "verifications": ("GET", "/verifications"),
+    "members": ("GET", "/ensemble.zarr/zarr.json"),
+    "chunk": ("GET", "/ensemble.zarr/u10/c.0.0.0.0.0"),
+    "late chunk": ("GET", "/ensemble.zarr/u10/c.1.0.0.0.0"),
+    "summary": ("GET", "/summary.zarr/zarr.json"),
+    "verify": ("POST", "/verify"),
+    "restart": ("POST", "/restart"),
+    "cancel": ("DELETE", "?keep_data=true"),
+}
+
+
+def _expected_of_batch(route: str, status: Status, lead_times: int, data: Data) -> tuple[int, str | None, bool]:
+    """Return what a route must answer for a batch of one part, which is in a state."""
+    is_again = status in {Status.FAILED, Status.DISMISSED}
+    if route in {"status", "events", "verifications"} or (route == "restart" and not is_again):
+        return _OK
+    if route == "cancel":
+        return _ACCEPTED if status in OPEN else (409, "batch-over", False)
+    if data != Data.AVAILABLE:
+        return _GONE
+    if route == "restart":
+        return _ACCEPTED
+    if route == "late chunk":
+        return _NOT_FOUND
+    if route == "verify" and not lead_times:
+        return _NOT_FINISHED if status in OPEN else _UNSUCCESSFUL
+    return _OK
+
+
+def test_a_problem_of_a_batch_is_retryable_only_while_asking_again_can_help(
+    api: InProcess, submit_forecast: Submit, database: Database, tmp_path: Path
+) -> None:
+    source = {"source": "forecast", "id": submit_forecast(checkpoint="untrained").id}
+    body = small_request(lead_time="12h", initial_states=[source])
+    del body["initial_state"]
+    for status, lead_times, data in _states():
+        batch = api.post("/v1/batch", json=body).json()
+        folder = ForecastFolder(tmp_path, batch["parts"][0]["id"])
+        write_lead_times(EnsembleStore.open(folder.store), range(1))
+        if data != Data.AVAILABLE:
+            folder.path.remove()
+        values = {"status": status, "lead_times": min(lead_times, 1), "data": data}
+        with database.write() as connection:
+            connection.execute(update(forecasts).where(forecasts.c.batch_id == batch["id"]).values(values))
+        for route, (method, path) in _BATCH_ROUTES.items():
+            expected = _expected_of_batch(route, status, lead_times, data)
+            if (route == "verify" and expected == _OK) or (route == "cancel" and status not in OPEN):
+                continue
+            files = {"files": {"reference": (None, "era5"), "truth": ("a.nc", b"CDF")}} if route == "verify" else {}
+            response = api.request(method, f"/v1/batch/{batch['id']}{path}", **files)
+            problem = response.json() if response.status_code >= 400 else {"type": None, "retryable": False}
+            slug = problem["type"] and problem["type"].removeprefix("/problems/")
+            actual = (response.status_code, slug, problem["retryable"])
+            assert actual == expected, (route, status, lead_times, data, response.text[:300])
+        over = api.delete(f"/v1/batch/{batch['id']}?keep_data=true")
+        is_open = status in {Status.FAILED, Status.DISMISSED} and data == Data.AVAILABLE
+        assert over.status_code == (202 if is_open else 409), (status, data, "restarted, or over")
 
 
 def test_a_page_links_to_the_next_only_if_there_is_one(api: InProcess, submit_forecast: Submit) -> None:
