@@ -19,6 +19,7 @@ from service.app import create_app
 from tests.in_process import InProcess, list_routes, run_in_process
 from tests.receivers import SECRET
 from tests.served import small_request
+from tests.simulated import NAME, Waves, install
 from tests.stored_files import write_lead_times
 from warmcast.commands import COMMANDS
 from weather.stores.ensemble import EnsembleStore
@@ -41,6 +42,9 @@ ACTIONS = {
     ("POST", "/batch/{batch_id}/verify"): {"verify"},
     ("POST", "/states"): {"keep_state"},
     ("DELETE", "/states/{state_id}"): {"delete"},
+    ("POST", "/schedules"): {"create_schedule"},
+    ("PATCH", "/schedules/{schedule_id}"): {"change_schedule"},
+    ("DELETE", "/schedules/{schedule_id}"): {"delete_schedule"},
 }
 """Actions that routes must leave; other routes leave at least one entry."""
 CALLBACK = {"url": "http://localhost/", "secret": SECRET}
@@ -70,11 +74,14 @@ def send(settings: Settings, database: Database, submit_forecast: Submit, tmp_pa
         return str(view["id"])
 
     with run_in_process(create_app(allowed, with_worker=False)) as api:
+        install(api, database, Waves(tmp_path))
 
         def send(method: str, template: str) -> tuple[str, Entries]:
             ids, options = dict[str, str](), dict[str, Any]()
             if "{batch_id}" in template:
                 ids["batch_id"] = batch(api)
+            elif "{schedule_id}" in template:
+                ids["schedule_id"] = api.post("/v1/schedules", json=_schedule(method)).json()["id"]
             elif "{state_id}" in template:
                 source = {"source": "forecast", "id": forecast()}
                 ids["state_id"] = api.post("/v1/states", json=source).json()["id"]
@@ -97,6 +104,11 @@ def send(settings: Settings, database: Database, submit_forecast: Submit, tmp_pa
         yield send
 
 
+def _schedule(name: str) -> dict[str, Any]:
+    forecast = {"model": "untrained", "members": 2, "lead_time": "12h", "callback": CALLBACK}
+    return {"name": name, "dataset": NAME, "forecast": forecast}
+
+
 def _complete_one(database: Database, condition: Any) -> None:
     with database.write() as connection:
         connection.execute(update(forecasts).where(condition).values(lead_times=1))
@@ -112,6 +124,10 @@ def _body(template: str, ids: dict[str, str], submit_forecast: Submit) -> Any:
     """Return the JSON body of a request to a route."""
     if template.endswith("/batch"):
         return _batch_of(submit_forecast().id)
+    if template.endswith("/schedules"):
+        return _schedule("new")
+    if "{schedule_id}" in template:
+        return {"state": "paused"}
     if template.endswith("/states"):
         return {"source": "forecast", "id": submit_forecast(checkpoint="untrained").id}
     if template.endswith("/execution"):
