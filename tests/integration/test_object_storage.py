@@ -33,9 +33,10 @@ from storage.opening import open_storage
 from storage.paths import StoragePath
 from tests.clock import MovableClock, movable_clock
 from tests.helpers import wait_until
+from tests.in_process import run_in_process
 from tests.proxy import TcpProxy
-from tests.rows import cancel_forecast, commit, read_forecast
-from tests.served import Served
+from tests.rows import cancel_forecast, commit, create_key, read_forecast
+from tests.served import Served, small_request
 from tests.servers import PostgresServer, S3Server, free_port
 from weather.errors import StoreError
 from weather.ingest.exchange import load_initial_state
@@ -341,3 +342,39 @@ def test_a_service_without_access_to_its_storage_does_not_start(
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(ConnectionError, match=r"installation\.json` was not reached"):
         open_installation(settings.storage)
+
+
+def test_kept_states_and_batches_of_two_keys_are_objects_that_only_their_owners_read_and_delete(
+    settings: Settings, bucket: StoragePath, untrained_checkpoint: Path, submit_small: Submit, tmp_path: Path
+) -> None:
+    database = Database(f"sqlite:///{tmp_path}/rows.db")
+    database.migrate()
+    keys = [create_key(database, name) for name in ("one", "two")]
+    own, other = ({"PRIVATE-TOKEN": secret} for _, secret in keys)
+    folder = str(untrained_checkpoint.parent)
+    app = create_app(
+        settings.replace(database_url=f"sqlite:///{tmp_path}/rows.db", checkpoints=folder), with_worker=False
+    )
+    source = submit_small(database, bucket, owner=keys[0][0].id, checkpoint="untrained")
+    with run_in_process(app) as api:
+        made = api.post("/v1/states", json={"source": "forecast", "id": source.id}, headers=own)
+        assert made.status_code == 201, made.text
+        state = made.json()["id"]
+        body = small_request(lead_time="6h", initial_states=[{"source": "state", "id": state}])
+        del body["initial_state"]
+        batch = api.post("/v1/batch", json=body, headers=own).json()
+        part = batch["parts"][0]["id"]
+        assert {name.split("/")[1] for name in _content(bucket) if "/" in name} == {source.id, state, part}
+        homes = (f"/v1/states/{state}", f"/v1/batch/{batch['id']}")
+        stores = (f"{homes[0]}/state.zarr/zarr.json", f"{homes[1]}/ensemble.zarr/zarr.json")
+        for path in (*homes, *stores):
+            assert api.get(path, headers=own).status_code == 200, path
+            assert api.get(path, headers=other).status_code == 404, path
+        for path in homes:
+            assert api.delete(path, headers=other).status_code == 404, path
+        assert api.post("/v1/batch", json=body, headers=other).status_code == 422
+        assert api.delete(homes[0], headers=own).status_code == 204
+        assert [api.delete(homes[1], headers=own).status_code for _ in range(2)] == [202, 204]
+        assert {name.split("/")[1] for name in _content(bucket) if "/" in name} == {source.id}
+        assert [api.get(path, headers=own).status_code for path in stores] == [404, 410]
+    database.close()
