@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,6 @@ from diagnostics.ensemble_summary import event_share, moments, quantiles
 from diagnostics.parameters import Parameter
 from diagnostics.scores.wind import WIND_SPEED, wind_direction, wind_speed
 from weather.initial_state import InitialState
-from weather.places import PlaceSampler
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.summary_layout import WIND_DIRECTION
 from weather.stores.summary_request import Threshold
@@ -27,9 +27,19 @@ Values = NDArray[np.float32]
 """Values of members, (lead time, member, place), or of a statistic over them, (lead time, place)."""
 
 
+class Sampler(Protocol):
+    """Takes the values of fields at places."""
+
+    def sample(self, fields: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the values (member, variable, place) of `fields` (member, variable, latitude, longitude)."""
+
+
 @dataclass(frozen=True)
 class Series:
-    """Values of members (lead time, member, variable, place) at `lead_hours`; NaN for lost members."""
+    """Values of members (lead time, member, variable, place) at `lead_hours`; NaN for lost members.
+
+    The wind speed may be one of the `variables`; else it is computed from the components.
+    """
 
     init_time: np.datetime64
     lead_hours: tuple[int, ...]
@@ -46,9 +56,9 @@ class Series:
         """Return the values of the members of a parameter in its unit; speed and direction are of a member's wind."""
         if parameter.name == WIND_DIRECTION:
             return np.asarray(wind_direction(self._variable("u10"), self._variable("v10")))
-        is_speed = parameter.name == WIND_SPEED
+        is_computed = parameter.name == WIND_SPEED and WIND_SPEED not in self.variables
         values = (
-            wind_speed(self._variable("u10"), self._variable("v10")) if is_speed else self._variable(parameter.name)
+            wind_speed(self._variable("u10"), self._variable("v10")) if is_computed else self._variable(parameter.name)
         )
         return np.asarray(values * np.float32(parameter.factor))
 
@@ -111,9 +121,7 @@ def _share_beyond(threshold: Threshold, members: Values) -> Values:
     return np.asarray(event_share(is_event(members, np.float32(threshold.value))))
 
 
-def read_series(
-    store: EnsembleStore, state: InitialState, sampler: PlaceSampler, lead_indices: Sequence[int]
-) -> Series:
+def read_series(store: EnsembleStore, state: InitialState, sampler: Sampler, lead_indices: Sequence[int]) -> Series:
     """Return the series of a forecast at some lead times, which must be complete; `ANALYSIS` is that of its `state`.
 
     Raises `DamagedError` if a chunk is missing or damaged.

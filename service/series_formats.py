@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -22,15 +22,29 @@ MEDIA_TYPES: Mapping[SeriesFormat, str] = MappingProxyType(
     {"json": "application/json", "csv": "text/csv; charset=utf-8", "covjson": "application/prs.coverage+json"}
 )
 
+Column = tuple[str, Parameter, str, NDArray[np.float32]]
+"""Name, parameter, unit and values of a range of a coverage."""
+REFERENCING: Sequence[Mapping[str, Any]] = (
+    {
+        "coordinates": ["x", "y"],
+        "system": {"type": "GeographicCRS", "id": "http://www.opengis.net/def/crs/OGC/1.3/CRS84"},
+    },
+    {"coordinates": ["t"], "system": {"type": "TemporalRS", "calendar": "Gregorian"}},
+)
+"""The reference systems of the axes of coverages."""
+
 
 @dataclass(frozen=True)
 class SeriesAnswer:
-    """What is answered to a request for time series at places: members, or `statistics` over them."""
+    """What is answered to a request for time series at places: members, or `statistics` over them.
+
+    Without `interpolation` the places are grid points.
+    """
 
     forecast_id: str
     series: Series
     places: Sequence[Place]
-    interpolation: Interpolation
+    interpolation: Interpolation | None
     parameters: Sequence[Parameter]
     statistics: bool
     probabilities: Sequence[float]
@@ -49,9 +63,9 @@ class SeriesAnswer:
         return _RENDERERS[form](self)
 
 
-def _to_json(answer: SeriesAnswer) -> bytes:
+def describe_answer(answer: SeriesAnswer) -> dict[str, Any]:
+    """Return the fields of an answer in JSON, but for its values: forecast, times, members and units."""
     series = answer.series
-    values = _statistics_by_place(answer) if answer.statistics else _members_by_place(answer)
     document = {
         "id": answer.forecast_id,
         "init_time": _format_time(series.init_time),
@@ -63,11 +77,27 @@ def _to_json(answer: SeriesAnswer) -> bytes:
         "members": list(series.members),
         "num_finite": series.num_finite().tolist(),
         "units": {parameter.name: parameter.units for parameter in answer.parameters},
-        "positions": [
-            {"longitude": place.longitude, "latitude": place.latitude, "values": of_place}
-            for place, of_place in zip(answer.places, values, strict=True)
-        ],
     }
+    if answer.interpolation is None:
+        del document["interpolation"]
+    return document
+
+
+def describe_places(answer: SeriesAnswer) -> list[dict[str, Any]]:
+    """Return each place in JSON, with its values."""
+    return [
+        {"longitude": place.longitude, "latitude": place.latitude, "values": values}
+        for place, values in zip(answer.places, values_by_place(answer), strict=True)
+    ]
+
+
+def values_by_place(answer: SeriesAnswer) -> list[dict[str, Any]]:
+    """Return the values of the members or of the statistics of each parameter in JSON, for each place."""
+    return _statistics_by_place(answer) if answer.statistics else _members_by_place(answer)
+
+
+def _to_json(answer: SeriesAnswer) -> bytes:
+    document = describe_answer(answer) | {"positions": describe_places(answer)}
     return json.dumps(document, allow_nan=False).encode()
 
 
@@ -92,8 +122,19 @@ def _to_csv(answer: SeriesAnswer) -> bytes:
 
     Names of columns have the unit in parentheses; a missing value is empty.
     """
-    series, text = answer.series, io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    return write_table(table_rows(answer))
+
+
+def write_table(rows: Iterable[Sequence[Any]]) -> bytes:
+    """Return the rows of a table as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def table_rows(answer: SeriesAnswer) -> Iterator[list[Any]]:
+    """Yield the names of the columns, longitude and latitude first, and then each row of the table of an answer."""
+    series = answer.series
     if answer.statistics:
         statistics = [(f"{parameter.name}_{name} ({units})", v) for parameter, name, units, v in answer.columns()]
         names, columns = [name for name, _ in statistics], [values[:, None] for _, values in statistics]
@@ -102,15 +143,14 @@ def _to_csv(answer: SeriesAnswer) -> bytes:
         names = [f"{parameter.name} ({parameter.units})" for parameter in answer.parameters]
         columns, members = [series.members_of(parameter) for parameter in answer.parameters], series.members
     finite = series.num_finite()
-    writer.writerow(["longitude", "latitude", "lead_hours", "valid_time", _member_column(answer), *names])
+    yield ["longitude", "latitude", "lead_hours", "valid_time", _member_column(answer), *names]
     table = np.stack(columns, axis=-1)
     for number, place in enumerate(answer.places):
         for lead, (hours, time) in enumerate(zip(series.lead_hours, series.valid_times, strict=True)):
             for row, member in enumerate(members):
                 label = finite[lead] if answer.statistics else member
                 values = ["" if value is None else value for value in _to_lists(table[lead, row, number])]
-                writer.writerow([place.longitude, place.latitude, hours, _format_time(time), label, *values])
-    return text.getvalue().encode()
+                yield [place.longitude, place.latitude, hours, _format_time(time), label, *values]
 
 
 def _member_column(answer: SeriesAnswer) -> str:
@@ -122,27 +162,16 @@ def _to_coverage_json(answer: SeriesAnswer) -> bytes:
 
     Statistics are point series; members have the axis `number` besides.
     """
-    if answer.statistics:
-        columns = [(f"{parameter.name}_{name}", parameter, units, v) for parameter, name, units, v in answer.columns()]
-    else:
-        columns = [
-            (parameter.name, parameter, parameter.units, answer.series.members_of(parameter))
-            for parameter in answer.parameters
-        ]
-    axes = ["t"] if answer.statistics else ["t", "number"]
-    geographic = {"type": "GeographicCRS", "id": "http://www.opengis.net/def/crs/OGC/1.3/CRS84"}
+    columns, axes = named_columns(answer), time_axes(answer)
     document: dict[str, Any] = {
         "type": "CoverageCollection",
-        "parameters": {name: _describe(name, parameter, units) for name, parameter, units, _ in columns},
-        "referencing": [
-            {"coordinates": ["x", "y"], "system": geographic},
-            {"coordinates": ["t"], "system": {"type": "TemporalRS", "calendar": "Gregorian"}},
-        ],
+        "parameters": describe_columns(columns),
+        "referencing": REFERENCING,
         "coverages": [
             {
                 "type": "Coverage",
                 "domain": _domain(answer, place),
-                "ranges": {name: _range(values[..., number], axes) for name, _, _, values in columns},
+                "ranges": {name: make_range(values[..., number], [*axes]) for name, _, _, values in columns},
             }
             for number, place in enumerate(answer.places)
         ],
@@ -152,24 +181,41 @@ def _to_coverage_json(answer: SeriesAnswer) -> bytes:
     return json.dumps(document, allow_nan=False).encode()
 
 
-def _domain(answer: SeriesAnswer, place: Place) -> dict[str, Any]:
-    axes: dict[str, Any] = {
-        "x": {"values": [place.longitude]},
-        "y": {"values": [place.latitude]},
-        "t": {"values": list(map(_format_time, answer.series.valid_times))},
-    }
+def named_columns(answer: SeriesAnswer) -> list[Column]:
+    """Return name, parameter, unit and values, (lead time, [member,] place), of each range of an answer."""
     if answer.statistics:
-        return {"type": "Domain", "domainType": "PointSeries", "axes": axes}
-    return {"type": "Domain", "axes": axes | {"number": {"values": list(answer.series.members)}}}
+        return [(f"{parameter.name}_{name}", parameter, units, v) for parameter, name, units, v in answer.columns()]
+    return [
+        (parameter.name, parameter, parameter.units, answer.series.members_of(parameter))
+        for parameter in answer.parameters
+    ]
 
 
-def _describe(name: str, parameter: Parameter, units: str) -> dict[str, Any]:
+def time_axes(answer: SeriesAnswer) -> dict[str, Any]:
+    """Return the axes that all ranges have first: times, and members unless they are statistics."""
+    axes: dict[str, Any] = {"t": {"values": list(map(_format_time, answer.series.valid_times))}}
+    return axes if answer.statistics else axes | {"number": {"values": list(answer.series.members)}}
+
+
+def _domain(answer: SeriesAnswer, place: Place) -> dict[str, Any]:
+    axes = {"x": {"values": [place.longitude]}, "y": {"values": [place.latitude]}, **time_axes(answer)}
+    return {"type": "Domain", **({"domainType": "PointSeries"} if answer.statistics else {}), "axes": axes}
+
+
+def describe_columns(columns: Sequence[Column]) -> dict[str, Any]:
+    """Return the parameters of CoverageJSON by name."""
+    return {name: describe_parameter(name, parameter, units) for name, parameter, units, _ in columns}
+
+
+def describe_parameter(name: str, parameter: Parameter, units: str) -> dict[str, Any]:
+    """Return a parameter of CoverageJSON, and of OGC API – EDR."""
     property_id = f"http://vocab.nerc.ac.uk/standard_name/{parameter.standard_name}/"
     observed = {"id": property_id, "label": {"en": parameter.long_name}}
     return {"type": "Parameter", "label": {"en": name}, "unit": {"symbol": units}, "observedProperty": observed}
 
 
-def _range(values: NDArray[np.float32], axes: list[str]) -> dict[str, Any]:
+def make_range(values: NDArray[np.float32], axes: list[str]) -> dict[str, Any]:
+    """Return the values of a coverage along some axes."""
     flat = _to_lists(values.reshape(-1))
     return {"type": "NdArray", "dataType": "float", "axisNames": axes, "shape": list(values.shape), "values": flat}
 

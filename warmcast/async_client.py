@@ -11,6 +11,7 @@ import anyio.to_thread
 import httpx
 
 from warmcast import batches, state_verbs, verbs
+from warmcast.area_verbs import area, save_area
 from warmcast.downloads import download
 from warmcast.events import Event, follow_events
 from warmcast.exchange import Answer, Emit, Failure, Open, Pause, Read, Request, Send, Service, Step, Steps
@@ -318,4 +319,6 @@ class AsyncRemoteForecast(ForecastInfo):
     plume = _own_verb(verbs.plume)
     position = _own_verb(position)
     save_position = _own_verb(save_position)
+    area = _own_verb(area)
+    save_area = _own_verb(save_area)
     delete = _own_verb(verbs.delete)

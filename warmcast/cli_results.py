@@ -1,4 +1,4 @@
-"""The commands on what a forecast of a service has: `warmcast position`, `open`, `receipt`, `diagnostics`, `delete`."""
+"""The commands on what a forecast of a service has: its values, `warmcast open`, `receipt`, `diagnostics`, `delete`."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -41,10 +41,23 @@ SeriesFile = Annotated[
     Path | None, typer.Option("--output", "-o", help="File to write: .csv, .json or .covjson (CoverageJSON).")
 ]
 
+AreaBox = Annotated[
+    str | None,
+    typer.Option("--bbox", metavar="WEST,SOUTH,EAST,NORTH", help="Box in degrees, such as 5,45,15,55."),
+]
+Polygon = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="Polygon in degrees, such as 'POLYGON((5 45, 15 45, 15 55, 5 45))'."),
+]
+Reduce = Annotated[
+    Literal["none", "mean", "max", "min"],
+    typer.Option(help="Mean by area, maximum or minimum of each member over the area; or all its grid points."),
+]
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to an application."""
-    for command in (position, receipt, diagnostics, delete):
+    for command in (position, area, receipt, diagnostics, delete):
         app.command()(command)
     app.command("open")(open_)
 
@@ -64,17 +77,57 @@ def position(
     json: Json = False,
 ) -> None:
     """Print time series of a forecast at places, also while it runs: the analysis, then all complete lead times."""
-    if members and exceedance:
-        raise typer.BadParameter("Probabilities of events are statistics: --exceedance cannot be used with --members.")
-    options: dict[str, Any] = {"parameters": _split(names), "times": times, "statistics": not members}
-    options |= {"quantiles": _numbers("--quantiles", quantiles), "exceedance": exceedance or ()}
-    options |= {"interpolation": interpolation, "units": units}
+    options = _series_options(names, times, quantiles, exceedance, units, members=members)
+    options["interpolation"] = interpolation
     places = [_place(text) for text in at]
     with exit_codes("No file was written."):
         result = run("position", url=url, forecast_id=forecast_id, places=places, output=output, options=options)
+    _print_series(result, json=json)
+
+
+def area(
+    forecast_id: ForecastId,
+    bbox: AreaBox = None,
+    polygon: Polygon = None,
+    reduce: Reduce = "mean",
+    names: Names = "",
+    times: ValidTimes = "../..",
+    members: WithMembers = False,
+    quantiles: Quantiles = "0.1,0.5,0.9",
+    exceedance: Exceedance = None,
+    units: Units = "ms",
+    output: SeriesFile = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Print time series of a forecast in a box or polygon, also while it runs: of its mean, or of each grid point."""
+    if (bbox is None) == (polygon is None):
+        raise typer.BadParameter("Either --bbox or --polygon is needed, and not both.")
+    options = _series_options(names, times, quantiles, exceedance, units, members=members)
+    options["reduce"] = reduce
+    place = polygon if bbox is None else _box(bbox)
+    with exit_codes("No file was written."):
+        result = run("area", url=url, forecast_id=forecast_id, area=place, output=output, options=options)
+    _print_series(result, json=json)
+
+
+def _series_options(
+    names: str, times: str, quantiles: str, exceedance: list[str] | None, units: str, *, members: bool
+) -> dict[str, Any]:
+    if members and exceedance:
+        raise typer.BadParameter("Probabilities of events are statistics: --exceedance cannot be used with --members.")
+    options: dict[str, Any] = {"parameters": _split(names), "times": times, "statistics": not members}
+    return options | {
+        "quantiles": _numbers("--quantiles", quantiles),
+        "exceedance": exceedance or (),
+        "units": units,
+    }
+
+
+def _print_series(result: dict[str, Any], *, json: bool) -> None:
     if json:
         print_json(result)
-    elif output is not None:
+    elif "path" in result:
         typer.echo(result["path"])
     else:
         _print_lines(series_lines(result, output_width()))
@@ -155,6 +208,14 @@ def _place(text: str) -> tuple[float, float]:
     if len(values) != 2:
         raise typer.BadParameter(f"`--at` must be longitude and latitude in degrees, such as -0.1,51.5. Got: {text!r}.")
     return values[1], values[0]
+
+
+def _box(text: str) -> tuple[float, ...]:
+    """Return west, south, east and north of a text; raises `typer.BadParameter` for other text."""
+    values = _numbers("--bbox", text)
+    if len(values) != 4:
+        raise typer.BadParameter(f"`--bbox` must be west,south,east,north in degrees. Got: {text!r}.")
+    return values
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

@@ -51,6 +51,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "export": "weather.exports.command:export_forecast",
         "forecast": "workers.commands:run_from_options",
         "inspect": "weather.commands:inspect_files",
+        "area": "warmcast.remote:area",
         "audit": "service.commands:show_audit",
         "key create": "service.commands:create_api_key",
         "key limit": "service.commands:limit_api_key",

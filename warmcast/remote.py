@@ -174,6 +174,22 @@ def position(
         return {"id": forecast_id, "path": str(forecast.save_position(output, *places, **options))}
 
 
+def area(
+    *,
+    url: str | None,
+    forecast_id: str,
+    area: str | tuple[float, float, float, float],
+    output: Path | None,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return time series in an area, or save them as a file and return its `path`."""
+    with Client(url) as client:
+        forecast = client.forecast(forecast_id)
+        if output is None:
+            return forecast.area(area, **options)
+        return {"id": forecast_id, "path": str(forecast.save_area(output, area, **options))}
+
+
 def open_forecast(*, url: str | None, forecast_id: str, summary: bool, with_contents: bool) -> dict[str, Any]:
     """Return `id`, the `url` of a store, `python` code that opens it, and on request its `contents` as a text."""
     with Client(url) as client:

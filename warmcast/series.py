@@ -1,6 +1,6 @@
 """Time series of a forecast at places: the verbs `position` and `save_position`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,11 +36,9 @@ def position(
     `wind_speed_10m`; none is all. `times` is a valid time or an interval such as `2026-04-20T06:00Z/..`. Values are
     interpolated between four grid points, or those of the nearest.
     """
-    query = _query(places, parameters, times, quantiles, exceedance, statistics=statistics)
-    query |= {"interpolation": interpolation, "units": units}
-    request = Request("GET", forecast_path(forecast_id, "position"), query, answer_seconds=_ANSWER_SECONDS)
-    answer: dict[str, Any] = (yield from service.call(request)).document()
-    return answer
+    query = series_query(parameters, times, quantiles, exceedance, units, statistics=statistics)
+    query |= {"coords": _format_places(places), "interpolation": interpolation}
+    return (yield from read_values(service, forecast_id, "position", query))
 
 
 def save_position(
@@ -60,29 +58,45 @@ def save_position(
 
     That is `.csv`, `.json` or `.covjson` (CoverageJSON). The file is written whole, or not at all.
     """
+    query = series_query(parameters, times, quantiles, exceedance, units, statistics=statistics)
+    query |= {"coords": _format_places(places), "interpolation": interpolation}
+    return (yield from save_values(service, forecast_id, "position", query, path))
+
+
+def read_values(service: Service, forecast_id: str, route: str, query: Mapping[str, Any]) -> Steps[dict[str, Any]]:
+    """Return the answer of a route for values by valid time."""
+    request = Request("GET", forecast_path(forecast_id, route), query, answer_seconds=_ANSWER_SECONDS)
+    answer: dict[str, Any] = (yield from service.call(request)).document()
+    return answer
+
+
+def save_values(
+    service: Service, forecast_id: str, route: str, query: Mapping[str, Any], path: str | Path
+) -> Steps[Path]:
+    """Save the answer of a route for values by valid time as a file and return its path."""
     target = Path(path)
     check_target(target)
     if target.suffix not in _FORMATS:
         raise DownloadError(f"The name must end with {', '.join(_FORMATS)}. Got: `{target.name}`.")
-    query = _query(places, parameters, times, quantiles, exceedance, statistics=statistics)
-    query |= {"interpolation": interpolation, "units": units, "f": _FORMATS[target.suffix]}
-    request = Request("GET", forecast_path(forecast_id, "position"), query, answer_seconds=_ANSWER_SECONDS)
+    query = {**query, "f": _FORMATS[target.suffix]}
+    request = Request("GET", forecast_path(forecast_id, route), query, answer_seconds=_ANSWER_SECONDS)
     content = (yield from service.call(request)).content
     with open_whole(target) as file:
         file.write(content)
     return target
 
 
-def _query(
-    places: Sequence[tuple[float, float]],
+def series_query(
     parameters: Sequence[str],
     times: str,
     quantiles: Sequence[float],
     exceedance: Sequence[str],
+    units: SpeedUnits,
     *,
     statistics: bool,
 ) -> dict[str, Any]:
-    query = {"coords": f"MULTIPOINT({','.join(f'({east} {north})' for north, east in places)})"}
+    """Return the query parameters that routes for values by valid time share."""
+    query: dict[str, Any] = {"units": units}
     if parameters:
         query["parameter-name"] = ",".join(parameters)
     if times != "../..":
@@ -92,3 +106,7 @@ def _query(
     if exceedance:
         query["exceedance"] = ",".join(exceedance)
     return query
+
+
+def _format_places(places: Sequence[tuple[float, float]]) -> str:
+    return f"MULTIPOINT({','.join(f'({east} {north})' for north, east in places)})"

@@ -10,17 +10,26 @@ _MAX_MEMBERS = 8
 
 
 def series_lines(answer: Mapping[str, Any], width: int | None = None) -> Iterator[str]:
-    """Yield a table for each place and parameter of an answer about positions: a row for each valid time."""
+    """Yield a table for each place, or the whole area, and each parameter: a row for each valid time."""
     members = answer["members"]
-    for place in answer["positions"]:
-        for name, values in place["values"].items():
+    for title, of_place in _titled_values(answer):
+        for name, values in of_place.items():
             unit = answer["units"][name]
-            yield f"{name} ({unit}) at {place['longitude']:g}, {place['latitude']:g} (longitude, latitude)"
+            yield f"{name} ({unit}) {title}"
             columns = _statistics(values) if isinstance(values, Mapping) else _members(values, members)
             yield from format_table([*_time_columns(answer), *columns, _finite_column(answer)], width)
             if not isinstance(values, Mapping) and len(members) > _MAX_MEMBERS:
                 yield f"{len(members) - _MAX_MEMBERS} further members: --output series.csv, or --json."
             yield ""
+
+
+def _titled_values(answer: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what the values of each place, or of the whole area, are of, and the values by parameter."""
+    if answer.get("reduce", "none") != "none":
+        yield f"{answer['reduce']} of {answer['num_points']} grid points", answer["values"]
+        return
+    for place in answer["positions"]:
+        yield f"at {place['longitude']:g}, {place['latitude']:g} (longitude, latitude)", place["values"]
 
 
 def diagnostics_lines(document: Mapping[str, Any]) -> Iterator[str]:

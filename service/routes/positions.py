@@ -1,4 +1,4 @@
-"""The route for time series of a forecast at places, as OGC API – EDR names it."""
+"""Routes for values of a forecast by valid time at places and in areas, as OGC API – EDR names them."""
 
 from functools import partial
 from typing import Annotated, Any
@@ -6,8 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from diagnostics.scores.wind import SpeedUnits
+from diagnostics.area_series import Reduction
 from jobs.forecasts import ForecastRecord
+from service.areas import AreaQuery, answer_area
 from service.caching import conditional, is_unchanged, state_tag
 from service.child_calls import ForecastAddress
 from service.child_processes import while_connected
@@ -16,15 +17,19 @@ from service.dependencies import OwnForecast, Service, ServiceDep, check_ensembl
 from service.faults import Faults, located_at
 from service.positions import PositionQuery
 from service.problems import PROBLEM_RESPONSES
-from service.series_formats import MEDIA_TYPES, SeriesFormat
-from storage.errors import ConfigurationError
+from service.series_formats import MEDIA_TYPES
+from service.series_options import SeriesOptionsDep
+from weather.areas import Area
 from weather.places import Interpolation, parse_places
-from weather.times import Interval
+from weather.region import Region
 
 router = APIRouter(tags=["data"], responses=PROBLEM_RESPONSES)
 
-_MAX_QUANTILES = 20
-_QUANTILES = "0.1,0.25,0.5,0.75,0.9"
+_MAX_SECONDS = 60.0
+"""Seconds that the answer for an area may take."""
+
+Values = dict[str, list[list[float | None]] | dict[str, list[float | None]]]
+"""Of each parameter the values by lead time and member, or by statistic and lead time."""
 
 
 class PlaceSeries(BaseModel):
@@ -32,15 +37,14 @@ class PlaceSeries(BaseModel):
 
     longitude: float
     latitude: float
-    values: dict[str, list[list[float | None]] | dict[str, list[float | None]]]
+    values: Values
 
 
-class Positions(BaseModel):
-    """Time series of a forecast at places; null is a lost member, or a statistic over too few members."""
+class SeriesDocument(BaseModel):
+    """What all time series of a forecast have; null is a lost member, or a statistic over too few members."""
 
     id: str
     init_time: str
-    interpolation: Interpolation
     num_lead_times: int
     complete_lead_times: int
     lead_hours: list[int] = Field(description="0 is the analysis.")
@@ -48,47 +52,48 @@ class Positions(BaseModel):
     members: list[int]
     num_finite: list[int] = Field(description="Number of members that are not lost, at each lead time.")
     units: dict[str, str] = Field(description="Unit of each parameter.")
+
+
+class Positions(SeriesDocument):
+    """Time series of a forecast at places; null is a lost member, or a statistic over too few members."""
+
+    interpolation: Interpolation
     positions: list[PlaceSeries]
 
 
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {MEDIA_TYPES["csv"].partition(";")[0]: {}, MEDIA_TYPES["covjson"]: {}}, "model": Positions}
-}
+class AreaValues(SeriesDocument):
+    """Time series of a forecast in an area: at each grid point, or with `reduce` one of all of them."""
+
+    reduce: Reduction
+    num_points: int = Field(description="Number of grid points in the area.")
+    positions: list[PlaceSeries] | None = Field(None, description="The grid points; without `reduce`.")
+    values: Values | None = Field(None, description="The values of the area; with `reduce`.")
 
 
-@router.get("/forecast/{forecast_id}/position", response_class=Response, responses=_RESPONSES)
+_CONTENT: dict[str, Any] = {MEDIA_TYPES["csv"].partition(";")[0]: {}, MEDIA_TYPES["covjson"]: {}}
+_OF_PLACES: dict[int | str, dict[str, Any]] = {200: {"content": _CONTENT, "model": Positions}}
+_OF_AREAS: dict[int | str, dict[str, Any]] = {200: {"content": _CONTENT, "model": AreaValues}}
+
+Reduce = Annotated[
+    Reduction,
+    Query(description="Of each member: all grid points, or their mean by area, maximum or minimum."),
+]
+
+
+@router.get("/forecast/{forecast_id}/position", response_class=Response, responses=_OF_PLACES)
 @router.head("/forecast/{forecast_id}/position", include_in_schema=False)
 async def read_position(
     record: OwnForecast,
     service: ServiceDep,
     request: Request,
+    options: SeriesOptionsDep,
     coords: Annotated[
         str,
         Query(max_length=2000, description="POINT(lon lat) or MULTIPOINT((lon lat), …), degrees; at most 20 points."),
     ],
-    names: Annotated[
-        str,
-        Query(alias="parameter-name", max_length=500, description="List such as u10,wind_speed_10m; all by default."),
-    ] = "",
-    times: Annotated[
-        str,
-        Query(alias="datetime", max_length=100, description="Valid time, or first/last with .. for no limit."),
-    ] = "../..",
-    values: Annotated[
-        str, Query(pattern="^(members|statistics)$", description="The members, or statistics over them.")
-    ] = "members",
-    quantiles: Annotated[
-        str, Query(max_length=200, description="Probabilities of the quantiles among the statistics.")
-    ] = _QUANTILES,
-    exceedance: Annotated[
-        str,
-        Query(max_length=500, description="Events such as wind_speed_10m>17.2,v10<-5, in the units of the answer."),
-    ] = "",
     interpolation: Annotated[
         Interpolation, Query(description="Between four grid points, or the nearest.")
     ] = "bilinear",
-    units: Annotated[SpeedUnits, Query(description="Units of wind: m s⁻¹, knots or km/h.")] = "ms",
-    form: Annotated[SeriesFormat, Query(alias="f", description="JSON, CSV or CoverageJSON.")] = "json",
 ) -> Response:
     """Return time series at places: the analysis at lead time 0, then all complete lead times; also while it runs.
 
@@ -96,20 +101,66 @@ async def read_position(
     direction are those of the interpolated wind.
     """
     faults = Faults()
-    places = faults.attempt(("query",), parse_places, coords)
-    probabilities = faults.attempt(("query",), _parse_quantiles, quantiles)
-    limits = faults.attempt(("query",), Interval.parse, times)
+    places, fields = faults.attempt(("query",), parse_places, coords), options.parse(faults)
     faults.check()
     assert places is not None
-    assert probabilities is not None
-    assert limits is not None
-    chosen = tuple(name.strip() for name in names.split(",") if name.strip())
-    is_statistics = values == "statistics"
-    query = PositionQuery(places, chosen, interpolation, units, is_statistics, probabilities, exceedance, limits, form)
-    return await _respond(record, service, request, query)
+    return await _respond(record, service, request, PositionQuery(places=places, interpolation=interpolation, **fields))
 
 
-async def _respond(record: ForecastRecord, service: Service, request: Request, query: PositionQuery) -> Response:
+@router.get("/forecast/{forecast_id}/area", response_class=Response, responses=_OF_AREAS)
+@router.head("/forecast/{forecast_id}/area", include_in_schema=False)
+async def read_area(
+    record: OwnForecast,
+    service: ServiceDep,
+    request: Request,
+    options: SeriesOptionsDep,
+    coords: Annotated[
+        str,
+        Query(
+            max_length=12_000,
+            description="POLYGON((lon lat, …)) or MULTIPOLYGON, with holes; degrees, above 180 across 180°.",
+        ),
+    ],
+    reduce: Reduce = "none",
+) -> Response:
+    """Return time series in polygons: at each grid point in them, or of each member's mean, maximum or minimum.
+
+    Points on a boundary are in the area. Everything else is as of `position`. A larger answer than of a million values
+    is refused.
+    """
+    faults = Faults()
+    area, fields = faults.attempt(("query",), Area.parse, coords), options.parse(faults)
+    faults.check()
+    assert area is not None
+    return await _respond(record, service, request, AreaQuery(area=area, reduction=reduce, **fields))
+
+
+@router.get("/forecast/{forecast_id}/cube", response_class=Response, responses=_OF_AREAS)
+@router.head("/forecast/{forecast_id}/cube", include_in_schema=False)
+async def read_cube(
+    record: OwnForecast,
+    service: ServiceDep,
+    request: Request,
+    options: SeriesOptionsDep,
+    bbox: Annotated[
+        str, Query(max_length=100, description="Box as west,south,east,north in degrees, across 180° if west > east.")
+    ],
+    reduce: Reduce = "none",
+) -> Response:
+    """Return time series in a box: at each grid point in it, or of each member's mean, maximum or minimum.
+
+    All is as of `area`.
+    """
+    faults = Faults()
+    region, fields = faults.attempt(("query",), Region.parse, bbox), options.parse(faults)
+    faults.check()
+    assert region is not None
+    return await _respond(record, service, request, AreaQuery(area=region, reduction=reduce, **fields))
+
+
+async def _respond(
+    record: ForecastRecord, service: Service, request: Request, query: PositionQuery | AreaQuery
+) -> Response:
     """Return the response, which is computed only if neither the client nor the service has it already."""
     headers = {"ETag": state_tag(record)}
     if is_unchanged(request, headers["ETag"]):
@@ -122,25 +173,10 @@ async def _respond(record: ForecastRecord, service: Service, request: Request, q
 
 
 async def _read(
-    record: ForecastRecord, service: Service, address: ForecastAddress, tag: str, query: PositionQuery
+    record: ForecastRecord, service: Service, address: ForecastAddress, tag: str, query: PositionQuery | AreaQuery
 ) -> bytes:
     with answering_damage(record, service), located_at("query"):
-        return await service.queues.series_batches.answer(record.owner, address, tag, query)
-
-
-def _parse_quantiles(text: str) -> tuple[float, ...]:
-    """Return the probabilities in a list such as `0.1,0.5`; raises `ConfigurationError` for other text."""
-    try:
-        probabilities = tuple(float(item) for item in text.split(",") if item.strip())
-    except ValueError:
-        probabilities = (-1.0,)
-    if (
-        not all(0 <= each <= 1 for each in probabilities)
-        or not len(set(probabilities)) == len(probabilities) <= _MAX_QUANTILES
-    ):
-        raise ConfigurationError(
-            f"`quantiles` must be a list of at most {_MAX_QUANTILES} different numbers from 0 to 1, such as "
-            f"{_QUANTILES}. Got: {text!r}.",
-            ("quantiles",),
-        )
-    return probabilities
+        if isinstance(query, PositionQuery):
+            return await service.queues.series_batches.answer(record.owner, address, tag, query)
+        async with service.queues.reading.place(record.owner) as place:
+            return await place.run(partial(answer_area, address, query), _MAX_SECONDS)

@@ -104,6 +104,14 @@ CASES: dict[str, Case] = {
         422, "validation", path="/v1/forecast/ID/position?coords=MULTIPOINT(" + "1%202," * 330 + "!"
     ),
     "nan-as-a-place": Case(422, "validation", path="/v1/forecast/ID/position?coords=POINT(nan%200)"),
+    "polygon-without-end": Case(422, "validation", path="/v1/forecast/ID/area?coords=POLYGON" + "(" * 11_000),
+    "polygon-that-crosses-itself": Case(
+        422, "validation", path="/v1/forecast/ID/area?coords=POLYGON((0%200,9%209,9%200,0%209,0%200))"
+    ),
+    "thousand-vertices": Case(
+        422, "validation", path="/v1/forecast/ID/area?coords=POLYGON((" + "0%200," * 1000 + "0%200))"
+    ),
+    "infinite-cube": Case(422, "validation", path="/v1/forecast/ID/cube?bbox=-1e400,0,1e400,1"),
     "thousand-quantiles": Case(
         422, "validation", path="/v1/forecast/ID/position?coords=POINT(0%200)&quantiles=" + "0.1," * 1000
     ),

@@ -41,6 +41,8 @@ def test_nothing_is_wrong_or_empty_while_a_forecast_grows(served: Served, tmp_pa
         "netcdf": f"{address}/ensemble.nc?parameter-name=u10",
         "grib": f"{address}/ensemble.grib2?parameter-name=u10",
         "series": f"{address}/position?coords=POINT(0 0)&parameter-name=u10&interpolation=nearest",
+        "area": f"{address}/cube?bbox=-30,-30,30,30&parameter-name=u10",
+        "mean": f"{address}/area?coords=POLYGON((-30 -30,30 -30,30 30,-30 30,-30 -30))&parameter-name=u10&reduce=mean",
     }
     readers: dict[str, Callable[[bytes], Found]] = {"netcdf": _read_netcdf, "grib": lambda it: _read_grib(it, tmp_path)}
     found: dict[str, list[Any]] = {name: [] for name in paths}
@@ -54,7 +56,7 @@ def test_nothing_is_wrong_or_empty_while_a_forecast_grows(served: Served, tmp_pa
                 is_open = True
                 continue
             assert response.status_code == 200, response.text
-            found[name].append(response.json() if name == "series" else readers[name](response.content))
+            found[name].append(response.json() if name not in readers else readers[name](response.content))
     store = xr.open_zarr(f"{served.url}{address}/ensemble.zarr").isel(init_time=0).load()
     for name in readers:
         for number, values in found[name]:
@@ -63,6 +65,20 @@ def test_nothing_is_wrong_or_empty_while_a_forecast_grows(served: Served, tmp_pa
     for document in found["series"]:
         values = document["positions"][0]["values"]["u10"][1:]
         np.testing.assert_array_equal(np.array(values, np.float32), place[: document["complete_lead_times"]])
+    box = store.u10.assign_coords(longitude=(store.longitude + 180) % 360 - 180).sortby("longitude")
+    box = box.sel(latitude=slice(30, -30), longitude=slice(-30, 30))
+    for document in found["area"]:
+        values = [position["values"]["u10"][1:] for position in document["positions"]]
+        of_points = box[: document["complete_lead_times"]].stack(point=("latitude", "longitude"))
+        np.testing.assert_array_equal(np.array(values, np.float32), of_points.transpose("point", ...).values)
+    for document in found["mean"]:
+        values = np.array(document["values"]["u10"][1:], np.float32)
+        assert values.shape == (document["complete_lead_times"], 8)
+        np.testing.assert_array_equal(values, found["mean"][-1]["values"]["u10"][1 : len(values) + 1])
+    for name in ("series", "area", "mean"):
+        numbers = [document["complete_lead_times"] for document in found[name]]
+        assert numbers == sorted(numbers)
+        assert numbers[-1] == store.sizes["lead_time"]
     for name in readers:
         numbers = [number for number, _ in found[name]]
         assert numbers == sorted(numbers)

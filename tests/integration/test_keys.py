@@ -35,6 +35,8 @@ EVERY_ROUTE = (
     ("HEAD", "/as-of/1/ensemble.zarr/zarr.json"),
     ("GET", "/position?coords=POINT(0%200)"),
     ("HEAD", "/position?coords=POINT(0%200)"),
+    *((method, "/area?coords=POLYGON((0%200,30%200,30%2030,0%200))") for method in ("GET", "HEAD")),
+    *((method, "/cube?bbox=0,0,30,30") for method in ("GET", "HEAD")),
     ("GET", "/initial_state.zarr/zarr.json"),
     ("HEAD", "/initial_state.zarr/zarr.json"),
     *(("GET", f"/{name}") for name in ("ensemble.nc", "ensemble.grib2", "summary.nc", "summary.grib2")),

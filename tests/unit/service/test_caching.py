@@ -25,7 +25,7 @@ _CHUNK = "/ensemble.zarr/u10/c.0.0.0.0.0"
 _FILES = ("/ensemble.zarr/zarr.json", "/ensemble.zarr/u10/zarr.json", _CHUNK, "/summary.zarr/zarr.json")
 _ZIP, _PLOTS = (
     "/ensemble.zarr.zip",
-    ("/plots/maps.png?lead_time=6h", "/plots/plume.png", "/position?coords=POINT(0 0)"),
+    ("/plots/maps.png?lead_time=6h", "/plots/plume.png", "/position?coords=POINT(0 0)", "/cube?bbox=0,0,30,30"),
 )
 _DOCUMENTS = ("", "/receipt", "/diagnostics")
 _EXPORTS = ("/initial_state.zarr/zarr.json", "/ensemble.nc", "/ensemble.grib2?members=0")

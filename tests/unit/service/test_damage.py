@@ -25,9 +25,10 @@ CHUNK, OTHER, MARK = "ensemble.zarr/u10/c.0.0.0.0.0", "ensemble.zarr/u10/c.0.1.0
 ROOT, SUMMARY, STATE = "ensemble.zarr/zarr.json", "summary.zarr/zarr.json", "initial_state/initial_state.npy"
 MAPS, PLUME, ZIP = "/plots/maps.png?lead_time=6h", "/plots/plume.png", "/ensemble.zarr.zip"
 SERIES, NETCDF, GRIB, SUMMARY_NETCDF = "/position?coords=POINT(0 0)", "/ensemble.nc", "/ensemble.grib2", "/summary.nc"
+AREA = "/cube?bbox=0,0,30,30"
 DAMAGES = ("flipped", "empty", "short", "missing", "folder", "exchanged")
 NEEDS = {
-    CHUNK: (f"/{CHUNK}", MAPS, PLUME, SERIES, GRIB, ZIP),
+    CHUNK: (f"/{CHUNK}", MAPS, PLUME, SERIES, AREA, GRIB, ZIP),
     MARK: (f"/{MARK}", MAPS, NETCDF, GRIB, ZIP),
     ROOT: (f"/{ROOT}", MAPS, SERIES, NETCDF, ZIP),
     SUMMARY: (f"/{SUMMARY}", SUMMARY_NETCDF),

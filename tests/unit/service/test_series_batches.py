@@ -21,7 +21,17 @@ ADDRESS = ForecastAddress(Path("data"), None, "fc_1", cast(Any, None))
 
 def _query(number: int, num_places: int = 1) -> PositionQuery:
     points = tuple(places.Place(0.0, float(number)) for _ in range(num_places))
-    return PositionQuery(points, (), "bilinear", "ms", False, (), "", Interval.parse("../.."), "json")
+    return PositionQuery(
+        places=points,
+        interpolation="bilinear",
+        names=(),
+        units="ms",
+        statistics=False,
+        probabilities=(),
+        exceedance="",
+        times=Interval.parse("../.."),
+        form="json",
+    )
 
 
 class Child:

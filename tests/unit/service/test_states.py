@@ -38,13 +38,14 @@ _ROUTES = {
     "maps": ("GET", "/plots/maps.png"),
     "plume": ("GET", "/plots/plume.png"),
     "position": ("GET", "/position?coords=POINT(0 0)"),
+    "area": ("GET", "/cube?bbox=0,0,30,30&reduce=mean"),
     "netcdf": ("GET", "/ensemble.nc"),
     "grib": ("GET", "/ensemble.grib2"),
     "verify": ("POST", "/verify"),
     "replay": ("POST", "/replay"),
     "cancel": ("DELETE", "?keep_data=true"),
 }
-_DRAWN = ("maps", "plume", "position", "netcdf", "grib", "verify")
+_DRAWN = ("maps", "plume", "position", "area", "netcdf", "grib", "verify")
 _OK, _ACCEPTED = (200, None, False), (202, None, False)
 _NOT_FINISHED, _UNSUCCESSFUL = (409, "not-finished", True), (409, "unsuccessful", False)
 _NOT_FOUND, _GONE, _OVER = (404, "not-found", False), (410, "data-gone", False), (409, "forecast-over", False)

@@ -108,6 +108,21 @@ def test_series_of_a_running_forecast_say_how_far_it_is_and_which_members_are_lo
     assert (wrong.exit_code, "--exceedance" in wrong.stderr) == (2, True)
 
 
+def test_an_area_is_a_box_or_a_polygon_whose_mean_is_printed(record: Any) -> None:
+    reduced = {name: value for name, value in RUNNING.items() if name != "positions"}
+    recorder = record(reduced | {"reduce": "mean", "num_points": 35, "values": {"u10": {"mean": [1.0, None]}}})
+    result = _invoke("area", "fc_1", "--bbox", "5,45,15,55", "--exceedance", "u10>1")
+    assert recorder.options["area"] == (5, 45, 15, 55)
+    assert recorder.options["options"]["reduce"] == "mean"
+    assert result.stdout.splitlines()[0] == "u10 (m s-1) mean of 35 grid points"
+    polygon = "POLYGON((5 45,15 45,15 55,5 45))"
+    assert _invoke("area", "fc_1", "--polygon", polygon, "--reduce", "none").exit_code == 0
+    assert (recorder.options["area"], recorder.options["options"]["reduce"]) == (polygon, "none")
+    for wrong in ([], ["--bbox", "1,2,3"], ["--bbox", "1,2,3,4", "--polygon", polygon]):
+        refused = _invoke("area", "fc_1", *wrong)
+        assert (refused.exit_code, "--bbox" in refused.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("name", ["models", "catalogue"])
 def test_lists_of_a_service_are_tables_or_json(name: str, record: Any) -> None:
     model: dict[str, Any] = {"id": "earth", "variables": ["u10", "v10"], "grid": {"latitudes": 48, "longitudes": 96}}

@@ -22,7 +22,9 @@ OF_CLIENT = {
 }
 OF_FORECAST = {
     f"DELETE {FORECAST}": "delete",
+    f"GET {FORECAST}/area": "area",
     f"GET {FORECAST}/as-of/{{num_lead_times}}/ensemble.zarr/{{key}}": "to_xarray",
+    f"GET {FORECAST}/cube": "area",
     f"GET {FORECAST}/diagnostics": "diagnostics",
     f"GET {FORECAST}/ensemble.grib2": "download",
     f"GET {FORECAST}/ensemble.nc": "download",

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.warmcast.scripted import BROKEN, REFUSED, Run, answer, problem
 from warmcast import state_verbs, verbs
+from warmcast.area_verbs import area
 from warmcast.errors import InputFileError, ServiceProblemError, ServiceUnreachableError
 from warmcast.exchange import Request, Service
 from warmcast.series import position
@@ -175,6 +176,15 @@ def test_series_are_requested_at_places_by_latitude_and_longitude(service: Servi
     assert (statistics["values"], statistics["quantiles"], statistics["exceedance"]) == ("statistics", "0.5", events[0])
 
 
+def test_an_area_is_a_box_or_a_polygon_with_the_parameters_of_positions(service: Service) -> None:
+    box = area(service, "fc_1", (170, -10.5, -170, 10), reduce="mean", statistics=True, quantiles=[0.9], units="kmh")
+    query = {"bbox": "170,-10.5,-170,10", "reduce": "mean", "values": "statistics", "quantiles": "0.9", "units": "kmh"}
+    assert _only_request(Run(box, [answer({})])).parameters == query
+    polygon = area(service, "fc_1", "POLYGON((5 45,15 45,15 55,5 45))", parameters=["u10"])
+    query = {"coords": "POLYGON((5 45,15 45,15 55,5 45))", "reduce": "none", "parameter-name": "u10", "units": "ms"}
+    assert _only_request(Run(polygon, [answer({})])).parameters == query
+
+
 @pytest.mark.parametrize(
     ("steps", "path"),
     [
@@ -189,6 +199,8 @@ def test_series_are_requested_at_places_by_latitude_and_longitude(service: Servi
         (lambda service: verbs.maps(service, "fc_1", "24h"), "/forecast/fc_1/plots/maps.png"),
         (lambda service: verbs.plume(service, "fc_1", 51.5, 0.0), "/forecast/fc_1/plots/plume.png"),
         (lambda service: position(service, "fc_1", (51.5, 0.0)), "/forecast/fc_1/position"),
+        (lambda service: area(service, "fc_1", (5, 45, 15, 55)), "/forecast/fc_1/cube"),
+        (lambda service: area(service, "fc_1", "POLYGON((5 45,15 45,15 55,5 45))"), "/forecast/fc_1/area"),
         (lambda service: verbs.check_store(service, "fc_1", "ensemble.zarr"), "/forecast/fc_1/ensemble.zarr/zarr.json"),
         (lambda service: verbs.delete(service, "fc_1"), "/forecast/fc_1"),
     ],

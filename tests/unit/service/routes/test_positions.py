@@ -302,4 +302,4 @@ def test_requests_that_are_answered_together_have_each_its_own_answer_or_error(
 def _query(coords: str, **options: Any) -> PositionQuery:
     defaults: dict[str, Any] = {"names": (), "interpolation": "bilinear", "units": "ms", "statistics": False}
     defaults |= {"probabilities": (0.5,), "exceedance": "", "times": Interval.parse("../.."), "form": "json"}
-    return PositionQuery(parse_places(coords), **defaults | options)
+    return PositionQuery(places=parse_places(coords), **defaults | options)
