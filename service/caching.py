@@ -22,7 +22,7 @@ from weather.stores.layout import ENSEMBLE, SUMMARY
 
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _STORE_FILE = rf"(?:as-of/[^/]+/)?(?:{ENSEMBLE}|{SUMMARY}|{STATE})/.*"
-_WHOLE_FILE = rf"{ENSEMBLE}\.zip|(?:ensemble|summary)\.(?:nc|grib2)|position|area|cube"
+_WHOLE_FILE = rf"(?:as-of/[^/]+/)?(?:{ENSEMBLE}|{SUMMARY})\.zip|(?:ensemble|summary)\.(?:nc|grib2)|position|area|cube"
 _OF_FORECAST, _OF_BATCH, _OF_STATE = (
     rf"forecast/[^/]+/(?:{_STORE_FILE}|{_WHOLE_FILE})",
     rf"batch/[^/]+/(?:{ENSEMBLE}|{SUMMARY})/.*",

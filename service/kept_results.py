@@ -27,3 +27,8 @@ class KeptResults(Generic[T]):
             while len(self._results) > 1 and sum(map(self._size_of, self._results.values())) > self._max_size:
                 self._results.popitem(last=False)
         return result
+
+    def clear(self) -> None:
+        """Forget all results."""
+        with self._lock:
+            self._results.clear()

@@ -173,12 +173,16 @@ def download(
     members: MemberList = "",
     times: ValidTimes = "../..",
     bbox: Box = None,
+    first: Annotated[
+        int | None, typer.Option(min=1, help="So many complete lead times as a .zip, also of a forecast that runs.")
+    ] = None,
     timeout: Timeout = 60.0,
     url: Url = None,
 ) -> None:
     """Save a forecast, or a part of it, as a file, also across restarts of the service."""
     advice = "No file was written. To start again, repeat the command."
     part = {"summary": summary, "parameters": parameters, "members": members, "times": times, "bbox": bbox or ""}
+    part["first"] = first
     options = {"forecast_id": forecast_id, "output": output, "timeout_seconds": timeout, "part": part}
     with exit_codes(advice), progress_bar("Bytes") as report:
         receipt = run("download", url=url, report=report, **options)

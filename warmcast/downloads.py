@@ -12,7 +12,7 @@ Progress = Callable[[int, int | None], None]
 """Called with the number of bytes saved and the number of all bytes, None where the service does not say it."""
 
 _ARCHIVE_SECONDS = 600.0
-_FILES = {".zip": "ensemble.zarr.zip", ".nc": "{}.nc", ".grib2": "{}.grib2"}
+_FILES = {".zip": "{}{}.zarr.zip", ".nc": "{}{}.nc", ".grib2": "{}{}.grib2"}
 
 
 def download(
@@ -25,23 +25,25 @@ def download(
     members: Sequence[int] | str = (),
     times: str = "../..",
     bbox: Sequence[float] | str = (),
+    first: int | None = None,
     timeout_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> Steps[Path]:
     """Save the forecast as a file and return its path.
 
-    The end of the name is the format: `.zip` is the whole ensemble of a successful forecast, which
-    `zarr.storage.ZipStore` opens; `.nc` is NetCDF and `.grib2` GRIB 2, of the complete lead times of any forecast. Of
-    these two, `summary` saves the statistics instead of the members; `parameters` are names such as `u10`; `members`
-    are numbers, or a text such as `0-9,12`; `times` is a valid time or an interval such as `2026-04-20T06:00Z/..`;
-    `bbox` is a region: west, south, east, north in degrees. All are saved by default.
+    The end of the name is the format: `.zip` is the whole ensemble of a successful forecast, or with `first` so many
+    complete lead times of any forecast, which `zarr.storage.ZipStore` opens; `.nc` is NetCDF and `.grib2` GRIB 2, of
+    the complete lead times of any forecast. With `summary`, these two and zips with `first` have the statistics instead
+    of the members. Of NetCDF and GRIB, `parameters` are names such as `u10`; `members` are numbers, or a text such as
+    `0-9,12`; `times` is a valid time or an interval such as `2026-04-20T06:00Z/..`; `bbox` is a region: west, south,
+    east, north in degrees. All are saved by default.
 
     The file appears under its name when it is complete; until then it has a hidden name of its own in the same folder.
     """
     target = Path(path)
     check_target(target)
     query = _query(parameter_name=parameters, members=members, datetime=times.removeprefix("../.."), bbox=bbox)
-    name = _file_name(target, is_part=summary or bool(query)).format("summary" if summary else "ensemble")
+    name = _file_name(target, first, summary=summary, is_part=bool(query))
     with open_whole(target) as file:
         archive = _Archive(service, forecast_path(forecast_id, name), query, file, timeout_seconds, progress)
         yield from archive.receive()
@@ -54,13 +56,19 @@ def _query(**given: Sequence[object] | str) -> dict[str, Any]:
     return {name.replace("_", "-"): text for name, text in texts.items() if text}
 
 
-def _file_name(target: Path, *, is_part: bool) -> str:
-    """Return the name of the file of the service, without that of the store; raises `DownloadError`."""
+def _file_name(target: Path, first: int | None, *, summary: bool, is_part: bool) -> str:
+    """Return the name of the file of the service; raises `DownloadError` for a file that it does not have."""
     if target.suffix not in _FILES:
         raise DownloadError(f"The name must end with {', '.join(_FILES)}. Got: `{target.name}`.")
-    if target.suffix == ".zip" and is_part:
-        raise DownloadError("A zip has the whole ensemble. Save a part, or the summary, as .nc or .grib2.")
-    return _FILES[target.suffix]
+    if target.suffix == ".zip" and (is_part or (summary and first is None)):
+        raise DownloadError(
+            "A zip has the whole ensemble, or its `first` lead times. Save another part, or the summary of all lead "
+            "times, as .nc or .grib2."
+        )
+    if target.suffix != ".zip" and first is not None:
+        raise DownloadError("Only a zip has the `first` lead times; of .nc and .grib2 choose them by their `times`.")
+    store = "summary" if summary else "ensemble"
+    return _FILES[target.suffix].format("" if first is None else f"as-of/{first}/", store)
 
 
 class _Archive:

@@ -47,7 +47,7 @@ _PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Headers": "Authorization, PRIVATE-TOKEN, Range, If-Range, If-None-Match",
     "Access-Control-Max-Age": "86400",
 }
-_ZIP = "application/zip"
+ZIP = "application/zip"
 
 
 @router.get(_ENSEMBLE_FILE, response_class=Response)
@@ -172,7 +172,7 @@ def _count_reserved_bytes(service: Service) -> int:
 @in_threads(READERS)
 def _respond_with_zip(path: Path, request: Request, headers: Mapping[str, str], check: Callable[[], None]) -> Response:
     try:
-        return respond_with_file(storage_path(path), request, headers, _ZIP)
+        return respond_with_file(storage_path(path), request, headers, ZIP)
     except FileNotFoundError:
         check()
         raise
@@ -196,4 +196,4 @@ def _stream_zip(
         content = stream_zip(folder, find_files()) if request.method == "GET" else iter(())
         next(content, b"")
     blocks = iterate_in_threads(content, READERS)
-    return conditional(request, StreamingResponse(blocks, headers=headers, media_type=_ZIP))
+    return conditional(request, StreamingResponse(blocks, headers=headers, media_type=ZIP))

@@ -8,6 +8,7 @@ from typing import Any
 import eccodes
 import numpy as np
 import xarray as xr
+import zarr
 
 from tests.served import Served
 
@@ -46,9 +47,16 @@ def test_nothing_is_wrong_or_empty_while_a_forecast_grows(served: Served, tmp_pa
     }
     readers: dict[str, Callable[[bytes], Found]] = {"netcdf": _read_netcdf, "grib": lambda it: _read_grib(it, tmp_path)}
     found: dict[str, list[Any]] = {name: [] for name in paths}
+    zips: dict[int, bytes] = {}
     is_open = True
     while is_open:
-        is_open = served.status(forecast["id"])["status"] in ("accepted", "running")
+        status = served.status(forecast["id"])
+        is_open = status["status"] in ("accepted", "running")
+        if number := status["progress_detail"]["lead_times"]:
+            response = served.client.get(f"{address}/as-of/{number}/ensemble.zarr.zip")
+            assert (response.status_code, is_open) in {(200, True), (200, False), (409, True)}
+            if response.status_code == 200:
+                assert zips.setdefault(number, response.content) == response.content
         for name, path in paths.items():
             response = served.client.get(path)
             if response.status_code == 409 and not found[name]:
@@ -74,7 +82,14 @@ def test_nothing_is_wrong_or_empty_while_a_forecast_grows(served: Served, tmp_pa
     for document in found["mean"]:
         values = np.array(document["values"]["u10"][1:], np.float32)
         assert values.shape == (document["complete_lead_times"], 8)
-        np.testing.assert_array_equal(values, found["mean"][-1]["values"]["u10"][1 : len(values) + 1])
+        last = np.array(found["mean"][-1]["values"]["u10"][1:], np.float32)
+        np.testing.assert_array_equal(values, last[: len(values)])
+    for number, content in zips.items():
+        (tmp_path / "view.zip").write_bytes(content)
+        with zarr.storage.ZipStore(tmp_path / "view.zip", mode="r") as archive:
+            view = xr.open_zarr(archive).isel(init_time=0).load()
+        xr.testing.assert_identical(view, store.isel(lead_time=slice(number)))
+    assert len(zips) > 1
     for name in ("series", "area", "mean"):
         numbers = [document["complete_lead_times"] for document in found[name]]
         assert numbers == sorted(numbers)

@@ -31,8 +31,12 @@ EVERY_ROUTE = (
     ("POST", "/replay"),
     ("GET", "/plots/maps.png"),
     ("GET", "/plots/plume.png"),
-    ("GET", "/as-of/1/ensemble.zarr/zarr.json"),
-    ("HEAD", "/as-of/1/ensemble.zarr/zarr.json"),
+    *(
+        (method, f"/as-of/1/{store}.zarr{end}")
+        for method in ("GET", "HEAD")
+        for store in ("ensemble", "summary")
+        for end in ("/zarr.json", ".zip")
+    ),
     ("GET", "/position?coords=POINT(0%200)"),
     ("HEAD", "/position?coords=POINT(0%200)"),
     *((method, "/area?coords=POLYGON((0%200,30%200,30%2030,0%200))") for method in ("GET", "HEAD")),

@@ -28,8 +28,9 @@ _ZIP, _PLOTS = (
     ("/plots/maps.png?lead_time=6h", "/plots/plume.png", "/position?coords=POINT(0 0)", "/cube?bbox=0,0,30,30"),
 )
 _DOCUMENTS = ("", "/receipt", "/diagnostics")
+_FROZEN = ("/as-of/2/summary.zarr/zarr.json", "/as-of/1/ensemble.zarr.zip")
 _EXPORTS = ("/initial_state.zarr/zarr.json", "/ensemble.nc", "/ensemble.grib2?members=0")
-_TAGGED = (*_FILES, _ZIP, *_PLOTS, *_EXPORTS, *_DOCUMENTS)
+_TAGGED = (*_FILES, _ZIP, *_PLOTS, *_FROZEN, *_EXPORTS, *_DOCUMENTS)
 
 
 @pytest.fixture(params=["disk", "bucket"])
@@ -79,7 +80,7 @@ def test_only_the_cache_of_the_caller_may_keep_data_of_a_key(api: InProcess, key
         rules = response.headers["cache-control"].split(", ")
         assert (response.status_code, rules[0], "public" in rules) == (200, "private", False), path
         assert rules[1:] == (
-            ["max-age=31536000", "immutable"] if path in (_CHUNK, _ZIP, *_EXPORTS) else ["no-cache"]
+            ["max-age=31536000", "immutable"] if path in (_CHUNK, _ZIP, *_FROZEN, *_EXPORTS) else ["no-cache"]
         ), path
         assert {name.strip() for name in response.headers["vary"].split(",")} == {"Authorization", "PRIVATE-TOKEN"}
         refused = api.get(home + path)

@@ -25,11 +25,12 @@ CHUNK, OTHER, MARK = "ensemble.zarr/u10/c.0.0.0.0.0", "ensemble.zarr/u10/c.0.1.0
 ROOT, SUMMARY, STATE = "ensemble.zarr/zarr.json", "summary.zarr/zarr.json", "initial_state/initial_state.npy"
 MAPS, PLUME, ZIP = "/plots/maps.png?lead_time=6h", "/plots/plume.png", "/ensemble.zarr.zip"
 SERIES, NETCDF, GRIB, SUMMARY_NETCDF = "/position?coords=POINT(0 0)", "/ensemble.nc", "/ensemble.grib2", "/summary.nc"
+FROZEN_MARK = "/as-of/1/ensemble.zarr/complete/c.0.0"
 AREA = "/cube?bbox=0,0,30,30"
 DAMAGES = ("flipped", "empty", "short", "missing", "folder", "exchanged")
 NEEDS = {
     CHUNK: (f"/{CHUNK}", MAPS, PLUME, SERIES, AREA, GRIB, ZIP),
-    MARK: (f"/{MARK}", MAPS, NETCDF, GRIB, ZIP),
+    MARK: (f"/{MARK}", MAPS, NETCDF, GRIB, ZIP, FROZEN_MARK),
     ROOT: (f"/{ROOT}", MAPS, SERIES, NETCDF, ZIP),
     SUMMARY: (f"/{SUMMARY}", SUMMARY_NETCDF),
     STATE: (PLUME, SERIES, "/initial_state.zarr/zarr.json", "/replay"),

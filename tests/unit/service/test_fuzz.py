@@ -30,6 +30,7 @@ _TEMPLATES = (
     *("/v1/forecast/{0}/log?since={1}", "/v1/forecast/{0}/deliveries"),
     *("/v1/forecast/{0}/plots/maps.png", "/v1/forecast/{0}/plots/plume.png", "/v1/forecast/{0}/ensemble.zarr.zip"),
     *("/v1/forecast/{0}/as-of/{1}/ensemble.zarr/zarr.json", "/v1/forecast/fc_1/as-of/1/ensemble.zarr/{0}"),
+    *("/v1/forecast/{0}/as-of/{1}/ensemble.zarr.zip", "/v1/forecast/{0}/as-of/{1}/summary.zarr/{0}"),
     *("/v1/forecast/{0}/position", "/v1/forecast/{0}/position?coords=POINT(1 2)"),
     *("/v1/forecast/{0}/area", "/v1/forecast/{0}/area?coords=POLYGON({1})", "/v1/forecast/{0}/cube?bbox={1}"),
     *(

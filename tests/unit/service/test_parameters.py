@@ -41,7 +41,7 @@ def _check(response: httpx.Response, pointers: list[str], *details: str) -> None
 
 def test_every_route_but_those_of_the_stores_is_tested() -> None:
     assert len(_OPERATIONS) >= 15
-    assert len(_OF_STORES) == 9
+    assert len(_OF_STORES) == 12
 
 
 @pytest.mark.parametrize(("method", "path"), _OPERATIONS)

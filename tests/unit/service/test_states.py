@@ -35,6 +35,7 @@ _ROUTES = {
     "summary": ("GET", "/summary.zarr/zarr.json"),
     "initial state": ("GET", "/initial_state.zarr/zarr.json"),
     "zip": ("GET", "/ensemble.zarr.zip"),
+    "frozen zip": ("GET", "/as-of/2/ensemble.zarr.zip"),
     "maps": ("GET", "/plots/maps.png"),
     "plume": ("GET", "/plots/plume.png"),
     "position": ("GET", "/position?coords=POINT(0 0)"),
@@ -70,6 +71,8 @@ def _expected(route: str, status: Status, lead_times: int, data: Data, members: 
         return _NOT_FOUND
     if route == "zip":
         return _OK if status == Status.SUCCESSFUL else missing
+    if route == "frozen zip":
+        return _OK if lead_times else _NOT_FINISHED if status in OPEN else _NOT_FOUND
     if route in _DRAWN:
         return _OK if lead_times else missing
     return _OK

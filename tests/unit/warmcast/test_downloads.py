@@ -148,6 +148,15 @@ def test_the_end_of_the_name_chooses_the_format_and_the_options_a_part(service: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["e.grib2", "e.nc"]
 
 
+def test_a_zip_has_the_first_lead_times_of_the_members_or_of_the_summary(service: Service, tmp_path: Path) -> None:
+    for summary, store in ((False, "ensemble"), (True, "summary")):
+        steps = download(service, "fc_1", tmp_path / "first.zip", first=3, summary=summary)
+        (request,) = Run(steps, [_whole(), ZIP, b""]).requests
+        assert request.path == f"/forecast/fc_1/as-of/3/{store}.zarr.zip"
+    with pytest.raises(DownloadError, match="Only a zip has the `first` lead times"):
+        Run(download(service, "fc_1", tmp_path / "e.nc", first=3), [])
+
+
 def test_a_format_that_does_not_exist_and_a_part_of_a_zip_are_refused(service: Service, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"must end with .zip, .nc, .grib2. Got: `e.h5`"):
         Run(download(service, "fc_1", tmp_path / "e.h5"), [])

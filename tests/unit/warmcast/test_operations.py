@@ -23,7 +23,10 @@ OF_CLIENT = {
 OF_FORECAST = {
     f"DELETE {FORECAST}": "delete",
     f"GET {FORECAST}/area": "area",
+    f"GET {FORECAST}/as-of/{{num_lead_times}}/ensemble.zarr.zip": "download",
     f"GET {FORECAST}/as-of/{{num_lead_times}}/ensemble.zarr/{{key}}": "to_xarray",
+    f"GET {FORECAST}/as-of/{{num_lead_times}}/summary.zarr.zip": "download",
+    f"GET {FORECAST}/as-of/{{num_lead_times}}/summary.zarr/{{key}}": "to_xarray",
     f"GET {FORECAST}/cube": "area",
     f"GET {FORECAST}/diagnostics": "diagnostics",
     f"GET {FORECAST}/ensemble.grib2": "download",

@@ -14,10 +14,13 @@ from jobs.folders import ForecastFolder
 from jobs.forecasts import ForecastRecord
 from jobs.rows.database import Database
 from jobs.rows.tables import forecasts
+from service.routes import as_of
 from tests.in_process import InProcess
 from tests.rows import cancel_forecast, commit_lead_times
 from tests.stored_files import write_lead_times
 from weather.stores.ensemble import EnsembleStore
+from weather.stores.summary import SummaryStore
+from weather.stores.summary_layout import SummaryLayout
 
 pytestmark = pytest.mark.usefixtures("threads")
 
@@ -72,6 +75,76 @@ def test_a_view_stays_the_same_while_the_forecast_grows(
     store = xr.open_zarr(ForecastFolder(tmp_path, record.id).store).load()
     xr.testing.assert_identical(_open(api, record, 3), store.isel(lead_time=slice(3)))
     xr.testing.assert_identical(second, store.isel(lead_time=slice(2)))
+
+
+def test_a_zip_of_a_running_forecast_is_the_view_and_stays_the_same(
+    api: InProcess, record: ForecastRecord, database: Database, claimed: Sequence[Lease], tmp_path: Path
+) -> None:
+    path = f"/v1/forecast/{record.id}/as-of/2/ensemble.zarr.zip"
+    response = api.get(path)
+    assert response.headers["Content-Type"] == "application/zip"
+    assert f'filename="{record.id}-first-2.zarr.zip"' in response.headers["Content-Disposition"]
+    assert int(response.headers["Content-Length"]) == len(response.content)
+    (tmp_path / "view.zip").write_bytes(response.content)
+    with zarr.storage.ZipStore(tmp_path / "view.zip", mode="r") as store:
+        xr.testing.assert_identical(xr.open_zarr(store).load(), _open(api, record, 2))
+    _write(record, tmp_path, range(2, 3))
+    commit_lead_times(database, 3, claimed)
+    as_of.forget()
+    again = api.get(path)
+    assert (again.content, again.headers["ETag"]) == (response.content, response.headers["ETag"])
+    cancel_forecast(database, record.id, record.owner)
+    assert api.get(path).content == response.content
+    assert len(api.get(path.replace("/2/", "/3/")).content) > len(response.content)
+
+
+def test_a_zip_is_continued_by_ranges_and_not_sent_to_clients_that_have_it(
+    api: InProcess, record: ForecastRecord
+) -> None:
+    path = f"/v1/forecast/{record.id}/as-of/2/ensemble.zarr.zip"
+    whole = api.get(path)
+    etag, size = whole.headers["ETag"], len(whole.content)
+    assert not etag.startswith("W/")
+    assert api.get(path, headers={"If-None-Match": etag}).status_code == 304
+    assert int(api.request("HEAD", path).headers["Content-Length"]) == size
+    received = b""
+    as_of.forget()
+    for start in range(0, size, size // 7):
+        part = api.get(path, headers={"Range": f"bytes={start}-{start + size // 7 - 1}", "If-Range": etag})
+        assert (part.status_code, part.headers["ETag"]) == (206, etag)
+        received += part.content
+    assert received == whole.content
+    assert api.get(path, headers={"Range": f"bytes={size}-"}).status_code == 416
+
+
+def test_a_zip_with_a_chunk_that_is_missing_is_refused(api: InProcess, record: ForecastRecord, tmp_path: Path) -> None:
+    path, folder = f"/v1/forecast/{record.id}/as-of/2/ensemble.zarr.zip", ForecastFolder(tmp_path, record.id).store
+    chunk = Path(str(folder)) / "u10/c.0.1.0.0.0"
+    chunk.unlink()
+    assert api.get(path).json()["type"] == "/problems/damaged"
+
+
+def test_the_summary_of_the_first_lead_times_is_a_view_and_a_zip_too(
+    api: InProcess, record: ForecastRecord, tmp_path: Path
+) -> None:
+    home, folder = f"/v1/forecast/{record.id}/as-of/2/summary.zarr", ForecastFolder(tmp_path, record.id)
+    assert api.get(f"{home}.zip").json()["type"] == "/problems/not-finished", "committed, but not yet summarised"
+    layout = SummaryLayout(EnsembleStore.open(folder.store).layout, record.request.summary)
+    summary, shape = SummaryStore(folder.summary, layout), layout.ensemble.grid.shape
+    for lead_index in range(2):
+        fields = {
+            name: np.full((*(size for _, size in dims), *shape), lead_index, np.float32)
+            for name, dims, _ in layout.statistics()
+        }
+        summary.write(lead_index, 3, fields)
+    response = api.get(f"{home}.zip")
+    assert f"{record.id}-summary-first-2.zarr.zip" in response.headers["Content-Disposition"]
+    (tmp_path / "view.zip").write_bytes(response.content)
+    with zarr.storage.ZipStore(tmp_path / "view.zip", mode="r") as store:
+        frozen = xr.open_zarr(store).load()
+        assert {name: len(api.get(f"{home}/{name}").content) for name in ("zarr.json", "u10_mean/zarr.json")}
+    xr.testing.assert_identical(frozen, xr.open_zarr(folder.summary).load().isel(lead_time=slice(2)))
+    assert frozen.u10_mean.values[0, :, 0, 0].tolist() == [0, 1]
 
 
 def test_caches_may_keep_metadata_for_ever_and_clients_that_have_it_get_nothing(

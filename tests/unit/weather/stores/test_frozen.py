@@ -30,7 +30,7 @@ def _chunks(store: EnsembleStore) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("number", range(1, LAYOUT.num_lead_times + 1))
 def test_a_view_is_the_store_up_to_a_lead_time_with_no_tail(store: EnsembleStore, number: int) -> None:
-    view, files = FrozenView.of(store, number), _chunks(store)
+    view, files = FrozenView.of(store.path, number), _chunks(store)
     files = {key: content for key, content in files.items() if view.has_chunk(key)} | view.files
     memory = zarr.storage.MemoryStore({key: zarr.core.buffer.cpu.Buffer.from_bytes(c) for key, c in files.items()})
     frozen = xr.open_zarr(memory).load()
@@ -40,12 +40,12 @@ def test_a_view_is_the_store_up_to_a_lead_time_with_no_tail(store: EnsembleStore
 
 
 def test_the_view_of_all_lead_times_is_the_store_itself(store: EnsembleStore) -> None:
-    view, files = FrozenView.of(store, LAYOUT.num_lead_times), _chunks(store)
+    view, files = FrozenView.of(store.path, LAYOUT.num_lead_times), _chunks(store)
     assert {key: content for key, content in files.items() if view.has_chunk(key)} | view.files == files
 
 
 def test_no_other_file_belongs_to_a_view(store: EnsembleStore) -> None:
-    view = FrozenView.of(store, 1)
+    view = FrozenView.of(store.path, 1)
     for key in (
         "u10/c.0.1.0.0.0",
         "complete/c.1.0",
