@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.browser import Browser
+from tests.helpers import wait_until
 from tests.served import Served, small_request, write_truth
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -265,6 +266,52 @@ def test_scores_are_drawn_once_there_are_some(
     assert page.inner_text("#crps-key").split() == ["forecast", "persistence"]
     assert page.input_value("#reference") == "waves"
     assert browser.errors == []
+
+
+def test_schedules_are_made_paused_opened_and_deleted(browser: Browser, served: Served) -> None:
+    page, small = browser.page, {"model": "untrained", "members": 2, "lead_time": "6h", "sampler": {"nfe": 2}}
+    served.wait_for_worker()
+    past = {"name": "hindcast", "dataset": "nature-run", "start": "1987-07-01", "stop": "1987-07-01", "forecast": small}
+    schedule = served.client.post("/schedules", json=past).raise_for_status().json()["id"]
+    latest = f"/schedules/{schedule}/latest"
+    wait_until(lambda: served.client.get(latest).status_code == 200, describe=lambda: served.client.get(latest).text)
+    page.goto(f"{served.url}/")
+    page.click("#schedules > summary")
+    card = f"#schedule-list li[data-id={schedule}]"
+    page.wait_for_selector(card)
+    assert "Last: Wed 1 Jul 1987 00:00 UTC · complete" in page.inner_text(card)
+    page.click(f"{card} summary")
+    page.wait_for_selector(f"{card} .runs button")
+    page.click(f"{card} .open")
+    browser.wait(f"location.hash.includes('f={served.client.get(latest).json()['id']}')")
+    browser.wait("document.querySelector('#attribution').innerText.includes('Warmcast, Apache-2.0')")
+    page.click(f"{card} .pause")
+    page.click(f"{card} .resume")
+    page.wait_for_selector(f"{card} .pause")
+    _make_schedule(browser)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.click(f"{card} .delete")
+    page.wait_for_selector(card, state="detached")
+    assert browser.errors == []
+    assert browser.foreign == []
+
+
+def _make_schedule(browser: Browser) -> None:
+    """Make a schedule; a second one of the same name is refused in place."""
+    page = browser.page
+    page.click("#schedule-form > summary")
+    for _ in range(2):
+        page.fill("#schedule-name", HOSTILE)
+        page.select_option("#schedule-dataset", "nature-run")
+        page.select_option("#schedule-model", "untrained")
+        page.click("#new-schedule button[type=submit]")
+        page.wait_for_selector("#schedule-list li:nth-child(2)")
+        if page.is_hidden("#schedule-name"):
+            page.click("#schedule-form > summary")
+    assert "nature-run, every 12 h" in page.inner_text("#schedule-list li:first-child")
+    assert HOSTILE in page.inner_text("#schedule-list li:first-child")
+    page.wait_for_selector("#schedule-error:not([hidden])")
+    browser.errors.clear()  # the browser reports the refusal (409) as an error
 
 
 def test_a_late_chunk_is_not_drawn_over_a_newer_one(browser: Browser, served: Served, pair: tuple[str, str]) -> None:

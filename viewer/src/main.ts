@@ -4,6 +4,7 @@ import "./style.css";
 
 import { ProblemError } from "./api";
 import { Comparison } from "./comparison";
+import { attribute } from "./datasets";
 import { byId, fillOptions } from "./dom";
 import { Drawing, type Moment } from "./drawing";
 import { showError } from "./errors";
@@ -28,14 +29,15 @@ class Page {
   private readonly timeline = new Timeline((index) => this.chooseLead(index));
   private readonly place = new PlacePanel();
   private readonly list = new ForecastList((forecasts) => {
-    if (!current().forecast && forecasts[0] !== undefined) update({ forecast: forecasts[0].id, hours: 0 });
+    const first = forecasts.find(({ data }) => data === "available") ?? forecasts[0];
+    if (!current().forecast && first !== undefined) update({ forecast: first.id, hours: 0 });
   });
   private readonly form = new SubmitForm((forecast) => {
     update({ forecast: forecast.id, hours: 0 });
     void this.list.refresh();
-  }, (catalogue, models) => {
-    const datasets = [...new Set(catalogue.map(({ dataset }) => dataset))];
-    this.schedules.offer(datasets.map((name) => [name, name]), models.map(({ id }) => id));
+  }, (datasets, models) => {
+    this.schedules.offer(datasets, models.map(({ id }) => id));
+    this.attribute();
   });
   private readonly schedules = new SchedulesPanel();
   private readonly stamps = new Stamps(() => void this.stamps.show(this.session, this.timeline.index));
@@ -162,9 +164,19 @@ class Page {
     const other = current().other === "" ? null : this.comparison.range();
     this.timeline.mark(other);
     showLegend(current());
+    this.attribute();
     this.list.mark();
     void this.draw();
     void this.showPlace();
+  }
+
+  /** Name the origin of the initial states of what is on the map. */
+  private attribute(): void {
+    const sessions = [this.session, current().other === "" ? null : this.comparison.session];
+    const terms = attribute(sessions.map((session) => session?.forecast.request.initial_state["dataset"]));
+    const box = byId("attribution");
+    box.hidden = terms === "";
+    box.textContent = box.title = terms === "" ? "" : texts.datasets.from(terms);
   }
 
   private async showPlace(): Promise<void> {

@@ -1,6 +1,7 @@
 /** Schedules: what is computed of each cycle of a data set, what came of the last ones, and a form for a new one. */
 
 import { postJson, readJson, request, type Forecast } from "./api";
+import { findDataset, type Dataset } from "./datasets";
 import { byId, fillOptions, h } from "./dom";
 import { showError } from "./errors";
 import { update } from "./state";
@@ -46,13 +47,23 @@ export class SchedulesPanel {
       event.preventDefault();
       void this.create();
     });
+    byId("schedule-dataset").addEventListener("change", () => this.fitStep());
     document.addEventListener("visibilitychange", () => void this.refresh());
   }
 
   /** Offer these data sets and checkpoints for a new schedule. */
-  offer(datasets: [string, string][], models: string[]): void {
-    fillOptions(byId("schedule-dataset"), datasets);
+  offer(datasets: readonly Dataset[], models: string[]): void {
+    fillOptions(byId("schedule-dataset"), datasets.map(({ dataset }) => [dataset, dataset]));
+    this.fitStep();
     fillOptions(byId("schedule-model"), models.map((name) => [name, name]));
+  }
+
+  /** Allow only multiples of the step of the data set. */
+  private fitStep(): void {
+    const step = findDataset(byId<HTMLSelectElement>("schedule-dataset").value)?.step_hours ?? 1;
+    const every = byId<HTMLInputElement>("schedule-every");
+    every.min = every.step = String(step);
+    every.value = String(Math.max(Math.round(Number(every.value) / step), 1) * step);
   }
 
   /** Read and draw the schedules, now and again later, while the panel is open. */

@@ -1,7 +1,8 @@
 /** The form for a new forecast: from a state of the catalogue or from files, with an estimate before it is sent. */
 
 import { postJson, readJson, type Forecast } from "./api";
-import { byId, fillOptions } from "./dom";
+import { describeDataset, findDataset, readDatasets, type Dataset } from "./datasets";
+import { byId, fillOptions, h } from "./dom";
 import { showError } from "./errors";
 import { InspectionPanel } from "./inspection";
 import { texts } from "./texts";
@@ -11,7 +12,7 @@ const FILES = "files";
 const WAIT_MILLISECONDS = 350;
 const MAX_ESTIMATE_BYTES = 100e6;
 
-export interface CatalogueEntry {
+interface CatalogueEntry {
   dataset: string;
   init_time: string;
 }
@@ -41,13 +42,14 @@ export class SubmitForm {
   private readonly button = this.form.querySelector<HTMLButtonElement>("button[type=submit]")!;
   private catalogue: CatalogueEntry[] = [];
   private models: Model[] = [];
+  private datasets: readonly Dataset[] = [];
   private readonly inspection = new InspectionPanel(() => this.change());
   private timer = 0;
   private turn = 0;
 
   constructor(
     private readonly whenSubmitted: (forecast: Forecast) => void,
-    private readonly whenLoaded: (catalogue: CatalogueEntry[], models: Model[]) => void,
+    private readonly whenLoaded: (datasets: readonly Dataset[], models: Model[]) => void,
   ) {
     this.form.addEventListener("input", () => this.change());
     this.form.addEventListener("submit", (event) => {
@@ -70,7 +72,9 @@ export class SubmitForm {
   /** Read which states and checkpoints there are. */
   async load(): Promise<void> {
     try {
-      [this.catalogue, this.models] = await Promise.all([readJson<CatalogueEntry[]>("catalogue"), readJson<Model[]>("models")]);
+      [this.catalogue, this.models, this.datasets] = await Promise.all([
+        readJson<CatalogueEntry[]>("catalogue"), readJson<Model[]>("models"), readDatasets(),
+      ]);
     } catch (error) {
       showError(this.error, error);
       return;
@@ -78,10 +82,30 @@ export class SubmitForm {
     this.catalogue.sort((a, b) => (a.init_time < b.init_time ? 1 : -1));
     const states = this.catalogue.map(({ dataset, init_time }, i): [string, string] =>
       [String(i), texts.newestState(dataset, formatTime(parseTime(init_time.length === 13 ? `${init_time}:00` : init_time)))]);
-    fillOptions(this.source, [...states, [FILES, texts.ownFiles]]);
+    const chosen = this.source.value;
+    fillOptions(this.source, [...states, ...this.withoutStates(), [FILES, texts.ownFiles]]);
+    for (const option of this.source.options) option.disabled = option.value === "";
+    if (chosen === FILES) this.source.value = FILES;
     fillOptions(this.model, this.models.map(({ id }) => [id, id]));
-    this.whenLoaded(this.catalogue, this.models);
+    this.whenLoaded(this.datasets, this.models);
     this.change();
+  }
+
+  /** Return options that say which data sets have no state to start from, and why. */
+  private withoutStates(): [string, string][] {
+    const names = new Set(this.catalogue.map(({ dataset }) => dataset));
+    return this.datasets.filter(({ dataset }) => !names.has(dataset)).map(({ dataset, status }) =>
+      ["", status === "failing" ? texts.datasets.notReached(dataset) : texts.datasets.nothingYet(dataset)]);
+  }
+
+  /** Say what the chosen data set is; those that are not reached are named too. */
+  private describeSource(): void {
+    const chosen = findDataset(this.catalogue[Number(this.source.value)]?.dataset);
+    const failing = this.datasets.filter((each) => each.status === "failing" && each !== chosen);
+    const lines = chosen === undefined ? [] : describeDataset(chosen);
+    byId("source-note").replaceChildren(
+      ...lines.map(({ text, isBad }) => h("span", { class: isBad ? "error" : "" }, text)),
+      ...failing.map((each) => h("span", { class: "error" }, `${each.dataset}: ${describeDataset(each).at(-1)!.text}`)));
   }
 
   private open(files: File[]): void {
@@ -100,6 +124,7 @@ export class SubmitForm {
     const isFromFiles = this.source.value === FILES;
     this.drop.hidden = !isFromFiles;
     this.button.disabled = isFromFiles && this.inspection.canStart !== true;
+    this.describeSource();
     const model = this.models.find(({ id }) => id === this.model.value);
     if (model !== undefined) {
       this.members.max = String(model.max_members);

@@ -94,6 +94,13 @@ export const texts = {
   },
   /** Names of variables; those that are not here are written as they are. */
   variables: { u10: "Eastward wind", v10: "Northward wind", wind_speed_10m: "Wind speed" } as Record<string, string>,
+  datasets: {
+    size: (size: string) => `About ${size} are fetched for a forecast.`,
+    failing: (since: string, reason: string) => `Not reached${since ? ` since ${since}` : ""}: ${reason}`,
+    notReached: (name: string) => `${name}: not reached`,
+    nothingYet: (name: string) => `${name}: no analysis yet`,
+    from: (terms: string) => `Initial state: ${terms}`,
+  },
   schedules: {
     plan: (dataset: string, hours: number) => `${dataset}, every ${hours} h`,
     states: { active: "active", paused: "paused", stopped: "stopped" },
