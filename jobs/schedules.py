@@ -149,20 +149,24 @@ def read_schedule(connection: Connection, schedule_id: str, owner: str) -> Sched
 
 
 def list_schedules(
-    connection: Connection, owner: str, limit: int | None = None, before: str | None = None, source: str | None = None
+    connection: Connection, owner: str, limit: int | None = None, before: str | None = None
 ) -> list[ScheduleRecord]:
-    """Return at most `limit` schedules of an owner, newest first, of one source if it is given.
+    """Return at most `limit` schedules of an owner, newest first.
 
     `before` is the id of the last schedule of the preceding page; an id of no schedule of the owner gives none.
     """
     query = select(schedules).where(schedules.c.owner == owner)
-    if source is not None:
-        query = query.where(schedules.c.source == source)
     if before is not None:
         last = schedules.alias()
         created = select(last.c.created).where(last.c.id == before, last.c.owner == owner).scalar_subquery()
         query = query.where(tuple_(schedules.c.created, schedules.c.id) < tuple_(created, before))
     query = query.order_by(schedules.c.created.desc(), schedules.c.id.desc()).limit(limit)
+    return [record_of(row) for row in connection.execute(query)]
+
+
+def list_file_schedules(connection: Connection) -> list[ScheduleRecord]:
+    """Return the schedules of the configuration, of all owners."""
+    query = select(schedules).where(schedules.c.source == "file").order_by(schedules.c.created, schedules.c.id)
     return [record_of(row) for row in connection.execute(query)]
 
 

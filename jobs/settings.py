@@ -208,6 +208,9 @@ class ServiceSettings(_Group):
         description="Largest number of API keys, the most active ones, whose usage is among the metrics of "
         "--metrics-port; by default 0, none.",
     )
+    schedules_file: Path | None = Field(
+        None, description="TOML file of schedules, which are made, changed and deleted at each start to match it."
+    )
     docs: Literal["public", "key"] = Field(
         "public", description="Who may read /docs and /openapi.json: everyone (public), or callers with a key (key)."
     )

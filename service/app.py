@@ -4,6 +4,7 @@ import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
+from anyio import to_thread
 from fastapi import FastAPI
 from starlette.middleware.exceptions import ExceptionMiddleware
 
@@ -47,6 +48,7 @@ from service.routes import (
     status,
     usage,
 )
+from service.schedule_file import apply_file
 from service.scheduler import Scheduler, run_scheduler
 
 
@@ -78,6 +80,8 @@ def create_app(
                 metrics_port=metrics_port,
                 metrics_host=metrics_host,
             )
+            if settings.service.schedules_file is not None:
+                await to_thread.run_sync(apply_file, service, settings.service.schedules_file)
             scheduler = Scheduler(service, lambda outcome: metrics.scheduled.labels(outcome).inc())
             async with run_scheduler(scheduler):
                 yield

@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from warmcast import batches, state_verbs, verbs
+from warmcast import batches, schedule_verbs, state_verbs, verbs
 from warmcast.area_verbs import area, save_area
 from warmcast.downloads import download
 from warmcast.events import Event, follow_events
@@ -183,6 +183,13 @@ class AsyncClient:
     state = _verb(state_verbs.state)
     upload_state = _verb(state_verbs.upload_state)
     delete_state = _verb(state_verbs.delete_state)
+    schedules = _verb(schedule_verbs.schedules)
+    schedule = _verb(schedule_verbs.schedule)
+    create_schedule = _verb(schedule_verbs.create_schedule)
+    change_schedule = _verb(schedule_verbs.change_schedule)
+    delete_schedule = _verb(schedule_verbs.delete_schedule)
+    schedule_runs = _verb(schedule_verbs.schedule_runs)
+    latest = _forecast_verb(schedule_verbs.latest)
     inspect = _verb(verbs.inspect_files)
     usage = _verb(verbs.usage)
     submit = _forecast_verb(verbs.submit)

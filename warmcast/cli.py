@@ -17,6 +17,7 @@ from warmcast import (
     cli_nature,
     cli_remote,
     cli_results,
+    cli_schedules,
     cli_service,
     cli_states,
     cli_storage,
@@ -36,6 +37,7 @@ cli_remote.add_to(app)
 cli_results.add_to(app)
 cli_models.add_to(app)
 cli_catalogue.add_to(app)
+cli_schedules.add_to(app)
 cli_states.add_to(app)
 cli_forecast.add_to(app)
 cli_inspect.add_to(app)

@@ -18,6 +18,7 @@ def overview() -> Dashboard:
             Row("Forecasts", _forecasts()),
             Row("Workers", _workers()),
             Row("Requests", _requests()),
+            Row("Schedules", _schedules()),
             Row("Storage", _storage()),
             Row("API keys, if WARMCAST_METRICS_KEYS names a number", _keys()),
         ],
@@ -179,4 +180,35 @@ def _keys() -> list[Panel]:
         Panel("Accepted", "Forecasts that were accepted in the last day.", "short", {"{{key}}": accepted}, width=8),
         Panel("Ended", "Forecasts that have ended in the last day.", "short", {"{{key}} {{status}}": ended}, width=8),
         Panel("Kept data", "Bytes of the kept forecasts of each key.", "bytes", kept, width=8),
+    ]
+
+
+def _schedules() -> list[Panel]:
+    late = {"{{dataset}} {{schedule}} late": "max by (dataset, schedule) (warmcast_schedule_late_runs)"}
+    failed = "max by (dataset, schedule) (warmcast_schedule_failed_runs)"
+    outcomes = "sum by (outcome) (increase(warmcast_schedule_outcomes_total[1d]))"
+    newest = "time() - max by (dataset) (warmcast_dataset_newest_analysis_timestamp_seconds)"
+    next_cycle = "min by (dataset, schedule) (warmcast_schedule_next_cycle_timestamp_seconds) - time()"
+    return [
+        Panel(
+            "Late and failed cycles",
+            "Cycles of schedules that are late now, and those of the last day without a forecast.",
+            "short",
+            late | {"{{dataset}} {{schedule}} failed": failed},
+            width=8,
+        ),
+        Panel(
+            "Ends of cycles",
+            "Cycles and verifications that have ended in the last day, by outcome.",
+            "short",
+            {"{{outcome}}": outcomes},
+            width=8,
+        ),
+        Panel(
+            "Newest analysis and next cycle",
+            "Seconds since the newest analysis of a data set, and until the next cycle of its schedules.",
+            "s",
+            {"{{dataset}} newest": newest, "{{dataset}} {{schedule}} next": next_cycle},
+            width=8,
+        ),
     ]
