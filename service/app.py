@@ -12,6 +12,7 @@ from jobs.settings import Settings
 from service import openapi, problems
 from service.authentication import Authentication
 from service.caching import SharedHeaders
+from service.dependencies import Service
 from service.lifespan import open_service
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestGuard, RequestMetrics
@@ -80,10 +81,7 @@ def create_app(
                 metrics_port=metrics_port,
                 metrics_host=metrics_host,
             )
-            if settings.service.schedules_file is not None:
-                await to_thread.run_sync(apply_file, service, settings.service.schedules_file)
-            scheduler = Scheduler(service, lambda outcome: metrics.scheduled.labels(outcome).inc())
-            async with run_scheduler(scheduler):
+            async with _carry_out_schedules(service, metrics):
                 yield
 
     app = FastAPI(
@@ -104,6 +102,15 @@ def create_app(
     # around the handler of unexpected errors, which is outside of all that `add_middleware` adds
     app.middleware_stack = RequestLog(app.build_middleware_stack())
     return app
+
+
+@asynccontextmanager
+async def _carry_out_schedules(service: Service, metrics: Metrics) -> AsyncIterator[None]:
+    """Make the schedules of the configuration, and carry out all while the block runs."""
+    if service.settings.service.schedules_file is not None:
+        await to_thread.run_sync(apply_file, service, service.settings.service.schedules_file)
+    async with run_scheduler(Scheduler(service, lambda outcome: metrics.scheduled.labels(outcome).inc())):
+        yield
 
 
 def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, *, only_loopback: bool) -> None:

@@ -1,4 +1,4 @@
-"""The commands of schedules: `warmcast schedules create`, `list`, `show`, `runs`, `pause`, `resume`, `delete`, and more."""
+"""The commands of schedules: `warmcast schedules create`, `list`, `show`, `runs`, `pause`, `resume` and more."""
 
 import json as json_module
 from pathlib import Path
@@ -112,18 +112,16 @@ def runs(
 @_app.command()
 def pause(schedule_id: Id, url: Url = None, json: Json = False) -> None:
     """Pause a schedule: no cycle is submitted until it is resumed."""
-    _set_state(schedule_id, "paused", url, json=json)
+    with exit_codes():
+        schedule = run("schedules pause", url=url, schedule_id=schedule_id)
+    _print_schedule(schedule, json=json)
 
 
 @_app.command()
 def resume(schedule_id: Id, url: Url = None, json: Json = False) -> None:
     """Resume a schedule with its newest cycle."""
-    _set_state(schedule_id, "active", url, json=json)
-
-
-def _set_state(schedule_id: str, state: str, url: str | None, *, json: bool) -> None:
     with exit_codes():
-        schedule = run("schedules change", url=url, schedule_id=schedule_id, state=state)
+        schedule = run("schedules resume", url=url, schedule_id=schedule_id)
     _print_schedule(schedule, json=json)
 
 

@@ -30,10 +30,16 @@ def runs(*, url: str | None, schedule_id: str, limit: int, state: str | None) ->
         return {"runs": client.schedule_runs(schedule_id, limit=limit, state=state)}
 
 
-def set_state(*, url: str | None, schedule_id: str, state: str) -> dict[str, Any]:
-    """Pause or resume a schedule and return it."""
+def pause(*, url: str | None, schedule_id: str) -> dict[str, Any]:
+    """Pause a schedule and return it."""
     with Client(url) as client:
-        return client.change_schedule(schedule_id, state=state)
+        return client.change_schedule(schedule_id, state="paused")
+
+
+def resume(*, url: str | None, schedule_id: str) -> dict[str, Any]:
+    """Resume a schedule and return it."""
+    with Client(url) as client:
+        return client.change_schedule(schedule_id, state="active")
 
 
 def delete(*, url: str | None, schedule_id: str) -> dict[str, Any]:

@@ -327,7 +327,7 @@ def test_a_database_that_fails_leaves_the_metrics_of_the_disk(
         "warmcast_store_free_bytes",
         "warmcast_build_info",
         "warmcast_lost_folders",
-    } | {"warmcast_chunk_bytes_sent_total"}
+    } | {"warmcast_chunk_bytes_sent_total", "warmcast_schedule_outcomes_total"}
     assert "The database cannot be reached" in caplog.text
 
 

@@ -79,7 +79,7 @@ def test_schedules_are_printed_paused_resumed_and_deleted(calls: list[Any]) -> N
     assert invoke(app, ["schedules", "resume", "sc_1"]).exit_code == 0
     assert invoke(app, ["schedules", "latest", "sc_1"]).stdout.startswith("fc_1")
     assert json.loads(invoke(app, ["schedules", "delete", "sc_1", "--json"]).stdout) == {"deleted": "sc_1"}
-    assert [options["state"] for command, options in calls if command == "schedules change"] == ["paused", "active"]
+    assert [command for command, _ in calls][3:5] == ["schedules pause", "schedules resume"]
 
 
 def test_an_unreachable_service_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
