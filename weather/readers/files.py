@@ -1,5 +1,6 @@
 """Read what the sources of a request hold: all records of the requested variables, and every problem met."""
 
+import sqlite3  # noqa: F401  # before eccodes, which loads an older SQLite for the whole process
 import struct
 import warnings
 import zipfile
