@@ -135,8 +135,8 @@ def test_every_cycle_ends_once_and_every_forecast_gets_scores(
         if is_whole or name == "all"
     }
     now = start
-    while now < start + (days + 3) * 24 * HOUR:
-        hours = draw.choice((0.3, 1, 2, 3, 12 if draw.random() < 0.1 else 1)) if is_whole else 6
+    while now < start + (days + (3 if is_whole else 1.5)) * 24 * HOUR:
+        hours = draw.choice((0.3, 1, 2, 3, 12 if draw.random() < 0.1 else 1)) if is_whole else 12
         clock.advance(hours * HOUR)
         now += hours * HOUR
         weather.show(waves, now)
