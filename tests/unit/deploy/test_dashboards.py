@@ -12,6 +12,8 @@ import yaml
 
 from jobs.rows.database import Database
 from jobs.settings import Settings
+from service.dataset_metrics import DatasetsCollector
+from service.datasets import Datasets
 from service.key_metrics import KeysCollector
 from service.metrics import Metrics, ReadinessCollector, RowsCollector
 from service.readiness import Readiness
@@ -48,6 +50,7 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
     process_metrics.registry.register(RowsCollector(Settings.of(data=folder), database))
     process_metrics.registry.register(ReadinessCollector(Readiness()))
     process_metrics.registry.register(KeysCollector(database, 1))
+    process_metrics.registry.register(DatasetsCollector(Datasets({})))
     yield {family.name for family in process_metrics.registry.collect()}
     database.close()
 
