@@ -17,8 +17,10 @@ from jobs.schedule_runs import CLAIM_SECONDS, read_clock
 POLL_SECONDS = 600.0
 """Seconds between two looks for the analyses of a forecast's last valid time."""
 MAX_ATTEMPTS = 12
-"""Failed attempts after which a forecast is not verified any more."""
-_RETRY_SECONDS = 300.0
+"""Failed attempts after which a forecast is not verified any more, once its time is over."""
+GRACE_SECONDS = 86_400.0
+"""Seconds after that time for which failed attempts are repeated, and its data is kept."""
+_RETRY_SECONDS, _MAX_RETRY_SECONDS = 300.0, 3600.0
 
 _COLUMNS = schedule_runs.c
 
@@ -112,13 +114,13 @@ def postpone_verification(
 ) -> VerificationState | None:
     """Store that a forecast is not verified yet, and return the state; None if the claim was lost.
 
-    A problem counts as a failed attempt. After the last one, or if it `ends`, the forecast is not verified any more.
+    A problem counts as a failed attempt. After the last one of its time, or if it `ends`, there are no more.
     """
     attempts = claim.attempts + (problem is not None)
     values: dict[str, Any] = {"verification_attempts": attempts, "verification_problem": problem}
-    pause = POLL_SECONDS if problem is None else _RETRY_SECONDS * attempts
+    pause = POLL_SECONDS if problem is None else min(_RETRY_SECONDS * attempts, _MAX_RETRY_SECONDS)
     state = VerificationState.WAITING
-    if ends or attempts >= MAX_ATTEMPTS:
+    if ends or (attempts >= MAX_ATTEMPTS and read_clock(connection) >= claim.until + GRACE_SECONDS):
         state = VerificationState.MISSED if problem is None else VerificationState.FAILED
     values |= {"verification": state, "next_verification": now() + pause}
     return state if connection.execute(update(schedule_runs).where(*_own(claim)).values(**values)).rowcount else None
@@ -149,4 +151,4 @@ def _own(claim: ClaimedVerification) -> tuple[Any, ...]:
 def select_kept() -> Select[Any]:
     """Return the query of the ids of forecasts whose data is kept for their verification, a day longer at most."""
     waits = _COLUMNS.verification == VerificationState.WAITING, _COLUMNS.forecast_id.is_not(None)
-    return select(_COLUMNS.forecast_id).where(*waits, _COLUMNS.verify_until >= time_of_query() - 86400)
+    return select(_COLUMNS.forecast_id).where(*waits, _COLUMNS.verify_until >= time_of_query() - GRACE_SECONDS)

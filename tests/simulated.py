@@ -1,6 +1,7 @@
 """A data set whose analyses a test adds one by one, and steps of the scheduler."""
 
 import dataclasses
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,9 @@ class Waves:
     def _write(self, time: np.datetime64) -> Path:
         path = self._folder / f"{NAME}-{np.datetime_as_string(time, 'h')}.nc"
         if not path.exists():
-            travelling_waves(tiny_spec().grid.grid, [_ORIGIN, time]).isel(time=[1]).to_netcdf(path)
+            part = path.with_name(f"{uuid.uuid4()}.part")  # two threads may fetch the same analysis
+            travelling_waves(tiny_spec().grid.grid, [_ORIGIN, time]).isel(time=[1]).to_netcdf(part)
+            part.rename(path)
         return path
 
     def _check(self) -> None:
