@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.context import ForkServerContext
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
@@ -53,7 +54,7 @@ def measure_two_workers(folder: Path, checkpoint: Path, size: Size, repeats: int
     The slower of the two processes counts. Both quantities are measured alternately, and the median of their ratios is
     returned, because the speed of a machine varies over minutes and between cores.
     """
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     active, stopped, durations = context.Event(), context.Event(), context.Queue()
     with Workbench.open(folder, checkpoint, threads=1) as bench:
         worker_barrier, workers = _start_pair(_run_worker, active, stopped, folder, checkpoint)
@@ -74,7 +75,7 @@ def measure_two_workers(folder: Path, checkpoint: Path, size: Size, repeats: int
 @contextmanager
 def start_plain_loop(checkpoint: Path) -> Iterator[Callable[[Path, Size], float]]:
     """Start a process for the plain loop; yield a function that runs it to a store and returns the seconds."""
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     tasks: Queue[tuple[Path, Size] | None] = context.Queue()
     durations: Queue[float] = context.Queue()
     process = context.Process(
@@ -96,7 +97,7 @@ def measure_peak_bytes(folder: Path, checkpoint: Path, sizes: list[Size], warm_u
 
     After 6 forecasts the memory allocator of a worker has reached its steady state.
     """
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     peaks: Queue[int] = context.Queue()
     process = context.Process(target=_run_forecasts, args=(folder, checkpoint, sizes, warm_ups, peaks))
     process.start()
@@ -119,6 +120,13 @@ def receive(results: "Queue[T]", processes: list[Any], seconds: float = 1200) ->
     raise BenchmarkError(f"A process of the benchmark sent no result within {seconds:g} s.")
 
 
+def _context() -> ForkServerContext:
+    """Return the context of processes that are forked from one that has imported this module, which takes seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 def _check_processes(processes: list[Any]) -> None:
     for process in processes:
         if process.exitcode:
@@ -126,7 +134,7 @@ def _check_processes(processes: list[Any]) -> None:
 
 
 def _start_pair(target: Callable[..., None], *arguments: Any) -> tuple[Barrier, list[Any]]:
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     barrier = context.Barrier(3)
     processes = [context.Process(target=target, args=(barrier, *arguments), daemon=True) for _ in range(2)]
     for process in processes:

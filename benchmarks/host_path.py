@@ -65,12 +65,12 @@ def bench_host_path(*, json_path: Path | None, tiny: bool, threads: int | None, 
     with tempfile.TemporaryDirectory(prefix="warmcast-bench-") as folder, ExitStack() as stack:
         work = Path(folder)
         checkpoint = write_untrained_checkpoint(work / "untrained", *sizes.grid)
-        trees = {"this": None, "before": against} if against is not None else {"this": None}
-        hosts = [
-            stack.enter_context(_Host.start(work / f"{tree}-{products}", checkpoint, count, tree, path, products))
-            for tree, path in trees.items()
-            for products in (False, True)
-        ]
+        trees = {"this": None} if against is None else {"before": against, "this": None}
+        hosts: list[_Host] = []
+        for tree, path in trees.items():
+            host = stack.enter_context(_Host.start(work / tree, checkpoint, count, tree, path))
+            host.run(sizes.members, _START_LEAD_TIMES)
+            hosts.insert(0, host)
         limit = stack.enter_context(_Limit.open(work / "limit", checkpoint, sizes, count))
         rows, growth = _measure(hosts, limit, sizes)
     title = (
@@ -95,30 +95,29 @@ class _Host:
     """A process that computes forecasts on a free device with the packages of one tree."""
 
     tree: str
-    products: bool
     process: "subprocess.Popen[bytes]"
 
     @classmethod
     @contextmanager
-    def start(
-        cls, data: Path, checkpoint: Path, threads: int, tree: str, packages: Path | None, products: bool
-    ) -> Iterator["_Host"]:
+    def start(cls, data: Path, checkpoint: Path, threads: int, tree: str, packages: Path | None) -> Iterator["_Host"]:
         """Start the process with the packages in the folder `packages`, by default those of this process."""
         folder = Path(__file__).parents[1] if packages is None else packages.resolve()
-        command = [sys.executable, host_path_process.__file__, data, checkpoint, threads, "yes" if products else "no"]
+        command = [sys.executable, host_path_process.__file__, data, checkpoint, threads]
         environment = {**os.environ, "PYTHONPATH": str(folder)}
         with subprocess.Popen(
             list(map(str, command)), env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         ) as process:
-            yield cls(tree, products, process)
+            yield cls(tree, process)
             assert process.stdin is not None
             process.stdin.close()
 
-    def run(self, members: int, num_lead_times: int, *, with_memory: bool = False) -> dict[str, Any]:
+    def run(
+        self, members: int, num_lead_times: int, *, products: bool = False, with_memory: bool = False
+    ) -> dict[str, Any]:
         """Compute a forecast, and return what `ForecastRuns.run` does. Raises `BenchmarkError` if the process ends."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        command = json.dumps([members, num_lead_times, with_memory]) + "\n"
+        command = json.dumps([members, num_lead_times, products, with_memory]) + "\n"
         with suppress(BrokenPipeError):
             self.process.stdin.write(command.encode())
         line = self.process.stdout.readline()
@@ -194,15 +193,13 @@ class _Limit:
 
 def _measure(hosts: Sequence[_Host], limit: _Limit, sizes: _Sizes) -> tuple[list[dict[str, Any]], float]:
     """Return a row for each process, the shortest of alternate runs, and the growth of memory in the first process."""
-    for host in hosts:
-        host.run(sizes.members, _START_LEAD_TIMES)
     limit.run(_START_LEAD_TIMES)
     best: dict[tuple[str, bool], dict[str, Any]] = {}
     for _ in range(sizes.repeats):
-        for host in hosts:
-            result = host.run(sizes.members, sizes.long)
-            kept = best.setdefault((host.tree, host.products), result)
-            best[host.tree, host.products] = min(result, kept, key=lambda each: float(each["seconds"]))
+        for host, products in itertools.product(hosts, (False, True)):
+            result = host.run(sizes.members, sizes.long, products=products)
+            kept = best.setdefault((host.tree, products), result)
+            best[host.tree, products] = min(result, kept, key=lambda each: float(each["seconds"]))
             shutil.rmtree(Path(result["store"]).parent, ignore_errors=True)
         seconds = limit.run(sizes.long)
         kept = best.setdefault(("limit", False), {"seconds": seconds, "phases": {}})

@@ -39,19 +39,24 @@ def free_step(forecaster: Forecaster, frames: Any, _valid_time: object, noise: t
     return torch.add(frames[0], noise, alpha=NOISE_SHARE)
 
 
-def free_device(*, with_products: bool) -> None:
-    """Make the device free in this process: a step costs one addition, and the search for lost members nothing.
+_write_products: Any = Attempt._write_products
 
-    Diagnostics and summary, which a GPU computes, are left out, or else computed by this CPU.
-    """
-    replaced: list[tuple[type, str, Any]] = [(Forecaster, "step", free_step)]
+
+def free_device() -> None:
+    """Make the device free in this process: a step costs one addition, and the search for lost members nothing."""
+    _replace(Forecaster, "step", free_step)
     if guard := getattr(rollout, "ValidRange", None):
-        replaced.append((guard, "mask_lost_members", lambda _range, states: states))
-    if not with_products:
-        replaced.append((Attempt, "_write_products", lambda _attempt, _lead_index: None))
-    for owner, name, function in replaced:
-        assert callable(getattr(owner, name))
-        setattr(owner, name, function)
+        _replace(guard, "mask_lost_members", lambda _range, states: states)
+
+
+def leave_out_products(left_out: bool) -> None:
+    """Leave out diagnostics and summary, which a GPU computes, or else let this CPU compute them, from now on."""
+    _replace(Attempt, "_write_products", (lambda _attempt, _lead_index: None) if left_out else _write_products)
+
+
+def _replace(owner: type, name: str, function: Any) -> None:
+    assert callable(getattr(owner, name))
+    setattr(owner, name, function)
 
 
 class ForecastRuns:
@@ -102,16 +107,20 @@ class ForecastRuns:
 
 
 def main() -> None:
-    """Run the forecasts that the standard input names: `[members, lead times, whether memory is measured]` each."""
-    data, checkpoint, threads, with_products = sys.argv[1:]
-    free_device(with_products=with_products == "yes")
+    """Run the forecasts that the standard input names, each by its members, lead times, products and memory.
+
+    The latter two say whether diagnostics and summary are computed, and whether the peak of memory is measured.
+    """
+    data, checkpoint, threads = sys.argv[1:]
+    free_device()
     options: dict[str, Any] = {"threads": 1}  # those of PyTorch, which stands for the device
     if "host_threads" in WorkerSettings.model_fields:
         options["host_threads"] = int(threads)
     with Workbench.open(Path(data), Path(checkpoint), **options) as bench:
         runs = ForecastRuns(bench)
         for line in sys.stdin:
-            members, num_lead_times, with_memory = json.loads(line)
+            members, num_lead_times, with_products, with_memory = json.loads(line)
+            leave_out_products(not with_products)
             result = runs.run(members, num_lead_times, with_memory=with_memory)
             sys.stdout.write(json.dumps(result) + "\n")
             sys.stdout.flush()

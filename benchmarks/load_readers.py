@@ -29,7 +29,7 @@ def bench_readers(*, json: Path | None, tiny: bool) -> dict[str, Any]:
     and the 99th percentile of a time series' seconds. `tiny` makes everything small for tests; its results mean
     nothing.
     """
-    readers, requests, rounds, members, lead_time = (4, 4, 1, 2, "5d") if tiny else (200, 20_000, 3, 16, "10d")
+    readers, requests, rounds, members, lead_time = (4, 4, 1, 2, "3d") if tiny else (200, 20_000, 3, 16, "10d")
     cores, figures = sorted(os.sched_getaffinity(0)), Figures()
     with (
         tempfile.TemporaryDirectory(prefix="warmcast-bench-") as folder,
