@@ -36,6 +36,7 @@ campaign: install $(NATURE)/.installed
 	$(BIN)/python -m pytest -n 0 tests/unit/test_viewer_build.py tests/integration/test_viewer.py
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/campaign --kills 40 --mutants 200 --timeout 7200 -v
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit/service/test_fuzz.py tests/integration/test_openapi.py --examples 400
+	$(BIN)/warmcast doctor --device cpu
 
 gpu: install
 	$(BIN)/warmcast doctor --device cuda

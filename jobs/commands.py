@@ -18,14 +18,14 @@ def show_storage(*, data: Path | None) -> dict[str, Any]:
 
     Nothing is created or changed.
     """
-    settings = _read_settings(data).storage
+    settings = Settings.read(data).storage
     lost = find_lost_folders(open_storage(settings.data, settings.store))
     return survey(settings) | {"lost": [_describe(name, folder) for name, folder in lost.items()]}
 
 
 def adopt_storage(*, data: Path | None) -> dict[str, Any]:
     """Make the database and the data place those of one new installation, and return what `show_storage` does."""
-    adopt(_read_settings(data).storage)
+    adopt(Settings.read(data).storage)
     return show_storage(data=data)
 
 
@@ -34,7 +34,7 @@ def delete_lost(*, names: Sequence[str], data: Path | None) -> dict[str, Any]:
 
     Raises `ConfigurationError`, and deletes nothing, if there is no folder of one of the names.
     """
-    settings = _read_settings(data).storage
+    settings = Settings.read(data).storage
     lost = find_lost_folders(open_storage(settings.data, settings.store))
     unknown = [name for name in names if name not in lost]
     if unknown:
@@ -60,7 +60,7 @@ def scrub_forecasts(
     Returns what was checked and found, which `report` gets for each forecast. At most `bytes_per_second` are read, by
     default those of the settings.
     """
-    settings = _read_settings(data).storage
+    settings = Settings.read(data).storage
     installation, found = open_installation(settings), list[dict[str, Any]]()
 
     def add(check: Check) -> None:
@@ -93,8 +93,3 @@ def _describe_check(check: Check) -> dict[str, Any]:
 
 def _describe(name: str, folder: StoragePath) -> dict[str, Any]:
     return {"name": name, "size_bytes": sum(size for _, size in folder.files()), "changed": folder.modified_time()}
-
-
-def _read_settings(data: Path | None) -> Settings:
-    settings = Settings.read()
-    return settings if data is None else settings.replace(data=data)

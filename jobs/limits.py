@@ -17,6 +17,7 @@ from jobs.rows.advisory_locks import Lock, lock_until_end
 from jobs.rows.clock import now
 from jobs.rows.states import Priority
 from jobs.rows.tables import api_keys, usage
+from jobs.settings import LimitSettings
 
 _DAY_SECONDS = 86400
 
@@ -168,6 +169,18 @@ def read_limits(connection: Connection, owner: str, defaults: Limits) -> Limits 
     columns = [api_keys.c[name] for name in LIMIT_NAMES]
     own = connection.execute(select(*columns).where(api_keys.c.id == owner)).mappings().one_or_none()
     return None if own is None else with_own(defaults, dict(own))
+
+
+def default_limits(settings: LimitSettings) -> Limits:
+    """Return the limits of keys without their own."""
+    return Limits(
+        open_forecasts=settings.key_open_forecasts,
+        forecast_evaluations=settings.key_forecast_evaluations,
+        day_evaluations=settings.key_day_evaluations,
+        kept_bytes=settings.key_kept_bytes,
+        uploads=settings.key_uploads,
+        high_priority=settings.key_high_priority,
+    )
 
 
 def with_own(defaults: Limits, own: Mapping[str, Any]) -> Limits:

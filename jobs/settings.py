@@ -302,16 +302,20 @@ class Settings(BaseModel):
         )
 
     @classmethod
-    def read(cls) -> Self:
-        """Return the settings of the environment; raise `ConfigurationError` that names an invalid variable."""
+    def read(cls, data: Path | None = None) -> Self:
+        """Return the settings of the environment, with `data` as the data folder if it is given.
+
+        Raises `ConfigurationError` that names an invalid variable.
+        """
         known = {_variable(name) for name in cls.fields()} | _CLIENT_VARIABLES
         unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
         if unknown:
             raise ConfigurationError(f"`{unknown[0]}` is not a setting. Expected one of: {', '.join(sorted(known))}.")
         try:
-            return cls.of()
+            settings = cls.of()
         except ValidationError as error:
             raise ConfigurationError(first_error_sentence(error, _variable_of_location)) from error
+        return settings if data is None else settings.replace(data=data)
 
     @staticmethod
     def fields() -> dict[str, FieldInfo]:

@@ -5,23 +5,11 @@ from contextlib import asynccontextmanager
 
 from anyio import to_thread
 
-from jobs.limits import Admission, Limits, list_states, read_limits, read_usage
+from jobs.limits import Admission, default_limits, list_states, read_limits, read_usage
 from jobs.settings import LimitSettings
 from service.dependencies import Service
 from service.rate_limits import rate_limit_headers
 from service.work_queues import Place
-
-
-def default_limits(settings: LimitSettings) -> Limits:
-    """Return the limits of keys without their own."""
-    return Limits(
-        open_forecasts=settings.key_open_forecasts,
-        forecast_evaluations=settings.key_forecast_evaluations,
-        day_evaluations=settings.key_day_evaluations,
-        kept_bytes=settings.key_kept_bytes,
-        uploads=settings.key_uploads,
-        high_priority=settings.key_high_priority,
-    )
 
 
 def admission_of(settings: LimitSettings) -> Admission:

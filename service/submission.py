@@ -13,7 +13,7 @@ from jobs.audit import Action, submitting_as
 from jobs.dispatching.sharing import count_needed_workers
 from jobs.forecasts import ForecastRecord, find_by_idempotency_key
 from jobs.handling import Handling
-from jobs.limits import NewForecast, read_limits
+from jobs.limits import NewForecast, default_limits, read_limits
 from jobs.planning.measured import choose_group_size, load_estimator
 from jobs.planning.plans import Plan, check_free_space
 from jobs.request import ForecastRequest, ForecastSource, InitialStateSource, Output, StateSource
@@ -24,7 +24,7 @@ from service.damage import answering_damage, load_state_of
 from service.dependencies import Service, find_data_folder
 from service.faults import Faults, located_at
 from service.initial_states import check_source
-from service.limits import admission_of, default_limits
+from service.limits import admission_of
 from service.problems import TOO_LARGE, ServiceError
 from service.requests import ForecastBody, ReplayBody
 from storage.errors import ConfigurationError, Location

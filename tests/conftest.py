@@ -171,16 +171,7 @@ def serve(untrained_checkpoint: Path, tmp_path: Path) -> Iterator[Callable[..., 
         served.stop()
 
 
-@pytest.fixture(scope="module")
-def served(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One service per module, for tests that do not change its state."""
-    result = Served(tmp_path_factory.mktemp("served") / "data", untrained_checkpoint.parent)
-    yield result
-    result.client.close()
-    result.stop()
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=3, help="number of kills of each kill campaign")
+    parser.addoption("--kills", type=int, default=2, help="number of kills of each kill campaign")
     parser.addoption("--examples", type=int, default=15, help="number of random requests for each route of the service")
     parser.addoption("--mutants", type=int, default=1, help="number of damaged files per format that the service gets")

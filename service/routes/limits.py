@@ -5,11 +5,10 @@ from pydantic import BaseModel, Field
 
 from jobs.errors import LimitState
 from jobs.kept_states import count_states
-from jobs.limits import list_states, read_limits, read_usage
+from jobs.limits import default_limits, list_states, read_limits, read_usage
 from jobs.rows.states import Role
 from service.dependencies import CallerDep, ServiceDep
 from service.limit_views import LimitView
-from service.limits import default_limits
 from service.problems import PROBLEM_RESPONSES
 from service.rate_limits import rate_limit_headers
 from service.views import format_time

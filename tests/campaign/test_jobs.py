@@ -3,6 +3,7 @@
 A few kills in an ordinary run; `make campaign` sets many.
 """
 
+import math
 import random
 import signal
 import threading
@@ -18,7 +19,6 @@ from jobs.dispatching.dispatch import CeleryDispatcher, Dispatcher, LocalDispatc
 from jobs.rows.database import Database
 from jobs.settings import Settings
 from tests.campaign.disturbed import (
-    LEAD_TIMES,
     CeleryWorkers,
     LocalWorkers,
     Submit,
@@ -28,10 +28,10 @@ from tests.campaign.disturbed import (
     submit_several,
     wait_while_disturbing,
 )
+from tests.rows import read_forecast
 from tests.servers import RedisServer
 
-_MANY_KILLS, _FEW_LEAD_TIMES = 10, 24
-"""Below so many kills forecasts are shorter."""
+_MANY_KILLS = 10
 
 
 @pytest.fixture(params=["local", "celery"])
@@ -99,18 +99,20 @@ def test_disturbed_forecasts_end_once_with_the_result_of_undisturbed_ones(
     kills = int(request.config.getoption("--kills"))
     celery = settings.service.dispatcher == "celery"
     dispatcher: Dispatcher = CeleryDispatcher(settings) if celery else LocalDispatcher()
-    lead_times = LEAD_TIMES if kills >= _MANY_KILLS else _FEW_LEAD_TIMES
-    forecasts = submit_several(submit_small, database, settings, kills, lead_times)
+    forecasts = submit_several(submit_small, database, settings, kills)
     draw, done = random.Random(20180915), Counter[str]()
-    next_kill = time.monotonic() + 5
+    next_kill = math.inf  # until a forecast is computed: a kill while all workers start would disturb nothing
 
     def disturb() -> None:
         nonlocal next_kill
+        if next_kill == math.inf and any(read_forecast(database, forecast.id).lead_times for forecast in forecasts):
+            next_kill = 0.0
         if done.total() < kills and time.monotonic() > next_kill:
             done[_disturb(draw, workers, redis_server if celery else None)] += 1
             next_kill = time.monotonic() + draw.uniform(0.5, 6)
 
     wait_while_disturbing(database, dispatcher, settings, forecasts, disturb, 60 + 15 * kills)
+    assert done, "a process was killed or paused while forecasts were computed"
     dispatcher.close()
     workers.stop()
-    check_results(submit_small, database, settings, forecasts, tmp_path / "reference", lead_times)
+    check_results(submit_small, database, settings, forecasts, tmp_path / "reference")

@@ -33,6 +33,8 @@ RUN = (
 )
 STARTS = r"(make install|\. \.venv/bin/activate|((WARMCAST|AWS)_\w+=\S+ )*warmcast (serve|api|worker))"
 """Commands of the blocks that are not run: they start the processes that the other blocks need."""
+DOCTOR = "warmcast doctor "
+"""A command that is run with a small checkpoint; `make campaign` runs it with the bundled one."""
 
 
 def _script(text: str) -> str:
@@ -47,9 +49,9 @@ def _script(text: str) -> str:
 
 @pytest.mark.parametrize("name", RUN)
 def test_every_block_of_a_document_works(
-    name: str, request: pytest.FixtureRequest, gfs_files: list[Path], tmp_path: Path
+    name: str, request: pytest.FixtureRequest, gfs_files: list[Path], untrained_checkpoint: Path, tmp_path: Path
 ) -> None:
-    text = (DOCS / name).read_text()
+    text = (DOCS / name).read_text().replace(DOCTOR, f"{DOCTOR}--checkpoint {untrained_checkpoint} ")
     needs_own = "warmcast key create" in text  # from then on the service refuses requests without a key
     served: Served = request.getfixturevalue("serve")() if needs_own else request.getfixturevalue("served")
     for target, source in zip(("gfs.t18z.grib2", "gfs.t00z.grib2"), gfs_files, strict=True):

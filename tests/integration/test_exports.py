@@ -36,7 +36,7 @@ def _read_grib(content: bytes, folder: Path) -> Found:
 
 
 def test_nothing_is_wrong_or_empty_while_a_forecast_grows(served: Served, tmp_path: Path) -> None:
-    forecast = served.submit(lead_time="180h", members=8, sampler={"nfe": 40})
+    forecast = served.submit(lead_time="120h", members=8, sampler={"nfe": 20})
     address = f"/v1/forecast/{forecast['id']}"
     paths = {
         "netcdf": f"{address}/ensemble.nc?parameter-name=u10",

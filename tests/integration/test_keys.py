@@ -116,7 +116,7 @@ def test_a_key_cannot_access_forecasts_of_another_key(serve: Serve) -> None:
 
 
 def test_a_revoked_or_unknown_key_is_refused(serve: Serve) -> None:
-    served = serve()
+    served = serve(command="api")
     key = json.loads(_key(served, "create", "desk", "--json"))
     with _client(served, key["secret"]) as client:
         assert client.list() == []
@@ -132,7 +132,7 @@ def test_a_revoked_or_unknown_key_is_refused(serve: Serve) -> None:
 
 
 def test_beyond_loopback_every_request_needs_a_key(serve: Serve) -> None:
-    served = serve("--host", "0.0.0.0")
+    served = serve("--host", "0.0.0.0", command="api")
     refused = served.client.get("/forecast")
     assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthorized")
     assert "warmcast key create" in refused.json()["detail"]
@@ -145,7 +145,7 @@ def test_beyond_loopback_every_request_needs_a_key(serve: Serve) -> None:
 
 
 def test_links_begin_with_the_public_url(serve: Serve) -> None:
-    served = serve(public_url="https://warmcast.example/weather")
+    served = serve(command="api", public_url="https://warmcast.example/weather")
     secret = _key(served, "create", "desk").strip()
     headers = {"Authorization": f"Bearer {secret}", "Host": "warmcast.example"}
     listed = served.client.get("/forecast", headers=headers)

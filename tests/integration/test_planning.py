@@ -1,5 +1,6 @@
 from typing import Any
 
+import pytest
 from sqlalchemy import update
 
 from jobs.rows.database import Database
@@ -7,6 +8,11 @@ from jobs.rows.states import Status
 from jobs.rows.tables import speeds
 from jobs.settings import Settings
 from tests.served import Served, small_request
+
+
+@pytest.fixture(scope="module")
+def served(own_served: Served) -> Served:
+    return own_served
 
 
 def _estimate(served: Served, **fields: Any) -> Any:

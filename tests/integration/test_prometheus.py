@@ -16,6 +16,11 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 @pytest.fixture(scope="module")
+def served(own_served: Served) -> Served:
+    return own_served
+
+
+@pytest.fixture(scope="module")
 def prometheus(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Debian's Prometheus with the project's configuration, except for addresses, folders and the scrape interval."""
     folder = tmp_path_factory.mktemp("prometheus")

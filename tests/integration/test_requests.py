@@ -18,6 +18,11 @@ from weather.testing import travelling_waves
 Serve = Callable[..., Served]
 
 
+@pytest.fixture(scope="module")
+def served(own_served: Served) -> Served:
+    return own_served
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [

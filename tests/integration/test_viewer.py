@@ -22,6 +22,11 @@ HOSTILE = "<img src=x onerror=alert(1)> " + 60 * "x"
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's Chromium is not installed")
 
 
+@pytest.fixture(scope="module")
+def served(own_served: Served) -> Served:
+    return own_served
+
+
 @pytest.fixture
 def browser(served: Served) -> Iterator[Browser]:
     with sync_api.sync_playwright() as playwright:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from jobs import key_commands
 from jobs.rows.database import Database
 from jobs.settings import Settings
 from service import commands
@@ -190,49 +191,49 @@ def test_the_described_api_is_the_document_with_sorted_keys() -> None:
 
 def test_a_new_key_is_valid_and_its_secret_is_returned_only_once(tmp_path: Path) -> None:
     data = tmp_path / "new" / "data"
-    made = commands.create_api_key(name="desk", data=data)
+    made = key_commands.create_api_key(name="desk", data=data)
     assert (made["name"], made["revoked"]) == ("desk", None)
     assert re.fullmatch(r"wc_[\w-]{43}", made["secret"])
     database = Database(Settings.of(data=data).storage.sql_url)
     assert find_key_id(database, made["secret"]) == made["id"]
     database.close()
-    (listed,) = commands.list_api_keys(data=data)["keys"]
+    (listed,) = key_commands.list_api_keys(data=data)["keys"]
     assert {name: listed.get(name) for name in made} == made | {"secret": None}
     assert "secret" not in listed
     assert made["secret"].encode() not in b"".join(path.read_bytes() for path in data.iterdir())
 
 
 def test_a_revoked_key_is_still_listed_and_a_second_revocation_changes_nothing(tmp_path: Path) -> None:
-    made = [commands.create_api_key(name=name, data=tmp_path) for name in ("one", "two")]
-    assert commands.revoke_api_key(key_id=made[0]["id"], data=tmp_path) == {"id": made[0]["id"]}
-    first = commands.list_api_keys(data=tmp_path)["keys"]
-    commands.revoke_api_key(key_id=made[0]["id"], data=tmp_path)
-    assert commands.list_api_keys(data=tmp_path)["keys"] == first
+    made = [key_commands.create_api_key(name=name, data=tmp_path) for name in ("one", "two")]
+    assert key_commands.revoke_api_key(key_id=made[0]["id"], data=tmp_path) == {"id": made[0]["id"]}
+    first = key_commands.list_api_keys(data=tmp_path)["keys"]
+    key_commands.revoke_api_key(key_id=made[0]["id"], data=tmp_path)
+    assert key_commands.list_api_keys(data=tmp_path)["keys"] == first
     assert [(key["name"], key["revoked"] is not None) for key in first] == [("one", True), ("two", False)]
 
 
 def test_revoking_an_unknown_key_says_where_the_known_ones_are_listed(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"`warmcast key list` prints. Got: 'key_none'"):
-        commands.revoke_api_key(key_id="key_none", data=tmp_path)
+        key_commands.revoke_api_key(key_id="key_none", data=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 101, "tab\tbed"])
 def test_a_key_needs_a_printable_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match="`name` must have 1 to 100 printable characters"):
-        commands.create_api_key(name=name, data=tmp_path)
-    assert commands.list_api_keys(data=tmp_path) == {"keys": []}
+        key_commands.create_api_key(name=name, data=tmp_path)
+    assert key_commands.list_api_keys(data=tmp_path) == {"keys": []}
 
 
 def test_the_list_of_keys_is_empty_before_the_first_one(tmp_path: Path) -> None:
-    assert commands.list_api_keys(data=tmp_path / "empty") == {"keys": []}
+    assert key_commands.list_api_keys(data=tmp_path / "empty") == {"keys": []}
 
 
 def test_limits_of_a_key_are_listed_with_those_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WARMCAST_KEY_UPLOADS", "7")
-    made = commands.create_api_key(name="desk", limits={"open_forecasts": 3, "uploads": None}, data=tmp_path)
-    (listed,) = commands.list_api_keys(data=tmp_path)["keys"]
+    made = key_commands.create_api_key(name="desk", limits={"open_forecasts": 3, "uploads": None}, data=tmp_path)
+    (listed,) = key_commands.list_api_keys(data=tmp_path)["keys"]
     assert listed["limits"] == {"open_forecasts": 3}
     assert listed["in_force"]["open_forecasts"] == {"value": 3, "used": 0}
     assert listed["in_force"]["uploads"] == {"value": 7, "used": None}
-    changed = commands.limit_api_key(key_id=made["id"], limits={"open_forecasts": None}, data=tmp_path)
+    changed = key_commands.limit_api_key(key_id=made["id"], limits={"open_forecasts": None}, data=tmp_path)
     assert (changed["limits"], changed["in_force"]["open_forecasts"]["value"]) == ({}, 50)

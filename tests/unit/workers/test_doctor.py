@@ -56,6 +56,7 @@ def test_the_command_prints_the_findings_and_fails_if_a_server_is_missing(
     assert "[ok] installation: none yet" in well.output
     open_installation(StorageSettings(data=tmp_path / "data")).database.close()
     (tmp_path / "data/warmcast.db").unlink()
+    monkeypatch.setattr("workers.doctor.run_self_test", lambda _subject: ())  # it has passed
     monkeypatch.setenv("WARMCAST_DISPATCHER", "celery")
     monkeypatch.setenv("WARMCAST_REDIS_URL", "redis://127.0.0.1:1/0")
     ill = CliRunner().invoke(app, [*command, "--json", "--checkpoints", str(tmp_path / "more")])

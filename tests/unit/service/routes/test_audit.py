@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from jobs.audit import Action, Refusal, delete_old_audit, list_audit
+from jobs.key_commands import create_api_key, limit_api_key, list_api_keys, revoke_api_key, rotate_api_key, show_audit
 from jobs.rows.database import Database
 from jobs.rows.states import Role
 from jobs.settings import Settings
-from service.commands import create_api_key, limit_api_key, list_api_keys, revoke_api_key, rotate_api_key, show_audit
 from service.refusals import Refusals
 from tests.clock import MovableClock
 from tests.in_process import InProcess
