@@ -11,13 +11,13 @@ install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 # JCM needs more than a hundred packages, some of which change others: it has an environment of its own.
 $(NATURE)/.installed: pyproject.toml constraints.txt
 	test -x $(NATURE)/bin/python || $(PYTHON) -m venv $(NATURE)
-	$(NATURE)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[nature]'
+	$(NATURE)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[nature]'
 	touch $@
 
 demo: install

@@ -21,7 +21,8 @@ Years = Annotated[
     ),
 ]
 DampingRounds = Annotated[
-    int, typer.Option(min=0, help="Number of rounds that fit the damping by wavenumber; 0 leaves it as it is.")
+    int,
+    typer.Option(min=0, help="Number of rounds that fit the damping by wavenumber and latitude; 0 leaves it as it is."),
 ]
 _WIDTH = 120
 _MAX_ROWS = 12
@@ -58,7 +59,7 @@ def calibrate(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Fit the damping of a checkpoint by wavenumber, then correlation in time and scale of its noise.
+    """Fit the damping of a checkpoint by wavenumber and latitude, then its noise: correlation in time and scale.
 
     The years are those that it was not trained on. Both are written to the manifest of a copy, or of the checkpoint
     itself. An interrupted calibration continues when the command is repeated.
@@ -85,11 +86,14 @@ def calibrate(
 
 
 def _print_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
-    """Print how much each round damps, and what it does to the spectra."""
+    """Print how much each round changes, and what it does to the spectra."""
     for number, each in enumerate(rounds, start=1):
-        gains = [gain for gains in each["gains"] for gain in gains]
+        gains, eddy_gains, shifts = (
+            [value for row in each["damping"][name] for value in row] for name in ("gains", "eddy_gains", "shifts")
+        )
         damped = f"{sum(gain < 1 for gain in gains)} of {len(gains)} gains below 1, the least {min(gains):.3f}"
-        typer.echo(f"Damping, round {number}: Σ|1 − η| {each['deviation']:.3g}; {damped}")
+        latitudes = f"eddies × {min(eddy_gains):.3f} or more, zonal means + {min(shifts):.3f} to {max(shifts):.3f}"
+        typer.echo(f"Damping, round {number}: Σ|1 − η| {each['deviation']:.3g}; {damped}; {latitudes}")
 
 
 def _print_trials(trials: Sequence[Mapping[str, Any]]) -> None:

@@ -103,12 +103,9 @@ class ModelSpec(FrozenModel):
             raise ValueError(
                 f"`extremes` must be those of the variables {', '.join(self.variable_names)}, in this order"
             )
-        expected = [self.grid.grid.highest_wavenumber + 1] * len(self.variables)
-        if self.damping is not None and [len(gains) for gains in self.damping.gains] != expected:
-            raise ValueError(
-                f"`damping` must have gains of {len(expected)} variables and {expected[0]} total wavenumbers. Got: "
-                f"{' and '.join(str(len(gains)) for gains in self.damping.gains)} gains"
-            )
+        if self.damping is not None:
+            grid = self.grid.grid
+            self.damping.check_shape(len(self.variables), grid.highest_wavenumber + 1, grid.shape[0])
         return self
 
     @property

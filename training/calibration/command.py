@@ -11,7 +11,8 @@ import torch
 from storage.atomic import write_text
 from storage.errors import ConfigurationError
 from storage.lock import claim_output
-from training.calibration.damping import DampingFitter, Round
+from training.calibration.damping import DampingFitter
+from training.calibration.damping_rounds import Round
 from training.calibration.noise import NoiseFitter
 from training.data.sources import load_data_for
 from training.evaluation.settings import Evaluation

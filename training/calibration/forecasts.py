@@ -15,7 +15,6 @@ from models.rollout import rollout
 from training.data.training_data import TrainingData
 from training.evaluation.settings import Evaluation, start_indices
 from training.evaluation.subject import Subject
-from weather.damping_spec import DampingSpec
 from weather.manifest import WHITE, ModelSpec, NoiseSpec
 
 
@@ -47,7 +46,7 @@ class Forecasts:
 
     def settings(self) -> dict[str, Any]:
         """Return what the forecasts depend on besides their noise, as JSON; the noise of the checkpoint is left out."""
-        damping = None if self.spec.damping is None else DampingSpec(gains=self.spec.damping.gains)
+        damping = None if self.spec.damping is None else self.spec.damping.model_copy(update={"fitted_on": None})
         model = self.spec.model_copy(update={"damping": damping})
         return {
             "checkpoint": self._subject.manifest.model_copy(update={"noise": WHITE, "model": model}).digest,

@@ -1,4 +1,4 @@
-"""Damping by total wavenumber, on Gaussian and regular grids, and in the steps of a forecaster."""
+"""Damping by total wavenumber and latitude, on Gaussian and regular grids, and in the steps of a forecaster."""
 
 from itertools import islice
 
@@ -24,10 +24,12 @@ GRIDS = [gaussian_grid("t21"), Grid.from_coordinates(np.linspace(-90, 90, 31), n
 
 
 def _spec(spec: ModelSpec, first_damped: int, gain: float) -> ModelSpec:
-    """Return the specification with a damping of `gain` from a wavenumber on, of the second variable alone."""
+    """Return the specification with a damping from a wavenumber on and of all latitudes, of the second variable."""
     number = spec.grid.grid.highest_wavenumber + 1
     gains = (1.0,) * number, (1.0,) * first_damped + (gain,) * (number - first_damped)
-    return spec.model_copy(update={"damping": DampingSpec(gains=gains)})
+    rows = spec.grid.grid.shape[0]
+    latitudes = {"eddy_gains": ((1.0,) * rows, (gain,) * rows), "shifts": ((0.0,) * rows, (1 - gain,) * rows)}
+    return spec.model_copy(update={"damping": DampingSpec(gains=gains, **latitudes)})
 
 
 def _frames(spec: ModelSpec) -> list[torch.Tensor]:
@@ -54,6 +56,20 @@ def test_gains_of_one_leave_every_bit_and_what_the_grid_does_not_resolve_stays(g
     assert torch.equal(Damping(DampingSpec(gains=((1.0,) * number,)), grid, CPU)(states), states)
     rows = torch.tensor([(-1.0) ** column for column in range(grid.shape[1])]).expand(1, 1, *grid.shape)
     torch.testing.assert_close(Damping(DampingSpec(gains=((0.5,) * number,)), grid, CPU)(rows), rows)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_eddies_are_multiplied_and_zonal_means_shifted_by_variable_and_latitude(grid: Grid) -> None:
+    draw = np.random.default_rng(0)
+    ones = ((1.0,) * (grid.highest_wavenumber + 1),) * 2
+    eddy_gains, shifts = draw.uniform(0.5, 1, (2, grid.shape[0])), draw.normal(size=(2, grid.shape[0]))
+    spec = DampingSpec(gains=ones, eddy_gains=eddy_gains.tolist(), shifts=shifts.tolist())
+    states = torch.from_numpy(draw.normal(size=(3, 2, *grid.shape))).float()
+    zonal = states.numpy().mean(axis=-1, keepdims=True)
+    expected = zonal + shifts[..., None] + eddy_gains[..., None] * (states.numpy() - zonal)
+    np.testing.assert_allclose(Damping(spec, grid, CPU)(states).numpy(), expected, atol=2e-6)
+    still = DampingSpec(gains=ones, eddy_gains=(eddy_gains * 0 + 1).tolist(), shifts=(shifts * 0).tolist())
+    assert torch.equal(Damping(still, grid, CPU)(states), states), "gains of 1 and shifts of 0 leave every bit"
 
 
 def test_a_step_and_the_rollout_of_the_mean_end_with_the_damping_of_the_specification() -> None:

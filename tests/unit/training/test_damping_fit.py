@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from diagnostics.scores.random_fields import isotropic_fields
 from models.testing import tiny_spec, write_tiny_checkpoint
-from training.calibration.damping import next_gains
+from training.calibration.damping_rounds import next_damping
 from warmcast.cli import app
 from weather.damping_spec import DampingSpec
 from weather.manifest import read_manifest
@@ -22,36 +22,54 @@ _NUM_DEGREES = _SPEC.grid.grid.highest_wavenumber + 1
 _FIRST_WEAK = 9
 
 
-def _round(gains: Any, log_ratio: Any, error: float = 0.0) -> Mapping[str, Any]:
-    return {"gains": np.array(gains).tolist(), "log_ratio": np.array(log_ratio).tolist(), "error": error}
+def _round(error: float = 0.0, **parts: tuple[Any, Any]) -> Mapping[str, Any]:
+    """Return a round with values and excess of the parts of a damping; others change nothing and fit."""
+    still: dict[str, tuple[Any, Any]] = {"gains": ([[1.0]], [[0.0]]), "eddy_gains": ([[1.0]], [[0.0]])}
+    known = still | {"shifts": ([[0.0]], [[0.0]])} | parts
+    return {
+        "damping": {name: np.array(values).tolist() for name, (values, _) in known.items()},
+        "excess": {name: np.array(excess).tolist() for name, (_, excess) in known.items()},
+        "error": {name: np.full(np.shape(values), error).tolist() for name, (values, _) in known.items()},
+    }
 
 
-def test_the_gains_come_to_where_power_that_is_added_and_kept_is_the_truths() -> None:
+@pytest.mark.parametrize("name", ["gains", "eddy_gains"])
+def test_the_gains_come_to_where_power_that_is_added_and_kept_is_the_truths(name: str) -> None:
     """Power of a state that keeps a share of its power from step to step: P = s / (1 − g²·a)."""
     kept, added = np.array([[0.2, 0.8, 0.9, 0.95, 0.98]]), np.array([[0.7, 0.3, 0.14, 0.1, 0.005]])
 
     def log_ratio(gains: Any) -> Any:
         return np.log(added / (1 - np.array(gains) ** 2 * kept))
 
-    rounds = [_round(np.ones((1, 5)), log_ratio(np.ones((1, 5))))]
-    while len(rounds) < 9 and (gains := next_gains(rounds)) is not None:
-        rounds.append(_round(gains, log_ratio(gains)))
-    assert next_gains(rounds) is None, "gains that fit stay"
-    excess = np.array(rounds[0]["log_ratio"])
-    np.testing.assert_allclose(np.array(rounds[-1]["log_ratio"])[excess > 0], 0, atol=0.02)
-    np.testing.assert_array_equal(np.array(rounds[-1]["gains"])[excess <= 0], 1)
+    rounds = [_round(**{name: (np.ones((1, 5)), log_ratio(np.ones((1, 5))))})]
+    while len(rounds) < 12 and (damping := next_damping(rounds)) is not None:
+        gains = getattr(damping, name)
+        rounds.append(_round(**{name: (gains, log_ratio(gains))}))
+    assert next_damping(rounds) is None, "gains that fit stay"
+    excess = np.array(rounds[0]["excess"][name])
+    np.testing.assert_allclose(np.array(rounds[-1]["excess"][name])[excess > 0], 0, atol=0.02)
+    np.testing.assert_array_equal(np.array(rounds[-1]["damping"][name])[excess <= 0], 1)
 
 
-def test_power_within_its_sampling_error_is_left_as_it_is_and_gains_have_bounds() -> None:
-    first = _round(np.ones((2, 3)), [[0.1, 0.1, 20.0], [-3.0, 0.0, 0.3]]) | {
-        "error": [[0.05, 0.04, 0.1], [0.1, 0.1, 0.1]]
-    }
-    gains = next_gains([first])
-    assert gains is not None
-    assert gains[0, 0] == 1
-    assert 0.99 < gains[0, 1] < 1
-    assert gains[0, 2] == 0.5
-    assert gains[1].tolist() == [1, 1, pytest.approx(np.exp(-0.1 / 20), abs=1e-4)]
+def test_the_shifts_come_to_where_zonal_means_that_drift_and_are_restored_are_the_truths() -> None:
+    """Bias of a zonal mean that drifts by d a step and keeps a share a of its distance: b = (d + shift) / (1 − a)."""
+    drift, kept = np.array([[0.05, -0.02, 0.0]]), np.array([[0.97, 0.9, 0.95]])
+    shifts = np.zeros((1, 3))
+    rounds = [_round(shifts=(shifts, drift / (1 - kept)))]
+    while len(rounds) < 12 and (damping := next_damping(rounds)) is not None:
+        assert damping.shifts is not None
+        shifts = np.array(damping.shifts)
+        rounds.append(_round(shifts=(shifts, (drift + shifts) / (1 - kept))))
+    np.testing.assert_allclose(shifts, -drift, atol=2e-3)
+
+
+def test_excess_within_its_sampling_error_is_left_as_it_is_and_gains_have_bounds() -> None:
+    ones, excess = np.ones((2, 3)), [[0.1, 0.1, 20.0], [-3.0, 0.0, 0.3]]
+    damping = next_damping([_round(0.06, gains=(ones, excess), eddy_gains=(ones, excess), shifts=(0 * ones, excess))])
+    assert damping is not None
+    np.testing.assert_allclose(damping.gains, [[1, 1, 0.5], [1, 1, np.exp(-0.18 / 20)]], atol=1e-4)
+    np.testing.assert_allclose(damping.eddy_gains or (), [[0.999, 0.999, 0.6074], [1, 1, 0.994]], atol=1e-4)
+    np.testing.assert_allclose(damping.shifts or (), [[-0.002, -0.002, -0.997], [0.147, 0, -0.012]], atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +115,8 @@ def test_wavenumbers_with_too_much_power_are_damped_before_the_noise_is_fitted(d
     assert gains[:, 2:_FIRST_WEAK].mean() > 0.97
     assert (fit.starts, fit.members, fit.lead_hours, fit.data) == (10, 4, (24,), "smooth.nc")
     assert fit.deviation < 0.4 * fit.undamped_deviation == 0.4 * rounds[0]["deviation"]
-    assert damping.gains in [tuple(map(tuple, each["gains"])) for each in rounds]
+    unfitted = damping.model_copy(update={"fitted_on": None})
+    assert unfitted in [DampingSpec.model_validate(each["damping"]) for each in rounds]
     assert receipt["digest"] == manifest.digest
     assert str(damping) in receipt["summary"]
     assert manifest.noise.fitted_on is not None

@@ -57,6 +57,22 @@ def test_gains_must_be_those_of_the_variables_and_of_the_grid() -> None:
             _spec(DampingSpec(gains=gains))
 
 
+@pytest.mark.parametrize("name", ["eddy_gains", "shifts"])
+def test_values_by_latitude_must_be_those_of_the_variables_and_of_the_grid(name: str) -> None:
+    rows = tiny_spec().grid.grid.shape[0]
+    for values in (((1.0,) * rows,), ((1.0,) * rows, (1.0,) * (rows - 1))):
+        with pytest.raises(ValidationError, match=f"{name} of 2 variables and {rows} latitudes. Got: {rows}"):
+            _spec(DampingSpec.model_validate(_damping().model_dump() | {name: values}))
+
+
+def test_changes_of_latitudes_are_left_out_of_a_manifest_without_any_and_described_in_a_few_words() -> None:
+    assert _damping().model_dump().keys() == {"gains", "fitted_on"}
+    damping = DampingSpec(gains=((1.0, 1.0),), eddy_gains=((1.0, 0.994),), shifts=((0.02, -0.125),))
+    assert str(damping) == "eddies by up to 0.6 %, zonal means shifted by up to 0.12"
+    both = damping.model_copy(update={"gains": ((1.0, 0.95),)})
+    assert str(both) == "ℓ 1–1, by up to 5 % a time step, " + str(damping)
+
+
 def test_a_report_and_a_card_say_which_wavenumbers_are_damped_and_on_what_that_was_fitted(tmp_path: Path) -> None:
     last = tiny_spec().grid.grid.highest_wavenumber
     words = f"ℓ {last - 2}–{last}, by up to 5 % a time step"
