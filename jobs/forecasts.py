@@ -205,10 +205,12 @@ def list_forecasts(
     before: str | None = None,
     labels: Sequence[tuple[str, str]] = (),
     batch_id: str | None = None,
+    model: str | None = None,
 ) -> list[ForecastRecord]:
     """Return at most `limit` forecasts of an owner, newest first; only those with one of `statuses`, if given.
 
-    They have all of the `labels`, pairs of name and value. Without an owner they are those of all owners.
+    They have all of the `labels`, pairs of name and value, and are of the checkpoint `model`, if given. Without an
+    owner they are those of all owners.
 
     `before` is the id of the last forecast of the preceding page; an id of no forecast of the owner gives none. The
     parts of batches are left out, or those of the batch `batch_id` alone are returned.
@@ -218,6 +220,8 @@ def list_forecasts(
         query = query.where(forecasts.c.owner == owner)
     if statuses is not None:
         query = query.where(forecasts.c.status.in_(statuses))
+    if model is not None:
+        query = query.where(forecasts.c.model == model)
     for name, value in labels:
         query = query.where(forecasts.c.labels[name].as_string() == value)
     if before is not None:

@@ -30,6 +30,7 @@ from service.routes import (
     datasets,
     deliveries,
     documentation,
+    edr,
     events,
     exports,
     forecasts,
@@ -161,6 +162,7 @@ def _include_routes(app: FastAPI) -> None:
         app.include_router(router, prefix="/v1")
         app.include_router(router, include_in_schema=False)
     app.include_router(processes.router)
+    app.include_router(edr.router)
     app.include_router(health.router)
     app.include_router(documentation.router)
     app.include_router(pages.router)

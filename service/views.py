@@ -27,6 +27,14 @@ class Link(BaseModel):
     type: str | None = None
 
 
+class LandingPage(BaseModel):
+    """A landing page, as in OGC API – Common."""
+
+    title: str
+    description: str
+    links: list[Link]
+
+
 class Progress(BaseModel):
     """The progress of a forecast in lead times."""
 

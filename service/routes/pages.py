@@ -6,12 +6,12 @@ from importlib.resources import files
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel
 
 from service.caching import conditional, content_tag
 from service.dependencies import BaseUrl
+from service.edr import EDR
 from service.problems import NOT_FOUND, ServiceError
-from service.views import Link
+from service.views import LandingPage, Link
 
 router = APIRouter(tags=["pages"])
 
@@ -31,14 +31,6 @@ _POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Only files of the service."""
-
-
-class LandingPage(BaseModel):
-    """The landing page of the service, as in OGC API – Common."""
-
-    title: str
-    description: str
-    links: list[Link]
 
 
 @cache
@@ -96,6 +88,8 @@ def _describe_service(base: str) -> LandingPage:
             rel="http://www.opengis.net/def/rel/ogc/1.0/processes", href=f"{base}/api/retrieve/v1/processes", type=json
         ),
         Link(rel="http://www.opengis.net/def/rel/ogc/1.0/job-list", href=f"{base}/api/retrieve/v1/jobs", type=json),
+        Link(rel="conformance", href=f"{base}{EDR}/conformance", type=json),
+        Link(rel="data", href=f"{base}{EDR}/collections", type=json),
         Link(rel="forecasts", href=f"{base}/v1/forecast", type=json),
         Link(rel="catalogue", href=f"{base}/v1/catalogue", type=json),
         Link(rel="models", href=f"{base}/v1/models", type=json),

@@ -71,8 +71,8 @@ class AreaValues(SeriesDocument):
 
 
 _CONTENT: dict[str, Any] = {MEDIA_TYPES["csv"].partition(";")[0]: {}, MEDIA_TYPES["covjson"]: {}}
-_OF_PLACES: dict[int | str, dict[str, Any]] = {200: {"content": _CONTENT, "model": Positions}}
-_OF_AREAS: dict[int | str, dict[str, Any]] = {200: {"content": _CONTENT, "model": AreaValues}}
+OF_PLACES: dict[int | str, dict[str, Any]] = {200: {"content": _CONTENT, "model": Positions}}
+OF_AREAS: dict[int | str, dict[str, Any]] = {200: {"content": _CONTENT, "model": AreaValues}}
 
 Reduce = Annotated[
     Reduction,
@@ -80,7 +80,7 @@ Reduce = Annotated[
 ]
 
 
-@router.get("/forecast/{forecast_id}/position", response_class=Response, responses=_OF_PLACES)
+@router.get("/forecast/{forecast_id}/position", response_class=Response, responses=OF_PLACES)
 @router.head("/forecast/{forecast_id}/position", include_in_schema=False)
 async def read_position(
     record: OwnForecast,
@@ -107,7 +107,7 @@ async def read_position(
     return await _respond(record, service, request, PositionQuery(places=places, interpolation=interpolation, **fields))
 
 
-@router.get("/forecast/{forecast_id}/area", response_class=Response, responses=_OF_AREAS)
+@router.get("/forecast/{forecast_id}/area", response_class=Response, responses=OF_AREAS)
 @router.head("/forecast/{forecast_id}/area", include_in_schema=False)
 async def read_area(
     record: OwnForecast,
@@ -135,7 +135,7 @@ async def read_area(
     return await _respond(record, service, request, AreaQuery(area=area, reduction=reduce, **fields))
 
 
-@router.get("/forecast/{forecast_id}/cube", response_class=Response, responses=_OF_AREAS)
+@router.get("/forecast/{forecast_id}/cube", response_class=Response, responses=OF_AREAS)
 @router.head("/forecast/{forecast_id}/cube", include_in_schema=False)
 async def read_cube(
     record: OwnForecast,

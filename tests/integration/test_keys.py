@@ -47,6 +47,14 @@ EVERY_ROUTE = (
     *(("HEAD", f"/{name}") for name in ("ensemble.nc", "ensemble.grib2", "summary.nc", "summary.grib2")),
 )
 
+EVERY_ROUTE_OF_INSTANCES = (
+    ("GET", ""),
+    ("HEAD", ""),
+    *((method, "/position?coords=POINT(0%200)") for method in ("GET", "HEAD")),
+    *((method, "/area?coords=POLYGON((0%200,30%200,30%2030,0%200))") for method in ("GET", "HEAD")),
+    *((method, "/cube?bbox=0,0,30,30") for method in ("GET", "HEAD")),
+)
+
 EVERY_ROUTE_OF_BATCHES = (
     ("GET", ""),
     ("HEAD", ""),
@@ -106,6 +114,8 @@ def test_a_key_cannot_access_forecasts_of_another_key(serve: Serve) -> None:
         for forecast_id in (forecast.id, open_to_all["id"]):
             routes = [(method, f"/forecast/{forecast_id}{path}") for method, path in EVERY_ROUTE]
             routes += [(method, f"/api/retrieve/v1/jobs/{forecast_id}{path}") for method, path in EVERY_ROUTE_OF_JOBS]
+            instance = f"/api/edr/collections/untrained/instances/{forecast_id}"
+            routes += [(method, f"{instance}{path}") for method, path in EVERY_ROUTE_OF_INSTANCES]
             for method, address in routes:
                 answer = served.client.request(method, address, headers=headers)
                 assert answer.status_code == 404, (method, address)
