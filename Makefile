@@ -24,8 +24,8 @@ demo: install
 	rm -rf $(DEMO)
 	sh deploy/demo.sh $(BIN) $(DEMO) $(PORT)
 
-test: install $(NATURE)/.installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: install
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 	$(MAKE) smoke
 
 smoke: install
@@ -33,8 +33,9 @@ smoke: install
 
 campaign: install $(NATURE)/.installed
 	if command -v npm; then cd viewer && npm ci --ignore-scripts; fi
-	$(BIN)/python -m pytest -n 0 tests/unit/test_viewer_build.py tests/integration/test_viewer.py
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/campaign --kills 40 --mutants 200 --timeout 7200 -v
+	$(BIN)/python -m pytest -n 0 tests/unit/test_viewer_build.py tests/integration/test_viewer.py -m ""
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/campaign -m "" --kills 40 --mutants 200 --timeout 7200 -v
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/integration tests/unit -m campaign --timeout 7200 -v
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit/service/test_fuzz.py tests/integration/test_openapi.py --examples 400
 	$(BIN)/warmcast doctor --device cpu
 

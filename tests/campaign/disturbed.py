@@ -142,6 +142,7 @@ def check_results(
     settings: Settings,
     forecasts: Sequence[ForecastRecord],
     reference: Path,
+    lead_times: int = LEAD_TIMES,
 ) -> None:
     """Check that all forecasts ended once, as successful, with the results of forecasts that were not disturbed.
 
@@ -151,7 +152,7 @@ def check_results(
         os.utime(left, (0, 0))
     sweep_folders(database, open_storage(settings.storage.data, None))
     seeds = {forecast.request.seed for forecast in forecasts}
-    expected = _compute_undisturbed(submit, seeds, reference)
+    expected = _compute_undisturbed(submit, seeds, reference, lead_times)
     for forecast in forecasts:
         folder = ForecastFolder(settings.storage.data, forecast.id)
         _check_events(database, forecast.id)
@@ -192,13 +193,15 @@ def _stores(folder: ForecastFolder) -> tuple[xr.Dataset, xr.Dataset]:
     return ensemble, summary
 
 
-def _compute_undisturbed(submit: Submit, seeds: Set[int], data: Path) -> dict[int, tuple[xr.Dataset, xr.Dataset]]:
+def _compute_undisturbed(
+    submit: Submit, seeds: Set[int], data: Path, lead_times: int
+) -> dict[int, tuple[xr.Dataset, xr.Dataset]]:
     settings = Settings.of(data=data, device="cpu")
     data.mkdir()
     database = Database(settings.storage.sql_url)
     database.migrate()
     worker = Worker(settings, database)
-    records = {seed: submit(database, data, lead_hours=6 * LEAD_TIMES, seed=seed) for seed in seeds}
+    records = {seed: submit(database, data, lead_hours=6 * lead_times, seed=seed) for seed in seeds}
     wait_until(lambda: not worker.run(), 300)
     database.close()
     return {seed: _stores(ForecastFolder(data, record.id)) for seed, record in records.items()}

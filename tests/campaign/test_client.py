@@ -58,6 +58,7 @@ def _wait_for_lead_times(served: Served, forecast_id: str, number: int) -> None:
     )
 
 
+@pytest.mark.campaign
 def test_watching_waiting_and_downloading_survive_restarts(
     restarts: int, serve: Callable[..., Served], tmp_path: Path
 ) -> None:

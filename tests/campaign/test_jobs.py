@@ -41,7 +41,7 @@ def dispatcher(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def settings(request: pytest.FixtureRequest, dispatcher: str, redis_server: RedisServer, tmp_path: Path) -> Settings:
-    is_usual = (request.param == "sqlite") == (dispatcher == "local")
+    is_usual = (request.param, dispatcher) == ("postgresql", "celery")
     if not is_usual and request.config.getoption("kills") < _MANY_KILLS:
         pytest.skip("`make campaign` combines each database with each dispatcher")
     url = request.getfixturevalue("postgres").new_database() if request.param == "postgresql" else None

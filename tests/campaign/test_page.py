@@ -9,6 +9,7 @@ import pytest
 from benchmarks.page import bench_page
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="Debian's Chromium is not installed")
 def test_the_benchmark_of_the_page_runs(tmp_path: Path) -> None:
     result = bench_page(json=tmp_path / "page.json", tiny=True)

@@ -5,6 +5,8 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from benchmarks.reading import make_messages
 from tests.helpers import wait_until
 from tests.served import Served, small_request
@@ -30,6 +32,7 @@ def test_an_upload_whose_client_leaves_is_dropped_with_its_processes_and_files(s
     wait_until(lambda: "POST /v1/forecast 499" in (served.data.parent / "serve.log").read_text())
 
 
+@pytest.mark.campaign
 def test_a_plot_is_drawn_by_another_process_when_one_was_killed(serve: Callable[..., Served]) -> None:
     served = serve()
     forecast = served.wait(served.submit()["id"])

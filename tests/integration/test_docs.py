@@ -31,6 +31,8 @@ RUN = (
     "analyst.md",
     "researcher.md",
 )
+LONG = "operations.md"
+"""The page whose blocks take a minute and a half."""
 STARTS = r"(make install|\. \.venv/bin/activate|((WARMCAST|AWS)_\w+=\S+ )*warmcast (serve|api|worker))"
 """Commands of the blocks that are not run: they start the processes that the other blocks need."""
 DOCTOR = "warmcast doctor "
@@ -47,7 +49,9 @@ def _script(text: str) -> str:
     return "set -eux\n" + "\n".join(parts)
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.campaign if name == LONG else ()) for name in RUN]
+)
 def test_every_block_of_a_document_works(
     name: str, request: pytest.FixtureRequest, gfs_files: list[Path], untrained_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ COMMANDS = (
     ("serve", "service,worker"),
     ("api", "service"),
     ("worker", "worker"),
-    ("key list", "service"),
+    ("key list", "jobs"),
     ("doctor", "worker"),
     ("train config.yaml --data data --output out", "train"),
     ("evaluate --data data --json scores.json", "train"),

@@ -11,6 +11,7 @@ from tests.nature import find_nature_python, start_nature_run
 from training.nature.files import read_days_done
 
 
+@pytest.mark.campaign
 def test_years_are_the_same_after_an_interruption(tmp_path: Path) -> None:
     python = find_nature_python()
     whole, interrupted = tmp_path / "whole", tmp_path / "interrupted"

@@ -72,6 +72,9 @@ def test_after_one_forecast_and_one_verification_every_panel_has_data(
     verified = served.client.post(f"/forecast/{forecast['id']}/verify", data={"reference": "waves"}, files=files)
     assert verified.status_code == 200, verified.text
     served.client.get(f"/forecast/{forecast['id']}/ensemble.zarr/zarr.json")
+    body = {"name": "waves", "dataset": "gfs", "forecast": {"model": "untrained", "members": 2, "lead_time": "6h"}}
+    schedule = served.client.post("/schedules", json=body)
+    assert schedule.status_code == 201, schedule.text
     empty = dict(_panels())
 
     def all_have_values() -> bool:
@@ -84,6 +87,7 @@ def test_after_one_forecast_and_one_verification_every_panel_has_data(
         return not empty
 
     wait_until(all_have_values, every=1, describe=lambda: empty)
+    assert served.client.delete(f"/schedules/{schedule.json()['id']}").is_success
 
 
 def test_the_metrics_are_well_formed(served: Served) -> None:

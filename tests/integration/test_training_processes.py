@@ -121,6 +121,7 @@ def _wait_for(output: Path, stage: str, step: int, process: subprocess.Popen[str
     pytest.fail(f"step {step} of {stage} was not reached")
 
 
+@pytest.mark.campaign
 def test_a_training_that_is_killed_and_then_gets_the_signal_to_end_resumes_to_the_same_bits_and_log(
     write_config: Write, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

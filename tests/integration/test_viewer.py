@@ -239,6 +239,7 @@ def _swap_and_end(browser: Browser, first: str, second: str) -> None:
     browser.wait("!location.hash.includes('with=')")
 
 
+@pytest.mark.campaign
 def test_forecasts_that_cannot_be_subtracted_say_why(browser: Browser, served: Served, pair: tuple[str, str]) -> None:
     page, (first, _) = browser.page, pair
     gfs = {"source": "catalogue", "dataset": "gfs", "init_time": "2018-09-15T00"}
@@ -255,6 +256,7 @@ def test_forecasts_that_cannot_be_subtracted_say_why(browser: Browser, served: S
     browser.wait("document.querySelector('#note-b').innerText.includes('fc_missing')")
 
 
+@pytest.mark.campaign
 def test_scores_are_drawn_once_there_are_some(
     browser: Browser, served: Served, pair: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -344,6 +346,7 @@ def _go(page: Any, index: int) -> None:
     )
 
 
+@pytest.mark.campaign
 def test_a_forecast_that_is_deleted_and_a_service_that_ends_are_said(browser: Browser, served: Served) -> None:
     page = browser.page
     forecast = served.submit(lead_time="48h", members=2)["id"]

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -37,9 +38,15 @@ RATIOS = {
     "training": {"loop_ratio"},
     "scores": {"xskillscore_ratio", "scoringrules_ratio", "extra_memory_ratio"},
 }
+LONG = {"load", "load --readers", "engine"}
+"""Those whose tiny form takes half a minute."""
 
 
-@pytest.mark.parametrize("name", RATIOS)
+def _with_mark(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.campaign) if name in LONG else name
+
+
+@pytest.mark.parametrize("name", [_with_mark(name) for name in RATIOS])
 def test_every_benchmark_writes_and_prints_its_ratios(name: str, bench: Callable[[str], Benchmark]) -> None:
     benchmark = bench(name)
     assert set(benchmark.result) == RATIOS[name] | {"rows"}

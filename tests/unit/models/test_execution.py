@@ -63,6 +63,7 @@ def test_a_function_that_is_not_compiled_is_returned_unchanged() -> None:
     assert Execution().compile(function) is function
 
 
+@pytest.mark.campaign
 def test_compiled_networks_agree_with_the_eager_ones() -> None:
     """It runs in a process of its own, because functions with the shape checks of tests cannot be compiled."""
     command = [sys.executable, __file__]

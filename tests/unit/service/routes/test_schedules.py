@@ -27,6 +27,13 @@ _SMALL: dict[str, Any] = {"model": "untrained", "members": 2, "lead_time": "12h"
 _HOUR = 3600
 
 
+@pytest.fixture(autouse=True)
+def _ten_minutes_after_a_cycle(database: Database, clock: MovableClock) -> None:
+    """Move the clock on, so that no test begins shortly before the next cycle."""
+    with database.read() as connection:
+        clock.advance(6 * _HOUR - read_clock(connection) % (6 * _HOUR) + 600)
+
+
 @pytest.fixture
 def waves(api: InProcess, database: Database, tmp_path: Path) -> Waves:
     """A data set whose analyses the test adds."""
