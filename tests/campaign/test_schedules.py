@@ -1,10 +1,9 @@
 """Schedules for 60 simulated days, with late and missing analyses, outages and kills: no cycle is lost or run twice.
 
-A kill ends the scheduler between any two of its transactions. The form of a day is run with the other tests; the whole
-one takes some minutes, so it runs in `make campaign` only.
+A kill ends the scheduler between any two of its transactions. `make campaign` runs it; with fewer kills it is a form of
+a day.
 """
 
-import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -50,8 +49,8 @@ def settings(tmp_path: Path, untrained_checkpoint: Path) -> Settings:
 
 @pytest.fixture
 def api(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcess]:
-    """The service without its own tasks; its queues run in threads."""
-    limiter = CapacityLimiter(math.inf)
+    """The service without its own tasks; its queues run in one thread at a time, because HDF5 bears no more."""
+    limiter = CapacityLimiter(1)
 
     async def run(call: Callable[[], T], _seconds: float, _folder: Path | None = None) -> T:
         return await to_thread.run_sync(call, limiter=limiter)
@@ -107,6 +106,7 @@ class Weather:
         waves.is_away = any(begin <= now < end for begin, end in self.outages)
 
 
+@pytest.mark.campaign
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_every_cycle_ends_once_and_every_forecast_gets_scores(
     request: pytest.FixtureRequest,
