@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sqlalchemy import Connection, Row, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from jobs.audit import Action, append_audit
@@ -19,6 +19,7 @@ from jobs.planning.plans import Plan
 from jobs.rows.clock import now
 from jobs.rows.database import Database
 from jobs.rows.end_time import END_TIME
+from jobs.rows.pages import select_newest
 from jobs.rows.states import OPEN, Data, EventKind, Priority, Status
 from jobs.rows.tables import batches, forecasts
 
@@ -152,12 +153,7 @@ def list_batches(connection: Connection, owner: str, limit: int, before: str | N
 
     `before` is the id of the last batch of the preceding page; an id of no batch of the owner gives none.
     """
-    query = select(batches).where(batches.c.owner == owner)
-    if before is not None:
-        last = batches.alias()
-        created = select(last.c.created).where(last.c.id == before, last.c.owner == owner).scalar_subquery()
-        query = query.where(tuple_(batches.c.created, batches.c.id) < tuple_(created, before))
-    query = query.order_by(batches.c.created.desc(), batches.c.id.desc()).limit(limit)
+    query = select_newest(batches, owner, limit, before)
     return [_record(row) for row in connection.execute(query)]
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
-from sqlalchemy import Connection, Row, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from jobs.audit import Action, append_audit
 from jobs.errors import IdempotencyError, StateNotFoundError
 from jobs.rows.clock import now, time_of_query
+from jobs.rows.pages import select_newest
 from jobs.rows.tables import kept_states
 from weather.manifest import GridSpec, ModelSpec
 from weather.readers.provenance import ChosenSource
@@ -148,12 +149,7 @@ def list_kept_states(connection: Connection, owner: str, limit: int, before: str
 
     `before` is the id of the last state of the preceding page; an id of no state of the owner gives none.
     """
-    query = select(kept_states).where(kept_states.c.owner == owner, kept_states.c.deleted.is_(None))
-    if before is not None:
-        last = kept_states.alias()
-        created = select(last.c.created).where(last.c.id == before, last.c.owner == owner).scalar_subquery()
-        query = query.where(tuple_(kept_states.c.created, kept_states.c.id) < tuple_(created, before))
-    query = query.order_by(kept_states.c.created.desc(), kept_states.c.id.desc()).limit(limit)
+    query = select_newest(kept_states, owner, limit, before).where(kept_states.c.deleted.is_(None))
     return [_record(row) for row in connection.execute(query)]
 
 

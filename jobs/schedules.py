@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from jobs.audit import Action, append_audit
 from jobs.errors import IdempotencyError, LimitExceededError, LimitState, ScheduleNotFoundError
 from jobs.rows.clock import now
+from jobs.rows.pages import select_newest
 from jobs.rows.schedule_tables import schedule_runs, schedules
 from jobs.rows.states import ScheduleState
 from jobs.rows.tables import api_keys
@@ -155,12 +156,7 @@ def list_schedules(
 
     `before` is the id of the last schedule of the preceding page; an id of no schedule of the owner gives none.
     """
-    query = select(schedules).where(schedules.c.owner == owner)
-    if before is not None:
-        last = schedules.alias()
-        created = select(last.c.created).where(last.c.id == before, last.c.owner == owner).scalar_subquery()
-        query = query.where(tuple_(schedules.c.created, schedules.c.id) < tuple_(created, before))
-    query = query.order_by(schedules.c.created.desc(), schedules.c.id.desc()).limit(limit)
+    query = select_newest(schedules, owner, limit, before)
     return [record_of(row) for row in connection.execute(query)]
 
 
