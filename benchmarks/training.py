@@ -83,7 +83,7 @@ def _time_stage(name: StageKind, store: Path, output: Path, size: _Size) -> tupl
             num_steps=step.optimisers[name].config.steps,
             batch_size=size.batch_size,
             step=step,
-            make_step=record_step(work, name, step),
+            make_step=record_step(work, step),
             inputs=inputs.read,
             validate=lambda _: {},
             keep_batch=inputs.keep,

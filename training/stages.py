@@ -233,14 +233,9 @@ def _measure_persistence(work: Workplace, name: StageName, networks: Networks) -
     return PersistenceErrors.of(normalise(batch.frames[0]), targets, data.grid)
 
 
-def record_step(work: Workplace, name: StageName, step: OptimiserStep) -> OptimiserStep | RecordedStep:
-    """Return the step as it is made: recorded if the workplace has graphs.
-
-    Forecasts are not recorded: their scores copy weights from the host, which a recording cannot.
-    """
-    if work.graphs is None or work.config.rollout(name) is not None:
-        return step
-    return RecordedStep(step, work.graphs)
+def record_step(work: Workplace, step: OptimiserStep) -> OptimiserStep | RecordedStep:
+    """Return the step as it is made: recorded if the workplace has graphs."""
+    return step if work.graphs is None else RecordedStep(step, work.graphs)
 
 
 def average_networks(networks: Networks, step: OptimiserStep) -> Networks:

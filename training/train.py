@@ -200,7 +200,7 @@ class Training:
             num_steps=settings.steps,
             batch_size=settings.batch_size,
             step=step,
-            make_step=record_step(self._work, name, step),
+            make_step=record_step(self._work, step),
             inputs=inputs.read,
             validate=validate,
             keep_batch=inputs.keep,

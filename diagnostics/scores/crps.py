@@ -5,9 +5,10 @@ an infinite ensemble; D = M² gives the biased one, the CRPS of the empirical di
 The double sum is Σ_i (2i − M − 1) x_(i) over the sorted members. Source: Ferro (2014).
 """
 
+import array_api_compat
 import numpy as np
 
-from diagnostics.scores.arrays import Array, like, namespace
+from diagnostics.scores.arrays import Array, namespace
 
 _BLOCK_ELEMENTS = 250_000
 
@@ -59,7 +60,8 @@ def _crps(ensemble: Array, truth: Array, pairs: float) -> Array:
     xp = namespace(ensemble, truth)
     members, points = ensemble.shape[0], int(np.prod(truth.shape))
     flat, flat_truth = xp.reshape(ensemble, (members, points)), xp.reshape(truth, (points,))
-    pair_weights = like((2 * np.arange(1, members + 1) - members - 1) / pairs, ensemble)
+    ranks = xp.arange(1, members + 1, dtype=ensemble.dtype, device=array_api_compat.device(ensemble))
+    pair_weights = (2 * ranks - members - 1) / pairs
     block = max(_BLOCK_ELEMENTS // members, 1)
     parts = []
     for start in range(0, points, block):
