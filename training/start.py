@@ -63,12 +63,13 @@ class Start:
     def check(self, config: TrainingConfig, grid: Grid) -> TrainingExtremes:
         """Return its extremes; raises `ConfigurationError` if it cannot be trained on `grid` as `config` says.
 
-        Networks, variables and inputs must be those of the configuration, which may have further features.
+        Networks, variables and inputs must be those of the configuration, which may have further features. Its damping
+        does not matter.
         """
         model = self.model
         is_known = model.variable_names == config.variables
         spec = specify_model(config, grid, model.variables, None) if is_known else None
-        fields = [field for field in ModelSpec.model_fields if field not in ("variables", "extremes")]
+        fields = [field for field in ModelSpec.model_fields if field not in ("variables", "extremes", "damping")]
         different = ["variables"] if spec is None else [field for field in fields if not _fits(spec, model, field)]
         if different:
             raise ConfigurationError(
@@ -96,6 +97,9 @@ class Start:
         is_kept = config.data.normalisation == "checkpoint"
         scale = "that of the checkpoint" if is_kept else "computed from the training years"
         yield f"The normalisation of the variables is {scale}."
+        if self.model.damping is not None:
+            fits = "is left out, because it fits its weights alone; `warmcast calibrate` fits one"
+            yield f"The damping of the checkpoint {fits}."
 
 
 def load_start(

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,16 @@ from models.forecaster import Forecaster
 from models.networks import Networks
 from storage.errors import ConfigurationError
 from tests.unit.training.tiny import tiny_config
-from training.config import TrainingConfig
+from training.config import TrainingConfig, find_config, read_config
+from training.start import Start
 from training.train import load_data, train
 from warmcast.cli import app
+from weather.bundled import find_named_checkpoint
 from weather.checkpoint_card import render_card
+from weather.damping_spec import DampingSpec
 from weather.errors import TrainingDataError
-from weather.manifest import Manifest, read_manifest
+from weather.grids import gaussian_grid
+from weather.manifest import MANIFEST_NAME, Manifest, read_manifest
 
 CPU = torch.device("cpu")
 DAILY = ("local_time_cos", "sin_latitude", "local_time_sin")
@@ -81,6 +86,25 @@ def test_new_features_do_not_change_the_function_and_are_trained(
             channel = weight.shape[1] - others - for_each * (3 if part == "warm_start" else 7)
             added = weight[:, others + channel : others + channel + for_each]
             assert (added != 0).any(), (part, name)
+
+
+def test_a_damping_does_not_keep_a_checkpoint_from_being_trained_and_is_left_out(
+    start: Path, two_years: list[Path], tmp_path: Path
+) -> None:
+    damped, manifest = tmp_path / "damped", read_manifest(start)
+    shutil.copytree(start, damped)
+    gains = ((0.9,) * (manifest.model.grid.grid.highest_wavenumber + 1),) * len(manifest.model.variables)
+    model = manifest.model.model_copy(update={"damping": DampingSpec(gains=gains)})
+    (damped / MANIFEST_NAME).write_text(manifest.model_copy(update={"model": model}).to_json())
+    notes: list[str] = []
+    assert _train(_config(), two_years, tmp_path / "run", damped, notes.append).model.damping is None
+    assert "fits its weights alone; `warmcast calibrate` fits one" in notes[-1]
+
+
+@pytest.mark.parametrize("config", ["planet", "earth"])
+def test_the_bundled_planet_can_be_trained_further(config: str) -> None:
+    start = Start.read(find_named_checkpoint("planet", ()))
+    assert start.check(read_config(find_config(Path(config))), gaussian_grid("t31")) == start.model.extremes
 
 
 def test_data_without_static_fields_take_those_of_the_checkpoint(
