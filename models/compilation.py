@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from models.graphs import ALONE
+
 _DIED_SECONDS = 86400.0
 """Time for which functions are not compiled after a process has ended during a compilation."""
 
@@ -51,8 +53,10 @@ class Compiler:
             shapes = tuple(argument.shape for argument in arguments if isinstance(argument, torch.Tensor))
             try:
                 with ExitStack() as stack:
-                    if shapes not in known and self._attempts is not None:
-                        stack.enter_context(self._attempts.record())
+                    if shapes not in known:
+                        stack.enter_context(ALONE)
+                        if self._attempts is not None:
+                            stack.enter_context(self._attempts.record())
                     if compiled is None:
                         compiled = _compile(function)  # raises if PyTorch's compiler cannot be loaded
                     outputs = compiled(*arguments)

@@ -124,6 +124,8 @@ class Forecaster:
         """
         if all(map(_is_expanded, frames)):
             frames = [frame[:1] for frame in frames]
+        if not noise.is_inference():
+            noise = noise.clone()  # else networks are compiled twice: also for a first x_t that is no inference tensor
         inputs = (*frames, self._load_features(valid_time), noise)
         if self._recorded is None:
             return self._advance(*inputs)

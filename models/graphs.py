@@ -1,6 +1,7 @@
 """Functions recorded as CUDA graphs: their kernels are recorded once, then launched by one call."""
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -10,6 +11,10 @@ from torch import Tensor
 
 _EAGER_CALLS = 2
 """Calls before the recording, in which cuBLAS and cuDNN allocate what they keep."""
+
+ALONE = threading.RLock()
+"""Held by the one thread of a process that records or compiles: a compilation waits for the whole device in between,
+and a recording fails if any thread does so meanwhile."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +66,8 @@ class RecordedFunction:
     """A function of tensors that is recorded for each combination of their shapes, after its first calls with it.
 
     The function returns a tensor and must neither change its arguments nor wait for the device. Where it cannot be
-    recorded, it runs as it is from then on, and one line is logged.
+    recorded, it runs as it is from then on, and one line is logged. While another thread records or compiles, it runs
+    as it is, too.
     """
 
     def __init__(self, function: Callable[..., Tensor], graphs: Graphs) -> None:
@@ -88,6 +94,8 @@ class RecordedFunction:
         if recording.calls <= _EAGER_CALLS:
             return self._warm_up(inputs)
         if recording.replay is None:
+            if not ALONE.acquire(blocking=False):
+                return self._warm_up(inputs)
             try:
                 self._record(recording, inputs)
             except torch.OutOfMemoryError:
@@ -95,6 +103,8 @@ class RecordedFunction:
             except RuntimeError as error:
                 self._give_up(error)
                 return self._function(*inputs)
+            finally:
+                ALONE.release()
         for own, new in zip(recording.inputs, inputs, strict=True):
             own.copy_(new, non_blocking=True)
         assert recording.replay is not None

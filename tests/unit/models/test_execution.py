@@ -1,7 +1,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +81,22 @@ def test_every_evaluation_is_observed_and_members_that_share_their_frames_take_o
     torch.testing.assert_close(states, _step(Execution(), separate), rtol=0, atol=1e-5)
     assert separate.evaluations == [("warm_start", 3), *[("flow", 3)] * 4]
     assert shared.evaluations == [("warm_start", 1), *[("flow", 3)] * 4]
+
+
+def test_all_evaluations_of_a_compiled_network_have_inputs_of_one_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be compiled once more for the first x_t of a step if that were not made in inference mode."""
+    kinds: list[bool] = []
+
+    def spy(function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*inputs: Any) -> Any:
+            kinds.append(inputs[0].is_inference())
+            return function(*inputs)
+
+        return run
+
+    monkeypatch.setattr("models.compilation._compile", spy)
+    _step(Execution(Compiler()))
+    assert kinds == [True] * 5
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
+import threading
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
+from models.compilation import Compiler
 from models.forecaster import Forecaster
 from models.graphs import CudaGraphs, Graphs, RecordedFunction
 from models.noise import white_noise
@@ -92,6 +94,26 @@ def test_too_little_memory_for_a_recording_is_raised_and_later_calls_try_again()
         halve(*inputs)
     for _ in range(3):
         assert torch.equal(halve(*inputs), torch.full((2,), 0.5))
+
+
+def test_while_another_thread_compiles_a_function_runs_unrecorded() -> None:
+    graphs = StandIn()
+    halve = RecordedFunction(_halve, graphs)
+    compiled: list[int] = []
+
+    def compile_sum(x: torch.Tensor) -> torch.Tensor:
+        thread = threading.Thread(target=lambda: [halve(x, x - 2) for _ in range(4)])
+        thread.start()
+        thread.join()
+        compiled.append(graphs.recorded)
+        return x
+
+    run = Compiler().compile(compile_sum)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.compilation._compile", lambda function: function)
+        run(torch.rand(3))
+        run(torch.rand(3))
+    assert compiled == [0, 1]
 
 
 class Steps:
