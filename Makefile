@@ -4,6 +4,8 @@ BIN := .venv/bin
 NATURE := .venv-nature
 DEMO := demo
 PORT ?= 8000
+# Distributions are installed without bytecode: the first process that imports a module writes it for all others.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: install demo openapi viewer dashboards test lint smoke campaign gpu lock clean
 
