@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 
 from service.authentication import owner_of
@@ -53,11 +53,11 @@ async def read_status(request: Request) -> Response:
     return Response(document, headers=headers, media_type="application/json")
 
 
-def add_to(app: FastAPI) -> None:
-    """Add the route to an application, under `/v1` and, without a description, at the root."""
+def add_to(router: APIRouter) -> None:
+    """Add the route to a router, under `/v1` and, without a description, at the root."""
     for prefix in ("/v1", ""):
         for method in ("GET", "HEAD"):
-            app.router.add_api_route(
+            router.add_api_route(
                 prefix + _PATH,
                 read_status,
                 methods=[method],
