@@ -1,3 +1,4 @@
+import gc
 import os
 import shutil
 import tempfile
@@ -34,6 +35,7 @@ torch.set_num_threads(1)
 hypothesis_settings.register_profile("without a limit of time", deadline=None)
 hypothesis_settings.load_profile("without a limit of time")
 os.environ.pop("WARMCAST_CHECKPOINTS", None)
+os.fsync = os.fstat  # no test outlives a crash of the machine; like `fsync`, it refuses what is no open file
 os.environ["WARMCAST_RESERVE_BYTES"] = "0"  # tests leave their folders: the reserve of each would fill the disk
 
 
@@ -169,6 +171,15 @@ def serve(untrained_checkpoint: Path, tmp_path: Path) -> Iterator[Callable[..., 
     for served in started:
         served.client.close()
         served.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Search for no garbage while tests are collected, nor later among what has been collected."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

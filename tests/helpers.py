@@ -1,7 +1,10 @@
 """Small helpers that tests of several packages share."""
 
+import sys
 import time
 from collections.abc import Callable
+from importlib.util import LazyLoader, find_spec, module_from_spec
+from types import ModuleType
 
 import numpy as np
 
@@ -33,6 +36,19 @@ def _holds(condition: Callable[[], object], ignoring: tuple[type[Exception], ...
         return bool(condition())
     except ignoring:
         return False
+
+
+def lazy_module(name: str) -> ModuleType:
+    """Return a module that is loaded when its first attribute is read: most test processes need no slow one."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = find_spec(name)
+    assert spec is not None, name
+    assert spec.loader is not None, name
+    spec.loader = LazyLoader(spec.loader)
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def random_state(analyses: int = 1, num_frames: int = 2) -> InitialState:

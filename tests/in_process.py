@@ -3,12 +3,15 @@
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partialmethod
+from functools import cache, partialmethod
 from typing import Any, TypeVar
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
+
+from jobs.settings import Settings
+from service.app import create_app
 
 T = TypeVar("T")
 
@@ -42,6 +45,12 @@ class InProcess:
     post = partialmethod(request, "POST")
     patch = partialmethod(request, "PATCH")
     delete = partialmethod(request, "DELETE")
+
+
+@cache
+def describe_api() -> dict[str, Any]:
+    """Return the OpenAPI document of a service with the default settings, which must not be changed."""
+    return create_app(Settings()).openapi()
 
 
 def list_routes(app: FastAPI) -> Iterator[tuple[str, str]]:

@@ -14,17 +14,16 @@ import pytest
 
 from jobs.keys import create_key, revoke_key
 from jobs.rows.database import Database
-from jobs.settings import Settings
-from service.app import create_app
 from tests.campaign.abuse import Answer, Header, Target, check_health, open_target
 from tests.helpers import wait_until
+from tests.in_process import describe_api
 from tests.served import Served, small_request
 
 _LEAST = 10
 _JSON: Header = ("Content-Type", "application/json")
 _OWN_ROUTES = [
     (method.upper(), path)
-    for path, methods in create_app(Settings()).openapi()["paths"].items()
+    for path, methods in describe_api()["paths"].items()
     for method in methods
     if re.search(r"\{(forecast|batch|state)_id\}", path)
 ]

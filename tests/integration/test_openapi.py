@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from copy import deepcopy
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from jobs.settings import Settings
-from service.app import create_app
 from tests.helpers import wait_until
+from tests.in_process import describe_api
 from tests.served import Served, small_request
 
 
@@ -38,7 +38,7 @@ def bounded(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
     served.stop()
 
 
-DOCUMENT = create_app(Settings()).openapi()
+DOCUMENT = deepcopy(describe_api())
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = {result.ok().label: result.ok() for result in SCHEMA.get_all_operations()}
 CHECKS = (

@@ -7,7 +7,7 @@ import pytest
 import warmcast
 from jobs.settings import Settings
 from service import problems
-from service.app import create_app
+from tests.in_process import describe_api
 from warmcast import Client, ClientError, RemoteForecast
 from warmcast.commands import COMMANDS
 
@@ -16,7 +16,7 @@ API, CLIENT, ERRORS, SETTINGS = ((DOCS / f"{name}.md").read_text() for name in (
 
 
 def _routes() -> list[str]:
-    paths = create_app(Settings()).openapi()["paths"]
+    paths = describe_api()["paths"]
     return sorted({path.removeprefix("/v1") for path in paths})
 
 

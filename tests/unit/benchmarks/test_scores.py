@@ -2,14 +2,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import scoringrules
 import xarray as xr
-import xskillscore
 from numpy.typing import NDArray
 
-from benchmarks.scores import extra_bytes
 from diagnostics.scores.crps import crps_biased, crps_fair
+from tests.helpers import lazy_module
 from tests.unit.benchmarks.conftest import Benchmark
+
+scoringrules, xskillscore, scores = (lazy_module(name) for name in ("scoringrules", "xskillscore", "benchmarks.scores"))
 
 
 @pytest.fixture
@@ -53,6 +53,6 @@ def test_extra_memory_includes_the_result_and_grows_with_the_input() -> None:
     peaks = []
     for width in (1000, 4000):
         ensemble, truth = draw.normal(size=(8, 100, width)), draw.normal(size=(100, width))
-        peaks.append(extra_bytes(ensemble, truth))
+        peaks.append(scores.extra_bytes(ensemble, truth))
         assert peaks[-1] >= truth.nbytes
     assert peaks[0] < peaks[1]

@@ -8,13 +8,14 @@ from jobs.settings import Settings
 from service.app import create_app
 from service.openapi import JSON, MULTIPART, file_list, forecast_body, multipart_body, verification_body
 from service.requests import ForecastBody
+from tests.in_process import describe_api
 
 METHODS = {"get", "post", "put", "delete", "patch"}
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return create_app(Settings()).openapi()
+    return describe_api()
 
 
 def _operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:

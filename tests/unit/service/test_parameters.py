@@ -7,10 +7,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from jobs.forecasts import ForecastRecord
-from jobs.settings import Settings
-from service.app import create_app
 from service.routes import as_of, batch_data, data, initial_states, schedules
-from tests.in_process import InProcess
+from tests.in_process import InProcess, describe_api
 from tests.served import small_request
 
 _STORE_ROUTERS = (*(module.router for module in (as_of, batch_data, data, initial_states)), schedules.files_router)
@@ -18,7 +16,7 @@ _STORE_ROUTES = tuple(route for router in _STORE_ROUTERS for route in router.rou
 _OF_STORES = {route.path for route in _STORE_ROUTES if isinstance(route, APIRoute)}
 _OPERATIONS = [
     (method.upper(), path)
-    for path, operations in create_app(Settings()).openapi()["paths"].items()
+    for path, operations in describe_api()["paths"].items()
     for method in operations
     if path.startswith("/v1/") and path.removeprefix("/v1").replace("{key}", "{key:path}") not in _OF_STORES
 ]

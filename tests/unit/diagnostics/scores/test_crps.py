@@ -2,15 +2,16 @@ import math
 
 import numpy as np
 import pytest
-import scoringrules
 import torch
 import xarray as xr
-import xskillscore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from diagnostics.scores.crps import crps_biased, crps_fair
+from tests.helpers import lazy_module
+
+scoringrules, xskillscore = lazy_module("scoringrules"), lazy_module("xskillscore")
 
 
 def _case(members: int, shape: tuple[int, ...] = (3, 40), *, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
-import scoringrules
 import torch
 
 from diagnostics.scores.multivariate import energy_score_fair, energy_score_tiled, tile_weights, variogram_score
+from tests.helpers import lazy_module
 from weather.grids import Grid, gaussian_grid
+
+scoringrules = lazy_module("scoringrules")
 
 GRID = Grid.from_coordinates(np.linspace(-82.5, 82.5, 12), np.arange(24) * 15.0)
 ROWS = np.array([0.2, 1.0, 1.8])
