@@ -18,7 +18,7 @@ class Caller:
     """The holder of an API key, or a caller on the same machine while no key exists, whose id is `LOCAL_OWNER`.
 
     `owner` is the owner of the forecasts that the caller reads, and submits if its role allows that. `fault` says why
-    the secret is void: it has expired or was replaced.
+    the secret is void: it has expired or was replaced. `is_lasting` says that time alone will not make it void.
     """
 
     key_id: str
@@ -26,6 +26,7 @@ class Caller:
     owner: str
     expires: float | None = None
     fault: str | None = None
+    is_lasting: bool = True
 
 
 LOCAL_CALLER = Caller(LOCAL_OWNER, Role.OPERATOR, LOCAL_OWNER)
@@ -65,4 +66,5 @@ def _caller(row: Any, *, is_previous: bool) -> Caller:
         fault = f"The API key has expired, at {end}."
     elif is_previous and row.previous_until <= row.time:
         fault = "The secret of the API key was replaced by another one, and is no longer valid."
-    return Caller(row.id, Role(row.role), row.reads or row.id, row.expires, fault)
+    is_lasting = row.expires is None and not is_previous
+    return Caller(row.id, Role(row.role), row.reads or row.id, row.expires, fault, is_lasting)

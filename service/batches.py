@@ -12,6 +12,9 @@ from service.problems import UNAVAILABLE, ServiceError
 LIMIT_SECONDS = 10.0
 """Seconds after which a read counts as failed."""
 
+_MAX_KEPT = 1000
+"""Number of values that are kept, from which on no more are added."""
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -19,12 +22,21 @@ V = TypeVar("V")
 class BatchReader(Generic[K, V]):
     """Reads values by key in one thread of its own; what is requested during one call of `load` is read by the next.
 
-    No value is older than its request, because `load` is called after it. While a call of `load` does not return,
-    requests fail after 10 s each and hold no thread. `read` is called in one event loop only.
+    No value is older than its request, because `load` is called after it, or has been called since what it reads has
+    changed last: as long as `version` returns the same number, values that `may_keep` allows are kept. While a call of
+    `load` does not return, requests fail after 10 s each and hold no thread. `read` is called in one event loop only.
     """
 
-    def __init__(self, load: Callable[[Sequence[K]], Mapping[K, V]], name: str) -> None:
-        self._load = load
+    def __init__(
+        self,
+        load: Callable[[Sequence[K]], Mapping[K, V]],
+        name: str,
+        version: Callable[[], int | None] = lambda: None,
+        may_keep: Callable[[K, V], bool] = lambda _key, _value: True,
+    ) -> None:
+        self._load, self._version, self._may_keep = load, version, may_keep
+        self._kept: dict[K, V] = {}
+        self._kept_version: int | None = None
         self._next: _Batch[K, V] | None = None
         self._is_loading = False
         self._batches: queue.SimpleQueue[_Batch[K, V] | None] = queue.SimpleQueue()
@@ -36,6 +48,10 @@ class BatchReader(Generic[K, V]):
 
         Raises what `load` raises, and `ServiceError` (503) if it does not return in time.
         """
+        if (version := self._version()) is None or version != self._kept_version:
+            self._kept, self._kept_version = {}, version
+        if key in self._kept:
+            return self._kept[key]
         if self._next is None:
             self._next = _Batch(asyncio.get_running_loop(), self._abandon)
             if not self._is_loading:
@@ -52,6 +68,7 @@ class BatchReader(Generic[K, V]):
         batch, self._next = self._next, None
         self._is_loading = batch is not None
         if batch is not None:
+            batch.version = self._version()
             self._batches.put(batch)
 
     def _run(self) -> None:
@@ -67,6 +84,8 @@ class BatchReader(Generic[K, V]):
 
     def _finish(self, batch: "_Batch[K, V]", values: Mapping[K, V], failure: Exception | None) -> None:
         batch.end(values, failure)
+        if batch.version is not None and batch.version == self._kept_version and len(self._kept) < _MAX_KEPT:
+            self._kept.update((key, value) for key, value in values.items() if self._may_keep(key, value))
         self._start()
 
     def _abandon(self, batch: "_Batch[K, V]") -> None:
@@ -80,6 +99,7 @@ class _Batch(Generic[K, V]):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, abandon: "Callable[[_Batch[K, V]], None]") -> None:
         self.loop = loop
+        self.version: int | None = None
         self._futures: dict[K, list[asyncio.Future[V | None]]] = {}
         self._timer = loop.call_later(LIMIT_SECONDS, abandon, self)
 

@@ -36,6 +36,7 @@ _SECURITY_HEADERS: Final = (
     (b"x-frame-options", b"DENY"),
 )
 _NO_CONTENT: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_OWN_RULES: Final = {b"cache-control", b"vary", b"content-security-policy"}
 _CROSS_ORIGIN_HEADERS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Accept-Ranges, Content-Length, Content-Range, ETag, Retry-After",
@@ -122,21 +123,34 @@ class SharedHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                if _DATA_PATH.fullmatch(scope["path"]):
-                    headers.update(_CROSS_ORIGIN_HEADERS)
-                if message["status"] >= 400:
-                    headers["Cache-Control"] = "no-store"
-                _add_cache_rules(headers, has_key=may_depend_on_key(scope))
-                caller = find_caller_of(scope)
-                if caller is not None and caller.key_id != LOCAL_OWNER:
-                    headers["Cache-Control"] = headers["Cache-Control"].replace("public", "private")
-                headers.raw.extend(_SECURITY_HEADERS)
-                if "Content-Security-Policy" not in headers:
-                    headers.raw.append(_NO_CONTENT)
+                if message["status"] >= 400 or _DATA_PATH.fullmatch(scope["path"]) or _has_own_rules(message):
+                    _add_headers(scope, message)
+                else:
+                    rules = _RULES_WITH_KEY if may_depend_on_key(scope) else _RULES_WITHOUT_KEY
+                    message["headers"] = [*message.get("headers", ()), *rules]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def _has_own_rules(message: Message) -> bool:
+    """Return whether a response has any of the headers that depend on what the route allows."""
+    return any(name in _OWN_RULES for name, _ in message.get("headers", ()))
+
+
+def _add_headers(scope: Scope, message: Message) -> None:
+    headers = MutableHeaders(scope=message)
+    if _DATA_PATH.fullmatch(scope["path"]):
+        headers.update(_CROSS_ORIGIN_HEADERS)
+    if message["status"] >= 400:
+        headers["Cache-Control"] = "no-store"
+    _add_cache_rules(headers, has_key=may_depend_on_key(scope))
+    caller = find_caller_of(scope)
+    if caller is not None and caller.key_id != LOCAL_OWNER:
+        headers["Cache-Control"] = headers["Cache-Control"].replace("public", "private")
+    headers.raw.extend(_SECURITY_HEADERS)
+    if "Content-Security-Policy" not in headers:
+        headers.raw.append(_NO_CONTENT)
 
 
 def _add_cache_rules(headers: MutableHeaders, *, has_key: bool) -> None:
@@ -147,3 +161,13 @@ def _add_cache_rules(headers: MutableHeaders, *, has_key: bool) -> None:
         if not {"public", "private", "no-store"} & set(re.split(r"[\s,]+", rules)):
             rules = f"private, {rules}"
     headers["Cache-Control"] = rules
+
+
+def _ordinary_headers(*, has_key: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """Return what is added to a response without rules of its own."""
+    headers = MutableHeaders()
+    _add_cache_rules(headers, has_key=has_key)
+    return (*headers.raw, *_SECURITY_HEADERS, _NO_CONTENT)
+
+
+_RULES_WITH_KEY, _RULES_WITHOUT_KEY = _ordinary_headers(has_key=True), _ordinary_headers(has_key=False)

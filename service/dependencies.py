@@ -17,7 +17,7 @@ from jobs.logs import add_log_subjects
 from jobs.rows.database import Database
 from jobs.rows.states import OPEN, Data, Status
 from jobs.settings import Settings
-from service.authentication import KEY_HEADERS, Callers, caller_of, owner_of
+from service.authentication import KEY_HEADERS, Callers, caller_of, forecasts_of, owner_of
 from service.batches import BatchReader
 from service.datasets import Datasets
 from service.outlooks import Outlooks
@@ -117,8 +117,9 @@ async def find_own_forecast(forecast_id: str, service: ServiceDep, _owner: Owner
 
     Raises `ForecastNotFoundError` if there is none.
     """
-    record, scope = await service.forecasts.read(forecast_id), request.scope
-    caller = caller_of(scope)
+    scope = request.scope
+    caller, found = caller_of(scope), forecasts_of(scope)
+    record = found[forecast_id] if forecast_id in found else await service.forecasts.read(forecast_id)
     if record is None or not (record.owner == caller.owner or sees_all_owners(caller, scope["method"], scope["path"])):
         raise ForecastNotFoundError(f"There is no forecast {forecast_id!r}.")
     add_log_subjects(forecast_id=record.id)

@@ -1,11 +1,11 @@
 """ASGI middleware that gives each request an id and writes one line about it to the log."""
 
 import logging
+import random
 import re
-import secrets
 import time
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.logs import FIELDS, log_subjects
@@ -17,6 +17,8 @@ _VALID_ID = re.compile(r"[\w.-]{8,64}", re.ASCII)
 _NOT_SENT = 499
 """Status in the log of a request whose client left before the response."""
 
+_random = random.Random()
+"""Without a call of the system for each request: the ids are unlike others, and protect nothing."""
 _log = logging.getLogger(__name__)
 
 
@@ -40,17 +42,14 @@ class RequestLog:
         trace = _VALID_TRACE.fullmatch(headers.get(_TRACE, ""))
         request_id = headers.get(REQUEST_ID, "")
         if not _VALID_ID.fullmatch(request_id):
-            request_id = secrets.token_hex(8) if trace is None else trace[1]
+            request_id = f"{_random.getrandbits(64):016x}" if trace is None else trace[1]
         status, size, began = _NOT_SENT, 0, time.perf_counter()
 
         async def send_and_count(message: Message) -> None:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                answered = MutableHeaders(scope=message)
-                answered[REQUEST_ID] = request_id
-                if trace is not None:
-                    answered[_TRACE] = trace[0]
+                message["headers"] = [*message.get("headers", ()), *_answered_headers(request_id, trace)]
             else:
                 size += len(message.get("body", b""))
             await send(message)
@@ -61,6 +60,11 @@ class RequestLog:
             finally:
                 if _log.isEnabledFor(logging.INFO):
                     _write(scope["method"], scope["path"], status, size, time.perf_counter() - began)
+
+
+def _answered_headers(request_id: str, trace: re.Match[str] | None) -> list[tuple[bytes, bytes]]:
+    headers = [(REQUEST_ID.lower().encode(), request_id.encode())]
+    return headers if trace is None else [*headers, (_TRACE.encode(), trace[0].encode())]
 
 
 def _write(method: str, path: str, status: int, size: int, seconds: float) -> None:

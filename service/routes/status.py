@@ -1,11 +1,10 @@
 """Route of the status of a forecast, which clients poll: it takes little more than reading one row."""
 
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
 from service.authentication import owner_of
 from service.caching import is_unchanged, state_tag
@@ -23,16 +22,16 @@ class PolledRoute(APIRoute):
     FastAPI's resolution of dependencies would take longer than all the rest of a short response.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the function of the route; query parameters are checked as for other routes."""
-
-        async def handle(request: Request) -> Response:
-            if request.scope["query_string"]:
-                await check_parameters(request)
-            response: Response = await self.endpoint(request)
-            return response
-
-        return handle
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; query parameters are checked as for other routes."""
+        if scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        request = Request(scope, receive, send)
+        if scope["query_string"]:
+            await check_parameters(request)
+        response: Response = await self.endpoint(request)
+        await response(scope, receive, send)
 
 
 async def read_status(request: Request) -> Response:

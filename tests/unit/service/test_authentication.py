@@ -105,12 +105,31 @@ def test_a_key_is_read_from_the_database_once_for_requests_at_the_same_time(
     _, secret = create_key(database, "desk")
     reads: list[Any] = []
     callers = api.app.state.service.callers
-    read = callers._callers._load
-    monkeypatch.setattr(callers._callers, "_load", lambda secrets: reads.append(secrets) or read(secrets))
+    read = callers._findings._load
+
+    def count(inquiries: Any) -> Any:
+        reads.append(inquiries)
+        return read(inquiries)
+
+    monkeypatch.setattr(callers._findings, "_load", count)
 
     async def request_all() -> None:
         headers = {"Authorization": f"Bearer {secret}"}
         await asyncio.gather(*(callers.find_caller(Headers(headers)) for _ in range(20)))
 
     api._portal.call(request_all)
-    assert reads == [(secret,)]
+    assert reads == [((secret, None),)]
+
+
+def test_a_request_that_reads_a_forecast_takes_one_read_with_its_key(
+    api: InProcess, database: Database, submit_forecast: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, secret = create_key(database, "desk")
+    record, headers = submit_forecast(owner=key.id), {"Authorization": f"Bearer {secret}"}
+    service, reads = api.app.state.service, list[Any]()
+    read = service.forecasts._load
+    monkeypatch.setattr(service.forecasts, "_load", lambda ids: reads.append(ids) or read(ids))  # type: ignore[func-returns-value]
+    for path in (f"/v1/forecast/{record.id}", f"/forecast/{record.id}/log"):
+        assert api.get(path, headers=headers).status_code == 200
+    assert api.get("/v1/forecast/fc_none", headers=headers).status_code == 404
+    assert not reads

@@ -112,3 +112,29 @@ def test_a_request_that_is_given_up_changes_nothing_for_the_others() -> None:
         assert left.cancelled()
 
     _run(load, use)
+
+
+def test_values_are_kept_only_while_the_version_stays_from_before_their_read() -> None:
+    version: list[int | None] = [1]
+    changes: list[int | None] = []
+    calls: list[Sequence[str]] = []
+
+    def load(keys: Sequence[str]) -> Mapping[str, int]:
+        calls.append(keys)
+        version.extend(changes)
+        changes.clear()
+        return {key: len(calls) for key in keys if key != "none"}
+
+    async def use(reader: BatchReader[str, int]) -> None:
+        assert [await reader.read("a"), await reader.read("a")] == [1, 1]
+        version.append(2)
+        assert [await reader.read("a"), await reader.read("a")] == [2, 2]
+        changes.append(3)
+        assert [await reader.read("b"), await reader.read("b")] == [3, 4], "what changed during a read is read again"
+        assert [await reader.read("none"), await reader.read("none")] == [None, None]
+        assert [await reader.read("other"), await reader.read("other")] == [7, 8], "`may_keep` refuses it"
+        version.append(None)
+        assert [await reader.read("b"), await reader.read("b")] == [9, 10], "without a version nothing is kept"
+
+    with closing(BatchReader(load, "test", lambda: version[-1], lambda key, _value: key != "other")) as reader:
+        asyncio.run(use(reader))
