@@ -168,7 +168,7 @@ async def _respond(
     check_ensemble(record, service)
     address = ForecastAddress.of(record, service.settings.storage)
     read = partial(_read, record, service, address, headers["ETag"], query)
-    content = await while_connected(request, service.queues.series.get((address, query, headers["ETag"]), read))
+    content = await while_connected(request, service.queues.series.get((address, query), read, headers["ETag"]))
     return Response(content, headers=headers, media_type=MEDIA_TYPES[query.form])
 
 

@@ -109,3 +109,23 @@ def test_a_result_that_is_too_large_is_returned_and_not_kept(size: int) -> None:
         return calls.made
 
     assert asyncio.run(run()) == ["aa", "aa"]
+
+
+def test_of_what_grows_only_the_newest_version_is_kept() -> None:
+    async def run() -> None:
+        shared, made = SharedCalls[str](10, len), list[int]()
+
+        async def get(key: str, version: int) -> str:
+            async def call() -> str:
+                made.append(version)
+                return f"{key}{version}"
+
+            return await shared.get(key, call, version)
+
+        assert [await get("other", 0), await get("a", 1), await get("a", 1)] == ["other0", "a1", "a1"]
+        assert [await get("a", version) for version in (2, 3, 4, 4)] == ["a2", "a3", "a4", "a4"]
+        assert await get("other", 0) == "other0", "the versions of one key have not displaced another one"
+        assert await get("a", 3) == "a3"
+        assert made == [0, 1, 2, 3, 4, 3]
+
+    asyncio.run(run())
