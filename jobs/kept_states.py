@@ -3,6 +3,7 @@
 import hashlib
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -160,6 +161,14 @@ def count_states(connection: Connection, owner: str) -> tuple[int, int]:
         query.where(kept_states.c.owner == owner, kept_states.c.deleted.is_(None)),
     ).one()
     return int(row[0]), int(row[1])
+
+
+def sum_state_bytes(connection: Connection, owners: Sequence[str] | None) -> dict[str, int]:
+    """Return the bytes of the states that owners keep, or all owners, without those that keep none."""
+    query = select(kept_states.c.owner, func.sum(kept_states.c.size_bytes)).where(kept_states.c.deleted.is_(None))
+    if owners is not None:
+        query = query.where(kept_states.c.owner.in_(owners))
+    return {row[0]: int(row[1]) for row in connection.execute(query.group_by(kept_states.c.owner))}
 
 
 def mark_deleted(connection: Connection, state_id: str, owner: str) -> None:

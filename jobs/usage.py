@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from jobs.kept_states import sum_state_bytes
 from jobs.rows.clock import now
 from jobs.rows.tables import usage, usage_day
 
@@ -27,7 +28,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class OwnerUsage:
-    """The usage of an owner: in all, and by day (days since 1970, UTC) for those days on which there was some."""
+    """The usage of an owner: in all, and by day (days since 1970, UTC) for those days on which there was some.
+
+    `kept_bytes` are those of its forecasts and of its kept initial states, as its limit counts them.
+    """
 
     owner: str
     open_forecasts: int
@@ -40,7 +44,7 @@ _NAMES = tuple(field.name for field in fields(Counts))
 
 
 def list_usage(connection: Connection, owner: str | None, num_days: int) -> list[OwnerUsage]:
-    """Return the usage of an owner, or of all owners that ever submitted, with the last `num_days` days, today too."""
+    """Return the usage of an owner, or of all owners that ever used anything, with the last `num_days` days."""
     return _read(connection, None if owner is None else [owner], num_days)
 
 
@@ -69,16 +73,18 @@ def _read(connection: Connection, owners: Sequence[str] | None, num_days: int) -
     days_of: dict[str, dict[int, Counts]] = {}
     for row in connection.execute(days):
         days_of.setdefault(row.owner, {})[row.day] = _counts(row)
-    none = Counts(0, 0, 0, 0, 0, 0)
+    rows = {row.owner: (row.waiting + row.running, row.kept_bytes) for row in connection.execute(kept)}
+    state_bytes, none = sum_state_bytes(connection, owners), Counts(0, 0, 0, 0, 0, 0)
     return [
         OwnerUsage(
-            row.owner,
-            row.waiting + row.running,
-            row.kept_bytes,
-            total_of.get(row.owner, none),
-            days_of.get(row.owner, {}),
+            owner,
+            num_open,
+            kept_bytes + state_bytes.get(owner, 0),
+            total_of.get(owner, none),
+            days_of.get(owner, {}),
         )
-        for row in connection.execute(kept.order_by(usage.c.owner))
+        for owner in sorted({*rows, *state_bytes})
+        for num_open, kept_bytes in (rows.get(owner, (0, 0)),)
     ]
 
 

@@ -35,7 +35,7 @@ class KeysCollector(Collector):
             _log.warning("The usage of keys could not be read: %s", error)
             return
         open_ones = GaugeMetricFamily("warmcast_key_open_forecasts", "Forecasts that wait or run.", labels=["key"])
-        kept = GaugeMetricFamily("warmcast_key_kept_bytes", "Bytes of kept forecasts.", labels=["key"])
+        kept = GaugeMetricFamily("warmcast_key_kept_bytes", "Bytes kept, of forecasts and states.", labels=["key"])
         accepted = CounterMetricFamily("warmcast_key_submissions", "Forecasts that were accepted.", labels=["key"])
         ended = CounterMetricFamily("warmcast_key_jobs", "Forecasts that have ended.", labels=["key", "status"])
         spent = CounterMetricFamily("warmcast_key_evaluations", "Network evaluations of ended ones.", labels=["key"])

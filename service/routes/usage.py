@@ -37,7 +37,7 @@ class OwnerUsageView(BaseModel):
 
     owner: str
     open_forecasts: int
-    kept_bytes: int
+    kept_bytes: int = Field(description="Bytes of its forecasts and of its kept initial states.")
     total: CountsView
     days: list[DayView]
 
