@@ -137,21 +137,30 @@ def _print_series(result: dict[str, Any], *, json: bool) -> None:
 
 
 def open_(
-    forecast_id: ForecastId,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID|ZIP", help="Id of a forecast, address of a store or its zip, or a file such as mine.zarr.zip."
+        ),
+    ],
     summary: SummaryFile = False,
+    first: Annotated[
+        int | None, typer.Option(min=1, help="Only so many complete lead times, which do not change while it runs.")
+    ] = None,
     only_url: Annotated[
-        bool, typer.Option("--only-url", help="Print only the URL of the store, without opening it.")
+        bool, typer.Option("--only-url", help="Print only the URL of the store, without its contents.")
     ] = False,
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Open the ensemble of a forecast, print what it has, and how a program opens it."""
+    """Open the ensemble of a forecast, or a zip that was downloaded, print what it has, and how a program opens it."""
     with exit_codes():
-        result = run("open", url=url, forecast_id=forecast_id, summary=summary, with_contents=not only_url)
+        options = {"source": source, "summary": summary, "first": first}
+        result = run("open", url=url, **options, with_contents=not only_url)
     if json:
         print_json(result)
     elif only_url:
-        typer.echo(result["url"])
+        typer.echo(result["url"] if "url" in result else result["path"])
     else:
         typer.echo(result["contents"])
         typer.echo(f"\nOpen it:  {result['python']}")

@@ -65,7 +65,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "log": "warmcast.remote:log",
         "nature-compare": "training.nature.comparison:compare_nature_runs",
         "nature-run": "training.nature.commands:make_nature_run",
-        "open": "warmcast.remote:open_forecast",
+        "open": "warmcast.remote_stores:open_stored",
         "openapi": "service.commands:describe_api",
         "plan": "warmcast.remote:plan",
         "plot": "diagnostics.figures.plot:plot",

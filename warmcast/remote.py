@@ -190,18 +190,6 @@ def area(
         return {"id": forecast_id, "path": str(forecast.save_area(output, area, **options))}
 
 
-def open_forecast(*, url: str | None, forecast_id: str, summary: bool, with_contents: bool) -> dict[str, Any]:
-    """Return `id`, the `url` of a store, `python` code that opens it, and on request its `contents` as a text."""
-    with Client(url) as client:
-        forecast = client.forecast(forecast_id)
-        store = forecast.summary_url if summary else forecast.ensemble_url
-        code = f'xarray.open_zarr("{store}")'
-        if client.service.headers:
-            code = f'warmcast.Client("{client.url}").forecast("{forecast_id}").to_xarray({"summary=True" * summary})'
-        result = {"id": forecast_id, "url": store, "python": code}
-        return result | ({"contents": repr(forecast.to_xarray(summary=summary))} if with_contents else {})
-
-
 def receipt(*, url: str | None, forecast_id: str) -> dict[str, Any]:
     """Return the receipt of a forecast."""
     with Client(url) as client:

@@ -199,6 +199,19 @@ def test_the_results_of_a_forecast_are_printed_and_saved(client: Client, served:
     opened = _run(served, "open", forecast.id, "--summary").stdout
     assert "u10_mean" in opened
     assert f'xarray.open_zarr("{forecast.summary_url}")' in opened
+    zip_path, home = tmp_path / "first.zarr.zip", f"{served.url}/v1/forecast/{forecast.id}"
+    assert _run(served, "download", forecast.id, "--first", 1, "-o", zip_path).exit_code == 0
+    opened_zip = json.loads(_run(served, "open", zip_path, "--json").stdout)
+    frozen = json.loads(_run(served, "open", forecast.id, "--first", 1, "--json").stdout)
+    assert (opened_zip["path"], frozen["url"]) == (str(zip_path), f"{home}/as-of/1/ensemble.zarr")
+    assert "lead_time: 1" in opened_zip["contents"]
+    assert opened_zip["contents"].splitlines()[:2] == frozen["contents"].splitlines()[:2]
+    assert json.loads(_run(served, "open", f"{home}/as-of/1/ensemble.zarr.zip", "--json").stdout) == frozen
+    assert "ZipStore" in _run(served, "open", zip_path).stdout
+    zip_path.write_bytes(zip_path.read_bytes()[:-30])
+    for wrong, reason in ((zip_path, "whole zip"), (tmp_path / "none.zip", "missing"), ("http://a/x.zip", "address")):
+        refused = _run(served, "open", wrong)
+        assert (refused.exit_code, reason in refused.stderr) == (2, True), refused.output
     truth = write_truth(tmp_path, forecast.info)
     wanted = _run(served, "verify", forecast.id, "--truth", truth)
     assert (wanted.exit_code, "--reference" in wanted.stderr) == (2, True)
