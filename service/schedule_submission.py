@@ -24,7 +24,7 @@ from service.requests import ForecastBody
 from service.submission import accept, check_body
 from service.threads import FETCHERS, WRITERS
 from storage.errors import ConfigurationError, WarmcastError
-from weather.errors import StorageFullError
+from weather.errors import StorageFullError, UpstreamError
 from weather.manifest import Manifest
 from weather.schema import first_error_sentence
 
@@ -45,12 +45,13 @@ class Refusal:
     def of(cls, error: Exception) -> "Refusal":
         """Return the refusal that an error is; limits of keys are retryable, as what is used of them ends or expires.
 
-        An error that is not one of Warmcast is retryable, and its message is not part of the problem.
+        So is whatever a data set sends, which its server or its operator may correct. An error that is not one of
+        Warmcast is retryable, and its message is not part of the problem.
         """
         if isinstance(error, WarmcastError):
             kind = kind_of_error(error)
-            is_retryable = kind.retry_after is not None or isinstance(error, LimitExceededError)
-            return cls(_problem(kind, str(error)), getattr(error, "is_retryable", is_retryable))
+            may_pass = kind.retry_after is not None or isinstance(error, LimitExceededError | UpstreamError)
+            return cls(_problem(kind, str(error)), may_pass)
         if isinstance(error, SQLAlchemyError | OSError):
             return cls(_problem(UNAVAILABLE, "The database or the storage could not be reached."), is_retryable=True)
         return cls(_problem(INTERNAL, "The service failed; its log says why."), is_retryable=True)

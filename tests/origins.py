@@ -18,9 +18,13 @@ Fault = Callable[["_Handler"], bool]
 
 @dataclass
 class AnalysisServer:
-    """Files by path, and the faults of the next requests for a path; `requests` are method, path and range."""
+    """Files by path, and the faults of the next requests for a path; `requests` are method, path and range.
+
+    While `is_away`, all requests get 503.
+    """
 
     port: int = 0
+    is_away: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -127,6 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         state = self.server_state
         state.requests.append((self.command, self.path, self.headers.get("Range")))
+        if state.is_away:
+            self.answer(503, b"")
+            return
         faults = state.faults.get(self.path)
         if faults and faults.pop(0)(self):
             return

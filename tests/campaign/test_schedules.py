@@ -1,14 +1,14 @@
-"""Schedules for 60 simulated days, with late and missing analyses, outages and kills: no cycle is lost or run twice.
+"""Schedules for 60 simulated days of a server with faults: no cycle is lost or run twice, whatever is killed.
 
-A kill ends the scheduler between any two of its transactions. `make campaign` runs it; with fewer kills it is a form of
-a day.
+Analyses are late, missing, cut short or of another hour, and the server is away for hours. A kill ends the scheduler
+between any two of its transactions. `make campaign` runs it; with fewer kills it is a form of a day.
 """
 
+import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,20 +20,28 @@ from sqlalchemy import Connection, func, select
 from jobs.rows.database import Database
 from jobs.rows.schedule_tables import schedule_runs
 from jobs.rows.tables import forecasts, verifications
-from jobs.schedule_runs import read_clock
+from jobs.schedule_runs import CLAIM_SECONDS, read_clock
+from jobs.schedule_verifications import GRACE_SECONDS
 from jobs.settings import Settings
 from service import work_queues
 from service.app import create_app
+from tests.campaign.archive import Archive, Weather
 from tests.clock import MovableClock
 from tests.in_process import InProcess, run_in_process
+from tests.origins import serving_analyses
 from tests.rows import expire_data
-from tests.simulated import NAME, STEP, Waves, install, run_tick
+from tests.simulated import STEP, install, run_tick
+from weather.ingest import parent
+from weather.ingest.child import carry_out
+from weather.ingest.process import Limits
 from workers.loop import Worker
 
 T = TypeVar("T")
 
 HOUR = 3600.0
+_DAY = 24 * HOUR
 _LEAST = 10
+_WAIT_SECONDS = 12 * HOUR
 _FORECAST = {"model": "untrained", "members": 2, "lead_time": "12h", "sampler": {"nfe": 2}, "retention_hours": 1}
 
 
@@ -47,10 +55,24 @@ def settings(tmp_path: Path, untrained_checkpoint: Path) -> Settings:
     return Settings.of(data=tmp_path, checkpoints=folder, reconcile_seconds=1e6, device="cpu", threads=1)
 
 
+def _parse(request: Mapping[str, Any], folder: Path, limits: Limits, _label: str) -> dict[str, Any]:
+    """Carry out the request to a parser in this process, as the files of the test are its own."""
+    work = folder / "work"
+    work.mkdir()
+    files = [Path(path) for path in request["files"]]
+    reply = carry_out(files, request["names"], request["task"], work, limits.output_bytes)
+    return {"kind": "", "problems": []} | reply
+
+
 @pytest.fixture
 def api(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcess]:
-    """The service without its own tasks; its queues run in one thread at a time, because HDF5 bears no more."""
+    """The service without its own tasks, child processes and waits for the disk: a day takes seconds.
+
+    Its queues run in one thread at a time, because the libraries of files bear no more.
+    """
     limiter = CapacityLimiter(1)
+    monkeypatch.setattr(parent, "run_parser", _parse)
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
 
     async def run(call: Callable[[], T], _seconds: float, _folder: Path | None = None) -> T:
         return await to_thread.run_sync(call, limiter=limiter)
@@ -78,34 +100,6 @@ def killed_after(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         yield
 
 
-@dataclass
-class Weather:
-    """When each analysis appears, if ever, and when the data set is away."""
-
-    draw: random.Random
-    first: np.datetime64
-    num_cycles: int
-    appears: dict[np.datetime64, float] = field(default_factory=dict)
-    outages: list[tuple[float, float]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for index in range(-1, self.num_cycles + 2):
-            time = self.first + index * STEP
-            chance = self.draw.random()
-            hours = self.draw.uniform(3.5, 7) if chance < 0.92 else self.draw.uniform(8, 40)
-            if chance < 0.98:
-                self.appears[time] = float(time.astype("int64")) + hours * HOUR
-        start = float(self.first.astype("int64"))
-        for _ in range(self.num_cycles // 40):
-            begin = start + self.draw.uniform(0, self.num_cycles * 6 * HOUR)
-            self.outages.append((begin, begin + self.draw.uniform(1, 30) * HOUR))
-
-    def show(self, waves: Waves, now: float) -> None:
-        """Give the data set what has appeared by now."""
-        waves.add(*(time for time, appears in self.appears.items() if appears <= now))
-        waves.is_away = any(begin <= now < end for begin, end in self.outages)
-
-
 @pytest.mark.campaign
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_every_cycle_ends_once_and_every_forecast_gets_scores(
@@ -119,41 +113,42 @@ def test_every_cycle_ends_once_and_every_forecast_gets_scores(
 ) -> None:
     is_whole = int(request.config.getoption("--kills")) >= _LEAST
     days, draw = (60, random.Random(18)) if is_whole else (0.25, random.Random(18))
-    clock.advance(-70 * 24 * HOUR)
-    waves, worker, kills = Waves(tmp_path), Worker(settings, database), 0
-    install(api, database, waves)
-    with database.read() as connection:
-        start = read_clock(connection)
-    first = np.datetime64(int(start // (6 * HOUR) * 6 * HOUR), "s")
-    weather = Weather(draw, first, int(days * 4))
-    made = {
-        name: api.post("/v1/schedules", json={"name": name, "dataset": NAME, "forecast": _FORECAST} | fields).json()
-        for name, fields in {
-            "all": {"catch_up": "all", "stop": str(first + int(days * 4) * STEP)},
-            "daily": {"every_hours": 24, "catch_up": "skip", "stop": str(first + int(days * 4) * STEP)},
-        }.items()
-        if is_whole or name == "all"
-    }
-    now = start
-    while now < start + (days + (3 if is_whole else 1.5)) * 24 * HOUR:
-        hours = draw.choice((0.3, 1, 2, 3, 12 if draw.random() < 0.1 else 1)) if is_whole else 12
-        clock.advance(hours * HOUR)
-        now += hours * HOUR
-        weather.show(waves, now)
-        if draw.random() < 0.3 or not is_whole:
-            kills += 1
-            with killed_after(draw.randrange(4), monkeypatch):
-                _run_killed(api)
-            clock.advance(150)
-        for _ in range(3):
-            run_tick(api)
-        while worker.run():
-            pass
-        expire_data(database, None)
+    clock.advance(HOUR - 70 * _DAY - _read_clock(database) % _DAY)
+    first = np.datetime64(int(_read_clock(database) // _DAY * _DAY), "s")
+    weather, kills = Weather(draw, first, int(days * 4)), 0
+    with serving_analyses() as server:
+        archive, worker = Archive(server, weather, tmp_path), Worker(settings, database)
+        install(api, database, archive.dataset)
+        made = _make_schedules(api, first + int(days * 4) * STEP, ("all", "daily") if is_whole else ("all",))
+        end = _read_clock(database) + (days + (4 if is_whole else 1.5)) * _DAY
+        while _read_clock(database) < end:
+            hours = draw.choice((0.3, 1, 2, 3, 12 if draw.random() < 0.1 else 1)) if is_whole else 12
+            clock.advance(hours * HOUR)
+            archive.show(_read_clock(database))
+            if draw.random() < 0.3 or not is_whole:
+                kills += 1
+                with killed_after(draw.randrange(4), monkeypatch):
+                    _run_killed(api)
+                clock.advance(CLAIM_SECONDS + 1)
+            for _ in range(3):
+                run_tick(api)
+            while worker.run():
+                pass
+            expire_data(database, None)
     _check(database, made, first, weather)
-    figures = _figures(database)
-    assert kills > 0
-    print(f"{days} days, {kills} kills: {figures}")  # noqa: T201  # the figures of the campaign
+    assert kills >= (40 if is_whole else 1)
+    print(f"{days} days, {kills} kills: {_figures(database)}")  # noqa: T201  # the figures of the campaign
+
+
+def _read_clock(database: Database) -> float:
+    with database.read() as connection:
+        return read_clock(connection)
+
+
+def _make_schedules(api: InProcess, stop: np.datetime64, names: Iterable[str]) -> dict[str, Any]:
+    fields = {"all": {"catch_up": "all"}, "daily": {"every_hours": 24, "catch_up": "skip"}}
+    body = {"dataset": Archive.name, "forecast": _FORECAST, "stop": str(stop)}
+    return {name: api.post("/v1/schedules", json=body | {"name": name} | fields[name]).json() for name in names}
 
 
 def _run_killed(api: InProcess) -> None:
@@ -177,17 +172,23 @@ def _check(database: Database, made: dict[str, Any], first: np.datetime64, weath
         own = [run.init_time for run in runs if run.schedule_id == view["id"]]
         assert own == (cycles if name == "all" else [cycle for cycle in cycles if cycle % 86400 == 0]), name
     assert {run.state for run in runs} <= {"submitted", "missed", "skipped", "failed"}
+    for run in runs:
+        assert run.state != "failed" or run.problem is not None, run
+        assert run.state != "missed" or weather.appearance_of_state(run.init_time) > run.begins + _WAIT_SECONDS, run
     submitted = {run.forecast_id: run for run in runs if run.state == "submitted"}
     assert len(submitted) == sum(run.state == "submitted" for run in runs)
     assert {row.id for row in rows} == set(submitted)
     assert {row.status for row in rows} == {"successful"}
     assert all(row.labels["schedule"] == submitted[row.id].schedule_id for row in rows)
     for forecast_id, run in submitted.items():
-        last = np.datetime64(run.init_time, "s") + 2 * STEP
-        assert run.verification in {"done", "missed"}, run
         assert scored[forecast_id] == (run.verification == "done")
         if run.verification == "missed":
-            assert last not in weather.appears or weather.appears[last] >= run.verify_until, run
+            assert weather.appearance_of(run.init_time + 12 * HOUR) >= run.verify_until, run
+        elif run.verification == "failed":
+            assert run.verification_problem is not None
+            assert weather.is_away_from(run.verify_until + GRACE_SECONDS, 13 * HOUR), run
+        else:
+            assert run.verification == "done", run
     assert set(scored) <= set(submitted)
 
 

@@ -105,14 +105,19 @@ export async function postJson<T>(path: string, body: unknown, headers: Record<s
 }
 
 /** Return the bytes of a file of a store; undefined if it does not exist (yet). */
-export async function readBytes(path: string): Promise<Uint8Array | undefined> {
+export async function readBytes(path: string, headers: Record<string, string> = {}, cache: RequestCache = "default"): Promise<Uint8Array | undefined> {
   try {
-    const response = await request(path, { headers: { Accept: "*/*" } });
+    const response = await request(path, { headers: { Accept: "*/*", ...headers }, cache });
     return new Uint8Array(await response.arrayBuffer());
   } catch (error) {
     if (error instanceof ProblemError && error.problem.status === 404) return undefined;
     throw error;
   }
+}
+
+/** Return bytes `from` to `to` of a file of a store, or those that it has of them; undefined if it does not exist (yet). */
+export async function readRange(path: string, from: number, to: number): Promise<Uint8Array | undefined> {
+  return readBytes(path, { Range: `bytes=${from}-${to - 1}` }, "no-store");
 }
 
 export interface ServerEvent {

@@ -22,9 +22,14 @@ export default {
   },
 };
 
-/** Return a range of bytes of a chunk, a Blosc buffer that ends with a checksum; only the blocks of the range are decompressed. */
-export function decompressRange(chunk: Uint8Array, from: number, to: number): Promise<Uint8Array> {
-  return order(chunk.slice(), [from, to]);
+/**
+ * Return a range of bytes of a chunk, a Blosc buffer, of which only the header and `blocks` are there, which begin at byte `start`.
+ */
+export function decompressRange(header: Uint8Array, blocks: Uint8Array, start: number, range: [number, number]): Promise<Uint8Array> {
+  const content = new Uint8Array(start + blocks.length);
+  content.set(header.subarray(0, start));
+  content.set(blocks, start);
+  return order(content, range);
 }
 
 function order(content: Uint8Array, range: Order["range"]): Promise<Uint8Array> {

@@ -1,9 +1,8 @@
 /** Decompresses chunks beside the page, which stays responsive meanwhile. */
 
-import { decompressBlosc } from "./blosc_format";
-import { withoutChecksum } from "./checksum";
+import { decompressBlocks, decompressBlosc } from "./blosc_format";
 
-/** A Blosc buffer to decompress whole; with a range of bytes, a chunk that ends with a checksum, of which a part is wanted. */
+/** A Blosc buffer to decompress whole; with a range of bytes, one of which only the blocks of the range are there. */
 export interface Order {
   id: number;
   content: Uint8Array;
@@ -12,7 +11,7 @@ export interface Order {
 
 addEventListener("message", ({ data: { id, content, range } }: MessageEvent<Order>) => {
   try {
-    const result = range === null ? decompressBlosc(content) : decompressBlosc(withoutChecksum(content), ...range);
+    const result = range === null ? decompressBlosc(content) : decompressBlocks(content, ...range);
     postMessage([id, result], { transfer: [result.buffer] });
   } catch (error) {
     postMessage([id, (error as Error).message]);

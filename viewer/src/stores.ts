@@ -2,8 +2,9 @@
 
 import * as zarr from "zarrita";
 
-import { readBytes, readJson, type Forecast } from "./api";
+import { readBytes, readJson, readRange, type Forecast } from "./api";
 import { decompressRange } from "./blosc";
+import { HEADER_BYTES, findSpan } from "./blosc_format";
 import { areEqual, makeGrid, type Field, type Grid } from "./grid";
 import { texts } from "./texts";
 
@@ -72,7 +73,7 @@ class Store {
     return found.content;
   }
 
-  /** Return some of the values of a chunk: only their part of it is decompressed, where the codecs allow that. */
+  /** Return some of the values of a chunk: only their blocks are read and decompressed, where the codecs allow that. */
   async part(name: string, coordinates: number[], from: number, count: number): Promise<Float32Array> {
     const array = this.metadata.consolidated_metadata.metadata[name];
     const key = `${name}/${coordinates.join(".")}`;
@@ -80,18 +81,15 @@ class Store {
       const whole = await this.chunk(name, coordinates);
       return (whole.data as Float32Array).subarray(from, from + count);
     }
-    const id = `${key}:${from}`;
     const { separator } = array.chunk_key_encoding.configuration;
-    const found = this.keep(id, async () => {
-      const content = await this.raw(key, `/${name}/c${separator}${coordinates.join(separator)}`);
-      const bytes = await decompressRange(content, 4 * from, 4 * (from + count));
+    const path = `${this.path}/${name}/c${separator}${coordinates.join(separator)}`;
+    const found = this.keep(`${key}:${from}`, async () => {
+      const header = (await this.keep(`${key}:header`, () => range(path, 0, HEADER_BYTES), (content) => content.byteLength)) as Uint8Array;
+      const span = findSpan(header, 4 * from, 4 * (from + count));
+      const bytes = await decompressRange(header, await range(path, ...span), span[0], [4 * from, 4 * (from + count)]);
       return new Float32Array(bytes.buffer, bytes.byteOffset, count);
     }, (values) => values.byteLength);
     return found as Promise<Float32Array>;
-  }
-
-  private raw(key: string, path: string): Promise<Uint8Array> {
-    return this.keep(`${key}:raw`, async () => (await this.read(path))!, (content) => content.byteLength) as Promise<Uint8Array>;
   }
 
   async coordinates(name: string): Promise<Float64Array> {
@@ -134,6 +132,13 @@ class Store {
     if (content === undefined) throw new AbsentError();
     return content;
   }
+}
+
+/** Return bytes `from` to `to` of a chunk, whose checksum the service tests before it sends a part; throw if it does not exist yet. */
+async function range(path: string, from: number, to: number): Promise<Uint8Array> {
+  const content = await readRange(path, from, to);
+  if (content === undefined) throw new AbsentError();
+  return content;
 }
 
 /** Whether chunks of an array are Blosc buffers of float32 that end with a checksum. */
