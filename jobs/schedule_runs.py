@@ -207,14 +207,15 @@ def renew_claims(connection: Connection, runs: Sequence[ClaimedRun]) -> None:
 def postpone_run(connection: Connection, run: ClaimedRun, problem: Mapping[str, Any] | None = None) -> bool:
     """Give up the claim of a run until its next attempt, and return whether it was still claimed.
 
-    A run whose analyses were there was refused, with a problem.
+    A run whose analyses were there, or could not be looked for, was refused, with a problem; the problem of an earlier
+    attempt is over if they are not there.
     """
     time = read_clock(connection)
     attempts = run.attempts + (problem is not None)
-    values: dict[str, Any] = {"claimed_until": None, "attempts": attempts}
+    values: dict[str, Any] = {"claimed_until": None, "attempts": attempts, "problem": problem}
     values["next_attempt"] = time + pause_seconds(run.begins, time, attempts)
     if problem is not None:
-        values |= {"problem": problem, "ready": func.coalesce(_COLUMNS.ready, time)}
+        values["ready"] = func.coalesce(_COLUMNS.ready, time)
     return bool(connection.execute(update(schedule_runs).where(*_own(run)).values(**values)).rowcount)
 
 

@@ -1,9 +1,7 @@
-"""Metrics of the data sets that are fetched: whether each is reached, and how old its newest analysis is."""
+"""The metric of the data sets that are fetched: whether each is reached."""
 
-import time
 from collections.abc import Iterable, Iterator
 
-import numpy as np
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -21,17 +19,10 @@ class DatasetsCollector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield both gauges, with a series for each data set that was looked up."""
+        """Yield the gauge, with a series for each data set that was looked up."""
         reached = GaugeMetricFamily("warmcast_dataset_reached", "Whether a data set is reached.", labels=["dataset"])
-        age = GaugeMetricFamily(
-            "warmcast_dataset_newest_age_seconds",
-            "Seconds since the newest initial time of which a data set has both frames.",
-            labels=["dataset"],
-        )
         for name in self._datasets.fetched_names():
             newest = self._datasets.known_newest(name)
             if newest.checked:
                 reached.add_metric([name], float(newest.failure is None))
-            if newest.init_time is not None:
-                age.add_metric([name], time.time() - float(newest.init_time.astype("datetime64[s]").astype(np.int64)))
-        yield from (reached, age)
+        yield reached

@@ -16,7 +16,7 @@ from service.datasets import Datasets
 from service.dependencies import Service
 from service.scheduler import Scheduler
 from tests.in_process import InProcess
-from weather.errors import UpstreamError
+from weather.errors import UpstreamError, UpstreamRefusedError
 from weather.testing import travelling_waves
 from weather.upstream.dataset import Description, find_newest_pair
 
@@ -26,13 +26,17 @@ _ORIGIN = np.datetime64("2018-01-01T00", "s")
 
 
 class Waves:
-    """Analyses of waves on the grid of the tiny checkpoint, a file for each; `is_away` makes all calls fail."""
+    """Analyses of waves on the grid of the tiny checkpoint, a file for each.
+
+    `is_away` makes all calls fail, and `refusal` says what is wrong with what the data set sends.
+    """
 
     name, step_hours, description = NAME, 6, Description("Waves", "", "")
 
     def __init__(self, folder: Path) -> None:
         self.times = set[np.datetime64]()
         self.is_away, self._folder = False, folder
+        self.refusal: str | None = None
         self._frames = travelling_waves(tiny_spec().grid.grid, [_ORIGIN])
 
     def add(self, *times: np.datetime64) -> None:
@@ -64,6 +68,8 @@ class Waves:
     def _check(self) -> None:
         if self.is_away:
             raise UpstreamError(NAME, "The server of waves does not answer.")
+        if self.refusal is not None:
+            raise UpstreamRefusedError(NAME, self.refusal)
 
 
 def install(api: InProcess, database: Database, *datasets: Any) -> None:

@@ -142,7 +142,6 @@ def _requests() -> list[Panel]:
     rate = f"sum by (code) (rate({seconds}_count[$__rate_interval]))"
     latency = f"histogram_quantile(0.95, sum by (le, route) (rate({seconds}_bucket[5m])))"
     sent = "sum(rate(warmcast_chunk_bytes_sent_total[$__rate_interval]))"
-    age = "max by (dataset) (warmcast_dataset_newest_age_seconds) or vector(0)"
     rates = "sum by (dataset, result) (rate(warmcast_dataset_requests_total[$__rate_interval])) or vector(0)"
     received = "sum by (dataset) (rate(warmcast_dataset_bytes_total[$__rate_interval])) or vector(0)"
     reached = "min by (dataset) (warmcast_dataset_reached) or vector(1)"
@@ -161,7 +160,6 @@ def _requests() -> list[Panel]:
         Panel(
             "Callbacks", "Attempts to deliver an event per second, by result.", "cps", {"{{result}}": sends}, width=6
         ),
-        Panel("Age of analyses", "Seconds since the newest initial time of a data set.", "s", {"{{dataset}}": age}),
         Panel("Requests to data sets", "Requests per second, by data set and result.", "cps", fetches),
         Panel("Bytes of data sets", "Bytes received per second, by data set.", "Bps", {"{{dataset}}": received}),
         Panel("Data sets reached", "1 for each data set that is reached.", "short", {"{{dataset}}": reached}),

@@ -14,6 +14,7 @@ from jobs.rows.states import Data
 from jobs.rows.tables import audit, forecasts, verifications
 from jobs.schedule_runs import claim_runs, postpone_run, read_clock, save_submission
 from jobs.schedule_verifications import claim_verifications, postpone_verification, save_scores
+from jobs.settings import Settings
 from tests.clock import MovableClock
 from tests.in_process import InProcess
 from tests.rows import expire_data, read_forecast, succeed
@@ -23,6 +24,15 @@ pytestmark = pytest.mark.usefixtures("threads")
 
 _HOUR = 3600
 _FORECAST = {"model": "untrained", "members": 2, "lead_time": "12h", "sampler": {"nfe": 2}, "retention_hours": 1}
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, tmp_path: Path, untrained_checkpoint: Path) -> Settings:
+    """Settings of a service on SQLite, or on PostgreSQL with the parameter `postgresql`."""
+    on_server = getattr(request, "param", "sqlite") == "postgresql"
+    url = request.getfixturevalue("postgres").new_database() if on_server else None
+    folder = str(untrained_checkpoint.parent)
+    return Settings.of(data=tmp_path, checkpoints=folder, reconcile_seconds=3600, database_url=url)
 
 
 @pytest.fixture
@@ -66,6 +76,7 @@ def test_data_is_kept_until_the_forecast_is_verified(
     assert read_forecast(database, record.id).data == Data.EXPIRED
 
 
+@pytest.mark.parametrize("settings", ["sqlite", "postgresql"], indirect=True)
 def test_scores_of_one_claim_are_stored_once(
     api: InProcess, database: Database, clock: MovableClock, waves: Waves
 ) -> None:
@@ -90,6 +101,7 @@ def test_scores_of_one_claim_are_stored_once(
     assert api.get(f"/v1/forecast/{record.id}/diagnostics").json()["verifications"][0]["reference"] == NAME
 
 
+@pytest.mark.parametrize("settings", ["sqlite", "postgresql"], indirect=True)
 def test_a_run_whose_process_was_lost_finds_its_forecast(
     api: InProcess, database: Database, clock: MovableClock, waves: Waves
 ) -> None:
@@ -136,7 +148,16 @@ def test_a_data_set_that_is_away_is_reported_and_tried_again(
     run = _run(database)
     assert (run.state, run.attempts, run.problem["type"]) == ("waiting", 1, "/problems/source-unavailable")
     waves.is_away = False
+    clock.advance(1000)
+    run_tick(api)
+    assert (_run(database).attempts, _run(database).problem) == (1, None), "it is there, without this analysis"
+    waves.refusal = "it sends another hour"
     waves.add(cycle - STEP, cycle)
+    clock.advance(1000)
+    run_tick(api)
+    run = _run(database)
+    assert (run.state, run.attempts, (run.problem or {}).get("type")) == ("waiting", 2, "/problems/source-unusable")
+    waves.refusal = None
     clock.advance(1000)
     run_tick(api)
     assert _run(database).state == "submitted"
