@@ -28,9 +28,12 @@ def api(settings: Settings, database: Database) -> Iterator[InProcess]:
         yield api
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the work of queues in threads of this process instead of child processes, which take a second to start."""
+    """Run the work of queues in threads of this process instead of child processes, which take a second to start.
+
+    The processes are tested in `test_child_processes.py`, `test_work_queues.py` and `tests/integration/test_busy.py`.
+    """
     limiter = CapacityLimiter(math.inf)
 
     async def run(call: Callable[[], T], _seconds: float, _folder: Path | None = None) -> T:

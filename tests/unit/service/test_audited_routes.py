@@ -25,7 +25,6 @@ from warmcast.commands import COMMANDS
 from weather.stores.ensemble import EnsembleStore
 from weather.testing import travelling_waves
 
-pytestmark = pytest.mark.usefixtures("threads")
 Submit = Callable[..., ForecastRecord]
 Entries = list[tuple[str, str | None]]
 Send = Callable[..., tuple[str, Entries]]

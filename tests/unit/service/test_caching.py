@@ -35,7 +35,7 @@ _TAGGED = (*_FILES, _ZIP, *_PLOTS, *_FROZEN, *_EXPORTS, *_DOCUMENTS)
 
 @pytest.fixture(params=["disk", "bucket"])
 def data(
-    request: pytest.FixtureRequest, api: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: None
+    request: pytest.FixtureRequest, api: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> StoragePath:
     """The storage of the service: on a disk, then in a bucket of this process."""
     if request.param == "disk":

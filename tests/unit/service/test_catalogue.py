@@ -50,7 +50,7 @@ def inbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def fed(tmp_path: Path, inbox: Path, clock: _Clock, settings: Settings, threads: None) -> Iterator[InProcess]:
+def fed(tmp_path: Path, inbox: Path, clock: _Clock, settings: Settings) -> Iterator[InProcess]:
     """A service with the data set `mine`, a folder with the three newest analyses, and `away`, one that is missing."""
     text = '[{}]\nkind = "folder"\nfolder = "{}"\nfile = "{{yyyymmddhh}}.grib2"\nattribution = "Of mine"\n'
     file = tmp_path / "datasets.toml"

@@ -74,7 +74,6 @@ def _request(api: InProcess, record: ForecastRecord, path: str) -> httpx.Respons
     return response
 
 
-@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("name", NEEDS)
 def test_damage_is_a_problem_without_paths_on_every_route_that_reads_the_file(
     api: InProcess, record: ForecastRecord, folder: Path, tmp_path: Path, name: str

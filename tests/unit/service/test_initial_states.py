@@ -77,7 +77,7 @@ class _Parser:
 
 
 @pytest.fixture
-def parser(monkeypatch: pytest.MonkeyPatch, threads: None) -> _Parser:
+def parser(monkeypatch: pytest.MonkeyPatch) -> _Parser:
     parser = _Parser()
     monkeypatch.setattr(initial_states, "ingest_initial_state", parser)
     return parser

@@ -20,8 +20,6 @@ from tests.in_process import InProcess
 from tests.rows import expire_data, read_forecast, succeed
 from tests.simulated import NAME, STEP, Waves, install, run_tick
 
-pytestmark = pytest.mark.usefixtures("threads")
-
 _HOUR = 3600
 _FORECAST = {"model": "untrained", "members": 2, "lead_time": "12h", "sampler": {"nfe": 2}, "retention_hours": 1}
 

@@ -10,6 +10,11 @@ from service.work_queues import Place, WorkQueue
 from tests.unit.service import work
 
 
+@pytest.fixture(autouse=True)
+def threads() -> None:
+    """Run the work of queues in child processes, as the service does."""
+
+
 def _queue(at_once: int = 1, max_waiting: int = 2) -> WorkQueue:
     return WorkQueue("with files", at_once=at_once, max_waiting=max_waiting)
 

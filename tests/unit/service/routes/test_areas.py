@@ -20,8 +20,6 @@ from tests.rows import commit_lead_times
 from tests.stored_files import write_lead_times
 from weather.stores.ensemble import EnsembleStore
 
-pytestmark = pytest.mark.usefixtures("threads")
-
 BOX = "cube?bbox=-40,20,40,70"
 TRIANGLE = "area?coords=POLYGON((0 0, 80 0, 80 80, 0 0))"
 

@@ -22,8 +22,6 @@ from weather.stores.ensemble import EnsembleStore
 from weather.stores.summary import SummaryStore
 from weather.stores.summary_layout import SummaryLayout
 
-pytestmark = pytest.mark.usefixtures("threads")
-
 
 def _write(record: ForecastRecord, data: Path, lead_indices: range) -> None:
     write_lead_times(EnsembleStore.open(ForecastFolder(data, record.id).store), lead_indices)

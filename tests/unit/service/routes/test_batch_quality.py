@@ -20,8 +20,6 @@ from tests.stored_files import write_lead_times
 from weather.stores.ensemble import EnsembleStore
 from weather.testing import travelling_waves
 
-pytestmark = pytest.mark.usefixtures("threads")
-
 DAYS = ("2018-09-15T00:00:00", "2018-09-16T00:00:00", "2018-09-20T00:00:00")
 
 

@@ -15,8 +15,6 @@ from tests.rows import commit_lead_times, create_key
 from tests.stored_files import write_lead_times
 from weather.stores.ensemble import EnsembleStore
 
-pytestmark = pytest.mark.usefixtures("threads")
-
 HOME = "/api/edr"
 QUERIES = {
     "position": "coords=POINT(12.5 55.7)",

@@ -26,8 +26,6 @@ from weather.stores.ensemble import EnsembleStore
 from weather.stores.summary import SummaryStore
 from weather.stores.summary_layout import SummaryLayout
 
-pytestmark = pytest.mark.usefixtures("threads")
-
 
 def _write(record: ForecastRecord, data: Path, lead_indices: range, fill: float | None = None) -> None:
     """Write lead times of both stores of a forecast, with random fields, or all of one value."""

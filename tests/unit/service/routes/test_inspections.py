@@ -11,8 +11,6 @@ from models.testing import tiny_spec
 from tests.in_process import InProcess
 from weather.testing import travelling_waves
 
-pytestmark = pytest.mark.usefixtures("threads")
-
 FIRST, SECOND = np.datetime64("2018-09-14T18", "s"), np.datetime64("2018-09-15T00", "s")
 
 

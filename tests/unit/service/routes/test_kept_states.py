@@ -32,7 +32,6 @@ from weather.stores.ensemble import EnsembleStore
 from weather.testing import travelling_waves
 
 Submit = Callable[..., ForecastRecord]
-pytestmark = pytest.mark.usefixtures("threads")
 
 SECOND = np.datetime64("2018-09-15T00", "s")
 

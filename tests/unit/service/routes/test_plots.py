@@ -14,8 +14,6 @@ from tests.in_process import InProcess
 from tests.rows import commit_lead_times
 from weather.stores.ensemble import EnsembleStore
 
-pytestmark = pytest.mark.usefixtures("threads")
-
 
 @pytest.fixture
 def home(submit_forecast: Callable[..., ForecastRecord], database: Database, tmp_path: Path) -> str:

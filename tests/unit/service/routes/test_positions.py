@@ -32,8 +32,6 @@ from weather.places import parse_places
 from weather.stores.ensemble import EnsembleStore
 from weather.times import Interval
 
-pytestmark = pytest.mark.usefixtures("threads")
-
 WARSAW = "coords=POINT(21.5 52.2)"
 LOST = 2
 """A member that is lost at the second lead time."""

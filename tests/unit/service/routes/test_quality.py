@@ -21,8 +21,6 @@ from tests.stored_files import list_receipt
 from weather.stores.ensemble import EnsembleStore
 from weather.testing import travelling_waves
 
-pytestmark = pytest.mark.usefixtures("threads")
-
 Submit = Callable[..., ForecastRecord]
 
 INIT_TIME = np.datetime64("2018-09-15T00", "s")

@@ -21,8 +21,6 @@ from tests.receivers import SECRET
 from tests.rows import create_key, limit_key, read_forecast, revoke_key, succeed
 from tests.simulated import NAME, STEP, Waves, install, run_tick
 
-pytestmark = pytest.mark.usefixtures("threads")
-
 _SMALL: dict[str, Any] = {"model": "untrained", "members": 2, "lead_time": "12h", "sampler": {"nfe": 2}}
 _HOUR = 3600
 
