@@ -183,6 +183,6 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=2, help="number of kills of each kill campaign")
+    parser.addoption("--kills", type=int, default=1, help="number of kills of each kill campaign")
     parser.addoption("--examples", type=int, default=15, help="number of random requests for each route of the service")
     parser.addoption("--mutants", type=int, default=1, help="number of damaged files per format that the service gets")

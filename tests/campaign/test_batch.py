@@ -1,6 +1,7 @@
 """SIGKILL of the service while it computes a batch: the batch ends, equal to single forecasts bit for bit.
 
-One kill of a batch of two in an ordinary run; `make campaign` sets many, of twelve.
+One kill of a batch of two; `make campaign` sets many, of twelve. In other runs `test_kill.py` and `test_service.py`
+kill single forecasts, of whose parts a batch consists.
 """
 
 import random
@@ -46,6 +47,7 @@ def _chunks(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
+@pytest.mark.campaign
 def test_a_killed_batch_equals_single_forecasts(
     serve: Callable[..., Served], submit_small: Callable[..., ForecastRecord], kills: int
 ) -> None:

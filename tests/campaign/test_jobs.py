@@ -96,7 +96,7 @@ def test_disturbed_forecasts_end_once_with_the_result_of_undisturbed_ones(
     workers: Workers,
     tmp_path: Path,
 ) -> None:
-    kills = int(request.config.getoption("--kills"))
+    kills = max(2, int(request.config.getoption("--kills")))
     celery = settings.service.dispatcher == "celery"
     dispatcher: Dispatcher = CeleryDispatcher(settings) if celery else LocalDispatcher()
     forecasts = submit_several(submit_small, database, settings, kills)

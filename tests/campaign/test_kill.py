@@ -1,6 +1,6 @@
 """SIGKILL at random moments: the store can always be opened, every chunk is complete, no committed one is recomputed.
 
-A few kills in an ordinary run; `make campaign` sets many.
+One kill in an ordinary run; `make campaign` sets many.
 """
 
 import random

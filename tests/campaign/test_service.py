@@ -1,6 +1,6 @@
 """Kill the service at random during requests, and send it damaged files; each forecast is computed once.
 
-A few kills and files in an ordinary run; `make campaign` sets many.
+One kill in an ordinary run; `make campaign` sets many.
 """
 
 import itertools

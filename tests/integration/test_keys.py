@@ -154,6 +154,7 @@ def test_beyond_loopback_every_request_needs_a_key(serve: Serve) -> None:
     assert served.client.get("/metrics", headers=headers).status_code == 404
 
 
+@pytest.mark.campaign
 def test_links_begin_with_the_public_url(serve: Serve) -> None:
     served = serve(command="api", public_url="https://warmcast.example/weather")
     secret = _key(served, "create", "desk").strip()

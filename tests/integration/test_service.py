@@ -91,7 +91,7 @@ def test_forecasts_are_listed_newest_first_and_in_pages(serve: Serve) -> None:
 
 def test_a_restarted_service_finishes_open_forecasts_and_not_cancelled_ones(serve: Serve) -> None:
     served = serve()
-    running = served.submit(lead_time="360h", members=16, sampler={"nfe": 20})
+    running = served.submit(lead_time="240h", members=16, sampler={"nfe": 20})
     waiting = [served.submit(seed=seed) for seed in range(3)]
     wait_until(lambda: served.status(running["id"])["progress_detail"]["lead_times"] >= 3)
     dismissed = served.client.delete(f"/forecast/{waiting[1]['id']}")
@@ -106,8 +106,7 @@ def test_a_restarted_service_finishes_open_forecasts_and_not_cancelled_ones(serv
     assert (again.status_code, again.json()["type"]) == (409, "/problems/forecast-over")
 
 
-def test_a_second_service_on_the_same_data_refuses_to_start(serve: Serve) -> None:
-    served = serve()
+def test_a_second_service_on_the_same_data_refuses_to_start(served: Served) -> None:
     command = [sys.executable, "-c", "from warmcast.cli import main; main()", "serve", "--data", str(served.data)]
     second = subprocess.run([*command, "--port", str(free_port())], capture_output=True, text=True, timeout=60)
     assert (second.returncode, len(second.stderr.splitlines())) == (2, 1)

@@ -1,4 +1,7 @@
-"""Every command of docs/training.md is run from top to bottom, on tiny networks, few frames and few steps."""
+"""Every command of docs/training.md is run from top to bottom, on tiny networks, few frames and few steps.
+
+`make campaign` runs them; an ordinary run checks that the commands and their options exist.
+"""
 
 import importlib.util
 import os
@@ -13,6 +16,8 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from training.config import TrainingConfig
@@ -119,6 +124,20 @@ def _run_warmcast(words: list[str]) -> None:
         assert "Parameters: h" in result.stdout
 
 
+def test_every_command_and_option_exists() -> None:
+    for command in _commands():
+        words = shlex.split(command)
+        if words[0] != "warmcast":
+            continue
+        found: Any = get_command(app)
+        while isinstance(found, TyperGroup):
+            found = found.commands[words[1]]
+            words.pop(1)
+        options = {option for parameter in found.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options, command
+
+
+@pytest.mark.campaign
 def test_every_command_works(workplace: Path) -> None:
     run = {"warmcast": _run_warmcast, "torchrun": _run_torchrun, "python": _make_store}
     commands = _commands()

@@ -9,6 +9,7 @@ from tests.unit.benchmarks.conftest import Benchmark
 from warmcast.cli import app
 
 ROOT = Path(__file__).parents[3]
+HOST_ONLY = f"engine --host-only --threads 2 --against {ROOT}"
 RATIOS = {
     "engine": {
         "overhead_ratio",
@@ -22,7 +23,7 @@ RATIOS = {
         "memory_a_member_kb",
     },
     "engine --device cpu": {"overhead_large", "overhead_small"},
-    f"engine --host-only --threads 2 --against {ROOT}": {
+    HOST_ONLY: {
         "host_ratio",
         "before_ratio",
         "before_products_ratio",
@@ -38,8 +39,8 @@ RATIOS = {
     "training": {"loop_ratio"},
     "scores": {"xskillscore_ratio", "scoringrules_ratio", "extra_memory_ratio"},
 }
-LONG = {"load", "load --readers", "engine"}
-"""Those whose tiny form takes half a minute."""
+LONG = {"load", "load --readers", "engine", "polling", HOST_ONLY}
+"""Those whose tiny form takes long."""
 
 
 def _with_mark(name: str) -> Any:

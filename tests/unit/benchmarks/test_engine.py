@@ -38,12 +38,14 @@ def test_the_share_of_diagnostics_is_the_largest_of_all_rows() -> None:
     assert ratios["diagnostics_share"] == 0.3
 
 
+@pytest.mark.campaign
 def test_ratios_follow_from_the_rows(bench: Callable[[str], Benchmark]) -> None:
     benchmark = bench("engine")
     for name, value in compute_ratios(benchmark.rows[:2], benchmark.rows[2:]).items():
         assert benchmark.result[name] == pytest.approx(value)
 
 
+@pytest.mark.campaign
 def test_rows_are_of_both_checkpoints_in_float32_and_of_planet_in_bfloat16(bench: Callable[[str], Benchmark]) -> None:
     rows = bench("engine").rows
     assert [(row["networks"], row["precision"], row["compiled"]) for row in rows] == [
@@ -57,6 +59,7 @@ def test_rows_are_of_both_checkpoints_in_float32_and_of_planet_in_bfloat16(bench
         assert 0 < row["diagnostics share"] < 1
 
 
+@pytest.mark.campaign
 def test_convolutions_and_diagnostics_take_shares_of_the_time(bench: Callable[[str], Benchmark]) -> None:
     result = bench("engine").result
     assert 0 < result["convolution_share"] < 1

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.engine_processes import BenchmarkError
 from benchmarks.host_path import bench_host_path, compute_host_ratios
 from tests.unit.benchmarks.conftest import Benchmark
-from tests.unit.benchmarks.test_benchmarks import ROOT
+from tests.unit.benchmarks.test_benchmarks import HOST_ONLY
 
 
 def _row(tree: str, products: bool, seconds: float) -> dict[str, Any]:
@@ -22,8 +22,9 @@ def test_ratios_are_to_the_limit_and_to_the_tree_before() -> None:
     assert compute_host_ratios(this + before) == pytest.approx(expected)
 
 
+@pytest.mark.campaign
 def test_rows_are_of_both_trees_with_and_without_products_and_of_the_limit(bench: Callable[[str], Benchmark]) -> None:
-    rows = bench(f"engine --host-only --threads 2 --against {ROOT}").rows
+    rows = bench(HOST_ONLY).rows
     assert [(row["tree"], row["products"]) for row in rows] == [
         ("this", False),
         ("this", True),

@@ -45,6 +45,7 @@ def compile_apart(records: Path, **environment: str) -> "subprocess.CompletedPro
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.campaign
 def test_a_machine_without_a_c_compiler_evaluates_without_after_one_warning(tmp_path: Path) -> None:
     """Other machines that cannot compile are in `tests/campaign/test_compilation.py`."""
     process = compile_apart(tmp_path / "records", CXX="/no/such/compiler", TORCHINDUCTOR_CACHE_DIR=str(tmp_path))

@@ -125,7 +125,7 @@ def test_wavenumbers_with_too_much_power_are_damped_before_the_noise_is_fitted(d
 def test_an_interrupted_fit_continues_and_no_rounds_leave_the_damping_of_the_checkpoint(
     data: Path, tmp_path: Path
 ) -> None:
-    few = ("--starts", 6, "--members", 2)
+    few = ("--starts", 3, "--members", 2)
     own = DampingSpec(gains=((0.9,) * _NUM_DEGREES,) * 2)
     write_tiny_checkpoint(tmp_path / "tiny", trained=False, spec=_SPEC.model_copy(update={"damping": own}))
     for name in ("whole", "resumed"):
