@@ -214,8 +214,7 @@ def postpone_run(connection: Connection, run: ClaimedRun, problem: Mapping[str, 
     attempts = run.attempts + (problem is not None)
     values: dict[str, Any] = {"claimed_until": None, "attempts": attempts, "problem": problem}
     values["next_attempt"] = time + pause_seconds(run.begins, time, attempts)
-    if problem is not None:
-        values["ready"] = func.coalesce(_COLUMNS.ready, time)
+    values["ready"] = None if problem is None else func.coalesce(_COLUMNS.ready, time)
     return bool(connection.execute(update(schedule_runs).where(*_own(run)).values(**values)).rowcount)
 
 
@@ -248,7 +247,7 @@ def _submission_values(
         "claimed_until": None,
         "verification": VerificationState.WAITING if plan.verify else VerificationState.OFF,
         "verify_from": last_valid,
-        "verify_until": last_valid + plan.wait_hours * HOUR,
+        "verify_until": max(last_valid, time) + plan.wait_hours * HOUR,
         "next_verification": last_valid,
     }
 
