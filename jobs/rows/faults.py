@@ -31,7 +31,7 @@ def is_disk_full(error: DBAPIError) -> bool:
     """Return whether the database, or the server of it, has no space left."""
     if isinstance(error.orig, sqlite3.Error):
         # a quota that is used up is an error of the write, which SQLite does not distinguish further
-        return error.orig.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+        return _sqlite_code(error.orig) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
     return _sqlstate(error) == _SQLSTATE_DISK_FULL
 
 
@@ -39,7 +39,7 @@ def lacks_tables(error: DBAPIError | sqlite3.Error) -> bool:
     """Return whether a database has no such table, or is no database at all."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
-        return cause.sqlite_errorcode in {sqlite3.SQLITE_ERROR, *_CODES}
+        return _sqlite_code(cause) in {sqlite3.SQLITE_ERROR, *_CODES}
     return isinstance(error, DBAPIError) and _sqlstate(error) == _UNDEFINED_TABLE
 
 
@@ -47,9 +47,14 @@ def _is_unavailable(error: DBAPIError) -> bool:
     if isinstance(error, InterfaceError):  # the connection
         return True
     if isinstance(error.orig, sqlite3.Error):
-        return error.orig.sqlite_errorcode & 0xFF in _CODES
+        return _sqlite_code(error.orig) & 0xFF in _CODES
     state = _sqlstate(error)
     return state is not None and state.startswith(_UNAVAILABLE_CLASSES)
+
+
+def _sqlite_code(error: sqlite3.Error) -> int:
+    """Return the extended code of an error, 0 for one of the driver alone, as of a closed connection."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK))
 
 
 def _sqlstate(error: DBAPIError) -> str | None:

@@ -1,5 +1,6 @@
 import errno
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from jobs.rows.database import Database
+from jobs.rows.faults import is_disk_full, lacks_tables, translate_fault
 from storage.reserve import DiskReserve
 from tests.rows import read_batch_size, save_batch_size
 from tests.servers import PostgresServer
@@ -88,3 +90,12 @@ def test_a_change_that_must_be_made_uses_the_reserve(tmp_path: Path) -> None:
         database.close()
     finally:
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def test_an_error_of_the_driver_that_sqlite_did_not_raise_stays_what_it_is() -> None:
+    fault = sqlite3.ProgrammingError("Cannot operate on a closed database.")
+    assert not hasattr(fault, "sqlite_errorcode")
+    error = DBAPIError("SELECT 1", None, fault)
+    assert not is_disk_full(error)
+    assert not lacks_tables(error)
+    assert translate_fault(error) is error
