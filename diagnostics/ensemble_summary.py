@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.scores.arrays import Array, like, namespace, to_numpy
-from diagnostics.scores.wind import wind_direction, wind_speed
+from diagnostics.scores.wind import append_wind_speed, wind_direction
 from weather.stores.summary_layout import WIND_DIRECTION, SummaryLayout
 
 _BLOCK_BYTES = 2**20
@@ -27,41 +27,66 @@ def compute_summary(groups: Sequence[Array], layout: SummaryLayout) -> tuple[int
     float64. Statistics of wind speed are over the members' speeds; the wind direction is that of the mean wind.
     """
     grid, xp, device = layout.ensemble.grid.shape, namespace(groups[0]), array_api_compat.device(groups[0])
-    finite = [finite_members(group) for group in groups]
-    result = {
-        name: xp.empty((*(size for _, size in dims), *grid), dtype=xp.float32, device=device)
-        for name, dims, _ in layout.statistics()
-    }
+    finite, _ = split_finite(groups)
+    sizes = [int(np.prod([size for _, size in dims])) for _, dims, _ in layout.statistics()]
+    planes = xp.empty((sum(sizes), *grid), dtype=xp.float32, device=device)
     latitude_bytes = max(4 * sum(array_api_compat.size(group[:, :, 0]) or 0 for group in finite), 1)
     block_bytes = _BLOCK_BYTES if str(device) == "cpu" else _DEVICE_BLOCK_BYTES
     num_rows = max(block_bytes // latitude_bytes, 1)
     for first in range(0, grid[0], num_rows):
         rows = slice(first, first + num_rows)
-        for name, values in _statistics(xp.concat([group[:, :, rows] for group in finite]), layout):
-            result[name][..., rows, :] = values
-    return sum(len(group) for group in finite), {name: to_numpy(values) for name, values in result.items()}
+        planes[:, rows] = _statistics(xp.concat([group[:, :, rows] for group in finite]), layout)
+    return sum(len(group) for group in finite), _by_name(to_numpy(planes), layout)
 
 
-def _statistics(ensemble: Array, layout: SummaryLayout) -> Iterator[tuple[str, Array]]:
-    """Yield the name and values of each field of the summary, for members (member, variable, latitude, longitude)."""
-    xp = namespace(ensemble)
-    fields = {name: ensemble[:, channel] for channel, name in enumerate(layout.ensemble.variables)}
-    means = {}
-    for variable in layout.variables:
-        name = variable.name
-        members = fields[name] if name in fields else wind_speed(fields["u10"], fields["v10"])
-        means[name], spread = moments(members)
-        yield f"{name}_mean", means[name]
-        yield f"{name}_spread", spread
-        if layout.request.quantiles:
-            yield f"{name}_quantiles", quantiles(members, layout.request.quantiles)
-        for side, is_event in (("above", xp.greater), ("below", xp.less)):
-            if thresholds := layout.thresholds(name, side):
-                limits = [like(np.asarray(value, np.float32), members) for value in thresholds]
-                yield f"{name}_{side}", xp.stack([event_share(is_event(members, limit)) for limit in limits])
+def _statistics(ensemble: Array, layout: SummaryLayout) -> Array:
+    """Return all fields of the summary for members (member, variable, latitude, longitude), as `_by_name` takes them.
+
+    Each operation is made for all variables at once, because on a GPU the number of operations counts.
+    """
+    xp, names = namespace(ensemble), [variable.name for variable in layout.variables]
+    members, _ = append_wind_speed(ensemble, layout.ensemble.variables)
+    means, spreads = moments(members)
+    parts = [means, spreads]
+    if layout.request.quantiles:
+        fields = quantiles(members, layout.request.quantiles)
+        parts.append(xp.reshape(fields, (-1, *fields.shape[2:])))
+    for channel, _, side, value in _events(layout):
+        is_event = xp.greater if side == "above" else xp.less
+        limit = like(np.asarray(value, np.float32), members)
+        parts.append(event_share(is_event(members[:, channel], limit))[None])
     if layout.has_wind:
-        direction = wind_direction(means["u10"], means["v10"])
-        yield WIND_DIRECTION, xp.where(direction == 360, xp.zeros_like(direction), direction)
+        direction = wind_direction(means[names.index("u10")], means[names.index("v10")])
+        parts.append(xp.where(direction == 360, xp.zeros_like(direction), direction)[None])
+    return xp.concat(parts)
+
+
+def _events(layout: SummaryLayout) -> Iterator[tuple[int, str, str, float]]:
+    """Yield index and name of the variable, side and threshold of each event."""
+    for channel, variable in enumerate(layout.variables):
+        for side in ("above", "below"):
+            for value in layout.thresholds(variable.name, side):
+                yield channel, variable.name, side, value
+
+
+def _by_name(planes: NDArray[np.float32], layout: SummaryLayout) -> dict[str, NDArray[np.float32]]:
+    """Return the fields of the summary by name, of those of all variables.
+
+    `planes` (field, latitude, longitude) holds the means, then the spreads, the quantiles, the shares of the events and
+    the direction of the wind.
+    """
+    names, probabilities = [variable.name for variable in layout.variables], len(layout.request.quantiles)
+    means, spreads, ordered, rest = np.split(planes, np.cumsum([len(names), len(names), len(names) * probabilities]))
+    ordered = ordered.reshape(probabilities, len(names), *planes.shape[1:])
+    result = {f"{name}_mean": field for name, field in zip(names, means, strict=True)}
+    result |= {f"{name}_spread": field for name, field in zip(names, spreads, strict=True)}
+    if probabilities:
+        result |= {f"{name}_quantiles": ordered[:, channel] for channel, name in enumerate(names)}
+    events: dict[str, list[NDArray[np.float32]]] = {}
+    for (_, name, side, _), share in zip(_events(layout), rest, strict=False):
+        events.setdefault(f"{name}_{side}", []).append(share)
+    result |= {name: np.stack(shares) for name, shares in events.items()}
+    return result | ({WIND_DIRECTION: rest[-1]} if layout.has_wind else {})
 
 
 def quantiles(members: Array, probabilities: Sequence[float]) -> Array:
@@ -73,13 +98,12 @@ def quantiles(members: Array, probabilities: Sequence[float]) -> Array:
     if not len(members):
         return _nan(members, (len(probabilities), *members.shape[1:]))
     ordered = xp.sort(members, axis=0, stable=False)
-    fields = []
-    for probability in probabilities:
-        index = probability * (len(members) - 1)
-        below = int(index)
-        low, high = ordered[below], ordered[min(below + 1, len(members) - 1)]
-        fields.append(low + (high - low) * float(np.float32(index - below)))
-    return xp.stack(fields)
+    indices = np.asarray(probabilities) * (len(members) - 1)
+    below = indices.astype(np.int64)
+    above = np.minimum(below + 1, len(members) - 1)
+    low, high = (xp.take(ordered, like(index, members, xp.int64), axis=0) for index in (below, above))
+    weights = (indices - below).astype(np.float32).reshape(-1, *[1] * (members.ndim - 1))
+    return low + (high - low) * like(weights, members)
 
 
 def moments(members: Array) -> tuple[Array, Array]:
@@ -117,7 +141,14 @@ def finite_mask(group: Array) -> Array:
     return xp.all(xp.isfinite(group), axis=(1, 2, 3))
 
 
-def finite_members(group: Array) -> Array:
-    """Return the members that are finite everywhere; `group` itself, without a copy, if all are."""
-    finite = finite_mask(group)
-    return group if finite.all() else group[finite]
+def split_finite(groups: Sequence[Array]) -> tuple[list[Array], NDArray[np.bool_]]:
+    """Return the members of each group that are finite everywhere, and a mask of them in all groups.
+
+    A group of finite members is returned itself, without a copy. A GPU is waited for once.
+    """
+    xp, device = namespace(groups[0]), array_api_compat.device(groups[0])
+    mask = to_numpy(xp.concat([finite_mask(group) for group in groups]))
+    if mask.all():
+        return list(groups), mask
+    parts = np.split(mask, np.cumsum([len(group) for group in groups])[:-1])
+    return [group[xp.asarray(part, device=device)] for group, part in zip(groups, parts, strict=True)], mask

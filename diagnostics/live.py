@@ -7,7 +7,7 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.ensemble_summary import finite_mask, finite_members
+from diagnostics.ensemble_summary import split_finite
 from diagnostics.scores.arrays import Array, area_mean, namespace, to_numpy
 from diagnostics.scores.spectra import spherical_spectrum
 from weather.grids import Grid
@@ -16,8 +16,9 @@ BANDS = {"planetary": (1, 10), "synoptic": (11, 40), "meso": (41, None)}
 """First and last total wavenumber of each band of scales; None is the last of the grid."""
 
 _BLOCK = 8
-_DEVICE_BLOCK = 64
-"""Fields that are transformed together on a CPU, and on another device."""
+"""Fields that are transformed together on a CPU."""
+_DEVICE_BLOCK_BYTES = 2**28
+"""Bytes of the fields that are transformed together on another device, which needs large blocks to be fast."""
 
 
 def diagnose_lead_time(
@@ -34,51 +35,52 @@ def diagnose_lead_time(
     statistics. By variable, `spread` is None for fewer than two members, `power` is the members' mean spectrum, and
     `log_ratio` is, by band of scales, the logarithm (base 10) of the members' power over that of the initial state.
     """
-    finite = [finite_members(group) for group in groups]
-    count = sum(len(group) for group in finite)
+    finite, mask = split_finite(groups)
+    count = int(mask.sum())
     by_variable = {}
+    powers, spreads = _measure(finite, grid) if count else (np.zeros(0), np.zeros(0))
     for index, name in enumerate(variables):
-        power = _mean_spectrum(finite, index, grid)
         by_variable[name] = {
-            "spread": _spread(finite, index, grid) if count > 1 else None,
-            "power": [float(f"{value:.5g}") for value in power] if count else None,
-            "log_ratio": _log_ratios(power, start[index]) if count else {},
+            "spread": float(spreads[index]) if count > 1 else None,
+            "power": [float(f"{value:.5g}") for value in powers[index]] if count else None,
+            "log_ratio": _log_ratios(powers[index], start[index]) if count else {},
         }
-    mask = np.concatenate([to_numpy(finite_mask(group)) for group in groups])
     lost = [member for member, is_finite in zip(members, mask, strict=True) if not is_finite]
     return {"variables": by_variable, "nonfinite_members": lost}
 
 
 def mean_spectra(fields: Array, grid: Grid) -> list[NDArray[np.float64]]:
     """Return each variable's power by total wavenumber, mean over `fields` (field, variable, latitude, longitude)."""
-    return [_mean_spectrum([fields], index, grid) for index in range(fields.shape[1])]
+    return list(_measure([fields], grid)[0])
 
 
-def _mean_spectrum(groups: Sequence[Array], index: int, grid: Grid) -> NDArray[np.float64]:
-    """Return the mean spectrum of the variable at `index`, computed in blocks of fields; empty if there is no field."""
-    count = sum(len(group) for group in groups)
-    if not count:
-        return np.zeros(0)
-    blocks = _blocks(groups, index)
-    return to_numpy(sum(namespace(block).sum(spherical_spectrum(block, grid), axis=0) for block in blocks)) / count
+def _measure(groups: Sequence[Array], grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean spectrum (variable, wavenumber) and the spread (variable) of the members of all groups.
+
+    They are computed in blocks of members, for all variables at once, and copied from a GPU together. The spread is
+    that of `diagnostics.scores.moments`, and 0 for one member.
+    """
+    xp, count = namespace(groups[0]), sum(len(group) for group in groups)
+    power = total = squares = 0
+    for block in _blocks(groups):
+        power = power + xp.sum(spherical_spectrum(block, grid), axis=0)
+        total = total + xp.sum(block, axis=0)
+    mean = total / count
+    for block in _blocks(groups):
+        squares = squares + xp.sum((block - mean) ** 2, axis=0)
+    variance = area_mean(squares, grid.area_weights) / max(count - 1, 1)
+    figures = to_numpy(xp.concat([power / count, variance[:, None]], axis=1))
+    return figures[:, :-1], np.sqrt(figures[:, -1])
 
 
-def _blocks(groups: Sequence[Array], index: int) -> Iterator[Array]:
-    """Yield the variable at `index` of all members in float64, some members at a time."""
+def _blocks(groups: Sequence[Array]) -> Iterator[Array]:
+    """Yield members of each group in float64, some at a time, (member, variable, latitude, longitude)."""
     for group in groups:
-        size = _BLOCK if str(array_api_compat.device(group)) == "cpu" else _DEVICE_BLOCK
-        for first in range(0, len(group), size):
-            xp = namespace(group)
-            yield xp.astype(group[first : first + size, index], xp.float64)
-
-
-def _spread(groups: Sequence[Array], index: int, grid: Grid) -> float:
-    """Return `diagnostics.scores.moments.spread` of a variable of all groups, without concatenating them."""
-    count = sum(len(group) for group in groups)
-    mean = sum(namespace(block).sum(block, axis=0) for block in _blocks(groups, index)) / count
-    squares = sum(namespace(block).sum((block - mean) ** 2, axis=0) for block in _blocks(groups, index))
-    variance = squares / (count - 1)
-    return float(np.sqrt(float(area_mean(variance, grid.area_weights))))
+        xp, fields, size = namespace(group), group.shape[1], 8 * int(np.prod(group.shape[1:]))
+        is_on_cpu = str(array_api_compat.device(group)) == "cpu"
+        number = max(_BLOCK // fields if is_on_cpu else _DEVICE_BLOCK_BYTES // size, 1)
+        for first in range(0, len(group), number):
+            yield xp.astype(group[first : first + number], xp.float64)
 
 
 def _log_ratios(power: NDArray[np.float64], start: NDArray[np.float64]) -> Mapping[str, float]:

@@ -30,7 +30,16 @@ STEP_SECONDS = Metric(
     "Seconds that a phase of one lead time of a member group takes.",
     ("model", "phase"),
     STEP_BUCKETS,
-    known=(("warm_start",), ("flow",), ("encode",), ("write",), ("wait",), ("diagnostics",), ("summary",)),
+    known=(
+        ("warm_start",),
+        ("flow",),
+        ("encode",),
+        ("write",),
+        ("wait",),
+        ("diagnostics",),
+        ("summary",),
+        ("products",),
+    ),
 )
 EVALUATIONS = Metric(
     "warmcast_network_evaluations",

@@ -101,6 +101,8 @@ class RecordedFunction:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
+                if _is_out_of_memory(error):
+                    raise torch.OutOfMemoryError(str(error)) from error
                 self._give_up(error)
                 return self._function(*inputs)
             finally:
@@ -129,3 +131,12 @@ class RecordedFunction:
         self.discard()
         first = next(iter(str(error).strip().splitlines()), "")
         _log.warning("Time steps cannot be recorded as graphs and run without: %s", first)
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether memory ran out: CUDA then also ends the recording with another error, which follows the first."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,6 +1,8 @@
 """Write the results of one claim: each lead time of a group is staged, committed to its row, then published."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +19,7 @@ from workers.background import BackgroundWriter
 from workers.chunk_writers import ChunkWriters, StagedLeadTime, lead_times_ahead
 from workers.claimed_forecast import ClaimedForecast, publish_committed
 from workers.device import can_keep_lead_times, side_stream
-from workers.lead_times import summarise_lead_time
+from workers.lead_times import StagedSummary, begin_summary
 from workers.rollouts import GroupStates
 from workers.timing import PhaseMarks, StepClock
 
@@ -39,12 +41,25 @@ class _Piece:
         return self.staged.states.group
 
 
+@dataclass(frozen=True)
+class _Products:
+    """The computed diagnostics of a lead time, and its summary that is being written, unless it is complete."""
+
+    lead_index: int
+    diagnostics: Mapping[str, Any]
+    summary: StagedSummary | None
+
+    @property
+    def is_written(self) -> bool:
+        return self.summary is None or self.summary.is_written
+
+
 class Attempt:
     """Write the lead times that one claim computes, under its leases, while the next ones are computed.
 
-    `threads` threads encode and write chunks; one commits rows and publishes, in order, and one writes the products of
-    complete lead times, which are computed on `device` if there is room for some lead times more. Data reaches the disk
-    before its row, and its row before it is published.
+    `threads` threads encode and write chunks; one commits rows and publishes, in order. One computes the products of
+    complete lead times, on `device` if there is room for some lead times more; as many threads again encode and write
+    them, and one completes them in order. Data reaches the disk before its row, and its row before it is published.
     """
 
     def __init__(
@@ -68,17 +83,19 @@ class Attempt:
         self._lead_times = forecast.lead_times()
         self._computation: Mapping[str, Any] = {}
         self._keeps_on_device = can_keep_lead_times(device, store.layout.num_groups * store.layout.group_bytes)
-        self._products_stream = side_stream(device)
+        self._products_stream = side_stream(device, is_urgent=True)
         self._stack = ExitStack()
         self._chunks = ChunkWriters(threads, partial(clock.phase, "encode"))
         self._removes_frames = isinstance(store, RestartStore)
         depth = 1 if self._removes_frames else lead_times_ahead(store.layout.group_bytes)
+        self._summaries = ThreadPoolExecutor(threads, "summaries")
+        self._completions = BackgroundWriter[_Products](self._complete_products, is_ready=lambda each: each.is_written)
         self._products = BackgroundWriter[int](self._write_all_products)
         self._commits = BackgroundWriter[_Piece](self._commit, depth, lambda piece: piece.staged.is_written)
 
     def __enter__(self) -> Self:
         """Start the threads."""
-        for context in (self._chunks, self._products, self._commits):
+        for context in (self._chunks, self._summaries, self._completions, self._products, self._commits):
             self._stack.enter_context(context)
         return self
 
@@ -107,16 +124,19 @@ class Attempt:
         with self._clock.phase("write"):
             for piece in {piece.group: piece for piece in pieces}.values():
                 piece.staged.sync()
-            due = self._commit_rows(pieces)
+            due = deque(self._commit_rows(pieces))
             for piece in pieces:
                 self._forecast.store.publish(piece.staged.store.path, piece.group, piece.lead_index)
         for piece, values in zip(pieces, fields, strict=True):
+            while due and due[0] < piece.lead_index:  # before too many lead times are kept in memory
+                self._products.put(due.popleft())
             kept = piece.staged.states.on_device if self._keeps_on_device else values
             self._lead_times.keep(piece.group, piece.lead_index, kept)
         for lead_index in due:
             self._products.put(lead_index)
-        if self._removes_frames:
-            self._products.drain()  # so that few exact lead times are on the disk at any time
+        if self._removes_frames:  # so that few exact lead times are on the disk at any time
+            self._products.drain()
+            self._completions.drain()
 
     def _commit_rows(self, pieces: Sequence[_Piece]) -> list[int]:
         """Commit lead times of groups to their rows; return the lead times whose products this worker has to write."""
@@ -142,12 +162,22 @@ class Attempt:
                 self._write_products(lead_index)
 
     def _write_products(self, lead_index: int) -> None:
-        """Write the diagnostics and the summary of a lead time that all groups have committed."""
+        """Compute the diagnostics and the summary of a lead time that all groups have committed, and begin to write."""
         forecast, lead_times = self._forecast, self._lead_times
         with self._clock.phase("diagnostics"):
-            forecast.diagnose(self._database, lead_times, lead_index)
+            figures = forecast.compute_diagnostics(lead_times, lead_index)
             forecast.check_alerts(self._database, lead_times, lead_index)
         with self._clock.phase("summary"):
-            summarise_lead_time(forecast.summary, lead_times, lead_index)
+            summary = begin_summary(forecast.summary, lead_times, lead_index, self._summaries)
         lead_times.discard(lead_index)
-        forecast.discard_frames_before(lead_index)
+        self._completions.put(_Products(lead_index, figures, summary))
+
+    def _complete_products(self, products: Sequence[_Products]) -> None:
+        """Save the diagnostics of lead times in one transaction, and mark their summaries complete."""
+        with self._clock.phase("products"):
+            figures = {each.lead_index: each.diagnostics for each in products}
+            self._forecast.save_diagnostics(self._database, figures)
+            for each in products:
+                if each.summary is not None:
+                    each.summary.complete()
+                self._forecast.discard_frames_before(each.lead_index)

@@ -70,13 +70,21 @@ class ClaimedForecast:
 
     def diagnose(self, database: Database, lead_times: LeadTimes, lead_index: int) -> Mapping[str, Any]:
         """Compute the diagnostics of a complete lead time, save them as a row, and return them."""
-        layout = self.store.layout
-        groups = lead_times.groups(lead_index)
-        figures = diagnose_lead_time(groups, self.start, layout.members, layout.variables, layout.grid)
-        model, lead_hours = self.request.checkpoint, layout.lead_hours(lead_index)
-        with database.write() as connection:
-            save_diagnostics(connection, self.folder.forecast_id, model, lead_hours, figures)
+        figures = self.compute_diagnostics(lead_times, lead_index)
+        self.save_diagnostics(database, {lead_index: figures})
         return figures
+
+    def compute_diagnostics(self, lead_times: LeadTimes, lead_index: int) -> dict[str, Any]:
+        """Return the diagnostics of a complete lead time, which `save_diagnostics` saves."""
+        layout, groups = self.store.layout, lead_times.groups(lead_index)
+        return diagnose_lead_time(groups, self.start, layout.members, layout.variables, layout.grid)
+
+    def save_diagnostics(self, database: Database, figures: Mapping[int, Mapping[str, Any]]) -> None:
+        """Save the diagnostics of lead times, by index, as rows in one transaction."""
+        model, layout = self.request.checkpoint, self.store.layout
+        with database.write() as connection:
+            for lead_index, values in figures.items():
+                save_diagnostics(connection, self.folder.forecast_id, model, layout.lead_hours(lead_index), values)
 
     def check_alerts(self, database: Database, lead_times: LeadTimes, lead_index: int) -> None:
         """Evaluate the alerts at a complete lead time, after those of earlier lead times that nobody has evaluated."""

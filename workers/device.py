@@ -43,9 +43,14 @@ def can_keep_lead_times(device: torch.device, lead_time_bytes: int) -> bool:
     return _KEPT_LEAD_TIMES * lead_time_bytes <= _KEPT_SHARE * torch.cuda.get_device_properties(device).total_memory
 
 
-def side_stream(device: torch.device) -> AbstractContextManager[Any]:
-    """Return a context, which may be entered again, in which work on a CUDA device runs beside the computation."""
-    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
+def side_stream(device: torch.device, *, is_urgent: bool = False) -> AbstractContextManager[Any]:
+    """Return a context, which may be entered again, in which work on a CUDA device runs beside the computation.
+
+    If it is urgent, the device begins with it before other work that waits.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.cuda.stream(torch.cuda.Stream(device, priority=-1 if is_urgent else 0))
 
 
 _KEPT_LEAD_TIMES, _KEPT_SHARE = 8, 0.1

@@ -43,7 +43,7 @@ class Engine:
     ) -> None:
         self._settings, self._database, self._tally = settings, database, tally
         self._room, self._lane = room or Room(), lane
-        self.device = find_device(settings.worker.device)
+        self.device, self._version = find_device(settings.worker.device), importlib.metadata.version("warmcast")
         keep_freed_memory()
         if settings.worker.threads:
             torch.set_num_threads(settings.worker.threads)
@@ -153,7 +153,7 @@ class Engine:
             "compiled": execution.is_compiled,
             **({} if failure is None else {"compilation_failure": failure}),
             "torch": torch.__version__,
-            "warmcast": importlib.metadata.version("warmcast"),
+            "warmcast": self._version,
         }
 
     def load_checkpoint(self, request: ForecastRequest) -> tuple[Manifest, Forecasters]:

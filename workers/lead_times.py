@@ -1,7 +1,10 @@
 """Fields of all groups of a lead time, from memory or from the store, and their summary."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from contextvars import copy_context
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +73,41 @@ class LeadTimes:
         if self._publish is not None and not self._store.is_complete(self._store.path, group, lead_index):
             self._publish(group, lead_index + 1)
         return self._store.group_fields(group, lead_index)
+
+
+@dataclass(frozen=True)
+class StagedSummary:
+    """The summary of a lead time, computed from `members` members, whose fields are being written by threads."""
+
+    store: SummaryStore
+    lead_index: int
+    members: int
+    fields: Sequence["Future[None]"]
+
+    @property
+    def is_written(self) -> bool:
+        """Whether all fields are written; false if one could not be, which `complete` raises."""
+        return all(field.done() and not field.cancelled() and field.exception() is None for field in self.fields)
+
+    def complete(self) -> None:
+        """Wait for all fields, then mark the lead time complete; raises the error of a field."""
+        for field in self.fields:
+            field.result()
+        self.store.mark_complete(self.lead_index, self.members)
+
+
+def begin_summary(
+    summary: SummaryStore, lead_times: LeadTimes, lead_index: int, threads: Executor
+) -> StagedSummary | None:
+    """Compute the summary of a complete lead time and begin to write its fields; None if it is written already."""
+    if summary.is_complete(lead_index):
+        return None
+    members, products = compute_summary(lead_times.groups(lead_index), summary.layout)
+    fields = [
+        threads.submit(copy_context().run, summary.write_statistic, lead_index, name, values)
+        for name, values in products.items()
+    ]
+    return StagedSummary(summary, lead_index, members, fields)
 
 
 def summarise_lead_time(summary: SummaryStore, lead_times: LeadTimes, lead_index: int) -> None:

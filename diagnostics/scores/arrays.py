@@ -16,10 +16,31 @@ def namespace(*arrays: Array) -> Any:
     return array_api_compat.array_namespace(*arrays)
 
 
-def like(values: NDArray[Any], array: Array) -> Array:
-    """Return numpy `values` converted to the kind, device and precision of `array`."""
-    xp = namespace(array)
-    return xp.astype(xp.asarray(values, device=array_api_compat.device(array)), array.dtype, copy=False)
+def like(values: NDArray[Any], array: Array, dtype: Any = None) -> Array:
+    """Return numpy `values` converted to the kind and device of `array`, and to `dtype`, by default its precision.
+
+    On a GPU small values stay for the next call, because each copy there would wait for what the GPU is computing; the
+    result must not be changed.
+    """
+    device, dtype = array_api_compat.device(array), array.dtype if dtype is None else dtype
+    if str(device) == "cpu" or values.nbytes > _MAX_CONSTANT_BYTES or array.requires_grad:
+        return _convert(values, namespace(array), device, dtype)
+    key = (values.tobytes(), values.shape, values.dtype.str, str(device), dtype)
+    constant = _constants.get(key)
+    if constant is None:
+        constant = _convert(values, namespace(array), device, dtype)
+        if len(_constants) < _MAX_CONSTANTS:
+            _constants[key] = constant
+    return constant
+
+
+def _convert(values: NDArray[Any], xp: Any, device: Any, dtype: Any) -> Array:
+    return xp.astype(xp.asarray(values, device=device), dtype, copy=False)
+
+
+_MAX_CONSTANT_BYTES, _MAX_CONSTANTS = 2**16, 256
+_constants: dict[Any, Array] = {}
+"""Constants on GPUs; none is ever removed, because another stream may still be reading it."""
 
 
 def to_numpy(array: Array) -> NDArray[Any]:

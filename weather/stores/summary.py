@@ -53,7 +53,19 @@ class SummaryStore:
 
         `statistics` holds every field of the layout on the ensemble's grid. The mark reaches the disk after them.
         """
-        for key, content in encode_statistics(self.layout, lead_index, members, statistics):
+        assert set(statistics) == {name for name, _, _ in self.layout.statistics()}
+        for name, values in statistics.items():
+            self.write_statistic(lead_index, name, values)
+        self.mark_complete(lead_index, members)
+
+    def write_statistic(self, lead_index: int, name: str, values: NDArray[np.float32]) -> None:
+        """Write one field of a lead time; several threads may write the fields, which are marked complete after all."""
+        key, content = _encode_statistic(self.layout, lead_index, name, values)
+        (self.path / key).write_if_absent(content)
+
+    def mark_complete(self, lead_index: int, members: int) -> None:
+        """Write how many members the statistics of a lead time are of, then mark it complete."""
+        for key, content in _encode_marks(self.layout, lead_index, members):
             (self.path / key).write_if_absent(content)
 
 
@@ -61,13 +73,22 @@ def encode_statistics(
     layout: SummaryLayout, lead_index: int, members: int, statistics: Mapping[str, NDArray[np.float32]]
 ) -> Iterator[tuple[str, bytes]]:
     """Yield key and content of each chunk of a lead time, as `SummaryStore.write` writes it; its mark last."""
-    formats = layout.formats
     assert set(statistics) == {name for name, _, _ in layout.statistics()}
     for name, values in statistics.items():
-        westward_first = np.roll(values, -layout.eastward_columns, axis=-1)
-        yield formats[name].key(0, lead_index, *[0] * values.ndim), formats[name].encode(westward_first)
+        yield _encode_statistic(layout, lead_index, name, values)
+    yield from _encode_marks(layout, lead_index, members)
+
+
+def _encode_statistic(
+    layout: SummaryLayout, lead_index: int, name: str, values: NDArray[np.float32]
+) -> tuple[str, bytes]:
+    chunk, westward_first = layout.formats[name], np.roll(values, -layout.eastward_columns, axis=-1)
+    return chunk.key(0, lead_index, *[0] * values.ndim), chunk.encode(westward_first)
+
+
+def _encode_marks(layout: SummaryLayout, lead_index: int, members: int) -> Iterator[tuple[str, bytes]]:
     for name, value in (("members", members), ("complete", 1)):
-        yield formats[name].key(lead_index), formats[name].encode(value)
+        yield layout.formats[name].key(lead_index), layout.formats[name].encode(value)
 
 
 def _not_a_summary(path: StoragePath, cause: str) -> DamagedError:

@@ -78,12 +78,17 @@ def test_a_function_that_cannot_be_recorded_runs_as_it_is_after_one_warning(capl
     ]
 
 
-def test_too_little_memory_for_a_recording_is_raised_and_later_calls_try_again() -> None:
+@pytest.mark.parametrize("last", [None, "operation failed due to a previous error during capture"])
+def test_too_little_memory_for_a_recording_is_raised_and_later_calls_try_again(last: str | None) -> None:
     class Full(StandIn):
         def record(self, function: Callable[[], None]) -> Callable[[], None]:
             if not self.recorded:
                 self.recorded = 1
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                try:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+                finally:
+                    if last is not None:
+                        raise RuntimeError(last)
             return super().record(function)
 
     halve = RecordedFunction(_halve, Full())

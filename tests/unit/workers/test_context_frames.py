@@ -1,6 +1,7 @@
 """Forecasts of checkpoints whose context has more than two frames, and of other time steps than six hours."""
 
 import itertools
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from tests.rows import read_forecast
 from weather.manifest import NoiseSpec, Sampling
 from weather.stores.rounding import round_bits
 from weather.stores.summary import SummaryStore
-from workers.lead_times import LeadTimes, summarise_lead_time
+from workers.lead_times import LeadTimes, StagedSummary, begin_summary
 from workers.loop import Worker
 from workers.standalone import StandaloneForecast, run_forecast
 
@@ -107,13 +108,15 @@ def test_a_worker_restarts_from_as_many_lead_times_as_the_context_has_frames(
     folder, kept = ForecastFolder(data, record.id), list[set[str]]()
     restart = Path(str(folder.frames))
 
-    def die_once(summary: SummaryStore, lead_times: LeadTimes, lead_index: int) -> None:
+    def die_once(
+        summary: SummaryStore, lead_times: LeadTimes, lead_index: int, threads: Executor
+    ) -> StagedSummary | None:
         kept.append({path.name.split(".")[2] for path in restart.glob("u10/c.0.*")})
         if len(kept) == 6:
             raise SystemExit
-        summarise_lead_time(summary, lead_times, lead_index)
+        return begin_summary(summary, lead_times, lead_index, threads)
 
-    monkeypatch.setattr("workers.attempt.summarise_lead_time", die_once)
+    monkeypatch.setattr("workers.attempt.begin_summary", die_once)
     with pytest.raises(SystemExit):
         worker.run()
     wait_until(lambda: not worker.run())

@@ -6,7 +6,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +35,7 @@ from weather.manifest import Sampling, read_manifest
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.rounding import round_bits
 from weather.stores.summary import SummaryStore
-from workers.lead_times import LeadTimes, summarise_lead_time
+from workers.lead_times import LeadTimes, StagedSummary, begin_summary
 from workers.loop import RETRY_SECONDS, Worker
 from workers.standalone import StandaloneForecast, run_forecast
 
@@ -155,13 +157,13 @@ def test_a_worker_that_ends_between_commit_and_summary_leaves_no_gap(
     assert [worker.run(), worker.run()] == [True, True]
     killed = []
 
-    def die(*arguments: object) -> None:
+    def die(*arguments: Any) -> StagedSummary | None:
         if not killed:
             killed.append(True)
             raise SystemExit
-        summarise_lead_time(*arguments)
+        return begin_summary(*arguments)
 
-    monkeypatch.setattr("workers.attempt.summarise_lead_time", die)
+    monkeypatch.setattr("workers.attempt.begin_summary", die)
     with pytest.raises(SystemExit):
         worker.run()
     wait_until(lambda: not worker.run())
@@ -188,16 +190,16 @@ def test_rounded_or_discarded_members_resume_exactly_after_every_death(
     folder = ForecastFolder(settings.storage.data, other.id)
     frames = folder.frames
 
-    def die(summary: SummaryStore, lead_times: LeadTimes, lead_index: int) -> None:
+    def die(summary: SummaryStore, lead_times: LeadTimes, lead_index: int, threads: Executor) -> StagedSummary | None:
         written.append(len({path.name.split(".")[2] for path in frames.glob("u10/c.0.*")}))
         if len(written) in (2, 5):
             for store in (folder.store, folder.summary):
                 if store.exists():
                     (store / f".half.{len(written)}.partial").write_bytes(b"half")
             raise SystemExit
-        summarise_lead_time(summary, lead_times, lead_index)
+        return begin_summary(summary, lead_times, lead_index, threads)
 
-    monkeypatch.setattr("workers.attempt.summarise_lead_time", die)
+    monkeypatch.setattr("workers.attempt.begin_summary", die)
     for _ in range(2):
         with pytest.raises(SystemExit):
             worker.run()
