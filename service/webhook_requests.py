@@ -7,6 +7,7 @@ import http.client
 import importlib.metadata
 import ssl
 import time
+from contextlib import closing
 
 from jobs.callback_hosts import AllowedHosts
 from jobs.callbacks import decode_secret
@@ -45,7 +46,8 @@ def post_delivery(delivery: Delivery, hosts: AllowedHosts, total_seconds: float 
             for name, value in _headers(delivery).items():
                 connection.putheader(name, value)
             connection.endheaders(delivery.body.encode())
-            status = connection.getresponse().status
+            with closing(connection.getresponse()) as response:
+                status = response.status
     except ssl.SSLError:
         return Outcome(None, "the certificate or the encryption is not valid")
     except TimeoutError:

@@ -13,17 +13,16 @@ from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
 from models.networks import Networks
 from storage.errors import ConfigurationError
-from tests.unit.training.tiny import tiny_config
+from tests.unit.training.tiny import damp, tiny_config
 from training.config import TrainingConfig, find_config, read_config
 from training.start import Start
 from training.train import load_data, train
 from warmcast.cli import app
 from weather.bundled import find_named_checkpoint
 from weather.checkpoint_card import render_card
-from weather.damping_spec import DampingSpec
 from weather.errors import TrainingDataError
 from weather.grids import gaussian_grid
-from weather.manifest import MANIFEST_NAME, Manifest, read_manifest
+from weather.manifest import Manifest, read_manifest
 
 CPU = torch.device("cpu")
 DAILY = ("local_time_cos", "sin_latitude", "local_time_sin")
@@ -91,11 +90,8 @@ def test_new_features_do_not_change_the_function_and_are_trained(
 def test_a_damping_does_not_keep_a_checkpoint_from_being_trained_and_is_left_out(
     start: Path, two_years: list[Path], tmp_path: Path
 ) -> None:
-    damped, manifest = tmp_path / "damped", read_manifest(start)
-    shutil.copytree(start, damped)
-    gains = ((0.9,) * (manifest.model.grid.grid.highest_wavenumber + 1),) * len(manifest.model.variables)
-    model = manifest.model.model_copy(update={"damping": DampingSpec(gains=gains)})
-    (damped / MANIFEST_NAME).write_text(manifest.model_copy(update={"model": model}).to_json())
+    damped = shutil.copytree(start, tmp_path / "damped")
+    damp(damped)
     notes: list[str] = []
     assert _train(_config(), two_years, tmp_path / "run", damped, notes.append).model.damping is None
     assert "fits its weights alone; `warmcast calibrate` fits one" in notes[-1]

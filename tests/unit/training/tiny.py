@@ -1,4 +1,8 @@
+from pathlib import Path
 from typing import Any
+
+from weather.damping_spec import DampingSpec
+from weather.manifest import MANIFEST_NAME, read_manifest
 
 
 def tiny_config(**changes: Any) -> dict[str, Any]:
@@ -25,3 +29,11 @@ def tiny_config(**changes: Any) -> dict[str, Any]:
         "report_every": 3,
     }
     return config | changes
+
+
+def damp(checkpoint: Path) -> None:
+    """Give a checkpoint in a folder a damping, as the bundled ones have."""
+    manifest = read_manifest(checkpoint)
+    gains = ((0.9,) * (manifest.model.grid.grid.highest_wavenumber + 1),) * len(manifest.model.variables)
+    model = manifest.model.model_copy(update={"damping": DampingSpec(gains=gains)})
+    (checkpoint / MANIFEST_NAME).write_text(manifest.model_copy(update={"model": model}).to_json())
