@@ -7,17 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.origins import (
-    AnalysisServer,
-    Fault,
-    cut,
-    endless,
-    path_of,
-    redirect,
-    status,
-    usual,
-    whole_file,
-)
+from tests import origins
 from tests.simulated import STEP
 from weather.upstream.dataset import Dataset
 from weather.upstream.registry import UpstreamOptions, enabled_datasets
@@ -73,7 +63,7 @@ class Archive:
 
     name = "noaa"
 
-    def __init__(self, server: AnalysisServer, weather: Weather, folder: Path) -> None:
+    def __init__(self, server: origins.AnalysisServer, weather: Weather, folder: Path) -> None:
         self._server, self._weather = server, weather
         self._left = dict(sorted(weather.appears.items(), key=lambda item: item[1]))
         self._damaged = list[np.datetime64]()
@@ -97,7 +87,7 @@ class Archive:
 
     def _damage(self, time: np.datetime64) -> None:
         """Let the file of a time be of another hour or cut short until the next call, or some of its requests fail."""
-        draw, path = self._weather.draw, path_of(time)
+        draw, path = self._weather.draw, origins.path_of(time)
         kind = draw.choice(("hour", "short", "requests", "requests"))
         if kind == "hour":
             self._server.publish(time, content_time=time + STEP)
@@ -110,8 +100,15 @@ class Archive:
             for name in (path, f"{path}.idx"):
                 self._server.fail(name, *(self._draw_fault() for _ in range(draw.randrange(8))))
 
-    def _draw_fault(self) -> Fault:
-        codes = status(self._weather.draw.choice((403, 404, 408, 429, 500, 503)))
+    def _draw_fault(self) -> origins.Fault:
+        codes = origins.status(self._weather.draw.choice((403, 404, 408, 429, 500, 503)))
         return self._weather.draw.choice(
-            (codes, usual(), cut(), whole_file(), endless(), redirect(f"{self._server.url}/no"))
+            (
+                codes,
+                origins.usual(),
+                origins.cut(),
+                origins.whole_file(),
+                origins.endless(),
+                origins.redirect(f"{self._server.url}/no"),
+            )
         )

@@ -28,7 +28,7 @@ def test_a_named_host_is_a_target(url: str, target: tuple[str, int, str]) -> Non
         *(
             "http://hooks.example.org/",
             "ftp://hooks.example.org/",
-            "file:///weather.nc",
+            "file://localhost/weather.nc",
             "hooks.example.org",
             "",
             "https://",

@@ -376,7 +376,7 @@ def test_a_batch_with_another_secret_is_another_request(sending: InProcess, subm
     ("fields", "pointer"),
     [
         ({"url": "https://localhost.evil.org/"}, "/callback/url"),
-        ({"url": "file:///weather.nc"}, "/callback/url"),
+        ({"url": "file://localhost/weather.nc"}, "/callback/url"),
         ({"events": []}, "/callback/events"),
         ({"events": ["lead_time"]}, "/callback/events/0"),
         ({"secret": "whsec_c2hvcnQ="}, "/callback/secret"),

@@ -167,7 +167,7 @@ def test_messages_of_another_variable_are_refused(make: Any, server: AnalysisSer
         ("", None, "its server does not answer requests for a part of a file"),
         (".idx", redirect("http://127.0.0.1:1/x"), "localhost redirects to another address"),
         (".idx", redirect("http://169.254.169.254/latest"), "localhost redirects to another address"),
-        (".idx", redirect("file:///weather.nc"), "localhost redirects to another address"),
+        (".idx", redirect("file://localhost/weather.nc"), "localhost redirects to another address"),
         (".idx", status(401), "localhost answers with the status 401"),
     ],
 )
