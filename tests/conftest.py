@@ -2,6 +2,7 @@ import gc
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,14 @@ def postgres() -> Iterator[PostgresServer]:
         server = PostgresServer(Path(folder))
         yield server
         server.stop()
+
+
+@pytest.fixture
+def forgotten_sockets() -> Iterator[None]:
+    """Collect in the test itself, without a warning, the sockets that pg8000 forgets when a connection fails."""
+    warnings.simplefilter("ignore", pytest.PytestUnraisableExceptionWarning)  # until the end of the test
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -106,6 +106,7 @@ def test_forecasts_end_without_redis_and_without_the_service(
     database.close()
 
 
+@pytest.mark.usefixtures("forgotten_sockets")
 def test_forecasts_end_although_postgresql_restarts(
     outages: int, postgres_of_its_own: PostgresServer, submit_small: Submit, tmp_path: Path
 ) -> None:
@@ -124,7 +125,7 @@ def test_forecasts_end_although_postgresql_restarts(
     database.close()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pg8000 forgets a socket
+@pytest.mark.usefixtures("forgotten_sockets")
 def test_forecasts_end_although_the_network_of_a_worker_is_a_black_hole_at_times(
     outages: int, postgres_of_its_own: PostgresServer, submit_small: Submit, tmp_path: Path
 ) -> None:

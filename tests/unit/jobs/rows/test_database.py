@@ -150,8 +150,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SERVER_TIMEOUTS", dict.fromkeys(module._SERVER_TIMEOUTS, 1.0))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pg8000 forgets a socket
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("impatient", "forgotten_sockets")
 def test_a_server_that_is_not_reached_any_more_is_an_error_of_the_database_and_used_again_later(
     postgres: PostgresServer,
 ) -> None:
@@ -170,8 +169,7 @@ def test_a_server_that_is_not_reached_any_more_is_an_error_of_the_database_and_u
         database.close()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pg8000 forgets a socket
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("impatient", "forgotten_sockets")
 def test_a_process_that_is_not_reached_any_more_keeps_no_lock(postgres: PostgresServer) -> None:
     url = make_url(postgres.new_database())
     other = Database(url.render_as_string(hide_password=False))
