@@ -24,6 +24,9 @@ DampingRounds = Annotated[
     int,
     typer.Option(min=0, help="Number of rounds that fit the damping by wavenumber and latitude; 0 leaves it as it is."),
 ]
+Trials = Annotated[
+    int, typer.Option(min=0, help="Number of noises that are tried, white noise included; 0 leaves the noise as it is.")
+]
 _WIDTH = 120
 _MAX_ROWS = 12
 
@@ -47,7 +50,7 @@ def calibrate(
     members: Annotated[int, typer.Option(min=2, max=1000, help="Number of members.")] = 8,
     lead_time: LeadTime = "240h",
     damping_rounds: DampingRounds = 5,
-    trials: Annotated[int, typer.Option(min=6, help="Number of noises that are tried, white noise included.")] = 24,
+    trials: Trials = 24,
     spread_weight: Annotated[
         float, typer.Option(min=0, help="Weight of spread ÷ skill in what is minimised; 0 for the CRPS alone.")
     ] = 0.1,
@@ -81,7 +84,8 @@ def calibrate(
         print_json(receipt)
         return
     _print_rounds(receipt["rounds"])
-    _print_trials(receipt["trials"])
+    if receipt["trials"]:
+        _print_trials(receipt["trials"])
     typer.echo(f"{receipt['checkpoint']}: {receipt['summary']}. SHA-256 {receipt['digest']}")
 
 

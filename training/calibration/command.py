@@ -23,6 +23,9 @@ from weather.manifest import MANIFEST_NAME, Manifest
 from weather.periods import Period, find_shared, format_periods, read_periods
 from weather.times import count_lead_times
 
+MIN_TRIALS = 6
+"""Fewest trials of noise: those of white noise, the first guess, and the first simplex."""
+
 LEAD_HOURS = (6, 12, 24, 48, 72, 120, 168, 240)
 """Lead times that are scored, as far as they are of whole time steps and within the forecast; the last always is."""
 
@@ -47,12 +50,14 @@ def calibrate_checkpoint(
 ) -> dict[str, Any]:
     """Fit damping and noise of a checkpoint at its own sampling, write them to a manifest, and return what was tried.
 
-    The damping is fitted first, with the noise that the checkpoint has, in `num_rounds` rounds; it stays if that is 0.
-    The manifest is that of a copy in the new folder `output`, or the checkpoint's own if `in_place` is set. `settings`
-    are `num_starts`, `num_members` and `seed` of the `Evaluation`. An interrupted calibration continues from files next
-    to the folder. `report_cost` is called with the seconds and evaluations of networks of the rounds, then of the
-    trials, `report_progress` after each. Raises `ConfigurationError` for years of the training, before all else.
+    The damping is fitted first, with the noise that the checkpoint has, in `num_rounds` rounds; it stays if that is
+    0. The noise is fitted in `num_trials` trials, and stays if that is 0. The manifest is that of a copy in the new
+    folder `output`, or the checkpoint's own if `in_place` is set. `settings` are `num_starts`, `num_members` and
+    `seed` of the `Evaluation`. An interrupted calibration continues from files next to the folder. `report_cost` is
+    called with the seconds and evaluations of networks of the rounds, then of the trials, `report_progress` after
+    each. Raises `ConfigurationError` for years of the training, before all else.
     """
+    _check_counts(num_rounds, num_trials)
     if threads:
         torch.set_num_threads(threads)
     folder = find_checkpoint(checkpoint, checkpoint_folders)
@@ -67,16 +72,28 @@ def calibrate_checkpoint(
     source, total = ", ".join(PurePosixPath(str(each)).name for each in data), num_rounds + num_trials
     damping_path, noise_path = (target.with_name(f"{target.name}.{name}.jsonl") for name in ("damping", "trials"))
     rounds: Sequence[Round] = ()
+    trials: list[dict[str, Any]] = []
     with claim_output(noise_path, ConfigurationError(f"Another calibration writes `{noise_path}`. Wait for it.")):
         if num_rounds:
             damping = DampingFitter(subject, frames, evaluation, damping_path)
             rounds = damping.run(num_rounds, lambda done: report_progress(done, total), report_cost)
             subject = subject.with_damping(damping.choose(source))
-        noise = NoiseFitter(subject, frames, evaluation, noise_path, spread_weight)
-        noise.run(num_trials, lambda done: report_progress(num_rounds + done, total), report_cost)
-        manifest = _write(folder, target, subject.manifest.model_copy(update={"noise": noise.choose(source)}))
-    fit = {"noise": manifest.noise.model_dump(mode="json"), "trials": noise.table(), "rounds": list(rounds)}
+        manifest = subject.manifest
+        if num_trials:
+            noise = NoiseFitter(subject, frames, evaluation, noise_path, spread_weight)
+            noise.run(num_trials, lambda done: report_progress(num_rounds + done, total), report_cost)
+            manifest, trials = manifest.model_copy(update={"noise": noise.choose(source)}), noise.table()
+        manifest = _write(folder, target, manifest)
+    fit = {"noise": manifest.noise.model_dump(mode="json"), "trials": trials, "rounds": list(rounds)}
     return {"checkpoint": str(target), "digest": manifest.digest, "summary": _describe(manifest)} | fit
+
+
+def _check_counts(num_rounds: int, num_trials: int) -> None:
+    """Raise `ConfigurationError` if nothing is fitted, or the noise by too few trials."""
+    if 0 < num_trials < MIN_TRIALS:
+        raise ConfigurationError(f"`trials` must be 0 or at least {MIN_TRIALS}. Got: {num_trials}.", ("trials",))
+    if not num_rounds + num_trials:
+        raise ConfigurationError("`damping_rounds` and `trials` are both 0, so that nothing is fitted.", ("trials",))
 
 
 def _describe(manifest: Manifest) -> str:

@@ -15,7 +15,7 @@ from models.testing import tiny_spec, write_tiny_checkpoint
 from training.calibration.damping_rounds import next_damping
 from warmcast.cli import app
 from weather.damping_spec import DampingSpec
-from weather.manifest import read_manifest
+from weather.manifest import NoiseSpec, read_manifest
 
 _SPEC = tiny_spec()
 _NUM_DEGREES = _SPEC.grid.grid.highest_wavenumber + 1
@@ -142,6 +142,25 @@ def test_an_interrupted_fit_continues_and_no_rounds_leave_the_damping_of_the_che
     assert result.exit_code == 0, result.output
     assert read_manifest(tmp_path / "kept").model.damping == own
     assert not (tmp_path / "kept.damping.jsonl").exists()
+
+
+def test_no_trials_leave_the_noise_of_the_checkpoint_and_fewer_than_a_simplex_needs_are_refused(
+    data: Path, tmp_path: Path
+) -> None:
+    noise = NoiseSpec(correlation=0.4, late_correlation=0.2)
+    write_tiny_checkpoint(tmp_path / "tiny", trained=False, noise=noise)
+    options = ("--output", tmp_path / "damped", "--starts", 3, "--members", 2, "--damping-rounds", 2)
+    few = _calibrate(tmp_path / "tiny", data, *options, "--trials", 5)
+    assert (few.exit_code, "`trials` must be 0 or at least 6. Got: 5." in few.stderr) == (2, True)
+    nothing = _calibrate(tmp_path / "tiny", data, *options, "--trials", 0, "--damping-rounds", 0)
+    assert (nothing.exit_code, "so that nothing is fitted" in nothing.stderr) == (2, True)
+    assert [each.name for each in tmp_path.iterdir()] == ["tiny"]
+    result = _calibrate(tmp_path / "tiny", data, *options, "--trials", 0)
+    assert result.exit_code == 0, result.output
+    manifest = read_manifest(tmp_path / "damped")
+    assert (manifest.noise, manifest.model.damping is None) == (noise, False)
+    assert "The best of" not in result.stdout
+    assert not (tmp_path / "damped.trials.jsonl").exists()
 
 
 def test_a_single_start_has_no_sampling_error_and_is_refused_before_anything_is_computed(
