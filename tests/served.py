@@ -37,7 +37,7 @@ class Served:
             "WARMCAST_HEARTBEAT_SECONDS": "0.5",
             **{f"WARMCAST_{name.upper()}": value for name, value in settings.items()},
         }
-        self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.client = httpx.Client(base_url=self.url, timeout=120)
         self.start()
 
     def start(self) -> None:
