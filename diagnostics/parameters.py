@@ -1,5 +1,6 @@
 """Parameters of time series, that is quantities that a forecast has: variables, and speed and direction of the wind."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +59,9 @@ def parse_thresholds(text: str, parameters: Sequence[Parameter]) -> tuple[Thresh
     known = [parameter.name for parameter in parameters if not parameter.is_direction]
     items = [item for item in text.split(",") if item.strip()]
     found = [_THRESHOLD.fullmatch(item) for item in items]
-    if len(items) > _MAX_THRESHOLDS or any(match is None or match[1] not in known for match in found):
+    if len(items) > _MAX_THRESHOLDS or any(
+        match is None or match[1] not in known or not math.isfinite(float(match[3])) for match in found
+    ):
         raise ConfigurationError(
             f"`exceedance` must be a list of at most {_MAX_THRESHOLDS} events such as wind_speed_10m>17.2,v10<-5, of "
             f"{', '.join(known) or 'no parameter of the request'}. Got: {text!r}.",

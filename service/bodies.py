@@ -7,6 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
 
+from service.expectations import explain_errors
 from service.openapi import JSON
 from service.problems import UNSUPPORTED, VALIDATION, ServiceError
 from service.requests import ReplayBody
@@ -37,7 +38,8 @@ def validate_body(model: type[T], content: bytes) -> T:
         if error.error_count() > _MAX_FAULTS:  # to list them would hold up other requests
             message = f"The request is invalid in {error.error_count()} places, too many to name them."
             raise ServiceError(VALIDATION, message, ("body",)) from None
-        entries = [dict(entry) | {"loc": ("body", *entry["loc"])} for entry in error.errors(include_url=False)]
+        explained = explain_errors(model, error.errors(include_url=False))
+        entries = [dict(entry) | {"loc": ("body", *entry["loc"])} for entry in explained]
         raise RequestValidationError(entries, body=value) from error
 
 

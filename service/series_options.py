@@ -1,7 +1,7 @@
 """The query parameters that all routes for values by valid time have, as OGC API – EDR names them."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query
 
@@ -27,9 +27,9 @@ class SeriesOptions:
         str,
         Query(alias="datetime", max_length=100, description="Valid time, or first/last with .. for no limit."),
     ] = "../.."
-    values: Annotated[
-        str, Query(pattern="^(members|statistics)$", description="The members, or statistics over them.")
-    ] = "members"
+    values: Annotated[Literal["members", "statistics"], Query(description="The members, or statistics over them.")] = (
+        "members"
+    )
     quantiles: Annotated[
         str, Query(max_length=200, description="Probabilities of the quantiles among the statistics.")
     ] = _QUANTILES

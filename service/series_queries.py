@@ -77,7 +77,7 @@ def _select(layout: Layout, complete: int, limits: Interval) -> Sequence[int]:
     if not indices:
         raise ConfigurationError(
             f"`datetime` must include a valid time between {times[ANALYSIS]}Z and {max(times.values())}Z, those of "
-            "the analysis and of the last complete lead time.",
+            f"the analysis and of the last complete lead time. Got: {limits}.",
             ("datetime",),
         )
     return indices

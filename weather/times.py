@@ -10,7 +10,9 @@ import numpy as np
 from storage.errors import ConfigurationError
 
 _HOURS = {"h": 1, "d": 24, "": 1}
-_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d(?::\d\d(?::\d\d)?)?)?Z?")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:Z?|T\d\d(?::\d\d(?::\d\d)?)?(?:Z|[+-]\d\d:\d\d)?)", re.ASCII)
+_ODD_DATE = re.compile(r"\d{4}-\d\d-\d\d(?![T ]|$)")
+"""A date before something else than a time; `datetime` takes any character for the `T`, such as the sign of a zone."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class Interval:
     def contains(self, time: np.datetime64) -> bool:
         """Return whether a time is in the interval."""
         return bool((self.first is None or self.first <= time) and (self.last is None or time <= self.last))
+
+    def __str__(self) -> str:
+        """Return the interval as a text that `parse` reads."""
+        first, last = (".." if end is None else f"{end}Z" for end in (self.first, self.last))
+        return first if first == last != ".." else f"{first}/{last}"
 
 
 ANY_TIME = Interval()
@@ -77,7 +84,7 @@ def parse_time(text: str, field: str = "init_time") -> np.datetime64:
     Raises `ConfigurationError` that names `field` if `text` is not such a time.
     """
     try:
-        time = datetime.fromisoformat(text)
+        time = datetime.fromisoformat("" if _ODD_DATE.match(text) else text)
         utc = time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
     except (ValueError, OverflowError) as error:
         raise ConfigurationError(f"`{field}` must be a time such as 2018-09-15T00. Got: {text!r}.", (field,)) from error
@@ -94,4 +101,7 @@ def _parse_end(text: str) -> np.datetime64 | None:
         return None
     if not _TIME.fullmatch(text):
         raise ValueError(text)
-    return np.datetime64(text.removesuffix("Z"), "s")
+    try:
+        return parse_time(text.removesuffix("Z"))
+    except ConfigurationError as error:
+        raise ValueError(text) from error

@@ -9,7 +9,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from jobs.callers import Caller
@@ -218,7 +218,12 @@ def _sign(service: Service, caller: Caller, path: str) -> str:
 
 @router.get(_FILE, response_class=Response, responses={200: {"content": {MEDIA_TYPES["nc"]: {}}}})
 @router.head(_FILE, include_in_schema=False)
-async def download_result(record: OwnForecast, service: ServiceDep, request: Request) -> Response:
+async def download_result(
+    record: OwnForecast,
+    service: ServiceDep,
+    request: Request,
+    _name: Annotated[str, Path(alias="name", description="Name of the file, without the ending; any.")],
+) -> Response:
     """Return a forecast as NetCDF: the members, or the summary if it has none; a signature stands for the key."""
     check_success(record, "result")
     return await respond_with_export(record, service, request, _query(record))

@@ -135,7 +135,8 @@ def _select_lead_times(stored: StoredFields, times: Interval, num_complete: int)
     indices = tuple(index for index, time in enumerate(valid) if times.contains(time))
     if not indices:
         raise ConfigurationError(
-            f"`datetime` must include the valid time of a complete lead time: {valid[0]}Z to {valid[-1]}Z.",
+            f"`datetime` must include the valid time of a complete lead time: {valid[0]}Z to {valid[-1]}Z. "
+            f"Got: {times}.",
             ("datetime",),
         )
     return indices

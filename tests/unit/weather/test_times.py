@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from storage.errors import ConfigurationError
-from weather.times import format_lead_time, parse_lead_time, parse_time
+from weather.times import Interval, format_lead_time, parse_lead_time, parse_time
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,24 @@ def test_a_time_with_a_zone_becomes_utc(text: str) -> None:
     assert parse_time(text) == np.datetime64("2018-09-15T00", "s")
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2018-13-01", "15.09.2018", "2018-09-15T25", "0001-01-01T00+05:00"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "yesterday", "2018-13-01", "15.09.2018", "2018-09-15T25", "0001-01-01T00+05:00", "2018-09-15+02:00"],
+)
 def test_text_that_is_not_a_time_is_refused_and_quoted(text: str) -> None:
     with pytest.raises(ConfigurationError, match="such as 2018-09-15T00") as caught:
         parse_time(text)
     assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["2018-09-15T06:00Z", "2018-09-15T06:00:00+00:00", "2018-09-15T08:00+02:00"])
+def test_an_interval_takes_times_with_a_zone_and_is_written_in_utc(text: str) -> None:
+    assert str(Interval.parse(text)) == "2018-09-15T06:00:00Z"
+    assert str(Interval.parse(f"{text}/..")) == "2018-09-15T06:00:00Z/.."
+    assert str(Interval.parse("../..")) == "../.."
+
+
+@pytest.mark.parametrize("text", ["2018-09-15+02:00", "2018-09-15T06:00 02:00", "6h", "/", "2018-09-15T06+2"])
+def test_other_text_is_no_interval(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="such as 2026-04-20T06:00Z"):
+        Interval.parse(text)

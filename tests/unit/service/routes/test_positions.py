@@ -204,6 +204,7 @@ def test_coverages_have_the_axes_that_their_ranges_name(api: InProcess, record: 
         (f"{WARSAW}&quantiles=a&datetime=soon", {"?quantiles", "?datetime"}),
         (f"{WARSAW}&exceedance=wind_direction_10m>90", {"?exceedance"}),
         (f"{WARSAW}&exceedance=u10>nan", {"?exceedance"}),
+        (f"{WARSAW}&exceedance=u10>1e400", {"?exceedance"}),
         (f"{WARSAW}&datetime=1999-01-01", {"?datetime"}),
         (f"{WARSAW}&datetime=2018-02-30", {"?datetime"}),
         (f"{WARSAW}&values=all", {"?values"}),

@@ -152,7 +152,7 @@ def test_faults_of_a_schedule_are_named_together(api: InProcess, waves: Waves) -
         ({"name": "a\x00b"}, "/name", "printable"),
         ({"catch_up": 1}, "/catch_up", "greater than or equal to 2"),
         ({"wait_hours": 0.5}, "/wait_hours", "greater than or equal to 1"),
-        ({"forecast": {"initial_state": {}}}, "/forecast/initial_state", "Extra inputs are not permitted"),
+        ({"forecast": {"initial_state": {}}}, "/forecast/initial_state", "Unknown field. Expected one of: labels, "),
         ({"forecast": _SMALL | {"model": "moon"}}, "/forecast/model", "No checkpoint is named"),
     ],
 )
