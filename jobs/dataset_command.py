@@ -16,6 +16,7 @@ from weather.ingest.parent import ingest_initial_state
 from weather.manifest import read_manifest
 from weather.times import format_time, parse_time
 from weather.upstream.registry import enabled_datasets
+from weather.upstream.states import frame_times
 from weather.upstream.transfers import Result
 
 
@@ -46,7 +47,7 @@ def try_dataset(*, name: str, init_time: str | None, file: Path | None) -> dict[
         newest = dataset.find_newest(np.datetime64("now", "s")) if init_time is None else parse_time(init_time)
         if newest is None:
             raise UpstreamError(name, f"Data set {name} is reached, but has no two whole analyses 6 h apart.")
-        times = [newest - index * spec.time_step for index in reversed(range(spec.context_frames))]
+        times = frame_times(newest, spec)
         files = dataset.fetch(times)
         state = ingest_initial_state(files, [path.name for path in files], spec, newest)
         return {

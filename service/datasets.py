@@ -11,13 +11,13 @@ import numpy as np
 from jobs.settings import Settings
 from storage.errors import ConfigurationError
 from weather.errors import UpstreamError
-from weather.times import format_time, parse_time
+from weather.times import format_time
 from weather.upstream.bundled import BundledDataset
 from weather.upstream.dataset import Dataset
 from weather.upstream.registry import enabled_datasets
+from weather.upstream.states import CACHE, check_time
 from weather.upstream.transfers import Meter
 
-_CACHE = "analyses"
 KEEP_SECONDS = 60.0
 """Seconds for which the newest initial time of a data set is used again."""
 _FRESH_SECONDS = 600.0
@@ -41,7 +41,7 @@ class Newest:
 
 def open_datasets(settings: Settings, meter: Meter) -> "Datasets":
     """Return the data sets that the settings enable, which keep what they fetch in the data folder."""
-    return Datasets(enabled_datasets(settings.datasets.upstream_options, settings.storage.data / _CACHE, meter))
+    return Datasets(enabled_datasets(settings.datasets.upstream_options, settings.storage.data / CACHE, meter))
 
 
 class Datasets:
@@ -65,16 +65,7 @@ class Datasets:
 
     def check_time(self, name: str, text: str) -> np.datetime64:
         """Return an initial time of a data set; raise `ConfigurationError` unless it has analyses of such an hour."""
-        dataset, init_time = self.find(name), parse_time(text)
-        if init_time.astype("int64") % (3600 * dataset.step_hours):
-            hours = dataset.step_hours
-            raise ConfigurationError(
-                f"`init_time` must be a time of an analysis of {name}, every {hours} h from 00 UTC. Got: {text!r}.",
-                ("init_time",),
-            )
-        if init_time > self._now():
-            raise ConfigurationError(f"`init_time` must not be in the future. Got: {text!r}.", ("init_time",))
-        return init_time
+        return check_time(self.find(name), text, self._now())
 
     def find_newest(self, name: str) -> np.datetime64 | None:
         """Return the newest initial time of a data set, or None if it has none; it may be a minute old.
@@ -89,6 +80,13 @@ class Datasets:
     def known_newest(self, name: str) -> Newest:
         """Return what is known of the newest initial time, without waiting."""
         return self._newest[name] if self.is_fetched(name) else self.refresh(name)
+
+    def is_late(self, name: str) -> bool:
+        """Return whether the newest analysis that is known of a data set is older than its `late_hours`."""
+        limit, init_time = self.find(name).description.late_hours, self.known_newest(name).init_time
+        if limit is None or init_time is None:
+            return False
+        return bool((self._now() - init_time) / np.timedelta64(1, "h") > limit)
 
     def fetched_names(self) -> list[str]:
         """Return the names of the data sets that are fetched."""

@@ -38,8 +38,12 @@ _TO_RESUME = "Complete lead times are kept. To continue, repeat the command with
 _FORECAST_ID = re.compile("fc_[0-9a-f]+")
 
 States = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(help="GRIB, NetCDF or Zarr (paths or URLs, one after another) with the newest frames; or `sample`."),
+]
+FromDataset = Annotated[
+    str | None,
+    typer.Option("--dataset", help="Data set, bundled or enabled by WARMCAST_DATASETS, instead of --initial-state."),
 ]
 Members = Annotated[int, typer.Option(min=1, max=1000, help="Number of members.")]
 OnlyMembers = Annotated[
@@ -62,8 +66,9 @@ def add_to(app: typer.Typer) -> None:
 
 def forecast(
     context: typer.Context,
-    initial_state: States,
     output: OutputFolder,
+    initial_state: States = None,
+    dataset: FromDataset = None,
     init_time: InitTime = None,
     members: Members = 8,
     lead_time: LeadTime = "120h",
@@ -85,7 +90,8 @@ def forecast(
 
     Writes OUTPUT/ensemble.zarr and OUTPUT/summary.zarr; both can be read while the forecast runs.
     """
-    options: dict[str, Any] = {"initial_state": [*initial_state, *context.args], "init_time": init_time}
+    options: dict[str, Any] = {"initial_state": [*(initial_state or ()), *context.args], "init_time": init_time}
+    options |= {"dataset": dataset}
     options |= {"num_members": members, "only_members": tuple(member or ()), "lead_time": lead_time, "seed": seed}
     options |= {"nfe": nfe, "solver": solver, "warmth": warmth, "batch_size": batch_size}
     options |= {"checkpoint": checkpoint, "checkpoint_folders": folders(checkpoints)}

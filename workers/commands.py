@@ -16,6 +16,7 @@ from weather.manifest import Manifest, ModelSpec, read_manifest
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import SUMMARY
 from weather.times import count_lead_times, parse_time
+from workers.dataset_states import read_dataset_state
 from workers.device import find_device
 from workers.standalone import RunReceipt, StandaloneForecast, run_forecast
 
@@ -28,6 +29,7 @@ _SPREAD_HOURS = (24, 120, 240)
 def run_from_options(
     *,
     initial_state: Sequence[str],
+    dataset: str | None,
     output: Path,
     init_time: str | None,
     num_members: int,
@@ -56,7 +58,7 @@ def run_from_options(
     folder = find_checkpoint(checkpoint, checkpoint_folders)
     manifest = read_manifest(folder)
     num_lead_times = count_lead_times(lead_time, manifest.model.time_step)
-    state = _read_state(initial_state, manifest.model, init_time, report_warning)
+    state = _read_state(initial_state, dataset, manifest.model, init_time, report_warning)
     receipt = run_forecast(
         StandaloneForecast(
             state=state,
@@ -87,11 +89,26 @@ def _describe_origin(manifest: Manifest, state: InitialState, summary: Path | No
 
 
 def _read_state(
-    initial_state: Sequence[str], spec: ModelSpec, init_time: str | None, report_warning: Callable[[str], None]
+    initial_state: Sequence[str],
+    dataset: str | None,
+    spec: ModelSpec,
+    init_time: str | None,
+    report_warning: Callable[[str], None],
 ) -> InitialState:
-    """Return the initial state of files, or of the bundled sample if the only name is `sample`; report its warnings."""
-    sources = sample_files() if list(initial_state) == [SAMPLE] else list(initial_state)
-    state = read_initial_state(sources, spec, parse_time(init_time) if init_time else None)
+    """Return the initial state of a data set, of files, or of the bundled sample if the only name is `sample`.
+
+    Its warnings are reported.
+    """
+    if bool(initial_state) == (dataset is not None):
+        raise ConfigurationError(
+            "A forecast starts from `initial_state` (files, addresses or `sample`) or from a `dataset`. "
+            f"Got: {'both' if initial_state else 'neither'}."
+        )
+    if dataset is not None:
+        state = read_dataset_state(dataset, init_time, spec)
+    else:
+        sources = sample_files() if list(initial_state) == [SAMPLE] else list(initial_state)
+        state = read_initial_state(sources, spec, parse_time(init_time) if init_time else None)
     for warning in state.warnings:
         report_warning(warning)
     return state

@@ -42,6 +42,10 @@ class DatasetView(BaseModel):
     status: Literal["reached", "failing", "unknown"] = Field(description="`unknown` until it is looked up.")
     failure: str | None = Field(description="Why it is not reached.")
     failing_since: str | None = Field(description="Time since when it is not reached, UTC.")
+    late_hours: float | None = Field(
+        description="Age of the newest analysis above which it is late; null if it never is."
+    )
+    late: bool = Field(description="Whether the newest analysis is late.")
 
 
 @router.get("/datasets")
@@ -92,4 +96,6 @@ def _view(service: Service, name: str) -> DatasetView:
         status="unknown" if not newest.checked else "reached" if newest.failure is None else "failing",
         failure=newest.failure,
         failing_since=None if newest.failing_since is None else format_seconds(newest.failing_since),
+        late_hours=about.late_hours,
+        late=service.datasets.is_late(name),
     )

@@ -16,7 +16,8 @@ class Description:
     """What users should know of a data set: title, licence, attribution, cost and delay.
 
     `delay_hours` is the usual time from an analysis to its publication, and `state_bytes` the size of what is fetched
-    for an initial state, both None if they are not known. `hosts` are the servers that are contacted.
+    for an initial state, both None if they are not known. `hosts` are the servers that are contacted. A newest analysis
+    that is older than `late_hours` is late; None for a data set of past dates, which never is.
     """
 
     title: str
@@ -25,6 +26,7 @@ class Description:
     delay_hours: float | None = None
     state_bytes: int | None = None
     hosts: tuple[str, ...] = ()
+    late_hours: float | None = None
 
 
 class Dataset(Protocol):

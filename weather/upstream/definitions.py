@@ -3,6 +3,7 @@
 The built-in ones are in `datasets.toml`; an operator's file adds others, and replaces those of the same name whole.
 """
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ class _Definition(FrozenModel):
     step_hours: int = Field(6, ge=1, le=24)
     delay_hours: float | None = Field(None, ge=0, le=24_000)
     state_bytes: int | None = Field(None, ge=1)
+    late_hours: float = Field(9.0, gt=0, allow_inf_nan=True)
     lookback_hours: int = Field(72, ge=1, le=24_000)
     max_bytes: int = Field(50_000_000, ge=1, le=2_000_000_000)
 
@@ -62,7 +64,9 @@ class _Definition(FrozenModel):
 
     def describe(self, hosts: tuple[str, ...] = ()) -> Description:
         """Return the description of the data set."""
-        return Description(self.title, self.licence, self.attribution, self.delay_hours, self.state_bytes, hosts)
+        late_hours = self.late_hours if math.isfinite(self.late_hours) else None
+        terms = self.title, self.licence, self.attribution
+        return Description(*terms, self.delay_hours, self.state_bytes, hosts, late_hours)
 
 
 class _WithVariables(_Definition):

@@ -148,7 +148,10 @@ def test_data_sets_are_listed_with_their_newest_time_and_a_failing_one_with_the_
     assert (mine["status"], mine["init_time"], mine["attribution"]) == ("reached", "2026-03-01T12:00", "Of mine")
     assert (away["status"], away["init_time"], away["failing_since"]) == ("failing", None, "2026-03-01T15:00:00.000Z")
     assert away["failure"] == "The folder of data set away cannot be read. Check that it is mounted."
-    assert (gfs["status"], gfs["failure"]) == ("reached", None)
+    assert (gfs["status"], gfs["failure"], gfs["late_hours"], gfs["late"]) == ("reached", None, None, False)
+    assert (mine["late_hours"], mine["late"], away["late"]) == (9.0, False, False)
+    clock.seconds += 6.1 * 3600
+    assert {view["dataset"]: view["late"] for view in fed.get("/v1/datasets").json()}["mine"]
     states = fed.get("/v1/catalogue").json()
     assert {"dataset": "mine", "init_time": "2026-03-01T12:00"} in states
     assert not [state for state in states if state["dataset"] == "away"]
