@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Debian's Chromium is n
 
 
 @pytest.fixture(scope="module")
-def served(own_served: Served) -> Served:
-    return own_served
+def served(late_served: Served) -> Served:
+    return late_served
 
 
 @pytest.fixture
@@ -80,9 +80,11 @@ def _check_growth(browser: Browser) -> None:
 
 def _check_place(page: Any) -> None:
     _click_centre(page)
+    assert page.inner_text("#map .reading").splitlines()[0].endswith(" m/s")
     page.wait_for_selector(f"#plume[data-members='{MEMBERS}'] canvas")
     page.wait_for_selector("#rose svg path")
     assert page.inner_text("#place h2").startswith("Wind at 3")
+    assert page.inner_text("#plume-values strong") == page.inner_text("#valid").removeprefix("+360 h ")
     page.click("#place summary")
     assert page.locator("#table tbody tr").count() == 1 + 60
     with page.expect_download() as download:
@@ -319,6 +321,34 @@ def _make_schedule(browser: Browser) -> None:
     assert HOSTILE in page.inner_text("#schedule-list li:first-child")
     page.wait_for_selector("#schedule-error:not([hidden])")
     browser.errors.clear()  # the browser reports the refusal (409) as an error
+
+
+def test_late_data_sets_and_failed_cycles_are_said_in_place(browser: Browser, served: Served) -> None:
+    page = browser.page
+    served.wait_for_worker()
+    forecast = {"model": "untrained", "members": 50, "lead_time": "360h", "deadline_seconds": 1}
+    body = {
+        "name": "in vain",
+        "dataset": "nature-run",
+        "start": "1987-07-01",
+        "stop": "1987-07-01",
+        "forecast": forecast,
+    }
+    address = f"/schedules/{served.client.post('/schedules', json=body).raise_for_status().json()['id']}"
+    wait_until(lambda: (served.client.get(address).json()["last_run"] or {}).get("forecast_status") == "failed")
+    page.goto(f"{served.url}/")
+    browser.wait("document.querySelector('#dataset-troubles').textContent === '1 late, 1 not reached'")
+    page.click("#datasets > summary")
+    text = page.inner_text("#dataset-list")
+    assert "the newest analysis should be no older than 9 h. The origin is reached" in text
+    assert "The folder of data set away cannot be read." in text
+    assert page.locator("#source option", has_text="office, ").text_content().endswith(" old")
+    browser.wait("document.querySelector('#schedule-troubles').textContent.includes('late or failed')")
+    page.click("#schedules > summary")
+    card = f"#schedule-list li[data-id={address.rpartition('/')[2]}]"
+    browser.wait(f"document.querySelector('{card}').innerText.includes('failed: It had not ended 1 s after')")
+    served.client.delete(address).raise_for_status()
+    assert browser.errors == []
 
 
 def test_a_late_chunk_is_not_drawn_over_a_newer_one(browser: Browser, served: Served, pair: tuple[str, str]) -> None:

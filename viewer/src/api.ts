@@ -40,10 +40,10 @@ export class ProblemError extends Error {
   }
 }
 
-let onMissingKey: () => void = () => undefined;
+let onMissingKey: (reason: string) => void = () => undefined;
 
-/** Call `listener` when the service needs a key, or refuses the one it was given. */
-export function whenKeyIsMissing(listener: () => void): void {
+/** Call `listener` with the reason when the service needs a key, or refuses the one it was given. */
+export function whenKeyIsMissing(listener: (reason: string) => void): void {
   onMissingKey = listener;
 }
 
@@ -80,8 +80,9 @@ export async function request(path: string, options: RequestInit = {}): Promise<
     throw new Error(texts.unreachable);
   }
   if (response.ok) return response;
-  if (response.status === 401) onMissingKey();
-  throw new ProblemError(await readProblem(response));
+  const error = new ProblemError(await readProblem(response));
+  if (response.status === 401) onMissingKey(error.message);
+  throw error;
 }
 
 async function readProblem(response: Response): Promise<Problem> {

@@ -58,8 +58,11 @@ export class Comparison {
     byId("layout-both").setAttribute("aria-pressed", String(layout === "both"));
     byId("layout-difference").setAttribute("aria-pressed", String(layout === "difference"));
     const [a, b] = [this.first(), this.session];
-    byId("name-a").textContent = a === null ? texts.loading : describe(a);
-    byId("name-b").textContent = b === null ? (this.error?.message ?? texts.loading) : describe(b);
+    const name = (id: string, text: string): void => {
+      byId(id).textContent = byId(id).title = text;
+    };
+    name("name-a", a === null ? texts.loading : describe(a));
+    name("name-b", b === null ? (this.error?.message ?? texts.loading) : describe(b));
   }
 
   /** Return the index of the lead time of B that is valid when the one of A is, or why there is none. */
@@ -129,5 +132,5 @@ function describe({ forecast, initTime }: Session): string {
   const { members, lead_time, model } = forecast.request;
   const hours = leadHours(lead_time);
   const count = typeof members === "number" ? members : members.length;
-  return `${formatTime(initTime)} · ${texts.item(count, texts.length(hours), model)}`;
+  return `${formatTime(initTime).replace(" UTC", "")} · ${texts.item(count, texts.length(hours), model)}`;
 }

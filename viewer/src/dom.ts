@@ -27,6 +27,12 @@ export function byId<T extends HTMLElement>(id: string): T {
   return element as T;
 }
 
+/** Show or hide the list and the forms, which cover the map on a phone. */
+export function showSide(isOpen: boolean): void {
+  document.body.classList.toggle("with-side", isOpen);
+  byId("menu").setAttribute("aria-expanded", String(isOpen));
+}
+
 /** Fill a `<select>` with options, and choose one. */
 export function fillOptions(select: HTMLSelectElement, options: [string, string][], chosen?: string): void {
   select.replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));

@@ -1,8 +1,9 @@
 /** The list of forecasts, newest first, which is read again every few seconds while it can change. */
 
 import { readJson, request, type Forecast } from "./api";
-import { byId, h } from "./dom";
+import { byId, h, showSide } from "./dom";
 import { showError } from "./errors";
+import { scheduleName } from "./schedules";
 import { current, update, whenChanged } from "./state";
 import { texts } from "./texts";
 import { formatDuration, formatTime, leadHours, parseTime } from "./units";
@@ -63,6 +64,11 @@ export class ForecastList {
     if (!document.hidden) this.timer = setTimeout(() => void this.refresh(), seconds * 1000);
   }
 
+  /** Describe the forecasts again: the names of their schedules are known by now. */
+  redraw(): void {
+    if (this.known.size > 0) this.keep([]);
+  }
+
   private async readOlder(): Promise<void> {
     if (this.next === null) return;
     this.older.disabled = true;
@@ -121,7 +127,8 @@ export class ForecastList {
     if (isOpen(forecast)) state.push(texts.progress(done, all));
     if (isOpen(forecast) && left !== null && left > 0) state.push(texts.eta(formatDuration(left)));
     const count = typeof members === "number" ? members : members.length;
-    const labels = Object.entries(forecast.labels).map(([name, value]) => texts.label(name, value));
+    const labels = Object.entries(forecast.labels).map(([name, value]) =>
+      texts.label(name, name === "schedule" ? (scheduleName(value) ?? value) : value));
     const item = h("button", { class: "item", type: "button", onclick: () => choose(forecast.id) },
       h("strong", {}, title),
       h("span", {}, texts.item(count, texts.length(leadHours(lead_time)), model)),
@@ -161,12 +168,12 @@ function isOpen({ status }: Forecast): boolean {
 /** Choose a forecast; the one that was compared with the last one is compared with it, unless it is the same. */
 function choose(id: string): void {
   update({ forecast: id, hours: 0, ...(id === current().other ? { other: "" } : {}) });
-  document.body.classList.remove("with-side");
+  showSide(false);
 }
 
 function compare(id: string): void {
   update({ other: id === current().other ? "" : id });
-  document.body.classList.remove("with-side");
+  showSide(false);
 }
 
 /** Return the path of the page after this one; null after the last one. */

@@ -2,10 +2,10 @@
 
 import "./style.css";
 
-import { ProblemError } from "./api";
+import { ProblemError, type Forecast } from "./api";
 import { Comparison } from "./comparison";
 import { attribute } from "./datasets";
-import { byId, fillOptions } from "./dom";
+import { byId, fillOptions, h, showSide } from "./dom";
 import { Drawing, type Moment } from "./drawing";
 import { showError } from "./errors";
 import { setUpKeys } from "./keys";
@@ -29,7 +29,8 @@ class Page {
   private readonly timeline = new Timeline((index) => this.chooseLead(index));
   private readonly place = new PlacePanel();
   private readonly list = new ForecastList((forecasts) => {
-    const first = forecasts.find(({ data }) => data === "available") ?? forecasts[0];
+    const isShown = ({ data, status }: Forecast): boolean => data === "available" && status !== "failed" && status !== "dismissed";
+    const first = forecasts.find(isShown) ?? forecasts.find(({ data }) => data === "available") ?? forecasts[0];
     if (!current().forecast && first !== undefined) update({ forecast: first.id, hours: 0 });
   });
   private readonly form = new SubmitForm((forecast) => {
@@ -39,7 +40,7 @@ class Page {
     this.schedules.offer(datasets, models.map(({ id }) => id));
     this.attribute();
   });
-  private readonly schedules = new SchedulesPanel();
+  private readonly schedules = new SchedulesPanel(() => this.list.redraw());
   private readonly stamps = new Stamps(() => void this.stamps.show(this.session, this.timeline.index));
   private readonly quality = new QualityPanel(() => this.session);
   private readonly comparison = new Comparison(() => this.session, () => this.showComparison());
@@ -88,7 +89,7 @@ class Page {
     if (isOther("other", "layout")) this.showComparison();
     if (isOther("hours", "field", "member", "threshold")) void this.draw();
     if (isOther("place", "units", "threshold")) void this.showPlace();
-    else if (isOther("hours")) this.place.showRoses(this.timeline.index);
+    else if (isOther("hours")) this.place.showLead(this.timeline.index);
   }
 
   private async openForecast(): Promise<void> {
@@ -98,11 +99,12 @@ class Page {
     this.ready = 0;
     this.follows = current().hours === 0;
     this.drawing.clear();
+    this.timeline.clear();
     void this.quality.show();
     this.message("");
-    document.body.classList.remove("with-side");
+    showSide(false);
     if (!id) {
-      byId("heading").textContent = texts.chooseForecast;
+      showHeading(texts.chooseForecast);
       return;
     }
     try {
@@ -110,7 +112,7 @@ class Page {
       if (id === current().forecast) this.session = session;
       else session.close();
     } catch (error) {
-      byId("heading").textContent = texts.noForecastHere;
+      showHeading(texts.noForecastHere);
       this.message((error as Error).message, true);
     }
   }
@@ -119,14 +121,15 @@ class Page {
   private handle(session: Session): void {
     if (session.forecast.id !== current().forecast) return;
     this.hasFailed = false;
+    byId("stage").classList.remove("failed");
     this.session = session;
     const { forecast, data } = session;
     this.comparison.show();
-    byId("heading").textContent = `${formatTime(session.initTime)} · ${texts.status[forecast.status]}`;
+    showHeading(formatTime(session.initTime), texts.status[forecast.status]);
     if (forecast.status === "failed") this.message(`${texts.failed}: ${forecast.error?.detail ?? forecast.error?.title ?? ""}`, true);
     else if (session.error !== null) this.message(session.error.message, true);
     else if (forecast.data !== "available") this.message(texts.dataGone(forecast.data));
-    else this.message(forecast.status === "accepted" ? texts.waiting : "");
+    else this.message(describeOpen(forecast));
     if (data === null) return;
     const grew = session.ready !== this.ready;
     const isFirst = this.ready === 0;
@@ -181,7 +184,7 @@ class Page {
 
   private async showPlace(): Promise<void> {
     await this.place.show(this.session, current().other === "" ? null : this.comparison.session);
-    this.place.showRoses(this.timeline.index);
+    this.place.showLead(this.timeline.index);
   }
 
   private async draw(): Promise<void> {
@@ -196,6 +199,7 @@ class Page {
   private fail(error: Error, session: Session): void {
     if (session !== this.session) return;
     this.hasFailed = true;
+    byId("stage").classList.add("failed");
     this.message(error.message, true);
     if (error instanceof ProblemError && error.problem.status === 410) void session.refresh().catch(() => undefined);
   }
@@ -241,13 +245,24 @@ class Page {
     };
     animation.addEventListener("click", () => animate(animation.getAttribute("aria-pressed") !== "true"));
     animate(!matchMedia("(prefers-reduced-motion: reduce)").matches);
-    const menu = byId("menu");
-    menu.addEventListener("click", () => menu.setAttribute("aria-expanded", String(document.body.classList.toggle("with-side"))));
+    byId("menu").addEventListener("click", () => showSide(!document.body.classList.contains("with-side")));
     document.addEventListener("keydown", (event) => this.handleKey(event));
+  }
+
+  /** Close what covers the map: the list on a phone, else the place. */
+  private close(): void {
+    if (document.body.classList.contains("with-side")) {
+      showSide(false);
+      byId("menu").focus();
+    } else if (current().place !== null) {
+      update({ place: null });
+      byId("map").focus();
+    }
   }
 
   private handleKey(event: KeyboardEvent): void {
     const target = event.target as HTMLElement;
+    if (event.key === "Escape" && !target.closest("dialog")) this.close();
     if (event.ctrlKey || event.altKey || event.metaKey || target.closest("input, select, textarea, dialog, summary, button")) return;
     if (event.key === "ArrowRight") this.timeline.go(this.timeline.index + 1);
     else if (event.key === "ArrowLeft") this.timeline.go(this.timeline.index - 1);
@@ -255,6 +270,17 @@ class Page {
     else return;
     event.preventDefault();
   }
+}
+
+/** Show the time and the state of a forecast. */
+function showHeading(title: string, state = ""): void {
+  const [time, zone = ""] = title.split(/(?= UTC$)/);
+  byId("heading").replaceChildren(h("span", {}, time, h("span", { class: "zone" }, zone)), ...(state ? [h("span", {}, state)] : []));
+}
+
+/** Return what to know of a forecast that does not go on yet, or no more; nothing of others. */
+function describeOpen({ status, progress_detail: { lead_times: done, num_lead_times: all } }: Forecast): string {
+  return status === "accepted" ? texts.waiting : status === "dismissed" ? texts.cancelled(texts.progress(done, all)) : "";
 }
 
 function debounce(action: () => void, milliseconds: number): () => void {

@@ -6,11 +6,15 @@ import type { GeometryCollection, Topology } from "topojson-specification";
 import atlas from "world-atlas/countries-110m.json";
 
 import { SCALES, type Scale } from "./colors";
+import { h } from "./dom";
+import { sample } from "./grid";
+import { formatValue } from "./legend";
 import { Particles } from "./particles";
 import { View, wrap, type Camera } from "./projection";
 import { Raster } from "./raster";
 import { current, update, whenChanged } from "./state";
 import type { Frame } from "./stores";
+import { formatPlace } from "./units";
 
 const WORLD = atlas as unknown as Topology<{ countries: GeometryCollection }>;
 export const COASTS = mesh(WORLD, WORLD.objects.countries, (a, b) => a === b);
@@ -29,6 +33,8 @@ export class WeatherMap {
   private settled = 0;
   private windTimer = 0;
   private isAnimated = true;
+  /** The value under a mouse, which follows it. */
+  private readonly reading = h("p", { class: "reading", hidden: true, "aria-hidden": "true" });
   private readonly pointers = new Map<number, [number, number]>();
 
   constructor(private readonly element: HTMLElement) {
@@ -37,6 +43,7 @@ export class WeatherMap {
     this.lines = lines;
     this.particles = new Particles(particles, () => this.color("--particle"));
     this.view = this.makeView();
+    element.append(this.reading);
     this.listen();
     whenChanged((state, before) => {
       if (state.camera !== before.camera || state.projection !== before.projection) this.look(true);
@@ -50,6 +57,7 @@ export class WeatherMap {
   show(frame: Frame | null, scale: Scale): void {
     this.frame = frame;
     this.scale = scale;
+    this.reading.hidden = true;
     // a field whose colours are light around zero needs dark lines
     const name = frame === null ? "empty" : scale.min < 0 ? "light" : "";
     if (this.element.className !== `map ${name}`) {
@@ -172,6 +180,7 @@ export class WeatherMap {
     });
     element.addEventListener("pointermove", (event) => {
       const last = pointers.get(event.pointerId);
+      this.read(event);
       if (last === undefined) return;
       const [dx, dy] = [event.offsetX - last[0], event.offsetY - last[1]];
       pointers.set(event.pointerId, [event.offsetX, event.offsetY]);
@@ -191,6 +200,7 @@ export class WeatherMap {
     };
     element.addEventListener("pointerup", release);
     element.addEventListener("pointercancel", release);
+    element.addEventListener("pointerleave", () => (this.reading.hidden = true));
     element.addEventListener("wheel", (event) => {
       event.preventDefault();
       this.zoom(Math.exp(-event.deltaY / 400));
@@ -200,6 +210,19 @@ export class WeatherMap {
       if (event.key === "+" || event.key === "=") this.zoom(1.25);
       if (event.key === "-") this.zoom(0.8);
     });
+  }
+
+  /** Show the value and the place under a mouse that hovers over the map. */
+  private read({ offsetX: x, offsetY: y, pointerType, buttons }: PointerEvent): void {
+    const place = new Float64Array(2);
+    const isOnMap = pointerType === "mouse" && buttons === 0 && this.frame !== null && this.view.invert(x, y, place);
+    const value = isOnMap ? sample(this.frame!.shown, place[0], place[1]) : NaN;
+    this.reading.hidden = Number.isNaN(value);
+    if (this.reading.hidden) return;
+    this.reading.replaceChildren(h("strong", {}, formatValue(value, current())), formatPlace([wrap(place[0]), place[1]]));
+    this.reading.classList.toggle("before", x > this.view.width - 150);
+    this.reading.style.left = `${x}px`;
+    this.reading.style.top = `${y}px`;
   }
 
   private pinch(): number {

@@ -12,8 +12,9 @@ export interface Series {
 }
 
 const plots = new WeakMap<HTMLElement, uPlot>();
-const COMMON: Pick<uPlot.Options, "legend" | "cursor" | "tzDate"> = {
-  legend: { show: false }, cursor: { show: false }, tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
+const NO_CURSOR: uPlot.Cursor = { show: false };
+const COMMON: Pick<uPlot.Options, "legend" | "tzDate"> = {
+  legend: { show: false }, tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
 };
 const PLAIN: Pick<uPlot.Series, "points"> = { points: { show: false } };
 /** Lines of so few values also have a point at each one. */
@@ -28,14 +29,49 @@ interface Layer {
   suffix: "" | "-b";
 }
 
-/** Draw plumes, of one forecast or of two: a line for each member, bands between quantiles, the median, and the threshold. */
-export function drawPlume(box: HTMLElement, all: Series[], threshold: number, unit: string, label: string): void {
+/** Valid time, in seconds since 1970, that plots of time series mark: the one that the map shows. */
+let marked = NaN;
+
+/** Mark a valid time in plots that are there already, and in those that come. */
+export function markTime(seconds: number, boxes: HTMLElement[]): void {
+  marked = seconds;
+  for (const box of boxes) plots.get(box)?.redraw(false);
+}
+
+function drawMark(plot: uPlot, color: string): void {
+  const { left, top, width, height } = plot.bbox;
+  const x = plot.valToPos(marked, "x", true);
+  if (!(x >= left && x <= left + width)) return;
+  plot.ctx.save();
+  plot.ctx.setLineDash([]);
+  plot.ctx.strokeStyle = color;
+  plot.ctx.lineWidth = devicePixelRatio;
+  plot.ctx.beginPath();
+  plot.ctx.moveTo(x, top);
+  plot.ctx.lineTo(x, top + height);
+  plot.ctx.stroke();
+  plot.ctx.restore();
+}
+
+/**
+ * Draw plumes, of one forecast or of two: a line for each member, bands between quantiles, the median, and the threshold.
+ *
+ * `point` is called with the valid time under a pointer, and with null when it leaves.
+ */
+export function drawPlume(
+  box: HTMLElement, all: Series[], threshold: number, unit: string, label: string, point: (seconds: number | null) => void,
+): void {
   const color = colorsOf(box);
   const layers = all.map((series, i): Layer => ({ series, suffix: i === 0 ? "" : "-b" }));
   const top = Math.max(...all.flatMap(({ members, quantiles }) => [...members.flat(), ...quantiles[0.9]]).map((value) => value ?? 0), 1);
   const options: uPlot.Options = {
     ...sizeOf(box, 230),
     ...COMMON,
+    cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
+    hooks: {
+      draw: [(plot) => drawMark(plot, color("--muted"))],
+      setCursor: [(plot) => point(plot.cursor.idx == null ? null : plot.data[0][plot.cursor.idx])],
+    },
     series: [{}, ...layers.flatMap((layer) => linesOf(layer, color, all.length)), { ...PLAIN, stroke: color("--limit"), width: 1.2, dash: [5, 4] }],
     bands: bandsOf(layers, color),
     scales: { x: { time: true }, y: { range: [0, 1.08 * top] } },
@@ -83,6 +119,8 @@ export function drawChance(box: HTMLElement, all: Series[], label: string): void
   const options: uPlot.Options = {
     ...sizeOf(box, 150),
     ...COMMON,
+    cursor: NO_CURSOR,
+    hooks: { draw: [(plot) => drawMark(plot, color("--muted"))] },
     series: [{}, ...(isOne ? [{ ...line("--limit"), fill: color("--limit-fill") }] : [line("--median"), line("--median-b")])],
     scales: { x: { time: true }, y: { range: [0, 100] } },
     axes: axes(color, "%"),
@@ -104,6 +142,7 @@ export function drawLines(
   const options: uPlot.Options = {
     ...sizeOf(box, 185),
     ...COMMON,
+    cursor: NO_CURSOR,
     title,
     series: [{}, ...lines.map((line) => ({ points: { ...points, fill: line.color }, stroke: line.color, width: 1.5, spanGaps: true }))],
     scales: { x: { time: false, ...distribution }, y: isLog ? distribution : { range: [0, 1.08 * top || 1] } },

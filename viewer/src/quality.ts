@@ -80,13 +80,13 @@ export class QualityPanel {
     drawLines(byId("spread-plot"), hours, names.map((name, i) => ({
       y: hours.map((hour) => lead_times[hour].variables[name]?.spread ?? null), color: COLORS[i],
     })), "m/s", quality.spread, LEAD);
-    byId("spread-key").replaceChildren(...names.map((name, i) => swatch(COLORS[i], name)));
+    byId("spread-key").replaceChildren(...names.map((name, i) => swatch(COLORS[i], nameOf(name))));
     const step = Math.max((hours.length - 1) / (MAX_SPECTRA - 1), 1);
     const chosen = [...new Set(Array.from({ length: MAX_SPECTRA }, (_, i) => hours[Math.min(Math.round(i * step), hours.length - 1)]))];
     const spectra = chosen.map((hour) => lead_times[hour].variables[names[0]].power);
     drawLines(byId("spectrum-plot"), spectra[0].map((_, i) => i + 1), spectra.map((power, i) => ({
       y: power.map((value) => (value > 0 ? value : null)), color: COLORS[i],
-    })), names[0], quality.spectrum, { isLog: true, label: quality.wavenumber });
+    })), "m²/s²", quality.spectrum(nameOf(names[0])), { isLog: true, label: quality.wavenumber });
     byId("spectrum-key").replaceChildren(...chosen.map((hour, i) => swatch(COLORS[i], texts.lead(hour))));
     const references = [...new Set(verifications.map(({ reference }) => reference))].reverse();
     fillOptions(this.reference, references.map((name) => [name, name]), references.includes(this.reference.value) ? this.reference.value : references[0]);
@@ -100,7 +100,7 @@ export class QualityPanel {
     const { quality } = texts;
     const newest = this.quality!.verifications.filter(({ reference }) => reference === this.reference.value).at(-1)!;
     const names = Object.keys(newest.scores.scores);
-    fillOptions(this.variable, names.map((name) => [name, texts.variables[name] ?? name]), names.includes(this.variable.value) ? this.variable.value : names.at(-1));
+    fillOptions(this.variable, names.map((name) => [name, nameOf(name)]), names.includes(this.variable.value) ? this.variable.value : names.at(-1));
     const scores = newest.scores.scores[this.variable.value];
     const draw = (id: string, title: string, lines: [string, keyof Score, string][]): void => {
       const known = lines.filter(([, name]) => scores.some((score) => score[name] !== undefined));
@@ -112,6 +112,10 @@ export class QualityPanel {
     draw("crps", quality.crps, [[quality.forecast, "crps_fair", COLORS[0]], [quality.persistence, "persistence_mae", COLORS[1]], [quality.climatology, "climatology_crps", COLORS[3]]]);
     draw("rmse", quality.rmse, [[quality.error, "rmse", COLORS[0]], [quality.ensembleSpread, "spread", COLORS[1]]]);
   }
+}
+
+function nameOf(variable: string): string {
+  return texts.variables[variable] ?? variable;
 }
 
 function swatch(color: string, text: string): HTMLElement {

@@ -7,6 +7,11 @@ const LIMITS = [0, 5, 10, 17.2, Infinity];
 const COLORS = ["#355f8d", "#21918c", "#7ad151", "#fde725"];
 const RADIUS = 62;
 
+/** Return the classes of speed, in m/s from one limit to the next, with their colours. */
+export function roseClasses(): { from: number; to: number; color: string }[] {
+  return COLORS.map((color, i) => ({ from: LIMITS[i], to: LIMITS[i + 1], color }));
+}
+
 /** Return the rose of speeds in m/s and directions in degrees; `label` describes it. */
 export function drawRose(speeds: (number | null)[], directions: (number | null)[], label: string): SVGElement {
   const counts = Array.from({ length: SECTORS }, () => LIMITS.slice(1).map(() => 0));
@@ -27,6 +32,12 @@ export function drawRose(speeds: (number | null)[], directions: (number | null)[
       from += part;
     });
   });
+  const total = counts.flat().reduce((sum, part) => sum + part, 0);
+  if (total > 0) {
+    const share = svg("text", { x: 0.72 * RADIUS, y: 0.72 * RADIUS + 8, class: "share" });
+    share.textContent = `${Math.round((100 * most) / total)} %`;
+    rose.append(share);
+  }
   ["N", "E", "S", "W"].forEach((name, i) => {
     const text = svg("text", { x: 76 * Math.sin((i * Math.PI) / 2), y: -76 * Math.cos((i * Math.PI) / 2), class: "point" });
     text.textContent = name;

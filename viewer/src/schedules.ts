@@ -2,13 +2,16 @@
 
 import { postJson, readJson, request, type Forecast } from "./api";
 import { findDataset, type Dataset } from "./datasets";
-import { byId, fillOptions, h } from "./dom";
+import { byId, fillOptions, h, showSide } from "./dom";
 import { showError } from "./errors";
 import { update } from "./state";
 import { texts } from "./texts";
 import { formatTime, leadHours, parseTime } from "./units";
 
-const SECONDS = 30;
+const OPEN_SECONDS = 30;
+const CLOSED_SECONDS = 120;
+/** Schedules of which the cycle before one that waits is read. */
+const MAX_LOOKED_UP = 20;
 
 interface Run {
   init_time: string;
@@ -30,6 +33,16 @@ interface Schedule {
   next_run: string | null;
   last_run: Run | null;
   late: number;
+  newest_analysis: string | null;
+  /** The cycle before the last one, which still waits. */
+  run_before?: Run;
+}
+
+let names = new Map<string, string>();
+
+/** Return the name of a schedule that was read; undefined of others. */
+export function scheduleName(id: string): string | undefined {
+  return names.get(id);
 }
 
 export class SchedulesPanel {
@@ -39,9 +52,11 @@ export class SchedulesPanel {
   private readonly form = byId<HTMLFormElement>("new-schedule");
   private readonly formError = byId("schedule-error");
   private readonly opened = new Set<string>();
+  /** Why forecasts of runs failed, by their ids. */
+  private readonly causes = new Map<string, Promise<string>>();
   private timer = 0;
 
-  constructor() {
+  constructor(private readonly whenRead: () => void) {
     this.panel.addEventListener("toggle", () => void this.refresh());
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -66,23 +81,28 @@ export class SchedulesPanel {
     every.value = String(Math.max(Math.round(Number(every.value) / step), 1) * step);
   }
 
-  /** Read and draw the schedules, now and again later, while the panel is open. */
+  /** Read and draw the schedules, now and again later, more often while the panel is open. */
   async refresh(): Promise<void> {
     clearTimeout(this.timer);
-    if (!this.panel.open || document.hidden) return;
+    if (document.hidden) return;
     try {
       const { schedules } = await readJson<{ schedules: Schedule[] }>("schedules?limit=200");
       showError(this.error, null);
+      await Promise.all(schedules.slice(0, MAX_LOOKED_UP).map(readLastEnd));
+      names = new Map(schedules.map(({ id, name }) => [id, name]));
       this.draw(schedules);
+      this.whenRead();
     } catch (error) {
       showError(this.error, error);
     }
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.refresh(), SECONDS * 1000);
+    this.timer = setTimeout(() => void this.refresh(), 1000 * (this.panel.open ? OPEN_SECONDS : CLOSED_SECONDS));
   }
 
   private draw(schedules: Schedule[]): void {
     byId("no-schedules").hidden = schedules.length > 0;
+    const troubled = schedules.filter(isTroubled).length;
+    showError(byId("schedule-troubles"), troubled > 0 ? texts.schedules.troubles(troubled) : null);
     const focused = document.activeElement?.closest<HTMLElement>("#schedule-list li")?.dataset["id"];
     const action = document.activeElement?.className;
     this.list.replaceChildren(...schedules.map((schedule) => this.describe(schedule)));
@@ -90,7 +110,7 @@ export class SchedulesPanel {
   }
 
   private describe(schedule: Schedule): HTMLLIElement {
-    const { id, name, state, dataset, every_hours, forecast, next_run, last_run, late } = schedule;
+    const { id, name, state, dataset, every_hours, forecast, next_run, last_run, run_before, late } = schedule;
     const { schedules } = texts;
     const size = [forecast.members, forecast.lead_time, forecast.model].every((part) => part !== undefined)
       ? texts.item(countOf(forecast.members!), texts.length(leadHours(forecast.lead_time!)), forecast.model!) : "";
@@ -107,19 +127,35 @@ export class SchedulesPanel {
       }));
     }
     const entry = h("li", { class: "card" },
-      h("div", { class: "schedule" },
+      h("div", { class: "entry" },
         h("strong", {}, name),
         h("span", {}, schedules.plan(dataset, every_hours)),
         size ? h("span", {}, size) : null,
         state === "active" ? null : h("span", { class: state === "stopped" ? "error" : "warning" }, schedules.states[state], schedule.reason ? `: ${schedule.reason}` : ""),
-        last_run === null ? h("span", {}, schedules.noRun) : describeRun(last_run, schedules.last),
-        late > 0 ? h("span", { class: "warning" }, schedules.late(late)) : null,
+        last_run === null ? h("span", {}, schedules.noRun) : this.describeRun(last_run, schedules.last),
+        run_before !== undefined && hasFailed(run_before) ? this.describeRun(run_before, schedules.before) : null,
+        late > 0 ? h("span", { class: "warning" }, schedules.late(late, causeOf(schedule))) : null,
         next_run === null ? null : h("span", {}, schedules.next(formatTime(parseTime(next_run)))),
         runs,
       ),
       h("div", { class: "actions" }, ...actions));
     entry.dataset["id"] = id;
     return entry;
+  }
+
+  /** Return what came of a run, and why; one that is late or has failed is marked. */
+  private describeRun(run: Run, prefix: string): HTMLElement {
+    const { init_time, state, late, problem, forecast, forecast_status: status } = run;
+    const { schedules } = texts;
+    const outcome = state === "submitted" && status !== null ? texts.status[status] : late ? schedules.lateRun : schedules.runStates[state];
+    const reason = problem?.detail ?? problem?.title;
+    const element = h("span", { class: hasFailed(run) ? "error" : late ? "warning" : "" },
+      `${prefix}${formatTime(parseTime(init_time))} · ${outcome}${reason ? `: ${reason}` : ""}`);
+    if (status === "failed" && forecast !== null) {
+      if (!this.causes.has(forecast)) this.causes.set(forecast, readCause(forecast).catch(() => ""));
+      void this.causes.get(forecast)!.then((cause) => element.append(cause ? `: ${cause}` : ""));
+    }
+    return element;
   }
 
   private async showRuns(id: string, details: HTMLDetailsElement): Promise<void> {
@@ -131,7 +167,7 @@ export class SchedulesPanel {
     const list = details.querySelector("ol")!;
     try {
       const { runs } = await readJson<{ runs: Run[] }>(`schedules/${id}/runs?limit=20`);
-      list.replaceChildren(...runs.map((run) => h("li", {}, describeRun(run, ""), run.forecast === null ? null : openButton(run))));
+      list.replaceChildren(...runs.map((run) => h("li", {}, this.describeRun(run, ""), run.forecast === null ? null : openButton(run))));
       if (runs.length === 0) list.replaceChildren(h("li", {}, texts.schedules.noRun));
     } catch (error) {
       list.replaceChildren(h("li", { class: "error" }, (error as Error).message));
@@ -141,7 +177,7 @@ export class SchedulesPanel {
   private async openLatest(id: string): Promise<void> {
     const { id: forecast } = await readJson<Forecast>(`schedules/${id}/latest`);
     update({ forecast, other: "", hours: 0 });
-    document.body.classList.remove("with-side");
+    showSide(false);
   }
 
   private async act(act: () => Promise<unknown>): Promise<void> {
@@ -184,14 +220,37 @@ async function change(id: string, state: "active" | "paused"): Promise<void> {
   await request(`schedules/${id}`, { method: "PATCH", body: JSON.stringify({ state }), headers: { "Content-Type": "application/json" } });
 }
 
-/** Return what came of a run; one that is late or has failed is marked. */
-function describeRun({ init_time, state, late, problem, forecast_status: status }: Run, prefix: string): HTMLElement {
+/** Whether a run ended without a successful forecast. */
+function hasFailed({ state, forecast_status: status }: Run): boolean {
+  return state === "failed" || state === "missed" || status === "failed";
+}
+
+/** Whether a schedule is late or stopped, or the last of its cycles that ended has failed. */
+function isTroubled({ state, late, last_run: last, run_before: before }: Schedule): boolean {
+  const hasBadEnd = [last, before].some((run) => run != null && hasFailed(run));
+  return state === "stopped" || (state === "active" && (late > 0 || hasBadEnd));
+}
+
+/** Read the cycle before the last one of a schedule, if that waits. */
+async function readLastEnd(schedule: Schedule): Promise<void> {
+  if (schedule.state !== "active" || schedule.last_run?.state !== "waiting") return;
+  const { runs } = await readJson<{ runs: Run[] }>(`schedules/${schedule.id}/runs?limit=10`);
+  const before = runs.find(({ state }) => state !== "waiting");
+  if (before !== undefined) schedule.run_before = before;
+}
+
+/** Return what late runs of a schedule wait for; nothing if that of the last run is the reason. */
+function causeOf({ dataset, newest_analysis: newest, last_run: run }: Schedule): string {
   const { schedules } = texts;
-  const isBad = state === "failed" || state === "missed" || status === "failed";
-  const outcome = state === "submitted" && status !== null ? texts.status[status] : late ? schedules.lateRun : schedules.runStates[state];
-  const reason = problem?.detail ?? problem?.title;
-  return h("span", { class: isBad ? "error" : late ? "warning" : "" },
-    `${prefix}${formatTime(parseTime(init_time))} · ${outcome}${reason ? `: ${reason}` : ""}`);
+  if (run?.late && run.problem !== null) return ""; // the run says it
+  const reason = findDataset(dataset)?.failure;
+  if (reason) return reason;
+  return newest === null ? schedules.waitsForFirst(dataset) : schedules.waitsFor(dataset, formatTime(parseTime(newest)));
+}
+
+async function readCause(forecast: string): Promise<string> {
+  const { error } = await readJson<Forecast>(`forecast/${forecast}`);
+  return error?.detail ?? error?.title ?? "";
 }
 
 function openButton({ forecast, init_time }: Run): HTMLElement {

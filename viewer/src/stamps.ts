@@ -4,11 +4,12 @@ import { geoPath } from "d3-geo";
 
 import { SCALES } from "./colors";
 import { byId, h } from "./dom";
+import { showLegend } from "./legend";
 import { COASTS } from "./map";
 import { View } from "./projection";
 import { Raster } from "./raster";
 import type { Session } from "./session";
-import { update } from "./state";
+import { current, update } from "./state";
 import { texts } from "./texts";
 
 const VIEW = new View({ kind: "flat", longitude: 0, latitude: 0, zoom: 1 }, 192, 96);
@@ -48,6 +49,7 @@ export class Stamps {
   private toggle(isOpen: boolean): void {
     this.box.hidden = !isOpen;
     this.button.setAttribute("aria-pressed", String(isOpen));
+    showLegend(current());
     if (isOpen) this.whenOpened();
   }
 

@@ -1,8 +1,8 @@
 /** The form for a new forecast: from a state of the catalogue or from files, with an estimate before it is sent. */
 
 import { postJson, readJson, type Forecast } from "./api";
-import { describeDataset, findDataset, readDatasets, type Dataset } from "./datasets";
-import { byId, fillOptions, h } from "./dom";
+import { ageOf, describeDataset, describeTroubles, findDataset, readDatasets, showDatasets, type Dataset } from "./datasets";
+import { byId, fillOptions, h, showSide } from "./dom";
 import { showError } from "./errors";
 import { InspectionPanel } from "./inspection";
 import { texts } from "./texts";
@@ -10,6 +10,7 @@ import { formatBytes, formatDuration, formatTime, parseTime } from "./units";
 
 const FILES = "files";
 const WAIT_MILLISECONDS = 350;
+const RELOAD_SECONDS = 120;
 const MAX_ESTIMATE_BYTES = 100e6;
 
 interface CatalogueEntry {
@@ -45,6 +46,8 @@ export class SubmitForm {
   private datasets: readonly Dataset[] = [];
   private readonly inspection = new InspectionPanel(() => this.change());
   private timer = 0;
+  private reload = 0;
+  private content = "";
   private turn = 0;
 
   constructor(
@@ -69,8 +72,12 @@ export class SubmitForm {
     byId("new").addEventListener("toggle", () => this.change());
   }
 
-  /** Read which states and checkpoints there are. */
+  /** Read which states and checkpoints there are, now and again later. */
   async load(): Promise<void> {
+    clearTimeout(this.reload);
+    this.reload = setTimeout(() => void this.load(), RELOAD_SECONDS * 1000);
+    if (document.hidden) return;
+    const before = this.catalogue[Number(this.source.value)];
     try {
       [this.catalogue, this.models, this.datasets] = await Promise.all([
         readJson<CatalogueEntry[]>("catalogue"), readJson<Model[]>("models"), readDatasets(),
@@ -80,15 +87,31 @@ export class SubmitForm {
       return;
     }
     this.catalogue.sort((a, b) => (a.init_time < b.init_time ? 1 : -1));
-    const states = this.catalogue.map(({ dataset, init_time }, i): [string, string] =>
-      [String(i), texts.newestState(dataset, formatTime(parseTime(init_time.length === 13 ? `${init_time}:00` : init_time)))]);
-    const chosen = this.source.value;
-    fillOptions(this.source, [...states, ...this.withoutStates(), [FILES, texts.ownFiles]]);
-    for (const option of this.source.options) option.disabled = option.value === "";
-    if (chosen === FILES) this.source.value = FILES;
-    fillOptions(this.model, this.models.map(({ id }) => [id, id]));
+    const states = this.catalogue.map((entry, i): [string, string] => [String(i), describeState(entry)]);
+    showDatasets(this.datasets);
+    const options: [string, string][] = [...states, ...this.withoutStates(), [FILES, texts.ownFiles]];
+    const content = JSON.stringify([options, this.models]);
+    if (content === this.content) {
+      this.describeSource();
+      return;
+    }
+    this.content = content;
+    this.offer(options, before);
     this.whenLoaded(this.datasets, this.models);
     this.change();
+  }
+
+  /** Fill the lists of states and checkpoints; what was chosen stays, or becomes the newest state of its data set. */
+  private offer(options: [string, string][], before: CatalogueEntry | undefined): void {
+    const [source, model] = [this.source.value, this.model.value];
+    fillOptions(this.source, options);
+    for (const option of this.source.options) option.disabled = option.value === "";
+    const kept = [this.catalogue.findIndex((entry) => entry.dataset === before?.dataset && entry.init_time === before.init_time),
+      this.catalogue.findIndex(({ dataset }) => dataset === before?.dataset)].find((index) => index >= 0);
+    if (source === FILES) this.source.value = FILES;
+    else if (kept !== undefined) this.source.value = String(kept);
+    fillOptions(this.model, this.models.map(({ id }) => [id, id]));
+    if (this.models.some(({ id }) => id === model)) this.model.value = model;
   }
 
   /** Return options that say which data sets have no state to start from, and why. */
@@ -101,16 +124,16 @@ export class SubmitForm {
   /** Say what the chosen data set is; those that are not reached are named too. */
   private describeSource(): void {
     const chosen = findDataset(this.catalogue[Number(this.source.value)]?.dataset);
-    const failing = this.datasets.filter((each) => each.status === "failing" && each !== chosen);
+    const failing = this.datasets.filter((each) => each.status === "failing" && each !== chosen && this.source.value !== FILES);
     const lines = chosen === undefined ? [] : describeDataset(chosen);
     byId("source-note").replaceChildren(
-      ...lines.map(({ text, isBad }) => h("span", { class: isBad ? "error" : "" }, text)),
-      ...failing.map((each) => h("span", { class: "error" }, `${each.dataset}: ${describeDataset(each).at(-1)!.text}`)));
+      ...lines.map(({ text, kind }) => h("span", { class: kind }, text)),
+      ...failing.map((each) => h("span", { class: "error" }, `${each.dataset}: ${describeTroubles(each).at(-1)!.text}`)));
   }
 
   private open(files: File[]): void {
     byId<HTMLDetailsElement>("new").open = true;
-    document.body.classList.add("with-side");
+    showSide(true);
     this.source.value = FILES;
     this.take(files);
     this.change();
@@ -190,6 +213,14 @@ export class SubmitForm {
       this.button.disabled = false;
     }
   }
+}
+
+/** Return a state as text, with its age if it is late. */
+function describeState({ dataset, init_time }: CatalogueEntry): string {
+  const text = texts.newestState(dataset, formatTime(parseTime(init_time)));
+  const found = findDataset(dataset);
+  const isLate = found?.late === true && found.init_time !== null && parseTime(found.init_time) === parseTime(init_time);
+  return isLate ? texts.lateState(text, ageOf(init_time)) : text;
 }
 
 function hasFiles(event: DragEvent): boolean {

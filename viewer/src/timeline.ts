@@ -24,12 +24,21 @@ export class Timeline {
     return Number(this.slider.value);
   }
 
+  /** Offer no lead times, as long as no forecast is shown. */
+  clear(): void {
+    this.pause();
+    this.configure([0], 1, 0);
+    this.valid.replaceChildren();
+    this.slider.removeAttribute("aria-valuetext");
+  }
+
   /** Set the lead times, in hours after `initTime`; the first `ready` of them can be chosen. */
   configure(hours: ArrayLike<number>, ready: number, initTime: number): void {
     this.hours = hours;
     this.ready = ready;
     this.initTime = initTime;
     this.slider.max = String(hours.length - 1);
+    this.playButton.disabled = ready < 2;
     const share = hours.length > 1 ? (ready - 1) / (hours.length - 1) : 0;
     byId("ready").style.width = `${100 * share}%`;
   }

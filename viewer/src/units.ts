@@ -34,8 +34,9 @@ export function formatTime(milliseconds: number): string {
   return `${(isThisYear ? TIME : TIME_AND_YEAR).format(milliseconds).replaceAll(",", "")} UTC`;
 }
 
-/** Return milliseconds since 1970 of a time of the service, which has no zone or `Z`. */
+/** Return milliseconds since 1970 of a time of the service, which has no zone or `Z`, and perhaps no minutes. */
 export function parseTime(text: string): number {
+  if (/T\d\d$/.test(text)) return Date.parse(`${text}:00Z`);
   return Date.parse(/Z|[+-]\d\d:?\d\d$/.test(text) ? text : `${text}Z`);
 }
 
@@ -51,7 +52,7 @@ export function formatDuration(seconds: number): string {
 export function formatBytes(bytes: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
   const power = Math.min(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), units.length - 1);
-  return `${(bytes / 1000 ** power).toPrecision(3).replace(/\.?0+$/, "")} ${units[power]}`;
+  return `${Number((bytes / 1000 ** power).toPrecision(3))}\u00a0${units[power]}`;
 }
 
 /** Return hours of a lead time such as `240h`, `10d` or `P10D`; NaN of anything else. */
