@@ -34,9 +34,13 @@ def resolve(target: Target, hosts: Hosts) -> list[str]:
 
 @contextmanager
 def connect(target: Target, addresses: list[str], total_seconds: float) -> Iterator[http.client.HTTPConnection]:
-    """Yield a connection to the first address that accepts one; it breaks after `total_seconds`."""
+    """Yield a connection to the first address that accepts one.
+
+    After `total_seconds` it breaks, however much is sent until then, and the block ends in `TimeoutError`.
+    """
     plain = _open_socket(target.port, addresses)
-    timer = threading.Timer(total_seconds, _break, [plain])
+    is_late, of_timer = threading.Event(), plain.dup()  # encryption takes the file descriptor of `plain` away
+    timer = threading.Timer(total_seconds, _break, [of_timer, is_late])
     timer.daemon = True
     timer.start()
     connection = http.client.HTTPConnection(target.host, target.port, timeout=CONNECT_SECONDS)
@@ -49,10 +53,18 @@ def connect(target: Target, addresses: list[str], total_seconds: float) -> Itera
         if is_secure:
             connection.default_port = 443
         yield connection
+    except (OSError, http.client.HTTPException) as error:
+        if is_late.is_set():
+            raise TimeoutError("the connection has taken too long") from error
+        raise
+    else:
+        if is_late.is_set():  # an answer that was cut off may look complete
+            raise TimeoutError("the connection has taken too long")
     finally:
         timer.cancel()
         connection.close()
         plain.close()
+        of_timer.close()
 
 
 def _open_socket(port: int, addresses: list[str]) -> socket.socket:
@@ -65,8 +77,9 @@ def _open_socket(port: int, addresses: list[str]) -> socket.socket:
     raise error
 
 
-def _break(plain: socket.socket) -> None:
+def _break(of_timer: socket.socket, is_late: threading.Event) -> None:
+    is_late.set()
     try:
-        plain.shutdown(socket.SHUT_RDWR)
+        of_timer.shutdown(socket.SHUT_RDWR)
     except OSError:
         return
