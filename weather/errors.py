@@ -90,6 +90,7 @@ class UpstreamError(WarmcastError):
     `dataset` is its name; the message names the time and the host, and says what happened.
     """
 
+    exit_code: ClassVar[int] = 4
     is_retryable: ClassVar[bool] = True
 
     def __init__(self, dataset: str, message: str) -> None:
@@ -104,6 +105,7 @@ class UpstreamError(WarmcastError):
 class UpstreamRefusedError(UpstreamError):
     """A data set of the catalogue cannot be used as it is defined, or sends what is refused; no attempt helps."""
 
+    exit_code = 2
     is_retryable = False
 
 

@@ -107,6 +107,7 @@ class Page {
       showHeading(texts.chooseForecast);
       return;
     }
+    showHeading(texts.loading);
     try {
       const session = await Session.open(id, (changed) => this.handle(changed));
       if (id === current().forecast) this.session = session;

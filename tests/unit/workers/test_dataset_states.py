@@ -58,23 +58,29 @@ def test_a_forecast_starts_from_an_enabled_data_set_and_keeps_what_it_fetches(
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "exit_code", "message"),
     [
-        (("--dataset", "ecmwf"), "bundled or enabled: gfs, nature-run, noaa. Got: 'ecmwf'"),
-        (("--dataset", "noaa", "--init-time", "2026-03-01T11"), "every 6 h from 00 UTC. Got: '2026-03-01T11'"),
+        (("--dataset", "ecmwf"), 2, "bundled or enabled: gfs, nature-run, noaa. Got: 'ecmwf'"),
+        (("--dataset", "noaa", "--init-time", "2026-03-01T11"), 2, "every 6 h from 00 UTC. Got: '2026-03-01T11'"),
         (
             ("--dataset", "noaa", "--init-time", "2026-03-02T12"),
+            4,
             "Data set noaa has no whole analysis of 2026-03-02T06:00 on localhost",
         ),
-        (("--dataset", "gfs", "--initial-state", "sample"), "Got: both."),
-        ((), "Got: neither."),
+        (("--dataset", "gfs", "--initial-state", "sample"), 2, "Got: both."),
+        ((), 2, "Got: neither."),
     ],
 )
 def test_what_cannot_be_read_is_a_clear_error(
-    tiny_checkpoint: Path, server: AnalysisServer, tmp_path: Path, options: tuple[str, ...], message: str
+    tiny_checkpoint: Path,
+    server: AnalysisServer,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    exit_code: int,
+    message: str,
 ) -> None:
     result = _forecast(tiny_checkpoint, tmp_path / "out", *options)
-    assert result.exit_code != 0
+    assert result.exit_code == exit_code
     assert message in " ".join(result.stderr.split())
     assert not (tmp_path / "out").exists()
     assert all("ecmwf" not in path for _, path, _ in server.requests)
@@ -89,7 +95,7 @@ def test_an_origin_that_is_away_is_named(
         f'[mine]\nkind = "folder"\nfolder = "{tmp_path}/away"\nfile = "{{yyyymmddhh}}.grib2"\n'
     )
     result = _forecast(tiny_checkpoint, tmp_path / "out", "--dataset", "mine")
-    assert result.exit_code != 0
+    assert result.exit_code == 4
     assert "The folder of data set mine cannot be read" in " ".join(result.stderr.split())
 
 
