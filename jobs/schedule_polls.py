@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from jobs.rows.schedule_tables import dataset_polls, schedules
@@ -15,11 +15,15 @@ POLL_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Poll:
-    """The newest initial time of a data set, None if it is unknown, and why the last look for it failed."""
+    """The newest initial time of a data set, None if it is unknown, and why the last look for it failed.
+
+    `late_hours` are the fewest after which one of its schedules is late.
+    """
 
     dataset: str
     newest: int | None
     error: str | None
+    late_hours: float
 
 
 def find_due_polls(connection: Connection) -> list[str]:
@@ -62,8 +66,10 @@ def read_newest(connection: Connection) -> dict[str, int]:
 
 def list_polls(connection: Connection) -> list[Poll]:
     """Return what is known of the data sets of schedules with cycles to come."""
-    used = select(schedules.c.dataset).where(
-        schedules.c.state == ScheduleState.ACTIVE, schedules.c.next_cycle.is_not(None)
-    )
-    query = select(dataset_polls).where(dataset_polls.c.name.in_(used)).order_by(dataset_polls.c.name)
-    return [Poll(row.name, row.newest, row.error) for row in connection.execute(query)]
+    of_dataset = schedules.c.dataset == dataset_polls.c.name
+    is_used = (schedules.c.state == ScheduleState.ACTIVE) & schedules.c.next_cycle.is_not(None)
+    late = func.min(schedules.c.late_hours).label("late_hours")
+    columns = [dataset_polls.c[name] for name in ("name", "newest", "error")]
+    query = select(*columns, late).join(schedules, of_dataset).where(is_used).group_by(*columns)
+    rows = connection.execute(query.order_by(dataset_polls.c.name))
+    return [Poll(row.name, row.newest, row.error, row.late_hours) for row in rows]

@@ -22,6 +22,8 @@ KEEP_SECONDS = 60.0
 """Seconds for which the newest initial time of a data set is used again."""
 _FRESH_SECONDS = 600.0
 """Seconds for which it is used while another thread looks it up."""
+_LATE_HOURS = 9.0
+"""Hours after which cycles are late of data sets whose analyses never are."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +89,10 @@ class Datasets:
         if limit is None or init_time is None:
             return False
         return bool((self._now() - init_time) / np.timedelta64(1, "h") > limit)
+
+    def late_hours(self, name: str) -> float:
+        """Return the hours after which a cycle of a data set is late, if its schedule does not say."""
+        return self.find(name).description.late_hours or _LATE_HOURS
 
     def fetched_names(self) -> list[str]:
         """Return the names of the data sets that are fetched."""

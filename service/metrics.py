@@ -279,10 +279,16 @@ def _collect_schedules(connection: Connection) -> Iterator[Metric]:
         "Newest initial time of a data set that schedules wait for.",
         labels=["dataset"],
     )
+    late_after = GaugeMetricFamily(
+        "warmcast_dataset_late_after_seconds",
+        "Age of its newest analysis above which a data set that schedules wait for is late.",
+        labels=["dataset"],
+    )
     for poll in list_polls(connection):
+        late_after.add_metric([poll.dataset], 3600 * poll.late_hours)
         if poll.newest is not None:
             newest.add_metric([poll.dataset], poll.newest)
-    yield from (late, failed, next_cycle, newest)
+    yield from (late, failed, next_cycle, newest, late_after)
 
 
 def _add_if_finite(family: GaugeMetricFamily, labels: Sequence[str], value: float | None) -> None:

@@ -43,7 +43,7 @@ def make_plan(service: Service, owner: str, body: ScheduleBody, now: float, earl
         stop=stop,
         catch_up=CATCH_UP.get(str(body.catch_up), 0) if isinstance(body.catch_up, str) else body.catch_up,
         wait_hours=body.wait_hours,
-        late_hours=body.late_hours,
+        late_hours=service.datasets.late_hours(body.dataset) if body.late_hours is None else body.late_hours,
         verify=can_verify if body.verify is None else body.verify,
         forecast=options_row(body.forecast),
     )

@@ -45,7 +45,11 @@ class ScheduleBody(FrozenModel):
         "(`skip`), the `newest`, so many of the newest, or `all`.",
     )
     wait_hours: _Hours = Field(12, description="Hours after the initial time for which a cycle is waited for.")
-    late_hours: _Hours = Field(9, description="Hours after the initial time from which a waiting cycle counts as late.")
+    late_hours: _Hours | None = Field(
+        None,
+        description="Hours after the initial time from which a waiting cycle counts as late; by default those of the "
+        "data set, or 9 if its analyses are never late.",
+    )
     verify: bool | None = Field(
         None,
         description="Whether forecasts are verified against the data set's later analyses; by default if the fields of "

@@ -84,8 +84,7 @@ def calibrate(
         print_json(receipt)
         return
     _print_rounds(receipt["rounds"])
-    if receipt["trials"]:
-        _print_trials(receipt["trials"])
+    _print_trials(receipt["trials"])
     typer.echo(f"{receipt['checkpoint']}: {receipt['summary']}. SHA-256 {receipt['digest']}")
 
 
@@ -101,7 +100,9 @@ def _print_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _print_trials(trials: Sequence[Mapping[str, Any]]) -> None:
-    """Print the best trials and that of white noise as a table; scores are means over the variables."""
+    """Print the best trials, if there are any, and that of white noise as a table; scores are means over variables."""
+    if not trials:
+        return
     hours = [row["lead_hours"] for row in trials[0]["lead_times"]]
     white = next(trial for trial in trials if _is_white(trial))
     whole = [trial for trial in trials if trial["objective"] is not None]

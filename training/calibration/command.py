@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +16,7 @@ from training.calibration.damping import DampingFitter
 from training.calibration.damping_rounds import Round
 from training.calibration.noise import NoiseFitter
 from training.data.sources import load_data_for
+from training.data.training_data import TrainingData
 from training.evaluation.settings import Evaluation
 from training.evaluation.subject import Subject
 from weather.bundled import find_checkpoint
@@ -70,22 +72,53 @@ def calibrate_checkpoint(
     frames.keep("auto", torch.device("cpu"))
     evaluation = Evaluation(periods, lead_steps=steps, group_size=group_size, references=False, **settings)
     source, total = ", ".join(PurePosixPath(str(each)).name for each in data), num_rounds + num_trials
-    damping_path, noise_path = (target.with_name(f"{target.name}.{name}.jsonl") for name in ("damping", "trials"))
-    rounds: Sequence[Round] = ()
-    trials: list[dict[str, Any]] = []
-    with claim_output(noise_path, ConfigurationError(f"Another calibration writes `{noise_path}`. Wait for it.")):
-        if num_rounds:
-            damping = DampingFitter(subject, frames, evaluation, damping_path)
-            rounds = damping.run(num_rounds, lambda done: report_progress(done, total), report_cost)
-            subject = subject.with_damping(damping.choose(source))
-        manifest = subject.manifest
-        if num_trials:
-            noise = NoiseFitter(subject, frames, evaluation, noise_path, spread_weight)
-            noise.run(num_trials, lambda done: report_progress(num_rounds + done, total), report_cost)
-            manifest, trials = manifest.model_copy(update={"noise": noise.choose(source)}), noise.table()
-        manifest = _write(folder, target, manifest)
+    calibration = _Calibration(subject, frames, evaluation, target, source, report_cost)
+    lock_path = calibration.path("trials")
+    with claim_output(lock_path, ConfigurationError(f"Another calibration writes `{lock_path}`. Wait for it.")):
+        rounds = calibration.fit_damping(num_rounds, lambda done: report_progress(done, total))
+        trials = calibration.fit_noise(
+            num_trials, spread_weight, lambda done: report_progress(num_rounds + done, total)
+        )
+        manifest = _write(folder, target, calibration.subject.manifest)
     fit = {"noise": manifest.noise.model_dump(mode="json"), "trials": trials, "rounds": list(rounds)}
     return {"checkpoint": str(target), "digest": manifest.digest, "summary": _describe(manifest)} | fit
+
+
+@dataclass
+class _Calibration:
+    """The fits of a checkpoint, which `subject` has from then on; what was tried is in files next to `target`."""
+
+    subject: Subject
+    data: TrainingData
+    evaluation: Evaluation
+    target: Path
+    source: str
+    report_cost: Callable[[float, int], None]
+
+    def path(self, name: str) -> Path:
+        """Return the path of the file of what was tried."""
+        return self.target.with_name(f"{self.target.name}.{name}.jsonl")
+
+    def fit_damping(self, num_rounds: int, report_progress: Callable[[int], None]) -> Sequence[Round]:
+        """Fit the damping in rounds, and return them; without rounds it stays."""
+        if not num_rounds:
+            return ()
+        fitter = DampingFitter(self.subject, self.data, self.evaluation, self.path("damping"))
+        rounds = fitter.run(num_rounds, report_progress, self.report_cost)
+        self.subject = self.subject.with_damping(fitter.choose(self.source))
+        return rounds
+
+    def fit_noise(
+        self, num_trials: int, spread_weight: float, report_progress: Callable[[int], None]
+    ) -> list[dict[str, Any]]:
+        """Fit the noise by trials, and return them, the best first; without trials it stays."""
+        if not num_trials:
+            return []
+        fitter = NoiseFitter(self.subject, self.data, self.evaluation, self.path("trials"), spread_weight)
+        fitter.run(num_trials, report_progress, self.report_cost)
+        manifest = self.subject.manifest.model_copy(update={"noise": fitter.choose(self.source)})
+        self.subject = replace(self.subject, manifest=manifest)
+        return fitter.table()
 
 
 def _check_counts(num_rounds: int, num_trials: int) -> None:

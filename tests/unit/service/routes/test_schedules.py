@@ -20,6 +20,7 @@ from tests.in_process import InProcess, run_in_process
 from tests.receivers import SECRET
 from tests.rows import create_key, limit_key, read_forecast, revoke_key, succeed
 from tests.simulated import NAME, STEP, Waves, install, run_tick
+from weather.upstream.dataset import Description
 
 _SMALL: dict[str, Any] = {"model": "untrained", "members": 2, "lead_time": "12h", "sampler": {"nfe": 2}}
 _HOUR = 3600
@@ -99,6 +100,20 @@ def test_a_schedule_submits_each_cycle_once_when_its_analyses_are_there(
     with database.read() as connection:
         actions = connection.execute(select(audit.c.actor, audit.c.action).order_by(audit.c.id)).all()
     assert [tuple(row) for row in actions] == [("local", "create_schedule"), ("local", "schedule")]
+
+
+def test_a_schedule_is_late_after_the_hours_of_its_data_set_unless_it_says_others(
+    api: InProcess, database: Database, waves: Waves
+) -> None:
+    waves.description = Description("Waves", "", "", late_hours=15)
+    assert _make(api)["late_hours"] == 15
+    run_tick(api)
+    waves.add(_cycle(database) - STEP)
+    assert f'warmcast_dataset_late_after_seconds{{dataset="{NAME}"}} 54000.0' in api.get("/metrics").text
+    assert _make(api, name="other", late_hours=8)["late_hours"] == 8
+    assert f'warmcast_dataset_late_after_seconds{{dataset="{NAME}"}} 28800.0' in api.get("/metrics").text
+    waves.description = Description("Waves of past years", "", "")
+    assert _make(api, name="past")["late_hours"] == 9
 
 
 def test_the_newest_successful_forecast_has_a_stable_url(
