@@ -26,7 +26,7 @@ _Times = Annotated[tuple[_Time, ...], Field(min_length=1, max_length=MAX_PARTS)]
 _States = Annotated[tuple[_State, ...], Field(min_length=1, max_length=MAX_PARTS)]
 
 
-class TimeRange(FrozenModel):
+class InitTimeRange(FrozenModel):
     """The times from `start` to `end`, both included, in steps."""
 
     start: _Time
@@ -65,7 +65,7 @@ class CatalogueSeries(FrozenModel):
 
     dataset: str = Field(max_length=100, examples=["gfs"], description="Data set, as listed by `GET /catalogue`.")
     init_times: Annotated[
-        Annotated[_Times, Tag("list")] | Annotated[TimeRange, Tag("range")], Discriminator(_kind_of_times)
+        Annotated[_Times, Tag("list")] | Annotated[InitTimeRange, Tag("range")], Discriminator(_kind_of_times)
     ]
 
 
@@ -95,7 +95,7 @@ class BatchBody(ForecastOptions):
         states = self.initial_states
         if not isinstance(states, CatalogueSeries):
             return [((index,), source) for index, source in enumerate(states)]
-        if isinstance(states.init_times, TimeRange):
+        if isinstance(states.init_times, InitTimeRange):
             try:
                 times = states.init_times.times()
             except ConfigurationError as error:

@@ -3,6 +3,7 @@ import re
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from jobs.settings import Settings
 from service.app import create_app
@@ -111,3 +112,10 @@ def test_the_document_is_made_once_and_is_the_one_that_is_served(document: dict[
 def test_the_document_does_not_depend_on_settings(document: dict[str, Any]) -> None:
     other = create_app(Settings.of(max_members=3, max_upload_bytes=10, public_url="https://example.org/w"))
     assert other.openapi() == document
+
+
+def test_a_schema_of_a_request_replaces_none_of_another_model(document: dict[str, Any]) -> None:
+    app = create_app(Settings())
+    of_routes, described = FastAPI.openapi(app)["components"]["schemas"], document["components"]["schemas"]
+    fields = {name: [*schema.get("properties", ())] for name, schema in of_routes.items()}
+    assert {name: [*described[name].get("properties", ())] for name in fields} == fields
