@@ -2,16 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from copy import deepcopy
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, seed, settings
-from hypothesis.strategies import SearchStrategy, booleans, one_of
+from hypothesis.strategies import DataObject, SearchStrategy, data, one_of, sampled_from
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -21,9 +22,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.helpers import wait_until
+from service.authentication import KEY_HEADERS
 from tests.in_process import describe_api
-from tests.served import Served, small_request
+from tests.known_requests import KnownRequests
+from tests.served import Served, write_truth
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,7 @@ def bounded(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("bounded")
     limits = {"max_members": "4", "max_lead_hours": "12", "max_open_forecasts": "5"}
     served = Served(folder / "data", untrained_checkpoint.parent, **limits)
+    served.client.timeout = httpx.Timeout(120)
     served.wait_for_worker()
     yield served
     served.client.close()
@@ -41,6 +44,12 @@ def bounded(untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 DOCUMENT = deepcopy(describe_api())
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = {result.ok().label: result.ok() for result in SCHEMA.get_all_operations()}
+WITHOUT_SUCCESS = {
+    "POST /v1/forecast/{forecast_id}/verify",
+    "POST /v1/batch/{batch_id}/verify",
+    "POST /v1/inspect",
+}
+"""Operations that need files of weather."""
 CHECKS = (
     not_a_server_error,
     status_code_conformance,
@@ -58,37 +67,25 @@ def _either(operation: Any) -> SearchStrategy[Any]:
     return one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes))
 
 
-def _submit(bounded: Served) -> str:
-    """Return the id of a new forecast; those that other tests submitted may fill the queue for a moment."""
-    responses: list[Any] = []
-
-    def is_accepted() -> bool:
-        responses.append(bounded.client.post("/forecast", json=small_request(members=1, lead_time="6h")))
-        return bool(responses[-1].status_code == HTTPStatus.ACCEPTED)
-
-    wait_until(is_accepted)
-    return str(responses[-1].json()["id"])
+@pytest.fixture(scope="module")
+def known(bounded: Served) -> KnownRequests:
+    """What the service has, so that requests need not fail for want of it."""
+    return KnownRequests(bounded)
 
 
-def _known_ids(bounded: Served, operation: Any) -> dict[str, str]:
-    """Return the ids of a new forecast, and of a new batch or initial state if the path of the operation names one."""
-    source = {"source": "forecast", "id": _submit(bounded)}
-    known = {"forecast_id": source["id"]}
-    if "{state_id}" in operation.path:
-        kept = bounded.client.post("/v1/states", json=source)
-        known["state_id"] = kept.raise_for_status().json()["id"]
-    if "{batch_id}" in operation.path:
-        bounded.wait(source["id"])
-        body = small_request(members=1, lead_time="6h", initial_states=[source])
-        del body["initial_state"]
-        known["batch_id"] = bounded.client.post("/v1/batch", json=body).raise_for_status().json()["id"]
-    return known
-
-
-@pytest.mark.parametrize("label", [label for label in OPERATIONS if not label.endswith("/events")])
-def test_every_response_conforms_to_the_document(request: pytest.FixtureRequest, bounded: Served, label: str) -> None:
-    operation = OPERATIONS[label]
-    known = _known_ids(bounded, operation)
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_every_response_conforms_to_the_document(
+    request: pytest.FixtureRequest,
+    bounded: Served,
+    known: KnownRequests,
+    label: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """A third of the requests is random, a third of them with ids that exist, and a third is right in all."""
+    operation, statuses = OPERATIONS[label], Counter[int]()
+    ids = known.fresh(operation)
+    cases = known.cases(operation, ids)
+    known.wait_for_space()
 
     @seed(1987)
     @settings(
@@ -97,14 +94,38 @@ def test_every_response_conforms_to_the_document(request: pytest.FixtureRequest,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=_either(operation), of_known=booleans())
-    def ask(case: Any, of_known: bool) -> None:
-        if of_known:
-            case.path_parameters.update({name: known[name] for name in known if name in case.path_parameters})
-        case.validate_response(case.call(base_url=bounded.url, timeout=60), checks=CHECKS)
+    @given(data())
+    def ask(draw: DataObject) -> None:
+        kind = draw.draw(sampled_from(("right", "known", "random")))
+        case = draw.draw(cases if kind == "right" else _either(operation))
+        if kind == "known":
+            named = [name for name in ids if name in case.path_parameters]
+            case.path_parameters.update({name: draw.draw(sampled_from(ids[name])) for name in named})
+            case.headers = {name: value for name, value in (case.headers or {}).items() if name not in KEY_HEADERS}
+        response = case.call(base_url=bounded.url, timeout=120, allow_redirects=False)
+        case.validate_response(response, checks=CHECKS)
+        statuses[response.status_code] += 1
 
     ask()
     assert bounded.client.get("/healthz").status_code == 200
+    record_property("statuses", dict(statuses))
+    assert label in WITHOUT_SUCCESS or any(status < 400 for status in statuses), statuses
+
+
+@pytest.mark.parametrize("label", sorted(WITHOUT_SUCCESS))
+def test_files_of_weather_are_answered_as_the_document_says(
+    bounded: Served, known: KnownRequests, tmp_path: Path, label: str
+) -> None:
+    operation = OPERATIONS[label]
+    case = operation.Case(path_parameters={name: ids[0] for name, ids in known.ids.items()})
+    truth = write_truth(tmp_path, bounded.status(known.source["id"]), hours=(0, 6)).read_bytes()
+    field, form = ("initial_state", {}) if label.endswith("inspect") else ("truth", {"reference": "waves"})
+    address = operation.path.format(**case.path_parameters)
+    query = {"model": "untrained"} if label.endswith("inspect") else {}
+    response = bounded.client.post(address, params=query, data=form, files=[(field, ("truth.nc", truth))])
+    assert response.status_code == 200, response.text
+    response.request.read()
+    case.validate_response(response, checks=CHECKS)
 
 
 def test_the_document_contains_every_schema_that_it_references() -> None:
