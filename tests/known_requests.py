@@ -128,11 +128,11 @@ class KnownRequests:
             connection.execute(schedule_runs.insert().values(run | {"caught_up": False}))
 
     def wait_for_space(self) -> None:
-        """Wait until no forecast of earlier requests is open, of which the service takes only a few."""
+        """Wait until no forecast of earlier requests is open, of which the service takes only a few; one seems to run."""
 
         def is_idle() -> bool:
             limits = self._served.client.get("/v1/limits").json()["limits"]
-            return all(limit["used"] <= 0 for limit in limits if limit["name"] == "open_forecasts")
+            return all(limit["used"] <= 1 for limit in limits if limit["name"] == "open_forecasts")
 
         wait_until(is_idle, 120)
 
