@@ -128,7 +128,7 @@ class KnownRequests:
             connection.execute(schedule_runs.insert().values(run | {"caught_up": False}))
 
     def wait_for_space(self) -> None:
-        """Wait until no forecast of earlier requests is open, of which the service takes only a few; one seems to run."""
+        """Wait until no forecast is open but the one that seems to run, because the service takes only a few."""
 
         def is_idle() -> bool:
             limits = self._served.client.get("/v1/limits").json()["limits"]
