@@ -44,12 +44,15 @@ def test_requests_are_refused_and_readiness_says_why_once_the_installation_is_no
         for method, path in (("GET", "/v1/forecast"), ("GET", "/v1/forecast/fc_1"), ("GET", "/v1/queue")):
             _check_refused(api, method, path)
         assert api.get("/healthz").status_code == 200
-        wait_until(lambda: not api.get("/readyz").json()["checks"]["installation"])
-        detail = api.get("/readyz").json()["details"]["installation"]
-        assert "restart the service" in detail
-        assert str(settings.storage.data) not in detail
+        wait_until(lambda: "restart the service" in _read_fault(api))
+        assert str(settings.storage.data) not in _read_fault(api)
         assert "warmcast_database_up 0.0" in api.get("/metrics").text
         assert sorted(path.name for path in settings.storage.data.glob("*")) == files, "no file was made in its place"
+
+
+def _read_fault(api: InProcess) -> str:
+    """Return what is wrong with the installation, or that a busy machine has not found it out yet."""
+    return str(api.get("/readyz").json()["details"].get("installation", ""))
 
 
 def _check_refused(api: InProcess, method: str, path: str) -> None:
