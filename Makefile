@@ -43,7 +43,7 @@ campaign: install $(NATURE)/.installed
 
 gpu: install
 	$(BIN)/warmcast doctor --device cuda
-	$(BIN)/python -m pytest -k cuda -v tests/unit/models/test_graphs.py tests/unit/models/test_rollout.py tests/unit/workers/test_doctor.py
+	$(BIN)/python -m pytest -k cuda -v tests/unit/models/test_graphs.py tests/unit/models/test_rollout.py tests/unit/workers/test_recorded_products.py tests/unit/workers/test_doctor.py
 	$(BIN)/warmcast bench engine --device cuda --json build/gpu.json
 
 lint: install

@@ -9,7 +9,8 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.scores.arrays import Array, like, namespace, to_numpy
+from diagnostics.finite_members import Apply, apply_to_finite
+from diagnostics.scores.arrays import Array, like, namespace
 from diagnostics.scores.wind import append_wind_speed, wind_direction
 from weather.stores.summary_layout import WIND_DIRECTION, SummaryLayout
 
@@ -19,24 +20,34 @@ _DEVICE_BLOCK_BYTES = 2**28
 """The same on other devices, which need large blocks to be fast."""
 
 
-def compute_summary(groups: Sequence[Array], layout: SummaryLayout) -> tuple[int, dict[str, NDArray[np.float32]]]:
+def compute_summary(
+    groups: Sequence[Array], layout: SummaryLayout, apply: Apply = apply_to_finite
+) -> tuple[int, dict[str, NDArray[np.float32]]]:
     """Return the number of members summarised and the fields of the summary by name, on the ensemble's grid.
 
     Each of `groups` is (member, variable, latitude, longitude). Members that are not finite everywhere are left out.
     All fields are NaN if no member remains, and the spread is NaN for fewer than two. Moments are accumulated in
     float64. Statistics of wind speed are over the members' speeds; the wind direction is that of the mean wind.
+    `apply` computes them.
     """
+    ensemble = layout.ensemble
+    key = ("summary", ensemble.grid, ensemble.variables, layout.request.model_dump_json())
+    mask, planes = apply(key, lambda members: _planes(members, layout), groups)
+    return int(mask.sum()), _by_name(planes, layout)
+
+
+def _planes(groups: Sequence[Array], layout: SummaryLayout) -> Array:
+    """Return all fields of the summary (field, latitude, longitude), computed in blocks of latitudes."""
     grid, xp, device = layout.ensemble.grid.shape, namespace(groups[0]), array_api_compat.device(groups[0])
-    finite, _ = split_finite(groups)
     sizes = [int(np.prod([size for _, size in dims])) for _, dims, _ in layout.statistics()]
     planes = xp.empty((sum(sizes), *grid), dtype=xp.float32, device=device)
-    latitude_bytes = max(4 * sum(array_api_compat.size(group[:, :, 0]) or 0 for group in finite), 1)
+    latitude_bytes = max(4 * sum(array_api_compat.size(group[:, :, 0]) or 0 for group in groups), 1)
     block_bytes = _BLOCK_BYTES if str(device) == "cpu" else _DEVICE_BLOCK_BYTES
     num_rows = max(block_bytes // latitude_bytes, 1)
     for first in range(0, grid[0], num_rows):
         rows = slice(first, first + num_rows)
-        planes[:, rows] = _statistics(xp.concat([group[:, :, rows] for group in finite]), layout)
-    return sum(len(group) for group in finite), _by_name(to_numpy(planes), layout)
+        planes[:, rows] = _statistics(xp.concat([group[:, :, rows] for group in groups]), layout)
+    return planes
 
 
 def _statistics(ensemble: Array, layout: SummaryLayout) -> Array:
@@ -133,22 +144,3 @@ def _nan(array: Array, shape: tuple[int, ...]) -> Array:
     """Return NaN in float32, of the kind and on the device of `array`."""
     xp = namespace(array)
     return xp.full(tuple(shape), float("nan"), dtype=xp.float32, device=array_api_compat.device(array))
-
-
-def finite_mask(group: Array) -> Array:
-    """Return a mask (member) of the members of (member, variable, latitude, longitude) that are finite everywhere."""
-    xp = namespace(group)
-    return xp.all(xp.isfinite(group), axis=(1, 2, 3))
-
-
-def split_finite(groups: Sequence[Array]) -> tuple[list[Array], NDArray[np.bool_]]:
-    """Return the members of each group that are finite everywhere, and a mask of them in all groups.
-
-    A group of finite members is returned itself, without a copy. A GPU is waited for once.
-    """
-    xp, device = namespace(groups[0]), array_api_compat.device(groups[0])
-    mask = to_numpy(xp.concat([finite_mask(group) for group in groups]))
-    if mask.all():
-        return list(groups), mask
-    parts = np.split(mask, np.cumsum([len(group) for group in groups])[:-1])
-    return [group[xp.asarray(part, device=device)] for group, part in zip(groups, parts, strict=True)], mask

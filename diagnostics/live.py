@@ -7,7 +7,7 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnostics.ensemble_summary import split_finite
+from diagnostics.finite_members import Apply, apply_to_finite
 from diagnostics.scores.arrays import Array, area_mean, namespace, to_numpy
 from diagnostics.scores.spectra import spherical_spectrum
 from weather.grids import Grid
@@ -27,18 +27,19 @@ def diagnose_lead_time(
     members: Sequence[int],
     variables: Sequence[str],
     grid: Grid,
+    apply: Apply = apply_to_finite,
 ) -> dict[str, Any]:
-    """Return the diagnostics of a lead time, ready for JSON, computed where the groups are.
+    """Return the diagnostics of a lead time, ready for JSON; `apply` computes them, where the groups are.
 
     Each of `groups` is (member, variable, latitude, longitude), numpy or torch; `start` is the `mean_spectra` of the
     initial state. `nonfinite_members` lists the members that are not finite everywhere; they are left out of the
     statistics. By variable, `spread` is None for fewer than two members, `power` is the members' mean spectrum, and
     `log_ratio` is, by band of scales, the logarithm (base 10) of the members' power over that of the initial state.
     """
-    finite, mask = split_finite(groups)
+    mask, figures = apply(("figures", grid), lambda finite: _measure(finite, grid), groups)
+    powers, spreads = figures[:, :-1], np.sqrt(figures[:, -1])
     count = int(mask.sum())
     by_variable = {}
-    powers, spreads = _measure(finite, grid) if count else (np.zeros(0), np.zeros(0))
     for index, name in enumerate(variables):
         by_variable[name] = {
             "spread": float(spreads[index]) if count > 1 else None,
@@ -51,16 +52,19 @@ def diagnose_lead_time(
 
 def mean_spectra(fields: Array, grid: Grid) -> list[NDArray[np.float64]]:
     """Return each variable's power by total wavenumber, mean over `fields` (field, variable, latitude, longitude)."""
-    return list(_measure([fields], grid)[0])
+    return list(to_numpy(_measure([fields], grid))[:, :-1])
 
 
-def _measure(groups: Sequence[Array], grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean spectrum (variable, wavenumber) and the spread (variable) of the members of all groups.
+def _measure(groups: Sequence[Array], grid: Grid) -> Array:
+    """Return of each variable the mean spectrum, then the variance of the members of all groups, float64 (variable, …).
 
-    They are computed in blocks of members, for all variables at once, and copied from a GPU together. The spread is
-    that of `diagnostics.scores.moments`, and 0 for one member.
+    They are computed in blocks of members, for all variables at once. The variance is the square of the spread of
+    `diagnostics.scores.moments`, and 0 for fewer than two members, as is all else for none.
     """
     xp, count = namespace(groups[0]), sum(len(group) for group in groups)
+    if not count:
+        shape = (groups[0].shape[1], grid.highest_wavenumber + 2)
+        return xp.zeros(shape, dtype=xp.float64, device=array_api_compat.device(groups[0]))
     power = total = squares = 0
     for block in _blocks(groups):
         power = power + xp.sum(spherical_spectrum(block, grid), axis=0)
@@ -69,8 +73,7 @@ def _measure(groups: Sequence[Array], grid: Grid) -> tuple[NDArray[np.float64], 
     for block in _blocks(groups):
         squares = squares + xp.sum((block - mean) ** 2, axis=0)
     variance = area_mean(squares, grid.area_weights) / max(count - 1, 1)
-    figures = to_numpy(xp.concat([power / count, variance[:, None]], axis=1))
-    return figures[:, :-1], np.sqrt(figures[:, -1])
+    return xp.concat([power / count, variance[:, None]], axis=1)
 
 
 def _blocks(groups: Sequence[Array]) -> Iterator[Array]:

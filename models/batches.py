@@ -41,12 +41,14 @@ class BatchedStepper:
         Raises `OutOfMemoryError` if a single member does not fit into memory.
         """
         while True:
-            batches = zip(*(torch.split(fields, self.size) for fields in (noise, *frames)), strict=True)
             try:
+                if len(noise) <= self.size:
+                    return self._stepper.step(frames, valid_time, noise)
+                batches = zip(*(torch.split(fields, self.size) for fields in (noise, *frames)), strict=True)
                 states = [
                     self._stepper.step(frames_part, valid_time, noise_part) for noise_part, *frames_part in batches
                 ]
-                return states[0] if len(states) == 1 else torch.cat(states)
+                return torch.cat(states)
             except torch.OutOfMemoryError as error:
                 detail = str(error)
             except RuntimeError as error:

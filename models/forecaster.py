@@ -18,10 +18,13 @@ from models.solvers import evaluation_times, power_grid, solve
 from models.valid_range import ValidRange
 from models.warm_start import blend_scale, restore
 from weather.damping_spec import DampingSpec
-from weather.features import feature_fields
+from weather.features import feature_series
 from weather.manifest import ModelSpec, Sampling
 
 EAGER = Execution()
+
+_FEATURES_AHEAD = 8
+"""Dates whose features a GPU loads at once."""
 
 
 @runtime_checkable
@@ -78,6 +81,7 @@ class Forecaster:
         self._compiled_warm_start = execution.compile(networks.warm_start)
         self._compiled_velocity = execution.compile(networks.flow.velocity)
         self._valid_range = ValidRange(networks.spec.known_variables, device)
+        self._features: dict[np.datetime64, Features] = {}
         self._set_damping(networks.spec)
         self._set_sampling(sampling, graphs)
 
@@ -110,7 +114,8 @@ class Forecaster:
         self._embeddings: dict[float, tuple[Tensor, Tensor]] = {}
         self._recorded: RecordedFunction | None = None
         if graphs is not None:
-            self._recorded = RecordedFunction(self.with_observer(None)._advance, graphs)
+            advance = self.with_observer(None)._advance
+            self._recorded = RecordedFunction("Time steps", lambda *inputs: (advance(*inputs),), graphs)
 
     @torch.inference_mode()
     def step(self, frames: Frames, valid_time: np.datetime64, noise: Fields) -> Fields:
@@ -131,7 +136,7 @@ class Forecaster:
             return self._advance(*inputs)
         if self._observer is not None:
             self._observer.before_step(len(frames[0]), self.sampling.nfe * len(noise))
-        return self._recorded(*inputs)
+        return self._recorded(*inputs)[0]
 
     def discard_recordings(self) -> None:
         """Forget the recorded steps of all batch sizes, which frees their memory."""
@@ -205,11 +210,17 @@ class Forecaster:
         return self._embeddings
 
     def _load_features(self, valid_time: np.datetime64) -> Features:
-        """Return the features of a date on the device, by a copy that the host does not wait for."""
-        features = torch.from_numpy(feature_fields(self.spec.features, self.spec.grid.grid, valid_time)[None])
-        if self.device.type == "cuda":
-            features = features.pin_memory()
-        return features.to(self.device, non_blocking=True)
+        """Return the features of a date on the device.
+
+        A GPU loads those of the next dates with them, by one copy that the host does not wait for.
+        """
+        if valid_time not in self._features:
+            is_cuda = self.device.type == "cuda"
+            times = valid_time + self.spec.time_step * np.arange(_FEATURES_AHEAD if is_cuda else 1)
+            series = torch.from_numpy(feature_series(self.spec.features, self.spec.grid.grid, times))
+            loaded = (series.pin_memory() if is_cuda else series).to(self.device, non_blocking=True)
+            self._features = dict(zip(times, loaded.split(1), strict=True))
+        return self._features[valid_time]
 
 
 def _is_expanded(frame: Fields) -> bool:

@@ -31,10 +31,10 @@ class Graphs(Protocol):
 
 
 class CudaGraphs:
-    """CUDA graphs of one device."""
+    """CUDA graphs of one device; it begins with those that are urgent before other work that waits."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
+    def __init__(self, device: torch.device, *, is_urgent: bool = False) -> None:
+        self._stream = torch.cuda.Stream(device, priority=-1 if is_urgent else 0)
 
     def warm_up(self, function: Callable[[], None]) -> None:
         """Run `function` on the stream of the recording."""
@@ -58,25 +58,25 @@ class _Recording:
 
     calls: int = 0
     inputs: tuple[Tensor, ...] = ()
-    outputs: list[Tensor] = field(default_factory=list)
+    outputs: list[tuple[Tensor, ...]] = field(default_factory=list)
     replay: Callable[[], None] | None = None
 
 
 class RecordedFunction:
     """A function of tensors that is recorded for each combination of their shapes, after its first calls with it.
 
-    The function returns a tensor and must neither change its arguments nor wait for the device. Where it cannot be
-    recorded, it runs as it is from then on, and one line is logged. While another thread records or compiles, it runs
-    as it is, too.
+    The function returns tensors and must neither change its arguments nor wait for the device. Where it cannot be
+    recorded, it runs as it is from then on, and one line is logged, which says what `name` is. While another thread
+    records or compiles, it runs as it is, too.
     """
 
-    def __init__(self, function: Callable[..., Tensor], graphs: Graphs) -> None:
-        self._function, self._graphs = function, graphs
+    def __init__(self, name: str, function: Callable[..., tuple[Tensor, ...]], graphs: Graphs) -> None:
+        self._name, self._function, self._graphs = name, function, graphs
         self._recordings: dict[tuple[torch.Size, ...], _Recording] = {}
         self._can_record = True
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """Return what the function returns; the result is new memory, which later calls leave alone.
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return what the function returns; the results are new memory, which later calls leave alone.
 
         If memory runs out, all recordings are discarded before the error is raised.
         """
@@ -88,7 +88,7 @@ class RecordedFunction:
             self.discard()
             raise
 
-    def _call(self, inputs: tuple[Tensor, ...]) -> Tensor:
+    def _call(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         recording = self._recordings.setdefault(tuple(tensor.shape for tensor in inputs), _Recording())
         recording.calls += 1
         if recording.calls <= _EAGER_CALLS:
@@ -111,16 +111,16 @@ class RecordedFunction:
             own.copy_(new, non_blocking=True)
         assert recording.replay is not None
         recording.replay()
-        return recording.outputs[-1].clone()
+        return tuple(output.clone() for output in recording.outputs[-1])
 
     def discard(self) -> None:
         """Forget all recordings, which frees their memory."""
         self._recordings.clear()
 
-    def _warm_up(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        outputs: list[Tensor] = []
+    def _warm_up(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        outputs: list[tuple[Tensor, ...]] = []
         self._graphs.warm_up(lambda: outputs.append(self._function(*inputs)))
-        return outputs[0].clone()
+        return tuple(output.clone() for output in outputs[0])
 
     def _record(self, recording: _Recording, inputs: tuple[Tensor, ...]) -> None:
         recording.inputs = tuple(tensor.contiguous().clone() for tensor in inputs)
@@ -130,7 +130,7 @@ class RecordedFunction:
         self._can_record = False
         self.discard()
         first = next(iter(str(error).strip().splitlines()), "")
-        _log.warning("Time steps cannot be recorded as graphs and run without: %s", first)
+        _log.warning("%s cannot be recorded as graphs and run without: %s", self._name, first)
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:

@@ -20,6 +20,8 @@ from weather.manifest import ModelSpec, NoiseSpec
 Noise = TypeVar("Noise", Tensor, NDArray[np.float32])
 
 _WORD = 2**64
+_BLOCK_BYTES = 2**19
+"""Bytes of the noise that is advanced at once, which a processor's cache holds."""
 
 
 def white_noise(
@@ -37,10 +39,12 @@ def white_noise(
     It is drawn into `out`, of the same shape, if that is given. Other threads run while it is drawn.
     """
     seconds = int(init_time.astype("M8[s]").astype(np.int64)) % _WORD
-    key = np.array([seed, seconds], np.uint64)
+    generator = np.random.Philox(key=np.array([seed, seconds], np.uint64))
+    stream, state = np.random.Generator(generator), generator.state
     noise = np.empty((len(members), *shape), np.float32) if out is None else out
     for row, member in enumerate(members):
-        stream = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, member, step]))
+        state["state"]["counter"][:] = 0, 0, member, step
+        generator.state = state
         stream.standard_normal(dtype=np.float32, out=noise[row])
     return torch.from_numpy(noise)
 
@@ -109,13 +113,15 @@ class NoiseStream:
         self._next += 1
 
     def _advance(self, correlated: NDArray[np.float32], step: int) -> None:
-        """Replace the noise of the step before `step` by that of `step`, one member after another."""
+        """Replace the noise of the step before `step` by that of `step`, some members at a time."""
         noise = self._noise
         correlation = noise.spec.correlation_at(step, noise.time_step_hours)
-        white = np.empty((1, *noise.shape), np.float32)
-        for row in range(len(self._members)):
-            self._draw_white((row,), step, white)
-            correlated[row] = advance_noise(correlated[row] if step else None, white[0], correlation)
+        block = max(_BLOCK_BYTES // (4 * math.prod(noise.shape)), 1)
+        for first in range(0, len(correlated), block):
+            part = correlated[first : first + block]
+            white = np.empty_like(part)
+            self._draw_white(range(first, first + len(part)), step, white)
+            part[:] = advance_noise(part if step else None, white, correlation)
 
     def _draw_white(self, rows: Sequence[int], step: int, out: NDArray[np.float32]) -> None:
         noise = self._noise

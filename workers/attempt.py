@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 
+from diagnostics.finite_members import Apply, apply_to_finite
 from jobs.dispatching import leases
 from jobs.dispatching.leases import Lease
 from jobs.rows.database import Database
@@ -58,8 +59,9 @@ class Attempt:
     """Write the lead times that one claim computes, under its leases, while the next ones are computed.
 
     `threads` threads encode and write chunks; one commits rows and publishes, in order. One computes the products of
-    complete lead times, on `device` if there is room for some lead times more; as many threads again encode and write
-    them, and one completes them in order. Data reaches the disk before its row, and its row before it is published.
+    complete lead times by `apply`, on `device` if there is room for some lead times more; as many threads again encode
+    and write them, and one completes them in order. Data reaches the disk before its row, and its row before it is
+    published.
     """
 
     def __init__(
@@ -72,7 +74,9 @@ class Attempt:
         *,
         threads: int,
         device: torch.device,
+        apply: Apply = apply_to_finite,
     ) -> None:
+        self._apply = apply
         self._database, self._forecast, self._lease_seconds, self._clock = database, forecast, lease_seconds, clock
         store, folder = forecast.store, forecast.folder
         self._leases = {lease.group: lease for lease in claimed}
@@ -165,10 +169,10 @@ class Attempt:
         """Compute the diagnostics and the summary of a lead time that all groups have committed, and begin to write."""
         forecast, lead_times = self._forecast, self._lead_times
         with self._clock.phase("diagnostics"):
-            figures = forecast.compute_diagnostics(lead_times, lead_index)
+            figures = forecast.compute_diagnostics(lead_times, lead_index, self._apply)
             forecast.check_alerts(self._database, lead_times, lead_index)
         with self._clock.phase("summary"):
-            summary = begin_summary(forecast.summary, lead_times, lead_index, self._summaries)
+            summary = begin_summary(forecast.summary, lead_times, lead_index, self._summaries, self._apply)
         lead_times.discard(lead_index)
         self._completions.put(_Products(lead_index, figures, summary))
 

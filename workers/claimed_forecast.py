@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.alerts import event_probabilities
+from diagnostics.finite_members import Apply, apply_to_finite
 from diagnostics.live import diagnose_lead_time, mean_spectra
 from jobs.alerts import Alert, count_evaluated, record_probabilities
 from jobs.folders import ForecastFolder
@@ -74,10 +75,12 @@ class ClaimedForecast:
         self.save_diagnostics(database, {lead_index: figures})
         return figures
 
-    def compute_diagnostics(self, lead_times: LeadTimes, lead_index: int) -> dict[str, Any]:
-        """Return the diagnostics of a complete lead time, which `save_diagnostics` saves."""
+    def compute_diagnostics(
+        self, lead_times: LeadTimes, lead_index: int, apply: Apply = apply_to_finite
+    ) -> dict[str, Any]:
+        """Return the diagnostics of a complete lead time, as `apply` computes them; `save_diagnostics` saves them."""
         layout, groups = self.store.layout, lead_times.groups(lead_index)
-        return diagnose_lead_time(groups, self.start, layout.members, layout.variables, layout.grid)
+        return diagnose_lead_time(groups, self.start, layout.members, layout.variables, layout.grid, apply)
 
     def save_diagnostics(self, database: Database, figures: Mapping[int, Mapping[str, Any]]) -> None:
         """Save the diagnostics of lead times, by index, as rows in one transaction."""

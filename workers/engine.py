@@ -28,8 +28,9 @@ from weather.manifest import Manifest
 from weather.stores.create import check_rng
 from workers.attempt import Attempt
 from workers.claimed_forecast import ClaimedForecast
-from workers.device import count_host_threads, find_device, keep_freed_memory
+from workers.device import count_host_threads, find_device, keep_freed_memory, shorten_turns
 from workers.forecasters import Forecasters
+from workers.recorded_products import recorded_on
 from workers.rollouts import GroupStates, Rollouts
 from workers.room import Room
 from workers.timing import SpeedMeter, StepClock
@@ -45,6 +46,8 @@ class Engine:
         self._room, self._lane = room or Room(), lane
         self.device, self._version = find_device(settings.worker.device), importlib.metadata.version("warmcast")
         keep_freed_memory()
+        shorten_turns(self.device)
+        self._apply = recorded_on(self.device)
         if settings.worker.threads:
             torch.set_num_threads(settings.worker.threads)
         self._host_threads = settings.worker.host_threads or count_host_threads(self.device)
@@ -99,10 +102,7 @@ class Engine:
         clock = StepClock(self._tally, request.checkpoint, self.device, record_progress, self.meter.record_step)
         forecaster = forecasters.find(self._mode, request.sampling).with_observer(clock)
         batches = BatchedStepper(forecaster, request.group_size)
-        lease_seconds = self._settings.worker.lease_seconds
-        attempt = Attempt(
-            self._database, forecast, claimed, lease_seconds, clock, threads=self._host_threads, device=self.device
-        )
+        attempt = self._begin_attempt(forecast, claimed, clock)
         committed = {lease.group: lease.committed for lease in claimed}
         noise = ForecastNoise.of(manifest.model, manifest.noise, seed=request.seed, init_time=forecast.state.init_time)
         rollouts = Rollouts(batches, forecast.state, store, committed, noise, self._host_threads)
@@ -118,6 +118,19 @@ class Engine:
                     break
         if batches.size < request.group_size and not self._room.is_shared(self._lane):
             self._save_batch_size(request.checkpoint_digest, batches.size)
+
+    def _begin_attempt(self, forecast: ClaimedForecast, claimed: Sequence[Lease], clock: StepClock) -> Attempt:
+        """Return what writes the lead times of the claimed groups."""
+        return Attempt(
+            self._database,
+            forecast,
+            claimed,
+            self._settings.worker.lease_seconds,
+            clock,
+            threads=self._host_threads,
+            device=self.device,
+            apply=self._apply,
+        )
 
     def wait_for_compilation(self) -> None:
         """Wait until no networks are being compiled beside the computation."""

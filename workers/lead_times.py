@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diagnostics.ensemble_summary import compute_summary
+from diagnostics.finite_members import Apply, apply_to_finite
 from diagnostics.scores.arrays import Array, to_numpy
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.summary import SummaryStore
@@ -97,12 +98,12 @@ class StagedSummary:
 
 
 def begin_summary(
-    summary: SummaryStore, lead_times: LeadTimes, lead_index: int, threads: Executor
+    summary: SummaryStore, lead_times: LeadTimes, lead_index: int, threads: Executor, apply: Apply = apply_to_finite
 ) -> StagedSummary | None:
-    """Compute the summary of a complete lead time and begin to write its fields; None if it is written already."""
+    """Compute the summary of a complete lead time by `apply`, begin to write its fields; None if it is written."""
     if summary.is_complete(lead_index):
         return None
-    members, products = compute_summary(lead_times.groups(lead_index), summary.layout)
+    members, products = compute_summary(lead_times.groups(lead_index), summary.layout, apply)
     fields = [
         threads.submit(copy_context().run, summary.write_statistic, lead_index, name, values)
         for name, values in products.items()

@@ -19,6 +19,9 @@ from workers.noise_ahead import Piece, draw_ahead
 Fetch = Callable[[], NDArray[np.float32]]
 """Wait for a copy to finish and return it: float32 (member, variable, latitude, longitude)."""
 
+_BYTES_OF_THREAD = 2**21
+"""Bytes of a group's noise at which another thread is worth its turns of the interpreter."""
+
 
 @dataclass(frozen=True)
 class DeviceStates:
@@ -51,7 +54,7 @@ class Rollouts:
 
     The first lead times of the whole ensemble are therefore complete early. `committed` gives the number of lead times
     of each group that `store` holds; a group continues from the last of them, as many as the context has frames.
-    `noise` is that of the whole forecast; `threads` threads draw it.
+    `noise` is that of the whole forecast; up to `threads` threads draw it, one for each 2 MB of a group.
     """
 
     def __init__(
@@ -66,7 +69,8 @@ class Rollouts:
         self._committed, self._layout = dict(committed), store.layout
         groups = {group: (_padded_members(store.layout, group), first) for group, first in self._committed.items()}
         pieces = _pieces(self._committed, store.layout.num_lead_times)
-        drawn = draw_ahead(noise, groups, pieces, threads=threads, pinned=forecaster.device.type == "cuda")
+        drawing = min(threads, max(1, store.layout.group_bytes // _BYTES_OF_THREAD))
+        drawn = draw_ahead(noise, groups, pieces, threads=drawing, pinned=forecaster.device.type == "cuda")
         self._rollouts = {
             group: _rollout(forecaster, state, store, group, first, _noise_of_group(drawn, group, first))
             for group, first in self._committed.items()

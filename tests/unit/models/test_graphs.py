@@ -43,38 +43,38 @@ class Broken(StandIn):
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
 
-def _halve(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    return (x - y) / 2
+def _halve(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return (x - y) / 2, x
 
 
 def test_a_function_is_recorded_after_two_calls_for_each_combination_of_shapes() -> None:
     graphs = StandIn()
     assert isinstance(graphs, Graphs)
-    halve = RecordedFunction(_halve, graphs)
+    halve = RecordedFunction("Halves", _halve, graphs)
     for size in (3, 5, 3, 5, 3, 5, 3):
         x = torch.rand(size)
-        assert torch.equal(halve(x, x - 2), torch.ones(size))
+        assert torch.equal(halve(x, x - 2)[0], torch.ones(size))
     assert (graphs.warmed_up, graphs.recorded, graphs.replayed) == (4, 2, 3)
 
 
 def test_results_are_left_alone_by_later_calls() -> None:
-    halve = RecordedFunction(_halve, StandIn())
-    results = [halve(torch.full((2,), float(number)), torch.zeros(2)) for number in range(6)]
+    halve = RecordedFunction("Halves", _halve, StandIn())
+    results = [halve(torch.full((2,), float(number)), torch.zeros(2))[0] for number in range(6)]
     assert [float(result[0]) for result in results] == [0, 0.5, 1, 1.5, 2, 2.5]
 
 
 def test_inputs_that_are_expanded_are_recorded_as_what_they_look_like() -> None:
-    halve = RecordedFunction(_halve, StandIn())
+    halve = RecordedFunction("Halves", _halve, StandIn())
     for _ in range(4):
-        assert torch.equal(halve(torch.ones(1).expand(4), torch.zeros(4)), torch.full((4,), 0.5))
+        assert torch.equal(halve(torch.ones(1).expand(4), torch.zeros(4))[0], torch.full((4,), 0.5))
 
 
 def test_a_function_that_cannot_be_recorded_runs_as_it_is_after_one_warning(caplog: pytest.LogCaptureFixture) -> None:
-    halve = RecordedFunction(_halve, Broken())
+    halve = RecordedFunction("Halves", _halve, Broken())
     for _ in range(5):
-        assert torch.equal(halve(torch.ones(2), torch.zeros(2)), torch.full((2,), 0.5))
+        assert torch.equal(halve(torch.ones(2), torch.zeros(2))[0], torch.full((2,), 0.5))
     assert [record.message for record in caplog.records] == [
-        "Time steps cannot be recorded as graphs and run without: operation not permitted when stream is capturing"
+        "Halves cannot be recorded as graphs and run without: operation not permitted when stream is capturing"
     ]
 
 
@@ -91,19 +91,19 @@ def test_too_little_memory_for_a_recording_is_raised_and_later_calls_try_again(l
                         raise RuntimeError(last)
             return super().record(function)
 
-    halve = RecordedFunction(_halve, Full())
+    halve = RecordedFunction("Halves", _halve, Full())
     inputs = torch.ones(2), torch.zeros(2)
     for _ in range(2):
         halve(*inputs)
     with pytest.raises(torch.OutOfMemoryError):
         halve(*inputs)
     for _ in range(3):
-        assert torch.equal(halve(*inputs), torch.full((2,), 0.5))
+        assert torch.equal(halve(*inputs)[0], torch.full((2,), 0.5))
 
 
 def test_while_another_thread_compiles_a_function_runs_unrecorded() -> None:
     graphs = StandIn()
-    halve = RecordedFunction(_halve, graphs)
+    halve = RecordedFunction("Halves", _halve, graphs)
     compiled: list[int] = []
 
     def compile_sum(x: torch.Tensor) -> torch.Tensor:

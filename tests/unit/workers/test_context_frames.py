@@ -1,8 +1,8 @@
 """Forecasts of checkpoints whose context has more than two frames, and of other time steps than six hours."""
 
 import itertools
-from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +25,7 @@ from tests.helpers import random_state, wait_until
 from tests.rows import read_forecast
 from weather.manifest import NoiseSpec, Sampling
 from weather.stores.rounding import round_bits
-from weather.stores.summary import SummaryStore
-from workers.lead_times import LeadTimes, StagedSummary, begin_summary
+from workers.lead_times import StagedSummary, begin_summary
 from workers.loop import Worker
 from workers.standalone import StandaloneForecast, run_forecast
 
@@ -108,13 +107,11 @@ def test_a_worker_restarts_from_as_many_lead_times_as_the_context_has_frames(
     folder, kept = ForecastFolder(data, record.id), list[set[str]]()
     restart = Path(str(folder.frames))
 
-    def die_once(
-        summary: SummaryStore, lead_times: LeadTimes, lead_index: int, threads: Executor
-    ) -> StagedSummary | None:
+    def die_once(*arguments: Any) -> StagedSummary | None:
         kept.append({path.name.split(".")[2] for path in restart.glob("u10/c.0.*")})
         if len(kept) == 6:
             raise SystemExit
-        return begin_summary(summary, lead_times, lead_index, threads)
+        return begin_summary(*arguments)
 
     monkeypatch.setattr("workers.attempt.begin_summary", die_once)
     with pytest.raises(SystemExit):

@@ -6,7 +6,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,7 @@ from weather.ingest.exchange import load_initial_state
 from weather.manifest import Sampling, read_manifest
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.rounding import round_bits
-from weather.stores.summary import SummaryStore
-from workers.lead_times import LeadTimes, StagedSummary, begin_summary
+from workers.lead_times import StagedSummary, begin_summary
 from workers.loop import RETRY_SECONDS, Worker
 from workers.standalone import StandaloneForecast, run_forecast
 
@@ -190,14 +188,14 @@ def test_rounded_or_discarded_members_resume_exactly_after_every_death(
     folder = ForecastFolder(settings.storage.data, other.id)
     frames = folder.frames
 
-    def die(summary: SummaryStore, lead_times: LeadTimes, lead_index: int, threads: Executor) -> StagedSummary | None:
+    def die(*arguments: Any) -> StagedSummary | None:
         written.append(len({path.name.split(".")[2] for path in frames.glob("u10/c.0.*")}))
         if len(written) in (2, 5):
             for store in (folder.store, folder.summary):
                 if store.exists():
                     (store / f".half.{len(written)}.partial").write_bytes(b"half")
             raise SystemExit
-        return begin_summary(summary, lead_times, lead_index, threads)
+        return begin_summary(*arguments)
 
     monkeypatch.setattr("workers.attempt.begin_summary", die)
     for _ in range(2):
