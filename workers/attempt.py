@@ -91,7 +91,7 @@ class Attempt:
         self._stack = ExitStack()
         self._chunks = ChunkWriters(threads, partial(clock.phase, "encode"))
         self._removes_frames = isinstance(store, RestartStore)
-        depth = 1 if self._removes_frames else lead_times_ahead(store.layout.group_bytes)
+        depth = 1 if self._removes_frames else lead_times_ahead(store.layout.group_bytes, device)
         self._summaries = ThreadPoolExecutor(threads, "summaries")
         self._completions = BackgroundWriter[_Products](self._complete_products, is_ready=lambda each: each.is_written)
         self._products = BackgroundWriter[int](self._write_all_products)

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from weather.stores.ensemble import EnsembleStore
@@ -16,8 +17,8 @@ from workers.rollouts import GroupStates
 
 MAX_BYTES_AHEAD = 2**29
 """Bytes of states that may wait for their output, besides the newest."""
-MAX_LEAD_TIMES_AHEAD = 2
-"""Lead times of groups that may wait for their output, if they are small."""
+MAX_LEAD_TIMES_AHEAD = {"cpu": 2, "cuda": 4}
+"""Lead times of groups that may wait for their output, if they are small: beside a GPU output lags behind further."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,6 @@ class ChunkWriters:
         return StagedLeadTime(states, store, written)
 
 
-def lead_times_ahead(group_bytes: int) -> int:
-    """Return how many lead times of a group, of `group_bytes` each, may wait for their output."""
-    return max(1, min(MAX_LEAD_TIMES_AHEAD, MAX_BYTES_AHEAD // group_bytes))
+def lead_times_ahead(group_bytes: int, device: torch.device) -> int:
+    """Return how many lead times of a group, of `group_bytes` each, may wait for their output beside `device`."""
+    return max(1, min(MAX_LEAD_TIMES_AHEAD[device.type], MAX_BYTES_AHEAD // group_bytes))

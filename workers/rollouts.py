@@ -72,10 +72,10 @@ class Rollouts:
         drawing = min(threads, max(1, store.layout.group_bytes // _BYTES_OF_THREAD))
         drawn = draw_ahead(noise, groups, pieces, threads=drawing, pinned=forecaster.device.type == "cuda")
         self._rollouts = {
-            group: _rollout(forecaster, state, store, group, first, _noise_of_group(drawn, group, first))
+            group: _rollout(forecaster, state, store, group, first, self._noise_of_group(drawn, group, first))
             for group, first in self._committed.items()
         }
-        self._copies = HostCopies(forecaster.device)
+        self._copies, self._uploads = HostCopies(forecaster.device), Uploads(forecaster.device)
 
     @property
     def groups(self) -> tuple[int, ...]:
@@ -91,6 +91,18 @@ class Rollouts:
         for group in _groups_without(self._committed, lead_index):
             members = len(self._layout.group_members(group))
             yield GroupStates(group, lead_index, *self._copies.begin(next(self._rollouts[group])[:members]))
+
+    def _noise_of_group(self, drawn: Iterator[tuple[Piece, Tensor]], group: int, first: int) -> Iterator[Tensor]:
+        """Yield the noise of a group from lead time index `first` on, of those that are drawn in turn for all groups.
+
+        It is on its way to the device.
+        """
+        for lead_index in itertools.count(first):
+            piece, noise = next(drawn)
+            assert piece == (group, lead_index), f"noise of {piece} for {(group, lead_index)}"
+            noise = self._uploads.begin(noise)
+            yield noise
+            del noise
 
 
 class HostCopies:
@@ -121,6 +133,25 @@ class HostCopies:
         return DeviceStates(states, computed), fetch
 
 
+class Uploads:
+    """Copy fields to a device: on CUDA by a separate stream from pinned memory; on the CPU nothing is copied."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def begin(self, fields: Tensor) -> Tensor:
+        """Start to copy `fields`, and return the copy; later work on the current stream waits for it."""
+        if self._stream is None:
+            return fields
+        current = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._stream):
+            copy = fields.to(self._device, non_blocking=True)
+        current.wait_stream(self._stream)
+        copy.record_stream(current)
+        return copy
+
+
 def _groups_without(committed: Mapping[int, int], lead_index: int) -> list[int]:
     return [group for group, number in committed.items() if lead_index >= number]
 
@@ -130,15 +161,6 @@ def _pieces(committed: Mapping[int, int], num_lead_times: int) -> Iterator[Piece
     for lead_index in range(min(committed.values()), num_lead_times):
         for group in _groups_without(committed, lead_index):
             yield group, lead_index
-
-
-def _noise_of_group(drawn: Iterator[tuple[Piece, Tensor]], group: int, first: int) -> Iterator[Tensor]:
-    """Yield the noise of a group from lead time index `first` on, of those that are drawn in turn for all groups."""
-    for lead_index in itertools.count(first):
-        piece, noise = next(drawn)
-        assert piece == (group, lead_index), f"noise of {piece} for {(group, lead_index)}"
-        yield noise
-        del noise
 
 
 def _rollout(

@@ -142,7 +142,7 @@ def _fill(
 
         for lead_index in range(min(done)):
             summarise(lead_index)
-        depth = lead_times_ahead(store.layout.group_bytes)
+        depth = lead_times_ahead(store.layout.group_bytes, forecast.device)
         with ChunkWriters(threads) as chunks, BackgroundWriter(commit, depth) as writer:
             for lead_index in range(store.layout.num_lead_times):
                 for computed in rollouts.advance(lead_index):

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -145,17 +146,20 @@ def test_computation_waits_while_lead_times_wait_for_their_output(
     monkeypatch.setattr(Attempt, "put", count)
     thread = threading.Thread(target=worker.run)
     thread.start()
-    wait_until(lambda: len(begun) == MAX_LEAD_TIMES_AHEAD + 2)
+    wait_until(lambda: len(begun) == MAX_LEAD_TIMES_AHEAD["cpu"] + 2)
     thread.join(0.3)
-    assert len(begun) == MAX_LEAD_TIMES_AHEAD + 2, "those that wait, the one being committed, and the newest"
+    assert len(begun) == MAX_LEAD_TIMES_AHEAD["cpu"] + 2, "those that wait, the one being committed, and the newest"
     release.set()
     thread.join(60)
     assert committed == list(range(20))
 
 
-@pytest.mark.parametrize(("megabytes", "expected"), [(1, 2), (200, 2), (512, 1), (4000, 1)])
-def test_fewer_lead_times_wait_where_they_are_large(megabytes: int, expected: int) -> None:
-    assert lead_times_ahead(megabytes * 2**20) == expected
+@pytest.mark.parametrize(
+    ("device", "megabytes", "expected"),
+    [("cpu", 1, 2), ("cpu", 200, 2), ("cpu", 512, 1), ("cpu", 4000, 1), ("cuda", 1, 4), ("cuda", 200, 2)],
+)
+def test_fewer_lead_times_wait_where_they_are_large(device: str, megabytes: int, expected: int) -> None:
+    assert lead_times_ahead(megabytes * 2**20, torch.device(device)) == expected
 
 
 def test_a_lead_time_that_could_not_be_written_does_not_hold_back_those_before_it() -> None:
