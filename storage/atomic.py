@@ -7,11 +7,15 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 PARTIAL_SUFFIX = ".partial"
 """Suffix of temporary files, which a killed process leaves."""
+
+_FLUSHES = 16
+"""Files of a folder that are flushed to the disk at the same time."""
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
@@ -63,8 +67,8 @@ def build_folder(path: Path) -> Iterator[Path]:
     try:
         building.mkdir(parents=True)
         yield building
-        for entry in (*building.rglob("*"), building):
-            sync(entry)
+        with ThreadPoolExecutor(_FLUSHES, "flush") as threads:  # the file system does those that wait together
+            list(threads.map(sync, (*building.rglob("*"), building)))
         os.replace(building, path)
         sync(path.parent)
     finally:

@@ -24,6 +24,9 @@ from workers.lead_times import StagedSummary, begin_summary
 from workers.rollouts import GroupStates
 from workers.timing import PhaseMarks, StepClock
 
+_MIN_SUMMARY_THREADS = 4
+"""Threads that write the fields of a summary, at least: most of their time they wait for the disk."""
+
 
 @dataclass(frozen=True)
 class _Piece:
@@ -59,9 +62,9 @@ class Attempt:
     """Write the lead times that one claim computes, under its leases, while the next ones are computed.
 
     `threads` threads encode and write chunks; one commits rows and publishes, in order. One computes the products of
-    complete lead times by `apply`, on `device` if there is room for some lead times more; as many threads again encode
-    and write them, and one completes them in order. Data reaches the disk before its row, and its row before it is
-    published.
+    complete lead times by `apply`, on `device` if there is room for some lead times more. As many threads again, but at
+    least 4, encode and write them, and one completes them in order. Data reaches the disk before its row, and its row
+    before it is published.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class Attempt:
         self._chunks = ChunkWriters(threads, partial(clock.phase, "encode"))
         self._removes_frames = isinstance(store, RestartStore)
         depth = 1 if self._removes_frames else lead_times_ahead(store.layout.group_bytes, device)
-        self._summaries = ThreadPoolExecutor(threads, "summaries")
+        self._summaries = ThreadPoolExecutor(max(threads, _MIN_SUMMARY_THREADS), "summaries")
         self._completions = BackgroundWriter[_Products](self._complete_products, is_ready=lambda each: each.is_written)
         self._products = BackgroundWriter[int](self._write_all_products)
         self._commits = BackgroundWriter[_Piece](self._commit, depth, lambda piece: piece.staged.is_written)

@@ -70,25 +70,38 @@ def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("sync_folder", [True, False])
-def test_the_file_is_flushed_before_it_is_renamed_and_its_folder_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, sync_folder: bool
-) -> None:
-    events, fsync, replace = [], os.fsync, os.replace
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Flushes and renames, in the order in which they end and begin."""
+    kept, fsync, replace = list[str](), os.fsync, os.replace
 
     def record_fsync(descriptor: int) -> None:
-        events.append("flush folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "flush file")
         fsync(descriptor)
+        kept.append("flush folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "flush file")
 
     def record_replace(source: Path, target: Path) -> None:
-        events.append("rename")
+        kept.append("rename")
         replace(source, target)
 
     monkeypatch.setattr(os, "fsync", record_fsync)
     monkeypatch.setattr(os, "replace", record_replace)
+    return kept
+
+
+@pytest.mark.parametrize("sync_folder", [True, False])
+def test_the_file_is_flushed_before_it_is_renamed_and_its_folder_after(
+    tmp_path: Path, events: list[str], *, sync_folder: bool
+) -> None:
     with replace_file(tmp_path / "file", sync_folder=sync_folder) as partial:
         partial.write_bytes(b"content")
     assert events == ["flush file", "rename", "flush folder"][: 3 if sync_folder else 2]
+
+
+def test_all_files_of_a_folder_reach_the_disk_before_its_rename(tmp_path: Path, events: list[str]) -> None:
+    create_folder(tmp_path / "folder", {f"{name}/{number}": b"content" for name in "ab" for number in range(20)})
+    before, after = events[: events.index("rename")], events[events.index("rename") :]
+    assert sorted(before) == ["flush file"] * 40 + ["flush folder"] * 3
+    assert after == ["rename", "flush folder"]
 
 
 def test_a_temporary_file_is_removed_whether_it_was_written_or_not(tmp_path: Path) -> None:
