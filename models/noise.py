@@ -62,19 +62,29 @@ def advance_noise(previous: Noise | None, white: Noise, correlation: float) -> N
 
 @dataclass(frozen=True)
 class ForecastNoise:
-    """The noise of all members of a forecast, for fields of `shape` (variable, latitude, longitude)."""
+    """The noise of all members of a forecast, for fields of `shape` (variable, latitude, longitude).
+
+    A scale by variable needs the names of the `variables`, in the order of the channels.
+    """
 
     spec: NoiseSpec
     time_step_hours: int
     shape: tuple[int, int, int]
     seed: int
     init_time: np.datetime64
+    variables: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: ModelSpec, spec: NoiseSpec, *, seed: int, init_time: np.datetime64) -> "ForecastNoise":
         """Return the noise of a forecast of `model`, whose manifest has the noise `spec`."""
         lat, lon = model.grid.grid.shape
-        return cls(spec, model.time_step_hours, (len(model.variables), lat, lon), seed, init_time)
+        names = model.variable_names
+        return cls(spec, model.time_step_hours, (len(names), lat, lon), seed, init_time, names)
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """The factor on the noise of each variable; raises `ValueError` if the scale is not one of the variables."""
+        return self.spec.scales(self.variables or tuple(map(str, range(self.shape[0]))))
 
     def draw(self, members: Sequence[int], first_step: int = 0) -> Iterator[Fields]:
         """Yield the noise of `members` at `first_step` and all later steps without end, float32 on the CPU."""
@@ -96,6 +106,7 @@ class NoiseStream:
     def __init__(self, noise: ForecastNoise, members: Sequence[int], first_step: int = 0) -> None:
         self._noise, self._members, self._next = noise, tuple(members), first_step
         self._correlated: NDArray[np.float32] | None = None
+        self._scales = noise.scales
 
     def draw_into(self, out: NDArray[np.float32]) -> None:
         """Draw the noise of the next step into `out`, float32 (member, variable, latitude, longitude)."""
@@ -108,8 +119,9 @@ class NoiseStream:
             for step in range(first, self._next + 1):
                 self._advance(correlated, step)
             out[:] = correlated
-        if spec.scale != 1:
-            out *= np.float32(spec.scale)
+        for channel, scale in enumerate(self._scales):
+            if scale != 1:
+                out[:, channel] *= np.float32(scale)
         self._next += 1
 
     def _advance(self, correlated: NDArray[np.float32], step: int) -> None:

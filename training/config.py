@@ -13,6 +13,7 @@ from training.validation_config import ValidationConfig
 from weather.features import FEATURES
 from weather.manifest import WHITE, NoiseSpec, Sampling
 from weather.network_specs import NetworkSpec
+from weather.noise_scale import check_scale
 from weather.periods import Periods, check_apart
 from weather.schema import FrozenModel, first_error_sentence
 from weather.variables import DEFAULT_VARIABLES, KNOWN
@@ -138,6 +139,7 @@ class TrainingConfig(FrozenModel):
             unknown = [name for name in names if name not in known]
             if unknown:
                 raise ValueError(f"`{field}` {unknown} are not among {', '.join(known)}")
+        check_scale(self.noise.scale, self.variables)
         return self
 
     @model_validator(mode="after")

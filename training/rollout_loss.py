@@ -65,6 +65,7 @@ class RolloutLoss(nn.Module):
     """
 
     area_weights: Tensor | None
+    noise_scales: Tensor
 
     def __init__(
         self,
@@ -86,6 +87,8 @@ class RolloutLoss(nn.Module):
         self._evaluate_warm_start: Callable[..., Any] = self.warm_start
         self._evaluate_flow: Callable[..., Any] = self.flow.velocity
         self.register_buffer("area_weights", area_weights, persistent=False)
+        scales = torch.tensor(noise.scales(networks.spec.variable_names))[:, None, None]
+        self.register_buffer("noise_scales", scales, persistent=False)
 
     def compile_networks(self) -> None:
         """Compile both networks for the shapes of each evaluation; the rollout around them stays as it is."""
@@ -132,7 +135,7 @@ class RolloutLoss(nn.Module):
             correlation = self.noise.correlation_at(index, self.spec.time_step_hours)
             noise = advance_noise(noise, inputs.noise[:, :, index].flatten(0, 1), correlation)
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.settings.counts(index)):
-                states = self._step(frames, _repeat(step.features, members), self.noise.scale * noise)
+                states = self._step(frames, _repeat(step.features, members), self.noise_scales * noise)
                 frames = (self.context.denormalise(states), *frames[:-1])
             yield states.unflatten(0, (samples, members)).transpose(0, 1)
 

@@ -27,7 +27,13 @@ DampingRounds = Annotated[
 Trials = Annotated[
     int, typer.Option(min=0, help="Number of noises that are tried, white noise included; 0 leaves the noise as it is.")
 ]
-_WIDTH = 120
+ScaleOnly = Annotated[
+    bool,
+    typer.Option(
+        "--scale-only", help="Keep the checkpoint's correlation in time: fit only the scale of each variable's noise."
+    ),
+]
+_WIDTH = 140
 _MAX_ROWS = 12
 
 
@@ -54,6 +60,7 @@ def calibrate(
     spread_weight: Annotated[
         float, typer.Option(min=0, help="Weight of spread ÷ skill in what is minimised; 0 for the CRPS alone.")
     ] = 0.1,
+    scale_only: ScaleOnly = False,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Number of members computed together; by default at most 10.")
     ] = None,
@@ -62,9 +69,10 @@ def calibrate(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Fit the damping of a checkpoint by wavenumber and latitude, then its noise: correlation in time and scale.
+    """Fit the damping of a checkpoint by wavenumber and latitude, then its noise.
 
-    The years are those that it was not trained on. Both are written to the manifest of a copy, or of the checkpoint
+    The noise is fitted by its correlation in time and a scale for each variable. The years are those that it was not
+    trained on. Both are written to the manifest of a copy, or of the checkpoint
     itself. An interrupted calibration continues when the command is repeated.
     """
     options: dict[str, Any] = {"checkpoint": checkpoint, "checkpoint_folders": folders(checkpoints), "data": data}
@@ -73,6 +81,7 @@ def calibrate(
         "num_trials": trials,
         "lead_time": lead_time,
         "spread_weight": spread_weight,
+        "scale_only": scale_only,
         "batch_size": batch_size,
         "seed": seed,
     }
@@ -110,7 +119,16 @@ def _print_trials(trials: Sequence[Mapping[str, Any]]) -> None:
     table = Table(
         box=box.SIMPLE_HEAD, title=f"The best of {len(trials)} noises, and white noise; spread ÷ skill by lead time"
     )
-    for title in ("φ", "late", "decay", "scale", "objective", "CRPS ÷ white", *(f"{hour} h" for hour in hours)):
+    names = list(next((scale for trial in rows if isinstance(scale := trial["noise"]["scale"], dict)), ()))
+    for title in (
+        "φ",
+        "late",
+        "decay",
+        f"scale {' '.join(names)}".rstrip(),
+        "objective",
+        "CRPS ÷ white",
+        *(f"{hour} h" for hour in hours),
+    ):
         table.add_column(title, justify="right", no_wrap=True)
     for trial in rows:
         noise = trial["noise"]
@@ -119,12 +137,17 @@ def _print_trials(trials: Sequence[Mapping[str, Any]]) -> None:
             f"{noise['correlation']:.2f}",
             f"{noise['late_correlation']:.2f}",
             f"{noise['decay_hours']:.0f} h",
-            f"{noise['scale']:.3f}",
+            _format_scale(noise["scale"]),
             f"{trial['objective']:.4f}",
             f"{_mean(ratios):.4f}",
             *(f"{_mean(row['spread_skill']):.2f}" for row in trial["lead_times"]),
         )
     Console(width=_WIDTH, highlight=False).print(table)
+
+
+def _format_scale(scale: float | Mapping[str, float]) -> str:
+    factors = scale.values() if isinstance(scale, Mapping) else (scale,)
+    return " ".join(f"{factor:.3f}" for factor in factors)
 
 
 def _is_white(trial: Mapping[str, Any]) -> bool:

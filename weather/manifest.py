@@ -6,6 +6,7 @@ It is read without torch; `models.checkpoint` reads the weights whose digests it
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from weather.extremes import TrainingExtremes
 from weather.features import FEATURES
 from weather.grids import Grid
 from weather.network_specs import NetworkSpec
+from weather.noise_scale import Scale, check_scale, describe_scale, scale_of
 from weather.periods import Periods
 from weather.schema import FrozenModel, first_error_sentence
 from weather.variables import KNOWN, Variable
@@ -191,12 +193,14 @@ class Sampling(FrozenModel):
 class NoiseFit(CalibrationFit):
     """What the noise of a checkpoint was fitted on, and how much it helped.
 
-    `objective` is what was minimised, `value` its value with the noise and `white_value` with white noise.
+    `objective` is what was minimised, `value` its value with the noise and `white_value` with white noise. With
+    `scale_only` the correlation in time was not fitted.
     """
 
     objective: str
     value: float
     white_value: float
+    scale_only: bool = Field(default=False, exclude_if=lambda is_so: not is_so)
 
     def describe(self) -> str:
         """Return what the noise was fitted on, and how much it helped, in one sentence without a full stop."""
@@ -208,13 +212,14 @@ class NoiseSpec(FrozenModel):
     """The noise of a checkpoint's forecasts: how it is correlated in time, and a factor on its standard deviation.
 
     `correlation` is that of the second time step with the first, `late_correlation` what it tends to over the lead
-    times, with the e-folding time `decay_hours`; None is the same throughout. The default is white noise.
+    times, with the e-folding time `decay_hours`; None is the same throughout. `scale` is one number, or one for each
+    variable by name. The default is white noise.
     """
 
     correlation: float = Field(default=0.0, ge=0, lt=1)
     late_correlation: float | None = Field(default=None, ge=0, lt=1)
     decay_hours: float = Field(default=24.0, gt=0)
-    scale: float = Field(default=1.0, gt=0, le=10)
+    scale: Scale = 1.0
     fitted_on: NoiseFit | None = None
 
     @property
@@ -223,15 +228,23 @@ class NoiseSpec(FrozenModel):
         return not self.correlation and not self.late_correlation
 
     @property
-    def parameters(self) -> dict[str, float]:
-        """All that the noise depends on besides random numbers, by name."""
-        late = self.correlation if self.late_correlation is None else self.late_correlation
+    def parameters(self) -> dict[str, float | dict[str, float]]:
+        """All that the noise depends on besides random numbers, by name, as JSON."""
         return {
             "correlation": self.correlation,
-            "late_correlation": late,
+            "late_correlation": self._late,
             "decay_hours": self.decay_hours,
             "scale": self.scale,
         }
+
+    @property
+    def _late(self) -> float:
+        return self.correlation if self.late_correlation is None else self.late_correlation
+
+    def scales(self, variables: Sequence[str]) -> tuple[float, ...]:
+        """Return the factor of each of the variables; raises `ValueError` if the scale is not one of these."""
+        check_scale(self.scale, variables)
+        return tuple(scale_of(self.scale, name) for name in variables)
 
     def correlation_at(self, step: int, time_step_hours: float) -> float:
         """Return the correlation of the noise of a step with that of the step before; steps count from 0.
@@ -240,12 +253,14 @@ class NoiseSpec(FrozenModel):
         """
         if step == 0:
             return 0.0
-        late = self.parameters["late_correlation"]
-        return late + (self.correlation - late) * math.exp((1 - step) * time_step_hours / self.decay_hours)
+        return self._late + (self.correlation - self._late) * math.exp((1 - step) * time_step_hours / self.decay_hours)
 
     def describe(self) -> str:
         """Return the noise in a few words and, if it was fitted, on what."""
-        return str(self) if self.fitted_on is None else f"{self}, fitted on {self.fitted_on.describe()}"
+        if self.fitted_on is None:
+            return str(self)
+        part = "scale fitted" if self.fitted_on.scale_only else "fitted"
+        return f"{self}, {part} on {self.fitted_on.describe()}"
 
     def __str__(self) -> str:
         """Return the noise in a few words."""
@@ -258,7 +273,7 @@ class NoiseSpec(FrozenModel):
                 f"correlation in time {self.correlation:g}, tending to {self.late_correlation:g} in "
                 f"{self.decay_hours:g} h"
             )
-        return kind if self.scale == 1 else f"{kind}, times {self.scale:g}"
+        return kind if self.scale == 1 else f"{kind}, times {describe_scale(self.scale)}"
 
 
 WHITE = NoiseSpec()
@@ -317,6 +332,11 @@ class Manifest(FrozenModel):
     """The noise of forecasts; left out of the JSON if it is the default."""
     provenance: Provenance
     files: dict[str, Digest]
+
+    @model_validator(mode="after")
+    def _check_noise(self) -> Self:
+        check_scale(self.noise.scale, self.model.variable_names)
+        return self
 
     @property
     def digest(self) -> str:

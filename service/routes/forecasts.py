@@ -66,7 +66,9 @@ class EstimateView(BaseModel):
     """The estimated cost of a forecast that is submitted now; null means "not measured yet"."""
 
     request: ForecastBody = Field(description="The body with all defaults and the seed filled in.")
-    noise: dict[str, float] = Field(description="Correlation in time and scale of the checkpoint's noise.")
+    noise: dict[str, float | dict[str, float]] = Field(
+        description="Correlation in time and scale of the checkpoint's noise; the scale may be one number by variable."
+    )
     network_evaluations: int = Field(
         description="Evaluations of both networks: members × lead times × (NFE + 1), the 1 for the warm start."
     )

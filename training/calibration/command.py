@@ -15,6 +15,7 @@ from storage.lock import claim_output
 from training.calibration.damping import DampingFitter
 from training.calibration.damping_rounds import Round
 from training.calibration.noise import NoiseFitter
+from training.calibration.search import count_simplex
 from training.data.sources import load_data_for
 from training.data.training_data import TrainingData
 from training.evaluation.settings import Evaluation
@@ -24,9 +25,6 @@ from weather.checkpoint_files import LICENSE_NAME, WEIGHT_FILES
 from weather.manifest import MANIFEST_NAME, Manifest
 from weather.periods import Period, find_shared, format_periods, read_periods
 from weather.times import count_lead_times
-
-MIN_TRIALS = 6
-"""Fewest trials of noise: those of white noise, the first guess, and the first simplex."""
 
 LEAD_HOURS = (6, 12, 24, 48, 72, 120, 168, 240)
 """Lead times that are scored, as far as they are of whole time steps and within the forecast; the last always is."""
@@ -42,6 +40,7 @@ def calibrate_checkpoint(
     num_rounds: int,
     num_trials: int,
     spread_weight: float,
+    scale_only: bool,
     batch_size: int | None,
     threads: int | None,
     output: Path | None,
@@ -53,18 +52,19 @@ def calibrate_checkpoint(
     """Fit damping and noise of a checkpoint at its own sampling, write them to a manifest, and return what was tried.
 
     The damping is fitted first, with the noise that the checkpoint has, in `num_rounds` rounds; it stays if that is
-    0. The noise is fitted in `num_trials` trials, and stays if that is 0. The manifest is that of a copy in the new
-    folder `output`, or the checkpoint's own if `in_place` is set. `settings` are `num_starts`, `num_members` and
-    `seed` of the `Evaluation`. An interrupted calibration continues from files next to the folder. `report_cost` is
-    called with the seconds and evaluations of networks of the rounds, then of the trials, `report_progress` after
-    each. Raises `ConfigurationError` for years of the training, before all else.
+    0. The noise is fitted in `num_trials` trials, and stays if that is 0; with `scale_only` its correlation in time
+    stays, and only the scale of each variable is fitted. The manifest is that of a copy in the new folder `output`, or
+    the checkpoint's own if `in_place` is set. `settings` are `num_starts`, `num_members` and `seed` of the
+    `Evaluation`. An interrupted calibration continues from files next to the folder. `report_cost` is called with the
+    seconds and evaluations of networks of the rounds, then of the trials, `report_progress` after each. Raises
+    `ConfigurationError` for years of the training, before all else.
     """
-    _check_counts(num_rounds, num_trials)
     if threads:
         torch.set_num_threads(threads)
     folder = find_checkpoint(checkpoint, checkpoint_folders)
     target = _choose_target(folder, output, in_place=in_place)
     subject = Subject.load(folder, {})
+    _check_counts(num_rounds, num_trials, count_simplex(len(subject.manifest.model.variables), scale_only=scale_only))
     periods = read_periods(years, "years") or subject.manifest.provenance.validation_years
     check_years(subject.manifest, periods)
     steps, group_size = _lead_steps(lead_time, subject.manifest.model.time_step), batch_size or 10
@@ -77,7 +77,10 @@ def calibrate_checkpoint(
     with claim_output(lock_path, ConfigurationError(f"Another calibration writes `{lock_path}`. Wait for it.")):
         rounds = calibration.fit_damping(num_rounds, lambda done: report_progress(done, total))
         trials = calibration.fit_noise(
-            num_trials, spread_weight, lambda done: report_progress(num_rounds + done, total)
+            num_trials,
+            lambda done: report_progress(num_rounds + done, total),
+            spread_weight=spread_weight,
+            scale_only=scale_only,
         )
         manifest = _write(folder, target, calibration.subject.manifest)
     fit = {"noise": manifest.noise.model_dump(mode="json"), "trials": trials, "rounds": list(rounds)}
@@ -109,22 +112,29 @@ class _Calibration:
         return rounds
 
     def fit_noise(
-        self, num_trials: int, spread_weight: float, report_progress: Callable[[int], None]
+        self, num_trials: int, report_progress: Callable[[int], None], *, spread_weight: float, scale_only: bool
     ) -> list[dict[str, Any]]:
         """Fit the noise by trials, and return them, the best first; without trials it stays."""
         if not num_trials:
             return []
-        fitter = NoiseFitter(self.subject, self.data, self.evaluation, self.path("trials"), spread_weight)
+        path = self.path("trials")
+        fitter = NoiseFitter(
+            self.subject, self.data, self.evaluation, path, spread_weight=spread_weight, scale_only=scale_only
+        )
         fitter.run(num_trials, report_progress, self.report_cost)
         manifest = self.subject.manifest.model_copy(update={"noise": fitter.choose(self.source)})
         self.subject = replace(self.subject, manifest=manifest)
         return fitter.table()
 
 
-def _check_counts(num_rounds: int, num_trials: int) -> None:
-    """Raise `ConfigurationError` if nothing is fitted, or the noise by too few trials."""
-    if 0 < num_trials < MIN_TRIALS:
-        raise ConfigurationError(f"`trials` must be 0 or at least {MIN_TRIALS}. Got: {num_trials}.", ("trials",))
+def _check_counts(num_rounds: int, num_trials: int, num_first: int) -> None:
+    """Raise `ConfigurationError` if nothing is fitted, or the noise by too few trials for its first simplex."""
+    fewest = 1 + num_first
+    if 0 < num_trials < fewest:
+        raise ConfigurationError(
+            f"`trials` must be 0 or at least {fewest}: white noise, and the first {num_first}. Got: {num_trials}.",
+            ("trials",),
+        )
     if not num_rounds + num_trials:
         raise ConfigurationError("`damping_rounds` and `trials` are both 0, so that nothing is fitted.", ("trials",))
 

@@ -1,7 +1,7 @@
 """The fit of a checkpoint's noise: trials of one noise after another, kept in a file."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,28 @@ from weather.manifest import WHITE, NoiseFit, NoiseSpec
 
 
 class NoiseFitter:
-    """Trials of noise for a checkpoint, those of an interrupted calibration in the file `path` included."""
+    """Trials of noise for a checkpoint, those of an interrupted calibration in the file `path` included.
+
+    With `scale_only` all have the checkpoint's correlation in time, but for those of white noise.
+    """
 
     def __init__(
-        self, subject: Subject, data: TrainingData, evaluation: Evaluation, path: Path, spread_weight: float
+        self,
+        subject: Subject,
+        data: TrainingData,
+        evaluation: Evaluation,
+        path: Path,
+        *,
+        spread_weight: float,
+        scale_only: bool,
     ) -> None:
         self._subject, self._data, self._evaluation = subject, data, evaluation
         self._trials = Trials(Forecasts(subject, data, evaluation))
-        self._file = RecordsFile(path, self._trials.settings() | {"spread_weight": spread_weight})
-        self._spread_weight = spread_weight
+        self._spread_weight, self._scale_only = spread_weight, scale_only
+        self._noise = subject.manifest.noise.model_copy(update={"fitted_on": None})
+        kept = self._noise.model_copy(update={"scale": 1.0}).parameters if scale_only else None
+        settings = {"spread_weight": spread_weight, "correlation": kept}
+        self._file = RecordsFile(path, self._trials.settings() | settings)
 
     def run(
         self,
@@ -48,11 +61,14 @@ class NoiseFitter:
 
         evaluate(WHITE)
         self._check_white()
-        search_noise(evaluate, guess_noise(self._subject, self._data, self._evaluation.years), num_trials - 1)
+        guess = guess_noise(self._subject, self._data, self._evaluation.years)
+        if self._scale_only:
+            guess = self._noise.model_copy(update={"scale": guess.scale})
+        search_noise(evaluate, guess, num_trials - 1, scale_only=self._scale_only)
 
     def choose(self, data: str) -> NoiseSpec:
         """Return the best noise of all trials, fitted on `data`."""
-        best, evaluation = min(self._file.records, key=self._value), self._evaluation
+        best, evaluation = min(self._candidates, key=self._value), self._evaluation
         fit = NoiseFit(
             data=data,
             years=evaluation.years,
@@ -63,6 +79,7 @@ class NoiseFitter:
             objective=f"CRPS ÷ that with white noise + {self._spread_weight:g} · ln²(spread ÷ skill)",
             value=round(self._value(best), 6),
             white_value=round(self._value(self._white), 6),
+            scale_only=self._scale_only,
         )
         return NoiseSpec(**best["noise"], fitted_on=fit)
 
@@ -85,6 +102,11 @@ class NoiseFitter:
     @property
     def _white(self) -> Trial:
         return self._file.records[0]
+
+    @property
+    def _candidates(self) -> Sequence[Trial]:
+        """The trials to choose from: without that of white noise if the correlation in time is kept."""
+        return self._file.records[1:] if self._scale_only else self._file.records
 
     def _value(self, trial: Trial) -> float:
         return objective(trial, self._white, self._spread_weight)

@@ -10,7 +10,7 @@ from training.calibration.forecasts import Forecasts
 from training.validation_records import Record, combine_records, score_members
 from weather.manifest import NoiseSpec
 
-_FORMAT = 1
+_FORMAT = 2
 """Version of the file of trials."""
 
 Trial = Mapping[str, Any]

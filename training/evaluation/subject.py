@@ -14,6 +14,7 @@ from storage.errors import ConfigurationError
 from weather.bundled import find_checkpoint
 from weather.damping_spec import DampingSpec
 from weather.manifest import Manifest, NoiseSpec, Sampling
+from weather.noise_scale import check_scale
 from weather.schema import first_error_sentence
 
 _SAMPLER = tuple(Sampling.model_fields)
@@ -40,8 +41,11 @@ class Subject:
         if noise:
             try:
                 spec = NoiseSpec.model_validate(manifest.noise.model_dump(exclude={"fitted_on"}) | noise)
+                check_scale(spec.scale, manifest.model.variable_names)
             except ValidationError as error:
                 raise ConfigurationError(first_error_sentence(error)) from error
+            except ValueError as error:
+                raise ConfigurationError(f"{error}.") from error
             manifest = manifest.model_copy(update={"noise": spec})
         return cls(Forecaster(networks, sampling, device), manifest)
 
@@ -99,16 +103,25 @@ def load_subjects(
     return subject, other
 
 
-def parse_sampler(text: str) -> dict[str, str]:
-    """Return the fields in a text such as `solver=euler,nfe=4`; raises `ConfigurationError` for another form."""
-    changes = {}
+def parse_sampler(text: str) -> dict[str, Any]:
+    """Return the fields in a text such as `solver=euler,nfe=4`; raises `ConfigurationError` for another form.
+
+    The factor on the noise of one variable is `scale.u10=1.03`, and all variables need theirs.
+    """
+    changes: dict[str, Any] = {}
     for item in filter(None, text.split(",")):
         name, equals, value = (part.strip() for part in item.partition("="))
-        if name not in (*_SAMPLER, *_NOISE) or not equals or not value:
+        field, dot, variable = name.partition(".")
+        is_known = bool(variable) and field == "scale" if dot else name in (*_SAMPLER, *_NOISE)
+        if not is_known or not equals or not value:
             raise ConfigurationError(
                 f"`against_sampler` must be a list such as solver=euler,nfe=4 of values of "
                 f"{', '.join((*_SAMPLER, *_NOISE))}. Got: {item!r}.",
                 ("against_sampler",),
             )
-        changes[name] = value
+        if dot:
+            given = changes.get(field)
+            changes[field] = (given if isinstance(given, dict) else {}) | {variable: value}
+        else:
+            changes[name] = value
     return changes

@@ -63,6 +63,7 @@ RNG_NAME = (
 
 _PREFIX = "warmcast_"
 _NOISE = "noise_"
+_SCALE_OF = "scale_"
 
 
 def identity_attributes(manifest: Manifest, sampling: Sampling, seed: int, state_digest: str) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def identity_attributes(manifest: Manifest, sampling: Sampling, seed: int, state
         "seed": seed,
         "rng": RNG_NAME,
         **sampling.model_dump(mode="json"),
-        **{f"{_NOISE}{field}": value for field, value in manifest.noise.parameters.items()},
+        **{f"{_NOISE}{field}": value for field, value in _flatten(manifest.noise.parameters).items()},
     }
     return {f"{_PREFIX}{field}": value for field, value in identity.items()}
 
@@ -98,7 +99,18 @@ def read_noise(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """
     prefix = f"{_PREFIX}{_NOISE}"
     named = {name.removeprefix(prefix): value for name, value in attributes.items() if name.startswith(prefix)}
+    if scale := {name: named.pop(name) for name in list(named) if name.startswith(_SCALE_OF)}:
+        named["scale"] = {name.removeprefix(_SCALE_OF): value for name, value in scale.items()}
     return {"rng": attributes.get(f"{_PREFIX}rng"), **named}
+
+
+def _flatten(parameters: Mapping[str, Any]) -> dict[str, float]:
+    """Return parameters of noise with one number each: a scale by variable is `scale_u10` and so on."""
+    flat = dict(parameters)
+    if isinstance(scale := flat["scale"], Mapping):
+        del flat["scale"]
+        flat |= {f"{_SCALE_OF}{name}": value for name, value in scale.items()}
+    return flat
 
 
 def descriptive_attributes(

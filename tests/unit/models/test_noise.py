@@ -21,9 +21,10 @@ def _draw(
     seed: int = 1,
     init_time: np.datetime64 = TIME,
     shape: tuple[int, int, int] = SHAPE,
+    variables: tuple[str, ...] = (),
 ) -> torch.Tensor:
     """Return the noise of a forecast: (step, member, variable, latitude, longitude)."""
-    noise = ForecastNoise(spec, 6, shape, seed, init_time).draw(members, first_step)
+    noise = ForecastNoise(spec, 6, shape, seed, init_time, variables).draw(members, first_step)
     return torch.stack(list(itertools.islice(noise, num_steps)))
 
 
@@ -130,6 +131,20 @@ def test_white_noise_is_drawn_where_nothing_is_correlated() -> None:
         assert torch.equal(noise, white_noise(1, TIME, [2, 3], step, SHAPE))
     scaled = _draw(NoiseSpec(scale=1.5), [2, 3], 3)
     assert torch.equal(scaled, 1.5 * _draw(WHITE, [2, 3], 3))
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.4])
+def test_a_scale_by_variable_multiplies_each_variable_and_rounds_once(correlation: float) -> None:
+    spec = NoiseSpec(correlation=correlation, scale={"v10": 1.013, "u10": 0.97})
+    unscaled = _draw(NoiseSpec(correlation=correlation), range(3), 3)
+    found = _draw(spec, range(3), 3, variables=("u10", "v10"))
+    for channel, scale in enumerate((0.97, 1.013)):
+        exact = unscaled[:, :, channel].double() * float(np.float32(scale))
+        assert torch.equal(found[:, :, channel], exact.float())
+    one = _draw(NoiseSpec(correlation=correlation, scale=1.013), [2], 3, variables=("u10", "v10"))
+    assert torch.equal(found[:, [2], 1], one[:, :, 1]), "the bits of one scale for all variables"
+    with pytest.raises(ValueError, match="variables u10, t2m and for no other"):
+        _draw(spec, [0], 1, variables=("u10", "t2m"))
 
 
 @pytest.mark.parametrize("spec", [WHITE, CORRELATED, NoiseSpec(correlation=0.4, late_correlation=0.0)])

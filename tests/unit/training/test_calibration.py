@@ -22,8 +22,8 @@ from training.evaluation.subject import Subject
 from warmcast.cli import app
 from weather.manifest import NoiseSpec, StartedFrom, read_manifest
 
-CORRELATION, SCALE = 0.6, 1.25
-"""Of the true noise: about h's mean, the newest frame, in units of its standard deviation."""
+CORRELATION, SCALES = 0.6, (1.25, 1.15)
+"""Of the true noise, and of its variables: about h's mean, the newest frame, in units of its standard deviation."""
 
 _FRAMES, _RUNS = 8, 12
 
@@ -48,7 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             times.append(np.datetime64("2001-01-10", "ns") + np.timedelta64(24 * 25 * number + 6 * step, "h"))
             frames.append(frame)
             stds = np.log(2) * np.array([variable.std for variable in spec.variables])[:, None, None]
-            frame = frame + SCALE * stds * z
+            frame = frame + np.array(SCALES)[:, None, None] * stds * z
             z = CORRELATION * z + np.sqrt(1 - CORRELATION**2) * draw.standard_normal(z.shape)
     values = np.stack(frames).astype(np.float32)
     coordinates = {"time": times, "latitude": list(grid.latitude), "longitude": list(grid.longitude)}
@@ -78,7 +78,7 @@ def test_the_noise_of_the_truth_is_found_and_written_with_what_it_was_fitted_on(
     manifest = read_manifest(tmp_path / "fitted")
     noise, receipt = manifest.noise, json.loads(result.stdout)
     assert NoiseSpec.model_validate(receipt["noise"]) == noise
-    assert noise.scale == pytest.approx(SCALE, abs=0.1)
+    assert noise.scales(("u10", "v10")) == pytest.approx(SCALES, abs=0.1)
     assert np.mean([noise.correlation_at(step, 6) for step in (1, 2, 3)]) == pytest.approx(CORRELATION, abs=0.12)
     fit = noise.fitted_on
     assert fit is not None
@@ -96,7 +96,27 @@ def test_the_first_guess_is_the_correlation_and_scale_of_true_residuals(checkpoi
     guess = guess_noise(subject, load_data_for(subject.manifest.model, [data]), (2001,))
     assert guess.correlation == pytest.approx(CORRELATION, abs=0.05)
     assert guess.late_correlation == pytest.approx(CORRELATION, abs=0.05)
-    assert guess.scale == pytest.approx(SCALE / np.sqrt(0.96), abs=0.03), "midpoint has a variance ratio of 0.96"
+    scales = np.array(SCALES) / np.sqrt(0.96)
+    assert guess.scales(("u10", "v10")) == pytest.approx(scales, abs=0.03), "midpoint has a variance ratio of 0.96"
+
+
+def test_the_scale_is_fitted_alone_about_the_correlation_of_the_checkpoint(data: Path, tmp_path: Path) -> None:
+    kept = NoiseSpec(correlation=0.55, late_correlation=0.65, decay_hours=30, scale=1.02)
+    write_tiny_checkpoint(tmp_path / "tiny", trained=False, noise=kept)
+    output = tmp_path / "fitted"
+    result = _calibrate(tmp_path / "tiny", data, "--output", output, "--scale-only", "--trials", 4)
+    assert result.exit_code == 0, result.output
+    assert "scale u10 v10" in result.stdout
+    noise = read_manifest(output).noise
+    assert noise.model_copy(update={"scale": 1.02, "fitted_on": None}) == kept
+    assert noise.scales(("u10", "v10")) == pytest.approx(SCALES, abs=0.06)
+    assert noise.fitted_on is not None
+    assert noise.fitted_on.scale_only
+    again = _calibrate(tmp_path / "tiny", data, "--output", tmp_path / "other", "--scale-only", "--trials", 3)
+    assert "`trials` must be 0 or at least 4: white noise, and the first 3. Got: 3." in again.stderr
+    (tmp_path / "fitted.trials.jsonl").rename(tmp_path / "other.trials.jsonl")
+    mixed = _calibrate(tmp_path / "tiny", data, "--output", tmp_path / "other")
+    assert mixed.exit_code == 2, "trials of a kept correlation are no trials of all parameters"
 
 
 def test_starts_of_a_short_record_are_scored_as_long_as_they_have_truth(checkpoint: Path, data: Path) -> None:
@@ -125,6 +145,7 @@ def test_an_interrupted_calibration_continues_to_the_same_noise(checkpoint: Path
             num_rounds=0,
             num_trials=8,
             spread_weight=0.1,
+            scale_only=False,
             batch_size=None,
             seed=0,
             threads=None,
@@ -152,7 +173,7 @@ def test_an_interrupted_calibration_continues_to_the_same_noise(checkpoint: Path
 def test_a_checkpoint_is_changed_in_place_only_with_the_option_for_it(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     before = write_tiny_checkpoint(folder, trained=False)
-    few = ("--starts", 1, "--members", 2, "--trials", 6)
+    few = ("--starts", 1, "--members", 2, "--trials", 7)
     refused = _calibrate(folder, data, *few)
     assert (refused.exit_code, read_manifest(folder)) == (2, before)
     assert "Name a new folder with --output, or change the checkpoint itself with --in-place." in refused.stderr
@@ -202,15 +223,18 @@ def test_the_search_finds_a_minimum_and_tries_no_more_noises_than_it_may() -> No
     def evaluate(noise: NoiseSpec) -> float:
         tried.append(noise)
         late = noise.parameters["late_correlation"]
-        return (noise.correlation - 0.5) ** 2 + (late - 0.1) ** 2 + 4 * (noise.scale - 1.2) ** 2
+        u10, v10 = noise.scales(("u10", "v10"))
+        return (noise.correlation - 0.5) ** 2 + (late - 0.1) ** 2 + 4 * (u10 - 1.2) ** 2 + 4 * (v10 - 0.9) ** 2
 
-    guess = NoiseSpec(correlation=0.2, late_correlation=0.3, scale=1.19)
+    guess = NoiseSpec(correlation=0.2, late_correlation=0.3, scale={"u10": 1.19, "v10": 0.91})
     search_noise(evaluate, guess, 60)
-    assert all(abs((noise.scale / 1.19) ** 2 - 1) < 0.052 for noise in tried)
+    scales = np.array([noise.scales(("u10", "v10")) for noise in tried])
+    assert np.abs((scales / (1.19, 0.91)) ** 2 - 1).max() < 0.052
     assert len(tried) <= 60
-    best = min(tried, key=lambda noise: (noise.correlation - 0.5) ** 2 + 4 * (noise.scale - 1.2) ** 2)
-    assert (best.correlation, best.scale) == (pytest.approx(0.5, abs=0.07), pytest.approx(1.2, abs=0.05))
     again = list(tried)
+    best = min(again, key=evaluate)
+    assert best.correlation == pytest.approx(0.5, abs=0.07)
+    assert best.scales(("u10", "v10")) == pytest.approx((1.2, 0.9), abs=0.05)
     tried.clear()
     search_noise(evaluate, guess, 60)
     assert tried == again

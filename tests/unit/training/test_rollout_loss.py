@@ -56,8 +56,10 @@ def _loss(networks: Networks, inputs: StepInputs, noise: NoiseSpec = WHITE, **se
     return RolloutLoss(networks, RolloutConfig(**settings), sampling, noise, errors, area_weights=weights)
 
 
-def test_its_forecasts_are_those_of_the_forecaster() -> None:
-    networks, inputs, spec = tiny_networks(SPEC), _inputs(), NoiseSpec(correlation=0.4, scale=1.1)
+@pytest.mark.parametrize("scale", [1.1, {"v10": 0.8, "u10": 1.1}])
+def test_its_forecasts_are_those_of_the_forecaster(scale: float | dict[str, float]) -> None:
+    networks, inputs, spec = tiny_networks(SPEC), _inputs(), NoiseSpec(correlation=0.4, scale=scale)
+    scales = torch.tensor(spec.scales(("u10", "v10")))[:, None, None]
     loss = _loss(networks, inputs, spec)
     forecaster = Forecaster(networks.eval(), loss.sampling, CPU)
     assert inputs.noise is not None
@@ -66,7 +68,7 @@ def test_its_forecasts_are_those_of_the_forecaster() -> None:
     with torch.no_grad():
         for index, states in enumerate(loss._forecast(inputs)):
             noise = advance_noise(noise, inputs.noise[:, :, index].flatten(0, 1), spec.correlation_at(index, 6))
-            expected = forecaster.step(frames, START + index * SPEC.time_step, 1.1 * noise)
+            expected = forecaster.step(frames, START + index * SPEC.time_step, scales * noise)
             frames = (expected, *frames[:-1])
             found = networks.context.denormalise(states.transpose(0, 1).flatten(0, 1))
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
