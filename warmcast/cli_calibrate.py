@@ -30,7 +30,9 @@ Trials = Annotated[
 ScaleOnly = Annotated[
     bool,
     typer.Option(
-        "--scale-only", help="Keep the checkpoint's correlation in time: fit only the scale of each variable's noise."
+        "--scale-only",
+        help="Keep the checkpoint's correlation in time: fit only the scale of each variable's noise, by spread ÷ "
+        "skill and the power of residuals after one time step.",
     ),
 ]
 _WIDTH = 140
@@ -58,7 +60,7 @@ def calibrate(
     damping_rounds: DampingRounds = 5,
     trials: Trials = 24,
     spread_weight: Annotated[
-        float, typer.Option(min=0, help="Weight of spread ÷ skill in what is minimised; 0 for the CRPS alone.")
+        float, typer.Option(min=0, help="Weight of spread ÷ skill beside the CRPS; 0 for the CRPS alone.")
     ] = 0.1,
     scale_only: ScaleOnly = False,
     batch_size: Annotated[
@@ -72,20 +74,13 @@ def calibrate(
     """Fit the damping of a checkpoint by wavenumber and latitude, then its noise.
 
     The noise is fitted by its correlation in time and a scale for each variable. The years are those that it was not
-    trained on. Both are written to the manifest of a copy, or of the checkpoint
-    itself. An interrupted calibration continues when the command is repeated.
+    trained on. Both are written to the manifest of a copy, or of the checkpoint itself. An interrupted calibration
+    continues when the command is repeated.
     """
     options: dict[str, Any] = {"checkpoint": checkpoint, "checkpoint_folders": folders(checkpoints), "data": data}
     options |= {"years": tuple(years or ()), "num_starts": starts, "num_members": members, "num_rounds": damping_rounds}
-    options |= {
-        "num_trials": trials,
-        "lead_time": lead_time,
-        "spread_weight": spread_weight,
-        "scale_only": scale_only,
-        "batch_size": batch_size,
-        "seed": seed,
-    }
-    options |= {"threads": threads, "output": output, "in_place": in_place}
+    options |= {"num_trials": trials, "lead_time": lead_time, "spread_weight": spread_weight, "scale_only": scale_only}
+    options |= {"batch_size": batch_size, "seed": seed, "threads": threads, "output": output, "in_place": in_place}
     advice = "What was tried is kept. To continue, repeat the command."
     with exit_codes(advice), progress_bar("Rounds and trials") as report:
         receipt = run("calibrate", report_progress=report, report_cost=print_cost, **options)
@@ -138,7 +133,7 @@ def _print_trials(trials: Sequence[Mapping[str, Any]]) -> None:
             f"{noise['late_correlation']:.2f}",
             f"{noise['decay_hours']:.0f} h",
             _format_scale(noise["scale"]),
-            f"{trial['objective']:.4f}",
+            f"{trial['objective']:.4g}",
             f"{_mean(ratios):.4f}",
             *(f"{_mean(row['spread_skill']):.2f}" for row in trial["lead_times"]),
         )

@@ -15,7 +15,7 @@ from storage.lock import claim_output
 from training.calibration.damping import DampingFitter
 from training.calibration.damping_rounds import Round
 from training.calibration.noise import NoiseFitter
-from training.calibration.search import count_simplex
+from training.calibration.search import count_first
 from training.data.sources import load_data_for
 from training.data.training_data import TrainingData
 from training.evaluation.settings import Evaluation
@@ -55,16 +55,15 @@ def calibrate_checkpoint(
     0. The noise is fitted in `num_trials` trials, and stays if that is 0; with `scale_only` its correlation in time
     stays, and only the scale of each variable is fitted. The manifest is that of a copy in the new folder `output`, or
     the checkpoint's own if `in_place` is set. `settings` are `num_starts`, `num_members` and `seed` of the
-    `Evaluation`. An interrupted calibration continues from files next to the folder. `report_cost` is called with the
-    seconds and evaluations of networks of the rounds, then of the trials, `report_progress` after each. Raises
-    `ConfigurationError` for years of the training, before all else.
+    `Evaluation`. `report_cost` is called with the seconds and evaluations of the rounds, then of the trials,
+    `report_progress` after each.
     """
     if threads:
         torch.set_num_threads(threads)
     folder = find_checkpoint(checkpoint, checkpoint_folders)
     target = _choose_target(folder, output, in_place=in_place)
     subject = Subject.load(folder, {})
-    _check_counts(num_rounds, num_trials, count_simplex(len(subject.manifest.model.variables), scale_only=scale_only))
+    _check_counts(num_rounds, num_trials, count_first(subject.manifest.model, scale_only=scale_only))
     periods = read_periods(years, "years") or subject.manifest.provenance.validation_years
     check_years(subject.manifest, periods)
     steps, group_size = _lead_steps(lead_time, subject.manifest.model.time_step), batch_size or 10
@@ -72,16 +71,11 @@ def calibrate_checkpoint(
     frames.keep("auto", torch.device("cpu"))
     evaluation = Evaluation(periods, lead_steps=steps, group_size=group_size, references=False, **settings)
     source, total = ", ".join(PurePosixPath(str(each)).name for each in data), num_rounds + num_trials
-    calibration = _Calibration(subject, frames, evaluation, target, source, report_cost)
+    calibration = _Calibration(subject, frames, evaluation, target, source, report_cost, spread_weight, scale_only)
     lock_path = calibration.path("trials")
     with claim_output(lock_path, ConfigurationError(f"Another calibration writes `{lock_path}`. Wait for it.")):
         rounds = calibration.fit_damping(num_rounds, lambda done: report_progress(done, total))
-        trials = calibration.fit_noise(
-            num_trials,
-            lambda done: report_progress(num_rounds + done, total),
-            spread_weight=spread_weight,
-            scale_only=scale_only,
-        )
+        trials = calibration.fit_noise(num_trials, lambda done: report_progress(num_rounds + done, total))
         manifest = _write(folder, target, calibration.subject.manifest)
     fit = {"noise": manifest.noise.model_dump(mode="json"), "trials": trials, "rounds": list(rounds)}
     return {"checkpoint": str(target), "digest": manifest.digest, "summary": _describe(manifest)} | fit
@@ -89,7 +83,10 @@ def calibrate_checkpoint(
 
 @dataclass
 class _Calibration:
-    """The fits of a checkpoint, which `subject` has from then on; what was tried is in files next to `target`."""
+    """The fits of a checkpoint, which `subject` has from then on; what was tried is in files next to `target`.
+
+    An interrupted calibration continues from them.
+    """
 
     subject: Subject
     data: TrainingData
@@ -97,6 +94,8 @@ class _Calibration:
     target: Path
     source: str
     report_cost: Callable[[float, int], None]
+    spread_weight: float
+    scale_only: bool
 
     def path(self, name: str) -> Path:
         """Return the path of the file of what was tried."""
@@ -111,15 +110,17 @@ class _Calibration:
         self.subject = self.subject.with_damping(fitter.choose(self.source))
         return rounds
 
-    def fit_noise(
-        self, num_trials: int, report_progress: Callable[[int], None], *, spread_weight: float, scale_only: bool
-    ) -> list[dict[str, Any]]:
+    def fit_noise(self, num_trials: int, report_progress: Callable[[int], None]) -> list[dict[str, Any]]:
         """Fit the noise by trials, and return them, the best first; without trials it stays."""
         if not num_trials:
             return []
-        path = self.path("trials")
         fitter = NoiseFitter(
-            self.subject, self.data, self.evaluation, path, spread_weight=spread_weight, scale_only=scale_only
+            self.subject,
+            self.data,
+            self.evaluation,
+            self.path("trials"),
+            spread_weight=self.spread_weight,
+            scale_only=self.scale_only,
         )
         fitter.run(num_trials, report_progress, self.report_cost)
         manifest = self.subject.manifest.model_copy(update={"noise": fitter.choose(self.source)})
@@ -128,7 +129,7 @@ class _Calibration:
 
 
 def _check_counts(num_rounds: int, num_trials: int, num_first: int) -> None:
-    """Raise `ConfigurationError` if nothing is fitted, or the noise by too few trials for its first simplex."""
+    """Raise `ConfigurationError` if nothing is fitted, or the noise by fewer trials than white noise and the first."""
     fewest = 1 + num_first
     if 0 < num_trials < fewest:
         raise ConfigurationError(

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from storage.errors import ConfigurationError
 from training.calibration.forecasts import Forecasts
-from training.calibration.search import guess_noise, search_noise
-from training.calibration.trials import Trial, Trials, objective
+from training.calibration.search import guess_noise, search_noise, search_scales
+from training.calibration.trials import Trial, Trials, objective, scale_objective, spread_errors
 from training.data.training_data import TrainingData
 from training.evaluation.records_file import RecordsFile
 from training.evaluation.settings import Evaluation
@@ -19,7 +20,8 @@ from weather.manifest import WHITE, NoiseFit, NoiseSpec
 class NoiseFitter:
     """Trials of noise for a checkpoint, those of an interrupted calibration in the file `path` included.
 
-    With `scale_only` all have the checkpoint's correlation in time, but for those of white noise.
+    With `scale_only` all have the checkpoint's correlation in time, but for those of white noise, and `spread_weight`
+    does not matter.
     """
 
     def __init__(
@@ -36,8 +38,8 @@ class NoiseFitter:
         self._trials = Trials(Forecasts(subject, data, evaluation))
         self._spread_weight, self._scale_only = spread_weight, scale_only
         self._noise = subject.manifest.noise.model_copy(update={"fitted_on": None})
-        kept = self._noise.model_copy(update={"scale": 1.0}).parameters if scale_only else None
-        settings = {"spread_weight": spread_weight, "correlation": kept}
+        kept = self._noise.model_copy(update={"scale": 1.0}).parameters
+        settings = {"correlation": kept} if scale_only else {"spread_weight": spread_weight}
         self._file = RecordsFile(path, self._trials.settings() | settings)
 
     def run(
@@ -52,19 +54,19 @@ class NoiseFitter:
         """
         self._trials.forecasts.report_cost(num_trials - len(self._file.records), report_cost)
 
-        def evaluate(noise: NoiseSpec) -> float:
+        def evaluate(noise: NoiseSpec) -> Trial:
             known = [trial for trial in self._file.records if trial["noise"] == noise.parameters]
             if not known:
                 self._file.append(self._trials.score(noise))
                 report_progress(min(len(self._file.records), num_trials))
-            return self._value((known or self._file.records)[-1])
+            return (known or self._file.records)[-1]
 
         evaluate(WHITE)
         self._check_white()
-        guess = guess_noise(self._subject, self._data, self._evaluation.years)
         if self._scale_only:
-            guess = self._noise.model_copy(update={"scale": guess.scale})
-        search_noise(evaluate, guess, num_trials - 1, scale_only=self._scale_only)
+            search_scales(lambda noise: spread_errors(evaluate(noise)), self._guess, num_trials - 1)
+        else:
+            search_noise(lambda noise: self._value(evaluate(noise)), self._guess, num_trials - 1)
 
     def choose(self, data: str) -> NoiseSpec:
         """Return the best noise of all trials, fitted on `data`."""
@@ -76,7 +78,7 @@ class NoiseFitter:
             members=evaluation.num_members,
             lead_hours=self._trials.forecasts.lead_hours,
             sampling=self._subject.forecaster.sampling.describe(),
-            objective=f"CRPS ÷ that with white noise + {self._spread_weight:g} · ln²(spread ÷ skill)",
+            objective=self._describe_objective(),
             value=round(self._value(best), 6),
             white_value=round(self._value(self._white), 6),
             scale_only=self._scale_only,
@@ -99,6 +101,16 @@ class NoiseFitter:
                 ("lead_time",),
             )
 
+    def _describe_objective(self) -> str:
+        if self._scale_only:
+            return "ln²(spread ÷ skill) + ln²(scale ÷ that of true residuals)"
+        return f"CRPS ÷ that with white noise + {self._spread_weight:g} · ln²(spread ÷ skill)"
+
+    @cached_property
+    def _guess(self) -> NoiseSpec:
+        guess = guess_noise(self._subject, self._data, self._evaluation.years)
+        return self._noise.model_copy(update={"scale": guess.scale}) if self._scale_only else guess
+
     @property
     def _white(self) -> Trial:
         return self._file.records[0]
@@ -109,4 +121,7 @@ class NoiseFitter:
         return self._file.records[1:] if self._scale_only else self._file.records
 
     def _value(self, trial: Trial) -> float:
-        return objective(trial, self._white, self._spread_weight)
+        if not self._scale_only:
+            return objective(trial, self._white, self._spread_weight)
+        names = self._trials.forecasts.spec.variable_names
+        return scale_objective(trial, NoiseSpec(**trial["noise"]).scales(names), self._guess.scales(names))

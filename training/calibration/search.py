@@ -15,7 +15,7 @@ from training.data.training_data import TrainingData
 from training.evaluation.settings import spread_ends
 from training.evaluation.steppers import true_residuals
 from training.evaluation.subject import Subject
-from weather.manifest import WHITE, NoiseSpec
+from weather.manifest import WHITE, ModelSpec, NoiseSpec
 from weather.periods import Period
 
 MAX_CORRELATION = 0.95
@@ -76,62 +76,87 @@ def _member_residuals(subject: Subject, data: TrainingData, indices: NDArray[np.
     return np.stack(residuals)
 
 
-def count_simplex(variables: int, *, scale_only: bool) -> int:
-    """Return the number of noises of the first simplex, for so many variables."""
-    return 1 + variables + (0 if scale_only else len(_SIDES))
+def count_first(spec: ModelSpec, *, scale_only: bool) -> int:
+    """Return the number of noises that are tried before any depends on the values of others."""
+    return 1 + len(spec.variables) + (0 if scale_only else len(_SIDES))
 
 
-def search_noise(
-    evaluate: Callable[[NoiseSpec], float], guess: NoiseSpec, num_trials: int, *, scale_only: bool = False
-) -> None:
+def search_noise(evaluate: Callable[[NoiseSpec], float], guess: NoiseSpec, num_trials: int) -> None:
     """Call `evaluate` for about `num_trials` noises, first around `guess`, then where its values are lowest.
 
     Each scale stays so close to the guess that the power of one-step residuals changes by 5 % at most, because scores
-    of a few starts determine it less well. With `scale_only` the rest stays as it is in the guess. The search is
-    deterministic: the same values lead to the same noises. Source: Nelder and Mead's simplex.
+    of a few starts determine it less well. The search is deterministic: the same values lead to the same noises.
+    Source: Nelder and Mead's simplex.
     """
-    space = _Space(guess, scale_only=scale_only)
-    start = space.start
-    simplex: NDArray[np.float64] = np.vstack([start, *(start + np.diag(space.sides))])
+    scales = _scales(guess)
+    late = guess.correlation if guess.late_correlation is None else guess.late_correlation
+    start = np.array([guess.correlation, late, np.log(guess.decay_hours), *scales])
+    low, high = np.transpose([*_BOUNDS, *np.transpose(_bound(scales))])
+    sides = np.diag([*_SIDES, *(_SCALE_SIDE for _ in scales)])
+    simplex: NDArray[np.float64] = np.vstack([start, *(start + sides)])
 
     def evaluate_point(point: NDArray[np.float64], *_: Any) -> float:
-        return evaluate(space.noise(np.clip(point, space.low, space.high)))
+        return evaluate(_to_noise(np.clip(point, low, high), guess))
 
-    steps, values = (0.002, 1e-5) if scale_only else (0.01, 1e-4)
     minimize(
         evaluate_point,
         start,
         method="Nelder-Mead",
-        bounds=Bounds(space.low, space.high),
-        options={"initial_simplex": simplex, "maxfev": num_trials, "xatol": steps, "fatol": values},
+        bounds=Bounds(low, high),
+        options={"initial_simplex": simplex, "maxfev": num_trials, "xatol": 0.01, "fatol": 1e-4},
     )
 
 
-class _Space:
-    """The points of a search around a guess, whose scale is by variable: all parameters, or the scales alone."""
+def search_scales(score: Callable[[NoiseSpec], NDArray[np.float64]], guess: NoiseSpec, num_trials: int) -> None:
+    """Call `score` for up to `num_trials` noises of different scales: `guess`, one for each variable, then the best.
 
-    def __init__(self, guess: NoiseSpec, *, scale_only: bool) -> None:
-        assert isinstance(guess.scale, dict)
-        self._guess, self._names = guess, tuple(guess.scale)
-        scales = np.array(list(guess.scale.values()))
-        bounds = [*np.transpose([scales * np.sqrt(1 - _POWER_CHANGE), scales * np.sqrt(1 + _POWER_CHANGE)])]
-        sides = [_SCALE_SIDE] * len(scales)
-        late = guess.correlation if guess.late_correlation is None else guess.late_correlation
-        first = [] if scale_only else [guess.correlation, late, np.log(guess.decay_hours)]
-        self.start: NDArray[np.float64] = np.array([*first, *scales])
-        self.low, self.high = np.transpose(bounds if scale_only else [*_BOUNDS, *bounds])
-        self.sides = np.array(sides if scale_only else [*_SIDES, *sides])
+    `score` returns r, whose sum of squares is the first part of J in `scale_objective`. r is nearly linear in the
+    logarithms of the scales, so that least squares through all that was tried give the scales of the smallest J, which
+    is tried next, until it was tried before. Each scale stays as close to the guess as in `search_noise`.
+    Source: the method of Gauss and Newton.
+    """
+    first = _scales(guess)
+    low, high = _bound(first)
+    tried = [first, *(first + np.diag([_SCALE_SIDE] * len(first)))]
+    scores = [score(_with_scales(guess, scales)) for scales in tried]
+    while len(tried) < num_trials and np.isfinite(scores).all():
+        rows = np.log(np.stack(tried) / first)
+        linear = np.linalg.lstsq(np.column_stack([np.ones(len(rows)), rows]), np.stack(scores), rcond=None)[0]
+        slopes = np.vstack([linear[1:].T, np.eye(len(first)) / np.sqrt(len(first))])
+        values = np.concatenate([-linear[0], np.zeros(len(first))])
+        best = first * np.exp(np.linalg.lstsq(slopes, values, rcond=None)[0])
+        best = np.round(np.clip(best, low, high), 3)
+        if any(np.array_equal(best, scales) for scales in tried):
+            break
+        tried.append(best)
+        scores.append(score(_with_scales(guess, best)))
 
-    def noise(self, point: NDArray[np.float64]) -> NoiseSpec:
-        """Return the noise of a point, in steps that differ noticeably."""
-        first, scales = np.split(point, [len(point) - len(self._names)])
-        scale = {name: round(value, 3) for name, value in zip(self._names, scales.tolist(), strict=True)}
-        if not first.size:
-            return self._guess.model_copy(update={"scale": scale, "fitted_on": None})
-        correlation, late, log_decay = first.tolist()
-        return NoiseSpec(
+
+def _scales(noise: NoiseSpec) -> NDArray[np.float64]:
+    assert isinstance(noise.scale, dict)
+    return np.array(list(noise.scale.values()))
+
+
+def _bound(scales: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return scales * np.sqrt(1 - _POWER_CHANGE), scales * np.sqrt(1 + _POWER_CHANGE)
+
+
+def _with_scales(noise: NoiseSpec, scales: NDArray[np.float64]) -> NoiseSpec:
+    """Return the noise with other scales, in steps that differ noticeably."""
+    assert isinstance(noise.scale, dict)
+    scale = {name: round(value, 3) for name, value in zip(noise.scale, scales.tolist(), strict=True)}
+    return noise.model_copy(update={"scale": scale})
+
+
+def _to_noise(point: NDArray[np.float64], guess: NoiseSpec) -> NoiseSpec:
+    """Return the noise of a point of the search, in steps that differ noticeably."""
+    correlation, late, log_decay = point[: len(_SIDES)].tolist()
+    return _with_scales(
+        NoiseSpec(
             correlation=round(correlation, 2),
             late_correlation=round(late, 2),
             decay_hours=float(round(np.exp(log_decay))),
-            scale=scale,
-        )
+            scale=guess.scale,
+        ),
+        point[len(_SIDES) :],
+    )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.calibration.forecasts import Forecasts
 from training.validation_records import Record, combine_records, score_members
@@ -66,6 +67,24 @@ def objective(trial: Trial, white: Trial, spread_weight: float) -> float:
     parts = crps / reference + spread_weight * np.log(ratio) ** 2
     value = float(np.average(parts.mean(axis=1), weights=weights))
     return value if math.isfinite(value) else math.inf
+
+
+def scale_objective(trial: Trial, scales: Sequence[float], guess: Sequence[float]) -> float:
+    """Return J = ⟨ln²(spread ÷ skill)⟩ + ⟨ln²(scale ÷ first guess)⟩; infinite if a member was lost.
+
+    ⟨·⟩ is as in `objective`. The first part is of the spread, where the variance is large, the second of the power of
+    one-step residuals, equal to the truth's at the first guess. The CRPS hardly depends on a scale, and is not counted.
+    """
+    value = float(np.sum(spread_errors(trial) ** 2) + np.mean(np.log(np.divide(scales, guess)) ** 2))
+    return value if math.isfinite(value) else math.inf
+
+
+def spread_errors(trial: Trial) -> NDArray[np.float64]:
+    """Return ln(spread ÷ skill) of all lead times and variables, weighted: the sum of squares is ⟨ln²(…)⟩."""
+    weights = np.array([row["starts"] for row in trial["lead_times"]])[:, None]
+    ratio = np.array([row["spread_skill"] for row in trial["lead_times"]], np.float64)
+    errors: NDArray[np.float64] = np.log(ratio) * np.sqrt(weights / weights.sum() / ratio.shape[1])
+    return errors.ravel()
 
 
 def _finite(score: Any) -> float | None:

@@ -14,8 +14,8 @@ from models.testing import tiny_spec, write_tiny_checkpoint
 from storage.errors import ConfigurationError
 from training.calibration.command import calibrate_checkpoint, check_years
 from training.calibration.forecasts import Forecasts
-from training.calibration.search import guess_noise, search_noise
-from training.calibration.trials import Trials, objective
+from training.calibration.search import guess_noise, search_noise, search_scales
+from training.calibration.trials import Trials, objective, scale_objective
 from training.data.sources import load_data_for
 from training.evaluation.settings import Evaluation
 from training.evaluation.subject import Subject
@@ -215,6 +215,47 @@ def test_the_objective_is_the_relative_crps_and_the_squared_logarithm_of_spread_
     assert objective(other, white, 0.3) == pytest.approx(0.75 + 0.3 * np.log(2) ** 2 * 3 / 4), "3 starts, then 1"
     lost = _trial([[1.0, None], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]])
     assert objective(lost, white, 0.3) == np.inf
+
+
+def test_the_objective_of_scales_is_of_the_spread_and_of_the_departure_from_true_residuals() -> None:
+    trial = _trial([[2.0, 4.0], [1.0, 1.0]], [[2.0, 0.5], [1.0, 1.0]])
+    assert scale_objective(trial, (1.1, 0.9), (1.1, 0.9)) == pytest.approx(np.log(2) ** 2 * 3 / 4), "3 starts, then 1"
+    departed = scale_objective(trial, (1.2, 0.9), (1.1, 0.9))
+    assert departed == pytest.approx(np.log(2) ** 2 * 3 / 4 + np.log(1.2 / 1.1) ** 2 / 2)
+    assert (
+        scale_objective(_trial([[1.0, None], [1.0, 1.0]], [[1.0, np.nan], [1.0, 1.0]]), (1.0, 1.0), (1.0, 1.0))
+        == np.inf
+    )
+
+
+def test_the_search_for_scales_finds_the_minimum_in_few_noises() -> None:
+    """Of a spread that depends on both scales, with a slight curvature."""
+    tried: list[tuple[float, ...]] = []
+    guess = (1.02, 0.99)
+
+    def errors(scales: Sequence[float]) -> np.ndarray:
+        u10, v10 = np.log(scales)
+        return np.array([0.7 * u10 - 0.1 * v10 - 0.02 + u10**2, 0.5 * v10 + 0.1 * u10 - 0.01])
+
+    def score(noise: NoiseSpec) -> np.ndarray:
+        assert (noise.correlation, noise.late_correlation, noise.decay_hours) == (0.3, 0.2, 30)
+        tried.append(noise.scales(("u10", "v10")))
+        return errors(tried[-1])
+
+    def value(scales: Sequence[float]) -> float:
+        return float((errors(scales) ** 2).sum() + (np.log(np.divide(scales, guess)) ** 2).mean())
+
+    noise = NoiseSpec(
+        correlation=0.3, late_correlation=0.2, decay_hours=30, scale=dict(zip(("u10", "v10"), guess, strict=True))
+    )
+    search_scales(score, noise, 10)
+    assert len(tried) <= 6
+    grid = [(u10, v10) for u10 in np.arange(1.0, 1.04, 0.001) for v10 in np.arange(0.97, 1.01, 0.001)]
+    assert min(tried, key=value) == pytest.approx(min(grid, key=value), abs=0.0011)
+    tried.clear()
+    search_scales(score, noise.model_copy(update={"scale": {"u10": 0.8, "v10": 0.8}}), 4)
+    assert len(tried) == 4
+    assert np.abs((np.array(tried) / 0.8) ** 2 - 1).max() < 0.052, "as near the guess as the power allows"
 
 
 def test_the_search_finds_a_minimum_and_tries_no_more_noises_than_it_may() -> None:

@@ -17,6 +17,11 @@ from weather.manifest import Sampling
         ({"colour": "red"}, "`colour` is wrong: Extra inputs are not permitted"),
         ({"variables": ["q"]}, "`variables` .* are not among u10, v10"),
         (
+            {"noise": {"scale": {"u10": 1.03}}},
+            "`noise.scale` must be .* for each of the variables u10, v10 .* Got: u10",
+        ),
+        ({"noise": {"scale": {"u10": 1.03, "v10": 0}}}, "`noise.scale` is wrong: it must be .* Got: {'u10': 1.03"),
+        (
             {"warm_start": {"network": {"widths": [7]}, "optimiser": {"steps": 1}}},
             "widths.0` is wrong: .* multiple of 8",
         ),

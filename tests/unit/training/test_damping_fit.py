@@ -96,7 +96,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _calibrate(checkpoint: Path, data: Path, *more: object) -> Result:
-    options = ["--starts", 10, "--members", 4, "--lead-time", "24h", "--trials", 6, "--years", 2001]
+    options = ["--starts", 10, "--members", 4, "--lead-time", "24h", "--trials", 7, "--years", 2001]
     arguments = ["calibrate", checkpoint, "--data", data, *options, *more]
     return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
@@ -150,8 +150,11 @@ def test_no_trials_leave_the_noise_of_the_checkpoint_and_fewer_than_a_simplex_ne
     noise = NoiseSpec(correlation=0.4, late_correlation=0.2)
     write_tiny_checkpoint(tmp_path / "tiny", trained=False, noise=noise)
     options = ("--output", tmp_path / "damped", "--starts", 3, "--members", 2, "--damping-rounds", 2)
-    few = _calibrate(tmp_path / "tiny", data, *options, "--trials", 5)
-    assert (few.exit_code, "`trials` must be 0 or at least 6. Got: 5." in few.stderr) == (2, True)
+    few = _calibrate(tmp_path / "tiny", data, *options, "--trials", 6)
+    assert (few.exit_code, "`trials` must be 0 or at least 7: white noise, and the first 6. Got: 6." in few.stderr) == (
+        2,
+        True,
+    )
     nothing = _calibrate(tmp_path / "tiny", data, *options, "--trials", 0, "--damping-rounds", 0)
     assert (nothing.exit_code, "so that nothing is fitted" in nothing.stderr) == (2, True)
     assert [each.name for each in tmp_path.iterdir()] == ["tiny"]

@@ -1,10 +1,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from weather.manifest import read_manifest
+from models.testing import write_tiny_checkpoint
+from weather.manifest import NoiseSpec, Sampling, read_manifest
 from weather.readers.provenance import ChosenSource
-from weather.stores.create import descriptive_attributes
+from weather.stores.create import RNG_NAME, descriptive_attributes, identity_attributes, read_noise
 
 TIME = np.datetime64("2018-09-15T00", "s")
 
@@ -32,3 +34,11 @@ def test_a_store_says_from_which_records_its_forecast_started(tiny_checkpoint: P
 def test_a_state_of_an_older_version_has_no_such_attribute(tiny_checkpoint: Path) -> None:
     attributes = descriptive_attributes(read_manifest(tiny_checkpoint), TIME, ["a.nc"])
     assert "initial_state_choice" not in attributes
+
+
+@pytest.mark.parametrize("scale", [1.05, {"u10": 1.03, "v10": 1.01}])
+def test_the_noise_is_read_from_flat_attributes(scale: float | dict[str, float], tmp_path: Path) -> None:
+    manifest = write_tiny_checkpoint(tmp_path, noise=NoiseSpec(correlation=0.3, scale=scale))
+    attributes = identity_attributes(manifest, Sampling(), 0, "")
+    assert all(isinstance(value, str | int | float) for value in attributes.values()), "as NetCDF requires"
+    assert read_noise(attributes) == {"rng": RNG_NAME} | manifest.noise.parameters
