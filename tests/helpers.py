@@ -1,10 +1,10 @@
 """Small helpers that tests of several packages share."""
 
-import sys
 import time
 from collections.abc import Callable
-from importlib.util import LazyLoader, find_spec, module_from_spec
+from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -38,17 +38,20 @@ def _holds(condition: Callable[[], object], ignoring: tuple[type[Exception], ...
         return False
 
 
+class _LazyModule(ModuleType):
+    """A module that is loaded when an attribute of it is read, but for private ones: `pytest` looks for some of its own
+    in everything that a test module contains.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(import_module(self.__name__), name)
+
+
 def lazy_module(name: str) -> ModuleType:
-    """Return a module that is loaded when its first attribute is read: most test processes need no slow one."""
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = find_spec(name)
-    assert spec is not None, name
-    assert spec.loader is not None, name
-    spec.loader = LazyLoader(spec.loader)
-    module = sys.modules[name] = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Return a module that is loaded when an attribute of it is read: most test processes need no slow one."""
+    return _LazyModule(name)
 
 
 def random_state(analyses: int = 1, num_frames: int = 2) -> InitialState:

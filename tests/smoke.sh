@@ -24,4 +24,5 @@ assert home in pathlib.Path(models.__file__).resolve().parents, models.__file__
 for kind in ('checkpoints', 'samples'):
     assert home in weather.bundled.bundled_folder(kind).resolve().parents, weather.bundled.bundled_folder(kind)
 "
-"$folder/env/bin/python" -P -m pytest -m smoke -p no:cacheprovider
+# the names of files have no spaces
+"$folder/env/bin/python" -P -m pytest -m smoke -p no:cacheprovider $(grep -rl --include='*.py' 'mark\.smoke' tests)

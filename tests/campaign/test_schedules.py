@@ -8,7 +8,7 @@ import math
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,11 +31,10 @@ from tests.campaign.archive import Archive, Weather
 from tests.clock import MovableClock
 from tests.in_process import InProcess, run_in_process
 from tests.origins import serving_analyses
+from tests.parsing import parse_in_process
 from tests.rows import expire_data
 from tests.simulated import STEP, install, run_tick
 from weather.ingest import parent
-from weather.ingest.child import carry_out
-from weather.ingest.process import Limits
 from workers.loop import Worker
 
 T = TypeVar("T")
@@ -56,15 +55,6 @@ def settings(tmp_path: Path, untrained_checkpoint: Path) -> Settings:
     return Settings.of(data=tmp_path, checkpoints=folder, reconcile_seconds=1e6, device="cpu", threads=1)
 
 
-def _parse(request: Mapping[str, Any], folder: Path, limits: Limits, _label: str) -> dict[str, Any]:
-    """Carry out the request to a parser in this process, as the files of the test are its own."""
-    work = folder / "work"
-    work.mkdir()
-    files = [Path(path) for path in request["files"]]
-    reply = carry_out(files, request["names"], request["task"], work, limits.output_bytes)
-    return {"kind": "", "problems": []} | reply
-
-
 @pytest.fixture
 def api(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcess]:
     """The service without its own tasks, child processes and waits for the disk: a day takes seconds.
@@ -72,7 +62,7 @@ def api(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch)
     Its queues run in one thread at a time, because the libraries of files bear no more.
     """
     limiter = CapacityLimiter(1)
-    monkeypatch.setattr(parent, "run_parser", _parse)
+    monkeypatch.setattr(parent, "run_parser", parse_in_process)
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
 
     async def run(call: Callable[[], T], _seconds: float, _folder: Path | None = None) -> T:

@@ -1,4 +1,8 @@
-"""What each input as people have it does, through the reader, the command line, the service and its child process."""
+"""What each input as people have it does, through the reader, the command line, the service and its child process.
+
+The parser of the service runs in a confined process for inputs of `CONFINED`, one for each library and packing;
+`make campaign` confines it for all.
+"""
 
 import re
 from pathlib import Path
@@ -10,13 +14,26 @@ from typer.testing import CliRunner, Result
 
 from tests.cases import ACCEPTED, REFUSED, Case
 from tests.inputs import INIT_TIME, state, state_spec
+from tests.parsing import parse_in_process
 from warmcast.cli import app
 from weather.errors import InitialStateError
-from weather.ingest.parent import ingest_initial_state
+from weather.ingest import parent
 from weather.initial_state import InitialState, read_initial_state
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Consolidated.*", "ignore:Duplicate name", "ignore:.*Zarr V3 spec")
 SPEC = state_spec()
+INPUTS = ACCEPTED | REFUSED
+CONFINED = {
+    "clean NetCDF", "clean GRIB", "CCSDS packing", "a zip as the Climate Data Store sends it",
+    "a zipped Zarr in a folder", "bzip2", "WMO headers", "members by label",
+    "spread of ECMWF", "HEALPix", "two values for one time",
+}  # fmt: skip  # one name per line would be 11 lines
+
+
+@pytest.fixture
+def unconfined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parse in this process what the service parses in a confined one."""
+    monkeypatch.setattr(parent, "run_parser", parse_in_process)
 
 
 def _check_accepted(result: InitialState, case: Case) -> None:
@@ -51,20 +68,33 @@ def test_an_input_is_refused_with_its_reason(tmp_path: Path, name: str) -> None:
     _check_refusal(str(caught.value), case, paths)
 
 
-@pytest.mark.parametrize("name", ACCEPTED)
-def test_the_services_child_reads_the_same_state(tmp_path: Path, name: str) -> None:
-    case = ACCEPTED[name]
-    paths = case.make(tmp_path)
-    _check_accepted(ingest_initial_state(paths, [path.name for path in paths], SPEC, None), case)
+def _check_service(case: Case, folder: Path) -> None:
+    """Check what the service makes of an input as an upload."""
+    paths = case.make(folder)
+    names = [path.name for path in paths]
+    if case.refusal is None:
+        _check_accepted(parent.ingest_initial_state(paths, names, SPEC, None), case)
+    else:
+        with pytest.raises(InitialStateError) as caught:
+            parent.ingest_initial_state(paths, names, SPEC, None)
+        _check_refusal(str(caught.value), case, paths)
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_the_services_child_refuses_with_the_same_reason(tmp_path: Path, name: str) -> None:
-    case = REFUSED[name]
-    paths = case.make(tmp_path)
-    with pytest.raises(InitialStateError) as caught:
-        ingest_initial_state(paths, [path.name for path in paths], SPEC, None)
-    _check_refusal(str(caught.value), case, paths)
+@pytest.mark.usefixtures("unconfined")
+@pytest.mark.parametrize("name", INPUTS)
+def test_the_service_reads_the_same_state_or_refuses_with_the_same_reason(tmp_path: Path, name: str) -> None:
+    _check_service(INPUTS[name], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in CONFINED else pytest.mark.campaign) for name in INPUTS]
+)
+def test_the_services_child_does_the_same(tmp_path: Path, name: str) -> None:
+    _check_service(INPUTS[name], tmp_path)
+
+
+def test_every_confined_input_exists() -> None:
+    assert {*INPUTS} >= CONFINED
 
 
 def _forecast(tiny_checkpoint: Path, folder: Path, paths: list[Path]) -> Result:
