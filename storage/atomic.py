@@ -14,7 +14,7 @@ from pathlib import Path
 PARTIAL_SUFFIX = ".partial"
 """Suffix of temporary files, which a killed process leaves."""
 
-_FLUSHES = 16
+_FLUSHES = 8
 """Files of a folder that are flushed to the disk at the same time."""
 
 
