@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 
 from models.testing import tiny_spec
+from tests.parsing import parse_in_process
 from weather.errors import (
     InitialStateError,
     InputCorruptError,
@@ -21,13 +22,14 @@ from weather.errors import (
     ParserTimeoutError,
     VerificationError,
 )
+from weather.ingest import parent
 from weather.ingest.exchange import load_initial_state, save_initial_state
 from weather.ingest.parent import ingest_initial_state, ingest_truth
 from weather.ingest.process import Limits
 from weather.initial_state import InitialState, read_initial_state
 from weather.manifest import ModelSpec
 
-MUTANTS = 4
+MUTANTS = 2
 
 
 @pytest.fixture(autouse=True)
@@ -88,14 +90,16 @@ def test_packed_files_are_read_in_the_child_and_leave_no_file(
         (lambda content: gzip.compress(b"GIF89a" + content), InputUnsupportedError, "must be GRIB, NetCDF or Zarr"),
     ],
 )
-def test_what_the_child_finds_while_unpacking_is_an_error_of_its_kind(
+def test_what_is_found_while_unpacking_is_an_error_of_its_kind(
     damage: Callable[[bytes], bytes],
     kind: type[Exception],
     text: str,
     spec: ModelSpec,
     winds: xr.Dataset,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(parent, "run_parser", parse_in_process)
     winds.to_netcdf(tmp_path / "winds.nc")
     (tmp_path / "upload").write_bytes(damage((tmp_path / "winds.nc").read_bytes()))
     with pytest.raises(kind, match=text) as caught:
