@@ -11,6 +11,8 @@ from jobs.settings import Settings
 from service import work_queues
 from service.app import create_app
 from tests.in_process import InProcess, run_in_process
+from tests.parsing import parse_in_process
+from weather.ingest import parent
 
 T = TypeVar("T")
 
@@ -30,9 +32,10 @@ def api(settings: Settings, database: Database) -> Iterator[InProcess]:
 
 @pytest.fixture(autouse=True)
 def threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the work of queues in threads of this process instead of child processes, which take a second to start.
+    """Run the work of queues, and the parser, in threads of this process instead of in processes, which start slowly.
 
-    The processes are tested in `test_child_processes.py`, `test_work_queues.py` and `tests/integration/test_busy.py`.
+    The processes are tested in `test_child_processes.py`, `test_work_queues.py` and `tests/integration/test_busy.py`,
+    and the parser in `tests/unit/weather/ingest` and `tests/integration/test_requests.py`.
     """
     limiter = CapacityLimiter(math.inf)
 
@@ -40,3 +43,4 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> None:
         return await to_thread.run_sync(call, limiter=limiter)
 
     monkeypatch.setattr(work_queues, "run_in_child", run)
+    monkeypatch.setattr(parent, "run_parser", parse_in_process)
