@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 
 from tests.inputs import state, state_spec, write_netcdf
+from tests.parsing import parse_in_process
 from weather.errors import InitialStateError
+from weather.ingest import parent
 from weather.ingest.parent import ingest_initial_state
 from weather.initial_state import InitialState, read_initial_state
 
 UNKNOWN_TYPES = ("r64", {"name": "hostile", "configuration": {}})
+
+
+@pytest.fixture(autouse=True)
+def unconfined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parse uploads in this process; `tests/unit/weather/ingest` tests its limits."""
+    monkeypatch.setattr(parent, "run_parser", parse_in_process)
 
 
 def _read(path: Path) -> InitialState:
