@@ -8,8 +8,9 @@ from jobs.settings import Settings
 from models.testing import write_tiny_checkpoint
 from service.app import create_app
 from tests.in_process import InProcess, run_in_process
+from tests.served import small_request
 from weather.bundled import catalogue_states, find_named_checkpoint
-from weather.manifest import read_manifest
+from weather.manifest import NoiseSpec, read_manifest
 from weather.times import parse_time
 
 
@@ -61,6 +62,18 @@ def test_a_checkpoint_that_is_added_is_served_without_a_restart(
         write_tiny_checkpoint(folder / "added")
         assert api.get("/v1/models/added").status_code == 200
         assert [model["id"] for model in api.get("/v1/models").json()] == ["added", "earth", "planet"]
+
+
+def test_a_scale_of_the_noise_by_variable_is_in_the_model_and_in_the_estimate_of_its_forecasts(
+    settings: Settings, tmp_path: Path
+) -> None:
+    noise = NoiseSpec(correlation=0.3, scale={"u10": 1.03, "v10": 1.01})
+    write_tiny_checkpoint(tmp_path / "more/scaled", name="scaled", noise=noise)
+    with run_in_process(create_app(settings.replace(checkpoints=str(tmp_path / "more")), with_worker=False)) as api:
+        model = api.get("/v1/models/scaled").json()
+        estimate = api.post("/forecast?validate_only=true", json=small_request(model="scaled")).json()
+    assert model["noise"]["scale"] == {"u10": 1.03, "v10": 1.01}
+    assert estimate["noise"] == noise.parameters
 
 
 def test_the_first_folder_takes_precedence_for_checkpoints_of_one_name(settings: Settings, tmp_path: Path) -> None:
