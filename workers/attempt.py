@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -19,7 +19,7 @@ from weather.stores.restart import RestartStore
 from workers.background import BackgroundWriter
 from workers.chunk_writers import ChunkWriters, StagedLeadTime, lead_times_ahead
 from workers.claimed_forecast import ClaimedForecast, publish_committed
-from workers.device import can_keep_lead_times, side_stream
+from workers.device import can_keep_lead_times
 from workers.lead_times import StagedSummary, begin_summary
 from workers.rollouts import GroupStates
 from workers.timing import PhaseMarks, StepClock
@@ -62,9 +62,9 @@ class Attempt:
     """Write the lead times that one claim computes, under its leases, while the next ones are computed.
 
     `threads` threads encode and write chunks; one commits rows and publishes, in order. One computes the products of
-    complete lead times by `apply`, on `device` if there is room for some lead times more. As many threads again, but at
-    least 4, encode and write them, and one completes them in order. Data reaches the disk before its row, and its row
-    before it is published.
+    complete lead times by `apply`, in the context `beside`, on `device` if there is room for some lead times more. As
+    many threads again, but at least 4, encode and write them, and one completes them in order. Data reaches the disk
+    before its row, and its row before it is published.
     """
 
     def __init__(
@@ -78,8 +78,9 @@ class Attempt:
         threads: int,
         device: torch.device,
         apply: Apply = apply_to_finite,
+        beside: AbstractContextManager[Any] | None = None,
     ) -> None:
-        self._apply = apply
+        self._apply, self._beside = apply, beside or nullcontext()
         self._database, self._forecast, self._lease_seconds, self._clock = database, forecast, lease_seconds, clock
         store, folder = forecast.store, forecast.folder
         self._leases = {lease.group: lease for lease in claimed}
@@ -90,7 +91,6 @@ class Attempt:
         self._lead_times = forecast.lead_times()
         self._computation: Mapping[str, Any] = {}
         self._keeps_on_device = can_keep_lead_times(device, store.layout.num_groups * store.layout.group_bytes)
-        self._products_stream = side_stream(device, is_urgent=True)
         self._stack = ExitStack()
         self._chunks = ChunkWriters(threads, partial(clock.phase, "encode"))
         self._removes_frames = isinstance(store, RestartStore)
@@ -165,7 +165,7 @@ class Attempt:
 
     def _write_all_products(self, lead_indices: Sequence[int]) -> None:
         for lead_index in lead_indices:
-            with torch.inference_mode(), self._products_stream:
+            with torch.inference_mode(), self._beside:
                 self._write_products(lead_index)
 
     def _write_products(self, lead_index: int) -> None:

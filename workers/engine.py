@@ -28,12 +28,13 @@ from weather.manifest import Manifest
 from weather.stores.create import check_rng
 from workers.attempt import Attempt
 from workers.claimed_forecast import ClaimedForecast
-from workers.device import count_host_threads, find_device, keep_freed_memory, shorten_turns
+from workers.device import count_host_threads, find_device, keep_freed_memory, shorten_turns, side_stream
 from workers.forecasters import Forecasters
 from workers.recorded_products import recorded_on
 from workers.rollouts import GroupStates, Rollouts
 from workers.room import Room
 from workers.timing import SpeedMeter, StepClock
+from workers.transfers import Transfers
 
 
 class Engine:
@@ -47,7 +48,8 @@ class Engine:
         self.device, self._version = find_device(settings.worker.device), importlib.metadata.version("warmcast")
         keep_freed_memory()
         shorten_turns(self.device)
-        self._apply = recorded_on(self.device)
+        self._apply, self._beside = recorded_on(self.device), side_stream(self.device, is_urgent=True)
+        self._transfers = Transfers(self.device)
         if settings.worker.threads:
             torch.set_num_threads(settings.worker.threads)
         self._host_threads = settings.worker.host_threads or count_host_threads(self.device)
@@ -105,7 +107,7 @@ class Engine:
         attempt = self._begin_attempt(forecast, claimed, clock)
         committed = {lease.group: lease.committed for lease in claimed}
         noise = ForecastNoise.of(manifest.model, manifest.noise, seed=request.seed, init_time=forecast.state.init_time)
-        rollouts = Rollouts(batches, forecast.state, store, committed, noise, self._host_threads)
+        rollouts = Rollouts(batches, forecast.state, store, committed, noise, self._host_threads, self._transfers)
         best = self._read_batch_size(request.checkpoint_digest) or request.group_size
         with (
             self._room.hold(self._lane, request.group_size, best),
@@ -130,6 +132,7 @@ class Engine:
             threads=self._host_threads,
             device=self.device,
             apply=self._apply,
+            beside=self._beside,
         )
 
     def wait_for_compilation(self) -> None:

@@ -14,7 +14,7 @@ from diagnostics.finite_members import Apply, apply_to_finite
 from diagnostics.scores.arrays import Array, to_numpy
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.summary import SummaryStore
-from workers.rollouts import DeviceStates
+from workers.transfers import DeviceStates
 
 Fields = NDArray[np.float32] | DeviceStates
 """The fields of a group: (member, variable, latitude, longitude)."""

@@ -10,7 +10,7 @@ from weather.grids import Grid
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import Layout
 from workers.lead_times import LeadTimes
-from workers.rollouts import DeviceStates
+from workers.transfers import DeviceStates
 
 LAYOUT = Layout(
     init_time=np.datetime64("2018-09-15T00", "s"),

@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import shutil
@@ -78,6 +79,22 @@ def test_a_worker_reports_each_phase_as_it_begins(
         *("reading_state", "loading_model", "rollout", "finalising"),
         *("reading_state", "rollout", "finalising"),  # with the model of the first
     ]
+
+
+def test_all_threads_of_a_forecast_end_with_it_without_the_garbage_collector(
+    submit_forecast: Submit, worker: Worker
+) -> None:
+    """Else they end in whatever thread collects garbage, which may hold a lock that they need for it."""
+    submit_forecast()
+    before = set(threading.enumerate())
+    gc.disable()
+    try:
+        while worker.run():
+            pass
+        remaining = {thread.name for thread in set(threading.enumerate()) - before}
+    finally:
+        gc.enable()
+    assert not remaining
 
 
 def test_a_worker_writes_the_same_store_as_the_command_line(
