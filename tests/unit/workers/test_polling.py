@@ -112,7 +112,7 @@ def test_a_step_of_a_further_lane_that_takes_too_long_is_given_up(
 ) -> None:
     forecasts = [submit_forecast(members=2), submit_forecast(members=2)]
     limited = settings.replace(group_size=None, forecasts_at_once=2, stop_seconds=4)
-    with _slow_worker(limited, "3") as process:
+    with _slow_worker(limited, "6") as process:
         wait_until(lambda: {read_forecast(database, forecast.id).status for forecast in forecasts} == {"running"})
         process.terminate()
         assert process.wait(60) == 0
