@@ -92,8 +92,8 @@ class WorkerSettings(_Group):
         None,
         ge=1,
         le=64,
-        description="Threads of a worker that draw noise, and as many that write chunks; by default one beside a CPU, "
-        "and one for each processor, at most 8, beside a GPU.",
+        description="Threads of a worker that write chunks, and at most as many that draw noise; by default one beside "
+        "a CPU, and one for each processor, at most 8, beside a GPU.",
     )
     group_size: int | None = Field(
         None,
