@@ -81,7 +81,7 @@ class Forecaster:
         self._compiled_warm_start = execution.compile(networks.warm_start)
         self._compiled_velocity = execution.compile(networks.flow.velocity)
         self._valid_range = ValidRange(networks.spec.known_variables, device)
-        self._features: dict[np.datetime64, Features] = {}
+        self._features: dict[int, Features] = {}
         self._set_damping(networks.spec)
         self._set_sampling(sampling, graphs)
 
@@ -214,13 +214,19 @@ class Forecaster:
 
         A GPU loads those of the next dates with them, by one copy that the host does not wait for.
         """
-        if valid_time not in self._features:
+        key = _seconds(valid_time)
+        if key not in self._features:
             is_cuda = self.device.type == "cuda"
             times = valid_time + self.spec.time_step * np.arange(_FEATURES_AHEAD if is_cuda else 1)
             series = torch.from_numpy(feature_series(self.spec.features, self.spec.grid.grid, times))
             loaded = (series.pin_memory() if is_cuda else series).to(self.device, non_blocking=True)
-            self._features = dict(zip(times, loaded.split(1), strict=True))
-        return self._features[valid_time]
+            self._features = dict(zip(map(_seconds, times), loaded.split(1), strict=True))
+        return self._features[key]
+
+
+def _seconds(time: np.datetime64) -> int:
+    """Return the whole seconds since 1970: equal dates of different units have different hashes in some versions."""
+    return int(time.astype("M8[s]").astype(np.int64))
 
 
 def _is_expanded(frame: Fields) -> bool:
