@@ -111,8 +111,9 @@ def test_a_step_of_a_further_lane_that_takes_too_long_is_given_up(
     submit_forecast: Submit, settings: Settings, database: Database
 ) -> None:
     forecasts = [submit_forecast(members=2), submit_forecast(members=2)]
-    limited = settings.replace(group_size=None, forecasts_at_once=2, stop_seconds=4)
-    with _slow_worker(limited, "6") as process:
+    limited = settings.replace(group_size=None, forecasts_at_once=2, stop_seconds=4, poll_seconds=0.05)
+    # each lane has 2.5 s to begin its step before the other's would end, and as many to end it after it is given up
+    with _slow_worker(limited, "4.5") as process:
         wait_until(lambda: {read_forecast(database, forecast.id).status for forecast in forecasts} == {"running"})
         process.terminate()
         assert process.wait(60) == 0
