@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -76,29 +77,38 @@ def read_store_file(
     if _KEY.fullmatch(key):
         with answering_damage(record, service):
             files = FILE_LISTS.read(folder, record)
-            try:
-                return _respond_with_store_file(record, folder, f"{store}/{key}", files or {}, request)
-            except FileNotFoundError:
-                _check_absence(record, folder, store, key, files)
+            respond = partial(_respond_with_store_file, record, folder, f"{store}/{key}", files or {}, request)
+            with suppress(FileNotFoundError):
+                return respond()
+            if _must_exist(record, folder, store, key, files):
+                return _respond_again(f"{store}/{key}", respond)
         if record.status not in OPEN:
             check_data(record.id, service)
     return problem_response(NOT_FOUND, f"The store has no file {key!r}, or it is not written yet.")
 
 
-def _check_absence(record: ForecastRecord, folder: ForecastFolder, store: str, key: str, files: Files | None) -> None:
-    """Raise `DamagedError` if a file that is missing must exist: by the list of files, or by its store."""
+def _must_exist(record: ForecastRecord, folder: ForecastFolder, store: str, key: str, files: Files | None) -> bool:
+    """Return whether a file must exist: by the list of files, or by its store."""
     name = f"{store}/{key}"
-    if files is None:
-        mark = mark_of(store, key)
-        is_promised = (
-            key == METADATA_KEY
-            or (mark is not None and _promises(folder.path, store, mark, name))
-            or (record.status == Status.SUCCESSFUL and name in expected_files(folder, record))
-        )
-    else:
-        is_promised = name in files
-    if is_promised:
-        raise DamagedError(name, "is missing")
+    if files is not None:
+        return name in files
+    mark = mark_of(store, key)
+    return (
+        key == METADATA_KEY
+        or (mark is not None and _promises(folder.path, store, mark, name))
+        or (record.status == Status.SUCCESSFUL and name in expected_files(folder, record))
+    )
+
+
+def _respond_again(name: str, respond: Callable[[], Response]) -> Response:
+    """Return the response with a file that was missing, and that its store may have promised only since then.
+
+    Raises `DamagedError` if it is still missing.
+    """
+    try:
+        return respond()
+    except FileNotFoundError as error:
+        raise DamagedError(name, "is missing") from error
 
 
 def _promises(folder: StoragePath, store: str, mark: str, name: str) -> bool:

@@ -20,6 +20,7 @@ from tests.rows import succeed
 from tests.served import small_request
 from tests.stored_files import list_receipt, write_lead_times
 from weather.stores.ensemble import EnsembleStore
+from weather.stores.promises import mark_of
 
 CHUNK, OTHER, MARK = "ensemble.zarr/u10/c.0.0.0.0.0", "ensemble.zarr/u10/c.0.1.0.0.0", "ensemble.zarr/complete/c.0.0"
 ROOT, SUMMARY, STATE = "ensemble.zarr/zarr.json", "summary.zarr/zarr.json", "initial_state/initial_state.npy"
@@ -174,6 +175,22 @@ def test_a_chunk_that_its_mark_promises_is_damaged_and_any_other_is_not_written_
     assert not api.get(f"/v1/forecast/{record.id}").json()["warnings"]
     (folder.path / CHUNK).remove()
     assert api.get(f"/v1/forecast/{record.id}/{CHUNK}").json()["type"] == "/problems/damaged"
+
+
+def test_a_chunk_that_is_written_while_its_absence_is_explained_is_sent_and_not_recorded_as_damage(
+    api: InProcess, submit_forecast: Callable[..., ForecastRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = submit_forecast()
+    store = EnsembleStore.open(ForecastFolder(tmp_path, record.id).store)
+
+    def write_and_find_mark(name: str, key: str) -> str | None:
+        store.commit(0, 0, np.zeros((2, 2, *store.layout.grid.shape), np.float32))
+        return mark_of(name, key)
+
+    monkeypatch.setattr("service.routes.data.mark_of", write_and_find_mark)
+    response = api.get(f"/v1/forecast/{record.id}/{CHUNK}")
+    assert (response.status_code, response.content) == (200, (tmp_path / "forecasts" / record.id / CHUNK).read_bytes())
+    assert not api.get(f"/v1/forecast/{record.id}").json()["warnings"]
 
 
 @pytest.mark.parametrize("kind", ["flipped", "empty", "short", "exchanged"])
