@@ -1,6 +1,5 @@
 """`warmcast bench engine --device`: whole forecasts on a device, compared with their time steps alone."""
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,13 +11,12 @@ import numpy as np
 import torch
 
 from benchmarks.host_path_process import ForecastRuns
-from benchmarks.measurement import publish_results, resident_bytes
+from benchmarks.measurement import GrowingResults, resident_bytes
 from benchmarks.workbench import Workbench, write_untrained_checkpoint
 from jobs.mode import Mode, Precision
 from models.forecaster import Forecaster
 from models.noise import white_noise
 from models.testing import write_tiny_checkpoint
-from storage.atomic import write_text
 from weather.bundled import find_named_checkpoint
 from workers.device import find_device
 
@@ -41,24 +39,22 @@ class _Case:
 def bench_device(*, json_path: Path | None, tiny: bool, device: str) -> dict[str, Any]:
     """Time forecasts of 50 members in one group on a device, in float32, in bfloat16, and compiled in bfloat16.
 
-    They run with all that belongs to them: noise, copies, diagnostics, summary, chunks on the disk and rows. Each row
-    is written to `json_path` as soon as it is measured, because the whole table takes minutes.
+    They run with all that belongs to them: noise, copies, diagnostics, summary, chunks on the disk and rows.
 
     - `overhead_large`, `overhead_small`: time of a compiled forecast over that of the same time steps with nothing
       beside, on 121 × 240 and on 48 × 96.
     """
-    rows: list[dict[str, Any]] = []
+    results = GrowingResults(json_path)
     with tempfile.TemporaryDirectory(prefix="warmcast-bench-") as folder:
         work, modes = Path(folder), _MODES[1:] if tiny else _MODES
         cases = list(_list_cases(work, tiny=tiny))
         for precision, compiled in modes:
             for case in cases:
                 place = work / f"{case.name}-{precision}-{compiled}"
-                rows.append(_time_mode(place, case, device, precision, compiled=compiled, tiny=tiny))
-                if json_path is not None:
-                    write_text(json_path, json.dumps({"rows": rows}, indent=1) + "\n")
-    ratios = {name: rows[index]["forecast ÷ bare"] for index, name in enumerate(("overhead_large", "overhead_small"))}
-    return publish_results(f"{rows[0]['members']} members, NFE {_NFE}, {_describe(device)}", rows, ratios, json_path)
+                results.add_row(_time_mode(place, case, device, precision, compiled=compiled, tiny=tiny))
+    for name, row in zip(("overhead_large", "overhead_small"), results.rows, strict=False):
+        results.add_ratios({name: row["forecast ÷ bare"]})
+    return results.publish(f"{cases[0].members} members, NFE {_NFE}, {_describe(device)}")
 
 
 def _list_cases(work: Path, *, tiny: bool) -> Iterator[_Case]:

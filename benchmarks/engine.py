@@ -1,6 +1,7 @@
 """`warmcast bench engine`: time and memory of forecasts, compared with evaluations alone and with a plain loop."""
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from benchmarks.device import bench_device
 from benchmarks.engine_peers import BareEvaluations, measure_convolutions, measure_warm_start_cost
 from benchmarks.engine_processes import Size, measure_peak_bytes, measure_two_workers, start_plain_loop
 from benchmarks.host_path import bench_host_path
-from benchmarks.measurement import publish_results
+from benchmarks.measurement import GrowingResults
 from benchmarks.workbench import Workbench, write_untrained_checkpoint
 from jobs.counters import STEP_SECONDS
 from jobs.dispatching.live_workers import sum_counters
@@ -90,51 +91,48 @@ def bench_cpu(*, json: Path | None, tiny: bool, threads: int | None, compiled: b
         planet = work / "tiny" if tiny else find_named_checkpoint("planet", ())
         grid = (17, 32) if tiny else (121, 240)
         large = write_untrained_checkpoint(work / "untrained", *grid)
-        eager = [
-            _time_engine(work / "planet-eager", "planet", planet, sizes.forecast, Execution(), sizes.repeats),
-            _time_engine(
-                work / "large", f"{grid[0]} × {grid[1]}", large, sizes.forecast, Execution(), sizes.repeats_large
-            ),
-        ]
+        results = GrowingResults(json)
+        for name, checkpoint, repeats in (
+            ("planet", planet, sizes.repeats),
+            (f"{grid[0]} × {grid[1]}", large, sizes.repeats_large),
+        ):
+            results.add_row(_time_engine(work / name, name, checkpoint, sizes.forecast, Execution(), repeats))
         modes = [Execution(Compiler())] if compiled else []
         modes += [Execution(precision="bfloat16")]
-        others = [
-            _time_engine(work / f"mode-{index}", "planet", planet, sizes.forecast, mode, sizes.repeats)
-            for index, mode in enumerate(modes)
-        ]
-        ratios = compute_ratios(eager, others) | _measure_other_ratios(work, planet, sizes)
+        for index, mode in enumerate(modes):
+            place = work / f"mode-{index}"
+            results.add_row(_time_engine(place, "planet", planet, sizes.forecast, mode, sizes.repeats))
+        results.add_ratios(compute_ratios(results.rows[:2], results.rows[2:]))
+        _measure_other_ratios(results, work, planet, sizes)
     size = sizes.forecast
     evaluations = f"NFE {size.nfe}, {size.nfe + 1} network evaluations a time step with that of the warm start"
     title = f"{size.members} members × {size.num_lead_times} lead times, {evaluations}"
-    return publish_results(f"{title}, {torch.get_num_threads()} threads", eager + others, ratios, json)
+    return results.publish(f"{title}, {torch.get_num_threads()} threads")
 
 
-def compute_ratios(eager: list[dict[str, Any]], others: list[dict[str, Any]]) -> dict[str, float]:
+def compute_ratios(eager: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the ratios of the timed forecasts; the first eager row is the checkpoint `planet` in float32."""
     exact = [eager[0], *(row for row in others if row["precision"] == "float32")]
     return {
         "overhead_ratio": max(row["engine s"] / row["evaluations s"] for row in eager),
         "eager_ratio": max(row["plain loop s"] / row["engine s"] for row in exact),
-        "diagnostics_share": max(row["diagnostics share"] for row in eager + others),
+        "diagnostics_share": max(row["diagnostics share"] for row in (*eager, *others)),
     }
 
 
-def _measure_other_ratios(work: Path, planet: Path, sizes: _Sizes) -> dict[str, float]:
+def _measure_other_ratios(results: GrowingResults, work: Path, planet: Path, sizes: _Sizes) -> None:
     """Measure the ratios that need no timed forecasts: speed of convolutions, two workers, growth of memory."""
     networks, _ = load_checkpoint(planet, torch.device("cpu"))
+    results.add_ratios({"warm_start_cost": measure_warm_start_cost(networks, _GROUP_SIZE, sizes.repeats)})
     share, speed = measure_convolutions(networks, _GROUP_SIZE)
+    results.add_ratios({"convolution_share": share, "convolution_speed": speed})
     two_workers = measure_two_workers(work / "shared", planet, sizes.forecast, sizes.repeats_shared)
+    results.add_ratios({"two_worker_ratio": two_workers})
     short, long, few, many = measure_peak_bytes(
         work / "memory", planet, [sizes.short, sizes.long, replace(sizes.many, members=8), sizes.many], sizes.warm_ups
     )
-    return {
-        "warm_start_cost": measure_warm_start_cost(networks, _GROUP_SIZE, sizes.repeats),
-        "convolution_share": share,
-        "convolution_speed": speed,
-        "two_worker_ratio": two_workers,
-        "memory_growth": long / short,
-        "memory_a_member_kb": (many - few) / (sizes.many.members - 8) / 1e3,
-    }
+    a_member = (many - few) / (sizes.many.members - 8) / 1e3
+    results.add_ratios({"memory_growth": long / short, "memory_a_member_kb": a_member})
 
 
 def _time_engine(

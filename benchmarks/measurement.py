@@ -57,6 +57,37 @@ def resident_bytes(process_id: int | None = None) -> int:
     return int(Path(f"/proc/{process_id or 'self'}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+class GrowingResults:
+    """Results of a benchmark that takes minutes: printed one by one on standard error, and written to `path` if given.
+
+    Whoever ends the benchmark has what was measured until then.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path, self._console = path, Console(stderr=True)
+        self.rows: list[Mapping[str, Any]] = []
+        self.ratios: dict[str, float] = {}
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """Add a row of the table."""
+        self.rows.append(row)
+        self._show(", ".join(f"{name} {_short(value)}" for name, value in row.items()))
+
+    def add_ratios(self, ratios: Mapping[str, float]) -> None:
+        """Add ratios, or other figures that are no part of the table."""
+        self.ratios |= ratios
+        self._show(", ".join(f"{name}: {_short(value)}" for name, value in ratios.items()))
+
+    def publish(self, title: str) -> dict[str, Any]:
+        """Print all as a table with ratios below, and return them."""
+        return publish_results(title, self.rows, self.ratios, self._path)
+
+    def _show(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if self._path is not None:
+            _write(self._path, self.rows, self.ratios)
+
+
 def publish_results(
     title: str, rows: Sequence[Mapping[str, Any]], ratios: Mapping[str, float], path: Path | None
 ) -> dict[str, Any]:
@@ -65,12 +96,23 @@ def publish_results(
     for column in rows[0]:
         table.add_column(column)
     for row in rows:
-        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
+        table.add_row(*map(_short, row.values()))
     console = Console()
     console.print(table)
     for name, value in ratios.items():
-        console.print(f"{name}: {value:.3g}")
-    result = {"rows": [dict(row) for row in rows], **ratios}
+        console.print(f"{name}: {_short(value)}")
     if path is not None:
-        write_text(path, json.dumps(result, indent=1) + "\n")
-    return result
+        _write(path, rows, ratios)
+    return _as_document(rows, ratios)
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _as_document(rows: Sequence[Mapping[str, Any]], ratios: Mapping[str, float]) -> dict[str, Any]:
+    return {"rows": [dict(row) for row in rows], **ratios}
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, Any]], ratios: Mapping[str, float]) -> None:
+    write_text(path, json.dumps(_as_document(rows, ratios), indent=1) + "\n")

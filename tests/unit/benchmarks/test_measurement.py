@@ -5,7 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.measurement import peak_resident_bytes, publish_results, shortest_seconds, shortest_seconds_of_each
+from benchmarks.measurement import (
+    GrowingResults,
+    peak_resident_bytes,
+    publish_results,
+    shortest_seconds,
+    shortest_seconds_of_each,
+)
 
 
 class Clock:
@@ -112,3 +118,16 @@ def test_an_earlier_result_is_replaced(tmp_path: Path) -> None:
     path.write_text("x" * 10_000)
     publish_results("Title", ROWS[:1], {}, path)
     assert len(json.loads(path.read_text())["rows"]) == 1
+
+
+def test_results_are_printed_and_written_as_they_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "results.json"
+    results = GrowingResults(path)
+    results.add_row({"grid": "48 × 96", "seconds": 1.23456})
+    assert capsys.readouterr().err == "grid 48 × 96, seconds 1.23\n"
+    assert json.loads(path.read_text()) == {"rows": [{"grid": "48 × 96", "seconds": 1.23456}]}
+    results.add_ratios({"overhead": 1.5})
+    assert capsys.readouterr().err == "overhead: 1.5\n"
+    whole = results.publish("Engine")
+    assert json.loads(path.read_text()) == whole == {"rows": [{"grid": "48 × 96", "seconds": 1.23456}], "overhead": 1.5}
+    assert "Engine" in capsys.readouterr().out
