@@ -25,16 +25,19 @@ class Verification:
 
 
 def save_diagnostics(
-    connection: Connection, forecast_id: str, model: str, lead_hours: int, figures: Mapping[str, Any]
+    connection: Connection, forecast_id: str, model: str, figures: Mapping[int, Mapping[str, Any]]
 ) -> None:
-    """Insert the diagnostics of a lead time, unless it has some already."""
-    figures = _without_nonfinite(dict(figures))
-    row = {"forecast_id": forecast_id, "model": model, "lead_hours": lead_hours, "figures": figures}
+    """Insert the diagnostics of lead times, by their hours, but of those that have some already."""
+    rows = [
+        {"forecast_id": forecast_id, "model": model, "lead_hours": hours, "figures": _without_nonfinite(dict(values))}
+        for hours, values in figures.items()
+    ]
     try:
         with connection.begin_nested():
-            connection.execute(insert(diagnostics).values(row))
+            connection.execute(insert(diagnostics), rows)
     except IntegrityError:
-        pass
+        for hours in figures if len(figures) > 1 else ():
+            save_diagnostics(connection, forecast_id, model, {hours: figures[hours]})
 
 
 def read_diagnostics(connection: Connection, forecast_id: str) -> dict[int, dict[str, Any]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PosixPath
 from typing import Protocol, Self
 
-from storage.atomic import PARTIAL_SUFFIX, create_folder, replace_file, sync, temporary_file
+from storage.atomic import PARTIAL_SUFFIX, create_folder, sync, write_bytes, write_bytes_if_absent
 
 
 @dataclass(frozen=True)
@@ -120,15 +120,11 @@ class DiskPath(PosixPath):
 
     def write(self, content: bytes | memoryview) -> None:
         """Write the file, replacing an existing one; its content is flushed to the disk, its name by `sync`."""
-        with replace_file(self, sync_folder=False) as partial:
-            partial.write_bytes(content)
+        write_bytes(self, content, sync_folder=False)
 
     def write_if_absent(self, content: bytes) -> None:
         """Write the file under a temporary name and link it, unless it exists."""
-        with temporary_file(self) as partial:
-            partial.write_bytes(content)
-            sync(partial)
-            self.link_or_copy(partial)
+        write_bytes_if_absent(self, content)
 
     def create_folder(self, files: Mapping[str, bytes]) -> None:
         """Create the folder with `files` by one rename."""

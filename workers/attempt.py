@@ -26,6 +26,8 @@ from workers.timing import PhaseMarks, StepClock
 
 _MIN_SUMMARY_THREADS = 4
 """Threads that write the fields of a summary, at least: most of their time they wait for the disk."""
+_PRODUCTS_AHEAD = 8
+"""Lead times whose products may wait for their rows; the more wait, the more are saved in one transaction."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class Attempt:
 
     `threads` threads encode and write chunks; one commits rows and publishes, in order. One computes the products of
     complete lead times by `apply`, in the context `beside`, on `device` if there is room for some lead times more. As
-    many threads again, but at least 4, encode and write them, and one completes them in order. Data reaches the disk
-    before its row, and its row before it is published.
+    many threads again, but at least 4, encode and write them, and one saves their rows. Data reaches the disk before
+    its row, and its row before it is published.
     """
 
     def __init__(
@@ -96,7 +98,9 @@ class Attempt:
         self._removes_frames = isinstance(store, RestartStore)
         depth = 1 if self._removes_frames else lead_times_ahead(store.layout.group_bytes, device)
         self._summaries = ThreadPoolExecutor(max(threads, _MIN_SUMMARY_THREADS), "summaries")
-        self._completions = BackgroundWriter[_Products](self._complete_products, is_ready=lambda each: each.is_written)
+        self._completions = BackgroundWriter[_Products](
+            self._complete_products, _PRODUCTS_AHEAD, lambda each: each.is_written
+        )
         self._products = BackgroundWriter[int](self._write_all_products)
         self._commits = BackgroundWriter[_Piece](self._commit, depth, lambda piece: piece.staged.is_written)
 
@@ -180,7 +184,7 @@ class Attempt:
         self._completions.put(_Products(lead_index, figures, summary))
 
     def _complete_products(self, products: Sequence[_Products]) -> None:
-        """Save the diagnostics of lead times in one transaction, and mark their summaries complete."""
+        """Save the diagnostics of lead times in one transaction, and wait for their summaries."""
         with self._clock.phase("products"):
             figures = {each.lead_index: each.diagnostics for each in products}
             self._forecast.save_diagnostics(self._database, figures)

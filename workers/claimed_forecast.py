@@ -85,9 +85,9 @@ class ClaimedForecast:
     def save_diagnostics(self, database: Database, figures: Mapping[int, Mapping[str, Any]]) -> None:
         """Save the diagnostics of lead times, by index, as rows in one transaction."""
         model, layout = self.request.checkpoint, self.store.layout
+        by_hours = {layout.lead_hours(lead_index): values for lead_index, values in figures.items()}
         with database.write() as connection:
-            for lead_index, values in figures.items():
-                save_diagnostics(connection, self.folder.forecast_id, model, layout.lead_hours(lead_index), values)
+            save_diagnostics(connection, self.folder.forecast_id, model, by_hours)
 
     def check_alerts(self, database: Database, lead_times: LeadTimes, lead_index: int) -> None:
         """Evaluate the alerts at a complete lead time, after those of earlier lead times that nobody has evaluated."""

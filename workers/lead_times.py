@@ -1,5 +1,6 @@
 """Fields of all groups of a lead time, from memory or from the store, and their summary."""
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -24,6 +25,8 @@ Publish = Callable[[int, int], None]
 
 _NUM_KEPT = 4
 """Newest lead times that stay in memory: two that wait for their products, one being summarised and the newest."""
+_SUMMARY_PARTS = 4
+"""Parts in which threads write the fields of a summary: each takes turns of the interpreter."""
 
 
 class LeadTimes:
@@ -78,23 +81,19 @@ class LeadTimes:
 
 @dataclass(frozen=True)
 class StagedSummary:
-    """The summary of a lead time, computed from `members` members, whose fields are being written by threads."""
+    """The summary of a lead time whose fields are being written in parts, the last of which marks it complete."""
 
-    store: SummaryStore
-    lead_index: int
-    members: int
-    fields: Sequence["Future[None]"]
+    parts: Sequence["Future[None]"]
 
     @property
     def is_written(self) -> bool:
-        """Whether all fields are written; false if one could not be, which `complete` raises."""
-        return all(field.done() and not field.cancelled() and field.exception() is None for field in self.fields)
+        """Whether it is complete; false if a field could not be written, which `complete` raises."""
+        return all(part.done() and not part.cancelled() and part.exception() is None for part in self.parts)
 
     def complete(self) -> None:
-        """Wait for all fields, then mark the lead time complete; raises the error of a field."""
-        for field in self.fields:
-            field.result()
-        self.store.mark_complete(self.lead_index, self.members)
+        """Wait until it is complete; raises the error of a field."""
+        for part in self.parts:
+            part.result()
 
 
 def begin_summary(
@@ -104,11 +103,16 @@ def begin_summary(
     if summary.is_complete(lead_index):
         return None
     members, products = compute_summary(lead_times.groups(lead_index), summary.layout, apply)
-    fields = [
-        threads.submit(copy_context().run, summary.write_statistic, lead_index, name, values)
-        for name, values in products.items()
-    ]
-    return StagedSummary(summary, lead_index, members, fields)
+    statistics, written = list(products.items()), itertools.count(1)  # each number is given once, to whatever thread
+
+    def write(part: int) -> None:
+        for name, values in statistics[part::_SUMMARY_PARTS]:
+            summary.write_statistic(lead_index, name, values)
+            if next(written) == len(statistics):
+                summary.mark_complete(lead_index, members)
+
+    parts = [threads.submit(copy_context().run, write, part) for part in range(_SUMMARY_PARTS)]
+    return StagedSummary(parts)
 
 
 def summarise_lead_time(summary: SummaryStore, lead_times: LeadTimes, lead_index: int) -> None:

@@ -26,8 +26,8 @@ Insert = Callable[..., ForecastRecord]
 def test_diagnostics_are_read_in_the_order_of_lead_times(database: Database, insert_rows: Insert) -> None:
     forecast, other = insert_rows(), insert_rows()
     for lead_hours in (12, 6, 24):
-        save_diagnostics(database, forecast.id, "planet", lead_hours, {"spread": lead_hours / 10, "drift": None})
-    save_diagnostics(database, other.id, "planet", 18, {"spread": 0.0})
+        save_diagnostics(database, forecast.id, "planet", {lead_hours: {"spread": lead_hours / 10, "drift": None}})
+    save_diagnostics(database, other.id, "planet", {18: {"spread": 0.0}})
     found = read_diagnostics(database, forecast.id)
     assert list(found) == [6, 12, 24]
     assert found[12] == {"spread": 1.2, "drift": None}
@@ -37,8 +37,8 @@ def test_diagnostics_are_read_in_the_order_of_lead_times(database: Database, ins
 def test_the_first_diagnostics_of_a_lead_time_are_kept(database: Database, insert_rows: Insert) -> None:
     """A worker that takes over may compute a lead time again; the transaction of its commit must not break."""
     forecast = insert_rows()
-    save_diagnostics(database, forecast.id, "planet", 6, {"spread": 1.0})
-    save_diagnostics(database, forecast.id, "planet", 6, {"spread": 2.0})
+    save_diagnostics(database, forecast.id, "planet", {6: {"spread": 1.0}})
+    save_diagnostics(database, forecast.id, "planet", {6: {"spread": 2.0}})
     assert read_diagnostics(database, forecast.id) == {6: {"spread": 1.0}}
 
 
@@ -47,9 +47,9 @@ def test_diagnostics_that_exist_already_do_not_undo_the_rest_of_the_transaction(
 ) -> None:
     forecast = insert_rows()
     with database.write() as connection:
-        for lead_hours in (6, 6, 12):
-            save_in(connection, forecast.id, "planet", lead_hours, {"spread": 1.0})
-    assert list(read_diagnostics(database, forecast.id)) == [6, 12]
+        save_in(connection, forecast.id, "planet", {12: {"spread": 1.0}})
+        save_in(connection, forecast.id, "planet", {6: {"spread": 2.0}, 12: {"spread": 3.0}, 18: {"spread": 4.0}})
+    assert read_diagnostics(database, forecast.id) == {6: {"spread": 2.0}, 12: {"spread": 1.0}, 18: {"spread": 4.0}}
 
 
 def test_concurrent_workers_save_diagnostics_of_a_lead_time_once(database: Database, insert_rows: Insert) -> None:
@@ -57,7 +57,7 @@ def test_concurrent_workers_save_diagnostics_of_a_lead_time_once(database: Datab
 
     def save(worker: int) -> None:
         try:
-            save_diagnostics(database, forecast.id, "planet", 6, {"worker": worker})
+            save_diagnostics(database, forecast.id, "planet", {6: {"worker": worker}})
         except Exception as error:  # a test thread: the main thread asserts that there is none
             errors.append(error)
 
@@ -74,10 +74,10 @@ def test_the_latest_diagnostics_are_those_of_the_newest_forecast_of_each_model(
     database: Database, insert_rows: Insert
 ) -> None:
     first, second, third = insert_rows(), insert_rows(), insert_rows()
-    save_diagnostics(database, first.id, "planet", 6, {"spread": 1.0})
-    save_diagnostics(database, first.id, "planet", 12, {"spread": 2.0})
-    save_diagnostics(database, second.id, "planet", 6, {"spread": 3.0})
-    save_diagnostics(database, third.id, "large", 6, {"spread": 4.0})
+    save_diagnostics(database, first.id, "planet", {6: {"spread": 1.0}})
+    save_diagnostics(database, first.id, "planet", {12: {"spread": 2.0}})
+    save_diagnostics(database, second.id, "planet", {6: {"spread": 3.0}})
+    save_diagnostics(database, third.id, "large", {6: {"spread": 4.0}})
     latest = sorted(latest_diagnostics(database, (6, 12, 24)))
     assert latest == [("large", 6, {"spread": 4.0}), ("planet", 6, {"spread": 3.0}), ("planet", 12, {"spread": 2.0})]
     assert latest_diagnostics(database, (12,)) == [("planet", 12, {"spread": 2.0})]
@@ -120,7 +120,7 @@ def test_scores_of_an_unknown_forecast_are_refused(database: Database) -> None:
 
 def test_quality_is_removed_with_its_forecast(database: Database, insert_rows: Insert) -> None:
     forecast = insert_rows()
-    save_diagnostics(database, forecast.id, "planet", 6, {})
+    save_diagnostics(database, forecast.id, "planet", {6: {}})
     save_verification(database, forecast.id, "planet", "era5", {})
     with database.write() as connection:
         connection.execute(delete(forecasts).where(forecasts.c.id == forecast.id))
@@ -134,7 +134,7 @@ def test_numbers_that_are_not_finite_are_kept_as_null(database: Database, insert
     values = {"eta": [1.0, math.inf, math.nan], "deep": {"ratio": -math.inf, "count": 3, "name": "NaN"}, "none": None}
     kept = {"eta": [1.0, None, None], "deep": {"ratio": None, "count": 3, "name": "NaN"}, "none": None}
     assert save_verification(database, forecast.id, "planet", "era5", values).scores == kept
-    save_diagnostics(database, forecast.id, "planet", 6, values)
+    save_diagnostics(database, forecast.id, "planet", {6: values})
     assert read_diagnostics(database, forecast.id) == {6: kept}
 
 

@@ -197,8 +197,8 @@ def test_quality_is_exported_at_few_lead_times_of_the_newest_forecast_of_each_mo
     older, newer = submit_forecast(), submit_forecast()
     with database.write() as connection:
         for hours in (6, 12, 24):
-            save_diagnostics(connection, older.id, MODEL, hours, _figures(1.0, {"planetary": -0.5}))
-        save_diagnostics(connection, newer.id, MODEL, 6, _figures(2.5, {"planetary": 0.25, "meso": -1.0}))
+            save_diagnostics(connection, older.id, MODEL, {hours: _figures(1.0, {"planetary": -0.5})})
+        save_diagnostics(connection, newer.id, MODEL, {6: _figures(2.5, {"planetary": 0.25, "meso": -1.0})})
     series = scrape()
     spread = {labels["lead_hours"] for labels in _labels(series, "warmcast_spread")}
     assert spread == {"6", "24"}
@@ -214,7 +214,7 @@ def test_a_single_member_has_no_spread(
 ) -> None:
     record = submit_forecast(members=1)
     with database.write() as connection:
-        save_diagnostics(connection, record.id, MODEL, 6, _figures(None, {}))
+        save_diagnostics(connection, record.id, MODEL, {6: _figures(None, {})})
     assert _labels(scrape(), "warmcast_spread") == []
 
 
@@ -225,7 +225,7 @@ def test_a_score_that_is_not_finite_has_no_series(
     scores["scores"]["u10"][0] |= {"spread_skill": math.inf, "rmse": math.nan}
     with database.write() as connection:
         save_verification(connection, record.id, MODEL, "era5", scores)
-        save_diagnostics(connection, record.id, MODEL, 6, _figures(1.0, {"planetary": -math.inf, "meso": 0.5}))
+        save_diagnostics(connection, record.id, MODEL, {6: _figures(1.0, {"planetary": -math.inf, "meso": 0.5})})
     series = scrape()
     assert _labels(series, "warmcast_spread_skill_ratio") == _labels(series, "warmcast_rmse") == []
     assert len(_labels(series, "warmcast_crps")) == 2
@@ -267,7 +267,7 @@ def test_the_number_of_series_does_not_grow_with_the_number_of_forecasts(
         record = succeed(database, submit_forecast(checkpoint=MODEL))
         with database.write() as connection:
             for hours in range(6, 246, 6):
-                save_diagnostics(connection, record.id, MODEL, hours, _figures(1.0, {"planetary": 0.0}))
+                save_diagnostics(connection, record.id, MODEL, {hours: _figures(1.0, {"planetary": 0.0})})
             save_verification(connection, record.id, MODEL, reference, _scores(1.0, range(6, 246, 6)))
         return len(scrape())
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -5,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.atomic import create_folder, replace_file, temporary_file, write_bytes, write_text
+from storage.atomic import create_folder, replace_file, temporary_file, write_bytes, write_bytes_if_absent, write_text
 
 
 def test_a_file_is_written_and_replaced_whole(tmp_path: Path) -> None:
@@ -57,6 +58,35 @@ def test_a_file_that_cannot_be_renamed_leaves_no_temporary_one(tmp_path: Path) -
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
 
 
+def test_a_file_is_written_only_if_there_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "new/folder/file"
+    for content in (b"first", b"second"):
+        write_bytes_if_absent(path, content)
+    assert path.read_bytes() == b"first"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+def test_content_that_cannot_be_written_leaves_the_old_file_and_no_temporary_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bytes(tmp_path / "file", b"old")
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr("storage.atomic.os.fsync", fail)
+    for write, name in ((write_bytes, "file"), (write_bytes, "new"), (write_bytes_if_absent, "new")):
+        with pytest.raises(OSError, match="no space"):
+            write(tmp_path / name, b"content")
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("file", b"old")]
+
+
+def test_a_file_in_the_current_folder_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_bytes(Path("file"), b"content")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replace_file(tmp_path / "file"):
         pass
@@ -72,8 +102,8 @@ def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
 
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Flushes and renames, in the order in which they end and begin."""
-    kept, fsync, replace = list[str](), os.fsync, os.replace
+    """Flushes, renames and links, in the order in which they end and begin."""
+    kept, fsync, replace, link = list[str](), os.fsync, os.replace, os.link
 
     def record_fsync(descriptor: int) -> None:
         fsync(descriptor)
@@ -83,18 +113,29 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         kept.append("rename")
         replace(source, target)
 
+    def record_link(source: str, target: Path) -> None:
+        kept.append("link")
+        link(source, target)
+
     monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "link", record_link)
     monkeypatch.setattr(os, "replace", record_replace)
     return kept
 
 
-@pytest.mark.parametrize("sync_folder", [True, False])
-def test_the_file_is_flushed_before_it_is_renamed_and_its_folder_after(
-    tmp_path: Path, events: list[str], *, sync_folder: bool
-) -> None:
-    with replace_file(tmp_path / "file", sync_folder=sync_folder) as partial:
+def test_a_file_is_flushed_before_it_is_renamed_and_its_folder_after(tmp_path: Path, events: list[str]) -> None:
+    with replace_file(tmp_path / "file") as partial:
         partial.write_bytes(b"content")
+    assert events == ["flush file", "rename", "flush folder"]
+
+
+@pytest.mark.parametrize("sync_folder", [True, False])
+def test_content_is_flushed_before_it_gets_its_name(tmp_path: Path, events: list[str], *, sync_folder: bool) -> None:
+    write_bytes(tmp_path / "file", b"content", sync_folder=sync_folder)
     assert events == ["flush file", "rename", "flush folder"][: 3 if sync_folder else 2]
+    events.clear()
+    write_bytes_if_absent(tmp_path / "other", b"content")
+    assert events == ["flush file", "link"]
 
 
 def test_all_files_of_a_folder_reach_the_disk_before_its_rename(tmp_path: Path, events: list[str]) -> None:

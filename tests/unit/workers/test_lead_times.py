@@ -1,3 +1,5 @@
+import errno
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,10 @@ from weather.errors import StoreError
 from weather.grids import Grid
 from weather.stores.ensemble import EnsembleStore
 from weather.stores.layout import Layout
-from workers.lead_times import LeadTimes
+from weather.stores.summary import SummaryStore
+from weather.stores.summary_layout import SummaryLayout
+from weather.stores.summary_request import Summary
+from workers.lead_times import LeadTimes, StagedSummary, begin_summary, summarise_lead_time
 from workers.transfers import DeviceStates
 
 LAYOUT = Layout(
@@ -82,3 +87,50 @@ def test_groups_on_a_device_stay_there_unless_one_has_to_be_read(store: Ensemble
     for group, fields in enumerate(lead_times.groups(2)):
         np.testing.assert_array_equal(fields, _fields(group, 2))
         assert isinstance(fields, np.ndarray)
+
+
+def _begin_summary(store: EnsembleStore, folder: Path, lead_index: int) -> tuple[SummaryStore, StagedSummary]:
+    """Begin the summary of a lead time in eight threads, and wait for them."""
+    path = folder / "summary.zarr"
+    layout = SummaryLayout(LAYOUT, Summary())
+    summary = SummaryStore(path, layout) if path.exists() else SummaryStore.create(path, layout, {})
+    for group in range(2):
+        store.commit(group, lead_index, _fields(group, lead_index))
+    with ThreadPoolExecutor(8) as threads:
+        staged = begin_summary(summary, LeadTimes(store), lead_index, threads)
+    assert staged is not None
+    return summary, staged
+
+
+def test_a_summary_that_threads_have_written_is_complete_and_equal_to_that_of_one_thread(
+    store: EnsembleStore, tmp_path: Path
+) -> None:
+    for lead_index in range(4):
+        summary, staged = _begin_summary(store, tmp_path / "several", lead_index)
+        staged.complete()
+        assert staged.is_written
+        assert summary.is_complete(lead_index)
+        assert begin_summary(summary, LeadTimes(store), lead_index, ThreadPoolExecutor(1)) is None
+    alone = SummaryStore.create(tmp_path / "one/summary.zarr", summary.layout, {})
+    for lead_index in range(4):
+        summarise_lead_time(alone, LeadTimes(store), lead_index)
+    files = {name: (summary.path / name).read_bytes() for name, _ in summary.path.files()}
+    assert files == {name: (alone.path / name).read_bytes() for name, _ in alone.path.files()}
+
+
+def test_a_summary_is_not_complete_if_one_of_its_fields_cannot_be_written(
+    store: EnsembleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_statistic = SummaryStore.write_statistic
+
+    def fail(summary: SummaryStore, lead_index: int, name: str, values: NDArray[np.float32]) -> None:
+        if name == "v10_spread":
+            raise OSError(errno.ENOSPC, "no space")
+        write_statistic(summary, lead_index, name, values)
+
+    monkeypatch.setattr(SummaryStore, "write_statistic", fail)
+    summary, staged = _begin_summary(store, tmp_path, 0)
+    assert not staged.is_written
+    with pytest.raises(OSError, match="no space"):
+        staged.complete()
+    assert not summary.is_complete(0)

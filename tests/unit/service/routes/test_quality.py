@@ -183,8 +183,8 @@ def test_diagnostics_are_listed_by_lead_time(api: InProcess, database: Database,
     figures = {"variables": {"u10": {"spread": 1.5, "log_ratio": {"meso": -0.25}}}, "nonfinite_members": [3]}
     with database.write() as connection:
         for hours in (12, 6):
-            save_diagnostics(connection, record.id, "untrained", hours, figures)
-        save_diagnostics(connection, other.id, "untrained", 18, figures)
+            save_diagnostics(connection, record.id, "untrained", {hours: figures})
+        save_diagnostics(connection, other.id, "untrained", {18: figures})
     lead_times = api.get(address).json()["lead_times"]
     assert lead_times == {"6": figures, "12": figures}
     assert list(lead_times) == ["6", "12"]
@@ -194,7 +194,7 @@ def test_diagnostics_outlive_the_data_of_a_forecast(
     api: InProcess, database: Database, forecast: ForecastRecord
 ) -> None:
     with database.write() as connection:
-        save_diagnostics(connection, forecast.id, "untrained", 6, {"variables": {}, "nonfinite_members": []})
+        save_diagnostics(connection, forecast.id, "untrained", {6: {"variables": {}, "nonfinite_members": []}})
     assert api.delete(f"/v1/forecast/{forecast.id}").status_code == 204
     assert list(api.get(f"/v1/forecast/{forecast.id}/diagnostics").json()["lead_times"]) == ["6"]
     assert _verify(api, forecast, ("truth.nc", b"not read")).status_code == 410
