@@ -11,6 +11,7 @@ from torch import Tensor
 from diagnostics.finite_members import Apply, OfGroups, apply_to_finite, finite_mask, select_members
 from diagnostics.scores.arrays import Array, to_numpy
 from models.graphs import CudaGraphs, Graphs, RecordedFunction
+from workers.transfers import sleeping_event
 
 _MAX_FUNCTIONS = 6
 """Functions that are kept with their recordings: diagnostics and summary of three kinds of forecasts."""
@@ -67,5 +68,5 @@ def _copy_to_host(results: Sequence[Tensor]) -> list[NDArray[Any]]:
     copies = [torch.empty(result.shape, dtype=result.dtype, pin_memory=True) for result in results]
     for copy, result in zip(copies, results, strict=True):
         copy.copy_(result, non_blocking=True)
-    torch.cuda.current_stream(device).record_event().synchronize()
+    torch.cuda.current_stream(device).record_event(sleeping_event()).synchronize()
     return [copy.numpy() for copy in copies]

@@ -28,6 +28,11 @@ class DeviceStates:
         return self.states
 
 
+def sleeping_event() -> torch.cuda.Event:
+    """Return an event whose waiting threads sleep; those of another one spin, each on a processor of its own."""
+    return torch.cuda.Event(blocking=True)
+
+
 class Transfers:
     """Copies between host and device: on CUDA by two streams, beside what is computed; on the CPU nothing is copied.
 
@@ -52,7 +57,7 @@ class Transfers:
         with torch.cuda.stream(self._down):
             host.copy_(states, non_blocking=True)
             states.record_stream(self._down)
-            copied = self._down.record_event()
+            copied = self._down.record_event(sleeping_event())
 
         def fetch() -> NDArray[np.float32]:
             copied.synchronize()
