@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from jobs.forecasts import ForecastRecord
-from jobs.rows.states import Status
+from jobs.rows.states import Role, Status
 from service.forecast_log import LogLine
 from service.requests import ForecastBody
 from service.views import Link, format_time
@@ -34,6 +34,15 @@ class ProcessDescription(ProcessSummary):
 
     inputs: dict[str, Any]
     outputs: dict[str, Any] = {"asset": {"title": "Forecast as NetCDF", "schema": {"type": "object"}}}
+
+
+class Verification(BaseModel):
+    """Whose API key a request has."""
+
+    id: str = Field(description="Id of the key; `local` without keys.")
+    role: Role = Field(description="What the key allows.")
+    owner: str = Field(description="Id of the key whose forecasts the caller uses.")
+    expires: str | None = Field(description="Time (UTC) at which the key expires; null if it does not.")
 
 
 class ProcessList(BaseModel):

@@ -48,16 +48,18 @@ from service.processes import (
     ProcessDescription,
     ProcessList,
     Results,
+    Verification,
     describe_process,
     view_job,
 )
 from service.requests import DeletionBody, ExecutionBody, ForecastBody
+from service.roles import VERIFICATION_PATH
 from service.routes.exports import MEDIA_TYPES, plan_of, respond_with_export
 from service.signatures import sign
 from service.submission import accept, check_body
 from service.threads import READERS, REMOVERS, WRITERS, in_threads
 from service.uploads import ParsedRequest
-from service.views import Link
+from service.views import Link, format_time
 from weather.exports.part import Part
 from weather.stores.layout import ENSEMBLE, SUMMARY
 
@@ -71,6 +73,13 @@ _FILE = f"{RETRIEVE}/jobs/{{forecast_id}}/results/{{name}}.nc"
 def list_messages() -> dict[str, list[str]]:
     """Return the messages of the operator to all users: there are none."""
     return {"messages": []}
+
+
+@router.post(VERIFICATION_PATH)
+async def verify_key(caller: CallerDep) -> Verification:
+    """Return whose API key the request has; 401 if it has none that is valid. Readers may use it too."""
+    expires = None if caller.expires is None else format_time(caller.expires)
+    return Verification(id=caller.key_id, role=caller.role, owner=caller.owner, expires=expires)
 
 
 @router.get(f"{RETRIEVE}/processes")

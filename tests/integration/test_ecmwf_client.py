@@ -107,6 +107,17 @@ def test_a_forecast_that_runs_is_cancelled(client: Client) -> None:
         remote.get_results()
 
 
+def test_the_key_is_verified(keyed: tuple[Served, str, str], client: Client) -> None:
+    served, _, _ = keyed
+    found = client.check_authentication()
+    assert found["id"].startswith("key_")
+    assert found == {"id": found["id"], "owner": found["id"], "role": "submitter", "expires": None}
+    with pytest.warns(UserWarning, match="unknown or revoked"):
+        unknown = Client(url=f"{served.url}/api", key="wc_wrong", progress=False)
+    with pytest.raises(HTTPError, match="401"):
+        unknown.check_authentication()
+
+
 def test_wrong_inputs_are_named_in_the_error(client: Client) -> None:
     for inputs, named in (
         (_inputs(members=0), "/inputs/members"),

@@ -47,6 +47,7 @@ _TEMPLATES = (
     *("/v1/forecast/{0}/ensemble.nc", "/v1/forecast/{0}/ensemble.grib2?members=0-1", "/v1/forecast/{0}/summary.nc"),
     *("/api/retrieve/v1/jobs", "/api/retrieve/v1/jobs/{0}", "/api/retrieve/v1/jobs/{0}/results/{1}.nc?signature=1"),
     *("/api/retrieve/v1/processes/{0}/execution", "/api/retrieve/v1/jobs/delete", "/api/catalogue/v1/messages"),
+    "/api/profiles/v1/account/verification/pat",
     *("/api/edr/collections/{0}", "/api/edr/collections/untrained/instances?before={0}"),
     *("/api/edr/collections/{0}/instances/FORECAST", "/api/edr/collections/untrained/instances/{0}/area?coords={1}"),
     *("/", "/v1/audit", "/v1/usage", "/view/{0}", "/assets/{0}"),
