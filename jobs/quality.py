@@ -27,7 +27,7 @@ class Verification:
 def save_diagnostics(
     connection: Connection, forecast_id: str, model: str, figures: Mapping[int, Mapping[str, Any]]
 ) -> None:
-    """Insert the diagnostics of lead times, by their hours, but of those that have some already."""
+    """Insert the diagnostics of lead times, by their hours, except where there are some already."""
     rows = [
         {"forecast_id": forecast_id, "model": model, "lead_hours": hours, "figures": _without_nonfinite(dict(values))}
         for hours, values in figures.items()
