@@ -93,12 +93,12 @@ def build_climatology(
     dates of the years.
     """
     manifest = read_manifest(find_checkpoint(checkpoint, checkpoint_folders))
-    record = load_data_for(manifest.model, data)
     periods = read_periods(years, "years") or manifest.provenance.train_years
     window, time = None if pooled else WINDOW_DAYS, parse_time(valid_time, "valid_time")
-    indices = climatology_indices(record.valid_times, time, periods, window_days=window)
-    variables = manifest.model.variable_names
-    climatology = Climatology(variables, record.grid, record.valid_times[indices], record.frames(indices))
+    with load_data_for(manifest.model, data) as record:
+        indices = climatology_indices(record.valid_times, time, periods, window_days=window)
+        variables = manifest.model.variable_names
+        climatology = Climatology(variables, record.grid, record.valid_times[indices], record.frames(indices))
     dataset = climatology.to_dataset()
     for channel, name in enumerate(variables):
         spectrum = spherical_spectrum(climatology.states[:, channel], record.grid).mean(axis=0)
@@ -117,8 +117,8 @@ def add_extremes(*, checkpoint: str, checkpoint_folders: Sequence[Path], data: S
     """
     folder = find_checkpoint(checkpoint, checkpoint_folders)
     manifest = read_manifest(folder)
-    record = load_data_for(manifest.model, data)
-    extremes = record.extremes(manifest.model.variables, manifest.provenance.train_years)
+    with load_data_for(manifest.model, data) as record:
+        extremes = record.extremes(manifest.model.variables, manifest.provenance.train_years)
     changed = manifest.model_copy(update={"model": manifest.model.model_copy(update={"extremes": extremes})})
     write_text(folder / MANIFEST_NAME, changed.to_json())
     return {

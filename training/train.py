@@ -232,10 +232,19 @@ def load_data(config: TrainingConfig, sources: Sequence[str | Path], start: Star
         grid=gaussian_grid(config.data.grid) if config.data.grid else None,
         years=(*config.data.train_years, *config.data.validation_years),
     )
-    if start is not None:
-        start.check(config, data.grid)
-    if static is not None:
-        data.static = static
+    with ExitStack() as stack:
+        stack.enter_context(data)  # closed unless it can be used
+        if start is not None:
+            start.check(config, data.grid)
+        if static is not None:
+            data.static = static
+        _check_samples(config, data)
+        stack.pop_all()
+    return data
+
+
+def _check_samples(config: TrainingConfig, data: TrainingData) -> None:
+    """Raise `TrainingDataError` if the training or the validation years have no sample."""
     for field in ("train_years", "validation_years"):
         years = getattr(config.data, field)
         if not len(data.sample_indices(years)):
@@ -244,7 +253,6 @@ def load_data(config: TrainingConfig, sources: Sequence[str | Path], start: Star
                 "data"
                 + (f", which covers {data.valid_times[0]} to {data.valid_times[-1]}." if len(data.valid_times) else ".")
             )
-    return data
 
 
 def _build_networks(work: Workplace) -> Networks:

@@ -67,16 +67,16 @@ def calibrate_checkpoint(
     periods = read_periods(years, "years") or subject.manifest.provenance.validation_years
     check_years(subject.manifest, periods)
     steps, group_size = _lead_steps(lead_time, subject.manifest.model.time_step), batch_size or 10
-    frames = load_data_for(subject.manifest.model, data)
-    frames.keep("auto", torch.device("cpu"))
-    evaluation = Evaluation(periods, lead_steps=steps, group_size=group_size, references=False, **settings)
-    source, total = ", ".join(PurePosixPath(str(each)).name for each in data), num_rounds + num_trials
-    calibration = _Calibration(subject, frames, evaluation, target, source, report_cost, spread_weight, scale_only)
-    lock_path = calibration.path("trials")
-    with claim_output(lock_path, ConfigurationError(f"Another calibration writes `{lock_path}`. Wait for it.")):
-        rounds = calibration.fit_damping(num_rounds, lambda done: report_progress(done, total))
-        trials = calibration.fit_noise(num_trials, lambda done: report_progress(num_rounds + done, total))
-        manifest = _write(folder, target, calibration.subject.manifest)
+    with load_data_for(subject.manifest.model, data) as frames:
+        frames.keep("auto", torch.device("cpu"))
+        evaluation = Evaluation(periods, lead_steps=steps, group_size=group_size, references=False, **settings)
+        source, total = ", ".join(PurePosixPath(str(each)).name for each in data), num_rounds + num_trials
+        calibration = _Calibration(subject, frames, evaluation, target, source, report_cost, spread_weight, scale_only)
+        lock_path = calibration.path("trials")
+        with claim_output(lock_path, ConfigurationError(f"Another calibration writes `{lock_path}`. Wait for it.")):
+            rounds = calibration.fit_damping(num_rounds, lambda done: report_progress(done, total))
+            trials = calibration.fit_noise(num_trials, lambda done: report_progress(num_rounds + done, total))
+            manifest = _write(folder, target, calibration.subject.manifest)
     fit = {"noise": manifest.noise.model_dump(mode="json"), "trials": trials, "rounds": list(rounds)}
     return {"checkpoint": str(target), "digest": manifest.digest, "summary": _describe(manifest)} | fit
 

@@ -55,19 +55,19 @@ def evaluate_checkpoint(
     subject, other = load_subjects(checkpoint, checkpoint_folders, sampler, against, against_sampler)
     model, provenance = subject.manifest.model, subject.manifest.provenance
     context_frames = max(one.manifest.model.context_frames for one in (subject, other) if one)
-    frames = load_data_for(model, data, context_frames=context_frames)
-    frames.keep("auto", torch.device("cpu"))
-    evaluation = Evaluation(
-        years=read_periods(years, "years") or provenance.validation_years,
-        lead_steps=select_lead_steps(lead_time, score_at, model.time_step),
-        group_size=batch_size or min(settings["num_members"], 10),
-        natural_years=None if natural_years is None else read_periods(natural_years, "natural_years"),
-        **settings,
-    )
-    run = EvaluationRun(subject, other, frames, evaluation, control=control)
-    if stability is not None:
-        run.add_stability(StabilityTest(years=evaluation.years, seed=evaluation.seed, **stability))
-    return _compute(run, output, page, report_progress, report_cost)
+    with load_data_for(model, data, context_frames=context_frames) as frames:
+        frames.keep("auto", torch.device("cpu"))
+        evaluation = Evaluation(
+            years=read_periods(years, "years") or provenance.validation_years,
+            lead_steps=select_lead_steps(lead_time, score_at, model.time_step),
+            group_size=batch_size or min(settings["num_members"], 10),
+            natural_years=None if natural_years is None else read_periods(natural_years, "natural_years"),
+            **settings,
+        )
+        run = EvaluationRun(subject, other, frames, evaluation, control=control)
+        if stability is not None:
+            run.add_stability(StabilityTest(years=evaluation.years, seed=evaluation.seed, **stability))
+        return _compute(run, output, page, report_progress, report_cost)
 
 
 def _compute(

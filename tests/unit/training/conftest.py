@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import yaml
 
 from tests.unit.training.tiny import tiny_config
 from training.config import TrainingConfig
+from training.data.training_data import TrainingData
 from weather.grids import Grid
 from weather.testing import travelling_waves
 
@@ -28,6 +29,29 @@ def two_years(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         part.to_netcdf(folder / f"{year}.nc")
         files.append(folder / f"{year}.nc")
     return files
+
+
+@pytest.fixture
+def closed_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Check that the test closes all data that it opens, also where it is refused.
+
+    Files that are left to the garbage collector are closed at any time, also while the lock that this takes is held.
+    """
+    opened, closed = list[TrainingData](), set[int]()
+    begin, close = TrainingData.__init__, TrainingData.close
+
+    def record_begin(data: TrainingData, *arguments: Any, **options: Any) -> None:
+        begin(data, *arguments, **options)
+        opened.append(data)
+
+    def record_close(data: TrainingData) -> None:
+        close(data)
+        closed.add(id(data))
+
+    monkeypatch.setattr(TrainingData, "__init__", record_begin)
+    monkeypatch.setattr(TrainingData, "close", record_close)
+    yield
+    assert {id(data) for data in opened} == closed
 
 
 @pytest.fixture

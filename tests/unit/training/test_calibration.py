@@ -22,6 +22,8 @@ from training.evaluation.subject import Subject
 from warmcast.cli import app
 from weather.manifest import NoiseSpec, StartedFrom, read_manifest
 
+pytestmark = pytest.mark.usefixtures("closed_data")
+
 CORRELATION, SCALES = 0.6, (1.25, 1.15)
 """Of the true noise, and of its variables: about h's mean, the newest frame, in units of its standard deviation."""
 
@@ -93,7 +95,8 @@ def test_the_noise_of_the_truth_is_found_and_written_with_what_it_was_fitted_on(
 
 def test_the_first_guess_is_the_correlation_and_scale_of_true_residuals(checkpoint: Path, data: Path) -> None:
     subject = Subject.load(checkpoint, {})
-    guess = guess_noise(subject, load_data_for(subject.manifest.model, [data]), (2001,))
+    with load_data_for(subject.manifest.model, [data]) as frames:
+        guess = guess_noise(subject, frames, (2001,))
     assert guess.correlation == pytest.approx(CORRELATION, abs=0.05)
     assert guess.late_correlation == pytest.approx(CORRELATION, abs=0.05)
     scales = np.array(SCALES) / np.sqrt(0.96)
@@ -123,8 +126,9 @@ def test_starts_of_a_short_record_are_scored_as_long_as_they_have_truth(checkpoi
     """Of each run of 8 frames, one start has truth 36 h ahead, and 6 have truth 6 h ahead."""
     subject = Subject.load(checkpoint, {})
     evaluation = Evaluation((2001,), 6 * _RUNS, 2, (1, 4, 6), 2, 0, references=False)
-    trials = Trials(Forecasts(subject, load_data_for(subject.manifest.model, [data]), evaluation))
-    rows = trials.score(NoiseSpec())["lead_times"]
+    with load_data_for(subject.manifest.model, [data]) as frames:
+        trials = Trials(Forecasts(subject, frames, evaluation))
+        rows = trials.score(NoiseSpec())["lead_times"]
     assert [(row["lead_hours"], row["starts"]) for row in rows] == [(6, 6 * _RUNS), (24, 3 * _RUNS), (36, _RUNS)]
     assert all(None not in row["crps"] for row in rows)
     assert trials.forecasts.evaluations == _RUNS * (6 + 4 + 4 + 1 + 1 + 1) * 2 * 5

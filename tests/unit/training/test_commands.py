@@ -18,6 +18,8 @@ from weather.manifest import read_manifest
 from weather.regrid import regrid
 from weather.testing import travelling_waves
 
+pytestmark = pytest.mark.usefixtures("closed_data")
+
 STARTS, MEMBERS = 3, 4
 
 

@@ -25,6 +25,7 @@ from weather.grids import gaussian_grid
 from weather.manifest import Manifest, read_manifest
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("closed_data")
 DAILY = ("local_time_cos", "sin_latitude", "local_time_sin")
 
 
@@ -124,7 +125,8 @@ def test_a_source_of_static_fields_replaces_those_of_the_checkpoint(
     config = _config(data={"static_source": str(tmp_path / "other.nc")})
     _train(config, windy, tmp_path / "run", start)
     static = load_checkpoint(tmp_path / "run/checkpoint", CPU)[0].context.static
-    assert torch.equal(static, torch.from_numpy(load_data(config, windy).static))
+    with load_data(config, windy) as data:
+        assert torch.equal(static, torch.from_numpy(data.static))
     assert not torch.equal(static, load_checkpoint(start, CPU)[0].context.static)
 
 

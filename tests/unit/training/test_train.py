@@ -20,6 +20,7 @@ from weather.errors import TrainingDataError
 from weather.manifest import Manifest
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("closed_data")
 
 
 def _train(config: Path, files: list[Path], output: Path, *more: str) -> Result:
@@ -202,9 +203,9 @@ def test_the_checkpoint_holds_statistics_of_the_training_years_and_settings_of_t
 ) -> None:
     config = read_config(write_config(std_floor=0.05, sampling={"solver": "euler", "nfe": 3}))
     manifest = _train_directly(config, two_years, tmp_path / "run")
-    series = load_data(config, two_years)
-    assert (manifest.model.variables, manifest.model.extremes) == series.statistics((2000,))
-    assert manifest.model.grid.grid.matches(series.grid)
+    with load_data(config, two_years) as series:
+        assert (manifest.model.variables, manifest.model.extremes) == series.statistics((2000,))
+        assert manifest.model.grid.grid.matches(series.grid)
     assert (manifest.model.std_floor, manifest.model.features) == (0.05, ("sin_latitude",))
     assert manifest.sampling == config.sampling
     assert (manifest.name, manifest.provenance.data) == ("tiny", "travelling waves")
