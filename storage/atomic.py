@@ -84,7 +84,7 @@ def _written_partially(path: Path, content: bytes | memoryview) -> Iterator[str]
         yield partial
     finally:
         with suppress(FileNotFoundError):
-            os.unlink(partial)  # noqa: PTH108 - see above
+            os.unlink(partial)  # noqa: PTH108  # a path would cost more than the call
 
 
 def _create(name: str, folder: Path) -> IO[bytes]:

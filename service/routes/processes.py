@@ -76,8 +76,10 @@ def list_messages() -> dict[str, list[str]]:
 
 
 @router.post(VERIFICATION_PATH)
-async def verify_key(caller: CallerDep) -> Verification:
-    """Return whose API key the request has; 401 if it has none that is valid. Readers may use it too."""
+async def verify_key(caller: CallerDep, request: Request) -> Verification:
+    """Return whose API key the request has, which has no body; 401 without a valid one. Readers may use it too."""
+    if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
+        raise ServiceError(VALIDATION, "The request must have no body.", ("body",))
     expires = None if caller.expires is None else format_time(caller.expires)
     return Verification(id=caller.key_id, role=caller.role, owner=caller.owner, expires=expires)
 
