@@ -6,22 +6,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from weather.grids import Grid
+from tests.unit.workers.layouts import LAYOUT
 from weather.stores.ensemble import EnsembleStore
-from weather.stores.layout import Layout
 from workers.chunk_writers import ChunkWriters
 from workers.rollouts import GroupStates
 from workers.transfers import DeviceStates
-
-LAYOUT = Layout(
-    init_time=np.datetime64("2018-09-15T00", "s"),
-    num_lead_times=4,
-    time_step=np.timedelta64(6, "h"),
-    members=(0, 1, 2),
-    group_size=2,
-    variables=("u10", "v10"),
-    grid=Grid((67.5, 22.5, -22.5, -67.5), (0.0, 90.0, 180.0, 270.0)),
-)
 
 
 def _states(group: int, lead_index: int) -> GroupStates:

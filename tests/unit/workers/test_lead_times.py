@@ -7,25 +7,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tests.unit.workers.layouts import LAYOUT
 from weather.errors import StoreError
-from weather.grids import Grid
 from weather.stores.ensemble import EnsembleStore
-from weather.stores.layout import Layout
 from weather.stores.summary import SummaryStore
 from weather.stores.summary_layout import SummaryLayout
 from weather.stores.summary_request import Summary
 from workers.lead_times import LeadTimes, StagedSummary, begin_summary, summarise_lead_time
 from workers.transfers import DeviceStates
-
-LAYOUT = Layout(
-    init_time=np.datetime64("2018-09-15T00", "s"),
-    num_lead_times=4,
-    time_step=np.timedelta64(6, "h"),
-    members=(0, 1, 2),
-    group_size=2,
-    variables=("u10", "v10"),
-    grid=Grid((67.5, 22.5, -22.5, -67.5), (0.0, 90.0, 180.0, 270.0)),
-)
 
 
 def _fields(group: int, lead_index: int) -> NDArray[np.float32]:
