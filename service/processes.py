@@ -36,7 +36,7 @@ class ProcessDescription(ProcessSummary):
     outputs: dict[str, Any] = {"asset": {"title": "Forecast as NetCDF", "schema": {"type": "object"}}}
 
 
-class Verification(BaseModel):
+class VerifiedKey(BaseModel):
     """Whose API key a request has."""
 
     id: str = Field(description="Id of the key; `local` without keys.")

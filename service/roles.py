@@ -12,7 +12,7 @@ from service.problems import FORBIDDEN, ServiceError
 ALL_OWNERS = "all"
 """Value of the query parameter `owner` for the forecasts of all owners."""
 
-VERIFICATION_PATH = "/api/profiles/v1/account/verification/pat"
+VERIFIED_KEY_PATH = "/api/profiles/v1/account/verification/pat"
 """Path at which ECMWF's client asks, by POST, whether its key is valid; nothing changes there."""
 
 _READS = {"GET", "HEAD", "OPTIONS"}
@@ -25,7 +25,7 @@ _COMMON_METHODS = {"GET", "HEAD", "DELETE"}
 
 def check_role(caller: Caller, method: str, path: str) -> None:
     """Raise `ServiceError` (403) if the role of a caller does not allow a request, whatever it names."""
-    if caller.role == Role.READER and method not in _READS and (method, path) != ("POST", VERIFICATION_PATH):
+    if caller.role == Role.READER and method not in _READS and (method, path) != ("POST", VERIFIED_KEY_PATH):
         raise ServiceError(
             FORBIDDEN,
             f"This API key has the role reader, which may only read: GET and HEAD. Got: {method}. Use a key of the "

@@ -48,12 +48,12 @@ from service.processes import (
     ProcessDescription,
     ProcessList,
     Results,
-    Verification,
+    VerifiedKey,
     describe_process,
     view_job,
 )
 from service.requests import DeletionBody, ExecutionBody, ForecastBody
-from service.roles import VERIFICATION_PATH
+from service.roles import VERIFIED_KEY_PATH
 from service.routes.exports import MEDIA_TYPES, plan_of, respond_with_export
 from service.signatures import sign
 from service.submission import accept, check_body
@@ -75,13 +75,13 @@ def list_messages() -> dict[str, list[str]]:
     return {"messages": []}
 
 
-@router.post(VERIFICATION_PATH)
-async def verify_key(caller: CallerDep, request: Request) -> Verification:
+@router.post(VERIFIED_KEY_PATH)
+async def verify_key(caller: CallerDep, request: Request) -> VerifiedKey:
     """Return whose API key the request has, which has no body; 401 without a valid one. Readers may use it too."""
     if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
         raise ServiceError(VALIDATION, "The request must have no body.", ("body",))
     expires = None if caller.expires is None else format_time(caller.expires)
-    return Verification(id=caller.key_id, role=caller.role, owner=caller.owner, expires=expires)
+    return VerifiedKey(id=caller.key_id, role=caller.role, owner=caller.owner, expires=expires)
 
 
 @router.get(f"{RETRIEVE}/processes")

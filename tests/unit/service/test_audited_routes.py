@@ -16,7 +16,7 @@ from jobs.rows.tables import forecasts
 from jobs.settings import Settings
 from models.testing import tiny_spec
 from service.app import create_app
-from service.roles import VERIFICATION_PATH
+from service.roles import VERIFIED_KEY_PATH
 from tests.in_process import InProcess, list_routes, run_in_process
 from tests.receivers import SECRET
 from tests.served import small_request
@@ -32,7 +32,7 @@ Send = Callable[..., tuple[str, Entries]]
 
 WITHOUT_ENTRY = {
     ("POST", "/inspect"): "reads the files of its request, and keeps nothing",
-    ("POST", VERIFICATION_PATH): "says whose key it is, and changes nothing",
+    ("POST", VERIFIED_KEY_PATH): "says whose key it is, and changes nothing",
 }
 ACTIONS = {
     ("POST", "/forecast"): {"submit", "callback"},

@@ -11,7 +11,7 @@ from jobs.keys import ApiKey
 from jobs.rows.database import Database
 from jobs.rows.states import Role
 from service.authentication import HEALTH_PATHS
-from service.roles import VERIFICATION_PATH
+from service.roles import VERIFIED_KEY_PATH
 from service.routes import documentation
 from tests.clock import MovableClock
 from tests.in_process import InProcess, list_routes
@@ -68,11 +68,11 @@ def test_a_reader_changes_nothing_on_any_route(
     api: InProcess, made: dict[str, tuple[ApiKey, Headers]], submit_forecast: Submit
 ) -> None:
     own = submit_forecast(owner=made["submitter"][0].id)
-    assert api.post(VERIFICATION_PATH, headers=made["reader"][1]).json()["role"] == "reader"
+    assert api.post(VERIFIED_KEY_PATH, headers=made["reader"][1]).json()["role"] == "reader"
     routes = [
         (method, template)
         for method, template in _routes(api.app)
-        if method != "GET" and (method, template) != ("POST", VERIFICATION_PATH)
+        if method != "GET" and (method, template) != ("POST", VERIFIED_KEY_PATH)
     ]
     assert len(routes) >= 12
     for method, template in (*routes, ("POST", "/nothing"), ("PATCH", "/v1/forecast")):
