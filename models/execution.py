@@ -34,11 +34,16 @@ class Execution:
         """Return `function` compiled as `Compiler.compile` does, or unchanged if there is no compiler."""
         return function if self.compiler is None else self.compiler.compile(function)
 
-    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Return the context manager for evaluations in `precision` on `device`."""
+    def autocast(self, device: torch.device, *, keep_casts: bool = True) -> AbstractContextManager[Any]:
+        """Return the context manager for evaluations in `precision` on `device`.
+
+        With `keep_casts`, weights that are used several times within it are cast once. PyTorch keeps casts of all
+        threads under one lock: a thread that leaves a context and one that compiles in another can wait for each other
+        for ever. Only where nothing is compiled beside may casts be kept.
+        """
         dtype = _DTYPES.get(self.precision)
         if dtype is not None:
-            return torch.autocast(device.type, dtype)
+            return torch.autocast(device.type, dtype, cache_enabled=keep_casts)
         return _tensor_float(allowed=self.precision == "tf32") if device.type == "cuda" else nullcontext()
 
 

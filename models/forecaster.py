@@ -194,11 +194,11 @@ class Forecaster:
     def _evaluate(self, name: str, members: int, network: Callable[..., Any], *arguments: Any) -> Any:
         if self._observer is not None:
             self._observer.before_evaluation(name, members)
-        with self.execution.autocast(self.device):
+        with self.execution.autocast(self.device, keep_casts=False):
             return network(*arguments)
 
     def _precompute(self, context: Context, mean: Fields, scale: Fields) -> FixedInputs:
-        with self.execution.autocast(self.device):
+        with self.execution.autocast(self.device, keep_casts=False):
             return self._networks.flow.precompute(context, mean, scale)
 
     def _embed_times(self, warmth: Warmth) -> dict[float, tuple[Tensor, Tensor]]:

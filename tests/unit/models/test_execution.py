@@ -44,6 +44,38 @@ def _step(
     return forecaster.step((newest, newest), INIT_TIME, white_noise(1, INIT_TIME, range(3), 0, (2, 16, 32)))
 
 
+_BESIDE = """
+import sys, threading, time
+import torch
+from models.execution import Execution
+
+execution, count, end = Execution(precision="bfloat16"), [0, 0], time.monotonic() + 45
+sys.setswitchinterval(0.0005)
+torch.set_num_threads(1)
+
+def make():
+    layers = (torch.nn.Conv2d(8, 8, 3, padding=1) for _ in range(12))
+    return torch.nn.Sequential(*(layer for conv in layers for layer in (conv, torch.nn.SiLU())))
+
+def run(number, function, fields=torch.randn(1, 8, 8, 8)):
+    with torch.inference_mode(), execution.autocast(fields.device, keep_casts=False):
+        function(fields)
+    count[number] += 1
+
+def compile_beside():
+    while time.monotonic() < end:
+        torch._dynamo.reset()
+        run(1, torch.compile(make(), backend="eager", dynamic=False))
+
+thread, network = threading.Thread(target=compile_beside), make()
+thread.start()
+while time.monotonic() < end:
+    run(0, network)
+thread.join()
+print(*count)
+"""
+
+
 @pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.5), ("float16", 0.5)])
 def test_lower_precision_stays_close_in_float32_states(precision: Precision, tolerance: float) -> None:
     states, exact = _step(Execution(precision=precision)), _step(Execution())
@@ -58,6 +90,33 @@ def test_float32_runs_without_autocast_and_lower_precision_with_it() -> None:
     with Execution(precision="bfloat16").autocast(CPU):
         assert (product @ product).dtype == torch.bfloat16
     assert (product @ product).dtype == torch.float32
+
+
+def test_a_time_step_keeps_no_casts_which_could_lock_out_a_thread_that_compiles_beside_it() -> None:
+    spec = tiny_spec()
+    networks, kept = tiny_networks(spec), []
+    for part in (networks.warm_start, networks.flow):
+        part.register_forward_hook(lambda *_: kept.append(torch.is_autocast_cache_enabled()))
+        part.net.register_forward_hook(lambda *_: kept.append(torch.is_autocast_cache_enabled()))
+    forecaster = Forecaster(networks, Sampling(nfe=2), CPU, Execution(precision="bfloat16"))
+    frames = [torch.zeros(1, 2, *spec.grid.grid.shape)] * spec.context_frames
+    forecaster.step(frames, INIT_TIME, frames[0])
+    assert kept
+    assert not any(kept)
+    with Execution(precision="bfloat16").autocast(CPU):
+        assert torch.is_autocast_cache_enabled()
+
+
+@pytest.mark.campaign
+def test_steps_go_on_while_another_thread_compiles() -> None:
+    """With casts that are kept, the two threads waited for each other after seconds."""
+    command = [sys.executable, "-c", _BESIDE]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+    assert process.returncode == 0, process.stderr
+    steps, compilations = map(int, process.stdout.split())
+    assert steps > 100
+    assert compilations > 10
 
 
 def test_a_function_that_is_not_compiled_is_returned_unchanged() -> None:
