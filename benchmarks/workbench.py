@@ -100,9 +100,7 @@ def write_untrained_checkpoint(folder: Path, num_lat: int, num_lon: int) -> Path
     planet = read_manifest(find_named_checkpoint("planet", ())).model
     latitude = tuple(np.linspace(90.0, -90.0, num_lat).tolist())
     longitude = tuple((np.arange(num_lon) * 360.0 / num_lon).tolist())
-    spec: ModelSpec = planet.model_copy(
-        update={"grid": GridSpec(latitude=latitude, longitude=longitude), "damping": None}
-    )
+    spec = planet.without_fits().model_copy(update={"grid": GridSpec(latitude=latitude, longitude=longitude)})
     provenance = Provenance(
         data="random numbers",
         attribution="Not trained.",

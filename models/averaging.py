@@ -10,7 +10,7 @@ from torch import nn
 from models.checkpoint import load_checkpoint, save_checkpoint
 from storage.errors import ConfigurationError
 from weather.bundled import find_checkpoint
-from weather.manifest import MANIFEST_NAME, Manifest
+from weather.manifest import FITTED, MANIFEST_NAME, Manifest
 
 _CPU = torch.device("cpu")
 
@@ -42,8 +42,8 @@ def average_checkpoints(
 
 
 def _list_differences(manifest: Manifest, other: Manifest) -> list[str]:
-    """Return the fields in which two models differ, without the extremes of their training years."""
-    mine, its = (each.model.model_dump(exclude={"extremes", "damping"}) for each in (manifest, other))
+    """Return the fields in which two models differ, without the extremes of their training years, and their fits."""
+    mine, its = (each.model.model_dump(exclude={"extremes", *FITTED}) for each in (manifest, other))
     return [name for name, value in mine.items() if value != its[name]]
 
 

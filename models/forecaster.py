@@ -20,6 +20,7 @@ from models.warm_start import blend_scale, restore
 from weather.damping_spec import DampingSpec
 from weather.features import feature_series
 from weather.manifest import ModelSpec, Sampling
+from weather.noise_colour import NoiseColour
 
 EAGER = Execution()
 
@@ -91,6 +92,12 @@ class Forecaster:
         other._set_sampling(sampling, graphs)
         return other
 
+    def with_colour(self, colour: NoiseColour | None) -> "Forecaster":
+        """Return a forecaster whose rollouts have noise of another colour; both share what is compiled and recorded."""
+        other = copy.copy(self)
+        other.spec = self.spec.model_copy(update={"colour": colour})
+        return other
+
     def with_damping(self, damping: DampingSpec | None) -> "Forecaster":
         """Return a forecaster whose steps end with another damping, without graphs; both share what is compiled."""
         other = copy.copy(self)
@@ -122,8 +129,8 @@ class Forecaster:
         """Return the states one time step after the newest of `frames`, whose time is `valid_time`.
 
         Frames are newest first, as many as the specification's `context_frames`. Frames and states are float32 on the
-        forecaster's device in physical units; `noise` is standard normal of their shape. A member that is not finite or
-        leaves the valid range is lost: its states are NaN. They are damped as the specification says.
+        forecaster's device in physical units; `noise` is standard normal of their shape, or coloured. A member that is
+        not finite or leaves the valid range is lost: its states are NaN. They are damped as the specification says.
         Where all members share their frames (tensors expanded from one), the warm start is evaluated once for all.
         Source: Scholz & Turner, Algorithm 2.
         """

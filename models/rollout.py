@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from models.colour import Colour
 from models.forecaster import Forecaster
 from models.shapes import Fields, Frames
 from weather.manifest import ModelSpec
@@ -35,15 +36,18 @@ def rollout(
     `frames` are the states before the first one that is yielded, newest first, as many as the specification's
     `context_frames`: those of the initial state, or the last lead times of a forecast that is resumed. `noise` has the
     noise of these members from `first_step` on, as `ForecastNoise.draw` yields it. All states are float32 on the
-    stepper's device, in physical units. A lost member is NaN from that lead time on.
+    stepper's device, in physical units. A lost member is NaN from that lead time on. The noise of each step gets the
+    colour of the stepper's specification.
     """
     context = deque(frames, maxlen=len(frames))
+    colour = Colour(stepper.spec, stepper.device)
     newest_time = init_time + first_step * stepper.spec.time_step
-    for noise_of_step in noise:
-        states = stepper.step(tuple(context), newest_time, noise_of_step.to(stepper.device, non_blocking=True))
+    for step, noise_of_step in enumerate(noise, first_step):
+        coloured = colour(noise_of_step.to(stepper.device, non_blocking=True), step)
+        states = stepper.step(tuple(context), newest_time, coloured)
         context.appendleft(states)
         newest_time += stepper.spec.time_step
-        del noise_of_step, states  # a suspended rollout holds the frames of its context and nothing else
+        del noise_of_step, coloured, states  # a suspended rollout holds the frames of its context and nothing else
         yield context[0]
 
 

@@ -17,7 +17,7 @@ from training.data.training_data import TrainingData
 from training.specification import specify_model
 from weather.extremes import TrainingExtremes
 from weather.grids import Grid
-from weather.manifest import Manifest, ModelSpec, Normalisation, Provenance, StartedFrom, read_manifest
+from weather.manifest import FITTED, Manifest, ModelSpec, Normalisation, Provenance, StartedFrom, read_manifest
 
 Scale = tuple[Normalisation, ...]
 
@@ -63,13 +63,13 @@ class Start:
     def check(self, config: TrainingConfig, grid: Grid) -> TrainingExtremes:
         """Return its extremes; raises `ConfigurationError` if it cannot be trained on `grid` as `config` says.
 
-        Networks, variables and inputs must be those of the configuration, which may have further features. Its damping
-        does not matter.
+        Networks, variables and inputs must be those of the configuration, which may have further features. Its colour
+        and its damping do not matter.
         """
         model = self.model
         is_known = model.variable_names == config.variables
         spec = specify_model(config, grid, model.variables, None) if is_known else None
-        fields = [field for field in ModelSpec.model_fields if field not in ("variables", "extremes", "damping")]
+        fields = [field for field in ModelSpec.model_fields if field not in ("variables", "extremes", *FITTED)]
         different = ["variables"] if spec is None else [field for field in fields if not _fits(spec, model, field)]
         if different:
             raise ConfigurationError(
@@ -97,9 +97,10 @@ class Start:
         is_kept = config.data.normalisation == "checkpoint"
         scale = "that of the checkpoint" if is_kept else "computed from the training years"
         yield f"The normalisation of the variables is {scale}."
-        if self.model.damping is not None:
-            fits = "is left out, because it fits its weights alone; `warmcast calibrate` fits one"
-            yield f"The damping of the checkpoint {fits}."
+        for part in FITTED:
+            if getattr(self.model, part) is not None:
+                fits = "is left out, because it fits its weights alone; `warmcast calibrate` fits one"
+                yield f"The {part} of the checkpoint {fits}."
 
 
 def load_start(
@@ -112,9 +113,9 @@ def load_start(
 ) -> Networks:
     """Return the networks of a checkpoint with the features, static fields and normalisation of a configuration.
 
-    They have no damping, which is fitted to weights, and the extremes of both records of data, or of this one if it
-    holds the training years of the other. `compute` calls a function once for all processes; `cache` is where
-    statistics of the data are kept. Raises `ConfigurationError` as `Start.check` does.
+    They have no colour and no damping, which are fitted to weights, and the extremes of both records of data, or of
+    this one if it holds the training years of the other. `compute` calls a function once for all processes; `cache` is
+    where statistics of the data are kept. Raises `ConfigurationError` as `Start.check` does.
     """
     earlier = start.check(config, data.grid)
     networks, _ = load_checkpoint(start.folder, device)
@@ -128,7 +129,7 @@ def load_start(
     scale, extremes = compute(measure)
     if not _goes_on(start.manifest.provenance, config.data):
         extremes = earlier.union(extremes)
-    spec = networks.spec.model_copy(update={"variables": scale, "extremes": extremes, "damping": None})
+    spec = networks.spec.without_fits().model_copy(update={"variables": scale, "extremes": extremes})
     return replace(networks, spec=spec, context=ContextBuilder(spec, torch.from_numpy(data.static)).to(device))
 
 

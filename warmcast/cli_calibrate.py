@@ -1,4 +1,4 @@
-"""The command `warmcast calibrate`: fit damping and noise of a checkpoint."""
+"""The command `warmcast calibrate`: fit colour, damping and noise of a checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +19,13 @@ Years = Annotated[
         help="Year, range of years or dates to fit on, not of the training; may be repeated; by default the "
         "checkpoint's validation years."
     ),
+]
+ColourRounds = Annotated[
+    int,
+    typer.Option(min=0, help="Number of rounds that fit the colour of the noise by wavenumber; 0 leaves it as it is."),
+]
+ColourDecay = Annotated[
+    float, typer.Option(min=1, max=1e6, help="E-folding time in which the colour fades over the lead times, in hours.")
 ]
 DampingRounds = Annotated[
     int,
@@ -57,6 +64,8 @@ def calibrate(
     starts: Annotated[int, typer.Option(min=1, help="Number of initial times, evenly spread over the years.")] = 8,
     members: Annotated[int, typer.Option(min=2, max=1000, help="Number of members.")] = 8,
     lead_time: LeadTime = "240h",
+    colour_rounds: ColourRounds = 3,
+    colour_decay_hours: ColourDecay = 24.0,
     damping_rounds: DampingRounds = 5,
     trials: Trials = 24,
     spread_weight: Annotated[
@@ -71,14 +80,16 @@ def calibrate(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Fit the damping of a checkpoint by wavenumber and latitude, then its noise.
+    """Fit the colour of a checkpoint's noise, its damping by wavenumber and latitude, then its noise.
 
-    The noise is fitted by its correlation in time and a scale for each variable. The years are those that it was not
-    trained on. Both are written to the manifest of a copy, or of the checkpoint itself. An interrupted calibration
-    continues when the command is repeated.
+    The colour is fitted by the power of residuals after one time step, the noise by its correlation in time and a scale
+    for each variable. The years are those that the checkpoint was not trained on. All are written to the manifest of a
+    copy, or of the checkpoint itself. An interrupted calibration continues when the command is repeated.
     """
     options: dict[str, Any] = {"checkpoint": checkpoint, "checkpoint_folders": folders(checkpoints), "data": data}
-    options |= {"years": tuple(years or ()), "num_starts": starts, "num_members": members, "num_rounds": damping_rounds}
+    options |= {"years": tuple(years or ()), "num_starts": starts, "num_members": members}
+    options |= {"num_colour_rounds": colour_rounds, "colour_decay_hours": colour_decay_hours}
+    options |= {"num_damping_rounds": damping_rounds}
     options |= {"num_trials": trials, "lead_time": lead_time, "spread_weight": spread_weight, "scale_only": scale_only}
     options |= {"batch_size": batch_size, "seed": seed, "threads": threads, "output": output, "in_place": in_place}
     advice = "What was tried is kept. To continue, repeat the command."
@@ -87,12 +98,21 @@ def calibrate(
     if json:
         print_json(receipt)
         return
-    _print_rounds(receipt["rounds"])
+    _print_colour_rounds(receipt["colour_rounds"])
+    _print_damping_rounds(receipt["damping_rounds"])
     _print_trials(receipt["trials"])
     typer.echo(f"{receipt['checkpoint']}: {receipt['summary']}. SHA-256 {receipt['digest']}")
 
 
-def _print_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
+def _print_colour_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
+    """Print between which gains each round changes the noise, and what that does to the spectra of residuals."""
+    for number, each in enumerate(rounds, start=1):
+        gains = [gain for row in each["colour"]["gains"] for gain in row]
+        changed = f"noise × {min(gains):.2f} to {max(gains):.2f}"
+        typer.echo(f"Colour, round {number}: Σ|1 − η| of residuals {each['deviation']:.3g}; {changed}")
+
+
+def _print_damping_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
     """Print how much each round changes, and what it does to the spectra."""
     for number, each in enumerate(rounds, start=1):
         gains, eddy_gains, shifts = (

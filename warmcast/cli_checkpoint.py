@@ -158,8 +158,9 @@ def _describe(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "preconditioning", report["preconditioning"]
     yield "sampling", f"{sampling['solver']}, NFE {sampling['nfe']}, warmth {sampling['warmth']:g}"
     yield "noise", report["noise"]["summary"]
-    if report["damping"] is not None:
-        yield "damping", report["damping"]["summary"]
+    for part in ("colour", "damping"):
+        if report[part] is not None:
+            yield part, report[part]["summary"]
     yield "data", provenance["data"]
     yield "attribution", provenance["attribution"]
     yield "training years", format_years(provenance["train_years"])

@@ -18,7 +18,7 @@ class CalibrationFit(FrozenModel):
 
     def describe_forecasts(self) -> str:
         """Return data, years, forecasts and sampling in a few words."""
-        hours = f"{self.lead_hours[0]}–{self.lead_hours[-1]} h"
+        hours = "–".join(map(str, dict.fromkeys((self.lead_hours[0], self.lead_hours[-1])))) + " h"
         return (
             f"{self.data}, {format_periods(self.years)}: {self.starts} starts, {self.members} members, {hours}, "
             f"{self.sampling}"

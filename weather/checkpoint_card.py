@@ -29,6 +29,7 @@ def render_card(manifest: Manifest, license_text: str | None) -> str:
         f"Each time step takes {sampling.network_evaluations} network evaluations a member, that of the warm start "
         "included.",
         "Noise": f"{noise[0].upper()}{noise[1:]}.",
+        **({} if spec.colour is None else {"Colour": f"{spec.colour.describe()}."}),
         **({} if spec.damping is None else {"Damping": f"{spec.damping.describe()}."}),
         "How to use it": f"{unpack}, then {forecast}.",
         "Licence": "See LICENSE." if license_text else "None is stated; ask its author before you use it.",

@@ -6,8 +6,10 @@ from typing import Any
 
 from weather.bundled import find_checkpoint
 from weather.checkpoint_files import CARD_NAME, FILE_NAMES, count_parameters, read_license
+from weather.damping_spec import DampingSpec
 from weather.errors import CheckpointError
 from weather.manifest import FLOW_FILE, WARM_START_FILE, ModelSpec, read_manifest
+from weather.noise_colour import NoiseColour
 
 
 def inspect_checkpoint(*, checkpoint: str, checkpoint_folders: Sequence[Path]) -> dict[str, Any]:
@@ -44,7 +46,8 @@ def describe_checkpoint(folder: Path) -> dict[str, Any]:
         "preconditioning": spec.preconditioning,
         "sampling": manifest.sampling.model_dump(mode="json"),
         "noise": manifest.noise.model_dump(mode="json") | {"summary": manifest.noise.describe()},
-        "damping": _describe_damping(spec),
+        "colour": _describe_part(spec.colour),
+        "damping": _describe_part(spec.damping),
         "provenance": manifest.provenance.model_dump(mode="json"),
         "extremes": _describe_extremes(spec),
         "license": read_license(folder),
@@ -56,9 +59,8 @@ def describe_checkpoint(folder: Path) -> dict[str, Any]:
     }
 
 
-def _describe_damping(spec: ModelSpec) -> dict[str, Any] | None:
-    damping = spec.damping
-    return None if damping is None else damping.model_dump(mode="json") | {"summary": damping.describe()}
+def _describe_part(part: NoiseColour | DampingSpec | None) -> dict[str, Any] | None:
+    return None if part is None else part.model_dump(mode="json") | {"summary": part.describe()}
 
 
 def _describe_variables(spec: ModelSpec) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from weather.extremes import TrainingExtremes
 from weather.features import FEATURES
 from weather.grids import Grid
 from weather.network_specs import NetworkSpec
+from weather.noise_colour import NoiseColour
 from weather.noise_scale import Scale, check_scale, describe_scale, scale_of
 from weather.periods import Periods
 from weather.schema import FrozenModel, first_error_sentence
@@ -72,6 +73,10 @@ class Normalisation(FrozenModel):
         return self
 
 
+FITTED = ("colour", "damping")
+"""Fields of a model that a calibration fits to its weights, and that other weights do without."""
+
+
 class ModelSpec(FrozenModel):
     """Everything that determines the shape of both networks and the meaning of their inputs and outputs."""
 
@@ -86,6 +91,8 @@ class ModelSpec(FrozenModel):
     warm_start: NetworkSpec
     flow: NetworkSpec
     preconditioning: Literal["gaussian", "none"] = "gaussian"
+    colour: NoiseColour | None = Field(default=None, exclude_if=lambda colour: colour is None)
+    """Colour of the noise of each time step; left out of the JSON if there is none."""
     damping: DampingSpec | None = Field(default=None, exclude_if=lambda damping: damping is None)
     """Damping of the states after each time step; left out of the JSON if there is none."""
     extremes: TrainingExtremes | None = None
@@ -105,10 +112,16 @@ class ModelSpec(FrozenModel):
             raise ValueError(
                 f"`extremes` must be those of the variables {', '.join(self.variable_names)}, in this order"
             )
+        number, grid = len(self.variables), self.grid.grid
+        if self.colour is not None:
+            self.colour.check_shape(number, grid.highest_wavenumber + 1)
         if self.damping is not None:
-            grid = self.grid.grid
-            self.damping.check_shape(len(self.variables), grid.highest_wavenumber + 1, grid.shape[0])
+            self.damping.check_shape(number, grid.highest_wavenumber + 1, grid.shape[0])
         return self
+
+    def without_fits(self) -> Self:
+        """Return the specification without what was fitted to weights."""
+        return self.model_copy(update=dict.fromkeys(FITTED))
 
     @property
     def variable_names(self) -> tuple[str, ...]:

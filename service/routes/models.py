@@ -16,7 +16,7 @@ router = APIRouter(tags=["models"], responses=PROBLEM_RESPONSES, dependencies=[D
 class Model(BaseModel):
     """A checkpoint: variables, grid, time step, sampling, noise, damping, provenance, and the limits of the service.
 
-    `context_frames` is the number of frames of an initial state, one time step apart.
+    `context_frames` is the number of frames of an initial state, one time step apart; `colour` is that of the noise.
     """
 
     id: str
@@ -27,6 +27,7 @@ class Model(BaseModel):
     grid: dict[str, int]
     sampling: dict[str, Any]
     noise: dict[str, Any]
+    colour: dict[str, Any] | None
     damping: dict[str, Any] | None
     provenance: dict[str, Any]
     max_members: int
@@ -60,6 +61,7 @@ def _view_model(service: Service, name: str, manifest: Manifest) -> Model:
         grid={"latitudes": latitudes, "longitudes": longitudes},
         sampling=manifest.sampling.model_dump(mode="json"),
         noise=manifest.noise.model_dump(mode="json"),
+        colour=None if spec.colour is None else spec.colour.model_dump(mode="json"),
         damping=None if spec.damping is None else spec.damping.model_dump(mode="json"),
         provenance=manifest.provenance.model_dump(mode="json"),
         max_members=service.settings.limits.max_members,

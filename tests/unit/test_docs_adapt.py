@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tests.unit.training.tiny import damp
+from tests.unit.training.tiny import fit
 from training.config import TrainingConfig
 from training.train import train
 from warmcast.cli import app
@@ -64,7 +64,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config |= {"stages": ["warm_start", "flow"], "rollouts": [], "precision": "float32"}
     parsed = TrainingConfig.model_validate(config)
     train(parsed, [tmp_path / "planet.nc"], tmp_path / "start", None, resume=False, report=lambda _: None)
-    damp(tmp_path / "start/checkpoint")
+    fit(tmp_path / "start/checkpoint")
     winds = travelling_waves(FIVE_DEGREES, _times(RUNS)).sortby("latitude")
     packing = {"dtype": "int16", "scale_factor": 0.02, "_FillValue": -32768}
     winds.to_netcdf(tmp_path / "my-analyses.nc", encoding={"u10": packing, "v10": packing})

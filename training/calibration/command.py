@@ -1,7 +1,7 @@
-"""The command `warmcast calibrate`: fit damping and noise of a checkpoint on validation years; write its manifest."""
+"""The command `warmcast calibrate`: fit colour, damping and noise of a checkpoint on validation years."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,8 +12,8 @@ import torch
 from storage.atomic import write_text
 from storage.errors import ConfigurationError
 from storage.lock import claim_output
+from training.calibration.colour import ColourFitter
 from training.calibration.damping import DampingFitter
-from training.calibration.damping_rounds import Round
 from training.calibration.noise import NoiseFitter
 from training.calibration.search import count_first
 from training.data.sources import load_data_for
@@ -26,6 +26,9 @@ from weather.manifest import MANIFEST_NAME, Manifest
 from weather.periods import Period, find_shared, format_periods, read_periods
 from weather.times import count_lead_times
 
+Round = Mapping[str, Any]
+"""A round of the fit of a colour or of a damping."""
+
 LEAD_HOURS = (6, 12, 24, 48, 72, 120, 168, 240)
 """Lead times that are scored, as far as they are of whole time steps and within the forecast; the last always is."""
 
@@ -37,7 +40,9 @@ def calibrate_checkpoint(
     data: Sequence[str | Path],
     years: Sequence[Period | str],
     lead_time: str,
-    num_rounds: int,
+    num_colour_rounds: int,
+    colour_decay_hours: float,
+    num_damping_rounds: int,
     num_trials: int,
     spread_weight: float,
     scale_only: bool,
@@ -49,20 +54,22 @@ def calibrate_checkpoint(
     report_cost: Callable[[float, int], None],
     **settings: Any,
 ) -> dict[str, Any]:
-    """Fit damping and noise of a checkpoint at its own sampling, write them to a manifest, and return what was tried.
+    """Fit a checkpoint to its own sampling, write that to a manifest, and return what was tried.
 
-    The damping is fitted first, with the noise that the checkpoint has, in `num_rounds` rounds; it stays if that is
-    0. The noise is fitted in `num_trials` trials, and stays if that is 0; with `scale_only` its correlation in time
-    stays, and only the scale of each variable is fitted. The manifest is that of a copy in the new folder `output`, or
-    the checkpoint's own if `in_place` is set. `settings` are `num_starts`, `num_members` and `seed` of the
-    `Evaluation`. `report_cost` is called with the seconds and evaluations of the rounds, then of the trials,
-    `report_progress` after each.
+    The colour of the noise is fitted first, with the damping and the scale that the checkpoint has, in
+    `num_colour_rounds` rounds; it fades with the e-folding time `colour_decay_hours`. Then the damping is fitted, with
+    the noise that the checkpoint has, in `num_damping_rounds` rounds. Both stay without rounds. The noise is fitted in
+    `num_trials` trials, and stays if that is 0; with `scale_only` its correlation in time stays, and only the scale of
+    each variable is fitted. The manifest is that of a copy in the new folder `output`, or the checkpoint's own if
+    `in_place` is set. `settings` are `num_starts`, `num_members` and `seed` of the `Evaluation`. `report_cost` is
+    called with the seconds and evaluations of each kind of rounds, then of the trials, `report_progress` after each.
     """
     if threads:
         torch.set_num_threads(threads)
     folder = find_checkpoint(checkpoint, checkpoint_folders)
     target = _choose_target(folder, output, in_place=in_place)
     subject = Subject.load(folder, {})
+    num_rounds = num_colour_rounds + num_damping_rounds
     _check_counts(num_rounds, num_trials, count_first(subject.manifest.model, scale_only=scale_only))
     periods = read_periods(years, "years") or subject.manifest.provenance.validation_years
     check_years(subject.manifest, periods)
@@ -71,13 +78,18 @@ def calibrate_checkpoint(
         frames.keep("auto", torch.device("cpu"))
         evaluation = Evaluation(periods, lead_steps=steps, group_size=group_size, references=False, **settings)
         source, total = ", ".join(PurePosixPath(str(each)).name for each in data), num_rounds + num_trials
-        calibration = _Calibration(subject, frames, evaluation, target, source, report_cost, spread_weight, scale_only)
+        weights = colour_decay_hours, spread_weight, scale_only
+        calibration = _Calibration(subject, frames, evaluation, target, source, report_cost, *weights)
         lock_path = calibration.path("trials")
         with claim_output(lock_path, ConfigurationError(f"Another calibration writes `{lock_path}`. Wait for it.")):
-            rounds = calibration.fit_damping(num_rounds, lambda done: report_progress(done, total))
+            colours = calibration.fit_colour(num_colour_rounds, lambda done: report_progress(done, total))
+            rounds = calibration.fit_damping(
+                num_damping_rounds, lambda done: report_progress(num_colour_rounds + done, total)
+            )
             trials = calibration.fit_noise(num_trials, lambda done: report_progress(num_rounds + done, total))
             manifest = _write(folder, target, calibration.subject.manifest)
-    fit = {"noise": manifest.noise.model_dump(mode="json"), "trials": trials, "rounds": list(rounds)}
+    fit = {"noise": manifest.noise.model_dump(mode="json"), "trials": trials}
+    fit |= {"colour_rounds": list(colours), "damping_rounds": list(rounds)}
     return {"checkpoint": str(target), "digest": manifest.digest, "summary": _describe(manifest)} | fit
 
 
@@ -94,12 +106,23 @@ class _Calibration:
     target: Path
     source: str
     report_cost: Callable[[float, int], None]
+    colour_decay_hours: float
     spread_weight: float
     scale_only: bool
 
     def path(self, name: str) -> Path:
         """Return the path of the file of what was tried."""
         return self.target.with_name(f"{self.target.name}.{name}.jsonl")
+
+    def fit_colour(self, num_rounds: int, report_progress: Callable[[int], None]) -> Sequence[Round]:
+        """Fit the colour in rounds, and return them; without rounds it stays."""
+        if not num_rounds:
+            return ()
+        path = self.path("colour")
+        fitter = ColourFitter(self.subject, self.data, self.evaluation, path, decay_hours=self.colour_decay_hours)
+        rounds = fitter.run(num_rounds, report_progress, self.report_cost)
+        self.subject = self.subject.with_colour(fitter.choose(self.source))
+        return rounds
 
     def fit_damping(self, num_rounds: int, report_progress: Callable[[int], None]) -> Sequence[Round]:
         """Fit the damping in rounds, and return them; without rounds it stays."""
@@ -137,12 +160,18 @@ def _check_counts(num_rounds: int, num_trials: int, num_first: int) -> None:
             ("trials",),
         )
     if not num_rounds + num_trials:
-        raise ConfigurationError("`damping_rounds` and `trials` are both 0, so that nothing is fitted.", ("trials",))
+        raise ConfigurationError(
+            "`colour_rounds`, `damping_rounds` and `trials` are all 0, so that nothing is fitted.", ("trials",)
+        )
 
 
 def _describe(manifest: Manifest) -> str:
-    damping = manifest.model.damping
-    return manifest.noise.describe() + ("" if damping is None else f"; damping of {damping.describe()}")
+    colour, damping = manifest.model.colour, manifest.model.damping
+    return (
+        manifest.noise.describe()
+        + ("" if colour is None else f"; {colour.describe()}")
+        + ("" if damping is None else f"; damping of {damping.describe()}")
+    )
 
 
 def check_years(manifest: Manifest, years: Sequence[Period]) -> None:

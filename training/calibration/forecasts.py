@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.noise import ForecastNoise
 from models.rollout import rollout
+from training.calibration.identity import unfitted_digest
 from training.data.training_data import TrainingData
 from training.evaluation.settings import Evaluation, start_indices
 from training.evaluation.subject import Subject
@@ -46,10 +47,8 @@ class Forecasts:
 
     def settings(self) -> dict[str, Any]:
         """Return what the forecasts depend on besides their noise, as JSON; the noise of the checkpoint is left out."""
-        damping = None if self.spec.damping is None else self.spec.damping.model_copy(update={"fitted_on": None})
-        model = self.spec.model_copy(update={"damping": damping})
         return {
-            "checkpoint": self._subject.manifest.model_copy(update={"noise": WHITE, "model": model}).digest,
+            "checkpoint": unfitted_digest(self._subject.manifest),
             "starts": [str(time) for time in self._data.valid_times[self.starts]],
             "members": self.evaluation.num_members,
             "lead_hours": list(self.lead_hours),

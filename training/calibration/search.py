@@ -11,6 +11,7 @@ from scipy.optimize import Bounds, minimize
 from diagnostics.scores.arrays import area_mean
 from diagnostics.scores.residuals import time_correlation
 from models.noise import ForecastNoise
+from models.rollout import rollout
 from training.data.training_data import TrainingData
 from training.evaluation.settings import spread_ends
 from training.evaluation.steppers import true_residuals
@@ -69,8 +70,8 @@ def _member_residuals(subject: Subject, data: TrainingData, indices: NDArray[np.
         ages, init_time = range(forecaster.spec.context_frames), data.valid_times[index]
         context = [data.frames(data.shift(np.array([index]), -age)) for age in ages]
         frames = tuple(torch.from_numpy(frame).to(forecaster.device) for frame in context)
-        noise = next(ForecastNoise.of(forecaster.spec, WHITE, seed=0, init_time=init_time).draw([0]))
-        states = forecaster.step(frames, init_time, noise.to(forecaster.device))
+        noise = ForecastNoise.of(forecaster.spec, WHITE, seed=0, init_time=init_time).draw([0])
+        states = next(rollout(forecaster, frames, noise, init_time=init_time))
         mean, std = forecaster.warm_start(frames, init_time)
         residuals.append(((states - mean) / std)[0].cpu().numpy())
     return np.stack(residuals)

@@ -47,12 +47,13 @@ class ResidualStepper:
 class GaussianControl:
     """The control of an evaluation: x = μ + σ·z with Gaussian noise z of the colour of true residuals, without a flow.
 
-    z is isotropic, with `power` (variable, total wavenumber) and no correlation between variables. It is linear in the
+    z is isotropic, with `power` (variable, total wavenumber) and no correlation between variables, and without the
+    colour of the forecaster's specification. It is linear in the
     noise of the forecaster, so that both have the same correlation in time.
     """
 
     def __init__(self, forecaster: Forecaster, power: NDArray[np.float64]) -> None:
-        self.spec, self.device = forecaster.spec, forecaster.device
+        self.spec, self.device = forecaster.spec.model_copy(update={"colour": None}), forecaster.device
         self._forecaster = forecaster
         self._valid_range = ValidRange(forecaster.spec.known_variables, forecaster.device)
         self._power = torch.from_numpy(power.astype(np.float32)).to(forecaster.device)

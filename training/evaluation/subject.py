@@ -14,6 +14,7 @@ from storage.errors import ConfigurationError
 from weather.bundled import find_checkpoint
 from weather.damping_spec import DampingSpec
 from weather.manifest import Manifest, NoiseSpec, Sampling
+from weather.noise_colour import NoiseColour
 from weather.noise_scale import check_scale
 from weather.schema import first_error_sentence
 
@@ -49,9 +50,15 @@ class Subject:
             manifest = manifest.model_copy(update={"noise": spec})
         return cls(Forecaster(networks, sampling, device), manifest)
 
+    def with_colour(self, colour: NoiseColour | None) -> "Subject":
+        """Return the checkpoint with another colour of its noise."""
+        return self._with_forecaster(self.forecaster.with_colour(colour))
+
     def with_damping(self, damping: DampingSpec | None) -> "Subject":
         """Return the checkpoint with another damping."""
-        forecaster = self.forecaster.with_damping(damping)
+        return self._with_forecaster(self.forecaster.with_damping(damping))
+
+    def _with_forecaster(self, forecaster: Forecaster) -> "Subject":
         return Subject(forecaster, self.manifest.model_copy(update={"model": forecaster.spec}))
 
     def describe(self) -> str:

@@ -6,21 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from diagnostics.scores.random_fields import isotropic_fields
-from diagnostics.scores.spectra import spherical_spectrum
 from models.damping import Damping
 from models.forecaster import Forecaster
 from models.graphs import Graphs
 from models.rollout import mean_rollout
 from models.testing import tiny_networks, tiny_spec
+from tests.unit.models.grids import GRIDS
 from tests.unit.models.test_graphs import StandIn
 from weather.damping_spec import DampingSpec
-from weather.grids import Grid, gaussian_grid
+from weather.grids import Grid
 from weather.manifest import ModelSpec, Sampling
 
 CPU = torch.device("cpu")
 TIME = np.datetime64("2018-09-15T06", "s")
-GRIDS = [gaussian_grid("t21"), Grid.from_coordinates(np.linspace(-90, 90, 31), np.arange(60) * 6.0)]
 
 
 def _spec(spec: ModelSpec, first_damped: int, gain: float) -> ModelSpec:
@@ -35,27 +33,6 @@ def _spec(spec: ModelSpec, first_damped: int, gain: float) -> ModelSpec:
 def _frames(spec: ModelSpec) -> list[torch.Tensor]:
     draw = torch.Generator().manual_seed(1)
     return [torch.randn(3, 2, *spec.grid.grid.shape, generator=draw) for _ in range(spec.context_frames)]
-
-
-@pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_each_harmonic_is_multiplied_by_the_gain_of_its_variable_and_wavenumber(grid: Grid) -> None:
-    draw = np.random.default_rng(0)
-    number = grid.highest_wavenumber + 1
-    gains = draw.uniform(0.5, 1, (2, number))
-    fields = isotropic_fields(draw.normal(size=(3, 2, *grid.shape)), np.ones(number), grid)
-    damped = Damping(DampingSpec(gains=gains.tolist()), grid, CPU)(torch.from_numpy(fields).float())
-    got = spherical_spectrum(damped.numpy().astype(np.float64), grid) / spherical_spectrum(fields, grid)
-    np.testing.assert_allclose(got, np.broadcast_to(gains**2, got.shape), rtol=1e-4)
-
-
-@pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_gains_of_one_leave_every_bit_and_what_the_grid_does_not_resolve_stays(grid: Grid) -> None:
-    draw = torch.Generator().manual_seed(0)
-    states = torch.randn(2, 1, *grid.shape, generator=draw)
-    number = grid.highest_wavenumber + 1
-    assert torch.equal(Damping(DampingSpec(gains=((1.0,) * number,)), grid, CPU)(states), states)
-    rows = torch.tensor([(-1.0) ** column for column in range(grid.shape[1])]).expand(1, 1, *grid.shape)
-    torch.testing.assert_close(Damping(DampingSpec(gains=((0.5,) * number,)), grid, CPU)(rows), rows)
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)

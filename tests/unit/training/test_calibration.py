@@ -64,8 +64,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _calibrate(checkpoint: Path, data: Path, *more: object) -> Result:
-    options = ["--starts", 6, "--members", 4, "--lead-time", "24h", "--damping-rounds", 0, "--trials", 18]
-    options += ["--years", 2001]
+    options = ["--starts", 6, "--members", 4, "--lead-time", "24h", "--trials", 18]
+    options += ["--years", 2001, "--colour-rounds", 0, "--damping-rounds", 0]
     arguments = ["calibrate", checkpoint, "--data", data, *options, *more]
     return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
@@ -146,7 +146,8 @@ def test_an_interrupted_calibration_continues_to_the_same_noise(checkpoint: Path
             lead_time="12h",
             num_starts=2,
             num_members=2,
-            num_rounds=0,
+            num_colour_rounds=0,
+            num_damping_rounds=0,
             num_trials=8,
             spread_weight=0.1,
             scale_only=False,

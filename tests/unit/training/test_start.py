@@ -13,7 +13,7 @@ from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
 from models.networks import Networks
 from storage.errors import ConfigurationError
-from tests.unit.training.tiny import damp, tiny_config
+from tests.unit.training.tiny import fit, tiny_config
 from training.config import TrainingConfig, find_config, read_config
 from training.start import Start
 from training.train import load_data, train
@@ -88,14 +88,16 @@ def test_new_features_do_not_change_the_function_and_are_trained(
             assert (added != 0).any(), (part, name)
 
 
-def test_a_damping_does_not_keep_a_checkpoint_from_being_trained_and_is_left_out(
+def test_colour_and_damping_do_not_keep_a_checkpoint_from_being_trained_and_are_left_out(
     start: Path, two_years: list[Path], tmp_path: Path
 ) -> None:
-    damped = shutil.copytree(start, tmp_path / "damped")
-    damp(damped)
+    fitted = shutil.copytree(start, tmp_path / "fitted")
+    fit(fitted)
     notes: list[str] = []
-    assert _train(_config(), two_years, tmp_path / "run", damped, notes.append).model.damping is None
-    assert "fits its weights alone; `warmcast calibrate` fits one" in notes[-1]
+    trained = _train(_config(), two_years, tmp_path / "run", fitted, notes.append).model
+    assert (trained.colour, trained.damping) == (None, None)
+    for part, note in zip(("colour", "damping"), notes[-2:], strict=True):
+        assert f"The {part} of the checkpoint is left out, because it fits its weights alone" in note
 
 
 @pytest.mark.parametrize("config", ["planet", "earth"])

@@ -3,6 +3,7 @@ from typing import Any
 
 from weather.damping_spec import DampingSpec
 from weather.manifest import MANIFEST_NAME, read_manifest
+from weather.noise_colour import NoiseColour
 
 
 def tiny_config(**changes: Any) -> dict[str, Any]:
@@ -31,9 +32,10 @@ def tiny_config(**changes: Any) -> dict[str, Any]:
     return config | changes
 
 
-def damp(checkpoint: Path) -> None:
-    """Give a checkpoint in a folder a damping, as the bundled ones have."""
+def fit(checkpoint: Path) -> None:
+    """Give a checkpoint in a folder a colour and a damping, as a calibration does."""
     manifest = read_manifest(checkpoint)
     gains = ((0.9,) * (manifest.model.grid.grid.highest_wavenumber + 1),) * len(manifest.model.variables)
-    model = manifest.model.model_copy(update={"damping": DampingSpec(gains=gains)})
+    fits = {"colour": NoiseColour(gains=gains), "damping": DampingSpec(gains=gains)}
+    model = manifest.model.model_copy(update=fits)
     (checkpoint / MANIFEST_NAME).write_text(manifest.model_copy(update={"model": model}).to_json())
