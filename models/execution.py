@@ -1,5 +1,6 @@
 """How networks are evaluated: eager or compiled, in float32 or under autocast; results differ by rounding only."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -44,19 +45,45 @@ class Execution:
         dtype = _DTYPES.get(self.precision)
         if dtype is not None:
             return torch.autocast(device.type, dtype, cache_enabled=keep_casts)
-        return _tensor_float(allowed=self.precision == "tf32") if device.type == "cuda" else nullcontext()
+        return _TENSOR_FLOAT.set(allowed=self.precision == "tf32") if device.type == "cuda" else nullcontext()
 
 
-@contextmanager
-def _tensor_float(*, allowed: bool) -> Iterator[None]:
-    """Allow TF32 in products of float32 within the block, or forbid it; PyTorch allows it in convolutions by default.
+class _TensorFloat:
+    """Whether TF32 is allowed in products of float32, a setting of the process that evaluations in threads share.
 
-    The setting is that of the process.
+    PyTorch allows it in convolutions by default. Evaluations that agree run beside each other; one that does not waits.
     """
-    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolutions.allow_tf32, products.allow_tf32
-    convolutions.allow_tf32 = products.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        convolutions.allow_tf32, products.allow_tf32 = before
+
+    def __init__(self) -> None:
+        self._condition, self._evaluations = threading.Condition(), 0
+        self._allowed, self._before = False, (False, False)
+
+    @contextmanager
+    def set(self, *, allowed: bool) -> Iterator[None]:
+        """Allow TF32 within the block, or forbid it; after the last of those that overlap, what was set is restored."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._evaluations or self._allowed == allowed)
+            if not self._evaluations:
+                self._allowed, self._before = allowed, _get_tensor_float()
+                _set_tensor_float(allowed, allowed)
+            self._evaluations += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._evaluations -= 1
+                if not self._evaluations:
+                    _set_tensor_float(*self._before)
+                    self._condition.notify_all()
+
+
+_TENSOR_FLOAT = _TensorFloat()
+
+
+def _get_tensor_float() -> tuple[bool, bool]:
+    """Return whether TF32 is allowed in convolutions, and in products of matrices."""
+    return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+
+def _set_tensor_float(convolutions: bool, products: bool) -> None:
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products

@@ -1,7 +1,9 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,32 @@ def test_float32_is_exact_on_a_gpu_and_tf32_only_where_it_is_chosen() -> None:
         with Execution(precision=precision).autocast(torch.device("cuda")):  # type: ignore[arg-type]  # of a tuple
             assert [setting.allow_tf32 for setting in settings] == [allowed] * 2
         assert [setting.allow_tf32 for setting in settings] == before
+
+
+def test_threads_that_evaluate_in_float32_do_not_allow_tf32_to_each_other_and_one_in_tf32_waits() -> None:
+    """The first of two that overlap ends first; a third, which allows TF32, begins when both have ended."""
+    device, before = torch.device("cuda"), torch.backends.cudnn.allow_tf32
+    first, second, third = (
+        Execution(precision=precision).autocast(device) for precision in ("float32", "float32", "tf32")
+    )
+    seen: list[bool] = []
+
+    def evaluate_in_tf32() -> None:
+        with third:
+            seen.append(torch.backends.cudnn.allow_tf32)
+
+    thread = threading.Thread(target=evaluate_in_tf32)
+    with ExitStack() as stack:
+        first.__enter__()
+        stack.enter_context(second)
+        thread.start()
+        first.__exit__(None, None, None)
+        assert not torch.backends.cudnn.allow_tf32
+        thread.join(0.2)
+        assert thread.is_alive()
+    thread.join(10)
+    assert seen == [True]
+    assert torch.backends.cudnn.allow_tf32 == before
 
 
 def test_tf32_is_float32_on_a_cpu() -> None:
