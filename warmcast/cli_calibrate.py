@@ -86,15 +86,14 @@ def calibrate(
     for each variable. The years are those that the checkpoint was not trained on. All are written to the manifest of a
     copy, or of the checkpoint itself. An interrupted calibration continues when the command is repeated.
     """
+    rounds = {"num_colour_rounds": colour_rounds, "num_damping_rounds": damping_rounds, "num_trials": trials}
+    fits = rounds | {"colour_decay_hours": colour_decay_hours, "spread_weight": spread_weight, "scale_only": scale_only}
     options: dict[str, Any] = {"checkpoint": checkpoint, "checkpoint_folders": folders(checkpoints), "data": data}
-    options |= {"years": tuple(years or ()), "num_starts": starts, "num_members": members}
-    options |= {"num_colour_rounds": colour_rounds, "colour_decay_hours": colour_decay_hours}
-    options |= {"num_damping_rounds": damping_rounds}
-    options |= {"num_trials": trials, "lead_time": lead_time, "spread_weight": spread_weight, "scale_only": scale_only}
+    options |= {"years": tuple(years or ()), "num_starts": starts, "num_members": members, "lead_time": lead_time}
     options |= {"batch_size": batch_size, "seed": seed, "threads": threads, "output": output, "in_place": in_place}
     advice = "What was tried is kept. To continue, repeat the command."
     with exit_codes(advice), progress_bar("Rounds and trials") as report:
-        receipt = run("calibrate", report_progress=report, report_cost=print_cost, **options)
+        receipt = run("calibrate", fits=fits, report_progress=report, report_cost=print_cost, **options)
     if json:
         print_json(receipt)
         return

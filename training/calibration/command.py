@@ -13,7 +13,9 @@ from storage.atomic import write_text
 from storage.errors import ConfigurationError
 from storage.lock import claim_output
 from training.calibration.colour import ColourFitter
+from training.calibration.colour_rounds import Round as ColourRound
 from training.calibration.damping import DampingFitter
+from training.calibration.damping_rounds import Round as DampingRound
 from training.calibration.noise import NoiseFitter
 from training.calibration.search import count_first
 from training.data.sources import load_data_for
@@ -22,15 +24,49 @@ from training.evaluation.settings import Evaluation
 from training.evaluation.subject import Subject
 from weather.bundled import find_checkpoint
 from weather.checkpoint_files import LICENSE_NAME, WEIGHT_FILES
-from weather.manifest import MANIFEST_NAME, Manifest
+from weather.manifest import MANIFEST_NAME, Manifest, ModelSpec
 from weather.periods import Period, find_shared, format_periods, read_periods
 from weather.times import count_lead_times
 
-Round = Mapping[str, Any]
-"""A round of the fit of a colour or of a damping."""
-
 LEAD_HOURS = (6, 12, 24, 48, 72, 120, 168, 240)
 """Lead times that are scored, as far as they are of whole time steps and within the forecast; the last always is."""
+
+
+@dataclass(frozen=True)
+class Fits:
+    """What is fitted of a checkpoint, in this order, and how; a part of which no rounds or trials are made stays.
+
+    The colour of the noise is fitted in `num_colour_rounds` rounds, with the damping and the scale that the checkpoint
+    has; it fades with the e-folding time `colour_decay_hours`. The damping is fitted in `num_damping_rounds` rounds,
+    with the noise that the checkpoint has, and the noise in `num_trials` trials; with `scale_only` its correlation in
+    time stays, and only the scale of each variable is fitted.
+    """
+
+    num_colour_rounds: int
+    colour_decay_hours: float
+    num_damping_rounds: int
+    num_trials: int
+    spread_weight: float
+    scale_only: bool
+
+    @property
+    def num_rounds(self) -> int:
+        """Rounds of both kinds."""
+        return self.num_colour_rounds + self.num_damping_rounds
+
+    def check(self, model: ModelSpec) -> None:
+        """Raise `ConfigurationError` if nothing is fitted, or the noise by fewer trials than the first ones."""
+        first = count_first(model, scale_only=self.scale_only)
+        if 0 < self.num_trials < 1 + first:
+            raise ConfigurationError(
+                f"`trials` must be 0 or at least {1 + first}: white noise, and the first {first}. "
+                f"Got: {self.num_trials}.",
+                ("trials",),
+            )
+        if not self.num_rounds + self.num_trials:
+            raise ConfigurationError(
+                "`colour_rounds`, `damping_rounds` and `trials` are all 0, so that nothing is fitted.", ("trials",)
+            )
 
 
 def calibrate_checkpoint(
@@ -40,12 +76,7 @@ def calibrate_checkpoint(
     data: Sequence[str | Path],
     years: Sequence[Period | str],
     lead_time: str,
-    num_colour_rounds: int,
-    colour_decay_hours: float,
-    num_damping_rounds: int,
-    num_trials: int,
-    spread_weight: float,
-    scale_only: bool,
+    fits: Mapping[str, Any],
     batch_size: int | None,
     threads: int | None,
     output: Path | None,
@@ -56,41 +87,30 @@ def calibrate_checkpoint(
 ) -> dict[str, Any]:
     """Fit a checkpoint to its own sampling, write that to a manifest, and return what was tried.
 
-    The colour of the noise is fitted first, with the damping and the scale that the checkpoint has, in
-    `num_colour_rounds` rounds; it fades with the e-folding time `colour_decay_hours`. Then the damping is fitted, with
-    the noise that the checkpoint has, in `num_damping_rounds` rounds. Both stay without rounds. The noise is fitted in
-    `num_trials` trials, and stays if that is 0; with `scale_only` its correlation in time stays, and only the scale of
-    each variable is fitted. The manifest is that of a copy in the new folder `output`, or the checkpoint's own if
+    `fits` are those of `Fits`. The manifest is that of a copy in the new folder `output`, or the checkpoint's own if
     `in_place` is set. `settings` are `num_starts`, `num_members` and `seed` of the `Evaluation`. `report_cost` is
     called with the seconds and evaluations of each kind of rounds, then of the trials, `report_progress` after each.
     """
     if threads:
         torch.set_num_threads(threads)
-    folder = find_checkpoint(checkpoint, checkpoint_folders)
+    folder, chosen = find_checkpoint(checkpoint, checkpoint_folders), Fits(**fits)
     target = _choose_target(folder, output, in_place=in_place)
     subject = Subject.load(folder, {})
-    num_rounds = num_colour_rounds + num_damping_rounds
-    _check_counts(num_rounds, num_trials, count_first(subject.manifest.model, scale_only=scale_only))
+    chosen.check(subject.manifest.model)
     periods = read_periods(years, "years") or subject.manifest.provenance.validation_years
     check_years(subject.manifest, periods)
     steps, group_size = _lead_steps(lead_time, subject.manifest.model.time_step), batch_size or 10
     with load_data_for(subject.manifest.model, data) as frames:
         frames.keep("auto", torch.device("cpu"))
         evaluation = Evaluation(periods, lead_steps=steps, group_size=group_size, references=False, **settings)
-        source, total = ", ".join(PurePosixPath(str(each)).name for each in data), num_rounds + num_trials
-        weights = colour_decay_hours, spread_weight, scale_only
-        calibration = _Calibration(subject, frames, evaluation, target, source, report_cost, *weights)
+        source = ", ".join(PurePosixPath(str(each)).name for each in data)
+        calibration = _Calibration(subject, frames, evaluation, target, source, chosen, report_progress, report_cost)
         lock_path = calibration.path("trials")
         with claim_output(lock_path, ConfigurationError(f"Another calibration writes `{lock_path}`. Wait for it.")):
-            colours = calibration.fit_colour(num_colour_rounds, lambda done: report_progress(done, total))
-            rounds = calibration.fit_damping(
-                num_damping_rounds, lambda done: report_progress(num_colour_rounds + done, total)
-            )
-            trials = calibration.fit_noise(num_trials, lambda done: report_progress(num_rounds + done, total))
+            tried = calibration.run()
             manifest = _write(folder, target, calibration.subject.manifest)
-    fit = {"noise": manifest.noise.model_dump(mode="json"), "trials": trials}
-    fit |= {"colour_rounds": list(colours), "damping_rounds": list(rounds)}
-    return {"checkpoint": str(target), "digest": manifest.digest, "summary": _describe(manifest)} | fit
+    receipt = {"checkpoint": str(target), "digest": manifest.digest, "summary": _describe(manifest)}
+    return receipt | {"noise": manifest.noise.model_dump(mode="json")} | tried
 
 
 @dataclass
@@ -105,64 +125,57 @@ class _Calibration:
     evaluation: Evaluation
     target: Path
     source: str
+    fits: Fits
+    report_progress: Callable[[int, int], None]
     report_cost: Callable[[float, int], None]
-    colour_decay_hours: float
-    spread_weight: float
-    scale_only: bool
 
     def path(self, name: str) -> Path:
         """Return the path of the file of what was tried."""
         return self.target.with_name(f"{self.target.name}.{name}.jsonl")
 
-    def fit_colour(self, num_rounds: int, report_progress: Callable[[int], None]) -> Sequence[Round]:
-        """Fit the colour in rounds, and return them; without rounds it stays."""
-        if not num_rounds:
-            return ()
-        path = self.path("colour")
-        fitter = ColourFitter(self.subject, self.data, self.evaluation, path, decay_hours=self.colour_decay_hours)
-        rounds = fitter.run(num_rounds, report_progress, self.report_cost)
+    def run(self) -> dict[str, Any]:
+        """Fit all parts, and return what was tried of each: rounds in their order, and trials, the best first."""
+        tried: dict[str, Any] = {"colour_rounds": [], "damping_rounds": [], "trials": []}
+        if self.fits.num_colour_rounds:
+            tried["colour_rounds"] = list(self._fit_colour())
+        if self.fits.num_damping_rounds:
+            tried["damping_rounds"] = list(self._fit_damping())
+        if self.fits.num_trials:
+            tried["trials"] = self._fit_noise()
+        return tried
+
+    def _fit_colour(self) -> Sequence[ColourRound]:
+        decay_hours = self.fits.colour_decay_hours
+        fitter = ColourFitter(self.subject, self.data, self.evaluation, self.path("colour"), decay_hours=decay_hours)
+        rounds = fitter.run(self.fits.num_colour_rounds, self._report_after(0), self.report_cost)
         self.subject = self.subject.with_colour(fitter.choose(self.source))
         return rounds
 
-    def fit_damping(self, num_rounds: int, report_progress: Callable[[int], None]) -> Sequence[Round]:
-        """Fit the damping in rounds, and return them; without rounds it stays."""
-        if not num_rounds:
-            return ()
+    def _fit_damping(self) -> Sequence[DampingRound]:
         fitter = DampingFitter(self.subject, self.data, self.evaluation, self.path("damping"))
-        rounds = fitter.run(num_rounds, report_progress, self.report_cost)
+        report = self._report_after(self.fits.num_colour_rounds)
+        rounds = fitter.run(self.fits.num_damping_rounds, report, self.report_cost)
         self.subject = self.subject.with_damping(fitter.choose(self.source))
         return rounds
 
-    def fit_noise(self, num_trials: int, report_progress: Callable[[int], None]) -> list[dict[str, Any]]:
-        """Fit the noise by trials, and return them, the best first; without trials it stays."""
-        if not num_trials:
-            return []
+    def _fit_noise(self) -> list[dict[str, Any]]:
         fitter = NoiseFitter(
             self.subject,
             self.data,
             self.evaluation,
             self.path("trials"),
-            spread_weight=self.spread_weight,
-            scale_only=self.scale_only,
+            spread_weight=self.fits.spread_weight,
+            scale_only=self.fits.scale_only,
         )
-        fitter.run(num_trials, report_progress, self.report_cost)
+        fitter.run(self.fits.num_trials, self._report_after(self.fits.num_rounds), self.report_cost)
         manifest = self.subject.manifest.model_copy(update={"noise": fitter.choose(self.source)})
         self.subject = replace(self.subject, manifest=manifest)
         return fitter.table()
 
-
-def _check_counts(num_rounds: int, num_trials: int, num_first: int) -> None:
-    """Raise `ConfigurationError` if nothing is fitted, or the noise by fewer trials than white noise and the first."""
-    fewest = 1 + num_first
-    if 0 < num_trials < fewest:
-        raise ConfigurationError(
-            f"`trials` must be 0 or at least {fewest}: white noise, and the first {num_first}. Got: {num_trials}.",
-            ("trials",),
-        )
-    if not num_rounds + num_trials:
-        raise ConfigurationError(
-            "`colour_rounds`, `damping_rounds` and `trials` are all 0, so that nothing is fitted.", ("trials",)
-        )
+    def _report_after(self, earlier: int) -> Callable[[int], None]:
+        """Return what reports progress when so many rounds of other parts are done."""
+        total = self.fits.num_rounds + self.fits.num_trials
+        return lambda done: self.report_progress(earlier + done, total)
 
 
 def _describe(manifest: Manifest) -> str:

@@ -136,6 +136,8 @@ def test_starts_of_a_short_record_are_scored_as_long_as_they_have_truth(checkpoi
 
 def test_an_interrupted_calibration_continues_to_the_same_noise(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     counts: list[int] = []
+    rounds = {"num_colour_rounds": 0, "num_damping_rounds": 0, "num_trials": 8}
+    fits = rounds | {"colour_decay_hours": 24.0, "spread_weight": 0.1, "scale_only": False}
 
     def run(output: Path, report_progress: Callable[[int, int], None]) -> dict[str, Any]:
         return calibrate_checkpoint(
@@ -146,11 +148,7 @@ def test_an_interrupted_calibration_continues_to_the_same_noise(checkpoint: Path
             lead_time="12h",
             num_starts=2,
             num_members=2,
-            num_colour_rounds=0,
-            num_damping_rounds=0,
-            num_trials=8,
-            spread_weight=0.1,
-            scale_only=False,
+            fits=fits,
             batch_size=None,
             seed=0,
             threads=None,
