@@ -7,6 +7,7 @@ import torch
 from diagnostics.scores.spectra import spherical_spectrum
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
+from models.rollout import rollout
 from training.data.testing import MemoryFrames
 from training.data.training_data import TrainingData
 from training.evaluation.steppers import (
@@ -18,6 +19,7 @@ from training.evaluation.steppers import (
 )
 from weather.errors import TrainingDataError
 from weather.manifest import Manifest
+from weather.noise_colour import NoiseColour
 from weather.testing import travelling_waves
 
 CPU = torch.device("cpu")
@@ -73,6 +75,23 @@ def test_the_control_draws_members_of_the_colour_of_true_residuals(
     got = spherical_spectrum(drawn.astype(np.float64), data.grid).mean(axis=0)
     np.testing.assert_allclose(got[:, 1:], power[:, 1:], rtol=0.25, atol=1e-6)
     assert manifest.model.variable_names == ("u10", "v10")
+
+
+def test_the_control_does_not_have_the_colour_of_the_forecasts_noise(
+    loaded: tuple[Forecaster, Manifest, TrainingData],
+) -> None:
+    forecaster, manifest, data = loaded
+    number = manifest.model.grid.grid.highest_wavenumber + 1
+    coloured = forecaster.with_colour(NoiseColour(gains=((2.0,) * number,) * 2))
+    frames = [torch.from_numpy(data.frames(np.array([20 - age]))) for age in (0, 1)]
+    noise = torch.randn(frames[0].shape, generator=torch.Generator().manual_seed(1))
+    power = np.ones((2, number))
+    states = [
+        next(rollout(stepper, frames, [noise], init_time=TIME))
+        for stepper in (GaussianControl(coloured, power), GaussianControl(forecaster, power), coloured, forecaster)
+    ]
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[2], states[3])
 
 
 def test_the_control_is_fitted_on_held_out_data_that_is_not_evaluated(
