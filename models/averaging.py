@@ -1,6 +1,7 @@
 """`warmcast checkpoint average`: a checkpoint whose weights lie between those of two stages of one training."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ def average_checkpoints(
 ) -> dict[str, Any]:
     """Write a checkpoint with the weights (1−share)·a + share·b of two checkpoints to the new folder `output`.
 
-    All else is that of b, which was trained further from a: this is the weight averaging of Wortsman et al. (2022,
-    "Model soups") along one training. Raises `ConfigurationError` if the two are different models, or if `output` is a
+    All else is that of b, which was trained further from a, without its colour and damping, which fit its weights
+    alone: this is the weight averaging of Wortsman et al. (2022, "Model soups") along one training. Raises `ConfigurationError` if the two are different models, or if `output` is a
     checkpoint.
     """
     if (output / MANIFEST_NAME).exists():
@@ -37,6 +38,7 @@ def average_checkpoints(
     _interpolate(second.warm_start, first.warm_start, share)
     _interpolate(second.flow, first.flow, share)
     output.mkdir(parents=True, exist_ok=True)
+    second = replace(second, spec=second.spec.without_fits())
     written = save_checkpoint(output, further.name, second, further.sampling, further.provenance, further.noise)
     return {"checkpoint": str(output), "name": written.name, "share": share, "digest": written.digest}
 

@@ -21,12 +21,17 @@ class Colour:
         """Return the coloured noise of a step, (member, variable, latitude, longitude); steps count from 0.
 
         It is the noise itself where there is no colour, or nothing is left of it. The call does not wait for the
-        device.
+        device. Members are coloured one by one where memory does not suffice for all.
         """
         if self._colour is None or self._gains is None:
             return noise
         weight = self._colour.weight_at(step, self._time_step_hours)
-        return self._gains(noise, weight) if weight else noise
+        if not weight:
+            return noise
+        try:
+            return self._gains(noise, weight)
+        except torch.OutOfMemoryError:
+            return torch.cat([self._gains(member, weight) for member in noise.split(1)])
 
 
 @lru_cache(maxsize=4)

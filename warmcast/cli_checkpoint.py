@@ -111,8 +111,9 @@ def average(
 ) -> None:
     """Average the weights of two stages of one training.
 
-    The mean of two stages often forecasts better than both. All but the weights is that of OTHER. A card is not copied,
-    because its scores are those of other weights; calibrate the noise of the result again.
+    The mean of two stages often forecasts better than both. All but the weights is that of OTHER, without the colour of
+    the noise and the damping, which fit its weights alone; calibrate the result. A card is not copied, because its
+    scores are those of other weights.
     """
     options = {"checkpoint_folders": folders(checkpoints), "output": output, "share": share}
     with exit_codes():

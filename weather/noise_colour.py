@@ -65,4 +65,5 @@ class NoiseColour(FrozenModel):
     def __str__(self) -> str:
         """Return the least and the largest gain in a few words."""
         least, largest = min(map(min, self.gains)), max(map(max, self.gains))
-        return f"noise × {least:.2f} to {largest:.2f} by wavenumber, tending to 1 in {self.decay_hours:g} h"
+        time = f"an e-folding time of {self.decay_hours:g} h"
+        return f"noise × {least:.2f} to {largest:.2f} by wavenumber, tending to 1 with {time}"

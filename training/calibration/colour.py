@@ -7,7 +7,7 @@ from typing import Any
 
 from storage.errors import ConfigurationError
 from training.calibration.colour_rounds import Round, first_colour, measure_round, measure_sample, next_colour
-from training.calibration.identity import unfitted_digest
+from training.calibration.identity import digest_without_noise
 from training.data.training_data import TrainingData
 from training.evaluation.records_file import RecordsFile
 from training.evaluation.settings import Evaluation, spread_ends
@@ -91,7 +91,7 @@ class ColourFitter:
         manifest = self._subject.manifest
         return {
             "colour_format": _FORMAT,
-            "checkpoint": unfitted_digest(manifest),
+            "checkpoint": digest_without_noise(manifest),
             "scale": manifest.noise.scale,
             "decay_hours": self._first.decay_hours,
             "samples": [str(time) for time in self._data.valid_times[self._samples]],

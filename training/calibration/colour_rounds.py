@@ -1,6 +1,7 @@
 """Rounds of the fit of a colour: the power of members' residuals after one time step beside that of the truth's.
 
-The power of a residual at a wavenumber is nearly proportional to that of the noise: log g ← log g − log(η)/2.
+The power of a residual at a wavenumber is nearly proportional to that of the noise: log g ← log g − e/2, where e is the
+part of log η beyond its sampling error.
 """
 
 import math

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.noise import ForecastNoise
 from models.rollout import rollout
-from training.calibration.identity import unfitted_digest
+from training.calibration.identity import digest_without_noise
 from training.data.training_data import TrainingData
 from training.evaluation.settings import Evaluation, start_indices
 from training.evaluation.subject import Subject
@@ -48,7 +48,7 @@ class Forecasts:
     def settings(self) -> dict[str, Any]:
         """Return what the forecasts depend on besides their noise, as JSON; the noise of the checkpoint is left out."""
         return {
-            "checkpoint": unfitted_digest(self._subject.manifest),
+            "checkpoint": digest_without_noise(self._subject.manifest),
             "starts": [str(time) for time in self._data.valid_times[self.starts]],
             "members": self.evaluation.num_members,
             "lead_hours": list(self.lead_hours),

@@ -47,9 +47,9 @@ class ResidualStepper:
 class GaussianControl:
     """The control of an evaluation: x = μ + σ·z with Gaussian noise z of the colour of true residuals, without a flow.
 
-    z is isotropic, with `power` (variable, total wavenumber) and no correlation between variables, and without the
-    colour of the forecaster's specification. It is linear in the
-    noise of the forecaster, so that both have the same correlation in time.
+    z is isotropic, with `power` (variable, total wavenumber) and no correlation between variables; the colour of the
+    forecaster's specification is left out. z is linear in the noise of the forecaster, so that both have the same
+    correlation in time.
     """
 
     def __init__(self, forecaster: Forecaster, power: NDArray[np.float64]) -> None:

@@ -62,13 +62,14 @@ class Subject:
         return Subject(forecaster, self.manifest.model_copy(update={"model": forecaster.spec}))
 
     def describe(self) -> str:
-        """Return name, sampler and noise in a few words."""
+        """Return name, sampler, noise and its colour in a few words."""
         sampling = self.forecaster.sampling
         warmth = "" if sampling.warmth == 1 else f", warmth {sampling.warmth:g}"
         power = "" if sampling.power == 1 else f", power {sampling.power:g}"
-        return (
-            f"{self.manifest.name}, {sampling.solver}, NFE {sampling.nfe}{power}{warmth}, noise {self.manifest.noise}"
-        )
+        colour = self.manifest.model.colour
+        coloured = "" if colour is None else f", {colour}"
+        noise = f"noise {self.manifest.noise}{coloured}"
+        return f"{self.manifest.name}, {sampling.solver}, NFE {sampling.nfe}{power}{warmth}, {noise}"
 
     def check_comparable(self, other: "Subject") -> None:
         """Raise `ConfigurationError` unless both forecast the same variables on the same grid with one time step."""

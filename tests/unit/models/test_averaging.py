@@ -8,7 +8,9 @@ from models.checkpoint import load_checkpoint, save_checkpoint
 from models.networks import Networks
 from models.testing import tiny_networks, tiny_spec, write_tiny_checkpoint
 from storage.errors import ConfigurationError
+from weather.damping_spec import DampingSpec
 from weather.manifest import MANIFEST_NAME, ModelSpec, NoiseSpec, Sampling
+from weather.noise_colour import NoiseColour
 
 CPU = torch.device("cpu")
 
@@ -23,7 +25,9 @@ def _write(folder: Path, seed: int, spec: ModelSpec | None = None) -> Networks:
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_the_weights_lie_between_and_all_else_is_that_of_the_further_one(tmp_path: Path, share: float) -> None:
-    first, second = _write(tmp_path / "a", 1), _write(tmp_path / "b", 2)
+    gains = ((0.9,) * (tiny_spec().grid.grid.highest_wavenumber + 1),) * 2
+    fits = {"colour": NoiseColour(gains=gains), "damping": DampingSpec(gains=gains)}
+    first, second = _write(tmp_path / "a", 1), _write(tmp_path / "b", 2, tiny_spec().model_copy(update=fits))
     receipt = average_checkpoints(
         checkpoint=str(tmp_path / "a"),
         other=str(tmp_path / "b"),
@@ -33,6 +37,7 @@ def test_the_weights_lie_between_and_all_else_is_that_of_the_further_one(tmp_pat
     )
     networks, manifest = load_checkpoint(tmp_path / "c", CPU)
     assert (manifest.name, manifest.digest, manifest.noise.correlation) == ("b", receipt["digest"], 0.2)
+    assert (networks.spec, manifest.model.colour, manifest.model.damping) == (tiny_spec(), None, None)
     for net in ("warm_start", "flow"):
         triples = zip(*(getattr(found, net).parameters() for found in (first, second, networks)), strict=True)
         for start, end, found in triples:

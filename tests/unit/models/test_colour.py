@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.batches import BatchedStepper
+from models.colour import Colour
 from models.forecaster import Forecaster
 from models.graphs import Graphs
 from models.harmonic_gains import HarmonicGains
@@ -59,6 +60,19 @@ def test_a_rollout_that_is_resumed_goes_on_with_what_is_left_and_late_steps_have
     assert COLOUR.weight_at(9, 6) == pytest.approx(0.0111, abs=1e-4)
     assert COLOUR.weight_at(10, 6) == 0
     assert torch.equal(_rollout(coloured, first_step=10)[0], _rollout(plain, first_step=10)[0])
+
+
+def test_members_are_coloured_one_by_one_where_memory_does_not_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    colour = Colour(SPEC.model_copy(update={"colour": COLOUR}), CPU)
+    whole, apply = colour(_draw(1), 1), HarmonicGains.__call__
+
+    def need_memory(gains: HarmonicGains, fields: torch.Tensor, weight: float = 1.0) -> torch.Tensor:
+        if len(fields) > 1:
+            raise torch.OutOfMemoryError
+        return apply(gains, fields, weight)
+
+    monkeypatch.setattr(HarmonicGains, "__call__", need_memory)
+    torch.testing.assert_close(colour(_draw(1), 1), whole)
 
 
 def test_the_colour_is_that_of_the_specification_for_recorded_steps_and_batches_too() -> None:

@@ -59,7 +59,7 @@ def test_gains_must_be_those_of_the_variables_and_of_the_grid(gains: tuple[tuple
 
 
 def test_a_report_and_a_card_say_how_much_the_noise_is_changed_and_on_what_that_was_fitted(tmp_path: Path) -> None:
-    words = "noise × 0.52 to 2.08 by wavenumber, tending to 1 in 24 h"
+    words = "noise × 0.52 to 2.08 by wavenumber, tending to 1 with an e-folding time of 24 h"
     fitted = f"{words}, fitted on random numbers, 2001: 240 starts, 8 members, 6 h, midpoint, NFE 4; "
     manifest = write_tiny_checkpoint(tmp_path / "coloured", spec=_spec(COLOUR))
     assert str(COLOUR) == words
