@@ -22,8 +22,8 @@ def average_checkpoints(
     """Write a checkpoint with the weights (1−share)·a + share·b of two checkpoints to the new folder `output`.
 
     All else is that of b, which was trained further from a, without its colour and damping, which fit its weights
-    alone: this is the weight averaging of Wortsman et al. (2022, "Model soups") along one training. Raises `ConfigurationError` if the two are different models, or if `output` is a
-    checkpoint.
+    alone: this is the weight averaging of Wortsman et al. (2022, "Model soups") along one training. Raises
+    `ConfigurationError` if the two are different models, or if `output` is a checkpoint.
     """
     if (output / MANIFEST_NAME).exists():
         raise ConfigurationError(f"`output` must be a new folder. Got one with a checkpoint: {output}.")

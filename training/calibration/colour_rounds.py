@@ -92,7 +92,8 @@ def measure_sample(subject: Subject, data: TrainingData, sample: int, evaluation
         group = members[first : first + evaluation.group_size]
         shared = [frame.expand(len(group), -1, -1, -1) for frame in frames]
         states = next(rollout(forecaster, shared, noise.draw(group), init_time=init_time))
-        of_members.append(_power(normalised_residual(states, mean, std), forecaster.spec))
+        about = (field.expand_as(states) for field in (mean, std))
+        of_members.append(_power(normalised_residual(states, *about), forecaster.spec))
     of_truth = _power(normalised_residual(truth, mean, std), forecaster.spec)
     power = np.stack([np.concatenate(of_members).mean(axis=0), of_truth[0]])
     return np.asarray(np.maximum(power, _NO_POWER * power.sum(axis=-1, keepdims=True)))

@@ -71,7 +71,7 @@ def test_members_residuals_get_the_power_of_the_truths_at_each_wavenumber(data: 
     receipt, manifest = json.loads(result.stdout), read_manifest(tmp_path / "fitted")
     colour, rounds = manifest.model.colour, receipt["colour_rounds"]
     assert colour is not None
-    assert rounds[0]["colour"] == first_colour(_SPEC, 18).model_dump(mode="json", exclude={"fitted_on"})
+    assert rounds[0]["colour"] == first_colour(_SPEC, 18.0).model_dump(mode="json", exclude={"fitted_on"})
     gains, degrees = np.array(colour.gains), slice(FIRST_WEAK, _NUMBER - 3)
     expected = np.sqrt(WEAK_POWER / 0.96) / 1.1
     assert gains[:, degrees].mean() == pytest.approx(expected, rel=0.1), "midpoint has a variance ratio of 0.96"
