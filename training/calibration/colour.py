@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ConfigurationError
-from training.calibration.colour_rounds import Round, first_colour, measure_round, measure_sample, next_colour
+from training.calibration.colour_rounds import first_colour, measure_round, measure_sample, next_colour
 from training.calibration.identity import digest_without_noise
+from training.calibration.rounds import Round, Rounds
 from training.data.training_data import TrainingData
 from training.evaluation.records_file import RecordsFile
 from training.evaluation.settings import Evaluation, spread_ends
@@ -45,7 +46,8 @@ class ColourFitter:
                 ("years",),
             )
         self._samples = spread_ends(found, min(_SAMPLES, len(found))).tolist()
-        self._file = RecordsFile(path, self._settings())
+        file = RecordsFile(path, self._settings())
+        self._rounds = Rounds(file, self._first, lambda rounds: next_colour(rounds[-1]), self._measure)
 
     def run(
         self,
@@ -57,22 +59,12 @@ class ColourFitter:
 
         `report_cost` is called before the first with the seconds and evaluations of networks of those that are left.
         """
-        rounds = self._file.records
-        colour = next_colour(rounds[-1]) if rounds else self._first
-        if colour is not None and len(rounds) < num_rounds:
-            self._report_cost(num_rounds - len(rounds), report_cost)
-        while colour is not None and len(rounds) < num_rounds:
-            coloured = self._subject.with_colour(colour)
-            self._file.append(measure_round(coloured, self._data, self._samples, self._evaluation))
-            report_progress(len(rounds))
-            colour = next_colour(rounds[-1])
-        return rounds
+        return self._rounds.run(num_rounds, report_progress, lambda number: self._report_cost(number, report_cost))
 
     def choose(self, data: str) -> NoiseColour | None:
         """Return the colour of the round with the least deviation, fitted on `data`; None if that has none."""
-        rounds, model = self._file.records, self._subject.manifest.model
-        best = min(rounds, key=lambda each: float(each["deviation"]))
-        if best is rounds[0]:
+        model, best = self._subject.manifest.model, self._rounds.best
+        if best is None:
             return None
         fit = ColourFit(
             data=data,
@@ -82,9 +74,12 @@ class ColourFitter:
             lead_hours=(model.time_step_hours,),
             sampling=self._subject.forecaster.sampling.describe(),
             deviation=best["deviation"],
-            white_deviation=rounds[0]["deviation"],
+            white_deviation=self._rounds.first_deviation,
         )
         return NoiseColour.model_validate(best["colour"]).model_copy(update={"fitted_on": fit})
+
+    def _measure(self, colour: NoiseColour) -> dict[str, Any]:
+        return measure_round(self._subject.with_colour(colour), self._data, self._samples, self._evaluation)
 
     def _settings(self) -> dict[str, Any]:
         """Return what the rounds depend on, as JSON."""

@@ -5,7 +5,7 @@ part of log η beyond its sampling error.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from models.noise import ForecastNoise
 from models.rollout import rollout
 from models.warm_start import normalised_residual
 from storage.errors import ConfigurationError
+from training.calibration.rounds import Round
 from training.data.training_data import TrainingData
 from training.evaluation.settings import Evaluation
 from training.evaluation.subject import Subject
@@ -31,9 +32,6 @@ _LEAST_GAIN, _LARGEST_GAIN = 0.25, 4.0
 _NO_POWER = 1e-9
 
 Values = NDArray[np.float64]
-
-Round = Mapping[str, Any]
-"""The `colour` of a round, its `excess` log η, the sampling `error` of that, and Σ|1 − η| (`deviation`); as JSON."""
 
 
 def first_colour(spec: ModelSpec, decay_hours: float) -> NoiseColour:

@@ -13,10 +13,9 @@ from storage.atomic import write_text
 from storage.errors import ConfigurationError
 from storage.lock import claim_output
 from training.calibration.colour import ColourFitter
-from training.calibration.colour_rounds import Round as ColourRound
 from training.calibration.damping import DampingFitter
-from training.calibration.damping_rounds import Round as DampingRound
 from training.calibration.noise import NoiseFitter
+from training.calibration.rounds import Round
 from training.calibration.search import count_first
 from training.data.sources import load_data_for
 from training.data.training_data import TrainingData
@@ -144,14 +143,14 @@ class _Calibration:
             tried["trials"] = self._fit_noise()
         return tried
 
-    def _fit_colour(self) -> Sequence[ColourRound]:
+    def _fit_colour(self) -> Sequence[Round]:
         decay_hours = self.fits.colour_decay_hours
         fitter = ColourFitter(self.subject, self.data, self.evaluation, self.path("colour"), decay_hours=decay_hours)
         rounds = fitter.run(self.fits.num_colour_rounds, self._report_after(0), self.report_cost)
         self.subject = self.subject.with_colour(fitter.choose(self.source))
         return rounds
 
-    def _fit_damping(self) -> Sequence[DampingRound]:
+    def _fit_damping(self) -> Sequence[Round]:
         fitter = DampingFitter(self.subject, self.data, self.evaluation, self.path("damping"))
         report = self._report_after(self.fits.num_colour_rounds)
         rounds = fitter.run(self.fits.num_damping_rounds, report, self.report_cost)

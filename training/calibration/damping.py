@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from storage.errors import ConfigurationError
 from training.calibration.damping_rounds import (
     FIRST_HOURS,
-    Round,
     first_damping,
     measure_round,
     measured_steps,
     next_damping,
 )
 from training.calibration.forecasts import Forecasts
+from training.calibration.rounds import Round, Rounds
 from training.data.training_data import TrainingData
 from training.evaluation.records_file import RecordsFile
 from training.evaluation.settings import Evaluation
@@ -37,7 +38,8 @@ class DampingFitter:
         self._undamped = Forecasts(self._subject, data, evaluation)
         _check_starts(self._undamped)
         noise = subject.manifest.noise.parameters
-        self._file = RecordsFile(path, {"damping_format": _FORMAT, "noise": noise} | self._undamped.settings())
+        file = RecordsFile(path, {"damping_format": _FORMAT, "noise": noise} | self._undamped.settings())
+        self._rounds = Rounds(file, first_damping(subject.manifest.model), next_damping, self._measure)
 
     def run(
         self,
@@ -49,22 +51,17 @@ class DampingFitter:
 
         `report_cost` is called before the first with the seconds and evaluations of networks of those that are left.
         """
-        rounds = self._file.records
-        damping = next_damping(rounds) if rounds else first_damping(self._subject.manifest.model)
-        if damping is not None:
-            self._undamped.report_cost(num_rounds - len(rounds), report_cost)
-        while damping is not None and len(rounds) < num_rounds:
-            forecasts = Forecasts(self._subject.with_damping(damping), self._data, self._evaluation)
-            self._file.append(measure_round(forecasts, self._subject.manifest.noise, damping))
-            report_progress(len(rounds))
-            damping = next_damping(rounds)
-        return rounds
+        report = self._undamped.report_cost
+        return self._rounds.run(num_rounds, report_progress, lambda number: report(number, report_cost))
+
+    def _measure(self, damping: DampingSpec) -> dict[str, Any]:
+        forecasts = Forecasts(self._subject.with_damping(damping), self._data, self._evaluation)
+        return measure_round(forecasts, self._subject.manifest.noise, damping)
 
     def choose(self, data: str) -> DampingSpec | None:
         """Return the damping of the round with the least deviation, fitted on `data`; None if that has none."""
-        rounds, evaluation = self._file.records, self._evaluation
-        best = min(rounds, key=lambda each: float(each["deviation"]))
-        if best is rounds[0]:
+        best, evaluation = self._rounds.best, self._evaluation
+        if best is None:
             return None
         fit = DampingFit(
             data=data,
@@ -74,7 +71,7 @@ class DampingFitter:
             lead_hours=tuple(steps * self._undamped.spec.time_step_hours for steps in measured_steps(self._undamped)),
             sampling=self._subject.forecaster.sampling.describe(),
             deviation=best["deviation"],
-            undamped_deviation=rounds[0]["deviation"],
+            undamped_deviation=self._rounds.first_deviation,
         )
         return DampingSpec.model_validate(best["damping"]).model_copy(update={"fitted_on": fit})
 

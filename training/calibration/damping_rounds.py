@@ -5,7 +5,7 @@ to the truth's, and s its change with log g, by the secant of the last two round
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from diagnostics.scores.spectra import power_ratio, spherical_spectrum, total_deviation
 from storage.errors import ConfigurationError
 from training.calibration.forecasts import Forecasts, Verified
+from training.calibration.rounds import Round
 from weather.damping_spec import DampingSpec
 from weather.grids import Grid
 from weather.manifest import ModelSpec, NoiseSpec
@@ -30,9 +31,6 @@ _SMOOTHING_DEGREES = 10.0
 """Distance at which latitudes have no weight in what is measured at a latitude."""
 
 Values = NDArray[np.float64]
-
-Round = Mapping[str, Any]
-"""The `damping` of a round, the `excess` that it leaves, its sampling `error`, and Σ|1 − η| (`deviation`); as JSON."""
 
 
 @dataclass(frozen=True)

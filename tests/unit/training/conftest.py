@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 import yaml
 
+from tests.unit.training.smooth_weather import write_smooth_weather
 from tests.unit.training.tiny import tiny_config
 from training.config import TrainingConfig
 from training.data.training_data import TrainingData
@@ -29,6 +30,12 @@ def two_years(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         part.to_netcdf(folder / f"{year}.nc")
         files.append(folder / f"{year}.nc")
     return files
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of `smooth_weather`."""
+    return write_smooth_weather(tmp_path_factory.mktemp("runs") / "smooth.nc")
 
 
 @pytest.fixture

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from typer.testing import CliRunner, Result
 
 from diagnostics.scores.random_fields import isotropic_fields
 from models.testing import tiny_spec
+from warmcast.cli import app
 
 FIRST_WEAK, WEAK_POWER = 9, 0.2
 """First wavenumber at which steps have that share of the power."""
@@ -33,3 +35,9 @@ def write_smooth_weather(path: Path) -> Path:
         {"time": times, "latitude": list(grid.latitude), "longitude": list(grid.longitude)},
     ).to_netcdf(path)
     return path
+
+
+def calibrate(checkpoint: Path, data: Path, *options: object) -> Result:
+    """Run `warmcast calibrate` on the year of the runs."""
+    arguments = ["calibrate", checkpoint, "--data", data, "--lead-time", "24h", "--years", 2001, *options]
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from models.testing import tiny_spec, write_tiny_checkpoint
-from tests.unit.training.smooth_weather import FIRST_WEAK, WEAK_POWER, write_smooth_weather
+from tests.unit.training.smooth_weather import FIRST_WEAK, WEAK_POWER, calibrate
 from training.calibration.colour_rounds import first_colour, next_colour
 from warmcast.cli import app
 from weather.manifest import NoiseSpec, read_manifest
@@ -48,25 +48,18 @@ def test_excess_within_its_sampling_error_is_left_as_it_is_and_gains_have_bounds
     assert next_colour(_round([[1.0]], [[9.0]])) == NoiseColour(gains=((0.25,),))
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_smooth_weather(tmp_path_factory.mktemp("data") / "smooth.nc")
-
-
 def _calibrate(checkpoint: Path, data: Path, *more: object) -> Result:
-    options = ["--starts", 3, "--members", 3, "--lead-time", "24h", "--damping-rounds", 0, "--trials", 0]
-    options += ["--years", 2001]
-    arguments = ["calibrate", checkpoint, "--data", data, *options, *more]
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    options = ("--starts", 3, "--members", 3, "--damping-rounds", 0, "--trials", 0)
+    return calibrate(checkpoint, data, *options, *more)
 
 
-def test_members_residuals_get_the_power_of_the_truths_at_each_wavenumber(data: Path, tmp_path: Path) -> None:
+def test_members_residuals_get_the_power_of_the_truths_at_each_wavenumber(runs: Path, tmp_path: Path) -> None:
     own = NoiseColour(gains=((3.0,) * _NUMBER,) * 2)
     noise = NoiseSpec(correlation=0.4, scale=1.1)
     spec = _SPEC.model_copy(update={"colour": own})
     before = write_tiny_checkpoint(tmp_path / "tiny", trained=False, noise=noise, spec=spec)
     options = ("--colour-rounds", 4, "--colour-decay-hours", 18)
-    result = _calibrate(tmp_path / "tiny", data, "--output", tmp_path / "fitted", *options, "--json")
+    result = _calibrate(tmp_path / "tiny", runs, "--output", tmp_path / "fitted", *options, "--json")
     assert result.exit_code == 0, result.output
     receipt, manifest = json.loads(result.stdout), read_manifest(tmp_path / "fitted")
     colour, rounds = manifest.model.colour, receipt["colour_rounds"]
@@ -86,7 +79,7 @@ def test_members_residuals_get_the_power_of_the_truths_at_each_wavenumber(data: 
 
 
 def test_an_interrupted_fit_continues_with_groups_of_any_size_and_no_rounds_leave_the_colour(
-    data: Path, tmp_path: Path
+    runs: Path, tmp_path: Path
 ) -> None:
     own = NoiseColour(gains=((0.9,) * _NUMBER,) * 2)
     write_tiny_checkpoint(tmp_path / "tiny", trained=False, spec=_SPEC.model_copy(update={"colour": own}))
@@ -95,15 +88,15 @@ def test_an_interrupted_fit_continues_with_groups_of_any_size_and_no_rounds_leav
             whole = (tmp_path / "whole.colour.jsonl").read_text().splitlines(keepends=True)
             (tmp_path / "resumed.colour.jsonl").write_text("".join(whole[:2]) + whole[2][:20])
         options = ("--output", tmp_path / name, "--colour-rounds", 3, "--batch-size", size)
-        result = _calibrate(tmp_path / "tiny", data, *options)
+        result = _calibrate(tmp_path / "tiny", runs, *options)
         assert result.exit_code == 0, result.output
         assert "Colour, round 2: Σ|1 − η| of residuals" in result.stdout
     found = [np.array((read_manifest(tmp_path / name).model.colour or own).gains) for name in ("whole", "resumed")]
     np.testing.assert_allclose(*found, atol=2e-3)
-    result = _calibrate(tmp_path / "tiny", data, "--output", tmp_path / "kept", "--colour-rounds", 0)
+    result = _calibrate(tmp_path / "tiny", runs, "--output", tmp_path / "kept", "--colour-rounds", 0)
     assert (result.exit_code, "so that nothing is fitted" in result.stderr) == (2, True)
     result = _calibrate(
-        tmp_path / "tiny", data, "--output", tmp_path / "kept", "--colour-rounds", 0, "--damping-rounds", 1
+        tmp_path / "tiny", runs, "--output", tmp_path / "kept", "--colour-rounds", 0, "--damping-rounds", 1
     )
     assert result.exit_code == 0, result.output
     assert read_manifest(tmp_path / "kept").model.colour == own
@@ -111,12 +104,12 @@ def test_an_interrupted_fit_continues_with_groups_of_any_size_and_no_rounds_leav
 
 
 def test_too_few_frames_have_no_sampling_error_and_are_refused_before_anything_is_computed(
-    data: Path, tmp_path: Path
+    runs: Path, tmp_path: Path
 ) -> None:
     write_tiny_checkpoint(tmp_path / "tiny", trained=False)
     options = ("--output", tmp_path / "fitted", "--colour-rounds", 1, "--years", "2001-01-10/2001-01-10T12")
     result = CliRunner().invoke(
-        app, [str(each) for each in ("calibrate", tmp_path / "tiny", "--data", data, "--trials", 0, *options)]
+        app, [str(each) for each in ("calibrate", tmp_path / "tiny", "--data", runs, "--trials", 0, *options)]
     )
     assert result.exit_code == 2
     text = " ".join(result.stderr.split())

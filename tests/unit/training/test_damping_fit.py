@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from models.testing import tiny_spec, write_tiny_checkpoint
-from tests.unit.training.smooth_weather import FIRST_WEAK, write_smooth_weather
+from tests.unit.training.smooth_weather import FIRST_WEAK, calibrate
 from training.calibration.damping_rounds import next_damping
-from warmcast.cli import app
 from weather.damping_spec import DampingSpec
 from weather.manifest import NoiseSpec, read_manifest
 
@@ -70,21 +69,14 @@ def test_excess_within_its_sampling_error_is_left_as_it_is_and_gains_have_bounds
     np.testing.assert_allclose(damping.shifts or (), [[-0.002, -0.002, -0.997], [0.147, 0, -0.012]], atol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_smooth_weather(tmp_path_factory.mktemp("data") / "smooth.nc")
-
-
 def _calibrate(checkpoint: Path, data: Path, *more: object) -> Result:
-    options = ["--starts", 10, "--members", 4, "--lead-time", "24h", "--trials", 7, "--years", 2001]
-    options += ["--colour-rounds", 0]
-    arguments = ["calibrate", checkpoint, "--data", data, *options, *more]
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    options = ("--starts", 10, "--members", 4, "--colour-rounds", 0, "--trials", 7)
+    return calibrate(checkpoint, data, *options, *more)
 
 
-def test_wavenumbers_with_too_much_power_are_damped_before_the_noise_is_fitted(data: Path, tmp_path: Path) -> None:
+def test_wavenumbers_with_too_much_power_are_damped_before_the_noise_is_fitted(runs: Path, tmp_path: Path) -> None:
     write_tiny_checkpoint(tmp_path / "tiny", trained=False)
-    result = _calibrate(tmp_path / "tiny", data, "--output", tmp_path / "fitted", "--damping-rounds", 4, "--json")
+    result = _calibrate(tmp_path / "tiny", runs, "--output", tmp_path / "fitted", "--damping-rounds", 4, "--json")
     assert result.exit_code == 0, result.output
     receipt, manifest = json.loads(result.stdout), read_manifest(tmp_path / "fitted")
     damping, rounds = manifest.model.damping, receipt["damping_rounds"]
@@ -104,7 +96,7 @@ def test_wavenumbers_with_too_much_power_are_damped_before_the_noise_is_fitted(d
 
 
 def test_an_interrupted_fit_continues_and_no_rounds_leave_the_damping_of_the_checkpoint(
-    data: Path, tmp_path: Path
+    runs: Path, tmp_path: Path
 ) -> None:
     few = ("--starts", 3, "--members", 2)
     own = DampingSpec(gains=((0.9,) * _NUM_DEGREES,) * 2)
@@ -114,32 +106,32 @@ def test_an_interrupted_fit_continues_and_no_rounds_leave_the_damping_of_the_che
             whole = (tmp_path / "whole.damping.jsonl").read_text().splitlines(keepends=True)
             (tmp_path / "resumed.damping.jsonl").write_text("".join(whole[:3]) + whole[3][:20])
         assert (
-            _calibrate(tmp_path / "tiny", data, "--output", tmp_path / name, "--damping-rounds", 3, *few).exit_code == 0
+            _calibrate(tmp_path / "tiny", runs, "--output", tmp_path / name, "--damping-rounds", 3, *few).exit_code == 0
         )
     assert read_manifest(tmp_path / "resumed") == read_manifest(tmp_path / "whole")
     files = [(tmp_path / f"{name}.damping.jsonl").read_bytes() for name in ("whole", "resumed")]
     assert files[0] == files[1]
-    result = _calibrate(tmp_path / "tiny", data, "--output", tmp_path / "kept", "--damping-rounds", 0, *few)
+    result = _calibrate(tmp_path / "tiny", runs, "--output", tmp_path / "kept", "--damping-rounds", 0, *few)
     assert result.exit_code == 0, result.output
     assert read_manifest(tmp_path / "kept").model.damping == own
     assert not (tmp_path / "kept.damping.jsonl").exists()
 
 
 def test_no_trials_leave_the_noise_of_the_checkpoint_and_fewer_than_a_simplex_needs_are_refused(
-    data: Path, tmp_path: Path
+    runs: Path, tmp_path: Path
 ) -> None:
     noise = NoiseSpec(correlation=0.4, late_correlation=0.2)
     write_tiny_checkpoint(tmp_path / "tiny", trained=False, noise=noise)
     options = ("--output", tmp_path / "damped", "--starts", 3, "--members", 2, "--damping-rounds", 2)
-    few = _calibrate(tmp_path / "tiny", data, *options, "--trials", 6)
+    few = _calibrate(tmp_path / "tiny", runs, *options, "--trials", 6)
     assert (few.exit_code, "`trials` must be 0 or at least 7: white noise, and the first 6. Got: 6." in few.stderr) == (
         2,
         True,
     )
-    nothing = _calibrate(tmp_path / "tiny", data, *options, "--trials", 0, "--damping-rounds", 0)
+    nothing = _calibrate(tmp_path / "tiny", runs, *options, "--trials", 0, "--damping-rounds", 0)
     assert (nothing.exit_code, "so that nothing is fitted" in nothing.stderr) == (2, True)
     assert [each.name for each in tmp_path.iterdir()] == ["tiny"]
-    result = _calibrate(tmp_path / "tiny", data, *options, "--trials", 0)
+    result = _calibrate(tmp_path / "tiny", runs, *options, "--trials", 0)
     assert result.exit_code == 0, result.output
     manifest = read_manifest(tmp_path / "damped")
     assert (manifest.noise, manifest.model.damping is None) == (noise, False)
@@ -148,10 +140,10 @@ def test_no_trials_leave_the_noise_of_the_checkpoint_and_fewer_than_a_simplex_ne
 
 
 def test_a_single_start_has_no_sampling_error_and_is_refused_before_anything_is_computed(
-    data: Path, tmp_path: Path
+    runs: Path, tmp_path: Path
 ) -> None:
     write_tiny_checkpoint(tmp_path / "tiny", trained=False)
-    result = _calibrate(tmp_path / "tiny", data, "--output", tmp_path / "fitted", "--starts", 1)
+    result = _calibrate(tmp_path / "tiny", runs, "--output", tmp_path / "fitted", "--starts", 1)
     assert result.exit_code == 2
     text = " ".join(result.stderr.split())
     assert "`starts` must be 2 or more with truth at 24 h or later, from which the damping is fitted. Got: 1." in text
