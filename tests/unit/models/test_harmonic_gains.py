@@ -6,6 +6,7 @@ import torch
 
 from diagnostics.scores.random_fields import isotropic_fields
 from diagnostics.scores.spectra import spherical_spectrum
+from models import harmonic_gains
 from models.harmonic_gains import HarmonicGains
 from tests.unit.models.grids import GRIDS
 from weather.grids import Grid
@@ -40,6 +41,17 @@ def test_a_share_of_the_change_is_made() -> None:
     fields = torch.randn(2, 1, *grid.shape, generator=torch.Generator().manual_seed(0))
     half = HarmonicGains([[1.5] * number], grid, CPU)(fields, 0.5)
     torch.testing.assert_close(half, HarmonicGains([[1.25] * number], grid, CPU)(fields))
+
+
+def test_products_of_another_type_change_no_more_than_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = GRIDS[0]
+    number = grid.highest_wavenumber + 1
+    fields = torch.randn(2, 1, *grid.shape, generator=torch.Generator().manual_seed(0))
+    single = HarmonicGains([[0.6] * number], grid, CPU)(fields)
+    monkeypatch.setitem(harmonic_gains._PRODUCTS, "cpu", torch.float64)
+    double = HarmonicGains([[0.6] * number], grid, CPU)(fields)
+    assert not torch.equal(double, single)
+    torch.testing.assert_close(double, single)
 
 
 def test_a_member_that_is_not_finite_leaves_the_others() -> None:
