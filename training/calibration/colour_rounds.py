@@ -20,6 +20,7 @@ from models.warm_start import normalised_residual
 from storage.errors import ConfigurationError
 from training.calibration.rounds import Round
 from training.data.training_data import TrainingData
+from training.evaluation.context import load_context
 from training.evaluation.settings import Evaluation
 from training.evaluation.subject import Subject
 from weather.manifest import ModelSpec
@@ -80,9 +81,8 @@ def measure_round(
 def measure_sample(subject: Subject, data: TrainingData, sample: int, evaluation: Evaluation) -> Values:
     """Return the power (2, variable, ℓ) of residuals (x − μ)/σ after one time step: members' mean, and the truth's."""
     forecaster, init_time = subject.forecaster, data.valid_times[sample]
-    ages = range(forecaster.spec.context_frames)
-    frames = [_load(subject, data.frames(data.shift(np.array([sample]), -age))) for age in ages]
-    truth = _load(subject, data.frames(data.shift(np.array([sample]), 1)))
+    frames = load_context(forecaster, data, sample)
+    truth = torch.from_numpy(data.frames(data.shift(np.array([sample]), 1))).to(forecaster.device)
     mean, std = forecaster.warm_start(frames, init_time)
     noise = ForecastNoise.of(forecaster.spec, subject.manifest.noise, seed=evaluation.seed, init_time=init_time)
     members, of_members = range(evaluation.num_members), []
@@ -95,10 +95,6 @@ def measure_sample(subject: Subject, data: TrainingData, sample: int, evaluation
     of_truth = _power(normalised_residual(truth, mean, std), forecaster.spec)
     power = np.stack([np.concatenate(of_members).mean(axis=0), of_truth[0]])
     return np.asarray(np.maximum(power, _NO_POWER * power.sum(axis=-1, keepdims=True)))
-
-
-def _load(subject: Subject, frame: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(frame).to(subject.forecaster.device)
 
 
 def _power(residuals: Tensor, spec: ModelSpec) -> Values:

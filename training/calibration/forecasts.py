@@ -14,6 +14,7 @@ from models.noise import ForecastNoise
 from models.rollout import rollout
 from training.calibration.identity import digest_without_noise
 from training.data.training_data import TrainingData
+from training.evaluation.context import load_context
 from training.evaluation.settings import Evaluation, start_indices
 from training.evaluation.subject import Subject
 from weather.manifest import WHITE, ModelSpec, NoiseSpec
@@ -110,9 +111,7 @@ class Forecasts:
     def _compute_group(self, start: int, noise: NoiseSpec, members: Sequence[int], num_steps: int) -> dict[int, Tensor]:
         """Return the states of members at the lead times that are verified, by their number of time steps."""
         forecaster, init_time = self._subject.forecaster, self._data.valid_times[start]
-        ages = range(forecaster.spec.context_frames)
-        context = [self._data.frames(self._data.shift(np.array([start]), -age)) for age in ages]
-        frames = [torch.from_numpy(frame).to(forecaster.device).expand(len(members), -1, -1, -1) for frame in context]
+        frames = [each.expand(len(members), -1, -1, -1) for each in load_context(forecaster, self._data, start)]
         drawn = ForecastNoise.of(self.spec, noise, seed=self.evaluation.seed, init_time=init_time).draw(members)
         states = enumerate(islice(rollout(forecaster, frames, drawn, init_time=init_time), num_steps), start=1)
         return {steps: fields.cpu() for steps, fields in states if steps in self.evaluation.lead_steps}

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
@@ -13,6 +12,7 @@ from diagnostics.scores.residuals import time_correlation
 from models.noise import ForecastNoise
 from models.rollout import rollout
 from training.data.training_data import TrainingData
+from training.evaluation.context import load_context
 from training.evaluation.settings import spread_ends
 from training.evaluation.steppers import true_residuals
 from training.evaluation.subject import Subject
@@ -67,9 +67,7 @@ def _member_residuals(subject: Subject, data: TrainingData, indices: NDArray[np.
     """Return the normalised residual (sample, variable, …) of a member one time step after each sample."""
     forecaster, residuals = subject.forecaster, []
     for index in indices:
-        ages, init_time = range(forecaster.spec.context_frames), data.valid_times[index]
-        context = [data.frames(data.shift(np.array([index]), -age)) for age in ages]
-        frames = tuple(torch.from_numpy(frame).to(forecaster.device) for frame in context)
+        frames, init_time = load_context(forecaster, data, int(index)), data.valid_times[index]
         noise = ForecastNoise.of(forecaster.spec, WHITE, seed=0, init_time=init_time).draw([0])
         states = next(rollout(forecaster, frames, noise, init_time=init_time))
         mean, std = forecaster.warm_start(frames, init_time)

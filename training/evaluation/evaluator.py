@@ -19,6 +19,7 @@ from models.noise import ForecastNoise
 from models.rollout import Stepper, rollout
 from models.shapes import Fields
 from training.data.training_data import TrainingData
+from training.evaluation.context import load_context
 from training.evaluation.records_file import RecordsFile
 from training.evaluation.settings import Evaluation, same_date_indices, start_indices, truth_indices
 from training.evaluation.steppers import ResidualStepper, true_residuals
@@ -250,11 +251,8 @@ class Evaluator:
         states = islice(rollout(stepper, frames, noise.draw(members), init_time=init_time), steps[-1])
         return [state.cpu().numpy() for step, state in enumerate(states, start=1) if step in steps]
 
-    def _context(self, start: int) -> list[Fields]:
-        """Return the frames of the context, newest first, each with one member, on the device."""
-        ages = range(self._forecaster.spec.context_frames)
-        frames = self._data.frames(np.array([self._later(start, -age) for age in ages]))
-        return list(torch.from_numpy(frames[:, None]).to(self._forecaster.device))
+    def _context(self, start: int) -> tuple[Fields, ...]:
+        return load_context(self._forecaster, self._data, start)
 
     def _record_residuals(self, start: int, members: list[Fields]) -> dict[str, dict[str, Any]]:
         """Return the record of the residuals of members, and of the truth as far as it is known without a gap."""

@@ -15,6 +15,7 @@ from models.shapes import Fields, Frames
 from models.valid_range import ValidRange
 from models.warm_start import normalised_residual
 from training.data.training_data import TrainingData
+from training.evaluation.context import load_context
 from training.evaluation.settings import spread_ends
 from weather.errors import TrainingDataError
 from weather.manifest import Provenance
@@ -69,9 +70,7 @@ def true_residuals(forecaster: Forecaster, data: TrainingData, indices: NDArray[
     """Return the normalised residual (sample, variable, latitude, longitude) of the target of each sample."""
     residuals = []
     for index in indices:
-        target, *context = data.frames(data.sample_frames(np.array([index]))[:, 0])
-        context = context[: forecaster.spec.context_frames]
-        frames = tuple(torch.from_numpy(frame[None]).to(forecaster.device) for frame in context)
+        frames, target = load_context(forecaster, data, int(index)), data.frames(data.shift(np.array([index]), 1))[0]
         mean, std = (field[0].cpu().numpy() for field in forecaster.warm_start(frames, data.valid_times[index]))
         residuals.append((target - mean) / std)
     return np.stack(residuals)
