@@ -60,10 +60,16 @@ def describe_stability(stability: Mapping[str, Any]) -> str:
     if "largest_distance" in stability:
         text += (
             f" Means and variances of latitude bands differ from the training years by at most "
-            f"{stability['largest_distance']:.1f} standard deviations between years"
+            f"{stability['largest_distance']:.1f} standard deviations between years, {stability['far']} of them "
+            "by more than 3"
         )
         natural = stability.get("natural_distances")
         text += f" (each of these years from the others: {min(natural):.1f} to {max(natural):.1f})." if natural else "."
+        if truth := stability.get("truth"):
+            text += (
+                f" Those of the truth of the same days differ by at most {truth['largest_distance']:.1f}, "
+                f"{truth['far']} of them by more than 3."
+            )
     return text
 
 

@@ -15,6 +15,9 @@ BAND_EDGES = (-90.0, -60.0, -30.0, 0.0, 30.0, 60.0, 90.0)
 
 PARTS = ("mean", "variance")
 
+FAR = 3.0
+"""Standard deviations between years beyond which a mean or variance is far from that of the years."""
+
 _MIN_OTHER_YEARS = 2
 """Smallest number of years whose standard deviation is known."""
 
@@ -84,9 +87,11 @@ def combine_stability(
     """Combine the records of several starts.
 
     A record has `start`, `lost_hours` (the lead time at which the member was lost, or None), `moments` in the second
-    half of the rollout, and `amplitudes` of the mean rollout from `first_step` on. `bands` and `largest_distance` are
-    there if no member was lost and there are two `years` or more, and with three or more `natural_distances`: the
-    largest distance of each year from the others, which a perfect model would have too.
+    half of the rollout, `truth_moments` of the truth of it (or None), and `amplitudes` of the mean rollout from
+    `first_step` on. `bands`, `largest_distance` and `far`, the number of means and variances beyond `FAR`, are there if
+    no member was lost and there are two `years` or more. `truth` has the latter two of the truth, if that is known from
+    all starts, and with three years or more there are `natural_distances`: the largest distance of each year from the
+    others. A perfect model would have both, too.
     """
     lost = {record["start"]: record["lost_hours"] for record in records if record["lost_hours"] is not None}
     result: dict[str, Any] = {
@@ -97,19 +102,23 @@ def combine_stability(
     if len(years) > 1 and not lost:
         total = np.sum([record["moments"] for record in records], axis=0)
         result["bands"] = compare_bands(total, years, variables)
-        result["largest_distance"] = _largest_distance(result["bands"])
+        result |= _count_far(result["bands"])
+        came = [record["truth_moments"] for record in records]
+        if None not in came:
+            result["truth"] = _count_far(compare_bands(np.sum(came, axis=0), years, variables))
     if len(years) > _MIN_OTHER_YEARS and not lost:
         others = [[*years[:number], *years[number + 1 :]] for number in range(len(years))]
         result["natural_distances"] = [
-            _largest_distance(compare_bands(year, rest, variables)) for year, rest in zip(years, others, strict=True)
+            _count_far(compare_bands(year, rest, variables))["largest_distance"]
+            for year, rest in zip(years, others, strict=True)
         ]
     return result
 
 
-def _largest_distance(bands: Mapping[str, Sequence[Mapping[str, Any]]]) -> float:
-    """Return the largest distance, of either sign, in the result of `compare_bands`."""
-    distances = [row[f"{part}_distance"] for rows in bands.values() for row in rows for part in PARTS]
-    return float(np.max(np.abs(distances)))
+def _count_far(bands: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return the largest distance, of either sign, in the result of `compare_bands`, and how many are `far`."""
+    distances = np.abs([row[f"{part}_distance"] for rows in bands.values() for row in rows for part in PARTS])
+    return {"largest_distance": float(np.max(distances)), "far": int(np.sum(~(distances <= FAR)))}
 
 
 def _finite(value: float) -> float | None:

@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from diagnostics.evaluation.stability import BAND_EDGES, Moments, band_moments, combine_stability
@@ -19,6 +18,7 @@ from models.noise import ForecastNoise
 from models.rollout import mean_rollout, rollout
 from models.shapes import Fields
 from training.data.training_data import TrainingData
+from training.evaluation.context import load_context
 from training.evaluation.evaluator import Cost
 from training.evaluation.records_file import RecordsFile
 from training.evaluation.settings import spread_inside
@@ -26,7 +26,7 @@ from weather.errors import TrainingDataError
 from weather.manifest import Manifest
 from weather.periods import Period, format_periods, select_times
 
-_FORMAT = 1
+_FORMAT = 2
 _FRAMES_OF_A_YEAR = 1500
 _PART = 64
 _WHOLE = 0.95
@@ -121,8 +121,18 @@ class StabilityTester:
             "start": str(self._data.valid_times[start]),
             "lost_hours": lost,
             "moments": moments.tolist(),
+            "truth_moments": self._truth_moments(start),
             "amplitudes": amplitudes,
         }
+
+    def _truth_moments(self, start: int) -> list[Any] | None:
+        """Return the moments of the truth of the second half of the rollout; None unless the data holds all of it."""
+        steps = range(self._num_steps // 2 + 1, self._num_steps + 1)
+        indices = np.concatenate([self._data.shift(np.array([start]), step) for step in steps])
+        if (indices < 0).any():
+            return None
+        moments: list[Any] = band_moments(self._data.frames(indices), self._data.grid).tolist()
+        return moments
 
     def _rollout(self, start: int) -> Iterator[Fields]:
         """Return the states of one member after the first time step, the second, …."""
@@ -134,9 +144,7 @@ class StabilityTester:
         return mean_rollout(self._forecaster, self._context(start), init_time=self._data.valid_times[start])
 
     def _context(self, start: int) -> tuple[Fields, ...]:
-        ages = range(self._forecaster.spec.context_frames)
-        indices = np.concatenate([self._data.shift(np.array([start]), -age) for age in ages])
-        return tuple(torch.from_numpy(self._data.frames(indices)[:, None]).to(self._forecaster.device))
+        return load_context(self._forecaster, self._data, start)
 
     @cached_property
     def _climatology(self) -> "_Climatology":

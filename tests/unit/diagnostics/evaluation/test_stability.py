@@ -63,6 +63,7 @@ def test_lost_starts_are_named_and_their_climate_is_not_compared() -> None:
     rng = np.random.default_rng(1)
     moments = [band_moments(rng.normal(size=(9, 2, *REGULAR.shape)).astype(np.float32), REGULAR) for _ in range(3)]
     record = {"start": "a", "lost_hours": None, "moments": moments[0].tolist(), "amplitudes": [1.0, 0.9, 0.8]}
+    record["truth_moments"] = None
     whole = combine_stability([record, record | {"start": "b"}], moments[1:], VARIABLES, 1)
     assert whole["lost_hours"] == {}
     distances = [
@@ -72,6 +73,10 @@ def test_lost_starts_are_named_and_their_climate_is_not_compared() -> None:
         for part in ("mean", "variance")
     ]
     assert whole["largest_distance"] == pytest.approx(max(distances))
+    assert whole["far"] == sum(distance > 3 for distance in distances)
+    assert "truth" not in whole
+    known = combine_stability([record | {"truth_moments": record["moments"]}], moments[1:], VARIABLES, 1)
+    assert known["truth"] == {key: whole[key] for key in ("largest_distance", "far")}
     assert "natural_distances" not in whole
     natural = combine_stability([record], moments, VARIABLES, 1)["natural_distances"]
     alone = compare_bands(moments[1], [moments[0], moments[2]], VARIABLES)

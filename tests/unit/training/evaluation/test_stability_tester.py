@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from diagnostics.evaluation.stability import band_moments, compare_bands
 from models.checkpoint import load_checkpoint
 from models.forecaster import Forecaster
 from models.shapes import Fields, Frames
@@ -40,6 +41,17 @@ def _run(tester: StabilityTester, path: Path) -> dict[str, Any]:
     return tester.combine(file.records)
 
 
+def _truth(data: TrainingData, starts: list[str]) -> dict[str, float]:
+    """Return distances from the years 2000 and 2001 of the truth of the second two days after each start."""
+    years = data.valid_times.astype("datetime64[Y]").astype(int) + 1970
+    of_years = [band_moments(data.frames(np.flatnonzero(years == year)), data.grid) for year in (2000, 2001)]
+    hours = np.arange(54, 97, 6).astype("timedelta64[h]")
+    truth = np.searchsorted(data.valid_times, (np.array(starts, "datetime64[s]")[:, None] + hours).reshape(-1))
+    rows = compare_bands(band_moments(data.frames(truth), data.grid), of_years, data.variables).values()
+    distances = np.abs([row[f"{part}_distance"] for bands in rows for row in bands for part in ("mean", "variance")])
+    return {"largest_distance": distances.max(), "far": (distances > 3).sum()}
+
+
 def test_a_persistent_model_keeps_the_climate_and_one_that_grows_is_lost(
     loaded: tuple[Forecaster, Manifest, TrainingData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,6 +71,7 @@ def test_a_persistent_model_keeps_the_climate_and_one_that_grows_is_lost(
     assert result["growth"]["rate"] == pytest.approx(0.99, abs=1e-3)
     assert result["growth"]["first_step"] == 5
     assert len(result["growth"]["amplitudes"]) == 12
+    assert result["truth"] == pytest.approx(_truth(data, result["starts"]))
     for row in result["bands"]["v10"]:
         assert row["mean"] == pytest.approx(2, abs=0.1)
         assert row["variance"] == pytest.approx(1, abs=0.15)
