@@ -74,8 +74,8 @@ def render_stability(stability: Mapping[str, Any]) -> str:
         text += (
             f" Means and variances of latitude bands in the second half differ from those of the training years "
             f"{', '.join(map(str, stability['years']))} by at most {stability['largest_distance']:.1f} of their "
-            f"standard deviations between years{_describe_natural(stability)}. Farther than {FAR:g} are "
-            f"{stability['far']} of them{_describe_truth(stability)}."
+            f"standard deviations between years{_describe_natural(stability)}. Of them, "
+            f"{stability['far']} differ by more than {FAR:g}{_describe_truth(stability)}."
         )
     panels = picture(draw_stability(stability), "Distance of mean rollouts from climatology, and latitude bands")
     return f"<h2>Stability</h2><p>{html.escape(text)}</p>{panels}{_climate_table(stability.get('bands', {}))}"
@@ -95,7 +95,9 @@ def _describe_truth(stability: Mapping[str, Any]) -> str:
     """Return how far the truth of the second half is from the training years, if that is known of all starts."""
     truth = stability.get("truth")
     return (
-        "" if truth is None else f"; of those of the truth, {truth['far']}, by at most {truth['largest_distance']:.1f}"
+        ""
+        if truth is None
+        else f"; of the truth of the same days, {truth['far']}, the most by {truth['largest_distance']:.1f}"
     )
 
 

@@ -103,9 +103,9 @@ def combine_stability(
         total = np.sum([record["moments"] for record in records], axis=0)
         result["bands"] = compare_bands(total, years, variables)
         result |= _count_far(result["bands"])
-        came = [record["truth_moments"] for record in records]
-        if None not in came:
-            result["truth"] = _count_far(compare_bands(np.sum(came, axis=0), years, variables))
+        truth = [record["truth_moments"] for record in records]
+        if None not in truth:
+            result["truth"] = _count_far(compare_bands(np.sum(truth, axis=0), years, variables))
     if len(years) > _MIN_OTHER_YEARS and not lost:
         others = [[*years[:number], *years[number + 1 :]] for number in range(len(years))]
         result["natural_distances"] = [
@@ -118,7 +118,7 @@ def combine_stability(
 def _count_far(bands: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """Return the largest distance, of either sign, in the result of `compare_bands`, and how many are `far`."""
     distances = np.abs([row[f"{part}_distance"] for rows in bands.values() for row in rows for part in PARTS])
-    return {"largest_distance": float(np.max(distances)), "far": int(np.sum(~(distances <= FAR)))}
+    return {"largest_distance": float(np.max(distances)), "far": int(np.sum(distances > FAR))}
 
 
 def _finite(value: float) -> float | None:
