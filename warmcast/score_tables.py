@@ -52,11 +52,14 @@ def print_scores(result: Mapping[str, Any]) -> None:
 def describe_stability(stability: Mapping[str, Any]) -> str:
     """Return the result of a stability test as sentences."""
     starts, lost, days = len(stability["starts"]), stability["lost_hours"], stability["days"]
-    rate = stability["growth"]["rate"]
+    rate, season = stability["growth"]["rate"], stability["growth"]["season_rate"]
     text = f"Stability: {starts - len(lost)} of {starts} forecasts are finite for {days:g} days."
     if lost:
         text += f" The first member was lost after {min(lost.values()) / 24:g} days."
-    text += f" The mean grows by a factor of {'infinity' if rate is None else f'{rate:.4f}'} a time step."
+    text += (
+        f" The mean grows by a factor of {'infinity' if rate is None else f'{rate:.4f}'} a time step, that of the "
+        f"climatology of its dates by one of {season:.4f}."
+    )
     if "largest_distance" in stability:
         text += (
             f" Means and variances of latitude bands differ from the training years by at most "

@@ -62,13 +62,14 @@ def _residual_table(residuals: Mapping[str, Any], title: str = "residuals of") -
 def render_stability(stability: Mapping[str, Any]) -> str:
     """Return the section of a stability test."""
     starts, lost = len(stability["starts"]), stability["lost_hours"]
-    rate, days = stability["growth"]["rate"], stability["days"]
+    rate, season, days = stability["growth"]["rate"], stability["growth"]["season_rate"], stability["days"]
     text = f"{starts - len(lost)} of {starts} forecasts of one member are finite for {days:g} days. "
     if lost:
         text += f"Lost: {', '.join(f'{hours / 24:g} days from {start}' for start, hours in lost.items())}. "
     text += (
-        f"The distance of the mean rollout from climatology changes by a factor of "
-        f"{'infinity' if rate is None else f'{rate:.4f}'} a time step."
+        f"The distance of the mean rollout from the mean of all dates changes by a factor of "
+        f"{'infinity' if rate is None else f'{rate:.4f}'} a time step, that of the climatology of its dates, which "
+        f"a perfect mean becomes, by one of {season:.4f}."
     )
     if "largest_distance" in stability:
         text += (

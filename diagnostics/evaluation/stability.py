@@ -64,11 +64,15 @@ def compare_bands(
     }
 
 
-def summarise_growth(amplitudes: NDArray[np.float64], first_step: int) -> dict[str, Any]:
+def summarise_growth(
+    amplitudes: NDArray[np.float64], season_amplitudes: NDArray[np.float64], first_step: int
+) -> dict[str, Any]:
     """Return the growth of amplitudes (start, step) of mean rollouts, whose first one is that of `first_step`.
 
     `rate` is the median over starts of `growth_factor`, `rates` are those of all starts, and `amplitudes` the medians
-    over starts by step. None stands for a value that is not finite, and counts as larger than any other.
+    over starts by step. `season_rate` and `season_amplitudes` are the same of the climatology of the dates, which a
+    perfect mean becomes after weeks: its distance from the mean of all dates changes with the season. None stands for a
+    value that is not finite, and counts as larger than any other.
     """
     known = np.nan_to_num(amplitudes, nan=np.inf, posinf=np.inf)
     with np.errstate(invalid="ignore"):
@@ -76,8 +80,10 @@ def summarise_growth(amplitudes: NDArray[np.float64], first_step: int) -> dict[s
     return {
         "rate": _finite(float(np.median(rates))),
         "rates": [_finite(rate) for rate in rates.tolist()],
+        "season_rate": float(np.median(growth_factor(season_amplitudes.T))),
         "first_step": first_step,
         "amplitudes": [_finite(value) for value in np.median(known, axis=0).tolist()],
+        "season_amplitudes": np.median(season_amplitudes, axis=0).tolist(),
     }
 
 
@@ -87,17 +93,17 @@ def combine_stability(
     """Combine the records of several starts.
 
     A record has `start`, `lost_hours` (the lead time at which the member was lost, or None), `moments` in the second
-    half of the rollout, `truth_moments` of the truth of it (or None), and `amplitudes` of the mean rollout from
-    `first_step` on. `bands`, `largest_distance` and `far`, the number of means and variances beyond `FAR`, are there if
-    no member was lost and there are two `years` or more. `truth` has the latter two of the truth, if that is known from
-    all starts, and with three years or more there are `natural_distances`: the largest distance of each year from the
-    others. A perfect model would have both, too.
+    half of the rollout, `truth_moments` of the truth of it (or None), and from `first_step` on `amplitudes` of the mean
+    rollout and `season_amplitudes` of the climatology of its dates. `bands`, `largest_distance` and `far`, the number
+    of means and variances beyond `FAR`, are there if no member was lost and there are two `years` or more. `truth` has
+    the latter two of the truth, if that is known from all starts, and with three years or more there are
+    `natural_distances`: the largest distance of each year from the others. A perfect model would have both, too.
     """
     lost = {record["start"]: record["lost_hours"] for record in records if record["lost_hours"] is not None}
     result: dict[str, Any] = {
         "starts": [record["start"] for record in records],
         "lost_hours": lost,
-        "growth": summarise_growth(np.array([record["amplitudes"] for record in records], np.float64), first_step),
+        "growth": summarise_growth(_column(records, "amplitudes"), _column(records, "season_amplitudes"), first_step),
     }
     if len(years) > 1 and not lost:
         total = np.sum([record["moments"] for record in records], axis=0)
@@ -113,6 +119,10 @@ def combine_stability(
             for year, rest in zip(years, others, strict=True)
         ]
     return result
+
+
+def _column(records: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
+    return np.array([record[name] for record in records], np.float64)
 
 
 def _count_far(bands: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:

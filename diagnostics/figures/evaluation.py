@@ -68,9 +68,16 @@ def draw_stability(stability: Mapping[str, Any]) -> Figure:
         figure = Figure(figsize=(10.5 if bands else 4.5, 3.5), layout="constrained", dpi=120)
         panels = figure.subplots(1, 3 if bands else 1, squeeze=False)[0]
         growth = stability["growth"]
-        values = np.array(growth["amplitudes"], np.float64)
-        panels[0].plot(growth["first_step"] + np.arange(len(values)), values, color=PURPLE)
-        panels[0].set(title="mean rollout, median over starts", xlabel="time step", ylabel="distance from climatology")
+        for name, colour, label in (
+            ("amplitudes", PURPLE, "rollout"),
+            ("season_amplitudes", GREY, "climatology of the dates"),
+        ):
+            values = np.array(growth[name], np.float64)
+            panels[0].plot(growth["first_step"] + np.arange(len(values)), values, color=colour, label=label)
+        panels[0].legend(frameon=False, fontsize=8)
+        panels[0].set(
+            title="mean rollout, median over starts", xlabel="time step", ylabel="distance from the mean of all dates"
+        )
         panels[0].set(yscale="log")
         use_plain_ticks(panels[0].yaxis)
         for axes, part in zip(panels[1:], ("mean", "variance"), strict=False):

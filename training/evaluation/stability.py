@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -21,12 +21,13 @@ from training.data.training_data import TrainingData
 from training.evaluation.context import load_context
 from training.evaluation.evaluator import Cost
 from training.evaluation.records_file import RecordsFile
+from training.evaluation.season import Season
 from training.evaluation.settings import spread_inside
 from weather.errors import TrainingDataError
 from weather.manifest import Manifest
 from weather.periods import Period, format_periods, select_times
 
-_FORMAT = 2
+_FORMAT = 3
 _FRAMES_OF_A_YEAR = 1500
 _PART = 64
 _WHOLE = 0.95
@@ -70,7 +71,7 @@ class StabilityTester:
     def run(self, file: RecordsFile) -> Iterator[None]:
         """Compute the record of each start that is not in `file`, in order, and append it; yield after each."""
         for start in self.starts[len(file.records) :]:
-            file.append(self._score(start, self._climatology.mean))
+            file.append(self._score(start, self._climatology))
             yield
 
     def combine(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -102,7 +103,7 @@ class StabilityTester:
         evaluations = (self._forecaster.sampling.network_evaluations + 1) * self._num_steps * remaining
         return Cost(seconds * self._num_steps * remaining, evaluations)
 
-    def _score(self, start: int, climatology: NDArray[np.float32]) -> dict[str, Any]:
+    def _score(self, start: int, climatology: "_Climatology") -> dict[str, Any]:
         """Return the record of one start."""
         hours, grid, spec = self._manifest.model.time_step_hours, self._data.grid, self._manifest.model
         moments, lost = np.zeros((3, len(spec.variables), len(BAND_EDGES) - 1)), None
@@ -113,17 +114,25 @@ class StabilityTester:
                 break
             if step > self._num_steps // 2:
                 moments += band_moments(fields, grid)
-        scales, amplitudes = [variable.std for variable in spec.variables], []
-        for mean in islice(self._mean_rollout(start), max(self._first_growth_step - 1, 0), self._num_steps):
-            amplitude = float(anomaly_amplitude(mean[0].cpu().numpy(), climatology, scales, grid.area_weights))
-            amplitudes.append(amplitude if math.isfinite(amplitude) else None)
+        first = max(self._first_growth_step, 1)
+        means = (mean[0].cpu().numpy() for mean in islice(self._mean_rollout(start), first - 1, self._num_steps))
+        steps = np.arange(first, self._num_steps + 1)
+        season = climatology.season.at(self._data.valid_times[start] + steps * spec.time_step)
         return {
             "start": str(self._data.valid_times[start]),
             "lost_hours": lost,
             "moments": moments.tolist(),
             "truth_moments": self._truth_moments(start),
-            "amplitudes": amplitudes,
+            "amplitudes": self._measure_amplitudes(means, climatology),
+            "season_amplitudes": self._measure_amplitudes(season, climatology),
         }
+
+    def _measure_amplitudes(self, states: Iterable[NDArray[Any]], climatology: "_Climatology") -> list[float | None]:
+        """Return the distance of each state from the mean of all dates, None for one that is not finite."""
+        scales = [variable.std for variable in self._manifest.model.variables]
+        weights = self._data.grid.area_weights
+        amplitudes = [float(anomaly_amplitude(state, climatology.mean, scales, weights)) for state in states]
+        return [amplitude if math.isfinite(amplitude) else None for amplitude in amplitudes]
 
     def _truth_moments(self, start: int) -> list[Any] | None:
         """Return the moments of the truth of the second half of the rollout; None unless the data holds all of it."""
@@ -153,15 +162,17 @@ class StabilityTester:
 
 @dataclass(frozen=True)
 class _Climatology:
-    """The mean of the training years, and the moments of each of them that the data holds nearly whole."""
+    """The mean of the training years over all dates and by season, and the moments of each that is nearly whole."""
 
     mean: NDArray[np.float32]
+    season: Season
     years: dict[int, Moments]
 
 
 def _measure_years(data: TrainingData, indices: NDArray[np.int64]) -> _Climatology:
     """Measure the training years, whose frames have `indices`."""
-    total, count, moments = np.zeros((len(data.variables), *data.grid.shape)), 0, {}
+    shape = (len(data.variables), *data.grid.shape)
+    total, count, season, moments = np.zeros(shape), 0, Season(*shape), {}
     years = data.valid_times[indices].astype("datetime64[Y]").astype(int) + 1970
     for year in np.unique(years).tolist():
         sums = np.zeros((3, len(data.variables), len(BAND_EDGES) - 1))
@@ -169,10 +180,11 @@ def _measure_years(data: TrainingData, indices: NDArray[np.int64]) -> _Climatolo
             fields = data.frames(part)
             total += fields.sum(axis=0, dtype=np.float64)
             count += len(part)
+            season.add(data.valid_times[part], fields)
             sums += band_moments(fields, data.grid)
         if (years == year).sum() >= _WHOLE * (np.timedelta64(365, "D") / data.time_step):
             moments[year] = sums
-    return _Climatology(np.asarray(total / count, np.float32), moments)
+    return _Climatology(np.asarray(total / count, np.float32), season, moments)
 
 
 def _split(indices: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:

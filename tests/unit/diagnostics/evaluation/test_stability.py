@@ -46,24 +46,26 @@ def test_distances_are_in_standard_deviations_between_years() -> None:
 def test_growth_is_the_median_over_starts_and_unknown_amplitudes_are_the_largest() -> None:
     steps = np.arange(161)
     amplitudes = np.stack([0.1 * factor**steps for factor in (0.99, 1.001, 1.02)])
-    result = summarise_growth(amplitudes, 80)
+    seasons = np.stack([0.2 * factor**steps for factor in (1.002, 0.997, 1.0004)])
+    result = summarise_growth(amplitudes, seasons, 80)
     np.testing.assert_allclose(result["rates"], [0.99, 1.001, 1.02])
     assert result["rate"] == pytest.approx(1.001)
-    assert (result["first_step"], len(result["amplitudes"])) == (80, 161)
+    assert result["season_rate"] == pytest.approx(1.0004)
+    assert (result["first_step"], len(result["amplitudes"]), len(result["season_amplitudes"])) == (80, 161, 161)
     amplitudes[1, 100:] = np.nan
-    broken = summarise_growth(amplitudes, 80)
+    broken = summarise_growth(amplitudes, seasons, 80)
     assert broken["rates"][1] is None
     assert broken["rate"] == pytest.approx(1.02)
     amplitudes[2, 100:] = np.inf
-    assert summarise_growth(amplitudes, 80)["rate"] is None
-    json.dumps(summarise_growth(amplitudes, 80), allow_nan=False)
+    assert summarise_growth(amplitudes, seasons, 80)["rate"] is None
+    json.dumps(summarise_growth(amplitudes, seasons, 80), allow_nan=False)
 
 
 def test_lost_starts_are_named_and_their_climate_is_not_compared() -> None:
     rng = np.random.default_rng(1)
     moments = [band_moments(rng.normal(size=(9, 2, *REGULAR.shape)).astype(np.float32), REGULAR) for _ in range(3)]
     record = {"start": "a", "lost_hours": None, "moments": moments[0].tolist(), "amplitudes": [1.0, 0.9, 0.8]}
-    record["truth_moments"] = None
+    record |= {"truth_moments": None, "season_amplitudes": [0.4, 0.5, 0.6]}
     whole = combine_stability([record, record | {"start": "b"}], moments[1:], VARIABLES, 1)
     assert whole["lost_hours"] == {}
     distances = [

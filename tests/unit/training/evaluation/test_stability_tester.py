@@ -70,7 +70,7 @@ def test_a_persistent_model_keeps_the_climate_and_one_that_grows_is_lost(
     assert [start[:7] for start in result["starts"]] == ["2002-01", "2002-01", "2002-02"]
     assert result["growth"]["rate"] == pytest.approx(0.99, abs=1e-3)
     assert result["growth"]["first_step"] == 5
-    assert len(result["growth"]["amplitudes"]) == 12
+    assert [len(result["growth"][name]) for name in ("amplitudes", "season_amplitudes")] == [12, 12]
     assert result["truth"] == pytest.approx(_truth(data, result["starts"]))
     for row in result["bands"]["v10"]:
         assert row["mean"] == pytest.approx(2, abs=0.1)
