@@ -56,10 +56,8 @@ def describe_stability(stability: Mapping[str, Any]) -> str:
     text = f"Stability: {starts - len(lost)} of {starts} forecasts are finite for {days:g} days."
     if lost:
         text += f" The first member was lost after {min(lost.values()) / 24:g} days."
-    text += (
-        f" The mean grows by a factor of {'infinity' if rate is None else f'{rate:.4f}'} a time step, that of the "
-        f"climatology of its dates by one of {season:.4f}."
-    )
+    text += f" The mean grows by a factor of {'infinity' if rate is None else f'{rate:.4f}'} a time step"
+    text += f", that of the climatology of its dates by one of {season:.4f}." if season else "."
     if "largest_distance" in stability:
         text += (
             f" Means and variances of latitude bands differ from the training years by at most "

@@ -68,8 +68,12 @@ def render_stability(stability: Mapping[str, Any]) -> str:
         text += f"Lost: {', '.join(f'{hours / 24:g} days from {start}' for start, hours in lost.items())}. "
     text += (
         f"The distance of the mean rollout from the mean of all dates changes by a factor of "
-        f"{'infinity' if rate is None else f'{rate:.4f}'} a time step, that of the climatology of its dates, which "
-        f"a perfect mean becomes, by one of {season:.4f}."
+        f"{'infinity' if rate is None else f'{rate:.4f}'} a time step"
+    )
+    text += (
+        f", that of the climatology of its dates, which a perfect mean becomes, by one of {season:.4f}."
+        if season
+        else "."
     )
     if "largest_distance" in stability:
         text += (
@@ -78,7 +82,9 @@ def render_stability(stability: Mapping[str, Any]) -> str:
             f"standard deviations between years{_describe_natural(stability)}. Of them, "
             f"{stability['far']} differ by more than {FAR:g}{_describe_truth(stability)}."
         )
-    panels = picture(draw_stability(stability), "Distance of mean rollouts from climatology, and latitude bands")
+    panels = picture(
+        draw_stability(stability), "Distance of mean rollouts from the mean of all dates, and latitude bands"
+    )
     return f"<h2>Stability</h2><p>{html.escape(text)}</p>{panels}{_climate_table(stability.get('bands', {}))}"
 
 

@@ -75,16 +75,22 @@ def summarise_growth(
     value that is not finite, and counts as larger than any other.
     """
     known = np.nan_to_num(amplitudes, nan=np.inf, posinf=np.inf)
-    with np.errstate(invalid="ignore"):
-        rates = np.nan_to_num(growth_factor(known.T), nan=np.inf, posinf=np.inf)
+    rates, season_rates = _rates(known), _rates(season_amplitudes)
     return {
         "rate": _finite(float(np.median(rates))),
         "rates": [_finite(rate) for rate in rates.tolist()],
-        "season_rate": float(np.median(growth_factor(season_amplitudes.T))),
+        "season_rate": _finite(float(np.median(season_rates))),
         "first_step": first_step,
         "amplitudes": [_finite(value) for value in np.median(known, axis=0).tolist()],
-        "season_amplitudes": np.median(season_amplitudes, axis=0).tolist(),
+        "season_amplitudes": [_finite(value) for value in np.median(season_amplitudes, axis=0).tolist()],
     }
+
+
+def _rates(amplitudes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the growth factor of each start, infinite where it is not known."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates: NDArray[np.float64] = np.nan_to_num(growth_factor(amplitudes.T), nan=np.inf, posinf=np.inf)
+    return rates
 
 
 def combine_stability(

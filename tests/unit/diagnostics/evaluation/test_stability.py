@@ -59,6 +59,9 @@ def test_growth_is_the_median_over_starts_and_unknown_amplitudes_are_the_largest
     amplitudes[2, 100:] = np.inf
     assert summarise_growth(amplitudes, seasons, 80)["rate"] is None
     json.dumps(summarise_growth(amplitudes, seasons, 80), allow_nan=False)
+    still = summarise_growth(amplitudes, 0 * seasons, 80)
+    assert still["season_rate"] is None
+    json.dumps(still, allow_nan=False)
 
 
 def test_lost_starts_are_named_and_their_climate_is_not_compared() -> None:
